@@ -1,0 +1,139 @@
+"""/api/audit/: do the planes agree, and what repairs them?"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpResponse
+from ninja import Query, Router
+
+from ml_platform import kpis
+from ml_platform.errors import Conflict, Invalid
+from ml_platform.models import Finding, Operation, Sweep
+from ml_platform.models.clock import database_now
+from ml_platform.models.states import FindingKind, FindingStatus, SweepStatus
+from ml_platform.services.adoption import adopt_model
+from ml_platform.services.findings import ignore_finding, reopen_finding
+from ml_platform.services.reconciliation import NoRepair, repair_finding
+from ml_platform.services.rights import Right
+from ml_platform.services.sweeping import sweep
+from ml_platform.services.unmanaged import delete_unmanaged_model
+
+from .auth import Caller
+from .lists import answer_list, of_project
+from .runs import find_project
+from .schemas_in import AuditQuery, IgnoreIn, RepairIn, optional
+from .schemas_out import OperationOut
+from .schemas_whole import AuditOut, SweepOut
+from .serialize import accepted, counts_json, finding_json, operation_json, reply, sweep_json
+
+router = Router(tags=["audit"])
+AT_WORK = timedelta(minutes=5)
+"""A running sweep younger than this makes another one pointless; an older one may have died."""
+
+
+@router.get("/", response=AuditOut, operation_id="get_audit")
+def audit(request: Any, query: Query[AuditQuery]) -> HttpResponse:
+    """The newest sweep, the four counts, and the findings that stand."""
+    caller: Caller = request.auth
+    rows = of_project(caller.only(Finding.objects.select_related("project")), query)
+    if query.status != "any":
+        rows = rows.filter(status=query.status)
+    if query.kind:
+        rows = rows.filter(kind=query.kind)
+    newest = Sweep.objects.exclude(status=SweepStatus.RUNNING).order_by("-id").first()
+    return answer_list(
+        request,
+        query,
+        rows,
+        sorts={"seen": "first_seen_at"},
+        row_json=finding_json,
+        sweep=sweep_json(newest) if newest else None,
+        counts=counts_json(kpis.four_counts(caller.scope.limit)),
+    )
+
+
+@router.post("/run/", response=SweepOut, operation_id="run_audit")
+def run(request: Any) -> HttpResponse:
+    """Read all planes now and answer with the sweep. A plane that cannot be read is said so."""
+    caller: Caller = request.auth
+    caller.require_everything(Right.ADMINISTER)
+    running = Sweep.objects.filter(
+        status=SweepStatus.RUNNING, started_at__gt=database_now() - AT_WORK
+    )
+    if other := running.first():
+        raise Conflict(
+            f"Sweep {other.pk} by {other.actor_label} is reading the planes now.",
+            code="sweep_running",
+            advice="Wait for it to end, then look at /api/audit/.",
+        )
+    return reply(sweep_json(sweep(actor=caller.actor, clock=database_now)))
+
+
+@router.post(
+    "/findings/{int:finding_id}/repair/",
+    response={202: OperationOut},
+    operation_id="repair_finding",
+)
+def repair(
+    request: Any,
+    finding_id: int,
+    body: RepairIn = optional(RepairIn),  # noqa: B008 - ninja reads it
+) -> HttpResponse:
+    """Open the safe repair of a finding; adopt or delete a model that nobody manages."""
+    caller: Caller = request.auth
+    rows = Finding.objects.select_related("registered_model", "run")
+    finding = caller.get(rows, finding_id, "finding", Right.ADMINISTER)
+    return accepted(_repair(caller, finding, body))
+
+
+def _repair(caller: Caller, finding: Finding, body: RepairIn) -> Operation:
+    now = database_now()
+    if body.action == "repair":
+        return repair_finding(finding=finding, actor=caller.actor, now=now)
+    if finding.kind != FindingKind.UNMANAGED or finding.status != FindingStatus.OPEN:
+        raise NoRepair(f"{finding.title}: nothing to {body.action}.", advice=finding.repair)
+    if body.action == "delete":
+        return delete_unmanaged_model(resource_name=finding.subject, actor=caller.actor, now=now)
+    if body.project is None or not body.model_name:
+        raise Invalid(
+            "An adoption needs the project and the name that the model gets.",
+            code="adopt_needs_name",
+            advice="Give project and model_name.",
+        )
+    return adopt_model(
+        resource_name=finding.subject,
+        project=find_project(caller, body.project, Right.ADMINISTER),
+        model_name=body.model_name,
+        actor=caller.actor,
+        now=now,
+    )
+
+
+@router.post(
+    "/findings/{int:finding_id}/ignore/",
+    response={200: OperationOut},
+    operation_id="ignore_finding",
+)
+def ignore(request: Any, finding_id: int, body: IgnoreIn) -> HttpResponse:
+    """Leave a finding out of the counts, with a reason that stays in the history."""
+    caller: Caller = request.auth
+    finding = caller.get(Finding.objects.all(), finding_id, "finding", Right.ADMINISTER)
+    operation = ignore_finding(
+        finding=finding, actor=caller.actor, reason=body.reason, now=database_now()
+    )
+    return reply(operation_json(operation))
+
+
+@router.post(
+    "/findings/{int:finding_id}/reopen/",
+    response={200: OperationOut},
+    operation_id="reopen_finding",
+)
+def reopen(request: Any, finding_id: int) -> HttpResponse:
+    """Count an ignored finding again."""
+    caller: Caller = request.auth
+    finding = caller.get(Finding.objects.all(), finding_id, "finding", Right.ADMINISTER)
+    operation = reopen_finding(finding=finding, actor=caller.actor, now=database_now())
+    return reply(operation_json(operation))

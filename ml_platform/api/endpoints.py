@@ -1,0 +1,111 @@
+"""/api/deployed-endpoints/: Cloud Run services that serve, or served, a version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from ninja import Query, Router
+
+from ml_platform.errors import Invalid
+from ml_platform.models import DeployedEndpoint, TrainingRun
+from ml_platform.models.clock import database_now
+from ml_platform.services.deployment import redeploy_endpoint, rollback_endpoint
+from ml_platform.services.rights import Right
+from ml_platform.services.undeployment import delete_endpoint, undeploy_endpoint
+
+from .auth import Caller
+from .lists import answer_list, of_project
+from .runs import serving_config
+from .schemas_in import EndpointsQuery, RedeployIn, UndeployIn, optional
+from .schemas_out import EndpointOut, EndpointsOut, OperationOut
+from .serialize import accepted, endpoint_json, operation_json, reply
+
+router = Router(tags=["endpoints"])
+ENDPOINTS = DeployedEndpoint.objects.select_related(
+    "project", "registered_model", "run", "intended_run", "previous_run"
+)
+
+
+@router.get("/", response=EndpointsOut, operation_id="list_endpoints")
+def list_endpoints(request: Any, query: Query[EndpointsQuery]) -> HttpResponse:
+    """Endpoints, the newest first."""
+    rows = of_project(request.auth.only(ENDPOINTS), query)
+    if query.search:
+        rows = rows.filter(service_name__contains=query.search.lower())
+    if query.active is not None:
+        rows = rows.filter(is_active=query.active)
+    if query.model is not None:
+        rows = rows.filter(registered_model=query.model)
+    sorts = {"created": "created_at", "name": "service_name"}
+    return answer_list(request, query, rows, sorts=sorts, row_json=endpoint_json)
+
+
+@router.get("/{int:endpoint_id}/", response=EndpointOut, operation_id="get_endpoint")
+def get_endpoint(request: Any, endpoint_id: int) -> HttpResponse:
+    """One endpoint."""
+    return reply(endpoint_json(request.auth.get(ENDPOINTS, endpoint_id, "endpoint")))
+
+
+@router.post(
+    "/{int:endpoint_id}/deploy/", response={202: OperationOut}, operation_id="redeploy_endpoint"
+)
+def deploy(
+    request: Any,
+    endpoint_id: int,
+    body: RedeployIn = optional(RedeployIn),  # noqa: B008 - ninja reads it
+) -> HttpResponse:
+    """Deploy to the same service: a version, the one before (`rollback`), or the last again."""
+    caller: Caller = request.auth
+    endpoint = caller.get(ENDPOINTS, endpoint_id, "endpoint", Right.DEPLOY)
+    common: dict[str, Any] = {
+        "endpoint": endpoint,
+        "actor": caller.actor,
+        "now": database_now(),
+        "idempotency_key": caller.key,
+    }
+    if body.rollback:
+        if body.run is not None or body.config is not None:
+            raise Invalid(
+                "A rollback takes the version before, as it was.",
+                code="rollback_with_choice",
+                advice="Leave out run and config, or leave out rollback.",
+            )
+        return accepted(rollback_endpoint(**common))
+    run = None
+    if body.run is not None:
+        run = caller.get(TrainingRun.objects.all(), body.run, "training run")
+    config = serving_config(body.config, endpoint)
+    return accepted(redeploy_endpoint(run=run, config=config, **common))
+
+
+@router.post(
+    "/{int:endpoint_id}/undeploy/", response={202: OperationOut}, operation_id="undeploy_endpoint"
+)
+def undeploy(
+    request: Any,
+    endpoint_id: int,
+    body: UndeployIn = optional(UndeployIn),  # noqa: B008 - ninja reads it
+) -> HttpResponse:
+    """Delete the Cloud Run service; the endpoint stays and can be deployed again."""
+    caller: Caller = request.auth
+    endpoint = caller.get(ENDPOINTS, endpoint_id, "endpoint", Right.DEPLOY)
+    operation = undeploy_endpoint(
+        endpoint=endpoint,
+        actor=caller.actor,
+        now=database_now(),
+        reason=body.reason,
+        idempotency_key=caller.key,
+    )
+    return accepted(operation)
+
+
+@router.post(
+    "/{int:endpoint_id}/delete/", response={200: OperationOut}, operation_id="delete_endpoint"
+)
+def delete(request: Any, endpoint_id: int) -> HttpResponse:
+    """Delete the record of an endpoint that is stopped; its history stays in the operations."""
+    caller: Caller = request.auth
+    endpoint = caller.get(ENDPOINTS, endpoint_id, "endpoint", Right.DELETE)
+    operation = delete_endpoint(endpoint=endpoint, actor=caller.actor, now=database_now())
+    return reply(operation_json(operation))

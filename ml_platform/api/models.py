@@ -1,0 +1,269 @@
+"""/api/models/: the registry, its versions, and their deploy and deletion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce, JSONObject
+from django.http import HttpResponse
+from ninja import Query, Router
+
+from ml_platform.errors import Conflict, NotFound
+from ml_platform.kpis import registered_models, unread_because
+from ml_platform.models import DeployedEndpoint, RegisteredModel, Sweep, TrainingRun
+from ml_platform.models.clock import database_now
+from ml_platform.models.states import SweepStatus
+from ml_platform.services.aliases import set_aliases
+from ml_platform.services.deletion import delete_versions
+from ml_platform.services.deletion_preview import DELETABLE, preview_deletion
+from ml_platform.services.rights import Right
+
+from .auth import Caller
+from .endpoints import ENDPOINTS
+from .lists import answer_list, of_project, where_of
+from .live import verify_page
+from .paging import pagination, take
+from .runs import deploy_version
+from .schemas_in import (
+    AliasesIn,
+    DeleteVersionsIn,
+    DeployModelIn,
+    ModelsQuery,
+    VersionsQuery,
+    optional,
+)
+from .schemas_out import ModelDetail, ModelsOut, OperationOut, VersionsOut
+from .schemas_whole import PlanOut
+from .serialize import (
+    Json,
+    accepted,
+    endpoint_json,
+    model_json,
+    plan_json,
+    reply,
+    url_of,
+    version_json,
+)
+
+router = Router(tags=["models"])
+SORTS = {
+    "registered": "latest_registered_at",
+    "name": "model_name",
+    "versions": "total_versions",
+}
+
+
+# What an item says, and what verification asks; a list reads no more of a hundred rows.
+_READ = (
+    "project", "model_name", "model_type", "total_versions", "vertex_model_resource_name",
+    "registry_state", "registry_checked_at", "created_at", "latest_registered_at",
+    *(
+        f"latest_run__{name}"
+        for name in (
+            "uid", "version", "registration", "is_blessed", "metrics", "aliases",
+            "vertex_model_resource_name", "vertex_model_version", "former_vertex_version",
+            "gcs_artifacts_path", "registered_at", "created_at",
+        )
+    ),
+)  # fmt: skip
+
+
+def with_deployment(models: QuerySet[RegisteredModel]) -> QuerySet[RegisteredModel]:
+    """Beside each lineage, in the same statement: its newest version and who serves it."""
+    active = DeployedEndpoint.objects.filter(registered_model=OuterRef("pk"), is_active=True)
+    serving = active.order_by("-deployed_at", "-pk").values(
+        it=JSONObject(id="pk", service_name="service_name", url="url", version="run__version")
+    )
+    how_many = active.order_by().values("registered_model").annotate(n=Count("pk")).values("n")
+    return models.select_related("project", "latest_run").annotate(
+        active_endpoints=Coalesce(Subquery(how_many), 0),
+        serving=Subquery(serving[:1]),
+        serves_latest=Exists(active.filter(run=OuterRef("latest_run"))),
+    )
+
+
+def _asked(query: ModelsQuery) -> Q:
+    """The condition that the query's filters make."""
+    active = DeployedEndpoint.objects.filter(registered_model=OuterRef("pk"), is_active=True)
+    newest = Exists(active.filter(run=OuterRef("latest_run")))
+    status = {
+        "deployed": Q(newest),
+        "outdated": Q(Exists(active)) & ~Q(newest),
+        "idle": ~Q(Exists(active)),
+    }
+    asked = Q() if query.project is None else Q(project=query.project)
+    if query.search:
+        asked &= Q(model_name__contains=query.search.lower())
+    if query.type is not None:
+        asked &= Q(model_type=query.type)
+    if query.status is not None:
+        asked &= status[query.status]
+    if query.blessed is not None:
+        asked &= Q(latest_run__is_blessed=query.blessed)
+    if query.registry_state is not None:
+        state = query.registry_state
+        asked &= Q(registry_state="" if state == "unchecked" else state)
+    return asked
+
+
+def _kpi(caller: Caller, total: int) -> Json:
+    """Registered models by whether they are served; the endpoints are few, so they are counted."""
+    serving = DeployedEndpoint.objects.filter(
+        Exists(registered_models().filter(pk=OuterRef("registered_model"))), is_active=True
+    )
+    served = caller.only(serving).aggregate(
+        any=Count("registered_model", distinct=True),
+        newest=Count(
+            "registered_model",
+            distinct=True,
+            filter=Q(run=F("registered_model__latest_run")),
+        ),
+    )
+    return {
+        "total": total,
+        "deployed": served["newest"],
+        "outdated": served["any"] - served["newest"],
+        "idle": total - served["any"],
+    }
+
+
+@router.get("/", response=ModelsOut, operation_id="list_models")
+def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
+    """Registered models with their newest version, who serves it, and what Vertex AI said."""
+    caller: Caller = request.auth
+    where = where_of(request, query)
+    visible = caller.only(registered_models())
+    asked = _asked(query)
+    part = take(with_deployment(visible.filter(asked)).only(*_READ), where, SORTS)
+    counted = visible.aggregate(total=Count("pk"), chosen=Count("pk", filter=asked or None))
+    newest = Sweep.objects.exclude(status=SweepStatus.RUNNING).order_by("-id").first()
+    available = newest is not None and not unread_because(newest.planes, "vertex")
+    base = url_of("models/")
+    items = [model_json(model, base) for model in part.rows]
+    if query.verify == "live":
+        available = verify_page(part.rows, items)
+    return reply(
+        {
+            "items": items,
+            "pagination": pagination(
+                total=counted["chosen"], where=where, next_cursor=part.next_cursor
+            ),
+            "kpi": _kpi(caller, counted["total"]),
+            "registry_check_available": available,
+        }
+    )
+
+
+@router.get("/{int:model_id}/", response=ModelDetail, operation_id="get_model")
+def get_model(request: Any, model_id: int) -> HttpResponse:
+    """One lineage: what the list says of it, its words and all its endpoints."""
+    caller: Caller = request.auth
+    model = caller.get(with_deployment(RegisteredModel.objects.all()), model_id, "model")
+    endpoints = ENDPOINTS.filter(registered_model=model).order_by("-created_at", "-pk")
+    body = model_json(model, url_of("models/"))
+    body["description"] = model.description
+    body["endpoints"] = [endpoint_json(endpoint) for endpoint in endpoints]
+    return reply(body)
+
+
+@router.get("/{int:model_id}/versions/", response=VersionsOut, operation_id="list_versions")
+def list_versions(request: Any, model_id: int, query: Query[VersionsQuery]) -> HttpResponse:
+    """The versions of a model, the newest first."""
+    model = request.auth.get(RegisteredModel.objects.all(), model_id, "model")
+    runs = TrainingRun.objects.filter(registered_model=model, version__isnull=False)
+    runs = runs if query.all else runs.versions()
+    return answer_list(
+        request,
+        query,
+        of_project(runs, query),
+        sorts={"version": "version"},
+        row_json=version_json,
+    )
+
+
+@router.post("/{int:model_id}/deploy/", response={202: OperationOut}, operation_id="deploy_model")
+def deploy_model(request: Any, model_id: int, body: DeployModelIn) -> HttpResponse:
+    """Deploy a version, the newest one when none is named; Google is asked before anything."""
+    caller: Caller = request.auth
+    model = caller.get(RegisteredModel.objects.all(), model_id, "model", Right.DEPLOY)
+    run = model.latest_run if body.version is None else _version(model, body.version)
+    if run is None:
+        raise Conflict(
+            f"{model} has no version.",
+            code="not_registered",
+            advice="Train and register it first.",
+        )
+    return deploy_version(caller, run, body)
+
+
+@router.post(
+    "/{int:model_id}/delete/",
+    response={200: PlanOut, 202: OperationOut},
+    operation_id="delete_model",
+)
+def delete_model(
+    request: Any,
+    model_id: int,
+    body: DeleteVersionsIn = optional(DeleteVersionsIn),  # noqa: B008 - ninja reads it
+    dry_run: bool = False,  # noqa: FBT001, FBT002 - a query parameter, named in the address
+) -> HttpResponse:
+    """Delete versions, or all of them and so the registration; `dry_run` answers 200 with the plan.
+
+    Refused while an endpoint serves one of them. Siblings stay whole.
+    """
+    caller: Caller = request.auth
+    right = Right.VIEW if dry_run else Right.DELETE
+    model = caller.get(RegisteredModel.objects.all(), model_id, "model", right)
+    runs = _doomed(model, body)
+    if dry_run:
+        return reply(plan_json(preview_deletion(lineage=model, runs=runs)))
+    if not runs:
+        raise Conflict(
+            f"{model} has no version to delete.",
+            code="nothing_to_delete",
+            advice="It is deleted already, or was never registered.",
+        )
+    operation = delete_versions(
+        lineage=model,
+        runs=runs,
+        actor=caller.actor,
+        now=database_now(),
+        reason=body.reason,
+        idempotency_key=caller.key,
+    )
+    return accepted(operation)
+
+
+@router.post(
+    "/{int:model_id}/versions/{int:version}/aliases/",
+    response={202: OperationOut},
+    operation_id="set_aliases",
+)
+def change_aliases(request: Any, model_id: int, version: int, body: AliasesIn) -> HttpResponse:
+    """Give aliases to a version, each taken from the version that had it, and take others away."""
+    caller: Caller = request.auth
+    model = caller.get(RegisteredModel.objects.all(), model_id, "model", Right.DEPLOY)
+    operation = set_aliases(
+        run=_version(model, version),
+        add=body.add,
+        remove=body.remove,
+        actor=caller.actor,
+        now=database_now(),
+        idempotency_key=caller.key,
+    )
+    return accepted(operation)
+
+
+def _version(model: RegisteredModel, number: int) -> TrainingRun:
+    run = TrainingRun.objects.filter(registered_model=model, version=number).first()
+    if run is None:
+        raise NotFound(f"{model} has no version {number}.", advice="Look at its versions.")
+    return run
+
+
+def _doomed(model: RegisteredModel, body: DeleteVersionsIn) -> list[TrainingRun]:
+    if body.versions is not None:
+        return [_version(model, number) for number in sorted(set(body.versions))]
+    deletable = TrainingRun.objects.filter(registered_model=model, registration__in=DELETABLE)
+    return list(deletable.order_by("version"))

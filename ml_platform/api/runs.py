@@ -1,0 +1,178 @@
+"""/api/training-runs/: pipelines that were asked for, and what became of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from ninja import Query, Router
+
+from ml_platform.errors import Conflict
+from ml_platform.models import DeployedEndpoint, TrainingRun
+from ml_platform.models.clock import database_now
+from ml_platform.services import training
+from ml_platform.services.access import all_projects
+from ml_platform.services.deployment import deploy_run
+from ml_platform.services.registration import register_run
+from ml_platform.services.rights import Right
+from ml_platform.services.serving import ServingConfig
+
+from .auth import Caller
+from .lists import answer_list, of_project
+from .schemas_in import DeployRunIn, RegisterIn, RunIn, RunsQuery, ServingIn, optional
+from .schemas_out import OperationOut, RunOut, RunsOut
+from .serialize import accepted, operation_json, reply, run_json
+
+router = Router(tags=["training runs"])
+RUNS = TrainingRun.objects.select_related("project", "registered_model", "schedule")
+
+
+def find_project(caller: Caller, project_id: int, right: Right) -> Any:
+    """The project that something shall be made in."""
+    projects = all_projects()
+    limit = caller.scope.limit
+    seen = projects if limit is None else projects.filter(pk__in=limit.values("pk"))
+    return caller.get_of(seen, project_id, "project", right)
+
+
+@router.get("/", response=RunsOut, operation_id="list_training_runs")
+def list_runs(request: Any, query: Query[RunsQuery]) -> HttpResponse:
+    """Training runs, the newest first."""
+    rows = of_project(request.auth.only(RUNS), query)
+    if query.search:
+        rows = rows.filter(model_name__contains=query.search.lower())
+    exact = {
+        "status": query.status,
+        "registration": query.registration,
+        "registered_model": query.model,
+        "schedule": query.schedule,
+    }
+    rows = rows.filter(**{name: value for name, value in exact.items() if value is not None})
+    sorts = {"created": "created_at", "name": "model_name"}
+    return answer_list(request, query, rows, sorts=sorts, row_json=run_json)
+
+
+@router.post("/", response={201: RunOut}, operation_id="create_training_run")
+def create_run(request: Any, body: RunIn) -> HttpResponse:
+    """Write a run down; submit it by its own path. Nothing is registered before it succeeds."""
+    caller: Caller = request.auth
+    run = training.create_run(
+        project=find_project(caller, body.project, Right.TRAIN),
+        model_name=body.model_name,
+        model_type=body.model_type,
+        template_uri=body.template_uri,
+        parameters=body.parameters,
+        actor=caller.actor,
+        now=database_now(),
+        idempotency_key=caller.key,
+    )
+    return _created(run)
+
+
+@router.get("/{int:run_id}/", response=RunOut, operation_id="get_training_run")
+def get_run(request: Any, run_id: int) -> HttpResponse:
+    """One run: how far it is, what it measured, which version it became."""
+    return reply(run_json(request.auth.get(RUNS, run_id, "training run")))
+
+
+@router.delete("/{int:run_id}/", response=OperationOut, operation_id="delete_training_run")
+def delete_run(request: Any, run_id: int) -> HttpResponse:
+    """Delete the record of a run that ended and never became a version; its files stay."""
+    caller: Caller = request.auth
+    run = caller.get(RUNS, run_id, "training run", Right.DELETE)
+    operation = training.delete_run(run=run, actor=caller.actor, now=database_now())
+    return reply(operation_json(operation))
+
+
+@router.post("/{int:run_id}/submit/", response={202: OperationOut}, operation_id="submit_run")
+def submit_run(request: Any, run_id: int) -> HttpResponse:
+    """Send the run's pipeline to Vertex AI; asking twice is asking once."""
+    caller: Caller = request.auth
+    run = caller.get(RUNS, run_id, "training run", Right.TRAIN)
+    return accepted(training.submit_run(run=run, actor=caller.actor, now=database_now()))
+
+
+@router.post("/{int:run_id}/cancel/", response={202: OperationOut}, operation_id="cancel_run")
+def cancel_run(request: Any, run_id: int) -> HttpResponse:
+    """Cancel a run that has not ended."""
+    caller: Caller = request.auth
+    run = caller.get(RUNS, run_id, "training run", Right.TRAIN)
+    return accepted(training.cancel_run(run=run, actor=caller.actor, now=database_now()))
+
+
+@router.post("/{int:run_id}/rerun/", response={201: RunOut}, operation_id="rerun")
+def rerun(request: Any, run_id: int) -> HttpResponse:
+    """Write down a run like this one; submit it by its own path."""
+    caller: Caller = request.auth
+    run = caller.get(RUNS, run_id, "training run", Right.TRAIN)
+    again = training.rerun(
+        run=run, actor=caller.actor, now=database_now(), idempotency_key=caller.key
+    )
+    return _created(again)
+
+
+@router.post("/{int:run_id}/register/", response={202: OperationOut}, operation_id="register_run")
+def register(
+    request: Any,
+    run_id: int,
+    body: RegisterIn = optional(RegisterIn),  # noqa: B008 - ninja reads it
+) -> HttpResponse:
+    """Make a run that succeeded a version of its model; asking twice is asking once."""
+    caller: Caller = request.auth
+    run = caller.get(RUNS, run_id, "training run", Right.TRAIN)
+    operation = register_run(
+        run=run, actor=caller.actor, now=database_now(), force_reason=body.reason
+    )
+    return accepted(operation)
+
+
+@router.post(
+    "/{int:run_id}/deploy-cloud-run/", response={202: OperationOut}, operation_id="deploy_run"
+)
+def deploy_cloud_run(
+    request: Any,
+    run_id: int,
+    body: DeployRunIn = optional(DeployRunIn),  # noqa: B008 - ninja reads it
+) -> HttpResponse:
+    """Deploy a run's version to Cloud Run; nothing is registered or uploaded by it."""
+    caller: Caller = request.auth
+    run = caller.get(RUNS, run_id, "training run", Right.DEPLOY)
+    return deploy_version(caller, run, body)
+
+
+def deploy_version(caller: Caller, run: TrainingRun, body: DeployRunIn) -> HttpResponse:
+    """Open the deploy of a version as a request describes it."""
+    endpoint = None
+    if body.endpoint is not None:
+        endpoint = caller.get(DeployedEndpoint.objects.all(), body.endpoint, "endpoint")
+        if body.service_name not in ("", endpoint.service_name):
+            raise Conflict(
+                f"Endpoint {endpoint.pk} is the service {endpoint.service_name}.",
+                code="other_service",
+                advice="Name the endpoint or the service, not both.",
+            )
+    operation = deploy_run(
+        run=run,
+        endpoint=endpoint,
+        service_name=body.service_name,
+        config=serving_config(body.config, endpoint),
+        actor=caller.actor,
+        now=database_now(),
+        idempotency_key=caller.key,
+    )
+    return accepted(operation)
+
+
+def serving_config(
+    given: ServingIn | None, endpoint: DeployedEndpoint | None
+) -> ServingConfig | None:
+    """The endpoint's configuration with what the request changes; None when it changes nothing."""
+    if given is None:
+        return None
+    kept = endpoint.config if endpoint else {}
+    return ServingConfig.from_dict({**kept, **given.model_dump(exclude_none=True)})
+
+
+def _created(run: TrainingRun) -> HttpResponse:
+    body = run_json(run)
+    return reply(body, status=201, location=body["url"])

@@ -1,0 +1,135 @@
+"""/api/training/schedules/: recurring trainings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Q
+from django.http import HttpResponse
+from ninja import Query, Router
+
+from ml_platform.models import TrainingRun, TrainingSchedule
+from ml_platform.models.clock import database_now
+from ml_platform.services import scheduling
+from ml_platform.services.rights import Right
+
+from .auth import Caller
+from .lists import answer_list, of_project
+from .runs import find_project
+from .schemas_in import ScheduleFromRunIn, ScheduleIn, SchedulesQuery, TimesIn
+from .schemas_out import OperationOut, ScheduleOut, SchedulesOut, TriggerOut
+from .serialize import Json, accepted, operation_json, reply, run_json, schedule_json, url_of
+
+router = Router(tags=["schedules"])
+SCHEDULES = TrainingSchedule.objects.select_related("project", "registered_model")
+
+
+@router.get("/", response=SchedulesOut, operation_id="list_schedules")
+def list_schedules(request: Any, query: Query[SchedulesQuery]) -> HttpResponse:
+    """Schedules, the newest first."""
+    rows = of_project(request.auth.only(SCHEDULES), query)
+    if query.search:
+        named = Q(name__icontains=query.search)
+        rows = rows.filter(named | Q(model_name__contains=query.search.lower()))
+    if query.state is not None:
+        rows = rows.filter(state=query.state)
+    sorts = {"created": "created_at", "name": "name"}
+    return answer_list(request, query, rows, sorts=sorts, row_json=schedule_json)
+
+
+@router.post("/", response={202: OperationOut}, operation_id="create_schedule")
+def create_schedule(request: Any, body: ScheduleIn) -> HttpResponse:
+    """Write a schedule down and make its Cloud Scheduler job."""
+    caller: Caller = request.auth
+    operation = scheduling.create_schedule(
+        project=find_project(caller, body.project, Right.TRAIN),
+        model_name=body.model_name,
+        model_type=body.model_type,
+        template_uri=body.template_uri,
+        parameters=body.parameters,
+        **_times(body),
+        actor=caller.actor,
+        now=database_now(),
+        idempotency_key=caller.key,
+    )
+    return accepted(operation)
+
+
+@router.post("/from-run/", response={202: OperationOut}, operation_id="create_schedule_from_run")
+def create_from_run(request: Any, body: ScheduleFromRunIn) -> HttpResponse:
+    """Repeat the training that a run was."""
+    caller: Caller = request.auth
+    run = caller.get(
+        TrainingRun.objects.select_related("project"), body.run, "training run", Right.TRAIN
+    )
+    operation = scheduling.create_schedule_from_run(
+        run=run,
+        **_times(body),
+        actor=caller.actor,
+        now=database_now(),
+        idempotency_key=caller.key,
+    )
+    return accepted(operation)
+
+
+def _times(body: TimesIn) -> dict[str, Any]:
+    return {
+        "name": body.name,
+        "frequency": body.frequency,
+        "first": body.first,
+        "time_zone": body.time_zone,
+    }
+
+
+@router.get("/{int:schedule_id}/", response=ScheduleOut, operation_id="get_schedule")
+def get_schedule(request: Any, schedule_id: int) -> HttpResponse:
+    """One schedule."""
+    return reply(schedule_json(request.auth.get(SCHEDULES, schedule_id, "schedule")))
+
+
+@router.post(
+    "/{int:schedule_id}/pause/", response={202: OperationOut}, operation_id="pause_schedule"
+)
+def pause(request: Any, schedule_id: int) -> HttpResponse:
+    """Let it ring no more until it is resumed."""
+    return _turn(request.auth, schedule_id, scheduling.pause_schedule)
+
+
+@router.post(
+    "/{int:schedule_id}/resume/", response={202: OperationOut}, operation_id="resume_schedule"
+)
+def resume(request: Any, schedule_id: int) -> HttpResponse:
+    """Let a paused schedule ring again."""
+    return _turn(request.auth, schedule_id, scheduling.resume_schedule)
+
+
+@router.post(
+    "/{int:schedule_id}/cancel/", response={202: OperationOut}, operation_id="cancel_schedule"
+)
+def cancel(request: Any, schedule_id: int) -> HttpResponse:
+    """End it for good; its runs and their versions stay."""
+    return _turn(request.auth, schedule_id, scheduling.cancel_schedule)
+
+
+def _turn(caller: Caller, schedule_id: int, verb: Any) -> HttpResponse:
+    schedule = caller.get(SCHEDULES, schedule_id, "schedule", Right.TRAIN)
+    return accepted(verb(schedule=schedule, actor=caller.actor, now=database_now()))
+
+
+@router.post(
+    "/{int:schedule_id}/trigger/", response={202: TriggerOut}, operation_id="trigger_schedule"
+)
+def trigger(request: Any, schedule_id: int) -> HttpResponse:
+    """Train now, beside the schedule."""
+    caller: Caller = request.auth
+    schedule = caller.get(SCHEDULES, schedule_id, "schedule", Right.TRAIN)
+    firing = scheduling.trigger_schedule(
+        schedule=schedule, actor=caller.actor, now=database_now(), idempotency_key=caller.key
+    )
+    body: Json = {
+        "message": firing.message,
+        "run": run_json(firing.run) if firing.run else None,
+        "operation": operation_json(firing.operation) if firing.operation else None,
+    }
+    path = f"operations/{firing.operation.pk}/" if firing.operation else ""
+    return reply(body, status=202, location=url_of(path) if path else "")

@@ -1,0 +1,342 @@
+"""What answers carry: the contract of the API, in words and types."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from ninja import Field, Schema
+from pydantic import ConfigDict
+
+
+class Out(Schema):
+    """A part of an answer."""
+
+
+class Problem(Out):
+    """A failure (RFC 9457): what happened, and what to do about it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:ml-platform:busy",
+                    "code": "busy",
+                    "title": "Conflict",
+                    "status": 409,
+                    "detail": "chern_rank_v3 is held by operation 0b6f: Deploy by ana, "
+                    "since 2026-02-08 12:00 UTC.",
+                    "advice": "Wait for it to end, then try again.",
+                }
+            ]
+        }
+    )
+    type: str = Field(description="Stable: urn:ml-platform:<code>.")
+    code: str
+    title: str
+    status: int
+    detail: str = Field(description="What happened, in a sentence.")
+    advice: str = Field(description="What to do about it; may be empty.")
+    operation: str | None = Field(None, description="The operation that it is about.")
+    errors: list[FieldError] | None = None
+
+
+class FieldError(Out):
+    """One field that is not as it should be."""
+
+    field: str
+    message: str
+
+
+class Pagination(Out):
+    """Where a list stands; `page` is null on a page that a cursor led to."""
+
+    total: int
+    page: int | None
+    pages: int
+    page_size: int
+    next_cursor: str = Field(description="Give it as `cursor` for what follows; empty at the end.")
+
+
+class ProjectRef(Out):
+    """A project by id and name."""
+
+    id: Any
+    name: str
+
+
+class ModelRef(Out):
+    """A lineage by id and name."""
+
+    id: int
+    name: str
+
+
+class RunRef(Out):
+    """A run, and the version it is."""
+
+    id: int
+    version: int | None
+
+
+class Person(Out):
+    """Who did something."""
+
+    id: int | None
+    name: str
+
+
+class VersionOut(Out):
+    """A version of a model: a registered run."""
+
+    run: int
+    version: int | None
+    registration: str
+    is_blessed: bool | None
+    metrics: Any
+    aliases: list[str]
+    vertex_model_resource_name: str
+    vertex_model_version: str
+    former_vertex_version: str
+    gcs_artifacts_path: str
+    registered_at: datetime | None
+    created_at: datetime
+
+
+class EndpointRef(Out):
+    """An endpoint that serves, and which version."""
+
+    id: int
+    service_name: str
+    url: str
+    version: int | None
+
+
+class Deployment(Out):
+    """Whether the newest version is served."""
+
+    status: Literal["deployed", "outdated", "idle"]
+    active_endpoints: int
+    endpoint: EndpointRef | None
+
+
+class ModelOut(Out):
+    """A registered model. `registry_verified` is null when Vertex AI was not heard."""
+
+    id: int
+    name: str
+    type: str
+    project: ProjectRef
+    versions: int
+    latest_version: VersionOut | None
+    deployment: Deployment
+    vertex_model_resource_name: str
+    registry_verified: bool | None
+    registry_state: Literal["verified", "suspected", "missing", "unchecked"]
+    registry_reason: str = Field(description="Why it is unknown, or how the live check ended.")
+    verified_at: datetime | None
+    created_at: datetime
+    url: str
+
+
+class ModelDetail(ModelOut):
+    """A lineage with its words and its endpoints."""
+
+    description: str
+    endpoints: list[EndpointOut]
+
+
+class ModelsKpi(Out):
+    """How many registered models there are, whatever the filters."""
+
+    total: int
+    deployed: int
+    outdated: int
+    idle: int
+
+
+class ModelsOut(Out):
+    """A part of the list of registered models."""
+
+    items: list[ModelOut]
+    pagination: Pagination
+    kpi: ModelsKpi
+    registry_check_available: bool = Field(
+        description="Whether the newest sweep could read Vertex AI; live: whether all answered."
+    )
+
+
+class VersionsOut(Out):
+    """A part of the list of versions."""
+
+    items: list[VersionOut]
+    pagination: Pagination
+
+
+class RunOut(Out):
+    """A training run."""
+
+    id: int
+    uid: str
+    project: ProjectRef
+    model_name: str
+    model_type: str
+    model: int | None
+    schedule: int | None
+    scheduled_for: datetime | None
+    rerun_of: int | None
+    status: str
+    stage: str
+    progress: int
+    error: str
+    template_uri: str
+    parameters: Any
+    pipeline_job_name: str
+    gcs_artifacts_path: str
+    metrics: Any
+    is_blessed: bool | None
+    registration: str
+    version: int | None
+    vertex_model_resource_name: str
+    vertex_model_version: str
+    registered_at: datetime | None
+    created_at: datetime
+    submitted_at: datetime | None
+    finished_at: datetime | None
+    url: str
+
+
+class RunsOut(Out):
+    """A part of the list of runs."""
+
+    items: list[RunOut]
+    pagination: Pagination
+
+
+class EndpointOut(Out):
+    """A Cloud Run service that serves, or served, a version."""
+
+    id: int
+    project: ProjectRef
+    model: ModelRef
+    service_name: str
+    state: str
+    is_active: bool
+    model_deleted: bool
+    run: RunRef | None
+    intended_run: RunRef | None
+    previous_run: RunRef | None
+    is_outdated: bool
+    service_url: str
+    revision: str
+    config: Any
+    error: str
+    deployed_at: datetime | None
+    created_at: datetime
+    url: str
+
+
+class EndpointsOut(Out):
+    """A part of the list of endpoints."""
+
+    items: list[EndpointOut]
+    pagination: Pagination
+
+
+class ScheduleOut(Out):
+    """A recurring intent to train."""
+
+    id: int
+    project: ProjectRef
+    name: str
+    model_name: str
+    model_type: str
+    model: int | None
+    state: str
+    frequency: str
+    cron: str
+    time_zone: str
+    starts_at: datetime | None
+    next_run_at: datetime | None
+    last_run_at: datetime | None
+    scheduler_job_name: str
+    template_uri: str
+    parameters: Any
+    created_at: datetime
+    url: str
+
+
+class SchedulesOut(Out):
+    """A part of the list of schedules."""
+
+    items: list[ScheduleOut]
+    pagination: Pagination
+
+
+class StepOut(Out):
+    """One step of an operation."""
+
+    step: str
+    title: str
+    status: str
+    note: str
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class SubjectOut(Out):
+    """What an operation is about; the thing itself may be gone."""
+
+    type: str
+    id: str
+    name: str
+
+
+class OperationError(Out):
+    """How an operation failed, or what it waits for: it is tried again while it is running."""
+
+    code: str
+    detail: str
+    advice: str
+
+
+class OperationOut(Out):
+    """A recorded, restartable change across planes."""
+
+    id: str
+    kind: str
+    status: Literal["pending", "running", "succeeded", "failed", "cancelled"]
+    project: int | None
+    subject: SubjectOut
+    model: int | None
+    actor: Person
+    origin: str
+    reason: str
+    step: str
+    steps: list[StepOut]
+    remote_operation: str
+    cancel_requested: bool
+    error: OperationError | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    url: str
+
+
+class OperationsOut(Out):
+    """A part of the list of operations."""
+
+    items: list[OperationOut]
+    pagination: Pagination
+
+
+class TriggerOut(Out):
+    """What came of asking for a run now."""
+
+    message: str
+    run: RunOut | None
+    operation: OperationOut | None
+
+
+for _schema in (Problem, ModelDetail):
+    _schema.model_rebuild()

@@ -1,0 +1,183 @@
+"""Where Cloud Scheduler rings: Google's token is verified before anything else is looked at."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Router
+from ninja.security.http import HttpBearer
+
+from ml_platform.cloud.identity import verify_token
+from ml_platform.cloud.types import Identity
+from ml_platform.conf import get_settings
+from ml_platform.errors import Denied, Invalid, Misconfigured, NotFound
+from ml_platform.jobs import run_job
+from ml_platform.models import TrainingSchedule
+from ml_platform.models.clock import database_now
+from ml_platform.services.operations import Actor
+from ml_platform.services.scheduling import fire_schedule
+
+from .errors import Unauthenticated
+from .keyed import forget_old_answers
+from .schemas_whole import WebhookOut
+from .serialize import reply
+
+log = logging.getLogger(__name__)
+
+SCHEDULE_TIME = "X-CloudScheduler-ScheduleTime"
+"""When the ring was due; a repeated ring carries the same. Believed only beside a good token."""
+
+
+class GoogleToken(HttpBearer):
+    """An OIDC token of Google's for one of the configured accounts, in debug mode too (law 10)."""
+
+    def __call__(self, request: HttpRequest) -> Identity:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated(
+                "The ring carries no token.",
+                code="no_token",
+                advice="Cloud Scheduler sends one when its job was set up by us.",
+            )
+        return self.authenticate(request, token)
+
+    def authenticate(self, request: HttpRequest, token: str) -> Identity:
+        settings = get_settings()
+        audience = settings.WEBHOOK_AUDIENCE or settings.PUBLIC_URL
+        if not audience or not settings.WEBHOOK_SERVICE_ACCOUNTS:
+            raise Misconfigured(
+                "The settings do not say whose rings are answered.",
+                advice="Set PUBLIC_URL or WEBHOOK_AUDIENCE, and WEBHOOK_SERVICE_ACCOUNTS.",
+            )
+        try:
+            return verify_token(
+                token,
+                audience=audience,
+                emails=settings.WEBHOOK_SERVICE_ACCOUNTS,
+                certs_url=settings.WEBHOOK_CERTS_URL,
+                now=database_now(),
+                trust_platform=settings.WEBHOOK_TRUST_PLATFORM,
+            )
+        except Denied as error:
+            # What was wrong with it helps only who forges one.
+            log.warning("%s", error)
+            raise Unauthenticated(
+                "The token was refused.",
+                code="bad_token",
+                advice="Cloud Scheduler sends a good one when its job was set up by us; "
+                "the log says what was wrong with this one.",
+            ) from error
+
+
+TIME_ADVICE = "Write it as 2026-03-01T04:00:00Z, or leave the header out."
+LINES = 100
+"""Lines of a job's own words that a webhook answers; the operation keeps the sums."""
+
+schedules = Router(tags=["webhooks"], auth=GoogleToken())
+system = Router(tags=["webhooks"], auth=GoogleToken())
+
+
+def actor_of(identity: Identity) -> Actor:
+    """The ringing account, as an operation records it."""
+    return Actor(label=identity.email, origin="scheduler")
+
+
+def due_time(request: HttpRequest) -> datetime | None:
+    """When the ring was due, None when a person rang without saying so.
+
+    :raises Invalid: the header is no time.
+    """
+    text = request.headers.get(SCHEDULE_TIME)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Invalid(
+            f"{SCHEDULE_TIME} is no time.", code="bad_schedule_time", advice=TIME_ADVICE
+        ) from error
+    if moment.tzinfo is None:
+        raise Invalid(
+            f"{SCHEDULE_TIME} has no time zone.", code="bad_schedule_time", advice=TIME_ADVICE
+        )
+    return moment
+
+
+@schedules.post("/{int:schedule_id}/webhook/", response=WebhookOut, operation_id="ring_schedule")
+def ring_schedule(request: Any, schedule_id: int) -> HttpResponse:
+    """Create and submit the run of that time, once however often it rings."""
+    schedule = TrainingSchedule.objects.filter(pk=schedule_id).first()
+    if schedule is None:
+        raise NotFound(f"There is no schedule {schedule_id}.", advice="Delete the job.")
+    now = database_now()
+    firing = fire_schedule(
+        schedule=schedule,
+        scheduled_for=due_time(request) or now,
+        actor=actor_of(request.auth),
+        now=now,
+    )
+    run = f"Run {firing.run.pk} of {schedule.model_name}." if firing.run else ""
+    return reply({"status": "success", "message": firing.message, "output": run})
+
+
+@system.post(
+    "/cleanup-orphan-models-webhook/", response=WebhookOut, operation_id="ring_orphan_cleanup"
+)
+def ring_orphan_cleanup(request: Any) -> HttpResponse:
+    """Delete names that were never registered and that nothing needs."""
+    return _ring(request, "cleanup-orphan-models")
+
+
+@system.post(
+    "/cleanup-artifacts-webhook/", response=WebhookOut, operation_id="ring_artifact_cleanup"
+)
+def ring_artifact_cleanup(request: Any) -> HttpResponse:
+    """Delete old artifacts of runs that are no version."""
+    return _ring(request, "cleanup-gcs-artifacts")
+
+
+@system.post("/collect-metrics-webhook/", response=WebhookOut, operation_id="ring_metrics")
+def ring_metrics(request: Any) -> HttpResponse:
+    """Read what the active services did from Cloud Monitoring."""
+    return _ring(request, "collect-resource-metrics")
+
+
+@system.post("/poll-training-runs-webhook/", response=WebhookOut, operation_id="ring_polling")
+def ring_polling(request: Any) -> HttpResponse:
+    """Follow running training runs to where their pipelines are."""
+    return _ring(request, "poll-training-runs")
+
+
+@system.post("/resume-operations-webhook/", response=WebhookOut, operation_id="ring_resumption")
+def ring_resumption(request: Any) -> HttpResponse:
+    """Go on with operations that no living worker holds."""
+    return _ring(request, "resume-operations")
+
+
+@system.post("/audit-registry-webhook/", response=WebhookOut, operation_id="ring_audit")
+def ring_audit(request: Any) -> HttpResponse:
+    """Read all planes and keep what they said."""
+    return _ring(request, "audit-registry")
+
+
+def _ring(request: Any, name: str) -> HttpResponse:
+    """Run a job, once for each time it was due."""
+    forget_old_answers()
+    lines: list[str] = []
+
+    def tell(line: str) -> None:
+        if len(lines) < LINES:
+            lines.append(line)
+
+    report = run_job(
+        name,
+        actor=actor_of(request.auth),
+        clock=database_now,
+        due=due_time(request),
+        tell=tell,
+    )
+    output = "\n".join([*lines, *report.unknown, *filter(None, [report.waits]), report.output])
+    return reply({"status": "success", "message": report.message, "output": output})

@@ -1,0 +1,199 @@
+"""Django system checks of the host's settings: what is wrong is said before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.db.models import IntegerField
+from django.utils.module_loading import import_string
+
+from ml_platform.conf import (
+    PROJECT_MODEL_SETTING,
+    Settings,
+    get_settings,
+    project_model,
+    require_settings,
+)
+from ml_platform.errors import Misconfigured
+
+DEMO = "ml_platform.demo"
+_REGION = re.compile(r"[a-z]+(-[a-z]+)*-[a-z]+[0-9]{1,2}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_LOCAL_CLOUD = re.compile(r"[^\s/:]+:[0-9]{1,5}")
+Rule = Callable[[Settings], Iterator[CheckMessage]]
+
+
+@register("ml_platform")
+def check_settings(app_configs: object = None, **_: Any) -> list[CheckMessage]:
+    """Everything that is wrong with ML_PLATFORM; only E001 when it cannot be read at all."""
+    try:
+        current = get_settings()
+    except Misconfigured as error:
+        return [Error(str(error), hint=error.advice, id="mlp.E001")]
+    return [message for rule in RULES for message in rule(current)]
+
+
+def _required(_: Settings) -> Iterator[CheckMessage]:
+    try:
+        require_settings()
+    except Misconfigured as error:
+        yield Error(str(error), hint=error.advice, id="mlp.E002")
+
+
+def _names(current: Settings) -> Iterator[CheckMessage]:
+    """An empty one is missing, which is another rule's business."""
+    for key, what, pattern, number, hint in (
+        ("PROJECT_ID", "project id", _PROJECT, 3, "Give an id such as my-project, not the number."),
+        ("LOCATION", "region", _REGION, 4, "Give one region, such as europe-central2, no zone."),
+        ("BUCKET", "bucket", _BUCKET, 5, "Give the bucket's bare name, without gs:// and folders."),
+    ):
+        value = getattr(current, key)
+        if value and not pattern.fullmatch(value):
+            yield Error(
+                f"ML_PLATFORM[{key!r}] is {value!r}, which is no {what} that can be.",
+                hint=hint,
+                id=f"mlp.E{number:03}",
+            )
+
+
+def _local_cloud(current: Settings) -> Iterator[CheckMessage]:
+    if bool(current.LOCAL_CLOUD) != bool(current.LOCAL_CLOUD_HTTP):
+        yield Error(
+            "ML_PLATFORM has only one of LOCAL_CLOUD and LOCAL_CLOUD_HTTP.",
+            hint="Set both to use the local cloud, none to use Google Cloud.",
+            id="mlp.E006",
+        )
+    if current.LOCAL_CLOUD and not _LOCAL_CLOUD.fullmatch(current.LOCAL_CLOUD):
+        yield Error(
+            f"ML_PLATFORM['LOCAL_CLOUD'] is {current.LOCAL_CLOUD!r}, which is no host:port.",
+            hint="Give the gRPC side that `manage.py localcloud` prints, such as 127.0.0.1:8790.",
+            id="mlp.E007",
+        )
+    if current.LOCAL_CLOUD and not django_settings.DEBUG and not apps.is_installed(DEMO):
+        yield Error(
+            "ML_PLATFORM names a local cloud, and DEBUG is off.",
+            hint="In production remove LOCAL_CLOUD and LOCAL_CLOUD_HTTP, so that Google is asked; "
+            "to develop set DEBUG = True.",
+            id="mlp.E008",
+        )
+
+
+def _webhooks(current: Settings) -> Iterator[CheckMessage]:
+    accounts, url = current.WEBHOOK_SERVICE_ACCOUNTS, current.PUBLIC_URL
+    if accounts and not (url or current.WEBHOOK_AUDIENCE):
+        yield Error(
+            "ML_PLATFORM has WEBHOOK_SERVICE_ACCOUNTS but no audience for their tokens.",
+            hint="Set PUBLIC_URL, the address at which Cloud Scheduler reaches this site, or "
+            "WEBHOOK_AUDIENCE where the two differ. Until then every webhook is refused.",
+            id="mlp.E009",
+        )
+    if url and not accounts:
+        yield Warning(
+            "ML_PLATFORM has a PUBLIC_URL but no WEBHOOK_SERVICE_ACCOUNTS.",
+            hint="Name the service account that Cloud Scheduler's tokens are of. Until then every "
+            "webhook is refused and no schedule can be made.",
+            id="mlp.W001",
+        )
+    plain = url and not url.startswith("https://")
+    if plain and not (current.LOCAL_CLOUD and url.startswith("http://")):
+        yield Error(
+            f"ML_PLATFORM['PUBLIC_URL'] is {url!r}, which is no https:// address.",
+            hint="Tokens travel to it, so it has to begin with https://.",
+            id="mlp.E010",
+        )
+    for account in accounts:
+        if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", account):
+            yield Error(
+                f"ML_PLATFORM['WEBHOOK_SERVICE_ACCOUNTS'] has {account!r}, no e-mail address.",
+                hint="Give the service account's e-mail address, "
+                "such as scheduler@my-project.iam.gserviceaccount.com.",
+                id="mlp.E011",
+            )
+
+
+def _times(current: Settings) -> Iterator[CheckMessage]:
+    if current.CALL_TIMEOUT <= 0:
+        yield Error(
+            f"ML_PLATFORM['CALL_TIMEOUT'] is {current.CALL_TIMEOUT}.",
+            hint="Each call to Google needs a limit above 0 seconds.",
+            id="mlp.E012",
+        )
+    if current.LEASE_SECONDS <= 2 * current.CALL_TIMEOUT:
+        yield Error(
+            f"ML_PLATFORM['LEASE_SECONDS'] is {current.LEASE_SECONDS}, "
+            f"and CALL_TIMEOUT {current.CALL_TIMEOUT:g}.",
+            hint="The lease must be more than twice as long as a call may take, or a second worker "
+            "goes on while the first one still waits for Google.",
+            id="mlp.E013",
+        )
+
+
+def _callables(current: Settings) -> Iterator[CheckMessage]:
+    for key, hint in (
+        ("PROJECTS_FOR_USER", "a callable(user) that returns a queryset of projects"),
+        ("API_AUTHENTICATE", "a callable(request) that returns a user or None"),
+    ):
+        path = getattr(current, key)
+        if path and (why := _not_callable(path)):
+            yield Error(
+                f"ML_PLATFORM[{key!r}] is {path!r}: {why}",
+                hint=f"Give the dotted path of {hint}.",
+                id="mlp.E014",
+            )
+
+
+def _not_callable(path: str) -> str:
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        return str(error)
+    return "" if callable(found) else "It is not callable."
+
+
+def _tasks(_: Settings) -> Iterator[CheckMessage]:
+    """Read as it is written: building the backends would cost every start of the host."""
+    tasks = getattr(django_settings, "TASKS", None) or {}
+    backend = str((tasks.get("default") or {}).get("BACKEND", "an immediate one"))
+    if "immediate" in backend.lower() or "dummy" in backend.lower():
+        yield Warning(
+            f"The default backend of TASKS is {backend}.",
+            hint="Operations would run inside requests, or never. Use a backend with a worker of "
+            'its own, such as "django_tasks_db.DatabaseBackend" with `manage.py db_worker`.',
+            id="mlp.W002",
+        )
+
+
+def _project_key(_: Settings) -> Iterator[CheckMessage]:
+    """That there is no such model at all, Django says itself."""
+    try:
+        key: Any = apps.get_model(project_model())._meta.pk  # noqa: SLF001 - Django's documented name
+    except LookupError:
+        return
+    while key.remote_field:  # a child's key is its parent's
+        key = key.target_field
+    if not isinstance(key, IntegerField):
+        yield Error(
+            f"{PROJECT_MODEL_SETTING} is {project_model()!r}, whose primary key is no integer "
+            f"but a {type(key).__name__}.",
+            hint="Addresses and operations hold a project by its number: give the model an "
+            "integer primary key, such as BigAutoField, or name another model.",
+            id="mlp.E015",
+        )
+
+
+RULES: tuple[Rule, ...] = (
+    _required,
+    _names,
+    _local_cloud,
+    _webhooks,
+    _times,
+    _callables,
+    _tasks,
+    _project_key,
+)

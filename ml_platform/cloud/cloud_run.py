@@ -1,0 +1,193 @@
+"""Cloud Run: the services that serve models, and who may call them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import timedelta
+from typing import Any
+
+from ml_platform.errors import CloudUnavailable
+
+from . import channels, operations
+from .names import OperationName, ServiceName
+from .raw import enum_name, read_time, unwrap
+from .types import Ingress, RemoteOperation, RemoteService, ServiceSpec, TrafficShare
+
+INVOKER = "roles/run.invoker"
+
+_INGRESS = {
+    Ingress.ALL: "INGRESS_TRAFFIC_ALL",
+    Ingress.INTERNAL: "INGRESS_TRAFFIC_INTERNAL_ONLY",
+    Ingress.INTERNAL_AND_LOAD_BALANCER: "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER",
+}
+_READY = {"CONDITION_SUCCEEDED": True, "CONDITION_FAILED": False}
+
+
+def get_service(service_id: str) -> RemoteService:
+    """Return the service as it stands.
+
+    :raises CloudAbsent: Cloud Run answered NOT_FOUND for exactly that name.
+    """
+    request = {"name": str(_name(service_id))}
+    send = channels.client("services").get_service
+    return _read_service(unwrap(channels.rpc("Services.GetService", send, request)))
+
+
+def list_services(*, page_size: int = 100) -> Iterator[tuple[RemoteService, ...]]:
+    """Yield the services of the location page by page.
+
+    :raises CloudUnavailable: a page could not be read, or lacks a region (`unreachable` in
+        google/cloud/run_v2/types/service.py), so that missing there would prove nothing.
+    """
+    send = channels.client("services").list_services
+    request = {"parent": channels.location_path(), "page_size": page_size}
+    for page in channels.rpc_pages("Services.ListServices", send, request):
+        if page.unreachable:
+            raise CloudUnavailable(
+                f"Cloud Run listed its services without {', '.join(page.unreachable)}.",
+                code="incomplete_listing",
+            )
+        yield tuple(_read_service(service) for service in page.services)
+
+
+def create_service(service_id: str, spec: ServiceSpec) -> RemoteOperation:
+    """Start the creation of a service.
+
+    :raises CloudExists: the name is taken.
+    """
+    request = {
+        "parent": channels.location_path(),
+        "service_id": service_id,
+        "service": _service(spec),
+    }
+    return operations.start("Services.CreateService", "services", "create_service", request)
+
+
+def update_service(service_id: str, spec: ServiceSpec, *, etag: str) -> RemoteOperation:
+    """Start a new revision of a service that must still be as `etag` says.
+
+    :raises CloudConflict: the service changed since.
+    :raises CloudAbsent: there is no such service; none is created.
+    """
+    service = {**_service(spec), "name": str(_name(service_id)), "etag": etag}
+    return operations.start(
+        "Services.UpdateService", "services", "update_service", {"service": service}
+    )
+
+
+def delete_service(service_id: str, *, etag: str) -> RemoteOperation:
+    """Start the deletion of a service that must still be as `etag` says.
+
+    :raises CloudConflict: the service changed since.
+    """
+    request = {"name": str(_name(service_id)), "etag": etag}
+    return operations.start("Services.DeleteService", "services", "delete_service", request)
+
+
+def get_operation(name: OperationName) -> RemoteOperation:
+    """Return how an operation of Cloud Run stands.
+
+    :raises CloudAbsent: Cloud Run has forgotten it; its outcome is unknown.
+    """
+    return operations.get_operation("services", name, method="Services.UpdateService")
+
+
+def get_invokers(service_id: str) -> tuple[str, ...]:
+    """Return the members that may call the service without a condition, such as `allUsers`."""
+    policy = _get_policy(service_id)
+    members = {m for b in policy.bindings if _is_invoker(b) for m in b.members}
+    return tuple(sorted(members))
+
+
+def set_invokers(service_id: str, members: Collection[str]) -> None:
+    """Let exactly these members call the service; other roles and conditional grants stay.
+
+    :raises CloudConflict: somebody changed the policy in between.
+    """
+    policy = _get_policy(service_id)
+    kept = [binding for binding in policy.bindings if not _is_invoker(binding)]
+    del policy.bindings[:]
+    policy.bindings.extend(kept)
+    if members:
+        policy.bindings.add(role=INVOKER, members=sorted(members))
+    send = channels.client("services").set_iam_policy
+    request = {"resource": str(_name(service_id)), "policy": policy}
+    channels.rpc("Services.SetIamPolicy", send, request)
+
+
+def _name(service_id: str) -> ServiceName:
+    return ServiceName.parse(f"{channels.location_path()}/services/{service_id}")
+
+
+def _get_policy(service_id: str) -> Any:
+    send = channels.client("services").get_iam_policy
+    request = {
+        "resource": str(_name(service_id)),
+        # Version 3 is the one that shows conditions: https://cloud.google.com/iam/docs/policies#versions
+        "options": {"requested_policy_version": 3},
+    }
+    return channels.rpc("Services.GetIamPolicy", send, request)
+
+
+def _is_invoker(binding: Any) -> bool:
+    return bool(binding.role == INVOKER and not binding.HasField("condition"))
+
+
+def _service(spec: ServiceSpec) -> dict[str, Any]:
+    labels = dict(spec.labels)
+    return {
+        "labels": labels,
+        "ingress": _INGRESS[spec.ingress],
+        "template": {
+            "labels": labels,
+            "scaling": {
+                "min_instance_count": spec.min_instances,
+                "max_instance_count": spec.max_instances,
+            },
+            "timeout": timedelta(seconds=spec.timeout_seconds),
+            "service_account": spec.service_account,
+            "max_instance_request_concurrency": spec.concurrency,
+            "containers": [
+                {
+                    "image": spec.image,
+                    "args": list(spec.args),
+                    "env": [{"name": k, "value": v} for k, v in spec.env.items()],
+                    "resources": {"limits": {"cpu": spec.cpu, "memory": spec.memory}},
+                    "ports": [{"container_port": spec.port}],
+                }
+            ],
+        },
+        "traffic": [{"type_": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}],
+    }
+
+
+def _read_service(raw: Any) -> RemoteService:
+    condition = raw.terminal_condition
+    settled = not raw.reconciling and raw.generation == raw.observed_generation
+    ready = _READY.get(enum_name(condition, "state")) if settled else None
+    container = raw.template.containers[0] if raw.template.containers else None
+    return RemoteService(
+        name=ServiceName.parse(raw.name),
+        uri=raw.uri,
+        etag=raw.etag,
+        labels=dict(raw.labels),
+        image=container.image if container else "",
+        env={e.name: e.value for e in container.env} if container else {},
+        generation=raw.generation,
+        observed_generation=raw.observed_generation,
+        reconciling=raw.reconciling,
+        ready=ready,
+        reason="" if ready else condition.message,
+        latest_ready_revision=_last(raw.latest_ready_revision),
+        latest_created_revision=_last(raw.latest_created_revision),
+        traffic=tuple(
+            TrafficShare(revision=_last(t.revision), percent=t.percent)
+            for t in raw.traffic_statuses
+        ),
+        create_time=read_time(raw, "create_time"),
+        update_time=read_time(raw, "update_time"),
+    )
+
+
+def _last(revision: str) -> str:
+    return revision.rpartition("/")[2]

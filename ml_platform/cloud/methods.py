@@ -1,0 +1,81 @@
+"""The closed table of Google's methods: what may be repeated, what NOT_FOUND speaks about.
+
+No method outside this table can be called, so it is also the list of rights our identities need.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Kind(Enum):
+    """GET names one thing; LIST and CREATE name its parent; CREATE and CHANGE have effects."""
+
+    GET = "get"
+    LIST = "list"
+    CREATE = "create"
+    CHANGE = "change"
+
+    @property
+    def is_read(self) -> bool:
+        """Whether repeating it changes nothing."""
+        return self in (Kind.GET, Kind.LIST)
+
+    @property
+    def names_its_subject(self) -> bool:
+        """Whether NOT_FOUND means the very thing asked for, and not its parent (law 3)."""
+        return self in (Kind.GET, Kind.CHANGE)
+
+
+METHODS: dict[str, Kind] = {
+    "ModelService.GetModel": Kind.GET,
+    "ModelService.ListModels": Kind.LIST,
+    "ModelService.ListModelVersions": Kind.GET,  # it names the model whose versions it lists
+    "ModelService.UploadModel": Kind.CREATE,
+    "ModelService.UpdateModel": Kind.CHANGE,
+    "ModelService.MergeVersionAliases": Kind.CHANGE,
+    "ModelService.DeleteModel": Kind.CHANGE,
+    "ModelService.DeleteModelVersion": Kind.CHANGE,
+    "PipelineService.GetPipelineJob": Kind.GET,
+    "PipelineService.ListPipelineJobs": Kind.LIST,
+    "PipelineService.CreatePipelineJob": Kind.CREATE,
+    "PipelineService.CancelPipelineJob": Kind.CHANGE,
+    "PipelineService.DeletePipelineJob": Kind.CHANGE,
+    "Operations.GetOperation": Kind.GET,
+    "Services.GetService": Kind.GET,
+    "Services.ListServices": Kind.LIST,
+    "Services.CreateService": Kind.CREATE,
+    "Services.UpdateService": Kind.CHANGE,
+    "Services.DeleteService": Kind.CHANGE,
+    "Services.GetIamPolicy": Kind.GET,
+    "Services.SetIamPolicy": Kind.CHANGE,
+    "CloudScheduler.GetJob": Kind.GET,
+    "CloudScheduler.ListJobs": Kind.LIST,
+    "CloudScheduler.CreateJob": Kind.CREATE,
+    "CloudScheduler.UpdateJob": Kind.CHANGE,
+    "CloudScheduler.DeleteJob": Kind.CHANGE,
+    "CloudScheduler.PauseJob": Kind.CHANGE,
+    "CloudScheduler.ResumeJob": Kind.CHANGE,
+    "CloudScheduler.RunJob": Kind.CHANGE,
+    "MetricService.ListTimeSeries": Kind.LIST,
+    "storage.buckets.get": Kind.GET,
+    "storage.objects.get": Kind.GET,
+    "storage.objects.list": Kind.LIST,
+    "storage.objects.insert": Kind.CREATE,
+    "storage.batch": Kind.CREATE,  # NOT_FOUND of a part is that object's; of the whole, nobody's
+}
+
+_PLANES = {
+    "ModelService": "Vertex AI Model Registry",
+    "PipelineService": "Vertex AI Pipelines",
+    "Operations": "Google's long-running operations",
+    "Services": "Cloud Run",
+    "CloudScheduler": "Cloud Scheduler",
+    "MetricService": "Cloud Monitoring",
+    "storage": "Cloud Storage",
+}
+
+
+def plane(method: str) -> str:
+    """Return the name people know for the service that `method` belongs to."""
+    return _PLANES[method.partition(".")[0]]

@@ -1,0 +1,108 @@
+"""Cloud Monitoring, read only: what the Cloud Run services did."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from ml_platform.errors import CloudUnavailable, Invalid
+
+from . import channels
+from .raw import read_time
+from .types import Point
+
+PREFIX = "run.googleapis.com/"
+"""Metrics and their kinds: https://cloud.google.com/monitoring/api/metrics_gcp_p_z#gcp-run"""
+
+
+class Aligner(StrEnum):
+    """How the values of one period become one value: monitoring_v3/types/common.py."""
+
+    DELTA = "ALIGN_DELTA"
+    MEAN = "ALIGN_MEAN"
+    MAX = "ALIGN_MAX"
+    SUM = "ALIGN_SUM"
+    P50 = "ALIGN_PERCENTILE_50"
+    P95 = "ALIGN_PERCENTILE_95"
+    P99 = "ALIGN_PERCENTILE_99"
+
+
+class Reducer(StrEnum):
+    """How a service's several series (one for each revision, response class ...) become one."""
+
+    NONE = "REDUCE_NONE"
+    SUM = "REDUCE_SUM"
+    MEAN = "REDUCE_MEAN"
+    MAX = "REDUCE_MAX"
+    P50 = "REDUCE_PERCENTILE_50"
+    P95 = "REDUCE_PERCENTILE_95"
+    P99 = "REDUCE_PERCENTILE_99"
+
+
+def read_series(
+    *,
+    metric: str,
+    service: str,
+    start: datetime,
+    end: datetime,
+    period_seconds: int,
+    aligner: Aligner,
+    reducer: Reducer = Reducer.SUM,
+    response_class: str = "",
+) -> list[Point]:
+    """Return one value for each period in (start, end] that has data, oldest first.
+
+    `metric` is without the prefix: `request_count`. Counts: DELTA and SUM. A percentile of a
+    service's latencies: DELTA and P50 or P95, which merges the revisions' distributions first.
+    Utilization and instances: a percentile or MAX, reduced by MAX. With `response_class`, such as
+    `5xx`, only the requests that were answered so.
+
+    :raises CloudUnavailable: no answer, or one that Monitoring itself calls incomplete.
+    """
+    request = {
+        "name": channels.project_path(),
+        "filter": _filter(metric, service, response_class),
+        "interval": {"start_time": start, "end_time": end},
+        "aggregation": {
+            "alignment_period": timedelta(seconds=period_seconds),
+            "per_series_aligner": aligner.value,
+            "cross_series_reducer": reducer.value,
+        },
+        "view": "FULL",
+    }
+    send = channels.client("metrics").list_time_series
+    points: list[Point] = []
+    for page in channels.rpc_pages("MetricService.ListTimeSeries", send, request):
+        if page.execution_errors:
+            raise CloudUnavailable(
+                f"Cloud Monitoring answered {metric} of {service} in part only: "
+                f"{page.execution_errors[0].message}",
+                code="incomplete_listing",
+            )
+        points += [_read_point(point) for series in page.time_series for point in series.points]
+    return sorted(points, key=lambda point: point.end)
+
+
+def _filter(metric: str, service: str, response_class: str) -> str:
+    if not (re.fullmatch(r"[a-z0-9_/]+", metric) and re.fullmatch(r"[a-z0-9-]+", service)):
+        raise Invalid(f"{metric!r} of {service!r} is no metric of a service.")
+    if not re.fullmatch(r"([1-5]xx)?", response_class):
+        raise Invalid(f"{response_class!r} is no class of answers.")
+    answered = f' AND metric.labels.response_code_class = "{response_class}"'
+    return (
+        f'metric.type = "{PREFIX}{metric}" AND resource.type = "cloud_run_revision" '
+        f'AND resource.labels.service_name = "{service}"{answered if response_class else ""}'
+    )
+
+
+def _read_point(raw: Any) -> Point:
+    kind = raw.value.WhichOneof("value")
+    value = getattr(raw.value, kind)
+    end = raw.interval.end_time.ToDatetime(tzinfo=UTC)
+    return Point(
+        start=read_time(raw.interval, "start_time") or end,  # a gauge's moment has no start
+        end=end,
+        value=value.mean if kind == "distribution_value" else float(value),
+    )

@@ -1,0 +1,245 @@
+"""Names of remote things: parsed, built and compared here only, by their parts.
+
+Vertex AI answers with the project *number* whatever was sent, Cloud Run and Cloud Scheduler
+echo the project *id*.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self, TypeAlias
+from uuid import UUID
+
+from ml_platform.errors import Invalid
+
+_WHERE = r"projects/(?P<project>[a-z0-9][a-z0-9.:-]{0,98})/locations/(?P<location>[a-z0-9-]{1,40})"
+_ALIAS = r"[a-z][a-z0-9-]{0,126}[a-z0-9]"
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """Base of all names: whatever was built can be parsed again, and nothing else can be built."""
+
+    _pattern: ClassVar[re.Pattern[str]]
+    _what: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        match = self._pattern.fullmatch(str(self))
+        if match is None or match.groupdict(default="") != self._parts():
+            raise Invalid(f"{str(self)!r} is no name of a {self._what}.", code="bad_name")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the name written as `text`.
+
+        :raises Invalid: it is not exactly a name of this kind.
+        """
+        match = cls._pattern.fullmatch(text)
+        if match is None:
+            raise Invalid(f"{text!r} is no name of a {cls._what}.", code="bad_name")
+        return cls(**match.groupdict(default=""))
+
+    def _parts(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName(_Name):
+    """A model in the Vertex AI Model Registry; one version of it when `version` is set.
+
+    `version` is a number or an alias. The id:
+    https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/upload
+    """
+
+    project: str
+    location: str
+    model_id: str
+    version: str = ""
+
+    _pattern = re.compile(
+        _WHERE
+        + rf"/models/(?P<model_id>[a-z0-9_-]{{1,63}})(?:@(?P<version>[0-9]{{1,19}}|{_ALIAS}))?"
+    )
+    _what = "model"
+
+    def __str__(self) -> str:
+        at = f"@{self.version}" if self.version else ""
+        return f"projects/{self.project}/locations/{self.location}/models/{self.model_id}{at}"
+
+    @property
+    def bare(self) -> ModelName:
+        """The model itself, without a version."""
+        return replace(self, version="")
+
+    def at(self, version: str) -> ModelName:
+        """One version of this model."""
+        return replace(self, version=version)
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineJobName(_Name):
+    """A pipeline job; ids as in google/cloud/aiplatform_v1/types/pipeline_service.py."""
+
+    project: str
+    location: str
+    job_id: str
+
+    _pattern = re.compile(_WHERE + r"/pipelineJobs/(?P<job_id>[a-z0-9-]{1,128})")
+    _what = "pipeline job"
+
+    def __str__(self) -> str:
+        return f"projects/{self.project}/locations/{self.location}/pipelineJobs/{self.job_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceName(_Name):
+    """A Cloud Run service; new ids have under 50 characters (run_v2/types/service.py)."""
+
+    project: str
+    location: str
+    service_id: str
+
+    _pattern = re.compile(_WHERE + r"/services/(?P<service_id>[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)")
+    _what = "Cloud Run service"
+
+    def __str__(self) -> str:
+        return f"projects/{self.project}/locations/{self.location}/services/{self.service_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class JobName(_Name):
+    """A Cloud Scheduler job; ids as in google/cloud/scheduler_v1/types/job.py."""
+
+    project: str
+    location: str
+    job_id: str
+
+    _pattern = re.compile(_WHERE + r"/jobs/(?P<job_id>[A-Za-z0-9_-]{1,500})")
+    _what = "Cloud Scheduler job"
+
+    def __str__(self) -> str:
+        return f"projects/{self.project}/locations/{self.location}/jobs/{self.job_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class OperationName(_Name):
+    """A long-running operation; Vertex AI's hang below a resource, their `parent`: `models/7`."""
+
+    project: str
+    location: str
+    operation_id: str
+    parent: str = ""
+
+    _pattern = re.compile(
+        _WHERE + r"(?:/(?P<parent>[a-zA-Z]{1,63}/[A-Za-z0-9_@-]{1,190}))?"
+        r"/operations/(?P<operation_id>[A-Za-z0-9_-]{1,190})"
+    )
+    _what = "long-running operation"
+
+    def __str__(self) -> str:
+        parent = f"/{self.parent}" if self.parent else ""
+        where = f"projects/{self.project}/locations/{self.location}"
+        return f"{where}{parent}/operations/{self.operation_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPath(_Name):
+    """An object or folder in Cloud Storage; never the root of a bucket."""
+
+    bucket: str
+    key: str
+
+    _pattern = re.compile(
+        r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?P<key>[^\x00-\x1f\x7f]{1,1024})"
+    )
+    _what = "Cloud Storage object"
+
+    def __str__(self) -> str:
+        return f"gs://{self.bucket}/{self.key}"
+
+    @property
+    def folder(self) -> ObjectPath:
+        """The same path with exactly one closing slash, fit as the prefix of a listing (law 8)."""
+        return replace(self, key=self.key.rstrip("/") + "/")
+
+
+ResourceName: TypeAlias = ModelName | PipelineJobName | ServiceName | JobName | OperationName
+_KINDS: tuple[type[ResourceName], ...] = (
+    ModelName,
+    PipelineJobName,
+    ServiceName,
+    JobName,
+    OperationName,
+)
+
+
+def parse_resource(text: str) -> ResourceName:
+    """Return the name of whatever kind `text` is.
+
+    :raises Invalid: it is the name of none of our kinds.
+    """
+    for kind in _KINDS:
+        with suppress(Invalid):
+            return kind.parse(text)
+    raise Invalid(f"{text!r} is the name of no resource we know.", code="bad_name")
+
+
+def same_resource(a: ResourceName | str, b: ResourceName | str) -> bool:
+    """Say whether two names mean the same thing: equal in kind, location, id and version.
+
+    The project is not compared, because one side may name it by number and the other by id.
+
+    :raises Invalid: one of them is no name at all.
+    """
+    one = parse_resource(a) if isinstance(a, str) else a
+    two = parse_resource(b) if isinstance(b, str) else b
+    return type(one) is type(two) and replace(one, project="p") == replace(two, project="p")
+
+
+def model_id(uid: UUID, generation: int) -> str:
+    """Return the Vertex id of a lineage: with its generation, so none is used twice (law 7)."""
+    if not 0 <= generation < 10**20:
+        raise ValueError(f"generation {generation} is out of range")
+    return f"mr-{uid.hex}-{generation}"
+
+
+def label_value(text: str) -> str:
+    """Return `text` made fit to be a label's value: `[a-z0-9_-]`, at most 63 characters.
+
+    It loses information: identities go into labels as hex, which passes unchanged.
+    """
+    return re.sub(r"[^a-z0-9_-]", "-", text.lower())[:63]
+
+
+def label_filter(labels: Mapping[str, str]) -> str:
+    """Return the Vertex AI listing filter that asks for exactly these labels.
+
+    :raises Invalid: a key or value that is no label: nothing is smuggled into the filter.
+    """
+    for key, value in labels.items():
+        if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
+            raise Invalid(f"{key}={value!r} is no label.", code="bad_label")
+    return " AND ".join(f'labels.{key}="{value}"' for key, value in labels.items())
+
+
+def check_alias(text: str) -> str:
+    """Return `text` if it may be a version alias.
+
+    The pattern is the strict intersection of the three that Google documents:
+    google/cloud/aiplatform_v1/types/model.py, model_service.py and
+    https://cloud.google.com/vertex-ai/docs/model-registry/model-alias.
+
+    :raises Invalid: it may not.
+    """
+    if not re.fullmatch(_ALIAS, text):
+        raise Invalid(
+            f"{text!r} is no version alias.",
+            code="bad_alias",
+            advice="Use 2 to 128 of a-z, 0-9 and hyphen, a letter first, no hyphen last.",
+        )
+    return text

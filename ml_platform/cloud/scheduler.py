@@ -1,0 +1,131 @@
+"""Cloud Scheduler: the jobs that ring our webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from . import channels
+from .names import JobName
+from .raw import enum_name, read_enum, read_time, unwrap
+from .types import JobSpec, JobState, RemoteJob
+
+_MASK = (
+    "schedule",
+    "time_zone",
+    "description",
+    "http_target",
+    "attempt_deadline",
+    "retry_config",
+)
+
+
+def get_job(job_id: str) -> RemoteJob:
+    """Return the job as it stands.
+
+    :raises CloudAbsent: Cloud Scheduler answered NOT_FOUND for exactly that name.
+    """
+    return _send("GetJob", "get_job", {"name": _name(job_id)})
+
+
+def list_jobs(*, page_size: int = 500) -> Iterator[tuple[RemoteJob, ...]]:
+    """Yield the location's jobs page by page; one that is not HTTP has no `uri`."""
+    send = channels.client("scheduler").list_jobs
+    request = {"parent": channels.location_path(), "page_size": page_size}
+    for page in channels.rpc_pages("CloudScheduler.ListJobs", send, request):
+        yield tuple(_read_job(job) for job in page.jobs)
+
+
+def create_job(spec: JobSpec) -> RemoteJob:
+    """Create a job.
+
+    :raises CloudExists: the name is taken.
+    """
+    request = {"parent": channels.location_path(), "job": _job(spec)}
+    return _send("CreateJob", "create_job", request)
+
+
+def update_job(spec: JobSpec) -> RemoteJob:
+    """Make the job of that id what `spec` says; a paused one stays paused.
+
+    :raises CloudAbsent: there is no such job.
+    """
+    request = {"job": _job(spec), "update_mask": {"paths": list(_MASK)}}
+    return _send("UpdateJob", "update_job", request)
+
+
+def delete_job(job_id: str) -> None:
+    """Delete a job.
+
+    :raises CloudAbsent: there is no such job.
+    """
+    send = channels.client("scheduler").delete_job
+    channels.rpc("CloudScheduler.DeleteJob", send, {"name": _name(job_id)})
+
+
+def pause_job(job_id: str) -> RemoteJob:
+    """Stop a job from ringing until it is resumed."""
+    return _send("PauseJob", "pause_job", {"name": _name(job_id)})
+
+
+def resume_job(job_id: str) -> RemoteJob:
+    """Let a paused job ring again from its next time on."""
+    return _send("ResumeJob", "resume_job", {"name": _name(job_id)})
+
+
+def run_job(job_id: str) -> RemoteJob:
+    """Ring once now, beside the schedule."""
+    return _send("RunJob", "run_job", {"name": _name(job_id)})
+
+
+def _send(method: str, send_name: str, request: dict[str, Any]) -> RemoteJob:
+    send = getattr(channels.client("scheduler"), send_name)
+    return _read_job(unwrap(channels.rpc(f"CloudScheduler.{method}", send, request)))
+
+
+def _name(job_id: str) -> str:
+    return str(JobName.parse(f"{channels.location_path()}/jobs/{job_id}"))
+
+
+def _job(spec: JobSpec) -> dict[str, Any]:
+    token = {"service_account_email": spec.service_account, "audience": spec.audience}
+    return {
+        "name": _name(spec.job_id),
+        "description": spec.description,
+        "schedule": spec.schedule,
+        "time_zone": spec.time_zone,
+        "http_target": {
+            "uri": spec.uri,
+            "http_method": spec.method,
+            "headers": {"Content-Type": "application/json"},
+            "body": bytes(spec.body),  # a str would be taken for base64
+            "oidc_token": token,
+        },
+        "attempt_deadline": timedelta(seconds=spec.attempt_deadline),
+        "retry_config": {"retry_count": spec.retry_count},
+    }
+
+
+def _read_job(raw: Any) -> RemoteJob:
+    name, target = JobName.parse(raw.name), raw.http_target
+    return RemoteJob(
+        name=name,
+        spec=JobSpec(
+            job_id=name.job_id,
+            schedule=raw.schedule,
+            uri=target.uri,
+            service_account=target.oidc_token.service_account_email,
+            audience=target.oidc_token.audience,
+            time_zone=raw.time_zone,
+            method=enum_name(target, "http_method"),
+            body=target.body,
+            description=raw.description,
+            attempt_deadline=raw.attempt_deadline.seconds,
+            retry_count=raw.retry_config.retry_count,
+        ),
+        state=read_enum(raw, "state", JobState, JobState.UNKNOWN),
+        next_run=read_time(raw, "schedule_time"),
+        last_attempt=read_time(raw, "last_attempt_time"),
+        last_status=raw.status.code,
+    )

@@ -1,0 +1,213 @@
+"""Cloud Storage: listings, small texts, and deletions that name the generation they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from typing import Any
+
+from ml_platform.conf import get_settings
+from ml_platform.errors import CloudRejected, OutcomeUnknown, PlatformError
+
+from . import channels
+from .errors import from_http
+from .types import DeletedObject, DeleteOutcome, RemoteBucket, RemoteObject
+
+BATCH = 100
+"""Deletions in one request, as https://cloud.google.com/storage/docs/batch allows."""
+
+_OUTCOMES = {404: DeleteOutcome.GONE, 412: DeleteOutcome.CHANGED}
+
+
+def list_objects(
+    bucket: str, prefix: str, *, glob: str = "", page_size: int = 1000
+) -> Iterator[tuple[RemoteObject, ...]]:
+    """Yield the objects below `prefix` page by page; a page that cannot be read raises."""
+    fields = "items(name,size,generation,updated,crc32c),nextPageToken"
+    for page in _pages(
+        bucket, prefix=prefix, match_glob=glob or None, page_size=page_size, fields=fields
+    ):
+        yield tuple(_read_object(blob) for blob in page)
+
+
+def list_prefixes(bucket: str, prefix: str) -> Iterator[tuple[str, ...]]:
+    """Yield the "folders" directly below `prefix`, with their closing slash, page by page."""
+    fields = "prefixes,nextPageToken"
+    for page in _pages(bucket, prefix=prefix, delimiter="/", page_size=1000, fields=fields):
+        yield tuple(page.prefixes)
+
+
+def has_objects(bucket: str, prefix: str) -> bool:
+    """Say whether there is at least one object below `prefix`, reading no more than needed."""
+    return any(list_objects(bucket, prefix, page_size=1))
+
+
+def get_object(bucket: str, key: str) -> RemoteObject:
+    """Return what is known of one object.
+
+    :raises CloudAbsent: Cloud Storage answered 404 for exactly that object.
+    """
+    blob = _blob(bucket, key)
+    channels.call("storage.objects.get", lambda: blob.reload(timeout=_timeout(), retry=None))
+    return _read_object(blob)
+
+
+def read_text(bucket: str, key: str, *, limit_bytes: int) -> str:
+    """Return an object's content as UTF-8 text.
+
+    :raises CloudAbsent: there is no such object.
+    :raises CloudRejected: it is longer than `limit_bytes`, or no UTF-8.
+    """
+    blob = _blob(bucket, key)
+
+    def download() -> bytes:
+        content = _Bounded(limit_bytes)
+        blob.download_to_file(content, timeout=_timeout(), retry=None)
+        return content.getvalue()
+
+    try:
+        return channels.call("storage.objects.get", download).decode()
+    except UnicodeDecodeError as error:
+        raise CloudRejected(f"gs://{bucket}/{key} is no UTF-8 text.", code="not_text") from error
+
+
+def write_text(
+    bucket: str,
+    key: str,
+    text: str,
+    *,
+    content_type: str = "text/plain; charset=utf-8",
+    generation: int | None = None,
+) -> RemoteObject:
+    """Write an object; with `generation` only over exactly that one, 0 meaning none yet.
+
+    :raises CloudConflict: the object has another generation.
+    """
+    blob = _blob(bucket, key)
+    channels.call(
+        "storage.objects.insert",
+        lambda: blob.upload_from_string(
+            text.encode(),
+            content_type=content_type,
+            if_generation_match=generation,
+            timeout=_timeout(),
+            retry=None,
+        ),
+    )
+    return _read_object(blob)
+
+
+def delete_objects(bucket: str, objects: Iterable[tuple[str, int]]) -> list[DeletedObject]:
+    """Delete objects given as (name, generation), a hundred in one request.
+
+    Each has its own outcome; one that was overwritten since is left alone.
+
+    :raises PlatformError: a whole request failed; some may be deleted, so list again.
+    """
+    wanted = list(objects)
+    outcomes: list[DeletedObject] = []
+    for start in range(0, len(wanted), BATCH):
+        outcomes += _delete_batch(bucket, wanted[start : start + BATCH])
+    return outcomes
+
+
+def get_bucket(bucket: str) -> RemoteBucket:
+    """Return what is known of the bucket.
+
+    :raises CloudAbsent: Cloud Storage answered 404 for exactly that bucket.
+    """
+    client = channels.storage_client()
+    found = channels.call(
+        "storage.buckets.get", lambda: client.get_bucket(bucket, timeout=_timeout(), retry=None)
+    )
+    return RemoteBucket(
+        name=found.name,
+        location=(found.location or "").lower(),
+        storage_class=found.storage_class or "",
+        soft_delete_seconds=int(found.soft_delete_policy.retention_duration_seconds or 0),
+        versioning=bool(found.versioning_enabled),
+    )
+
+
+class _Bounded(BytesIO):
+    """Takes a download and stops it as soon as it is too long."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self._limit:
+            raise CloudRejected(
+                f"The object is longer than {self._limit} bytes.", code="object_too_long"
+            )
+        return super().write(data)
+
+
+def _delete_batch(bucket: str, objects: list[tuple[str, int]]) -> list[DeletedObject]:
+    client = channels.storage_client()
+
+    def send() -> list[Any]:
+        with client.batch(raise_exception=False) as batch:
+            holder = client.bucket(bucket)
+            for name, generation in objects:
+                holder.delete_blob(
+                    name, if_generation_match=generation, timeout=_timeout(), retry=None
+                )
+        return list(batch._responses)  # noqa: SLF001 (as Google's own batch sample reads them)
+
+    try:
+        responses = channels.call("storage.batch", send)
+    except ValueError as error:
+        raise OutcomeUnknown(
+            f"Cloud Storage gave a batch of deletions an answer that cannot be read: {error}",
+            advice="Some may be deleted: list the folder again.",
+        ) from error
+    return [
+        _read_part(name, response) for (name, _), response in zip(objects, responses, strict=True)
+    ]
+
+
+def _read_part(name: str, response: Any) -> DeletedObject:
+    status = int(response.status_code)
+    if 200 <= status < 300:
+        return DeletedObject(name=name, outcome=DeleteOutcome.DELETED)
+    error: PlatformError = from_http("storage.batch", status, response.text)
+    outcome = _OUTCOMES.get(status, DeleteOutcome.FAILED)
+    return DeletedObject(name=name, outcome=outcome, reason=str(error))
+
+
+def _pages(bucket: str, **options: Any) -> Iterator[Any]:
+    """Each page is a listing of its own, so that a repeated try cannot skip one."""
+    client = channels.storage_client()
+    token: str | None = None
+    while True:
+
+        def send(token: str | None = token) -> tuple[Any, str | None]:
+            listing = client.list_blobs(
+                bucket, page_token=token, timeout=_timeout(), retry=None, **options
+            )
+            return next(listing.pages), listing.next_page_token
+
+        page, token = channels.call("storage.objects.list", send)
+        yield page
+        if not token:
+            return
+
+
+def _blob(bucket: str, key: str) -> Any:
+    return channels.storage_client().bucket(bucket).blob(key)
+
+
+def _timeout() -> float:
+    return get_settings().CALL_TIMEOUT
+
+
+def _read_object(blob: Any) -> RemoteObject:
+    return RemoteObject(
+        name=blob.name,
+        size=int(blob.size or 0),
+        generation=int(blob.generation),
+        updated=blob.updated,
+        crc32c=blob.crc32c or "",
+    )

@@ -1,0 +1,288 @@
+"""The values that leave the window on Google: frozen, typed, with aware UTC times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from ml_platform.errors import PlatformError
+
+from .names import JobName, ModelName, OperationName, PipelineJobName, ServiceName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteModel:
+    """One version of a model in the Vertex AI Model Registry; `name` has no version in it."""
+
+    name: ModelName
+    version: str
+    display_name: str
+    aliases: tuple[str, ...]
+    labels: Mapping[str, str] = field(hash=False)
+    artifact_uri: str
+    deployed: bool
+    """Whether a Vertex AI Endpoint serves it, which makes Vertex refuse its deletion."""
+    create_time: datetime | None
+    """Of the model."""
+    version_create_time: datetime | None
+    update_time: datetime | None
+    """Of the model: it moves when any version comes, goes or changes."""
+
+    @property
+    def pointer(self) -> ModelName:
+        """The name with its version."""
+        return self.name.at(self.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteOperation:
+    """A long-running operation of Google's as it stood when asked; store `name`, ask again later.
+
+    When `done`, exactly one holds: `error` is set, or it succeeded. `result` names what a create or
+    update made (for a model with its version); it is None for deletions.
+    """
+
+    name: OperationName
+    done: bool
+    error: PlatformError | None = None
+    result: ModelName | ServiceName | None = None
+
+
+class PipelineState(StrEnum):
+    """State of a pipeline job; UNKNOWN is whatever Google may add one day, and proves nothing."""
+
+    QUEUED = "queued"
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    PAUSED = "paused"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended and will not change any more."""
+        return self in (PipelineState.SUCCEEDED, PipelineState.FAILED, PipelineState.CANCELLED)
+
+
+class TaskState(StrEnum):
+    """State of one task (stage) of a pipeline job."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    CANCEL_PENDING = "cancel_pending"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    NOT_TRIGGERED = "not_triggered"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteTask:
+    """One task of a pipeline job; `error` is Google's text, '' when there is none."""
+
+    name: str
+    state: TaskState
+    start_time: datetime | None
+    end_time: datetime | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemotePipelineJob:
+    """A pipeline job in Vertex AI Pipelines; `error` is Google's text, '' when there is none."""
+
+    name: PipelineJobName
+    display_name: str
+    state: PipelineState
+    error: str
+    labels: Mapping[str, str] = field(hash=False)
+    output_directory: str
+    create_time: datetime | None
+    start_time: datetime | None
+    end_time: datetime | None
+    update_time: datetime | None
+    tasks: tuple[RemoteTask, ...]
+
+    @property
+    def job_id(self) -> str:
+        """The last part of the name."""
+        return self.name.job_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteBucket:
+    """A Cloud Storage bucket; `location` in lower case."""
+
+    name: str
+    location: str
+    storage_class: str
+    soft_delete_seconds: int
+    versioning: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteObject:
+    """A Cloud Storage object; `size` in bytes, `crc32c` in base64 as Google writes it."""
+
+    name: str
+    size: int
+    generation: int
+    updated: datetime | None
+    crc32c: str
+
+
+class DeleteOutcome(StrEnum):
+    """What became of one object in a batch of deletions."""
+
+    DELETED = "deleted"
+    GONE = "gone"
+    """It was not there any more."""
+    CHANGED = "changed"
+    """It has another generation than the one we decided about; it was left alone."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedObject:
+    """The outcome for one object; `reason` says why when it is FAILED or CHANGED."""
+
+    name: str
+    outcome: DeleteOutcome
+    reason: str = ""
+
+
+class Ingress(StrEnum):
+    """From where a Cloud Run service may be reached."""
+
+    ALL = "all"
+    INTERNAL = "internal"
+    INTERNAL_AND_LOAD_BALANCER = "internal_and_load_balancer"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """What a Cloud Run service shall be; who may call it is set apart (`set_invokers`)."""
+
+    image: str
+    labels: Mapping[str, str] = field(hash=False)
+    env: Mapping[str, str] = field(default_factory=dict, hash=False)
+    args: tuple[str, ...] = ()
+    port: int = 8080
+    cpu: str = "1"
+    memory: str = "2Gi"
+    min_instances: int = 0
+    max_instances: int = 1
+    concurrency: int = 80
+    """Requests that one instance takes at once."""
+    timeout_seconds: int = 300
+    """Seconds a request to the service may take."""
+    ingress: Ingress = Ingress.ALL
+    service_account: str = ""
+    """E-mail of the identity it runs as; '' is the project's default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficShare:
+    """Part of a service's traffic, in percent, that one revision really receives."""
+
+    revision: str
+    percent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteService:
+    """A Cloud Run service as it stands; revisions are bare ids."""
+
+    name: ServiceName
+    uri: str
+    etag: str
+    labels: Mapping[str, str] = field(hash=False)
+    image: str
+    env: Mapping[str, str] = field(hash=False)
+    generation: int
+    observed_generation: int
+    reconciling: bool
+    ready: bool | None
+    """True or False once Cloud Run has judged the newest configuration, None while it has not."""
+    reason: str
+    """Why it is not ready, '' when it is."""
+    latest_ready_revision: str
+    latest_created_revision: str
+    traffic: tuple[TrafficShare, ...]
+    create_time: datetime | None
+    update_time: datetime | None
+
+    @property
+    def service_id(self) -> str:
+        """The last part of the name."""
+        return self.name.service_id
+
+
+class JobState(StrEnum):
+    """State of a Cloud Scheduler job."""
+
+    ENABLED = "enabled"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+    UPDATE_FAILED = "update_failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What a Cloud Scheduler job shall do: send `body` to `uri`, as `service_account` by OIDC."""
+
+    job_id: str
+    schedule: str
+    """Unix cron."""
+    uri: str
+    service_account: str
+    audience: str
+    time_zone: str = "Etc/UTC"
+    method: str = "POST"
+    body: bytes = b""
+    description: str = ""
+    attempt_deadline: int = 180
+    """Seconds an attempt may take, 15 to 1800."""
+    retry_count: int = 0
+    """How often a failed attempt is repeated, 0 to 5."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteJob:
+    """A Cloud Scheduler job as it stands."""
+
+    name: JobName
+    spec: JobSpec
+    state: JobState
+    next_run: datetime | None
+    last_attempt: datetime | None
+    last_status: int
+    """gRPC status code of the last attempt, 0 when it went well or there was none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One value of a time series, for the interval that ends at `end`."""
+
+    start: datetime
+    end: datetime
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who presented a verified OIDC token."""
+
+    email: str
+    subject: str
+    expires_at: datetime

@@ -1,0 +1,166 @@
+"""The Vertex AI Model Registry: models and their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from ml_platform.errors import Invalid
+
+from . import channels, operations
+from .names import ModelName, OperationName, check_alias
+from .raw import read_time, unwrap
+from .types import RemoteModel, RemoteOperation
+
+
+def list_models(*, filter: str = "", page_size: int = 100) -> Iterator[tuple[RemoteModel, ...]]:
+    """Yield the models of the location page by page, each as its default version.
+
+    A page that cannot be read raises, so whoever saw the end saw all. No order is promised.
+    """
+    send = channels.client("models").list_models
+    request = {"parent": channels.location_path(), "filter": filter, "page_size": page_size}
+    for page in channels.rpc_pages("ModelService.ListModels", send, request):
+        yield tuple(_read_model(model) for model in page.models)
+
+
+def list_model_versions(
+    name: ModelName, *, filter: str = "", page_size: int = 100
+) -> Iterator[tuple[RemoteModel, ...]]:
+    """Yield all versions of one model page by page.
+
+    :raises CloudAbsent: there is no such model.
+    """
+    send = channels.client("models").list_model_versions
+    request = {"name": channels.checked(name.bare), "filter": filter, "page_size": page_size}
+    for page in channels.rpc_pages("ModelService.ListModelVersions", send, request):
+        yield tuple(_read_model(model) for model in page.models)
+
+
+def get_model(name: ModelName) -> RemoteModel:
+    """Return that version of the model, or its default version when the name has none.
+
+    :raises CloudAbsent: Vertex AI answered NOT_FOUND for exactly that name.
+    """
+    send = channels.client("models").get_model
+    answer = channels.rpc("ModelService.GetModel", send, {"name": channels.checked(name)})
+    return _read_model(unwrap(answer))
+
+
+def upload_model(
+    *,
+    display_name: str,
+    artifact_uri: str,
+    serving_image: str,
+    labels: Mapping[str, str],
+    model_id: str = "",
+    parent_model: ModelName | None = None,
+    aliases: Collection[str] = (),
+    is_default: bool = True,
+    description: str = "",
+) -> RemoteOperation:
+    """Start the upload of a new model under `model_id`, or of a new version of `parent_model`.
+
+    There is no request id: whoever does not learn the outcome looks the labels up (law 7). The
+    alias `default` makes the default version, as in google/cloud/aiplatform/models.py.
+
+    :raises CloudExists: `model_id` is taken.
+    """
+    wanted = [check_alias(alias) for alias in aliases]
+    if is_default and "default" not in wanted:
+        wanted.append("default")
+    request = {
+        "parent": channels.location_path(),
+        "parent_model": channels.checked(parent_model.bare) if parent_model else "",
+        "model_id": model_id,
+        "model": {
+            "display_name": display_name,
+            "artifact_uri": artifact_uri,
+            "container_spec": {"image_uri": serving_image},
+            "labels": dict(labels),
+            "version_aliases": wanted,
+            "version_description": description,
+        },
+    }
+    return operations.start("ModelService.UploadModel", "models", "upload_model", request)
+
+
+def delete_model(name: ModelName) -> RemoteOperation:
+    """Start the deletion of a model **with all its versions**.
+
+    :raises Invalid: the name has a version; `delete_model_version` deletes one.
+    :raises CloudConflict: an endpoint of Vertex AI serves it.
+    """
+    if name.version:
+        raise Invalid(f"DeleteModel of {name} would delete every other version too.")
+    request = {"name": channels.checked(name)}
+    return operations.start("ModelService.DeleteModel", "models", "delete_model", request)
+
+
+def delete_model_version(name: ModelName) -> RemoteOperation:
+    """Start the deletion of one version; Vertex AI refuses it for the only one.
+
+    :raises Invalid: the name has no version number; an alias may move, so it will not do.
+    :raises CloudConflict: it is the only version, or an endpoint of Vertex AI serves it.
+    """
+    request = {"name": channels.checked(_numbered(name))}
+    return operations.start(
+        "ModelService.DeleteModelVersion", "models", "delete_model_version", request
+    )
+
+
+def merge_version_aliases(name: ModelName, aliases: Collection[str]) -> RemoteModel:
+    """Give aliases to one version (each leaves the version that had it); `-alias` takes it away.
+
+    :raises Invalid: the name has no version number, or an alias is none.
+    """
+    for alias in aliases:
+        check_alias(alias.removeprefix("-"))
+    send = channels.client("models").merge_version_aliases
+    request = {"name": channels.checked(_numbered(name)), "version_aliases": list(aliases)}
+    answer = channels.rpc("ModelService.MergeVersionAliases", send, request)
+    return _read_model(unwrap(answer))
+
+
+def update_model_labels(name: ModelName, labels: Mapping[str, str]) -> RemoteModel:
+    """Replace the labels of one version, as UpdateModelRequest says for a name with `@`.
+
+    :raises Invalid: the name has no version number.
+    """
+    send = channels.client("models").update_model
+    request = {
+        "model": {"name": channels.checked(_numbered(name)), "labels": dict(labels)},
+        "update_mask": {"paths": ["labels"]},
+    }
+    answer = channels.rpc("ModelService.UpdateModel", send, request)
+    return _read_model(unwrap(answer))
+
+
+def get_operation(name: OperationName) -> RemoteOperation:
+    """Return how an operation of Vertex AI stands: an upload or a deletion.
+
+    :raises CloudAbsent: Vertex AI has forgotten it, as it may after weeks; its outcome is unknown.
+    """
+    return operations.get_operation("models", name, method="ModelService.DeleteModel")
+
+
+def _numbered(name: ModelName) -> ModelName:
+    if not name.version.isdigit():
+        raise Invalid(f"{name} names no version by its number.")
+    return name
+
+
+def _read_model(raw: Any) -> RemoteModel:
+    name = ModelName.parse(raw.name)
+    return RemoteModel(
+        name=name.bare,
+        version=raw.version_id or name.version,
+        display_name=raw.display_name,
+        aliases=tuple(raw.version_aliases),
+        labels=dict(raw.labels),
+        artifact_uri=raw.artifact_uri,
+        deployed=bool(raw.deployed_models),
+        create_time=read_time(raw, "create_time"),
+        version_create_time=read_time(raw, "version_create_time"),
+        update_time=read_time(raw, "update_time"),
+    )

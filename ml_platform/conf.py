@@ -1,0 +1,130 @@
+"""The host's `ML_PLATFORM` settings dict, read once into one frozen dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+from .errors import Misconfigured
+
+PROJECT_MODEL_SETTING = "ML_PLATFORM_PROJECT_MODEL"
+
+
+def project_model() -> str:
+    """Label of the Project model: ours, or the host's through `ML_PLATFORM_PROJECT_MODEL`.
+
+    Django reads a swappable model's setting by name in its migration commands, as it does with
+    AUTH_USER_MODEL, which has a default in Django itself; ours gets its default here.
+    """
+    if not hasattr(django_settings, PROJECT_MODEL_SETTING):
+        setattr(django_settings, PROJECT_MODEL_SETTING, "ml_platform.Project")
+    return str(getattr(django_settings, PROJECT_MODEL_SETTING))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One attribute per key of `ML_PLATFORM`; the comment is its documentation."""
+
+    PROJECT_ID: str = ""
+    """Google Cloud project id (not the number) that holds models, services and jobs. Required."""
+    LOCATION: str = "us-central1"
+    """Region of the Vertex AI Model Registry, Cloud Run and Cloud Scheduler."""
+    BUCKET: str = ""
+    """Bucket of the training artifacts, without `gs://`. Deletion never leaves it. Required."""
+    ARTIFACTS_PREFIX: str = "runs"
+    """Folder in the bucket below which each run has its own prefix."""
+    INSTALLATION: str = "default"
+    """Name of this installation, written as the label `mlp_owner` on all that it creates."""
+    TEMPLATE_DIR: str = ""
+    """Folder on disk below which compiled pipelines may be read; empty reads them from GCS only."""
+    LOCAL_CLOUD: str = ""
+    """`host:port` of the local cloud's gRPC side; empty dials Google."""
+    LOCAL_CLOUD_HTTP: str = ""
+    """Base URL of the local cloud's HTTP side (GCS, OIDC certificates)."""
+    CALL_TIMEOUT: float = 20.0
+    """Seconds a single call to Google may take."""
+    RETRY_TIMEOUT: float = 20.0
+    """Seconds within which a read that met UNAVAILABLE is repeated; 0 never repeats."""
+    LEASE_SECONDS: int = 60
+    """Seconds until another worker may go on with an Operation; above 2 x CALL_TIMEOUT."""
+    UPLOAD_HORIZON: int = 600
+    """Seconds in which an upload whose answer was lost may still appear before it is sent again."""
+    SERVING_IMAGE: str = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
+    """Container image that models are registered and served with."""
+    ORPHAN_DAYS: int = 7
+    """Age in days below which a lineage that was never registered is no orphan."""
+    BASE_TEMPLATE: str = "ml_platform/base.html"
+    """Template that our pages extend."""
+    PROJECTS_FOR_USER: str = ""
+    """Dotted path of a callable(user) -> queryset of the projects the user belongs to."""
+    API_AUTHENTICATE: str = ""
+    """Dotted path of a callable(request) -> user or None that replaces sessions and tokens; it
+    sees to CSRF itself."""
+    PUBLIC_URL: str = ""
+    """Base URL under which Google reaches this site, where the urls are mounted: `https://ml.example.com/`."""
+    WEBHOOK_AUDIENCE: str = ""
+    """Audience of the OIDC tokens that Cloud Scheduler sends; empty means PUBLIC_URL."""
+    WEBHOOK_SERVICE_ACCOUNTS: tuple[str, ...] = ()
+    """E-mail addresses of the accounts whose tokens the webhooks accept; our jobs use the first."""
+    WEBHOOK_CERTS_URL: str = "https://www.googleapis.com/oauth2/v1/certs"
+    """Where the certificates of the token issuer are."""
+    WEBHOOK_TRUST_PLATFORM: bool = False
+    """True only behind Cloud Run's own IAM check, which removes the token's signature."""
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return the settings.
+
+    :raises Misconfigured: unknown keys, or a value of the wrong type.
+    """
+    given: dict[str, Any] = dict(getattr(django_settings, "ML_PLATFORM", {}))
+    known = {f.name: f for f in fields(Settings)}
+    if unknown := sorted(given.keys() - known.keys()):
+        raise Misconfigured(
+            f"ML_PLATFORM has unknown keys: {', '.join(unknown)}.",
+            advice=f"Known keys are {', '.join(sorted(known))}.",
+        )
+    for name, value in given.items():
+        given[name] = _typed(name, value, known[name].default)
+    return Settings(**given)
+
+
+def require_settings() -> Settings:
+    """Return the settings for work that talks to Google.
+
+    :raises Misconfigured: PROJECT_ID, LOCATION or BUCKET is missing.
+    """
+    current = get_settings()
+    if missing := [k for k in ("PROJECT_ID", "LOCATION", "BUCKET") if not getattr(current, k)]:
+        raise Misconfigured(
+            f"ML_PLATFORM has no {', '.join(missing)}.",
+            advice="Set it in the host's settings, for example "
+            'ML_PLATFORM = {"PROJECT_ID": "my-project", "LOCATION": "europe-central2", '
+            '"BUCKET": "my-artifacts"}.',
+        )
+    return current
+
+
+def _typed(name: str, value: Any, default: Any) -> Any:
+    if isinstance(default, tuple) and isinstance(value, list):
+        value = tuple(value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(default):
+        raise Misconfigured(
+            f"ML_PLATFORM[{name!r}] is {value!r}, which is no {type(default).__name__}.",
+            advice=f"Its default is {default!r}.",
+        )
+    return value
+
+
+@receiver(setting_changed)
+def _reload(*, setting: str, **_: Any) -> None:
+    if setting == "ML_PLATFORM":
+        get_settings.cache_clear()

@@ -1,0 +1,103 @@
+"""`manage.py demo`: the incident on this machine, to look at or told in the terminal."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from argparse import ArgumentTypeError
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ml_platform.demo import site, story, world
+from ml_platform.errors import Invalid
+from ml_platform.management.base import PlatformCommand
+from ml_platform.models.clock import database_now
+from ml_platform.services.operations import Actor
+from ml_platform.services.sweeping import sweep
+
+FOLDER = Path(".demo")
+ACTOR = Actor(label=world.USER, origin="command")
+
+
+class Command(PlatformCommand):
+    """Starts everything in one process, and leaves nothing running."""
+
+    help = "Run the platform on this machine, with a local cloud and the incident's data."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """The options, with defaults that need no thought."""
+        parser.add_argument(
+            "--port", type=_port, default=8000, help="of the site; 0 for a free one"
+        )
+        parser.add_argument(
+            "--cloud-port",
+            type=_port,
+            help="of the local cloud, which takes the next one too (8790; with --once free ones)",
+        )
+        parser.add_argument("--scenario", choices=sorted(world.SCENARIOS), default="incident")
+        parser.add_argument(
+            "--once", action="store_true", help="tell the story in the terminal and end"
+        )
+
+    def work(self, **options: Any) -> int:
+        """Serve until Ctrl-C, or tell the story once."""
+        # Both unwind everything that was started, whatever it was doing, also in the background
+        # of a shell, which has its jobs ignore SIGINT.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        if options["once"]:
+            if options["scenario"] == "training":
+                raise Invalid(
+                    "Training is watched, not told.",
+                    advice="Leave out --once, and open the address that it prints.",
+                )
+            return self._tell(options["scenario"], options["cloud_port"] or 0)
+        cloud_port = 8790 if options["cloud_port"] is None else options["cloud_port"]
+        return self._serve(options["scenario"], options["port"], cloud_port)
+
+    def _tell(self, scenario: str, cloud_port: int) -> int:
+        with (
+            tempfile.TemporaryDirectory(prefix="ml-platform-demo-") as folder,
+            world.local_cloud(port=cloud_port) as cloud,
+            world.database(Path(folder)),
+        ):
+            user, _ = world.make_user()
+            world.SCENARIOS[scenario](cloud=cloud, user=user, now=database_now())
+            return 0 if story.tell(console=story.make_console(), actor=ACTOR) else 1
+
+    def _serve(self, scenario: str, port: int, cloud_port: int) -> int:
+        with ExitStack() as started:
+            # Ports before the database: a second demo must not take the first one's away.
+            server = started.enter_context(site.bound_server(port=port))
+            cloud = started.enter_context(world.local_cloud(port=cloud_port))
+            started.enter_context(world.database(FOLDER.resolve()))
+            world.name_site(f"http://{site.HOST}:{server.server_port}/")
+            user, password = world.make_user()
+            world.SCENARIOS[scenario](cloud=cloud, user=user, now=database_now())
+            sweep(actor=ACTOR, clock=database_now)
+            started.enter_context(site.working())
+            started.enter_context(site.following(actor=ACTOR))
+            url = started.enter_context(site.serving(server))
+            self.stdout.write(f"Local cloud: gRPC {cloud.grpc_target}, console {cloud.http_url}/")
+            self.stdout.write(f"Ready: {url} (user {world.USER}, password {password})")
+            self.stdout.write("Ctrl-C ends it.")
+            self.stdout.flush()
+            return _wait_for_end()
+
+
+def _wait_for_end() -> int:
+    try:
+        Event().wait()
+    except KeyboardInterrupt:
+        return 0
+    return 1
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise ArgumentTypeError(f"{text!r} is not a port: 0 to 65535.")
+    return int(text)

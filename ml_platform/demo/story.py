@@ -1,0 +1,118 @@
+"""`demo --once`: the incident told in a terminal, with the very functions that the doors call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ml_platform import kpis
+from ml_platform.errors import PlatformError
+from ml_platform.models import Finding, Operation, RegisteredModel, TrainingSchedule
+from ml_platform.models.clock import database_now
+from ml_platform.models.states import FindingKind, OperationStatus
+from ml_platform.services.english import counted
+from ml_platform.services.operations import Actor
+from ml_platform.services.reconciliation import finish_operation, repair_finding
+from ml_platform.services.sweeping import sweep
+from ml_platform.services.unmanaged import delete_unmanaged_model
+
+PLAIN_WIDTH = 110
+VERDICTS = {
+    True: "[green]they agree[/]",
+    False: "[red]they differ[/]",
+    None: "nobody knows whether they agree",
+}
+
+
+def make_console() -> Console:
+    """Colours and the terminal's width on a terminal, plain text elsewhere."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def tell(*, console: Console, actor: Actor) -> bool:
+    """Sweep, find, repair, sweep; returns whether the four counts agree at the end."""
+    ended = list(_ended_schedules())
+    console.rule("1. The planes, as the incident left them")
+    sweep(actor=actor, clock=database_now)
+    _show_counts(console)
+
+    console.rule("2. What is wrong")
+    findings = list(Finding.objects.open().select_related("registered_model", "run"))
+    _show_findings(console, findings)
+
+    console.rule("3. What is done about it")
+    repaired = [_repair(console, finding, actor) for finding in findings]
+    for schedule in TrainingSchedule.objects.filter(pk__in=[one.pk for one in ended]):
+        runs = counted(schedule.training_runs.count(), "run")
+        kept = f"{schedule.get_state_display().lower()}, {runs}"
+        console.print(f"Schedule [bold]{escape(schedule.name)}[/] is still there: {kept}.")
+    lost = len(ended) - TrainingSchedule.objects.filter(pk__in=[one.pk for one in ended]).count()
+
+    console.rule("4. The planes afterwards")
+    sweep(actor=actor, clock=database_now)
+    agree = _show_counts(console)
+    return agree and all(repaired) and not lost
+
+
+def _ended_schedules() -> Iterable[TrainingSchedule]:
+    return TrainingSchedule.objects.filter(
+        registered_model__in=RegisteredModel.objects.never_registered()
+    )
+
+
+def _show_counts(console: Console) -> bool:
+    counts = kpis.four_counts()
+    table = Table("Where", "Models", "Counted from")
+    table.columns[1].justify = "right"
+    vertex = "unknown" if counts.vertex is None else str(counts.vertex)
+    for where, number, source in (
+        ("Table rows", str(RegisteredModel.objects.count()), "every name, registered or not"),
+        ("Registered", str(counts.database), "names with at least one version"),
+        ("Project cards", str(counts.projects), "the same, added up by project"),
+        ("Registry page", str(counts.registry_page), "the rows that the page lists"),
+        ("Vertex AI", vertex, counts.vertex_reason or "what the service itself listed"),
+    ):
+        table.add_row(where, number, escape(source))
+    console.print(table)
+    four = f"{counts.database} {counts.projects} {counts.registry_page} {vertex}"
+    console.print(
+        "Registered, project cards, registry page, Vertex AI: "
+        f"[bold]{four}[/], {VERDICTS[counts.agree]}."
+    )
+    return counts.agree is True
+
+
+def _show_findings(console: Console, findings: Iterable[Finding]) -> None:
+    table = Table("Kind", "What", "Safe repair")
+    for finding in findings:
+        table.add_row(finding.get_kind_display(), escape(finding.title), escape(finding.repair))
+    console.print(table)
+
+
+def _repair(console: Console, finding: Finding, actor: Actor) -> bool:
+    """Repair it; what has no safe repair is deleted, as the people of the incident chose."""
+    try:
+        operation = finish_operation(operation=_open(finding, actor), clock=database_now)
+    except PlatformError as error:
+        console.print(f"[red]not repaired[/] {escape(finding.title)}: {escape(str(error))}")
+        return False
+    done = operation.status == OperationStatus.SUCCEEDED
+    mark = "[green]done[/]" if done else f"[red]{operation.get_status_display().lower()}[/]"
+    console.print(f"{mark} {operation.get_kind_display()}: {escape(finding.title)}")
+    for step in operation.steps:
+        if note := str(step.get("note", "")):
+            console.print(f"     {escape(str(step['title']))}: {escape(note)}", style="dim")
+    if not done:
+        console.print(f"     {escape(operation.error)}")
+    return done
+
+
+def _open(finding: Finding, actor: Actor) -> Operation:
+    now = database_now()
+    if finding.kind == FindingKind.UNMANAGED:
+        return delete_unmanaged_model(resource_name=finding.subject, actor=actor, now=now)
+    return repair_finding(finding=finding, actor=actor, now=now)

@@ -1,0 +1,245 @@
+"""The jobs that repeat: one table for Cloud Scheduler, its webhooks, the API and `manage.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ml_platform.conf import get_settings
+from ml_platform.errors import PlatformError
+from ml_platform.models import Operation
+from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
+from ml_platform.services import artifact_cleanup, orphans, service_metrics
+from ml_platform.services.audit import Verdict, judge_sweep
+from ml_platform.services.operations import Actor, Clock
+from ml_platform.services.platform_job import JobSetup, set_up_job
+from ml_platform.services.run_polling import poll_training_runs
+from ml_platform.services.sweeping import sweep
+from ml_platform.services.worker import resume_operations
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a run of a job did; `unknown` tells what could not be asked."""
+
+    message: str
+    output: str
+    operation: Operation | None = None
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def waits(self) -> str:
+        """What its operation waits for before a worker goes on with it, '' when it has ended."""
+        if self.operation is None or self.operation.status not in LIVE_OPERATION_STATUSES:
+            return ""
+        return self.operation.error or f"operation {self.operation.pk} is under way."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job that repeats: when it rings (UTC), where, and what it does."""
+
+    name: str
+    title: str
+    cron: str
+    webhook: str
+    description: str
+    run: Callable[..., Report]
+
+
+class JobFailed(PlatformError):
+    """The job's operation failed; its own words say why."""
+
+    code = "job_failed"
+
+
+def run_job(
+    name: str,
+    *,
+    actor: Actor,
+    clock: Clock,
+    dry_run: bool = False,
+    tell: Tell = lambda line: None,
+    due: datetime | None = None,
+    **options: Any,
+) -> Report:
+    """Run a job. Rung twice for the same `due` time, it works once and answers both.
+
+    :raises JobFailed: with the reason; an operation that only waits goes on by itself.
+    """
+    key = f"tick:{name}:{due.isoformat()}" if due else ""
+    report = JOBS[name].run(
+        actor=actor, clock=clock, dry_run=dry_run, tell=tell, idempotency_key=key, **options
+    )
+    operation = report.operation
+    if operation is not None and operation.status in (
+        OperationStatus.FAILED,
+        OperationStatus.CANCELLED,
+    ):
+        raise JobFailed(
+            f"{JOBS[name].title} did not end well: {operation.error}",
+            code=operation.error_code,
+            advice=operation.advice or f"Look at operation {operation.pk}.",
+        )
+    return report
+
+
+def set_up(name: str, *, actor: Actor, clock: Clock) -> JobSetup:
+    """Have Cloud Scheduler ring the job; errors as with `set_up_job`."""
+    job = JOBS[name]
+    return set_up_job(
+        job_id=job.name,
+        cron=job.cron,
+        webhook=job.webhook,
+        deadline=DEADLINE,
+        description=job.description,
+        actor=actor,
+        clock=clock,
+    )
+
+
+DEADLINE = 1800
+"""Seconds that a ring may take: the most Cloud Scheduler allows an HTTP target."""
+
+
+def _message(title: str, operation: Operation | None, *, dry_run: bool) -> str:
+    if dry_run:
+        return f"{title} rehearsed"
+    live = operation is not None and operation.status in LIVE_OPERATION_STATUSES
+    return f"{title} goes on" if live else f"{title} completed"
+
+
+def _clean_up_orphans(*, dry_run: bool, days: int | None = None, **common: Any) -> Report:
+    result = orphans.clean_up_orphans(days=days, dry_run=dry_run, **common)
+    return Report(
+        message=_message("Orphan model cleanup", result.operation, dry_run=dry_run),
+        output=f"{result.heading}\n\n{result.summary}\n",
+        operation=result.operation,
+    )
+
+
+def _clean_up_artifacts(
+    *,
+    dry_run: bool,
+    days: int | None = None,
+    include_registered: bool = False,
+    delete_strays: bool = False,
+    **common: Any,
+) -> Report:
+    result = artifact_cleanup.clean_up_artifacts(
+        days=get_settings().ORPHAN_DAYS if days is None else days,
+        include_registered=include_registered,
+        delete_strays=delete_strays,
+        dry_run=dry_run,
+        **common,
+    )
+    return Report(
+        message=_message("Artifact cleanup", result.operation, dry_run=dry_run),
+        output=f"{result.summary}.\n",
+        operation=result.operation,
+    )
+
+
+def _collect_metrics(*, dry_run: bool, idempotency_key: str, **common: Any) -> Report:
+    result = service_metrics.collect_metrics(
+        dry_run=dry_run, idempotency_key=idempotency_key, **common
+    )
+    return Report(
+        message=_message("Metrics collection", result.operation, dry_run=dry_run),
+        output=f"{result.summary}\n",
+        operation=result.operation,
+        unknown=tuple(result.unknown),
+    )
+
+
+def _poll(*, actor: Actor, clock: Clock, **_: Any) -> Report:
+    """Rung twice it polls twice, which changes nothing."""
+    result = poll_training_runs(actor=actor, clock=clock)
+    return Report(
+        message="Training runs polled", output=result.summary, unknown=tuple(result.unknown)
+    )
+
+
+def _resume(*, clock: Clock, **_: Any) -> Report:
+    """Rung twice, the second finds what the first one left."""
+    moved = resume_operations(clock=clock)
+    failed = sum(operation.status == OperationStatus.FAILED for operation in moved)
+    return Report(
+        message="Operations resumed", output=f"{len(moved)} went on, {failed} of them failed."
+    )
+
+
+def _audit(*, actor: Actor, clock: Clock, **_: Any) -> Report:
+    """Rung twice it looks twice."""
+    done = sweep(actor=actor, clock=clock)
+    return Report(
+        message="Registry audited",
+        output=f"Sweep {done.pk}: {AUDITED[judge_sweep(done)]}",
+        unknown=tuple(plane["reason"] for plane in done.planes.values() if not plane["read"]),
+    )
+
+
+AUDITED = {
+    Verdict.AGREE: "the planes agree.",
+    Verdict.DIFFER: "the planes differ.",
+    Verdict.UNKNOWN: "a plane could not be read.",
+}
+
+JOBS: Mapping[str, Job] = {
+    job.name: job
+    for job in (
+        Job(
+            name="poll-training-runs",
+            title="Polling",
+            cron="* * * * *",
+            webhook="api/system/poll-training-runs-webhook/",
+            description="Follows running training runs to where their pipelines are.",
+            run=_poll,
+        ),
+        Job(
+            name="resume-operations",
+            title="Resumption",
+            cron="* * * * *",
+            webhook="api/system/resume-operations-webhook/",
+            description="Goes on with operations that no living worker holds.",
+            run=_resume,
+        ),
+        Job(
+            name="audit-registry",
+            title="Audit",
+            cron="0 * * * *",
+            webhook="api/system/audit-registry-webhook/",
+            description="Reads all planes and keeps what they said.",
+            run=_audit,
+        ),
+        Job(
+            name="collect-resource-metrics",
+            title="Metrics collection",
+            cron="0 2 * * *",
+            webhook="api/system/collect-metrics-webhook/",
+            description="Reads what the active services did from Cloud Monitoring.",
+            run=_collect_metrics,
+        ),
+        Job(
+            name="cleanup-gcs-artifacts",
+            title="Artifact cleanup",
+            cron="0 3 * * *",
+            webhook="api/system/cleanup-artifacts-webhook/",
+            description="Deletes old artifacts of runs that are no version.",
+            run=_clean_up_artifacts,
+        ),
+        Job(
+            name="cleanup-orphan-models",
+            title="Orphan model cleanup",
+            cron="0 4 * * *",
+            webhook="api/system/cleanup-orphan-models-webhook/",
+            description="Deletes names that were never registered and that nothing needs.",
+            run=_clean_up_orphans,
+        ),
+    )
+}
+"""By name: each minute, each hour, then in the order of the day."""

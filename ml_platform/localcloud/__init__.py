@@ -1,0 +1,218 @@
+"""The local cloud: the Google APIs we use, on this machine, over the real wire.
+
+It knows Google's protos and nothing of our app: point any unmodified client at it.
+"""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from concurrent import futures
+from pathlib import Path
+from typing import Self
+
+import grpc
+from google.cloud.aiplatform_v1.services.endpoint_service.transports.grpc import (
+    EndpointServiceGrpcTransport,
+)
+from google.cloud.aiplatform_v1.services.model_service.transports.grpc import (
+    ModelServiceGrpcTransport,
+)
+from google.cloud.aiplatform_v1.services.pipeline_service.transports.grpc import (
+    PipelineServiceGrpcTransport,
+)
+from google.cloud.monitoring_v3.services.metric_service.transports.grpc import (
+    MetricServiceGrpcTransport,
+)
+from google.cloud.resourcemanager_v3.services.projects.transports.grpc import (
+    ProjectsGrpcTransport,
+)
+from google.cloud.run_v2.services.revisions.transports.grpc import RevisionsGrpcTransport
+from google.cloud.run_v2.services.services.transports.grpc import ServicesGrpcTransport
+from google.cloud.scheduler_v1.services.cloud_scheduler.transports.grpc import (
+    CloudSchedulerGrpcTransport,
+)
+
+from ml_platform.localcloud.console import Console
+from ml_platform.localcloud.control import Control
+from ml_platform.localcloud.core import Core
+from ml_platform.localcloud.endpoints import EndpointService
+from ml_platform.localcloud.errors import CloudError, PortBusy
+from ml_platform.localcloud.gcs import Storage
+from ml_platform.localcloud.gcs_batch import Batch
+from ml_platform.localcloud.http import HttpServer, Router
+from ml_platform.localcloud.metadata import Metadata
+from ml_platform.localcloud.models import ModelService
+from ml_platform.localcloud.monitoring import Monitoring
+from ml_platform.localcloud.oidc import Identity
+from ml_platform.localcloud.pipelines import PipelineService
+from ml_platform.localcloud.projects import Projects
+from ml_platform.localcloud.run import CloudRun
+from ml_platform.localcloud.run_revisions import Revisions
+from ml_platform.localcloud.scheduler import CloudScheduler
+from ml_platform.localcloud.tls import make_certificate, server_credentials
+from ml_platform.localcloud.wire import publish, publish_operations
+
+__all__ = ["CloudError", "LocalCloud", "PortBusy"]
+
+_THREADS = 32
+# Without SO_REUSEPORT off, two clouds could share a port and each answer half of the calls.
+_OPTIONS = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 64 << 20))
+
+
+class LocalCloud:
+    """One cloud with one project and one location; ports of 0 are free ones.
+
+    `state` is a file in which everything survives a restart. `lro_seconds` is how long each
+    long-running operation takes on the Clock. `quotas` switches Vertex's quotas on. `tls_port`
+    opens the gRPC services over TLS too, for the high-level SDK (see `tls_ca_file`).
+    """
+
+    def __init__(
+        self,
+        *,
+        project: str = "demo-project",
+        project_number: int = 123456789012,
+        location: str = "europe-central2",
+        grpc_port: int = 0,
+        http_port: int = 0,
+        tls_port: int | None = None,
+        host: str = "127.0.0.1",
+        state: Path | None = None,
+        lro_seconds: float = 0.0,
+        quotas: bool = False,
+    ) -> None:
+        self.core = Core(
+            project, project_number, location, state=state, lro_seconds=lro_seconds, quotas=quotas
+        )
+        self.project, self.project_number, self.location = project, project_number, location
+        self.clock, self.store = self.core.clock, self.core.store
+        self.faults, self.effects = self.core.faults, self.core.effects
+        self.storage = Storage(self.core)
+        self.models = ModelService(self.core, self.storage)
+        self.endpoints = EndpointService(self.core)
+        self.pipelines = PipelineService(self.core, self.storage)
+        self.identity = Identity(self.core)
+        self._projects = Projects(self.core)
+        self.run = CloudRun(self.core)
+        self.scheduler = CloudScheduler(self.core, self.identity)
+        self.monitoring = Monitoring(self.core)
+        self.router = Router(self.core.gate)
+        self.batch = Batch(self.router.dispatch)
+        metadata = Metadata(self.core, self.identity)
+        pages = (Control(self), Console(self))
+        for part in (self.storage, self.batch, self.identity, metadata, *pages):
+            self.router.add(part.routes())
+        self._host, self._ports = host, (grpc_port, http_port, tls_port)
+        self.grpc_port = self.http_port = self.tls_port = 0
+        self._tls_dir: tempfile.TemporaryDirectory[str] | None = None
+        self._server: grpc.Server | None = None
+        self._http: HttpServer | None = None
+
+    def start(self) -> Self:
+        """Listen. Raises PortBusy, with nothing left open, when a port is taken."""
+        try:
+            self._listen()
+        except PortBusy:
+            self.stop()
+            raise
+        self.core.operations.rearm()
+        self.pipelines.rearm()
+        self.scheduler.rearm()
+        self.clock.start()
+        return self
+
+    def _listen(self) -> None:
+        server = grpc.server(futures.ThreadPoolExecutor(_THREADS), options=_OPTIONS)
+        self._server = server
+        self._publish(server)
+        wanted, http, tls = self._ports
+        self.grpc_port = self._bind(server, wanted, None)
+        if tls is not None:
+            key, certificate = make_certificate()
+            self._tls_dir = tempfile.TemporaryDirectory(prefix="localcloud-")
+            self.tls_ca_file.write_bytes(certificate)
+            self.tls_port = self._bind(server, tls, server_credentials(key, certificate))
+        self._http = HttpServer(self._host, http, self.router.dispatch, self.clock)
+        self.http_port, self._http.tls_port = self._http.port, self.tls_port
+        self._http.begin()
+        server.start()
+
+    def stop(self) -> None:
+        """End everything; hung calls are let go."""
+        self.faults.clear()
+        self.clock.stop()
+        if self._http is not None:
+            self._http.end()
+        if self._server is not None:
+            self._server.stop(grace=0.5).wait()
+        if self._tls_dir is not None:
+            self._tls_dir.cleanup()
+        self.store.close()
+
+    def reset(self) -> None:
+        """As new: all state, faults, effects, timers and clock offset gone."""
+        self.core.reset()
+        self.models.reset()
+        self.pipelines.reset()
+        self.run.reset()
+        self.scheduler.reset()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def grpc_target(self) -> str:
+        """What `grpc.insecure_channel` wants."""
+        return f"{self._host}:{self.grpc_port}"
+
+    @property
+    def http_url(self) -> str:
+        """What `STORAGE_EMULATOR_HOST` wants; the console page for a browser."""
+        return f"http://{self._host}:{self.http_port}"
+
+    @property
+    def tls_target(self) -> str:
+        """What `aiplatform.init(api_endpoint=...)` wants."""
+        return f"localhost:{self.tls_port}"
+
+    @property
+    def tls_ca_file(self) -> Path:
+        """What GRPC_DEFAULT_SSL_ROOTS_FILE_PATH must name before grpc is imported."""
+        if self._tls_dir is None:
+            raise RuntimeError("The local cloud was not started with tls_port.")
+        return Path(self._tls_dir.name) / "ca.pem"
+
+    def _publish(self, server: grpc.Server) -> None:
+        vertex, run = "google.cloud.aiplatform.v1", "google.cloud.run.v2"
+        scheduler = "google.cloud.scheduler.v1"
+        for transport, service, implementation in (
+            (ModelServiceGrpcTransport, f"{vertex}.ModelService", self.models),
+            (EndpointServiceGrpcTransport, f"{vertex}.EndpointService", self.endpoints),
+            (PipelineServiceGrpcTransport, f"{vertex}.PipelineService", self.pipelines),
+            (ProjectsGrpcTransport, "google.cloud.resourcemanager.v3.Projects", self._projects),
+            (ServicesGrpcTransport, f"{run}.Services", self.run),
+            (RevisionsGrpcTransport, f"{run}.Revisions", Revisions(self.core)),
+            (CloudSchedulerGrpcTransport, f"{scheduler}.CloudScheduler", self.scheduler),
+            (MetricServiceGrpcTransport, "google.monitoring.v3.MetricService", self.monitoring),
+        ):
+            publish(server, self.core.gate, transport, service, implementation)
+        publish_operations(server, self.core.gate, self.core.operations)
+
+    def _bind(
+        self, server: grpc.Server, port: int, credentials: grpc.ServerCredentials | None
+    ) -> int:
+        address = f"{self._host}:{port}"
+        # Asked first, because gRPC tells of a busy port on stderr as well.
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self._host, port))
+            except OSError as error:
+                raise PortBusy(f"Cannot listen on {address}: {error.strerror}.") from None
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)

@@ -1,0 +1,100 @@
+"""`python -m ml_platform.localcloud`: the local cloud as a program."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sqlite3
+import sys
+import threading
+from pathlib import Path
+
+from ml_platform.localcloud import LocalCloud, PortBusy
+
+_TELL = """\
+Local cloud of project {cloud.project} ({cloud.project_number}) in {cloud.location}.
+  gRPC  {cloud.grpc_target}  Vertex AI, Cloud Run, Cloud Scheduler, Monitoring, operations
+  HTTP  {cloud.http_url}  Cloud Storage, OIDC certificates, control API, console page at /
+
+Point Google's clients at it, one by one:
+  channel = grpc.insecure_channel("{cloud.grpc_target}")
+  ModelServiceClient(transport=ModelServiceClient.get_transport_class("grpc")(channel=channel))
+
+or all clients of a program at once, unchanged, the high-level SDK included:
+  export STORAGE_EMULATOR_HOST={cloud.http_url}
+  export GCE_METADATA_HOST={metadata} GCE_METADATA_IP={metadata}
+  export grpc_proxy={cloud.http_url}
+  export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={cloud.tls_ca_file}
+
+Ctrl-C ends it."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the program."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ml_platform.localcloud",
+        description="The Google APIs a model registry needs, on this machine.",
+    )
+    add_options(parser)
+    return parser
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The same options on somebody else's parser (manage.py has its own)."""
+    parser.add_argument("--port", type=_port, default=8790, help="gRPC; 0 for a free port")
+    parser.add_argument("--http-port", type=_port, help="default: the gRPC port + 1")
+    parser.add_argument("--tls-port", type=_port, help="default: the gRPC port + 2")
+    parser.add_argument("--project", default="demo-project")
+    parser.add_argument("--location", default="europe-central2")
+    parser.add_argument("--state", type=Path, help="a file in which everything survives")
+    parser.add_argument("--quotas", action="store_true", help="Vertex's 600 and 60 a minute")
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535.")
+    return int(text)
+
+
+def _cloud(options: argparse.Namespace) -> LocalCloud:
+    beside = options.port + 1 if options.port else 0
+    return LocalCloud(
+        project=options.project,
+        location=options.location,
+        grpc_port=options.port,
+        http_port=beside if options.http_port is None else options.http_port,
+        tls_port=(beside and beside + 1) if options.tls_port is None else options.tls_port,
+        state=options.state,
+        quotas=options.quotas,
+    )
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Run until Ctrl-C or SIGTERM; 1 when a port or the state file cannot be had."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        cloud = _cloud(options).start()
+    except PortBusy as busy:
+        print(busy, file=sys.stderr)
+        return 1
+    except sqlite3.Error as error:
+        print(f"Cannot use the state file {options.state}: {error}.", file=sys.stderr)
+        return 1
+    try:
+        metadata = cloud.http_url.removeprefix("http://")
+        print(_TELL.format(cloud=cloud, metadata=metadata), flush=True)
+        ended.wait()
+    finally:
+        cloud.stop()
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; answers its exit code."""
+    return serve(parser().parse_args(argv))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

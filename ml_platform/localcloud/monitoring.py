@@ -1,0 +1,149 @@
+"""Cloud Monitoring: ListTimeSeries over what was seeded about Cloud Run services.
+
+Metrics, kinds and labels after cloud.google.com/monitoring/api/metrics_gcp (run).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import grpc
+from google.cloud.monitoring_v3.types import metric_service as wire_types
+
+from ml_platform.localcloud import monitoring_rules as rules
+from ml_platform.localcloud.core import Core
+from ml_platform.localcloud.errors import CloudError
+from ml_platform.localcloud.monitoring_filter import compile_filter
+from ml_platform.localcloud.monitoring_rules import Sample, Series
+from ml_platform.localcloud.monitoring_spread import Spread
+from ml_platform.localcloud.pages import page
+
+_DAY = "monitoring.day"
+_PAGE_LIMIT = 100_000
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What a service did on one day (UTC): latencies in milliseconds, utilizations from 0 to 1."""
+
+    service: str
+    day: str
+    requests: int
+    errors: int
+    p50: float
+    p95: float
+    p99: float
+    cpu: float
+    memory: float
+    instances: int
+
+
+class Monitoring:
+    """google.monitoring.v3.MetricService, ListTimeSeries alone; a day is 24 hourly points."""
+
+    def __init__(self, core: Core) -> None:
+        self._core, self._store = core, core.store
+
+    def seed(
+        self,
+        service: str,
+        day: date,
+        *,
+        requests: int = 0,
+        errors: int = 0,
+        p50: float = 20.0,
+        p95: float = 80.0,
+        p99: float = 200.0,
+        cpu: float = 0.1,
+        memory: float = 0.2,
+        instances: int = 1,
+    ) -> None:
+        """Say what a Cloud Run service did on a day; `errors` of the requests got a 500."""
+        told = Day(
+            service, day.isoformat(), requests, errors, p50, p95, p99, cpu, memory, instances
+        )
+        self._store.put(_DAY, f"{service}/{told.day}", json.dumps(asdict(told)).encode())
+
+    def list_time_series(self, request: Any) -> Any:
+        """INVALID_ARGUMENT without a metric type, an end time, or with what is not served."""
+        asked = wire_types.ListTimeSeriesRequest.pb(request)
+        self._core.names.check_project(asked.name.removeprefix("projects/"), "monitoring")
+        matches = compile_filter(asked.filter, rules.METRICS)
+        start, end = _interval(asked.interval)
+        found = [series for series in self._series(start, end) if matches(series)]
+        shaped = rules.aggregate(found, asked.aggregation, start, end)
+        headers_only = asked.view == 1  # TimeSeriesView.HEADERS
+        answers = ((n, one.message(points=not headers_only)) for n, one in enumerate(shaped, 1))
+        items, token = page(answers, asked, default=_PAGE_LIMIT, limit=_PAGE_LIMIT)
+        answer: Any = wire_types.ListTimeSeriesResponse.meta.pb
+        return answer(time_series=items, next_page_token=token)
+
+    def _series(self, start: datetime, end: datetime) -> Iterator[Series]:
+        days: dict[str, list[Day]] = {}
+        for _, blob in self._store.list(_DAY):
+            day = Day(**json.loads(blob))
+            days.setdefault(day.service, []).append(day)
+        for service, told in days.items():
+            yield from self._of_service(service, sorted(told, key=lambda d: d.day), start, end)
+
+    def _of_service(
+        self, service: str, told: list[Day], start: datetime, end: datetime
+    ) -> Iterator[Series]:
+        resource = {
+            "project_id": self._core.names.project,
+            "location": self._core.names.location,
+            "service_name": service,
+            "configuration_name": service,
+            "revision_name": f"{service}-00001",
+        }
+        samples: dict[tuple[str, str, str], list[Sample]] = {}
+        for day in told:
+            for hour in range(24):
+                at = _hour(day, hour)
+                if start < at + _HOUR <= end:
+                    for key, value in _values(day, hour):
+                        samples.setdefault(key, []).append(Sample(at, at + _HOUR, value))
+        for (metric, label, text), points in samples.items():
+            labels = {label: text} if label else {}
+            if label == "response_code_class":
+                labels["response_code"] = "200" if text == "2xx" else "500"
+            yield Series(f"{rules.PREFIX}{metric}", labels, resource, points)
+
+
+def _hour(day: Day, hour: int) -> datetime:
+    return datetime.combine(date.fromisoformat(day.day), time(hour), tzinfo=UTC)
+
+
+def _values(day: Day, hour: int) -> Iterable[tuple[tuple[str, str, str], int | float | Spread]]:
+    """((metric, label, its value), measured) of one hour; the hours add up to the day."""
+    for code, total in (("2xx", day.requests - day.errors), ("5xx", day.errors)):
+        count = total * (hour + 1) // 24 - total * hour // 24
+        if count:
+            yield ("request_count", "response_code_class", code), count
+            spread = Spread.of(count, day.p50, day.p95, day.p99)
+            yield ("request_latencies", "response_code_class", code), spread
+    for metric, level in (("cpu", day.cpu), ("memory", day.memory)):
+        spread = Spread.of(60.0, level, level * 1.2, level * 1.3)
+        yield (f"container/{metric}/utilizations", "", ""), spread
+    yield ("container/instance_count", "state", "active"), day.instances
+    yield ("container/billable_instance_time", "", ""), day.instances * 3600.0
+
+
+def _interval(interval: Any) -> tuple[datetime, datetime]:
+    if not interval.HasField("end_time"):
+        raise CloudError(
+            grpc.StatusCode.INVALID_ARGUMENT, "Field interval.end_time had an invalid value: unset."
+        )
+    end = interval.end_time.ToDatetime(tzinfo=UTC)
+    start = interval.start_time.ToDatetime(tzinfo=UTC) if interval.HasField("start_time") else end
+    if start > end:
+        raise CloudError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "Field interval.start_time had an invalid value: it must not be after the end time.",
+        )
+    return start, end

@@ -1,0 +1,68 @@
+"""A certificate authority of this process alone, for clients that insist on TLS."""
+
+from __future__ import annotations
+
+import ipaddress
+import select
+import socket
+from datetime import UTC, datetime, timedelta
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+
+def make_certificate() -> tuple[bytes, bytes]:
+    """(key, self-signed certificate) as PEM, valid a year for this machine and *.googleapis.com.
+
+    The certificate is its own root: a client trusts it through GRPC_DEFAULT_SSL_ROOTS_FILE_PATH.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ml_platform local cloud")])
+    hosts = [
+        x509.DNSName("localhost"),
+        x509.DNSName("*.googleapis.com"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    ]
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=365))
+        .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return pem, certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def server_credentials(key: bytes, certificate: bytes) -> grpc.ServerCredentials:
+    """What `add_secure_port` wants."""
+    return grpc.ssl_server_credentials([(key, certificate)])
+
+
+def relay(client: socket.socket, target: tuple[str, int]) -> None:
+    """Carry bytes between a client that asked for a tunnel and `target`, until either hangs up."""
+    with socket.create_connection(target) as server:
+        other = {client: server, server: client}
+        while True:
+            readable, _, _ = select.select([client, server], [], [])
+            for end in readable:
+                try:
+                    data = end.recv(1 << 16)
+                    other[end].sendall(data)
+                except ConnectionError:
+                    return
+                if not data:
+                    return

@@ -1,0 +1,54 @@
+"""`manage.py audit_registry`: read the planes, and say where they disagree."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from ml_platform.management.base import UNREADABLE, PlatformCommand
+from ml_platform.management.report import EXIT_CODES, json_audit, make_console, print_audit
+from ml_platform.models import Sweep
+from ml_platform.models.clock import database_now
+from ml_platform.services import audit
+from ml_platform.services.operations import Actor
+from ml_platform.services.sweeping import sweep
+
+
+class Command(PlatformCommand):
+    help = (
+        "Read all planes, store what they said, and show the counts, both sides and the findings. "
+        "Exits 0 when the planes agree, 1 when they differ, 2 when one could not be read."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add our options."""
+        parser.add_argument("--format", choices=("table", "json"), default="table")
+        parser.add_argument("--project", metavar="NAME", help="Show this project only.")
+
+    def work(self, **options: Any) -> int:
+        """Sweep, then show what came of it."""
+        name = options["project"]
+        project = audit.find_project(name) if name else None
+        done = sweep(actor=Actor(label="audit_registry", origin="command"), clock=database_now)
+        if options["format"] == "json":
+            for piece in json_audit(done, project):
+                self.stdout.write(piece, ending="")
+        else:
+            require_any_plane(done)
+            print_audit(make_console(self.stdout), done, project)
+        return EXIT_CODES[audit.judge_sweep(done, project=project)]
+
+
+def require_any_plane(done: Sweep) -> None:
+    """Say one sentence instead of empty tables when Google could not be reached at all.
+
+    :raises CommandError: no plane could be read.
+    """
+    if any(plane["read"] for plane in done.planes.values()):
+        return
+    reason = done.planes["vertex"]["reason"]
+    raise CommandError(
+        f"No plane could be read, so nothing is concluded. {reason}", returncode=UNREADABLE
+    )

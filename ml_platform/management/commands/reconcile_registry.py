@@ -1,0 +1,183 @@
+"""`manage.py reconcile_registry`: sweep, show the safe repairs, apply them, sweep again."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.db.models import Model
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+
+from ml_platform.errors import PlatformError
+from ml_platform.management.base import PlatformCommand
+from ml_platform.management.commands.audit_registry import require_any_plane
+from ml_platform.management.report import (
+    EXIT_CODES,
+    SHOWN,
+    make_console,
+    print_counts,
+    print_verdict,
+)
+from ml_platform.models import Finding, Operation
+from ml_platform.models.clock import database_now
+from ml_platform.models.states import FindingKind, OperationStatus
+from ml_platform.services import audit
+from ml_platform.services.adoption import adopt_model
+from ml_platform.services.audit import Verdict
+from ml_platform.services.english import counted
+from ml_platform.services.operations import Actor
+from ml_platform.services.reconciliation import finish_operation, is_safe, repair_finding
+from ml_platform.services.sweeping import sweep
+from ml_platform.services.unmanaged import delete_unmanaged_model
+
+ACTOR = Actor(label="reconcile_registry", origin="command")
+UNMANAGED: Mapping[str, str] = {
+    "adopt": "Adopt it into the project {project}.",
+    "delete": "Delete it with all its versions from Vertex AI. Its files stay.",
+    "leave": "Left alone.",
+}
+
+
+class Command(PlatformCommand):
+    help = (
+        "Sweep, show what would be repaired, ask, and apply the safe repairs as operations. "
+        "Exits as audit_registry does after the repairs."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add our options."""
+        parser.add_argument("--dry-run", action="store_true", help="Change nothing.")
+        parser.add_argument("--yes", action="store_true", help="Do not ask.")
+        parser.add_argument(
+            "--kind",
+            action="append",
+            choices=FindingKind.values,
+            help="Only these findings; may be given several times.",
+        )
+        parser.add_argument(
+            "--unmanaged",
+            choices=tuple(UNMANAGED),
+            default="leave",
+            help="What to do with models in Vertex AI that no row points at (default: leave).",
+        )
+        parser.add_argument("--project", metavar="NAME", help="Where --unmanaged adopt puts them.")
+
+    def work(self, **options: Any) -> int:
+        """Sweep, repair, sweep."""
+        project = self._check(options)
+        console = make_console(self.stdout)
+        first = sweep(actor=ACTOR, clock=database_now)
+        require_any_plane(first)
+        print_counts(console, first, None)
+        verdict = audit.judge_sweep(first)
+        if verdict == Verdict.UNKNOWN:
+            print_verdict(console, first, None)
+            console.print("No repair was started.")
+            return EXIT_CODES[verdict]
+        wanted = self._plan(console, options, project)
+        if not wanted or options["dry_run"]:
+            print_verdict(console, first, None)
+            return EXIT_CODES[verdict]
+        if not options["yes"] and not self._confirmed(len(wanted)):
+            console.print("Nothing was changed.")
+            return EXIT_CODES[verdict]
+        self._repair(console, wanted, options["unmanaged"], project)
+        second = sweep(actor=ACTOR, clock=database_now)
+        print_counts(console, second, None)
+        print_verdict(console, second, None)
+        return EXIT_CODES[audit.judge_sweep(second)]
+
+    def _check(self, options: dict[str, Any]) -> Model | None:
+        """Refuse what cannot be meant, before anything is read.
+
+        :raises CommandError: with what to give.
+        """
+        if (options["unmanaged"] == "adopt") != bool(options["project"]):
+            raise CommandError("--unmanaged adopt and --project NAME are given together.")
+        if not (options["yes"] or options["dry_run"] or sys.stdin.isatty()):
+            raise CommandError("There is no terminal to ask on: give --yes, or --dry-run to look.")
+        project: Model | None = None
+        if options["project"]:
+            project = audit.find_project(options["project"])
+        return project
+
+    def _plan(self, console: Console, options: dict[str, Any], project: Model | None) -> list[int]:
+        """Print what would be done; returns the ids of the findings something is done about."""
+        kinds = options["kind"] or FindingKind.values
+        rows = Finding.objects.open().filter(kind__in=kinds).order_by("kind", "pk")
+        wanted: list[int] = []
+        for number, finding in enumerate(rows.iterator(), 1):
+            done = is_safe(finding)
+            what = finding.repair
+            if finding.kind == FindingKind.UNMANAGED:
+                done = options["unmanaged"] != "leave"
+                what = UNMANAGED[options["unmanaged"]].format(project=project)
+            if done:
+                wanted.append(finding.pk)
+            if number <= SHOWN:
+                kind = f"[bold]{finding.get_kind_display()}[/]"
+                console.print(f"{number}. {kind}: {escape(finding.title)}")
+                console.print(f"     {escape(what)}")
+        console.print(f"{counted(len(wanted), 'finding')} to repair.")
+        return wanted
+
+    def _confirmed(self, number: int) -> bool:
+        self.stdout.write(f"Repair {counted(number, 'finding')}? [y/N] ", ending="")
+        self.stdout.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def _repair(
+        self, console: Console, wanted: list[int], unmanaged: str, project: Model | None
+    ) -> None:
+        """Repair one after the other; one that fails does not keep the others from it."""
+        quiet = not console.is_terminal
+        for pk in track(wanted, "Repairing", console=console, transient=True, disable=quiet):
+            finding = Finding.objects.select_related("registered_model", "run").get(pk=pk)
+            try:
+                operation = finish_operation(
+                    operation=_open(finding, unmanaged, project), clock=database_now
+                )
+            except PlatformError as error:
+                console.print(f"[red]refused[/] {escape(finding.title)}: {escape(str(error))}")
+                continue
+            _print_outcome(console, finding, operation)
+
+
+def _open(finding: Finding, unmanaged: str, project: Model | None) -> Operation:
+    now = database_now()
+    if finding.kind != FindingKind.UNMANAGED:
+        return repair_finding(finding=finding, actor=ACTOR, now=now)
+    if unmanaged == "delete":
+        return delete_unmanaged_model(resource_name=finding.subject, actor=ACTOR, now=now)
+    return adopt_model(
+        resource_name=finding.subject,
+        project=project,
+        model_name=finding.evidence["display_name"],
+        actor=ACTOR,
+        now=now,
+    )
+
+
+_TONES = {OperationStatus.SUCCEEDED: "green", OperationStatus.FAILED: "red"}
+
+
+def _print_outcome(console: Console, finding: Finding, operation: Operation) -> None:
+    status = OperationStatus(operation.status)
+    tone = _TONES.get(status, "yellow")
+    console.print(f"[{tone}]{status.label.lower()}[/] {escape(finding.title)}")
+    console.print(f"     {escape(_what_came_of_it(operation))}")
+    if status not in _TONES:
+        console.print(f"     Operation {operation.pk} goes on: manage.py resume_operations")
+
+
+def _what_came_of_it(operation: Operation) -> str:
+    """Why it failed or waits, else what its last step with something to say found."""
+    if operation.error:
+        return f"{operation.error} {operation.advice}".strip()
+    steps = [step for step in operation.steps if step["step"] != "close" and step.get("note")]
+    return str(steps[-1]["note"]) if steps else ""

@@ -1,0 +1,40 @@
+"""`manage.py resume_operations`: goes on with what a dead worker or a lost task left behind."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from ml_platform.management.base import PlatformCommand
+from ml_platform.models.clock import database_now
+from ml_platform.models.states import OperationStatus
+from ml_platform.services.worker import resume_operations
+
+
+class Command(PlatformCommand):
+    """Safe to run at any time and beside any worker: what a living one holds is left to it."""
+
+    help = "Go on with every operation that is due and that no living worker holds."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """How many at most."""
+        parser.add_argument("--limit", type=_number, default=1000, help="operations at most (1000)")
+
+    def work(self, **options: Any) -> int:
+        """Tell what became of each; 1 when one of them failed."""
+        moved = resume_operations(clock=database_now, limit=options["limit"])
+        for operation in moved:
+            error = f": {operation.error}" if operation.error else ""
+            status = operation.get_status_display().lower()
+            self.stdout.write(f"{operation.pk} {operation} is {status}{error}")
+        failed = sum(operation.status == OperationStatus.FAILED for operation in moved)
+        self.stdout.write(f"{len(moved)} went on, {failed} of them failed.")
+        return 1 if failed else 0
+
+
+def _number(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 1_000_000:
+        raise ArgumentTypeError(f"{text!r} is no number of operations from 1 to 1000000")
+    return int(text)

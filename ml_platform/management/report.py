@@ -1,0 +1,243 @@
+"""How an audit looks on a terminal, and as JSON; both are written row by row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import chain, islice
+from typing import Any
+
+from django.core.management.base import OutputWrapper
+from django.db.models import Model
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ml_platform.models import Finding, Sweep
+from ml_platform.models.states import FindingKind
+from ml_platform.services import audit
+from ml_platform.services.audit import Existence, OurRow, Verdict, VertexRow
+from ml_platform.services.english import counted
+
+PLAIN_WIDTH = 140
+SHOWN = 100
+"""Rows of a table on a terminal; of a longer one, those that agree are only counted."""
+SAMPLE = 10
+"""Rows of a longer table in which all agree."""
+
+PLANES = {
+    "rows": ("Table rows", "every name in our table, registered or not"),
+    "registered": ("Registered", "names with at least one version"),
+    "vertex": ("Vertex AI", "models that the Model Registry listed"),
+    "gcs": ("Cloud Storage", "run folders that hold a saved model"),
+    "cloud_run": ("Cloud Run", "services that were listed"),
+}
+EXISTS = {
+    Existence.YES: "Yes",
+    Existence.UNKNOWN: "Unknown",
+    Existence.NEVER_REGISTERED: "Never registered",
+    Existence.NO_VERSION: "No version left",
+}
+VERDICTS = {
+    Verdict.AGREE: "[green]The planes agree.[/]",
+    Verdict.DIFFER: "[red]The planes differ.[/]",
+    Verdict.UNKNOWN: "[yellow]Unknown: could not read {unread}, so nothing is called missing.[/]",
+}
+EXIT_CODES = {Verdict.AGREE: 0, Verdict.DIFFER: 1, Verdict.UNKNOWN: 2}
+
+
+class _Stream:
+    """Django's output wrapper as the plain stream that rich wants."""
+
+    def __init__(self, out: OutputWrapper) -> None:
+        self._out = out
+
+    def write(self, text: str) -> int:
+        self._out.write(text, ending="")
+        return len(text)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def isatty(self) -> bool:
+        return self._out.isatty()
+
+
+def make_console(out: OutputWrapper) -> Console:
+    """Colors and the terminal's width on a terminal, plain and wide elsewhere."""
+    stream: Any = _Stream(out)
+    width = None if out.isatty() else PLAIN_WIDTH
+    return Console(file=stream, highlight=False, width=width)
+
+
+def print_audit(console: Console, sweep: Sweep, project: Model | None) -> None:
+    """The counts by plane, the two tables, the findings, the verdict."""
+    print_counts(console, sweep, project)
+    _print_vertex(console, sweep, project)
+    _print_ours(console, sweep, project)
+    print_findings(console, sweep, audit.findings(project=project).iterator())
+    print_verdict(console, sweep, project)
+
+
+def print_counts(console: Console, sweep: Sweep, project: Model | None) -> None:
+    """How many models each plane has, and why one could not be read."""
+    table = Table(
+        "Plane", "Count", "What is counted", title="Counts by plane", title_justify="left"
+    )
+    table.columns[1].justify = "right"
+    for name, number in audit.counts(sweep, project=project).items():
+        words = PLANES[name][1] if number is not None else sweep.planes[name]["reason"]
+        table.add_row(PLANES[name][0], "?" if number is None else f"{number:,}", escape(words))
+    console.print(table)
+
+
+def print_verdict(console: Console, sweep: Sweep, project: Model | None) -> None:
+    """One sentence at the end."""
+    if held := sweep.counts["held"]:
+        console.print(f"{counted(held, 'row')} left out: somebody works there, or it is new.")
+    unread = (PLANES[name][0] for name, plane in sweep.planes.items() if not plane["read"])
+    verdict = VERDICTS[audit.judge_sweep(sweep, project=project)]
+    console.print(verdict.format(unread=" and ".join(unread)))
+
+
+def _print_vertex(console: Console, sweep: Sweep, project: Model | None) -> None:
+    title = "Vertex AI Model Registry"
+    if not sweep.planes["vertex"]["read"]:
+        title += ", as it was last seen (it could not be read now)"
+    table = Table("Model", "ID", "Versions", "Artifact bucket", "Verdict", title=title)
+    _fill(console, table, audit.vertex_rows(project=project), _vertex_cells)
+
+
+def _vertex_cells(row: VertexRow) -> Sequence[str]:
+    words = {"registered": f"Ours: {row.lineage}", "in_progress": "Being worked on"}
+    verdict = words.get(row.verdict) or f"[red]{FindingKind(row.verdict).label}[/]"
+    return (escape(row.model), row.id, f"v{row.version}", escape(row.bucket), verdict)
+
+
+def _print_ours(console: Console, sweep: Sweep, project: Model | None) -> None:
+    table = Table("ID", "Project", "Name", "Resource name", "Exists in Vertex AI?")
+    table.title = "Our records"
+    _fill(console, table, audit.our_rows(sweep, project=project), _our_cells)
+
+
+def _our_cells(row: OurRow) -> Sequence[str]:
+    looks = f"[red]Not listed, {counted(row.looks, 'look')}[/]"
+    exists = EXISTS.get(row.exists, looks)
+    # The id is what tells one from another; the terminal would cut it off.
+    name = f"projects/…/models/{row.resource_name.rpartition('/')[2]}"
+    name = name if row.resource_name else "(empty)"
+    return (str(row.id), escape(row.project), escape(row.name), escape(name), exists)
+
+
+def _fill(console: Console, table: Table, rows: Iterable[Any], cells: Any) -> None:
+    """Print the first rows, or of many those that do not agree; never holds more than it shows."""
+    rows = iter(rows)
+    shown, total = list(islice(rows, SHOWN)), 0
+    if (following := next(rows, None)) is not None:
+        total = len(shown)
+        differing = [row for row in shown if not row.agrees]
+        for row in chain([following], rows):
+            total += 1
+            if not row.agrees and len(differing) < SHOWN:
+                differing.append(row)
+        shown = differing or shown[:SAMPLE]
+    left = total - len(shown)
+    for row in shown:
+        table.add_row(*cells(row))
+    table.title_justify = "left"
+    console.print(table)
+    if left > 0:
+        console.print(f"… and {left:,} more; --format json lists them all.")
+
+
+def print_findings(console: Console, sweep: Sweep, findings: Iterable[Finding]) -> None:
+    """Each finding with its evidence and its safe repair; an older sweep's is called so."""
+    number = 0
+    for number, finding in enumerate(findings, 1):
+        if number == 1:
+            console.print("[bold]Findings[/]")
+        if number > SHOWN:
+            continue
+        state = "" if finding.status == "open" else f", {finding.get_status_display().lower()}"
+        if not _seen_by(sweep, finding):
+            state += f", not looked at now, last seen {finding.last_seen_at:%Y-%m-%d %H:%M} UTC"
+        looks = f"{counted(finding.looks, 'look')}"
+        console.print(f"{number}. [bold]{finding.get_kind_display()}[/] ({looks}{state}): ", end="")
+        console.print(escape(finding.title))
+        for key, value in finding.evidence.items():
+            console.print(f"     {key.replace('_', ' ')}: {escape(str(value) or '(none)')}")
+        console.print(f"     Safe repair: {escape(finding.repair)}")
+    if number > SHOWN:
+        console.print(f"… and {number - SHOWN:,} more; --format json lists them all.")
+    if not number:
+        console.print("No findings.")
+
+
+def _seen_by(sweep: Sweep, finding: Finding) -> bool:
+    """Whether this sweep saw it: one that could not read the plane lets it stand, unjudged."""
+    return finding.last_seen_at > sweep.started_at
+
+
+# ---- JSON --------------------------------------------------------------------------------------
+
+
+def json_audit(sweep: Sweep, project: Model | None) -> Iterator[str]:
+    """The audit as one JSON object, in pieces; a row is never held after it was written."""
+    verdict = audit.judge_sweep(sweep, project=project)
+    head: dict[str, Any] = {
+        "verdict": verdict.value,
+        "exit_code": EXIT_CODES[verdict],
+        "project": str(project) if project is not None else None,
+        "sweep": {
+            "id": sweep.pk,
+            "status": sweep.status,
+            "started_at": sweep.started_at.isoformat(),
+            "finished_at": sweep.finished_at.isoformat() if sweep.finished_at else None,
+            "held": sweep.counts["held"],
+        },
+        "planes": {
+            name: {key: plane[key] for key in ("read", "reason", "code")}
+            for name, plane in sweep.planes.items()
+        },
+        "counts": audit.counts(sweep, project=project),
+    }
+    yield "{\n"
+    for key, value in head.items():
+        yield f"{_dump(key)}: {_dump(value)},\n"
+    yield from _array("vertex", (asdict(row) for row in audit.vertex_rows(project=project)))
+    yield ",\n"
+    yield from _array("records", (asdict(row) for row in audit.our_rows(sweep, project=project)))
+    yield ",\n"
+    rows = audit.findings(project=project).iterator()
+    yield from _array("findings", (finding_object(sweep, finding) for finding in rows))
+    yield "\n}\n"
+
+
+def finding_object(sweep: Sweep, finding: Finding) -> dict[str, Any]:
+    """A finding as JSON shows it; `seen_now` is false when this sweep could not judge it."""
+    return {
+        "id": finding.pk,
+        "kind": finding.kind,
+        "status": finding.status,
+        "subject": finding.subject,
+        "title": finding.title,
+        "project": str(finding.project) if finding.project else None,
+        "looks": finding.looks,
+        "seen_now": _seen_by(sweep, finding),
+        "first_seen_at": finding.first_seen_at.isoformat(),
+        "last_seen_at": finding.last_seen_at.isoformat(),
+        "evidence": finding.evidence,
+        "repair": finding.repair,
+    }
+
+
+def _array(name: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    yield f"{_dump(name)}: ["
+    for number, row in enumerate(rows):
+        yield ("," if number else "") + "\n  " + _dump(row)
+    yield "]"
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

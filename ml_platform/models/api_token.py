@@ -1,0 +1,65 @@
+"""What the API remembers of its callers: their tokens, and its answers to keyed requests."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    """Tokens, and those that let somebody in."""
+
+    def valid(self, *, now: datetime) -> Self:
+        """Neither revoked nor expired."""
+        return self.filter(revoked_at__isnull=True, expires_at__gt=now)
+
+
+class ApiToken(models.Model):
+    """A bearer token of a user. The token itself is shown once and never stored."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="ml_api_tokens"
+    )
+    name = models.CharField(max_length=100, help_text="What it is for.")
+    digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the token.")
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(
+        null=True, blank=True, help_text="Within a minute; not every request is written."
+    )
+
+    objects = ApiTokenQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class KeptAnswer(models.Model):
+    """The answer that a request with an Idempotency-Key got; `status` is empty while it runs."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    request_digest = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField(null=True)
+    location = models.CharField(max_length=255, blank=True, default="")
+    body = models.TextField(blank=True, default="")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "key"], name="mlp_answer_once_per_key"),
+            models.CheckConstraint(
+                name="mlp_answer_running_is_empty",
+                condition=Q(status__isnull=False) | Q(body="", location=""),
+            ),
+        ]
+        indexes = [models.Index(fields=["created_at"], name="mlp_answer_age")]
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,193 @@
+"""The states rows can be in and the moves between them, one table per noun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from django.db import models
+
+
+class ModelType(models.TextChoices):
+    RETRIEVAL = "retrieval", "Retrieval"
+    RANKING = "ranking", "Ranking"
+    HYBRID = "hybrid", "Hybrid"
+    OTHER = "other", "Other"
+
+
+class RunStatus(models.TextChoices):
+    PENDING = "pending", "Pending"
+    SCHEDULED = "scheduled", "Scheduled"
+    SUBMITTING = "submitting", "Submitting"
+    RUNNING = "running", "Running"
+    COMPLETED = "completed", "Completed"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+    NOT_BLESSED = "not_blessed", "Not blessed"
+    DEPLOYING = "deploying", "Deploying"
+    DEPLOYED = "deployed", "Deployed"
+    DEPLOY_FAILED = "deploy_failed", "Deploy failed"
+
+
+RUN_MOVES: Mapping[str, frozenset[str]] = {
+    RunStatus.PENDING: frozenset(
+        {RunStatus.SCHEDULED, RunStatus.SUBMITTING, RunStatus.CANCELLED, RunStatus.FAILED}
+    ),
+    RunStatus.SCHEDULED: frozenset({RunStatus.SUBMITTING, RunStatus.CANCELLED, RunStatus.FAILED}),
+    RunStatus.SUBMITTING: frozenset({RunStatus.RUNNING, RunStatus.CANCELLED, RunStatus.FAILED}),
+    RunStatus.RUNNING: frozenset(
+        {RunStatus.COMPLETED, RunStatus.NOT_BLESSED, RunStatus.CANCELLED, RunStatus.FAILED}
+    ),
+    RunStatus.COMPLETED: frozenset({RunStatus.DEPLOYING}),
+    RunStatus.DEPLOYING: frozenset(
+        {RunStatus.DEPLOYED, RunStatus.DEPLOY_FAILED, RunStatus.COMPLETED}
+    ),
+    RunStatus.DEPLOYED: frozenset({RunStatus.DEPLOYING, RunStatus.COMPLETED}),
+    RunStatus.DEPLOY_FAILED: frozenset({RunStatus.DEPLOYING, RunStatus.COMPLETED}),
+    RunStatus.NOT_BLESSED: frozenset(),
+    RunStatus.FAILED: frozenset(),
+    RunStatus.CANCELLED: frozenset(),
+}
+"""From each status, where a run may go next."""
+
+LIVE_RUN_STATUSES = frozenset(
+    {
+        RunStatus.PENDING,
+        RunStatus.SCHEDULED,
+        RunStatus.SUBMITTING,
+        RunStatus.RUNNING,
+        RunStatus.DEPLOYING,
+    }
+)
+"""A run that may still finish; what it needs is kept (law 9)."""
+
+SUCCEEDED_RUN_STATUSES = frozenset(
+    {RunStatus.COMPLETED, RunStatus.DEPLOYING, RunStatus.DEPLOYED, RunStatus.DEPLOY_FAILED}
+)
+"""The pipeline succeeded and its evaluator blessed the model."""
+
+
+def sources_of(moves: Mapping[str, frozenset[str]], target: str) -> Iterable[str]:
+    """The states from which `target` may be reached."""
+    return [source for source, targets in moves.items() if target in targets]
+
+
+class Registration(models.TextChoices):
+    """Where a run stands as a version of its lineage."""
+
+    NONE = "", "Never registered"
+    REGISTERED = "registered", "Registered"
+    DELETING = "deleting", "Being deleted"
+    DELETED = "deleted", "Deleted"
+    LOST = "lost", "Lost"
+
+
+HOLDS_POINTER = (Registration.REGISTERED, Registration.DELETING)
+"""Exactly these runs carry a Vertex pointer. Deletion clears it as soon as Vertex confirmed."""
+
+
+class RegistryState(models.TextChoices):
+    """What the last sweep that could read Vertex AI said of a registered lineage."""
+
+    UNCHECKED = "", "Never looked"
+    VERIFIED = "verified", "Verified"
+    SUSPECTED = "suspected", "Not seen once"
+    MISSING = "missing", "Not in Registry"
+
+
+class Need(models.TextChoices):
+    """What keeps a lineage that was never registered from being an orphan (law 9)."""
+
+    RUN = "run", "a run that may still finish"
+    SCHEDULE = "schedule", "an active or paused schedule"
+    ENDPOINT = "endpoint", "an endpoint"
+    OPERATION = "operation", "an operation"
+
+
+class ScheduleState(models.TextChoices):
+    ACTIVE = "active", "Active"
+    PAUSED = "paused", "Paused"
+    CANCELLED = "cancelled", "Cancelled"
+    COMPLETED = "completed", "Completed"
+
+
+LIVE_SCHEDULE_STATES = (ScheduleState.ACTIVE, ScheduleState.PAUSED)
+
+
+class Frequency(models.TextChoices):
+    ONCE = "once", "Once"
+    HOURLY = "hourly", "Hourly"
+    DAILY = "daily", "Daily"
+    WEEKLY = "weekly", "Weekly"
+    MONTHLY = "monthly", "Monthly"
+
+
+class EndpointState(models.TextChoices):
+    INACTIVE = "inactive", "Inactive"
+    DEPLOYING = "deploying", "Deploying"
+    ACTIVE = "active", "Active"
+    UNDEPLOYING = "undeploying", "Undeploying"
+
+
+PROTECTING_ENDPOINT_STATES = (
+    EndpointState.DEPLOYING,
+    EndpointState.ACTIVE,
+    EndpointState.UNDEPLOYING,
+)
+"""An endpoint in one of these keeps its version from being deleted."""
+
+
+class OperationKind(models.TextChoices):
+    SUBMIT = "submit", "Submit run"
+    CANCEL = "cancel", "Cancel run"
+    REGISTER = "register", "Register"
+    DEPLOY = "deploy", "Deploy"
+    UNDEPLOY = "undeploy", "Undeploy"
+    REDEPLOY = "redeploy", "Redeploy"
+    DELETE = "delete", "Delete"
+    ADOPT = "adopt", "Adopt"
+    REPAIR = "repair", "Repair"
+    CLEANUP = "cleanup", "Clean up"
+    SCHEDULE = "schedule", "Schedule"
+    ALIAS = "alias", "Move alias"
+    IGNORE = "ignore", "Ignore finding"
+    UNIGNORE = "unignore", "Reopen finding"
+    METRICS = "metrics", "Collect metrics"
+
+
+class OperationStatus(models.TextChoices):
+    PENDING = "pending", "Waiting"
+    RUNNING = "running", "Running"
+    SUCCEEDED = "succeeded", "Succeeded"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+LIVE_OPERATION_STATUSES = (OperationStatus.PENDING, OperationStatus.RUNNING)
+
+
+class SweepStatus(models.TextChoices):
+    RUNNING = "running", "Running"
+    COMPLETE = "complete", "Complete"
+    PARTIAL = "partial", "A plane could not be read"
+
+
+class FindingKind(models.TextChoices):
+    ORPHAN = "orphan", "Orphan"
+    STALE_POINTER = "stale_pointer", "Stale pointer"
+    UNMANAGED = "unmanaged", "Unmanaged in Vertex AI"
+    VERSION_MISMATCH = "version_mismatch", "Version mismatch"
+    ARTIFACTS_MISSING = "artifacts_missing", "Artifacts missing"
+    SURPLUS_VERSION = "surplus_version", "Surplus version"
+    LEFTOVER_SERVICE = "leftover_service", "Leftover service"
+    SERVICE_MISSING = "service_missing", "Service missing"
+    SERVICE_MISMATCH = "service_mismatch", "Service mismatch"
+
+
+class FindingStatus(models.TextChoices):
+    OPEN = "open", "Open"
+    IGNORED = "ignored", "Ignored"
+    REPAIRED = "repaired", "Repaired"
+    GONE = "gone", "No longer seen"
+
+
+STANDING_FINDING_STATUSES = (FindingStatus.OPEN, FindingStatus.IGNORED)

@@ -1,0 +1,146 @@
+"""Sweeps, the mirror of what they saw on the remote planes, and the findings they made."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from ml_platform.conf import project_model
+
+from .operation import Operation
+from .registered_model import RegisteredModel
+from .states import STANDING_FINDING_STATUSES, FindingKind, FindingStatus, SweepStatus
+from .training_run import TrainingRun
+
+
+class Sweep(models.Model):
+    """One reading of all planes. `planes` says of each whether it was read, or why not."""
+
+    status = models.CharField(
+        max_length=16, choices=SweepStatus.choices, default=SweepStatus.RUNNING
+    )
+    actor_label = models.CharField(max_length=150)
+    planes = models.JSONField(default=dict)
+    counts = models.JSONField(default=dict)
+    started_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        get_latest_by = "id"
+
+    def __str__(self) -> str:
+        return f"sweep {self.pk}"
+
+
+class MirroredModel(models.Model):
+    """A model as Vertex AI listed it; the version is the one that holds the alias `default`."""
+
+    model_id = models.CharField(max_length=63, unique=True)
+    resource_name = models.CharField(max_length=255)
+    display_name = models.CharField(max_length=128)
+    version = models.CharField(max_length=16)
+    artifact_uri = models.CharField(max_length=1024, blank=True, default="")
+    labels = models.JSONField(default=dict)
+    owner = models.CharField(max_length=63, blank=True, default="")
+    run_uid = models.CharField(max_length=32, blank=True, default="")
+    remote_created_at = models.DateTimeField(null=True)
+    remote_updated_at = models.DateTimeField(null=True)
+    seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["display_name"], name="mlp_mirror_display_name")]
+
+    def __str__(self) -> str:
+        return self.display_name
+
+
+class MirroredArtifacts(models.Model):
+    """A run's prefix in GCS in which a servable model was seen."""
+
+    prefix = models.CharField(max_length=1024, unique=True, help_text="gs://bucket/key/")
+    seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.prefix
+
+
+class MirroredService(models.Model):
+    """A Cloud Run service as it was listed."""
+
+    service_name = models.CharField(max_length=63, unique=True)
+    uri = models.CharField(max_length=512, blank=True, default="")
+    labels = models.JSONField(default=dict)
+    owner = models.CharField(max_length=63, blank=True, default="")
+    endpoint_uid = models.CharField(max_length=32, blank=True, default="")
+    run_uid = models.CharField(max_length=32, blank=True, default="")
+    ready = models.BooleanField(null=True)
+    seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.service_name
+
+
+class FindingQuerySet(models.QuerySet["Finding"]):
+    """Findings, and those that still stand."""
+
+    def open(self) -> Self:
+        """Not repaired, not ignored, still seen."""
+        return self.filter(status=FindingStatus.OPEN)
+
+
+class Finding(models.Model):
+    """One disagreement between planes, with its evidence and its safe repair."""
+
+    kind = models.CharField(max_length=32, choices=FindingKind.choices)
+    status = models.CharField(
+        max_length=16, choices=FindingStatus.choices, default=FindingStatus.OPEN
+    )
+    subject = models.CharField(max_length=255, help_text="What it is about, unique for its kind.")
+    title = models.CharField(max_length=255)
+    evidence = models.JSONField(default=dict)
+    repair = models.CharField(max_length=255, help_text="What the safe repair does, in words.")
+    project = models.ForeignKey(
+        project_model(), null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    registered_model = models.ForeignKey(
+        RegisteredModel, null=True, blank=True, on_delete=models.SET_NULL, related_name="findings"
+    )
+    run = models.ForeignKey(
+        TrainingRun, null=True, blank=True, on_delete=models.SET_NULL, related_name="findings"
+    )
+    looks = models.PositiveIntegerField(default=1, help_text="Sweeps in a row that saw it.")
+    first_sweep = models.ForeignKey(
+        Sweep, null=True, on_delete=models.SET_NULL, related_name="first_findings"
+    )
+    last_sweep = models.ForeignKey(
+        Sweep, null=True, on_delete=models.SET_NULL, related_name="findings"
+    )
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    ignored_by = models.CharField(max_length=150, blank=True, default="")
+    ignored_reason = models.TextField(blank=True, default="")
+    operation = models.ForeignKey(
+        Operation, null=True, blank=True, on_delete=models.SET_NULL, related_name="findings"
+    )
+
+    objects = FindingQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "subject"],
+                condition=Q(status__in=STANDING_FINDING_STATUSES),
+                name="mlp_finding_once",
+            ),
+        ]
+        indexes = [models.Index(fields=["status", "kind"], name="mlp_finding_status")]
+
+    def __str__(self) -> str:
+        return self.title

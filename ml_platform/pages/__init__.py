@@ -1,0 +1,1 @@
+"""The HTML door: read, serialize into frozen dataclasses, render. A template asks no query."""

@@ -1,0 +1,283 @@
+"""Which buttons a row has, and why one is off: judged from rows that are loaded, nothing read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from django.urls import reverse
+
+from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
+from ml_platform.models.states import (
+    LIVE_RUN_STATUSES,
+    LIVE_SCHEDULE_STATES,
+    SUCCEEDED_RUN_STATUSES,
+    EndpointState,
+    Registration,
+    RunStatus,
+    ScheduleState,
+)
+from ml_platform.services.endpoint_rows import NotDeployable, require_deployable, require_restorable
+from ml_platform.services.registry_state import RegistryVerdict
+from ml_platform.services.rights import Right
+
+from .context import Act
+
+MISSING = "It is not in the Vertex AI Model Registry. Repair the finding, or train it again."
+RIGHT_NEEDED = "You may not do this. Ask an administrator for the permission {right}."
+CANCELLABLE = (RunStatus.PENDING, RunStatus.SCHEDULED, RunStatus.SUBMITTING, RunStatus.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """Whoever looks at a page, by what he may do."""
+
+    rights: Collection[Right]
+
+    def button(
+        self,
+        verb: str,
+        subject: object,
+        label: str,
+        *,
+        name: str,
+        right: Right,
+        why: str = "",
+        confirm: str = "",
+        tone: str = "plain",
+        reason: str = "",
+    ) -> Act:
+        """A button that does `verb` to the thing of that id."""
+        if right not in self.rights:
+            why = RIGHT_NEEDED.format(right=right)
+        return Act(
+            label=label,
+            name=name,
+            url=reverse("ml_platform:do", args=[verb, str(subject)]),
+            check=reverse("ml_platform:check", args=[verb, str(subject)]),
+            why=why,
+            confirm=confirm,
+            tone=tone,
+            key=uuid4().hex,
+            reason=reason,
+        )
+
+
+def deploy_button(
+    hand: Hand, run: TrainingRun, verdict: RegistryVerdict, endpoints: Sequence[DeployedEndpoint]
+) -> Act:
+    """Deploy this version to its model's service."""
+    what = f"{run.model_name} v{run.version}"
+    return hand.button(
+        "deploy-run",
+        run.pk,
+        f"Deploy v{run.version}",
+        name=f"Deploy {what}",
+        right=Right.DEPLOY,
+        why=why_not_deploy(run, verdict, endpoints),
+        confirm=f"Deploy {what} to Cloud Run? Vertex AI and its artifacts are checked first.",
+    )
+
+
+def why_not_deploy(
+    run: TrainingRun, verdict: RegistryVerdict, endpoints: Sequence[DeployedEndpoint]
+) -> str:
+    """What stands against deploying a version now, '' for nothing. Unknown does not (law 3)."""
+    if verdict.verified is False:
+        return MISSING
+    if run.status == RunStatus.DEPLOYING:
+        return "It is being deployed."
+    try:
+        require_deployable(run)
+    except NotDeployable as error:
+        return _told(error)
+    target = next((e for e in endpoints if not e.model_deleted), None)
+    if target and target.state == EndpointState.ACTIVE and target.run_id == run.pk:
+        return f"{target.service_name} serves v{run.version} already."
+    return ""
+
+
+def endpoint_buttons(
+    hand: Hand, endpoint: DeployedEndpoint, verdict: RegistryVerdict
+) -> tuple[Act, ...]:
+    """Deploy again, and stop or delete, as the endpoint's state has it."""
+    service, pk = endpoint.service_name, endpoint.pk
+    buttons = [
+        hand.button(
+            "redeploy",
+            pk,
+            "Deploy",
+            name=f"Deploy {service} again",
+            right=Right.DEPLOY,
+            why=why_not_redeploy(endpoint, verdict),
+            confirm=f"Deploy the version that {service} served last? It is checked first.",
+        )
+    ]
+    if endpoint.previous_run and endpoint.is_active:
+        buttons.append(
+            hand.button(
+                "rollback",
+                pk,
+                "Roll back",
+                name=f"Roll {service} back",
+                right=Right.DEPLOY,
+                why=why_not_deploy(endpoint.previous_run, verdict, ())
+                if endpoint.state == EndpointState.ACTIVE
+                else "It is changing.",
+                confirm=f"Serve the version before on {service} again?",
+            )
+        )
+    if stopped(endpoint):
+        buttons.append(
+            hand.button(
+                "delete-endpoint",
+                pk,
+                "Remove",
+                name=f"Remove {service}",
+                right=Right.DELETE,
+                confirm=f"Remove {service} from this list? It is stopped; its history stays.",
+                tone="danger",
+            )
+        )
+    else:
+        buttons.append(
+            hand.button(
+                "undeploy",
+                pk,
+                "Undeploy",
+                name=f"Undeploy {service}",
+                right=Right.DEPLOY,
+                why=why_not_undeploy(endpoint),
+                confirm=f"Stop {service}? Requests to it will fail.",
+                tone="danger",
+            )
+        )
+    return tuple(buttons)
+
+
+def stopped(endpoint: DeployedEndpoint) -> bool:
+    """Whether nothing of it serves or may serve."""
+    return not endpoint.is_active and endpoint.state == EndpointState.INACTIVE
+
+
+def why_not_redeploy(endpoint: DeployedEndpoint, verdict: RegistryVerdict) -> str:
+    """What stands against bringing an endpoint up again."""
+    try:
+        require_restorable(endpoint)
+    except NotDeployable as error:
+        return str(error)
+    if endpoint.state in (EndpointState.DEPLOYING, EndpointState.UNDEPLOYING):
+        return f"It is {endpoint.get_state_display().lower()}."
+    if endpoint.run is None:
+        return "It has served no version yet."
+    if endpoint.is_active:
+        return f"It serves v{endpoint.run.version} already."
+    return why_not_deploy(endpoint.run, verdict, ())
+
+
+def why_not_undeploy(endpoint: DeployedEndpoint) -> str:
+    """What stands against stopping an endpoint."""
+    if stopped(endpoint):
+        return "It is stopped already."
+    return "It is being stopped." if endpoint.state == EndpointState.UNDEPLOYING else ""
+
+
+def run_buttons(hand: Hand, run: TrainingRun) -> tuple[Act, ...]:
+    """Cancel while it runs; run again or register when it is over."""
+    what = f"run {run.pk} of {run.model_name}"
+    if run.status in CANCELLABLE:
+        cancel = hand.button(
+            "cancel-run",
+            run.pk,
+            "Cancel",
+            name=f"Cancel {what}",
+            right=Right.TRAIN,
+            confirm=f"Cancel {what}? Its pipeline is stopped.",
+            tone="danger",
+        )
+        return (cancel,)
+    buttons = []
+    if not why_not_register(run):
+        buttons.append(_register_button(hand, run, what))
+    if run.status not in LIVE_RUN_STATUSES:
+        buttons.append(
+            hand.button(
+                "rerun",
+                run.pk,
+                "Rerun",
+                name=f"Run {what} again",
+                right=Right.TRAIN,
+                why="" if run.template_uri else "Its pipeline template was not kept.",
+                confirm=f"Train {run.model_name} again with the same pipeline and parameters?",
+            )
+        )
+    return tuple(buttons)
+
+
+def _register_button(hand: Hand, run: TrainingRun, what: str) -> Act:
+    forced = run.status == RunStatus.NOT_BLESSED
+    return hand.button(
+        "register-run",
+        run.pk,
+        "Register…" if forced else "Register",
+        name=f"Register {what}",
+        right=Right.ADMINISTER if forced else Right.TRAIN,
+        confirm="" if forced else f"Register {what} as a version of {run.model_name}?",
+        reason="Its evaluator did not bless it. Why register it?" if forced else "",
+    )
+
+
+def why_not_register(run: TrainingRun) -> str:
+    """What stands against making a run a version."""
+    if run.registration == Registration.DELETED:
+        return "Its version was deleted. Train it again."
+    if run.registration not in (Registration.NONE, Registration.LOST):
+        return "It is a version already."
+    if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:
+        return f"It is {run.get_status_display().lower()}."
+    return ""
+
+
+SCHEDULE_VERBS: tuple[tuple[str, str, tuple[str, ...], str, str], ...] = (
+    ("trigger-schedule", "Train now", LIVE_SCHEDULE_STATES, "Train now, beside {}?", "plain"),
+    ("pause-schedule", "Pause", (ScheduleState.ACTIVE,), "", "plain"),
+    ("resume-schedule", "Resume", (ScheduleState.PAUSED,), "", "plain"),
+    (
+        "cancel-schedule",
+        "End",
+        LIVE_SCHEDULE_STATES,
+        "End {} for good? Its runs and versions stay.",
+        "danger",
+    ),
+)
+"""Verb, label, the states it may start from, its question, its tone."""
+
+
+def schedule_buttons(hand: Hand, schedule: TrainingSchedule) -> tuple[Act, ...]:
+    """What a schedule's state allows."""
+    return tuple(
+        hand.button(
+            verb,
+            schedule.pk,
+            label,
+            name=f"{label}: {schedule.name}",
+            right=Right.TRAIN,
+            confirm=question.format(schedule.name),
+            tone=tone,
+        )
+        for verb, label, states, question, tone in SCHEDULE_VERBS
+        if schedule.state in states
+    )
+
+
+def why_not_schedule(verb: str, schedule: TrainingSchedule) -> str:
+    """What stands against that verb now."""
+    states = next(states for name, _, states, _, _ in SCHEDULE_VERBS if name == verb)
+    if schedule.state in states:
+        return ""
+    return f"The schedule is {schedule.get_state_display().lower()}."
+
+
+def _told(error: NotDeployable) -> str:
+    return f"{error} {error.advice}".strip()

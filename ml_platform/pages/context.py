@@ -1,0 +1,265 @@
+"""What pages hand to templates: frozen values, no model instances and nothing that can query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .charts import Chart
+from .times import Moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Badge:
+    """A state as word, shape and colour; the colour alone tells nothing."""
+
+    label: str
+    tone: str
+    icon: str
+    hint: str = ""
+    mark: str = ""
+    """A class of its own, for a state that a host may want to find."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """A button that changes something: its form, or `why` it cannot be pressed now."""
+
+    label: str
+    name: str
+    """What a screen reader says: verb and subject."""
+    url: str
+    why: str = ""
+    confirm: str = ""
+    """What is asked before it is done; empty asks nothing."""
+    check: str = ""
+    """Where to ask whether it still can be done."""
+    key: str = ""
+    """Makes pressing it twice once."""
+    reason: str = ""
+    """The question for a reason that must be given; empty where none is needed."""
+    tone: str = "plain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What stands around every page."""
+
+    section: str
+    own_base: bool
+    user: str
+    logout_url: str
+    findings_open: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """One of the four counts; `sign` says how it relates to the one before it."""
+
+    name: str
+    count: str
+    hint: str
+    tone: str
+    sign: str = ""
+    sign_words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """The registry truth strip. `quiet` when there is nothing to say but that all is well."""
+
+    planes: tuple[Plane, ...]
+    verdict: Badge
+    quiet: bool
+    agreed: str
+    notes: tuple[str, ...]
+    unknown: str
+    findings_open: int
+    swept: Moment | None
+    vertex_read: Moment | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number of a card, with the words below it."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A project with its figures."""
+
+    name: str
+    url: str
+    figures: tuple[Figure, ...]
+    registered: Moment | None
+    runs_live: int
+    spark: str
+    """Points of the requests a day, '' where Cloud Monitoring was not read."""
+    spark_label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One line of evidence; `code` marks ids and resource names."""
+
+    name: str
+    value: str
+    code: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingRow:
+    """A finding with its evidence and its safe repair."""
+
+    id: int
+    title: str
+    kind: Badge
+    project: str
+    evidence: tuple[Fact, ...]
+    repair: str
+    looks: int
+    first_seen: Moment | None
+    last_seen: Moment | None
+    ended: Moment | None
+    status: Badge
+    ignored: str
+    operation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingGroup:
+    """Findings of one kind."""
+
+    kind: str
+    meaning: str
+    rows: tuple[FindingRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRow:
+    """A sweep, and of each plane whether it was read or why not."""
+
+    id: int
+    status: Badge
+    actor: str
+    started: Moment | None
+    took: str
+    planes: tuple[Badge, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRow:
+    """One step of an operation as its history keeps it."""
+
+    title: str
+    note: str
+    status: Badge
+    started: Moment | None
+    took: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationRow:
+    """An operation in one line: `ana` `deleted` `chern_rank_v1`."""
+
+    id: str
+    actor: str
+    verb: str
+    subject: str
+    project: str
+    note: str
+    status: Badge
+    live: bool
+    created: Moment | None
+    took: str
+    done: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationDetail:
+    """An operation with its steps, its facts and how it failed."""
+
+    row: OperationRow
+    kind: str
+    facts: tuple[Fact, ...]
+    steps: tuple[StepRow, ...]
+    error: str
+    error_code: str
+    advice: str
+    started: Moment | None
+    finished: Moment | None
+    model_url: str = ""
+    acts: tuple[Act, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pager:
+    """Where a list stands and where its neighbors are; empty urls where there are none.
+
+    A list that is paged by key knows its total, and not the numbers of its first and last row.
+    """
+
+    total: int
+    previous_url: str
+    next_url: str
+    first: int = 0
+    last: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tab:
+    """One choice of a list."""
+
+    label: str
+    url: str
+    current: bool
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartPage:
+    """The starting page."""
+
+    truth: Truth
+    may_check: bool
+    assets: tuple[Figure, ...]
+    chart: Chart
+    cards: tuple[Card, ...]
+    cards_pager: Pager
+    findings: tuple[FindingRow, ...]
+    running: tuple[OperationRow, ...]
+    recent: tuple[OperationRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthPage:
+    """Registry health."""
+
+    truth: Truth
+    may_check: bool
+    tabs: tuple[Tab, ...]
+    groups: tuple[FindingGroup, ...]
+    pager: Pager
+    sweeps: tuple[SweepRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationsPage:
+    """The list of operations."""
+
+    tabs: tuple[Tab, ...]
+    rows: tuple[OperationRow, ...]
+    pager: Pager
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorPage:
+    """A failure in words: what happened, what to do, and its stable code."""
+
+    message: str
+    advice: str
+    code: str

@@ -1,0 +1,137 @@
+"""`/models/<id>/delete/`: what a deletion would take, and the one page that asks Google."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+from django.contrib.auth.decorators import login_required
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from ml_platform.errors import Invalid, PlatformError
+from ml_platform.models import RegisteredModel, TrainingRun
+from ml_platform.services.access import scope_of
+from ml_platform.services.artifacts import Size, human_size
+from ml_platform.services.deletion import delete_versions
+from ml_platform.services.deletion_plan import Block, DeletionPlan, VersionFacts
+from ml_platform.services.deletion_preview import DELETABLE, preview_deletion
+from ml_platform.services.rights import Right, require_right
+
+from .actions import asked_of, begun, failed
+from .context import Fact
+from .frame import open_count, render_error, render_page
+from .model_rows import DeletePage
+from .registry_table import model_url
+from .rows import Link
+from .verb import in_scope
+
+
+# A host's ATOMIC_REQUESTS would put the calls to Google into a transaction (law 6).
+@transaction.non_atomic_requests
+@login_required
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def delete(request: HttpRequest, model_id: int) -> HttpResponse:
+    """Show the plan; with the name typed, open the deletion, which checks it all again."""
+    scope = scope_of(request.user)
+    lineage = in_scope(RegisteredModel.objects.select_related("project"), scope, str(model_id))
+    try:
+        require_right(request.user, Right.DELETE)
+        runs = _runs(request, lineage)
+        if request.method == "POST":
+            return _delete(request, lineage, runs)
+        plan = preview_deletion(lineage=lineage, runs=runs)
+    except PlatformError as error:
+        return render_error(request, error) if request.method != "POST" else failed(request, error)
+    found = _page(lineage, runs, plan)
+    return render_page(request, "delete", found, findings_open=open_count(scope))
+
+
+def _runs(request: HttpRequest, lineage: RegisteredModel) -> list[TrainingRun]:
+    """The version that is asked for, or all of them."""
+    asked = (request.POST if request.method == "POST" else request.GET).get("version", "")
+    rows = lineage.training_runs.filter(registration__in=DELETABLE).order_by("version")
+    if asked:
+        rows = (
+            rows.filter(version=int(asked))
+            if asked.isdecimal() and len(asked) < 10
+            else rows.none()
+        )
+    runs = list(rows)
+    if not runs:
+        raise Http404("There is no such version.")
+    return runs
+
+
+def _delete(
+    request: HttpRequest, lineage: RegisteredModel, runs: Sequence[TrainingRun]
+) -> HttpResponse:
+    asked = asked_of(request)
+    if request.POST.get("name", "").strip() != lineage.model_name:
+        raise Invalid(
+            f"The name typed is not {lineage.model_name}. Nothing was deleted.",
+            code="name_differs",
+            advice="Go back and type the name of the model.",
+        )
+    if sorted(map(str, _ids(runs))) != sorted(request.POST.getlist("run")):
+        raise Invalid(
+            "The versions are not those of the plan any more. Nothing was deleted.",
+            code="plan_changed",
+            advice="Look at the plan again.",
+        )
+    operation = delete_versions(
+        lineage=lineage,
+        runs=runs,
+        actor=asked.actor,
+        now=asked.now,
+        reason=asked.reason,
+        idempotency_key=asked.key,
+    )
+    return begun(request, operation)
+
+
+def _ids(runs: Sequence[TrainingRun]) -> tuple[int, ...]:
+    return tuple(run.pk for run in runs)
+
+
+def _page(lineage: RegisteredModel, runs: Sequence[TrainingRun], plan: DeletionPlan) -> DeletePage:
+    return DeletePage(
+        model=Link(text=lineage.model_name, url=model_url(lineage.pk)),
+        name=lineage.model_name,
+        what=f"version {runs[0].version}" if len(runs) == 1 else f"all {len(runs)} versions",
+        url=reverse("ml_platform:delete", args=[lineage.pk]),
+        version=str(runs[0].version) if len(runs) == 1 else "",
+        run_ids=_ids(runs),
+        key=uuid4().hex,
+        going=tuple(_going(version) for version in plan.versions),
+        staying=tuple(f"v{version.number}" for version in plan.siblings),
+        endpoints=tuple(endpoint.service_name for endpoint in plan.endpoints_marked),
+        moves_default=f"v{plan.default_moves_to.number}" if plan.default_moves_to else "",
+        ends_registration=plan.ends_registration,
+        size=_size(plan.size) if len(plan.versions) > 1 else "",
+        blocks=tuple(_block(block, lineage) for block in plan.blocks),
+        unknown=plan.unknown,
+    )
+
+
+def _going(version: VersionFacts) -> Fact:
+    size = _size(version.size) if version.size else "no artifacts of ours"
+    aliases = f", its aliases {', '.join(version.aliases)}" if version.aliases else ""
+    return Fact(name=f"v{version.number}", value=f"{size}{aliases}")
+
+
+def _size(size: Size) -> str:
+    more = "" if size.complete else "at least "
+    return (
+        f"{more}{size.objects:,} object{'' if size.objects == 1 else 's'}, {human_size(size.bytes)}"
+    )
+
+
+def _block(block: Block, lineage: RegisteredModel) -> Link:
+    training = reverse("ml_platform:training", args=[lineage.project_id])
+    anchor = f"#endpoint-{block.endpoint_id}" if block.endpoint_id else ""
+    return Link(text=block.message, url=f"{training}{anchor}" if anchor else "")

@@ -1,0 +1,25 @@
+"""The views in the url configuration: each page is imported at its first request.
+
+The pages bring the services with them; a command or a start does not pay for what it never asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.db import transaction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.module_loading import import_string
+
+
+def page(name: str) -> Callable[..., HttpResponseBase]:
+    """The view `ml_platform.pages.<name>`."""
+
+    # A host's ATOMIC_REQUESTS would put calls to Google into a transaction (law 6).
+    @transaction.non_atomic_requests
+    def view(request: HttpRequest, **kwargs: object) -> HttpResponseBase:
+        answer: HttpResponseBase = import_string(f"ml_platform.pages.{name}")(request, **kwargs)
+        return answer
+
+    return view

@@ -1,0 +1,124 @@
+"""`/registry-health/findings/<id>/`: what a repair would do, before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from uuid import uuid4
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from ml_platform.models import Finding
+from ml_platform.models.states import FindingKind, FindingStatus
+from ml_platform.services.access import Scope, scope_of
+from ml_platform.services.rights import Right
+
+from . import serialize
+from .buttons import Hand
+from .context import Act
+from .finding_verbs import find_finding, why_not_choose, why_not_repair
+from .frame import hand_of, open_count, page, render_page
+from .model_rows import Choosing, FindingPage
+from .registry_table import model_url
+from .rows import Choice, Link
+
+PROJECTS_SHOWN = 500
+LOOKS_FIRST = "It looks again first. An answer that proves nothing changes nothing."
+NOTHING_REMOTE = "Nothing is deleted in Vertex AI or in Cloud Storage."
+
+
+@page
+def finding(request: HttpRequest, finding_id: int) -> HttpResponse:
+    """A finding, the preview of its repair, and the other choices."""
+    scope, hand = scope_of(request.user), hand_of(request)
+    row = find_finding(scope, str(finding_id))
+    lineage = row.registered_model
+    found = FindingPage(
+        row=serialize.finding_row(row, timezone.now()),
+        model=Link(text=lineage.model_name, url=model_url(lineage.pk)) if lineage else None,
+        preview=_preview(row) if row.status == FindingStatus.OPEN else (),
+        repair=_repair(hand, row),
+        ignore=_ignore(hand, row),
+        choosing=_choosing(scope, hand, row),
+    )
+    return render_page(request, "finding", found, findings_open=open_count(scope))
+
+
+def _of_orphan(row: Finding) -> tuple[str, ...]:
+    return (LOOKS_FIRST, row.repair, NOTHING_REMOTE)
+
+
+def _of_pointer(row: Finding) -> tuple[str, ...]:
+    lineage = row.registered_model
+    count = lineage.total_versions if lineage else 0
+    which = "the version" if count == 1 else f"each of the {count} versions"
+    return (
+        f"It asks Vertex AI for {which} by name and label.",
+        row.repair,
+        NOTHING_REMOTE,
+    )
+
+
+PREVIEWS: Mapping[str, Callable[[Finding], tuple[str, ...]]] = {
+    FindingKind.ORPHAN: _of_orphan,
+    FindingKind.STALE_POINTER: _of_pointer,
+}
+"""What a repair of a kind would do, in the order in which it does it; else its own sentence."""
+
+
+def _preview(row: Finding) -> tuple[str, ...]:
+    told = PREVIEWS.get(row.kind)
+    return told(row) if told else (row.repair,)
+
+
+def _repair(hand: Hand, row: Finding) -> Act | None:
+    if why_not_repair(row):
+        return None
+    return hand.button(
+        "repair-finding",
+        row.pk,
+        "Repair",
+        name=f"Repair: {row.title}",
+        right=Right.ADMINISTER,
+        tone="main",
+    )
+
+
+def _ignore(hand: Hand, row: Finding) -> Act | None:
+    if row.status == FindingStatus.OPEN:
+        return hand.button(
+            "ignore-finding",
+            row.pk,
+            "Ignore…",
+            name=f"Ignore: {row.title}",
+            right=Right.ADMINISTER,
+            reason="Why is it left as it is?",
+        )
+    if row.status == FindingStatus.IGNORED:
+        return hand.button(
+            "reopen-finding",
+            row.pk,
+            "Count it again",
+            name=f"Count again: {row.title}",
+            right=Right.ADMINISTER,
+        )
+    return None
+
+
+def _choosing(scope: Scope, hand: Hand, row: Finding) -> Choosing | None:
+    """The two things a person may choose for a model that nobody manages."""
+    if why_not_choose(row) or Right.ADMINISTER not in hand.rights:
+        return None
+    name = str(row.evidence.get("display_name", ""))
+    return Choosing(
+        name=name,
+        suggested=name.lower(),
+        projects=tuple(
+            Choice(value=str(project.pk), label=str(project), chosen=False)
+            for project in scope.projects[:PROJECTS_SHOWN]
+        ),
+        adopt_url=reverse("ml_platform:do", args=["adopt-finding", row.pk]),
+        delete_url=reverse("ml_platform:do", args=["delete-unmanaged", row.pk]),
+        key=uuid4().hex,
+    )

@@ -1,0 +1,105 @@
+"""What every page shares: who may see it, what stands around it, how an error looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import NoReverseMatch, reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from ml_platform import kpis
+from ml_platform.conf import get_settings
+from ml_platform.errors import (
+    Conflict,
+    Denied,
+    Invalid,
+    Misconfigured,
+    NotFound,
+    PlatformError,
+)
+from ml_platform.services.access import Scope, scope_of, visible_project
+from ml_platform.services.rights import Right, has_right
+
+from .buttons import Hand
+from .context import ErrorPage, Frame
+
+DEFAULT_BASE = "ml_platform/base.html"
+STATUSES: tuple[tuple[type[PlatformError], int], ...] = (
+    (Invalid, 422),
+    (Denied, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (Misconfigured, 503),
+)
+"""The HTTP status of each category; what is missing here says nothing for sure: 503."""
+
+V = TypeVar("V", bound=Callable[..., HttpResponse])
+
+
+def page(view: V) -> V:
+    """A page for people who are logged in, read anew each time: an old answer may be untrue."""
+    return login_required(require_safe(never_cache(view)))
+
+
+def project_of(request: HttpRequest, project_id: str) -> Any:
+    """The project of a URL, whatever its key is.
+
+    :raises Http404: there is none, or it is another tenant's.
+    """
+    try:
+        key = scope_of(request.user).projects.model._meta.pk.to_python(project_id)  # noqa: SLF001 - documented
+        return visible_project(request.user, key)
+    except (NotFound, ValidationError) as error:
+        raise Http404("There is no such project.") from error
+
+
+def hand_of(request: HttpRequest) -> Hand:
+    """What the person who asks may do."""
+    return Hand(frozenset(right for right in Right if has_right(request.user, right)))
+
+
+def open_count(scope: Scope) -> int:
+    """How many findings are open, for the count beside the menu."""
+    return sum(kpis.open_findings(scope.limit).values())
+
+
+def status_of(error: PlatformError) -> int:
+    """The HTTP status that says this."""
+    return next((status for kind, status in STATUSES if isinstance(error, kind)), 503)
+
+
+def render_error(request: HttpRequest, error: PlatformError) -> HttpResponse:
+    """What happened and what to do, in the frame of our pages."""
+    found = ErrorPage(message=str(error), advice=error.advice, code=error.code)
+    shown = open_count(scope_of(request.user))
+    return render_page(request, "error", found, findings_open=shown, status=status_of(error))
+
+
+def render_page(
+    request: HttpRequest, name: str, found: object, *, findings_open: int, status: int = 200
+) -> HttpResponse:
+    """A page of ours in the host's base template or our own."""
+    base = get_settings().BASE_TEMPLATE
+    frame = Frame(
+        section=name,
+        own_base=base == DEFAULT_BASE,
+        user=request.user.get_username(),
+        logout_url=_logout_url(),
+        findings_open=findings_open,
+    )
+    context = {"base_template": base, "frame": frame, "page": found}
+    return render(request, f"ml_platform/{name}.html", context, status=status)
+
+
+def _logout_url() -> str:
+    """The host's logout, if it goes by Django's usual name."""
+    try:
+        return reverse("logout")
+    except NoReverseMatch:
+        return ""

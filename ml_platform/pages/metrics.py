@@ -1,0 +1,47 @@
+"""Metrics as a person reads them: which one matters first, how it is called, how it is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from .rows import Metric
+
+FIRST = ("recall_at_100", "recall_at_50", "ndcg_at_10", "auc", "accuracy", "f1", "rmse", "loss")
+"""Which metric stands for a model, the best known first; else the first one it has."""
+LOWER_IS_BETTER = re.compile(r"(^|_)(rmse|mae|mse|loss|error|logloss)($|_)")
+_AT = re.compile(r"_at_(\d+)$")
+
+
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics that are numbers; a pipeline may write anything."""
+    return {
+        str(name): float(value)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    }
+
+
+def main_metric(metrics: Mapping[str, Any]) -> Metric | None:
+    """The one number that stands for a model, None when it has none."""
+    known = numbers(metrics)
+    name = next((name for name in FIRST if name in known), next(iter(known), None))
+    return None if name is None else Metric(name=label(name), value=written(known[name]))
+
+
+def label(name: str) -> str:
+    """`recall_at_100` as `Recall@100`."""
+    text = _AT.sub(r"@\1", name).replace("_", " ")
+    return text.upper() if len(text) <= 4 else text[:1].upper() + text[1:]
+
+
+def written(value: float) -> str:
+    """Three digits after the point, more only where they are all zero."""
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2e}"
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether a smaller number of this metric is the better one."""
+    return LOWER_IS_BETTER.search(name) is not None

@@ -1,0 +1,197 @@
+"""`/models/<id>/`: which version, how good, where does it run?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from ml_platform import kpis
+from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models.states import HOLDS_POINTER, Registration
+from ml_platform.services.access import scope_of
+from ml_platform.services.deletion_preview import DELETABLE
+from ml_platform.services.registry_state import RegistryVerdict
+from ml_platform.services.rights import Right
+
+from . import serialize
+from .buttons import Hand, deploy_button
+from .comparing import Measured, compare
+from .context import Badge, Fact
+from .frame import hand_of, open_count, page, render_page
+from .keyset import Order, key_page
+from .metrics import main_metric, numbers
+from .model_rows import Comparison, ModelPage, Picture, VersionRow
+from .paging import query_url
+from .picture import artifacts_badge, draw
+from .registry_table import blessed_badge, registry_badge, verdict_of
+from .rows import Link
+from .times import moment
+from .verb import in_scope
+from .words import badge
+
+NEWEST_VERSION = Order("Newest first", "version", descending=True, tied=False)
+VERSIONS_A_PAGE = 20
+COMPARED = 5
+COMPARED_MAX = 12
+HISTORY_SHOWN = 12
+REGISTRATIONS = {
+    Registration.REGISTERED: ("Registered", "good"),
+    Registration.DELETING: ("Being deleted", "busy"),
+    Registration.DELETED: ("Deleted", "quiet"),
+    Registration.LOST: ("Not in Registry", "bad"),
+    Registration.NONE: ("Not registered", "quiet"),
+}
+NOT_REGISTERED = "It has no version in the Vertex AI Model Registry."
+
+
+@page
+def model(request: HttpRequest, model_id: int) -> HttpResponse:
+    """One lineage, its versions, and how the chosen ones compare; read from our tables only."""
+    now, scope, hand = timezone.now(), scope_of(request.user), hand_of(request)
+    rows = RegisteredModel.objects.select_related("project", "latest_run")
+    row = in_scope(rows, scope, str(model_id))
+    reading = kpis.vertex_reading()
+    verdict = verdict_of(row, reading.unread)
+    endpoints = list(row.deployed_endpoints.select_related("run", "intended_run").order_by("pk"))
+    numbered = row.training_runs.filter(version__isnull=False).select_related(
+        "schedule", "created_by"
+    )
+    shown, pager = key_page(
+        numbered, request, order=NEWEST_VERSION, size=VERSIONS_A_PAGE, name="versions"
+    )
+    compared = _compared(request, numbered, shown)
+    pictured = _pictured(request, shown)
+    found = ModelPage(
+        id=row.pk,
+        name=row.model_name,
+        project=Link(
+            text=str(row.project), url=reverse("ml_platform:training", args=[row.project_id])
+        ),
+        registry=_registry(row, verdict, now),
+        checked=moment(verdict.at, now),
+        deploy=deploy_button(hand, row.latest_run, verdict, endpoints) if row.latest_run else None,
+        delete_url=_delete_url(row, hand) if row.total_versions else "",
+        facts=_facts(row),
+        versions=tuple(
+            _version(request, run, row, endpoints, hand, verdict, compared, pictured, now)
+            for run in shown
+        ),
+        versions_pager=pager,
+        comparison=_comparison(request, compared),
+        picture=_picture(pictured, endpoints, now),
+        history=tuple(
+            serialize.operation_row(operation, now)
+            for operation in row.operations.select_related("project").order_by("-created_at")[
+                :HISTORY_SHOWN
+            ]
+        ),
+    )
+    return render_page(request, "model", found, findings_open=open_count(scope))
+
+
+def _registry(row: RegisteredModel, verdict: RegistryVerdict, now: datetime) -> Badge:
+    if not row.total_versions:
+        return badge("Not registered", "quiet", NOT_REGISTERED)
+    return registry_badge(verdict, now)
+
+
+def _facts(row: RegisteredModel) -> tuple[Fact, ...]:
+    told = (
+        Fact(name="Type", value=row.get_model_type_display()),
+        Fact(name="Registered versions", value=f"{row.total_versions:,}"),
+        Fact(name="In Vertex AI", value=row.vertex_model_resource_name, code=True),
+        Fact(name="About", value=row.description),
+    )
+    return tuple(fact for fact in told if fact.value)
+
+
+def _compared(
+    request: HttpRequest, numbered: object, shown: Sequence[TrainingRun]
+) -> list[TrainingRun]:
+    """The versions asked for, or the newest of the page that are registered."""
+    asked = {int(v) for v in request.GET.getlist("v") if v.isdecimal() and len(v) < 10}
+    if asked:
+        here = [run for run in shown if run.version in asked]
+        if len(here) == len(asked):
+            return here[:COMPARED_MAX]
+        return list(numbered.filter(version__in=sorted(asked)[-COMPARED_MAX:]))  # type: ignore[attr-defined]
+    return [run for run in shown if run.registration in HOLDS_POINTER][:COMPARED]
+
+
+def _pictured(request: HttpRequest, shown: Sequence[TrainingRun]) -> TrainingRun | None:
+    """The version of the lineage picture: the one asked for, else the newest registered one."""
+    asked = request.GET.get("picture", "")
+    of_version = {str(run.version): run for run in shown}
+    registered = (run for run in shown if run.registration in HOLDS_POINTER)
+    return of_version.get(asked) or next(registered, shown[0] if shown else None)
+
+
+def _version(
+    request: HttpRequest,
+    run: TrainingRun,
+    row: RegisteredModel,
+    endpoints: Sequence[DeployedEndpoint],
+    hand: Hand,
+    verdict: RegistryVerdict,
+    compared: Sequence[TrainingRun],
+    pictured: TrainingRun | None,
+    now: datetime,
+) -> VersionRow:
+    registered = run.registration == Registration.REGISTERED
+    training = reverse("ml_platform:training", args=[row.project_id])
+    return VersionRow(
+        run_id=run.pk,
+        number=run.version or 0,
+        aliases=tuple(run.aliases),
+        state=version_badge(run),
+        blessed=blessed_badge(run),
+        metric=main_metric(run.metrics),
+        services=tuple(
+            Link(text=e.service_name, url=f"{training}#endpoint-{e.pk}")
+            for e in endpoints
+            if e.is_active and e.run_id == run.pk
+        ),
+        by=run.schedule.name if run.schedule else "",
+        registered=moment(run.registered_at, now),
+        vertex=f"{run.vertex_model_resource_name}@{run.vertex_model_version}" if registered else "",
+        chosen=run in compared,
+        shown=run == pictured,
+        picture_url=f"{query_url(request, 'picture', run.version or 0)}#lineage",
+        deploy=deploy_button(hand, run, verdict, endpoints) if registered else None,
+        delete_url=f"{_delete_url(row, hand)}?version={run.version}"
+        if run.registration in DELETABLE and _delete_url(row, hand)
+        else "",
+    )
+
+
+def version_badge(run: TrainingRun) -> Badge:
+    """Whether it is a version, is going or is gone."""
+    return badge(*REGISTRATIONS[Registration(run.registration)])
+
+
+def _delete_url(row: RegisteredModel, hand: Hand) -> str:
+    if Right.DELETE not in hand.rights:
+        return ""
+    return reverse("ml_platform:delete", args=[row.pk])
+
+
+def _comparison(request: HttpRequest, compared: Sequence[TrainingRun]) -> Comparison:
+    return compare(
+        [Measured(run.version or 0, numbers(run.metrics)) for run in compared],
+        metric=request.GET.get("metric", ""),
+        url_of=lambda name: f"{query_url(request, 'metric', name)}#compare",
+    )
+
+
+def _picture(
+    run: TrainingRun | None, endpoints: Sequence[DeployedEndpoint], now: datetime
+) -> Picture | None:
+    if run is None:
+        return None
+    mine = [e for e in endpoints if run.pk in (e.run_id, e.intended_run_id)]
+    state = artifacts_badge(run, kpis.plane_unread("gcs"), now)
+    return draw(run, mine, version_state=version_badge(run), artifacts=state)

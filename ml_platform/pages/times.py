@@ -1,0 +1,54 @@
+"""Times as a person reads them: how long ago, how long it took, and the exact moment on hover."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+STEPS = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"))
+"""Seconds of each unit that an age is told in, largest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time in three spellings: for machines, exact, and relative to when the page was made."""
+
+    iso: str
+    exact: str
+    relative: str
+
+
+def moment(when: datetime | None, now: datetime) -> Moment | None:
+    """Spell a time; None stays None."""
+    if when is None:
+        return None
+    when = when.astimezone(UTC)
+    return Moment(
+        iso=when.isoformat(timespec="seconds"),
+        exact=f"{when:%Y-%m-%d %H:%M:%S} UTC",
+        relative=relative(now - when),
+    )
+
+
+def relative(age: timedelta) -> str:
+    """`3 min ago`; under a minute `just now`; what lies ahead `in 3 min`."""
+    seconds = age.total_seconds()
+    for size, unit in STEPS:
+        if abs(seconds) >= size:
+            count = int(abs(seconds) // size)
+            return f"{count} {unit} ago" if seconds > 0 else f"in {count} {unit}"
+    return "just now"
+
+
+def duration(length: timedelta | None) -> str:
+    """`850 ms`, `12 s`, `3 min 05 s`, `2 h 10 min`; '' for None."""
+    if length is None:
+        return ""
+    seconds = max(0.0, length.total_seconds())
+    if seconds < 1:
+        return f"{round(seconds * 1000)} ms"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -1,0 +1,88 @@
+"""`/projects/<id>/training/`: what can I deploy? Models, endpoints, runs and schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from ml_platform import kpis
+from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
+from ml_platform.models.states import LIVE_RUN_STATUSES, RunStatus
+from ml_platform.services.access import scope_of
+
+from .context import Tab
+from .frame import hand_of, open_count, page, project_of, render_page
+from .keyset import Order, key_page
+from .registry_table import registry_table
+from .rows import TrainingPage
+from .serialize import asset_figures
+from .training_tables import endpoint_rows, run_rows, schedule_rows
+
+ROWS_A_TABLE = 15
+NEWEST = Order("Newest first", "created_at", descending=True)
+BY_NAME = Order("Name, A to Z", "name", tied=False)
+RUN_TABS: Mapping[str, tuple[str, list[str]]] = {
+    "all": ("All", []),
+    "live": ("Running", sorted(LIVE_RUN_STATUSES)),
+    "failed": ("Failed", [RunStatus.FAILED, RunStatus.DEPLOY_FAILED]),
+}
+
+
+@page
+def training(request: HttpRequest, project_id: str) -> HttpResponse:
+    """The four tables of a project, each bounded, paged by key and read from our tables only."""
+    now, project = timezone.now(), project_of(request, project_id)
+    hand, tab = hand_of(request), _run_tab(request)
+    registry = registry_table(request, project=project, hand=hand, now=now)
+    endpoints, endpoints_pager = key_page(
+        DeployedEndpoint.objects.filter(project=project).select_related(
+            "registered_model", "run", "intended_run", "previous_run"
+        ),
+        request,
+        order=NEWEST,
+        size=ROWS_A_TABLE,
+        name="endpoints",
+    )
+    runs, runs_pager = key_page(
+        _runs(project, tab), request, order=NEWEST, size=ROWS_A_TABLE, name="runs"
+    )
+    schedules, schedules_pager = key_page(
+        TrainingSchedule.objects.filter(project=project),
+        request,
+        order=BY_NAME,
+        size=ROWS_A_TABLE,
+        name="schedules",
+    )
+    found = TrainingPage(
+        name=str(project),
+        url=reverse("ml_platform:training", args=[project.pk]),
+        figures=asset_figures(kpis.assets([project.pk])),
+        registry=registry,
+        endpoints=endpoint_rows(endpoints, hand=hand, unread=registry.unread, now=now),
+        endpoints_pager=endpoints_pager,
+        runs=run_rows(runs, hand=hand, now=now),
+        runs_tabs=tuple(
+            Tab(label=label, url=f"?runs={name}#runs", current=name == tab)
+            for name, (label, _) in RUN_TABS.items()
+        ),
+        runs_pager=runs_pager,
+        schedules=schedule_rows(schedules, hand=hand, now=now),
+        schedules_pager=schedules_pager,
+    )
+    shown = open_count(scope_of(request.user))
+    return render_page(request, "training", found, findings_open=shown)
+
+
+def _run_tab(request: HttpRequest) -> str:
+    asked = request.GET.get("runs", "")
+    return asked if asked in RUN_TABS else "all"
+
+
+def _runs(project: Any, tab: str) -> Any:
+    rows = TrainingRun.objects.filter(project=project).select_related("schedule", "created_by")
+    statuses = RUN_TABS[tab][1]
+    return rows.filter(status__in=statuses) if statuses else rows

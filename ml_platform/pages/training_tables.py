@@ -1,0 +1,174 @@
+"""The other tables of the training page: Endpoints, Runs and Schedules, from rows to lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.db.models import Avg, Max, QuerySet, Sum
+
+from ml_platform.errors import Invalid
+from ml_platform.models import DeployedEndpoint, ServiceDay, TrainingRun, TrainingSchedule
+from ml_platform.models.states import LIVE_RUN_STATUSES, EndpointState, ScheduleState
+from ml_platform.services.schedule_times import next_times
+
+from .buttons import Hand, endpoint_buttons, run_buttons, schedule_buttons
+from .context import Badge
+from .metrics import main_metric
+from .registry_table import model_url, verdict_of
+from .rows import EndpointRow, Link, RunRow, ScheduleRow
+from .times import duration, moment
+from .words import ENDPOINT_TONES, RUN_TONES, SCHEDULE_TONES, badge
+
+TRAFFIC_DAYS = 7
+TIMES_SHOWN = 3
+MODEL_DELETED = "The version it served was deleted; it can never serve again."
+RESTORABLE = "It is stopped and can be deployed again."
+
+
+def endpoint_rows(
+    endpoints: Iterable[DeployedEndpoint], *, hand: Hand, unread: str, now: datetime
+) -> tuple[EndpointRow, ...]:
+    """Lines for these endpoints; their runs and models must be loaded. One statement."""
+    shown = list(endpoints)
+    traffic = _traffic(shown, now.date())
+    return tuple(
+        EndpointRow(
+            id=endpoint.pk,
+            service=endpoint.service_name,
+            url=endpoint.url,
+            model=Link(
+                text=endpoint.registered_model.model_name,
+                url=model_url(endpoint.registered_model_id),
+            ),
+            version=_version(endpoint),
+            state=endpoint_badge(endpoint),
+            deleted=deleted_badge(endpoint),
+            note=endpoint.error,
+            **_figures(traffic.get(endpoint.service_name, {})),
+            deployed=moment(endpoint.deployed_at, now),
+            acts=endpoint_buttons(hand, endpoint, verdict_of(endpoint.registered_model, unread)),
+        )
+        for endpoint in shown
+    )
+
+
+def endpoint_badge(endpoint: DeployedEndpoint) -> Badge:
+    """Whether it serves, is on its way there or back, or is stopped."""
+    if endpoint.state == EndpointState.INACTIVE:
+        hint = "" if endpoint.model_deleted else RESTORABLE
+        return badge("Stopped", "quiet", hint)
+    return badge(endpoint.get_state_display(), ENDPOINT_TONES[endpoint.state])
+
+
+def deleted_badge(endpoint: DeployedEndpoint) -> Badge | None:
+    """The amber badge of an endpoint whose model is gone."""
+    if not endpoint.model_deleted:
+        return None
+    return badge("Model Deleted", "warn", MODEL_DELETED, "model-deleted")
+
+
+def _version(endpoint: DeployedEndpoint) -> str:
+    served = f"v{endpoint.run.version}" if endpoint.run else ""
+    if endpoint.state == EndpointState.DEPLOYING and endpoint.intended_run:
+        coming = f"v{endpoint.intended_run.version}"
+        return f"{served} → {coming}" if served and served != coming else coming
+    return served
+
+
+def _traffic(endpoints: list[DeployedEndpoint], today: date) -> Mapping[str, Mapping[str, Any]]:
+    """Requests of the last full days and the slowest p95 of them, by service."""
+    days = ServiceDay.objects.filter(
+        service_name__in=[endpoint.service_name for endpoint in endpoints],
+        day__gte=today - timedelta(days=TRAFFIC_DAYS),
+        day__lt=today,
+    )
+    found = days.values("service_name").annotate(
+        requests=Sum("requests"), p95=Avg("latency_p95"), read_at=Max("read_at")
+    )
+    return {row["service_name"]: row for row in found}
+
+
+def _figures(traffic: Mapping[str, Any]) -> dict[str, str]:
+    requests, p95 = traffic.get("requests"), traffic.get("p95")
+    return {
+        "requests": "" if requests is None else f"{requests:,}",
+        "latency": "" if p95 is None else f"{p95:,.0f} ms",
+    }
+
+
+def run_rows(runs: Iterable[TrainingRun], *, hand: Hand, now: datetime) -> tuple[RunRow, ...]:
+    """Lines for these runs; their schedules and makers must be loaded. No statement."""
+    return tuple(
+        RunRow(
+            id=run.pk,
+            model=_model_of(run),
+            status=badge(run.get_status_display(), RUN_TONES[run.status]),
+            stage=run.stage if run.status != "completed" else "",
+            progress=run.progress if run.status in LIVE_RUN_STATUSES else None,
+            version=f"v{run.version}" if run.version else "",
+            by=run.schedule.name if run.schedule else _maker(run),
+            note=run.error,
+            metric=main_metric(run.metrics),
+            created=moment(run.created_at, now),
+            took=duration(_length(run, now)),
+            acts=run_buttons(hand, run),
+        )
+        for run in runs
+    )
+
+
+def _model_of(run: TrainingRun) -> Link:
+    """A run that was never registered has no lineage, so no page (law 2)."""
+    known = run.registered_model_id
+    return Link(text=run.model_name, url=model_url(known) if known else "")
+
+
+def _maker(run: TrainingRun) -> str:
+    return run.created_by.get_username() if run.created_by else ""
+
+
+def _length(run: TrainingRun, now: datetime) -> timedelta | None:
+    if run.submitted_at is None:
+        return None
+    return (run.finished_at or now) - run.submitted_at
+
+
+def schedule_rows(
+    schedules: QuerySet[TrainingSchedule] | Iterable[TrainingSchedule], *, hand: Hand, now: datetime
+) -> tuple[ScheduleRow, ...]:
+    """Lines for these schedules. No statement."""
+    return tuple(
+        ScheduleRow(
+            id=schedule.pk,
+            name=schedule.name,
+            model=Link(
+                text=schedule.model_name,
+                url=model_url(schedule.registered_model_id) if schedule.registered_model_id else "",
+            ),
+            state=badge(schedule.get_state_display(), SCHEDULE_TONES[schedule.state]),
+            rhythm=schedule.get_frequency_display(),
+            cron=f"{schedule.cron} {schedule.time_zone}",
+            times=tuple(m for time in _times(schedule, now) if (m := moment(time, now))),
+            last=moment(schedule.last_run_at, now),
+            acts=schedule_buttons(hand, schedule),
+        )
+        for schedule in schedules
+    )
+
+
+def _times(schedule: TrainingSchedule, now: datetime) -> list[datetime]:
+    """The next times of a schedule that rings; none for a row whose times cannot be told."""
+    if schedule.state != ScheduleState.ACTIVE:
+        return []
+    try:
+        return next_times(
+            frequency=schedule.frequency,
+            first=schedule.starts_at or schedule.created_at,
+            time_zone=schedule.time_zone,
+            after=now,
+            count=TIMES_SHOWN,
+        )
+    except Invalid:
+        return []

@@ -1,0 +1,230 @@
+"""What a button does: for each verb its right, its subject, what stands against it, its service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ml_platform import kpis
+from ml_platform.models import DeployedEndpoint, Operation, TrainingRun, TrainingSchedule
+from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationKind, OperationStatus
+from ml_platform.services import deployment, operations, registration, scheduling, training, worker
+from ml_platform.services.access import Scope
+from ml_platform.services.rights import Right
+from ml_platform.services.undeployment import delete_endpoint, undeploy_endpoint
+
+from .buttons import (
+    CANCELLABLE,
+    Hand,
+    why_not_deploy,
+    why_not_redeploy,
+    why_not_register,
+    why_not_schedule,
+    why_not_undeploy,
+)
+from .context import Act
+from .finding_verbs import FINDING_VERBS
+from .registry_table import verdict_of
+from .verb import Asked, Verb, always, in_scope, nothing
+
+
+def _run(scope: Scope, key: str) -> TrainingRun:
+    rows = TrainingRun.objects.select_related("registered_model", "project", "schedule")
+    return in_scope(rows, scope, key)
+
+
+def _endpoint(scope: Scope, key: str) -> DeployedEndpoint:
+    rows = DeployedEndpoint.objects.select_related("registered_model", "run", "previous_run")
+    return in_scope(rows, scope, key)
+
+
+def _schedule(scope: Scope, key: str) -> TrainingSchedule:
+    return in_scope(TrainingSchedule.objects.select_related("registered_model"), scope, key)
+
+
+def _operation(scope: Scope, key: str) -> Operation:
+    return in_scope(Operation.objects.select_related("lineage"), scope, key)
+
+
+def _against_deploy(run: TrainingRun) -> str:
+    lineage = run.registered_model
+    if lineage is None:
+        return "It is not registered."
+    endpoints = list(lineage.deployed_endpoints.order_by("pk"))
+    return why_not_deploy(run, verdict_of(lineage, kpis.vertex_reading().unread), endpoints)
+
+
+def _against_redeploy(endpoint: DeployedEndpoint) -> str:
+    unread = kpis.vertex_reading().unread
+    return why_not_redeploy(endpoint, verdict_of(endpoint.registered_model, unread))
+
+
+def _right_to_register(run: TrainingRun) -> Right:
+    return Right.ADMINISTER if run.is_blessed is False else Right.TRAIN
+
+
+def _rerun(run: TrainingRun, asked: Asked) -> Operation:
+    again = training.rerun(run=run, actor=asked.actor, now=asked.now, idempotency_key=asked.key)
+    return training.submit_run(run=again, actor=asked.actor, now=asked.now)
+
+
+def _trigger(schedule: TrainingSchedule, asked: Asked) -> Operation | None:
+    return scheduling.trigger_schedule(
+        schedule=schedule, actor=asked.actor, now=asked.now, idempotency_key=asked.key
+    ).operation
+
+
+RIGHTS_OF_KINDS: Mapping[str, Right] = {
+    OperationKind.SUBMIT: Right.TRAIN,
+    "cancel": Right.TRAIN,
+    OperationKind.SCHEDULE: Right.TRAIN,
+    OperationKind.REGISTER: Right.TRAIN,
+    OperationKind.ALIAS: Right.DEPLOY,
+    OperationKind.DEPLOY: Right.DEPLOY,
+    OperationKind.UNDEPLOY: Right.DEPLOY,
+    OperationKind.REDEPLOY: Right.DEPLOY,
+    OperationKind.DELETE: Right.DELETE,
+}
+"""Who may retry or cancel an operation: whoever may begin one of its kind; else administrators."""
+
+
+def right_for(operation: Operation) -> Right:
+    """What it takes to retry or cancel this operation."""
+    return RIGHTS_OF_KINDS.get(operation.kind, Right.ADMINISTER)
+
+
+def why_not_retry(operation: Operation) -> str:
+    """What stands against going on with an operation; a refusal never had a step to go on at."""
+    if operation.status != OperationStatus.FAILED:
+        return f"It is {operation.get_status_display().lower()}, not failed."
+    return "" if operation.step else "It was refused before its first step. Ask for it anew."
+
+
+def why_not_cancel(operation: Operation) -> str:
+    """What stands against cancelling an operation."""
+    if operation.status not in LIVE_OPERATION_STATUSES:
+        return f"It has {operation.get_status_display().lower()} already."
+    return "It is asked to stop already." if operation.cancel_requested else ""
+
+
+def operation_buttons(hand: Hand, operation: Operation) -> tuple[Act, ...]:
+    """Retry where it failed, or cancel while it runs."""
+    name, right, key = (
+        f"{operation.get_kind_display()} {operation.subject_name}",
+        right_for(operation),
+        operation.pk,
+    )
+    if operation.status == OperationStatus.FAILED:
+        why = why_not_retry(operation)
+        return (
+            hand.button(
+                "retry-operation", key, "Retry", name=f"Retry: {name}", right=right, why=why
+            ),
+        )
+    if operation.status not in LIVE_OPERATION_STATUSES:
+        return ()
+    return (
+        hand.button(
+            "cancel-operation",
+            key,
+            "Cancel",
+            name=f"Cancel: {name}",
+            right=right,
+            why=why_not_cancel(operation),
+            confirm=f"Cancel: {name}? It stops at the next step where that is safe.",
+            tone="danger",
+        ),
+    )
+
+
+def _retry(operation: Operation, asked: Asked) -> Operation:
+    again = operations.retry_operation(operation=operation, actor=asked.actor)
+    worker.ring(again)
+    return again
+
+
+def _cancel(operation: Operation, asked: Asked) -> Operation:
+    asked_to = operations.request_cancel(operation=operation, actor=asked.actor, now=asked.now)
+    worker.ring(asked_to)
+    return asked_to
+
+
+def _scheduled(verb: str, do: Callable[..., Operation]) -> Verb:
+    return Verb(
+        _schedule,
+        always(Right.TRAIN),
+        lambda schedule: why_not_schedule(verb, schedule),
+        lambda schedule, asked: do(schedule=schedule, actor=asked.actor, now=asked.now),
+    )
+
+
+VERBS: Mapping[str, Verb] = {
+    "deploy-run": Verb(
+        _run,
+        always(Right.DEPLOY),
+        _against_deploy,
+        lambda run, asked: deployment.deploy_run(
+            run=run, actor=asked.actor, now=asked.now, idempotency_key=asked.key
+        ),
+    ),
+    "redeploy": Verb(
+        _endpoint,
+        always(Right.DEPLOY),
+        _against_redeploy,
+        lambda endpoint, asked: deployment.redeploy_endpoint(
+            endpoint=endpoint, actor=asked.actor, now=asked.now, idempotency_key=asked.key
+        ),
+    ),
+    "rollback": Verb(
+        _endpoint,
+        always(Right.DEPLOY),
+        nothing,
+        lambda endpoint, asked: deployment.rollback_endpoint(
+            endpoint=endpoint, actor=asked.actor, now=asked.now, idempotency_key=asked.key
+        ),
+    ),
+    "undeploy": Verb(
+        _endpoint,
+        always(Right.DEPLOY),
+        why_not_undeploy,
+        lambda endpoint, asked: undeploy_endpoint(
+            endpoint=endpoint, actor=asked.actor, now=asked.now, idempotency_key=asked.key
+        ),
+    ),
+    "delete-endpoint": Verb(
+        _endpoint,
+        always(Right.DELETE),
+        nothing,
+        lambda endpoint, asked: delete_endpoint(
+            endpoint=endpoint, actor=asked.actor, now=asked.now
+        ),
+    ),
+    "register-run": Verb(
+        _run,
+        _right_to_register,
+        why_not_register,
+        lambda run, asked: registration.register_run(
+            run=run, actor=asked.actor, now=asked.now, force_reason=asked.reason
+        ),
+    ),
+    "cancel-run": Verb(
+        _run,
+        always(Right.TRAIN),
+        lambda run: (
+            "" if run.status in CANCELLABLE else f"It is {run.get_status_display().lower()}."
+        ),
+        lambda run, asked: training.cancel_run(run=run, actor=asked.actor, now=asked.now),
+    ),
+    "rerun": Verb(_run, always(Right.TRAIN), nothing, _rerun),
+    "trigger-schedule": Verb(
+        _schedule,
+        always(Right.TRAIN),
+        lambda schedule: why_not_schedule("trigger-schedule", schedule),
+        _trigger,
+    ),
+    "pause-schedule": _scheduled("pause-schedule", scheduling.pause_schedule),
+    "resume-schedule": _scheduled("resume-schedule", scheduling.resume_schedule),
+    "cancel-schedule": _scheduled("cancel-schedule", scheduling.cancel_schedule),
+    "retry-operation": Verb(_operation, right_for, why_not_retry, _retry),
+    "cancel-operation": Verb(_operation, right_for, why_not_cancel, _cancel),
+    **FINDING_VERBS,
+}

@@ -1,0 +1,92 @@
+"""Aliases of versions: shown as Vertex AI last said, moved through our door."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+
+from ml_platform.cloud import vertex
+from ml_platform.cloud.names import ModelName, check_alias
+from ml_platform.errors import Conflict, Invalid
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import OperationKind, Registration
+
+from . import worker
+from .engine import Done, Outcome, Recipe, Step
+from .operations import Actor, Work, answered_before, open_operation
+from .subjects import subject_of_version
+
+DEFAULT = "default"
+
+
+def set_aliases(
+    *,
+    run: TrainingRun,
+    add: Collection[str] = (),
+    remove: Collection[str] = (),
+    actor: Actor,
+    now: datetime,
+    idempotency_key: str = "",
+) -> Operation:
+    """Give aliases to a version, each taken from the version that had it, and take others away.
+
+    :raises Invalid: an alias breaks Vertex AI's pattern, or `default` would be taken away: exactly
+        one version has it, so give it to another one.
+    :raises Conflict: the run is no version.
+    """
+    for alias in (*add, *remove):
+        check_alias(alias)
+    if DEFAULT in remove:
+        raise Invalid(
+            "The alias default cannot be taken away.", advice="Give it to another version."
+        )
+    change = [*sorted(set(add)), *(f"-{alias}" for alias in sorted(set(remove) - set(add)))]
+    request = {"run": run.pk, "change": change}
+    if known := answered_before(idempotency_key=idempotency_key, request=request):
+        return known
+    if run.registration != Registration.REGISTERED:
+        raise Conflict(f"{run} is no version.", advice="Only a registered version has aliases.")
+    with transaction.atomic():
+        operation, _ = open_operation(
+            kind=OperationKind.ALIAS,
+            subject=subject_of_version(run),
+            actor=actor,
+            now=now,
+            step="merge",
+            data={"change": change},
+            idempotency_key=idempotency_key,
+            request=request,
+        )
+        worker.ring(operation)
+    return operation
+
+
+def _merge(work: Work) -> Outcome:
+    run = TrainingRun.objects.get(pk=work.operation.subject_id)
+    name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
+    model = vertex.merge_version_aliases(name, work.data["change"])
+    held = sorted(model.aliases)
+    return Done(note=", ".join(held), change=partial(note_aliases, run=run, aliases=held))
+
+
+def note_aliases(*, run: TrainingRun, aliases: Sequence[str]) -> None:
+    """Record, in the caller's transaction, that this version has exactly these aliases now."""
+    siblings = TrainingRun.objects.versions().filter(registered_model=run.registered_model_id)
+    for sibling in siblings.exclude(aliases=[]):
+        kept = [alias for alias in sibling.aliases if alias not in aliases]
+        TrainingRun.objects.filter(pk=sibling.pk).update(aliases=kept)
+    TrainingRun.objects.filter(pk=run.pk).update(aliases=list(aliases))
+
+
+def move_default(*, lineage: RegisteredModel, run_id: int) -> None:
+    """Record, in the caller's transaction, that the default alias moved to this version."""
+    run = TrainingRun.objects.get(pk=run_id, registered_model=lineage)
+    note_aliases(run=run, aliases=sorted({*run.aliases, DEFAULT}))
+
+
+RECIPE = Recipe(
+    steps=(Step(name="merge", title="Move the aliases in Vertex AI", run=_merge, look_up="merge"),)
+)

@@ -1,0 +1,111 @@
+"""A run's artifacts in GCS, and the guard that keeps every deletion inside its run (law 8)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import islice
+
+from ml_platform.cloud import storage
+from ml_platform.cloud.names import ObjectPath
+from ml_platform.cloud.types import DeleteOutcome
+from ml_platform.conf import require_settings
+from ml_platform.errors import CloudUnavailable, Invalid
+from ml_platform.models import TrainingRun
+
+CHUNK = 500
+"""Objects deleted between two commits: five batch requests of a hundred."""
+COUNTED = 20_000
+"""Objects a preview counts before it says "more than"."""
+
+
+class UnsafePath(Invalid):
+    """The path is not exactly the run's own prefix; nothing below it is ever deleted."""
+
+    code = "unsafe_path"
+    advice = "Correct gcs_artifacts_path of the run, or remove the objects by hand."
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many objects and bytes a prefix holds; `complete` is false where counting stopped."""
+
+    objects: int
+    bytes: int
+    complete: bool = True
+
+
+def run_prefix(*, run: TrainingRun) -> ObjectPath:
+    """The prefix that a run of this installation writes to."""
+    settings = require_settings()
+    return ObjectPath(settings.BUCKET, f"{settings.ARTIFACTS_PREFIX}/{run.uid.hex}/")
+
+
+def guard(*, path: str, bucket: str, root: str, own: frozenset[str]) -> ObjectPath:
+    """Return `path` if it is `gs://bucket/root/<one of own>/`, with one closing slash added.
+
+    :raises UnsafePath: it is anything else: a bucket, another bucket, another run, a part of one.
+    """
+    match = re.fullmatch(r"gs://([^/]+)/(.+?)/([A-Za-z0-9_-]+)/?", path)
+    if not match or match.group(1, 2) != (bucket, root) or match.group(3) not in own:
+        raise UnsafePath(f"{path!r} is not the run's own folder below gs://{bucket}/{root}/.")
+    return ObjectPath(bucket, f"{root}/{match.group(3)}/")
+
+
+def deletable_prefix(*, run: TrainingRun) -> ObjectPath | None:
+    """The prefix to delete with the run, None if it has no artifacts of ours.
+
+    :raises UnsafePath: what the row says is not what the run's own ids say.
+    """
+    if not run.gcs_artifacts_path:
+        return None
+    settings = require_settings()
+    return guard(
+        path=run.gcs_artifacts_path,
+        bucket=settings.BUCKET,
+        root=settings.ARTIFACTS_PREFIX,
+        own=frozenset({run.uid.hex, str(run.pk)}),
+    )
+
+
+def measure(*, prefix: ObjectPath) -> Size:
+    """Count the objects and bytes below a prefix, up to COUNTED objects."""
+    objects = size = 0
+    for page in storage.list_objects(prefix.bucket, prefix.key):
+        objects += len(page)
+        size += sum(found.size for found in page)
+        if objects >= COUNTED:
+            return Size(objects, size, complete=False)
+    return Size(objects, size)
+
+
+def delete_chunk(*, prefix: ObjectPath) -> Size:
+    """Delete up to CHUNK objects below a prefix; an empty result means that none is left.
+
+    Each goes only in the generation that was listed. Repeat it until nothing is left.
+
+    :raises CloudUnavailable: some objects could not be deleted; the others are.
+    """
+    pages = storage.list_objects(prefix.bucket, prefix.key, page_size=CHUNK)
+    found = [item for page in islice(pages, 1) for item in page if item.name.startswith(prefix.key)]
+    results = storage.delete_objects(
+        prefix.bucket, [(item.name, item.generation) for item in found]
+    )
+    failed = [result for result in results if result.outcome == DeleteOutcome.FAILED]
+    if failed:
+        raise CloudUnavailable(
+            f"{len(failed)} of {len(found)} objects below {prefix} could not be deleted, "
+            f"the first one {failed[0].name}: {failed[0].reason}",
+            code="objects_left",
+            advice="The rest is deleted when the operation goes on.",
+        )
+    return Size(len(found), sum(item.size for item in found))
+
+
+def human_size(count: float) -> str:
+    """Bytes in the unit a person would use: 84 MB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

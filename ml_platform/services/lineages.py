@@ -1,0 +1,82 @@
+"""Lineages: the one way to bring a RegisteredModel into being, and what its end changes."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from ml_platform.models import RegisteredModel, TrainingRun
+from ml_platform.models.states import HOLDS_POINTER, Registration
+
+from .version_cache import sync_version_cache
+
+_NAMESPACE = uuid.UUID("6f0f7f52-2f0e-4c55-9a3b-6f3d6f3a2b1d")
+
+
+def lineage_uid(*, project_id: int, model_name: str) -> uuid.UUID:
+    """The uid a lineage gets: fixed by project and name.
+
+    Every try to register the first version thus asks Vertex AI for the same model id, which lets
+    Vertex itself refuse the second one.
+    """
+    return uuid.uuid5(_NAMESPACE, f"{project_id}:{model_name}")
+
+
+def claim_lineage(*, project_id: int, model_name: str, model_type: str) -> RegisteredModel:
+    """Return the lineage of that name, made now if there is none. It counts nowhere until it has
+    a version. Only registration, adoption and schedules call this (law 2)."""
+    found = RegisteredModel.objects.filter(project_id=project_id, model_name=model_name)
+    if lineage := found.first():
+        return lineage
+    try:
+        with transaction.atomic():
+            return RegisteredModel.objects.create(
+                project_id=project_id,
+                model_name=model_name,
+                model_type=model_type,
+                uid=lineage_uid(project_id=project_id, model_name=model_name),
+            )
+    except IntegrityError:
+        return found.get()
+
+
+def lose_versions(*, lineage: RegisteredModel) -> list[str]:
+    """Record, in the caller's transaction, that the lineage's model is gone from Vertex AI.
+
+    Its runs become `lost` and keep what they pointed at, so that a model that reappears can be
+    restored; the generation grows, so that its Vertex id is never used again (law 7). Returns the
+    pointers that were cleared.
+    """
+    runs = TrainingRun.objects.filter(registered_model=lineage, registration__in=HOLDS_POINTER)
+    pointers = []
+    for run in runs:
+        pointers.append(f"{run.vertex_model_resource_name}@{run.vertex_model_version}")
+        clear_pointer(run=run, registration=Registration.LOST)
+    RegisteredModel.objects.filter(pk=lineage.pk).update(generation=F("generation") + 1)
+    sync_version_cache(registered_model=lineage)
+    return pointers
+
+
+def clear_pointer(*, run: TrainingRun, registration: Registration) -> None:
+    """Take the pointer from a run, in the caller's transaction; what it said stays readable."""
+    run.former_vertex_version = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
+    run.registration = registration
+    run.vertex_model_resource_name = ""
+    run.vertex_model_name = ""
+    run.vertex_model_version = ""
+    run.registered_at = None
+    run.aliases = []
+    run.save(
+        update_fields=[
+            "former_vertex_version",
+            "registration",
+            "vertex_model_resource_name",
+            "vertex_model_name",
+            "vertex_model_version",
+            "registered_at",
+            "aliases",
+            "updated_at",
+        ]
+    )

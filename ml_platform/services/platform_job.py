@@ -1,0 +1,164 @@
+"""The platform's own Cloud Scheduler jobs, brought to what they shall be when asked to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ml_platform.cloud import scheduler
+from ml_platform.cloud.types import JobSpec
+from ml_platform.conf import get_settings
+from ml_platform.errors import CloudAbsent, CloudConflict, CloudExists, CloudUnavailable, Conflict
+from ml_platform.models import Operation
+from ml_platform.models.states import (
+    LIVE_OPERATION_STATUSES,
+    OperationKind,
+    OperationStatus,
+)
+
+from .engine import Done, Outcome, Recipe, Step, advance
+from .operations import Actor, Clock, Json, Subject, Work, open_operation
+from .schedule_job import require_webhook
+
+JOB = "schedulerjob"
+"""Subject type of an operation on one of these jobs."""
+FIRST_STEP = "look_at_job"
+RETRIES = 3
+"""A ring that got no answer is repeated; a tick is done once all the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSetup:
+    """What became of a job: created, updated or unchanged."""
+
+    action: str
+    job_name: str
+    schedule: str
+    operation: Operation
+
+
+def set_up_job(
+    *,
+    job_id: str,
+    cron: str,
+    webhook: str,
+    deadline: int,
+    description: str,
+    actor: Actor,
+    clock: Clock,
+) -> JobSetup:
+    """Have Cloud Scheduler ring `webhook`, a path below PUBLIC_URL, by `cron` in UTC.
+
+    A job that was paused stays so.
+
+    :raises Misconfigured: the settings do not say where and as whom it rings.
+    :raises Busy: somebody else is at it.
+    :raises CloudUnavailable: Cloud Scheduler has not answered yet; a worker goes on with it.
+    :raises Conflict: it failed, with the reason.
+    """
+    spec = {
+        "job_id": job_id,
+        "schedule": cron,
+        "webhook": webhook,
+        "attempt_deadline": deadline,
+        "description": description,
+    }
+    job_spec(spec)
+    operation, _ = open_operation(
+        kind=OperationKind.SCHEDULE,
+        subject=Subject(type=JOB, id=job_id, name=job_id, service_key=f"job:{job_id}"),
+        actor=actor,
+        now=clock(),
+        step=FIRST_STEP,
+        data={"spec": spec, "action": "unchanged"},
+    )
+    advance(
+        operation_id=operation.pk,
+        recipes={OperationKind.SCHEDULE: Recipe(steps=STEPS)},
+        clock=clock,
+    )
+    operation.refresh_from_db()
+    _require_success(operation)
+    return JobSetup(
+        action=operation.data["action"],
+        job_name=operation.data["job"],
+        schedule=cron,
+        operation=operation,
+    )
+
+
+def job_spec(spec: Json) -> JobSpec:
+    """The job as Cloud Scheduler shall have it.
+
+    :raises Misconfigured: the settings do not say where and as whom it rings.
+    """
+    require_webhook()
+    settings = get_settings()
+    return JobSpec(
+        job_id=spec["job_id"],
+        schedule=spec["schedule"],
+        uri=f"{settings.PUBLIC_URL.rstrip('/')}/{spec['webhook']}",
+        audience=settings.WEBHOOK_AUDIENCE or settings.PUBLIC_URL,
+        service_account=settings.WEBHOOK_SERVICE_ACCOUNTS[0],
+        body=b"{}",
+        description=spec["description"],
+        attempt_deadline=spec["attempt_deadline"],
+        retry_count=RETRIES,
+    )
+
+
+def _require_success(operation: Operation) -> None:
+    if operation.status in LIVE_OPERATION_STATUSES:
+        raise CloudUnavailable(
+            operation.error or "Cloud Scheduler has not answered yet.",
+            code=operation.error_code,
+            advice=f"Operation {operation.pk} goes on by itself; watch it.",
+        )
+    if operation.status != OperationStatus.SUCCEEDED:
+        raise Conflict(operation.error, code=operation.error_code, advice=operation.advice)
+
+
+# ---- the steps -----------------------------------------------------------------------------------
+
+
+def _look(work: Work) -> Outcome:
+    wanted = job_spec(work.data["spec"])
+    try:
+        job = scheduler.get_job(wanted.job_id)
+    except CloudAbsent:
+        return Done(to="create_job", note="There is none.")
+    work.data["job"] = str(job.name)
+    if job.spec != wanted:
+        return Done(to="update_job", note="It is another one.")
+    return Done(to="job_stands", note=f"{job.name} rings at {wanted.uri}.")
+
+
+def _create(work: Work) -> Outcome:
+    # Said before it is sent: if the answer is lost, the look that follows finds what it made.
+    work.data["action"] = "created"
+    try:
+        job = scheduler.create_job(job_spec(work.data["spec"]))
+    except CloudExists as error:
+        raise CloudConflict(str(error)) from error
+    return Done(to=FIRST_STEP, note=str(job.name))
+
+
+def _update(work: Work) -> Outcome:
+    if work.data["action"] == "unchanged":
+        work.data["action"] = "updated"
+    try:
+        job = scheduler.update_job(job_spec(work.data["spec"]))
+    except CloudAbsent as gone:
+        return Done(to=FIRST_STEP, note=str(gone))
+    return Done(to=FIRST_STEP, note=str(job.name))
+
+
+def _stands(work: Work) -> Outcome:
+    return Done(note=f"{work.data['action']}: {work.data['job']}")
+
+
+STEPS = (
+    Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
+    Step(name="create_job", title="Create the job", run=_create, look_up=FIRST_STEP),
+    Step(name="update_job", title="Correct the job", run=_update, look_up=FIRST_STEP),
+    Step(name="job_stands", title="It stands", run=_stands, ends=True),
+)

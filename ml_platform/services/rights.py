@@ -1,0 +1,58 @@
+"""What a user may do, as Django permissions; which projects he sees is told by `access`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from ml_platform.errors import Denied
+from ml_platform.models.states import OperationKind
+
+
+class Right(StrEnum):
+    """The rights of the platform; each is a Django permission of that name."""
+
+    VIEW = "ml_platform.view_registeredmodel"
+    TRAIN = "ml_platform.train_registeredmodel"
+    DEPLOY = "ml_platform.deploy_registeredmodel"
+    DELETE = "ml_platform.delete_registeredmodel"
+    ADMINISTER = "ml_platform.administer_registeredmodel"
+
+
+RIGHT_OF_KIND: Mapping[str, Right] = {
+    OperationKind.SUBMIT: Right.TRAIN,
+    OperationKind.CANCEL: Right.TRAIN,
+    OperationKind.REGISTER: Right.TRAIN,
+    OperationKind.SCHEDULE: Right.TRAIN,
+    OperationKind.ALIAS: Right.DEPLOY,
+    OperationKind.DEPLOY: Right.DEPLOY,
+    OperationKind.UNDEPLOY: Right.DEPLOY,
+    OperationKind.REDEPLOY: Right.DEPLOY,
+    OperationKind.DELETE: Right.DELETE,
+}
+"""Who may begin an operation may retry and cancel one of its kind; else an administrator may."""
+
+
+class RightMissing(Denied):
+    """The user lacks a right."""
+
+    code = "right_missing"
+
+
+def has_right(user: Any, right: Right) -> bool:
+    """Whether the user has the right; a host's users without permissions have none."""
+    may = getattr(user, "has_perm", None)
+    return bool(may is not None and may(str(right)))
+
+
+def require_right(user: Any, right: Right) -> None:
+    """Let the user go on if he has the right.
+
+    :raises RightMissing: he has it not.
+    """
+    if not has_right(user, right):
+        raise RightMissing(
+            f"This needs the permission {right}.",
+            advice="Ask an administrator to grant it to you or to a group of yours.",
+        )

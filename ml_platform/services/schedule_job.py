@@ -1,0 +1,145 @@
+"""A schedule's Cloud Scheduler job, brought step by step to where the schedule's row is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from django.db.models import Q
+
+from ml_platform.cloud import scheduler
+from ml_platform.cloud.types import JobSpec, JobState, RemoteJob
+from ml_platform.conf import get_settings
+from ml_platform.errors import CloudAbsent, CloudConflict, CloudExists, Misconfigured
+from ml_platform.models import TrainingSchedule
+from ml_platform.models.states import LIVE_SCHEDULE_STATES, ScheduleState
+
+from .engine import Done, Outcome, Recipe, Step
+from .operations import Work
+from .schedule_times import cron_zone
+
+FIRST_STEP = "look"
+ATTEMPT_SECONDS = 60
+RETRIES = 3
+"""A ring that got no answer is repeated; the run of its time is made once all the same."""
+
+
+def require_webhook() -> None:
+    """Check that the settings say where and as whom Cloud Scheduler rings.
+
+    :raises Misconfigured: they do not.
+    """
+    settings = get_settings()
+    needed = ("PUBLIC_URL", "WEBHOOK_SERVICE_ACCOUNTS")
+    if missing := [key for key in needed if not getattr(settings, key)]:
+        raise Misconfigured(
+            f"ML_PLATFORM has no {', '.join(missing)}.",
+            advice="Cloud Scheduler rings at PUBLIC_URL with a token of the first of "
+            "WEBHOOK_SERVICE_ACCOUNTS; set both to use schedules.",
+        )
+
+
+def job_id_of(schedule: TrainingSchedule) -> str:
+    """The one id that the schedule's job can have."""
+    return f"mlp-{schedule.uid.hex}"
+
+
+def job_spec(schedule: TrainingSchedule) -> JobSpec:
+    """What the schedule's job shall be.
+
+    :raises Misconfigured: the settings do not say where and as whom it rings.
+    """
+    require_webhook()
+    settings = get_settings()
+    base = settings.PUBLIC_URL.rstrip("/")
+    return JobSpec(
+        job_id=job_id_of(schedule),
+        schedule=schedule.cron,
+        time_zone=cron_zone(frequency=schedule.frequency, time_zone=schedule.time_zone),
+        uri=f"{base}/api/training/schedules/{schedule.pk}/webhook/",
+        audience=settings.WEBHOOK_AUDIENCE or settings.PUBLIC_URL,
+        service_account=settings.WEBHOOK_SERVICE_ACCOUNTS[0],
+        body=b"{}",
+        description=f"Trains {schedule.model_name}.",
+        attempt_deadline=ATTEMPT_SECONDS,
+        retry_count=RETRIES,
+    )
+
+
+def next_step(schedule: TrainingSchedule, job: RemoteJob | None) -> str:
+    """The step that brings the job nearer to the row, `record` when it is there."""
+    if schedule.state not in LIVE_SCHEDULE_STATES:
+        return "delete" if job else "record"
+    if job is None:
+        return "create"
+    if job.spec != job_spec(schedule):
+        return "update"
+    paused = job.state == JobState.PAUSED
+    if paused == (schedule.state == ScheduleState.PAUSED):
+        return "record"
+    return "resume" if paused else "pause"
+
+
+def _look(work: Work) -> Outcome:
+    schedule = _schedule(work)
+    try:
+        job = scheduler.get_job(job_id_of(schedule))
+    except CloudAbsent:
+        return Done(to=next_step(schedule, None), note="There is none.")
+    work.data["job"] = str(job.name)
+    return Done(to=next_step(schedule, job), note=f"It is {job.state}.")
+
+
+def _create(work: Work) -> Outcome:
+    try:
+        job = scheduler.create_job(job_spec(_schedule(work)))
+    except CloudExists as error:
+        raise CloudConflict(str(error)) from error  # an earlier try: look at it
+    return Done(to=FIRST_STEP, note=str(job.name))
+
+
+def _effect(act: Callable[[TrainingSchedule], object]) -> Callable[[Work], Outcome]:
+    """A step that does something to the job that was seen, and then looks again."""
+
+    def run(work: Work) -> Outcome:
+        try:
+            act(_schedule(work))
+        except CloudAbsent as gone:
+            return Done(to=FIRST_STEP, note=str(gone))
+        return Done(to=FIRST_STEP)
+
+    return run
+
+
+def _record(work: Work) -> Outcome:
+    return Done(change=partial(_note_job, work))
+
+
+def _note_job(work: Work) -> None:
+    """Note the job's name; '' when the schedule has ended and its job is gone."""
+    schedule = TrainingSchedule.objects.filter(pk=work.operation.subject_id)
+    ended = ~Q(state__in=LIVE_SCHEDULE_STATES)
+    schedule.filter(ended).update(scheduler_job_name="")
+    schedule.exclude(ended).update(scheduler_job_name=work.data.get("job", ""))
+
+
+def _schedule(work: Work) -> TrainingSchedule:
+    return TrainingSchedule.objects.get(pk=work.operation.subject_id)
+
+
+def _step(name: str, title: str, run: Callable[[Work], Outcome]) -> Step:
+    return Step(name=name, title=title, run=run, look_up=FIRST_STEP)
+
+
+RECIPE = Recipe(
+    steps=(
+        Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
+        _step("create", "Create the job", _create),
+        _step("update", "Correct the job", _effect(lambda s: scheduler.update_job(job_spec(s)))),
+        _step("pause", "Pause the job", _effect(lambda s: scheduler.pause_job(job_id_of(s)))),
+        _step("resume", "Resume the job", _effect(lambda s: scheduler.resume_job(job_id_of(s)))),
+        _step("delete", "Delete the job", _effect(lambda s: scheduler.delete_job(job_id_of(s)))),
+        Step(name="record", title="Record it", run=_record),
+    ),
+)
+"""It looks, acts and looks again until job and row agree, whatever the order of operations was."""

@@ -1,0 +1,56 @@
+"""Names of Cloud Run services: made from project and model, short enough, never two alike."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from uuid import UUID
+
+from ml_platform.errors import Invalid
+
+LIMIT = 49
+"""`service_id` has fewer than 50 characters (google/cloud/run_v2/types/service.py)."""
+_HASH = 10
+_PATTERN = re.compile(rf"[a-z](?:[a-z0-9-]{{0,{LIMIT - 2}}}[a-z0-9])?")
+_PROJECT_SHARE = 8
+"""Characters the project keeps at least when both names together are too long."""
+
+
+def service_name(
+    *, project: str, model: str, installation: str, lineage: UUID, number: int = 1
+) -> str:
+    """Return the name of a lineage's service; `number` tells its services from each other.
+
+    The words are for people and may be cut. The hash at the end stands for the ids: lineages whose
+    words look alike, and installations that share a Google project, get different names.
+    """
+    words = LIMIT - _HASH - 1
+    first, second = _slug(project), _slug(model)
+    if len(first) + 1 + len(second) > words:
+        first = first[: max(_PROJECT_SHARE, words - 1 - len(second))].strip("-")
+    readable = "-".join(part for part in (first, second) if part)
+    if not readable[:1].isalpha():
+        readable = f"m-{readable}"
+    identity = f"{installation}/{lineage.hex}/{number}"
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:_HASH]
+    return f"{readable[:words].strip('-')}-{digest}"
+
+
+def check_service_name(text: str) -> str:
+    """Return `text` if Cloud Run takes it as the name of a service.
+
+    :raises Invalid: it does not.
+    """
+    if not _PATTERN.fullmatch(text):
+        raise Invalid(
+            f"{text!r} is no name of a Cloud Run service.",
+            code="bad_service_name",
+            advice=f"Use 1 to {LIMIT} of a-z, 0-9 and hyphen, a letter first, no hyphen last.",
+        )
+    return text
+
+
+def _slug(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")

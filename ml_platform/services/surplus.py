@@ -1,0 +1,288 @@
+"""Surplus: versions in Vertex AI with our labels whose run is another version, or was deleted.
+
+A late upload makes them; a run is one version at most (R4), and deleted stays deleted (R7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+
+from ml_platform.cloud import vertex
+from ml_platform.cloud.answers import Absent, Present, Unknown, ask
+from ml_platform.cloud.names import ModelName, OperationName
+from ml_platform.cloud.types import RemoteModel
+from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, PlatformError
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, Registration
+
+from . import worker
+from .aliases import DEFAULT, note_aliases
+from .engine import Done, Outcome, Step, Wait
+from .findings import end_findings, link_findings
+from .labels import OWNER, RUN, owner
+from .operations import Actor, Work, open_operation
+from .service_comparison import is_uid
+from .subjects import subject_of_lineage
+from .unmanaged import read_versions
+from .verification import too_young
+from .version_cache import sync_version_cache
+
+FIRST_STEP = "list_versions"
+POLL_SECONDS = 5.0
+
+
+def purge_surplus(
+    *, registered_model: RegisteredModel, resource_name: str, actor: Actor, now: datetime
+) -> Operation:
+    """Delete from a model of Vertex AI what is surplus there; its other versions stay.
+
+    :raises Invalid: that is no name of a model.
+    :raises Busy: another operation holds the lineage.
+    """
+    name = ModelName.parse(resource_name).bare
+    with transaction.atomic():
+        operation, _ = open_operation(
+            kind=OperationKind.CLEANUP,
+            subject=subject_of_lineage(registered_model),
+            actor=actor,
+            now=now,
+            step=FIRST_STEP,
+            data={"name": str(name)},
+        )
+        kinds = [FindingKind.SURPLUS_VERSION]
+        link_findings(operation=operation, kinds=kinds, subject=resource_name)
+        worker.ring(operation)
+    return operation
+
+
+# ---- the steps ---------------------------------------------------------------------------------
+
+
+def _list(work: Work) -> Outcome:
+    """Read all versions and their labels again, and choose one thing to do."""
+    name = ModelName.parse(work.data["name"])
+    answer = ask(lambda: read_versions(name))
+    if isinstance(answer, Absent):
+        return Done(to="end_surplus", note=answer.reason)
+    if not isinstance(answer, Present):
+        raise _unread(work, answer)
+    surplus: list[RemoteModel] = []
+    for run, versions in _by_run(answer.value):
+        if run.registration == Registration.DELETED:
+            surplus += versions
+        elif run.registration == Registration.REGISTERED:
+            keeper = _keeper(work, run, versions)
+            if isinstance(keeper, Wait | Done):
+                return keeper
+            surplus += [v for v in versions if v.pointer != keeper]
+    return _choose(work, name, answer.value, surplus)
+
+
+def _by_run(versions: Iterable[RemoteModel]) -> Iterator[tuple[TrainingRun, list[RemoteModel]]]:
+    """Our versions by the run of this lineage that their label names, in the order of the runs."""
+    ours: dict[str, list[RemoteModel]] = {}
+    for version in versions:
+        uid = version.labels.get(RUN, "")
+        if version.labels.get(OWNER) == owner() and is_uid(uid):
+            ours.setdefault(uid, []).append(version)
+    for run in TrainingRun.objects.filter(uid__in=ours).order_by("pk"):
+        yield run, ours[run.uid.hex]
+
+
+def _keeper(
+    work: Work, run: TrainingRun, versions: Sequence[RemoteModel]
+) -> ModelName | Wait | Done:
+    """The version that is the run's. If it is gone, the lowest of the others is the run's now."""
+    pointer = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
+    for version in versions:
+        if _same(version.pointer, pointer):
+            return version.pointer
+    answer = ask(lambda: vertex.get_model(pointer))
+    if isinstance(answer, Unknown):
+        raise _unread(work, answer)
+    if isinstance(answer, Present) and answer.value.labels.get(RUN) == run.uid.hex:
+        return pointer
+    if seconds := too_young(run.registered_at, now=work.clock()):
+        return Wait(seconds=seconds, note=f"{pointer} is so new that it may yet show.")
+    found = versions[0].pointer
+    if not _same(found.bare, pointer.bare):
+        raise Conflict(
+            f"{run} points at {pointer}, which is gone; {found} carries its label.",
+            code="pointer_gone",
+            advice="Repair the stale pointer first.",
+        )
+    return Done(
+        to=FIRST_STEP,
+        note=f"{pointer} is gone; {run} is {found.model_id}@{found.version}.",
+        change=partial(_point_at, run.pk, found),
+    )
+
+
+def _same(one: ModelName, other: ModelName) -> bool:
+    """Whether both name the same, be the project written as its id or its number."""
+    a, b = ((n.location, n.model_id, n.version) for n in (one, other))
+    return a == b
+
+
+def _point_at(run_id: int, found: ModelName) -> None:
+    run = TrainingRun.objects.select_for_update().get(pk=run_id)
+    if run.registration != Registration.REGISTERED or run.registered_model is None:
+        return
+    TrainingRun.objects.filter(pk=run_id).update(
+        vertex_model_version=found.version,
+        former_vertex_version=f"{run.vertex_model_resource_name}@{run.vertex_model_version}",
+    )
+    sync_version_cache(registered_model=run.registered_model)
+
+
+def _choose(
+    work: Work,
+    name: ModelName,
+    versions: Sequence[RemoteModel],
+    surplus: Iterable[RemoteModel],
+) -> Done:
+    """The next version to delete, or the model if the listing holds nothing but surplus."""
+    left = [version for version in surplus if _is_there(work, version)]
+    if not left:
+        return Done(to="end_surplus", note="Nothing is surplus.")
+    if any(version.deployed for version in left):
+        raise Conflict(
+            f"A Vertex AI endpoint serves a surplus version of {name}.",
+            code="model_deployed",
+            advice="Undeploy it there first.",
+        )
+    numbers = {version.version for version in left}
+    staying = [v for v in versions if v.version not in numbers]
+    target = left[0]
+    if not staying:
+        _require_unpointed(name)
+        work.data["target"] = str(name)
+    elif DEFAULT in target.aliases and (heir := _heir(name, staying)):
+        work.data["default_to"] = heir.pk
+        return Done(to="give_default", note=f"{target.pointer} is surplus and the default.")
+    else:
+        work.data["target"] = str(target.pointer)
+    # An earlier try may have moved the alias without living to write it down.
+    held = _heir(name, [version for version in staying if DEFAULT in version.aliases])
+    change = partial(_note_default, held) if held else None
+    return Done(to="purge", note=f"{work.data['target']} is surplus.", change=change)
+
+
+def _is_there(work: Work, version: RemoteModel) -> bool:
+    """Read this very version right before its end; a listing may be behind."""
+    answer = ask(lambda: vertex.get_model(version.pointer))
+    if isinstance(answer, Unknown):
+        raise _unread(work, answer)
+    if not isinstance(answer, Present):
+        return False
+    labels = (OWNER, RUN)
+    return [answer.value.labels.get(k) for k in labels] == [version.labels[k] for k in labels]
+
+
+def _pointed_at(name: ModelName, numbers: Collection[str] | None = None) -> list[TrainingRun]:
+    where = f"/locations/{name.location}/models/{name.model_id}"
+    rows = TrainingRun.objects.versions().filter(vertex_model_resource_name__endswith=where)
+    if numbers is not None:
+        rows = rows.filter(vertex_model_version__in=numbers)
+    return list(rows.order_by("-version"))
+
+
+def _require_unpointed(name: ModelName) -> None:
+    """Refuse to delete a whole model that a version of ours points at, listed or not."""
+    if runs := _pointed_at(name):
+        raise Conflict(
+            f"{runs[0].model_name} v{runs[0].version} points at {name}, which does not list it.",
+            code="pointer_not_listed",
+            advice="Repair the stale pointer first.",
+        )
+
+
+def _heir(name: ModelName, staying: Sequence[RemoteModel]) -> TrainingRun | None:
+    """The newest of our versions that stay; without one, Google chooses."""
+    runs = _pointed_at(name, {version.version for version in staying})
+    return runs[0] if runs else None
+
+
+def _give_default(work: Work) -> Outcome:
+    run = TrainingRun.objects.get(pk=work.data["default_to"])
+    name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
+    vertex.merge_version_aliases(name, [DEFAULT])
+    change = partial(_note_default, run)
+    return Done(to=FIRST_STEP, note=f"{name.version} is the default now.", change=change)
+
+
+def _note_default(run: TrainingRun) -> None:
+    note_aliases(run=run, aliases=sorted({*run.aliases, DEFAULT}))
+
+
+def _purge(work: Work) -> Outcome:
+    target = ModelName.parse(work.data["target"])
+    purged = work.data.setdefault("purged", [])
+    if str(target) not in purged:
+        purged.append(str(target))
+    delete = vertex.delete_model_version if target.version else vertex.delete_model
+    try:
+        started = delete(target)
+    except CloudAbsent as gone:
+        return Done(to=FIRST_STEP, note=str(gone))
+    if started.error:
+        raise started.error
+    if started.done:
+        return Done(to=FIRST_STEP, note=f"Deleted {target}.")
+    work.data["deletion"] = str(started.name)
+    return Done(to="wait_for_purge", note=str(started.name))
+
+
+def _wait(work: Work) -> Outcome:
+    answer = ask(lambda: vertex.get_operation(OperationName.parse(work.data["deletion"])))
+    if isinstance(answer, Absent):
+        return Done(to=FIRST_STEP, note="Vertex AI has forgotten the deletion.")
+    if not isinstance(answer, Present):
+        raise _unread(work, answer)
+    if not answer.value.done:
+        return Wait(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+    if answer.value.error:
+        raise answer.value.error
+    return Done(to=FIRST_STEP, note=f"Deleted {work.data['target']}.")
+
+
+def _end(work: Work) -> Outcome:
+    purged = work.data.get("purged", [])
+    status = FindingStatus.REPAIRED if purged else FindingStatus.GONE
+    change = partial(end_findings, operation=work.operation, status=status, now=work.clock())
+    return Done(note=", ".join(purged) or "There was nothing to delete.", change=change)
+
+
+def _unread(work: Work, answer: Unknown | Absent) -> PlatformError:
+    """Before an effect the operation ends, with nothing changed; after one it must find out."""
+    if "purged" in work.data:
+        return CloudUnavailable(answer.reason, code=getattr(answer, "code", "cloud_unavailable"))
+    return PlatformError(
+        answer.reason,
+        code="cloud_unavailable",
+        advice="Nothing was changed. Repair again when Vertex AI answers.",
+    )
+
+
+def begin_again(work: Work) -> None:
+    """A retry of one that failed reads everything again."""
+    if any(step.name == work.operation.step for step in STEPS):
+        Operation.objects.filter(pk=work.operation.pk).update(step=FIRST_STEP)
+
+
+STEPS = (
+    Step(name=FIRST_STEP, title="Read all versions", run=_list, cancellable=True),
+    Step(
+        name="give_default",
+        title="Give the default alias to a version of ours",
+        run=_give_default,
+        look_up=FIRST_STEP,
+    ),
+    Step(name="purge", title="Delete what is surplus", run=_purge, look_up=FIRST_STEP),
+    Step(name="wait_for_purge", title="Wait for Vertex AI", run=_wait),
+    Step(name="end_surplus", title="End the finding", run=_end, ends=True),
+)

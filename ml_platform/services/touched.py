@@ -1,0 +1,50 @@
+"""What a comparison may not judge because somebody works on it, and how it reads rows in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from django.db.models import Model, Q, QuerySet
+
+from ml_platform.models import Operation
+from ml_platform.models.states import LIVE_OPERATION_STATUSES
+
+CHUNK = 500
+VERTEX_MODEL = "vertexmodel"
+"""Subject type of operations on a model of Vertex AI that no row of ours stands for."""
+M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What operations work on, or worked on since a time: lineages and services by their names,
+    models of Vertex AI by their ids."""
+
+    lineages: frozenset[str]
+    models: frozenset[str]
+    services: frozenset[str]
+
+
+def touched_since(moment: datetime) -> Touched:
+    """What is being worked on, or was since then; read it after the rows it is held against."""
+    rows = Operation.objects.filter(
+        Q(status__in=LIVE_OPERATION_STATUSES) | Q(finished_at__gt=moment)
+    ).values_list("lineage_key", "service_key", "subject_type", "subject_id")
+    lineages, services, models = set(), set(), set()
+    for lineage, service, kind, subject in rows.iterator():
+        lineages.add(lineage)
+        services.add(service)
+        if kind == VERTEX_MODEL:
+            models.add(subject)
+    return Touched(frozenset(lineages), frozenset(models), frozenset(services))
+
+
+def chunks(rows: QuerySet[M]) -> Iterator[list[M]]:
+    """All rows in the order of their ids, CHUNK at a time, each chunk read when it is needed."""
+    last = 0
+    while chunk := list(rows.filter(pk__gt=last).order_by("pk")[:CHUNK]):
+        yield chunk
+        last = chunk[-1].pk

@@ -1,0 +1,158 @@
+"""Models in Vertex AI that no row of ours points at: deleted only because a person chose to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+
+from ml_platform.cloud import vertex
+from ml_platform.cloud.answers import Absent, Present, ask
+from ml_platform.cloud.names import ModelName, OperationName
+from ml_platform.cloud.types import RemoteModel
+from ml_platform.errors import CloudAbsent, CloudConflict, CloudUnavailable, Conflict
+from ml_platform.models import Operation, TrainingRun
+from ml_platform.models.states import FindingKind, OperationKind
+
+from . import worker
+from .engine import Done, Outcome, Step, Wait
+from .english import counted
+from .findings import link_findings
+from .labels import OWNER
+from .operations import Actor, Subject, Work, open_operation
+from .touched import VERTEX_MODEL
+
+POLL_SECONDS = 5.0
+
+
+class Managed(Conflict):
+    """The model is somebody's: a row of ours points at it, or an installation's label is on it."""
+
+    code = "managed_model"
+    advice = "Sweep again to see whose it is."
+
+
+def delete_unmanaged_model(*, resource_name: str, actor: Actor, now: datetime) -> Operation:
+    """Delete a model with all its versions from Vertex AI; its artifacts are left alone.
+
+    :raises Invalid: that is no name of a model.
+    :raises Managed: a version of ours points at it.
+    :raises Busy: it is being adopted or deleted.
+    """
+    name = ModelName.parse(resource_name).bare
+    require_unclaimed(name)
+    with transaction.atomic():
+        operation, _ = open_operation(
+            kind=OperationKind.REPAIR,
+            subject=subject_of(name),
+            actor=actor,
+            now=now,
+            step="check_unmanaged",
+            data={"name": str(name)},
+        )
+        link_findings(operation=operation, kinds=[FindingKind.UNMANAGED], subject=str(name))
+        worker.ring(operation)
+    return operation
+
+
+def subject_of(name: ModelName) -> Subject:
+    """The model as an operation's subject; the lock on its id shares a column with services."""
+    return Subject(
+        type=VERTEX_MODEL,
+        id=name.model_id,
+        name=f"Vertex AI model {name.model_id}",
+        service_key=f"models/{name.model_id}",
+    )
+
+
+def require_unclaimed(name: ModelName) -> None:
+    """Refuse a model that one of our versions points at.
+
+    :raises Managed: one does.
+    """
+    where = f"/locations/{name.location}/models/{name.model_id}"
+    run = TrainingRun.objects.versions().filter(vertex_model_resource_name__endswith=where).first()
+    if run is not None:
+        raise Managed(f"{name} is {run.model_name} v{run.version} of ours.")
+
+
+def read_versions(name: ModelName) -> list[RemoteModel]:
+    """All versions of a model, oldest first.
+
+    :raises CloudAbsent: there is no such model.
+    """
+    found = [version for page in vertex.list_model_versions(name) for version in page]
+    return sorted(found, key=lambda version: int(version.version))
+
+
+# ---- the steps ---------------------------------------------------------------------------------
+
+
+def _check(work: Work) -> Outcome:
+    """Read again, right before the deletion, that nobody has made it his own since."""
+    name = ModelName.parse(work.data["name"])
+    answer = ask(lambda: read_versions(name))
+    if isinstance(answer, Absent):
+        return Done(to="close", note=f"It is gone: {answer.reason}")
+    if not isinstance(answer, Present):
+        raise CloudUnavailable(f"{name} could not be read: {answer.reason}", code=answer.code)
+    require_unclaimed(name)
+    if owners := {v.labels[OWNER] for v in answer.value if v.labels.get(OWNER)}:
+        raise Managed(f"{name} carries the owner label of {', '.join(sorted(owners))}.")
+    if any(version.deployed for version in answer.value):
+        raise Conflict(
+            f"A Vertex AI endpoint serves {name}.",
+            code="model_deployed",
+            advice="Undeploy it there first.",
+        )
+    said = [{"version": v.version, "artifact_uri": v.artifact_uri} for v in answer.value]
+    work.data["versions"] = said
+    return Done(note=f"{counted(len(said), 'version')}, nobody's.")
+
+
+def _delete(work: Work) -> Outcome:
+    name = ModelName.parse(work.data["name"])
+    try:
+        started = vertex.delete_model(name)
+    except CloudAbsent as gone:
+        return Done(to="close", note=f"It was gone already: {gone}")
+    if started.error:
+        raise started.error
+    work.data["deletion"] = str(started.name)
+    return Done(note=str(started.name))
+
+
+def _wait(work: Work) -> Outcome:
+    answer = ask(lambda: vertex.get_operation(OperationName.parse(work.data["deletion"])))
+    if isinstance(answer, Absent):
+        return Done(note="Vertex AI has forgotten the deletion; the model itself tells.")
+    if not isinstance(answer, Present):
+        raise CloudUnavailable(answer.reason, code=answer.code)
+    if not answer.value.done:
+        return Wait(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+    if answer.value.error:
+        raise answer.value.error
+    return Done()
+
+
+def _confirm(work: Work) -> Outcome:
+    name = ModelName.parse(work.data["name"])
+    answer = ask(lambda: vertex.get_model(name))
+    if isinstance(answer, Absent):
+        return Done(to="close", note=answer.reason)
+    if isinstance(answer, Present):
+        raise CloudConflict(f"{name} is still there after its deletion.")
+    raise CloudUnavailable(answer.reason, code=answer.code)
+
+
+STEPS = (
+    Step(name="check_unmanaged", title="Read whose model it is", run=_check, cancellable=True),
+    Step(
+        name="delete_model",
+        title="Delete it from Vertex AI",
+        run=_delete,
+        look_up="check_unmanaged",
+    ),
+    Step(name="wait_for_deletion", title="Wait for Vertex AI", run=_wait),
+    Step(name="confirm_gone", title="See that it is gone", run=_confirm),
+)

@@ -1,0 +1,1 @@
+"""The tests of ml_platform, by room."""

@@ -1,0 +1,113 @@
+"""Runs every test on SQLite and, beside it, each test that uses a database on PostgreSQL.
+
+`python -m ml_platform.tests [pytest arguments]` says what it found, and fails rather than leave
+something out.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import IO
+
+import psycopg
+import pytest
+
+from ml_platform.localcloud import LocalCloud
+
+from .browsers import MISSING, find_browser
+from .postgres import postgres_version
+
+
+def main(arguments: list[str]) -> int:
+    """Return 0 when nothing was missing, failed or skipped in either run."""
+    # An interrupted run ends as an exception, so that PostgreSQL is stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    found = [_found(*what) for what in FINDERS]
+    if not all(found):
+        return 1
+    workers = _workers()
+    started = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        runs = {
+            "SQLite": _pytest("sqlite", [*workers, *arguments], None),
+            "PostgreSQL": _pytest("postgresql", [*workers, "--database-only", *arguments], output),
+        }
+        try:
+            results = {name: run.wait() for name, run in runs.items()}
+        finally:
+            _end(*runs.values())
+        output.seek(0)
+        print("\n--- the same on PostgreSQL ---", flush=True)
+        sys.stdout.buffer.write(output.read())
+        sys.stdout.flush()
+    good = {0: "passed"}
+    if arguments and 0 in results.values():
+        # A narrowed run (`-k`, a path) may hold nothing for one of the two databases.
+        good[pytest.ExitCode.NO_TESTS_COLLECTED] = "no test of this run uses it"
+    for name, code in results.items():
+        print(f"{name}: {good.get(code, f'FAILED (pytest exit {code})')}")
+    print(f"{time.monotonic() - started:.0f} s")
+    return 0 if set(results.values()) <= good.keys() else 1
+
+
+def _browser() -> str:
+    path = find_browser()
+    if not path:
+        raise FileNotFoundError(MISSING)
+    return subprocess.run([path, "--version"], check=True, capture_output=True, text=True).stdout
+
+
+def _local_cloud() -> str:
+    with LocalCloud() as cloud:
+        return f"answers gRPC on {cloud.grpc_target}, HTTP on {cloud.http_url}"
+
+
+FINDERS: tuple[tuple[str, Callable[[], str]], ...] = (
+    ("Browser", _browser),
+    ("PostgreSQL", postgres_version),
+    ("Local cloud", _local_cloud),
+)
+
+
+def _found(name: str, find: Callable[[], str]) -> bool:
+    try:
+        print(f"{name}: {find().strip()}", flush=True)
+    except (OSError, RuntimeError, psycopg.Error, subprocess.SubprocessError) as error:
+        print(f"{name}: MISSING. {error}", flush=True)
+        return False
+    return True
+
+
+def _workers() -> list[str]:
+    """Two runs go on at once, so each has half the cores; one worker is faster without xdist."""
+    each = (os.cpu_count() or 1) // 2
+    return ["-n", str(each)] if each > 1 else []
+
+
+def _pytest(vendor: str, arguments: list[str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", *arguments],
+        env={**os.environ, "ML_PLATFORM_TEST_DB": vendor},
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+    )
+
+
+def _end(*runs: subprocess.Popen[bytes]) -> None:
+    """Interrupt what an interrupted run left: pytest cleans up after SIGINT, not after SIGTERM."""
+    for run in (run for run in runs if run.poll() is None):
+        run.send_signal(signal.SIGINT)
+        try:
+            run.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            run.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,143 @@
+"""The dashboard's numbers against the same numbers by SQL that somebody wrote for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, TypeAlias
+
+from django.db import connection
+
+from ml_platform import kpis
+from ml_platform.models import Project
+
+from .ground import use_database
+from .pairs import Figure, compare
+
+GOAL = 2.0
+DAYS = 90
+Numbers: TypeAlias = dict[str, Any]
+
+
+def dashboard_numbers(sizes: Sequence[int], database: str) -> Iterator[Figure]:
+    """All numbers of the starting page at each size; both ways must tell the same.
+
+    :raises RuntimeError: they do not.
+    """
+    for size in sizes:
+        use_database(f"{database}-{size}")
+        today = datetime.now(UTC).date()
+        if (ours := _ours(today)) != (raw := _raw(today)):
+            raise RuntimeError(f"{ours} is not {raw}")
+        rounds = 30 if size < 500_000 else 5
+        yield compare(
+            f"numbers of the dashboard, {size:,} models",
+            lambda today=today: _ours(today),  # type: ignore[misc]
+            lambda today=today: _raw(today),  # type: ignore[misc]
+            goal=GOAL,
+            rounds=rounds,
+            warm=1,
+        )
+
+
+def _ours(today: date) -> Numbers:
+    four, assets = kpis.four_counts(), kpis.assets()
+    cards = kpis.project_cards(Project.objects.order_by("pk"))
+    history = kpis.history(today=today, days=DAYS)
+    return {
+        "four": (four.database, four.projects, four.registry_page, four.vertex),
+        "assets": (assets.models, assets.versions, assets.deployed, assets.endpoints_active),
+        "runs": (assets.runs, assets.runs_live, assets.schedules_live),
+        "cards": [(c.project_id, c.models, c.versions, c.deployed, c.runs) for c in cards],
+        "history": [(point.models, point.versions) for point in history],
+        "findings": sum(kpis.open_findings().values()),
+    }
+
+
+def _raw(today: date) -> Numbers:
+    """Each number by the statement that asks for it and nothing else."""
+    first = today - timedelta(days=DAYS - 1)
+    registered = "FROM ml_platform_registeredmodel WHERE vertex_model_resource_name <> ''"
+    cards = _all(
+        f"SELECT project_id, count(*), sum(total_versions) {registered} GROUP BY project_id"
+    )
+    served = dict(
+        _all(
+            "SELECT project_id, count(DISTINCT registered_model_id) "
+            "FROM ml_platform_deployedendpoint WHERE is_active GROUP BY project_id"
+        )
+    )
+    runs = dict(
+        _all("SELECT project_id, count(*) FROM ml_platform_trainingrun GROUP BY project_id")
+    )
+    live = "('pending', 'scheduled', 'submitting', 'running', 'deploying')"
+    database = _one(f"SELECT count(*) {registered}")
+    return {
+        "four": (
+            database,
+            sum(card[1] for card in cards),
+            _one(f"SELECT count(*) {registered} AND latest_run_id IS NOT NULL"),
+            _one("SELECT count(*) FROM ml_platform_mirroredmodel"),
+        ),
+        "assets": (
+            database,
+            _one(f"SELECT sum(total_versions) {registered}"),
+            _one(
+                "SELECT count(DISTINCT registered_model_id) FROM ml_platform_deployedendpoint "
+                "WHERE is_active"
+            ),
+            _one("SELECT count(*) FROM ml_platform_deployedendpoint WHERE is_active"),
+        ),
+        "runs": (
+            _one("SELECT count(*) FROM ml_platform_trainingrun"),
+            _one(f"SELECT count(*) FROM ml_platform_trainingrun WHERE status IN {live}"),
+            _one(
+                "SELECT count(*) FROM ml_platform_trainingschedule "
+                "WHERE state IN ('active', 'paused')"
+            ),
+        ),
+        "cards": [
+            (pk, models, versions, served.get(pk, 0), runs.get(pk, 0))
+            for pk, models, versions in sorted(cards)
+        ],
+        "history": _history(first),
+        "findings": _one("SELECT count(*) FROM ml_platform_finding WHERE status = 'open'"),
+    }
+
+
+def _history(first: date) -> list[tuple[int, int]]:
+    """By day; what is older is today's number without them."""
+    day = "(v.registered_at AT TIME ZONE 'UTC')::date"
+    if connection.vendor == "sqlite":
+        day = "date(v.registered_at)"
+    is_version = "registration IN ('registered', 'deleting')"
+    recent = f"FROM ml_platform_trainingrun v WHERE v.registered_at >= '{first}' AND v.{is_version}"
+    is_first = f"""NOT EXISTS (SELECT 1 FROM ml_platform_trainingrun e
+        WHERE e.registered_model_id = v.registered_model_id AND e.version < v.version
+        AND e.{is_version})"""
+    ((models, versions),) = _all(
+        "SELECT count(*), sum(total_versions) FROM ml_platform_registeredmodel "
+        "WHERE vertex_model_resource_name <> ''"
+    )
+    columns = []
+    for total, only in ((models, f"AND {is_first}"), (versions, "")):
+        by_day = {
+            date.fromisoformat(str(when)): count
+            for when, count in _all(f"SELECT {day}, count(*) {recent} {only} GROUP BY 1")
+        }
+        so_far, points = total - sum(by_day.values()), []
+        for offset in range(DAYS):
+            so_far += by_day.get(first + timedelta(days=offset), 0)
+            points.append(so_far)
+        columns.append(points)
+    return list(zip(*columns, strict=True))
+
+
+def _all(statement: str) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+def _one(statement: str) -> Any:
+    return _all(statement)[0][0]

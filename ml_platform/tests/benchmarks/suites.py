@@ -1,0 +1,33 @@
+"""Which benchmarks there are, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .ground import fill, open_database, vendor
+from .numbers import dashboard_numbers
+from .orphaned import orphan_cleanup
+from .pages import Site, list_pages
+from .pairs import Figure
+from .starts import start_costs
+from .sweeps import sweeps
+
+FILLED = ("list", "numbers")
+
+
+def figures(database: str, sizes: Sequence[int], only: Sequence[str]) -> Iterator[Figure]:
+    """Each figure as soon as it is known."""
+    if "start" in only:
+        yield from start_costs()
+    if "sweep" in only:
+        yield from sweeps(database)
+    if set(only) & set(FILLED):
+        for size in sizes:
+            open_database(f"{database}-{size}")
+            print(f"{size:,} models in {fill(size):.0f} s, {vendor()}", flush=True)
+    if "numbers" in only:
+        yield from dashboard_numbers(sizes, database)
+    if "list" in only:
+        yield from list_pages(Site(), sizes, database)
+    if "orphans" in only:
+        yield from orphan_cleanup(sizes, database)

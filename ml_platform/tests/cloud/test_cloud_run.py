@@ -1,0 +1,197 @@
+"""Cloud Run services as the product sees them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from google.type.expr_pb2 import Expr
+
+from ml_platform.cloud import channels, cloud_run
+from ml_platform.cloud import raw as raw_messages
+from ml_platform.cloud.types import Ingress, ServiceSpec, TrafficShare
+from ml_platform.errors import CloudAbsent, CloudConflict, CloudExists, CloudUnavailable, Invalid
+
+SPEC = ServiceSpec(
+    image="europe-docker.pkg.dev/serving:1",
+    labels={"mlp_run": "1"},
+    env={"MODEL_NAME": "chern", "MODEL_BASE_PATH": "gs://b/runs/1"},
+    args=("--rest_api_port=8501",),
+    port=8501,
+    cpu="2",
+    memory="4Gi",
+    min_instances=1,
+    max_instances=3,
+    concurrency=10,
+    timeout_seconds=60,
+    ingress=Ingress.INTERNAL,
+    service_account="serving@demo-project.iam.gserviceaccount.com",
+)
+
+
+def create(service_id="chern", spec=SPEC):
+    operation = cloud_run.create_service(service_id, spec)
+    assert (operation.done, operation.error) == (True, None)
+    return operation
+
+
+def test_a_service_is_made_and_described(cloud):
+    operation = create()
+    service: Any = cloud_run.get_service("chern")
+    assert service.name == operation.result
+    assert service.service_id == "chern"
+    assert (service.image, service.env, service.labels) == (SPEC.image, SPEC.env, SPEC.labels)
+    assert (service.ready, service.reason, service.reconciling) == (True, "", False)
+    assert service.uri.startswith("https://chern-")
+    assert service.etag
+    assert service.latest_ready_revision == service.latest_created_revision
+    assert service.traffic == (TrafficShare(revision=service.latest_ready_revision, percent=100),)
+    assert service.create_time <= service.update_time
+
+
+def test_all_of_what_was_asked_for_reaches_cloud_run(cloud):
+    create()
+    name = f"{channels.location_path()}/services/chern"
+    service = channels.client("services").get_service(name=name)
+    container = service.template.containers[0]
+    assert list(container.args) == ["--rest_api_port=8501"]
+    assert [port.container_port for port in container.ports] == [8501]
+    assert dict(container.resources.limits) == {"cpu": "2", "memory": "4Gi"}
+    scaling = service.template.scaling
+    assert (scaling.min_instance_count, scaling.max_instance_count) == (1, 3)
+    assert service.template.max_instance_request_concurrency == 10
+    assert service.template.timeout.total_seconds() == 60
+    assert service.template.service_account == SPEC.service_account
+    assert service.ingress.name == "INGRESS_TRAFFIC_INTERNAL_ONLY"
+
+
+def test_a_name_is_taken_once(cloud):
+    create()
+    with pytest.raises(CloudExists):
+        cloud_run.create_service("chern", SPEC)
+
+
+@pytest.mark.parametrize("service_id", ["", "Chern", "a/b", "1a", "a_b"])
+def test_what_is_no_service_id_is_not_sent(cloud, service_id):
+    with pytest.raises(Invalid):
+        cloud_run.get_service(service_id)
+    assert cloud.effects.count("*") == 0
+
+
+def test_an_update_makes_a_new_revision(cloud):
+    create()
+    before = cloud_run.get_service("chern")
+    newer = ServiceSpec(image="serving:2", labels={"mlp_run": "2"})
+    assert cloud_run.update_service("chern", newer, etag=before.etag).result == before.name
+    after = cloud_run.get_service("chern")
+    assert (after.image, after.labels) == ("serving:2", {"mlp_run": "2"})
+    assert after.latest_ready_revision != before.latest_ready_revision
+    assert (after.uri, after.generation) == (before.uri, before.generation + 1)
+
+
+def test_a_service_that_changed_since_is_neither_updated_nor_deleted(cloud):
+    create()
+    old = cloud_run.get_service("chern")
+    cloud_run.update_service("chern", SPEC, etag=old.etag)
+    with pytest.raises(CloudConflict):
+        cloud_run.update_service("chern", SPEC, etag=old.etag)
+    with pytest.raises(CloudConflict):
+        cloud_run.delete_service("chern", etag=old.etag)
+    assert cloud_run.get_service("chern").generation == old.generation + 1
+
+
+def test_a_deleted_service_is_absent(cloud):
+    create()
+    etag = cloud_run.get_service("chern").etag
+    assert cloud_run.delete_service("chern", etag=etag).done
+    with pytest.raises(CloudAbsent):
+        cloud_run.get_service("chern")
+
+
+def test_what_is_not_there_is_absent(cloud):
+    for send in (
+        lambda: cloud_run.get_service("chern"),
+        lambda: cloud_run.update_service("chern", SPEC, etag=""),
+        lambda: cloud_run.delete_service("chern", etag=""),
+        lambda: cloud_run.get_invokers("chern"),
+    ):
+        with pytest.raises(CloudAbsent):
+            send()
+    assert list(cloud_run.list_services()) == [()]
+
+
+def test_services_are_listed_page_by_page(cloud):
+    for n in range(5):
+        create(f"s{n}")
+    cloud.effects.reset()
+    pages = list(cloud_run.list_services(page_size=2))
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert {s.service_id for page in pages for s in page} == {f"s{n}" for n in range(5)}
+    assert cloud.effects.count("*") == 3
+
+
+def test_a_listing_without_a_region_is_not_whole(cloud, monkeypatch):
+    def page(*_):
+        from google.cloud.run_v2.types import ListServicesResponse
+
+        yield ListServicesResponse.pb(ListServicesResponse(unreachable=["europe-west1"]))
+
+    channels.client("services")
+    monkeypatch.setattr(channels, "rpc_pages", page)
+    with pytest.raises(CloudUnavailable, match="europe-west1"):
+        list(cloud_run.list_services())
+
+
+def test_an_operation_that_takes_its_time_is_asked_for_by_name(cloud):
+    cloud.faults.order("Services.CreateService", kind="late", seconds=60)
+    operation = cloud_run.create_service("chern", SPEC)
+    assert not operation.done
+    assert not cloud_run.get_operation(operation.name).done
+    cloud.clock.advance(61)
+    finished = cloud_run.get_operation(operation.name)
+    assert (finished.done, finished.error) == (True, None)
+    assert finished.result == cloud_run.get_service("chern").name
+
+
+def test_a_revision_that_does_not_come_up_leaves_the_old_one_serving(cloud):
+    create()
+    before = cloud_run.get_service("chern")
+    cloud.run.outcome("chern", "fail", message="The container did not listen.")
+    cloud_run.update_service("chern", replace(SPEC, image="serving:2"), etag=before.etag)
+    after = cloud_run.get_service("chern")
+    assert (after.ready, after.reconciling) == (False, False)
+    assert "The container did not listen." in after.reason
+    assert after.latest_ready_revision == before.latest_ready_revision
+    assert after.latest_created_revision != before.latest_created_revision
+    assert after.traffic == before.traffic
+
+
+@pytest.mark.parametrize("state", ["reconciling", "observed_generation"])
+def test_a_service_that_is_not_settled_is_neither_ready_nor_failed(cloud, monkeypatch, state):
+    create()
+    raw = raw_messages.unwrap(
+        channels.client("services").get_service(name=f"{channels.location_path()}/services/chern")
+    )
+    setattr(raw, state, getattr(raw, state) + 1)
+    monkeypatch.setattr(channels, "rpc", lambda *_: raw)
+    monkeypatch.setattr(cloud_run, "unwrap", lambda message: message)
+    assert cloud_run.get_service("chern").ready is None
+
+
+def test_invokers_are_set_and_other_grants_stay(cloud):
+    create()
+    assert cloud_run.get_invokers("chern") == ()
+    name = f"{channels.location_path()}/services/chern"
+    client = channels.client("services")
+    policy = client.get_iam_policy({"resource": name})
+    policy.bindings.add(role="roles/run.viewer", members=["user:a@example.com"])
+    night = Expr(expression="request.time.getHours() < 6")
+    policy.bindings.add(role=cloud_run.INVOKER, members=["user:c@x.com"], condition=night)
+    client.set_iam_policy({"resource": name, "policy": policy})
+    cloud_run.set_invokers("chern", ["serviceAccount:b@x.com", "allUsers"])
+    assert cloud_run.get_invokers("chern") == ("allUsers", "serviceAccount:b@x.com")
+    cloud_run.set_invokers("chern", [])
+    assert cloud_run.get_invokers("chern") == ()
+    bindings = client.get_iam_policy({"resource": name}).bindings
+    assert [list(b.members) for b in bindings] == [["user:a@example.com"], ["user:c@x.com"]]

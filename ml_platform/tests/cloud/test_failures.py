@@ -1,0 +1,219 @@
+"""Every call that can leave the window, against every way in which Google may not answer.
+
+A read that failed proves nothing; an effect that failed in an unclear way may have happened.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ml_platform.cloud import (
+    channels,
+    cloud_run,
+    monitoring,
+    pipelines,
+    scheduler,
+    storage,
+    vertex,
+)
+from ml_platform.cloud.answers import Unknown, ask
+from ml_platform.cloud.methods import METHODS
+from ml_platform.cloud.names import ModelName, OperationName, PipelineJobName
+from ml_platform.cloud.types import JobSpec, ServiceSpec
+from ml_platform.errors import (
+    CloudDenied,
+    CloudRejected,
+    CloudThrottled,
+    CloudUnavailable,
+    OutcomeUnknown,
+)
+
+WHERE = ("demo-project", "europe-central2")
+MODEL = ModelName(*WHERE, "7")
+JOB = PipelineJobName(*WHERE, "run-1")
+OPERATION = OperationName(*WHERE, "1", "models/7")
+SPEC = ServiceSpec(image="i", labels={})
+TICK = JobSpec(
+    job_id="j", schedule="0 4 * * *", uri="https://x.y/", service_account="s", audience="a"
+)
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A function of the window and the method that it calls first."""
+
+    method: str
+    send: Callable[[], Any]
+
+
+def read_series():
+    return monitoring.read_series(
+        metric="request_count",
+        service="s",
+        start=NOW,
+        end=NOW + timedelta(days=1),
+        period_seconds=86400,
+        aligner=monitoring.Aligner.DELTA,
+    )
+
+
+REMOTES = {
+    "vertex.list_models": Remote("ModelService.ListModels", lambda: list(vertex.list_models())),
+    "vertex.list_model_versions": Remote(
+        "ModelService.ListModelVersions", lambda: list(vertex.list_model_versions(MODEL))
+    ),
+    "vertex.get_model": Remote("ModelService.GetModel", lambda: vertex.get_model(MODEL)),
+    "vertex.upload_model": Remote(
+        "ModelService.UploadModel",
+        lambda: vertex.upload_model(
+            display_name="d", artifact_uri="gs://b/a", serving_image="i", labels={}
+        ),
+    ),
+    "vertex.delete_model": Remote("ModelService.DeleteModel", lambda: vertex.delete_model(MODEL)),
+    "vertex.delete_model_version": Remote(
+        "ModelService.DeleteModelVersion", lambda: vertex.delete_model_version(MODEL.at("1"))
+    ),
+    "vertex.merge_version_aliases": Remote(
+        "ModelService.MergeVersionAliases",
+        lambda: vertex.merge_version_aliases(MODEL.at("1"), ["champion"]),
+    ),
+    "vertex.update_model_labels": Remote(
+        "ModelService.UpdateModel", lambda: vertex.update_model_labels(MODEL.at("1"), {})
+    ),
+    "vertex.get_operation": Remote(
+        "Operations.GetOperation", lambda: vertex.get_operation(OPERATION)
+    ),
+    "pipelines.create_pipeline_job": Remote(
+        "PipelineService.CreatePipelineJob",
+        lambda: pipelines.create_pipeline_job(
+            job_id="run-1",
+            display_name="d",
+            spec={},
+            parameters={},
+            output_directory="gs://b/a",
+            labels={},
+        ),
+    ),
+    "pipelines.get_pipeline_job": Remote(
+        "PipelineService.GetPipelineJob", lambda: pipelines.get_pipeline_job(JOB)
+    ),
+    "pipelines.list_pipeline_jobs": Remote(
+        "PipelineService.ListPipelineJobs", lambda: list(pipelines.list_pipeline_jobs())
+    ),
+    "pipelines.cancel_pipeline_job": Remote(
+        "PipelineService.CancelPipelineJob", lambda: pipelines.cancel_pipeline_job(JOB)
+    ),
+    "pipelines.delete_pipeline_job": Remote(
+        "PipelineService.DeletePipelineJob", lambda: pipelines.delete_pipeline_job(JOB)
+    ),
+    "storage.list_objects": Remote(
+        "storage.objects.list", lambda: list(storage.list_objects("bucket", "runs/"))
+    ),
+    "storage.list_prefixes": Remote(
+        "storage.objects.list", lambda: list(storage.list_prefixes("bucket", "runs/"))
+    ),
+    "storage.has_objects": Remote(
+        "storage.objects.list", lambda: storage.has_objects("bucket", "runs/")
+    ),
+    "storage.get_object": Remote("storage.objects.get", lambda: storage.get_object("bucket", "a")),
+    "storage.read_text": Remote(
+        "storage.objects.get", lambda: storage.read_text("bucket", "a", limit_bytes=9)
+    ),
+    "storage.write_text": Remote(
+        "storage.objects.insert", lambda: storage.write_text("bucket", "a", "a")
+    ),
+    "storage.get_bucket": Remote("storage.buckets.get", lambda: storage.get_bucket("bucket")),
+    "cloud_run.get_service": Remote("Services.GetService", lambda: cloud_run.get_service("s")),
+    "cloud_run.list_services": Remote(
+        "Services.ListServices", lambda: list(cloud_run.list_services())
+    ),
+    "cloud_run.create_service": Remote(
+        "Services.CreateService", lambda: cloud_run.create_service("s", SPEC)
+    ),
+    "cloud_run.update_service": Remote(
+        "Services.UpdateService", lambda: cloud_run.update_service("s", SPEC, etag="e")
+    ),
+    "cloud_run.delete_service": Remote(
+        "Services.DeleteService", lambda: cloud_run.delete_service("s", etag="e")
+    ),
+    "cloud_run.get_operation": Remote(
+        "Operations.GetOperation", lambda: cloud_run.get_operation(OperationName(*WHERE, "1"))
+    ),
+    "cloud_run.get_invokers": Remote("Services.GetIamPolicy", lambda: cloud_run.get_invokers("s")),
+    "cloud_run.set_invokers": Remote(
+        "Services.GetIamPolicy", lambda: cloud_run.set_invokers("s", ["allUsers"])
+    ),
+    "scheduler.get_job": Remote("CloudScheduler.GetJob", lambda: scheduler.get_job("j")),
+    "scheduler.list_jobs": Remote("CloudScheduler.ListJobs", lambda: list(scheduler.list_jobs())),
+    "scheduler.create_job": Remote("CloudScheduler.CreateJob", lambda: scheduler.create_job(TICK)),
+    "scheduler.update_job": Remote("CloudScheduler.UpdateJob", lambda: scheduler.update_job(TICK)),
+    "scheduler.delete_job": Remote("CloudScheduler.DeleteJob", lambda: scheduler.delete_job("j")),
+    "scheduler.pause_job": Remote("CloudScheduler.PauseJob", lambda: scheduler.pause_job("j")),
+    "scheduler.resume_job": Remote("CloudScheduler.ResumeJob", lambda: scheduler.resume_job("j")),
+    "scheduler.run_job": Remote("CloudScheduler.RunJob", lambda: scheduler.run_job("j")),
+    "monitoring.read_series": Remote("MetricService.ListTimeSeries", read_series),
+}
+
+# code: category for a read, category for an effect
+CATEGORIES = {
+    "UNAVAILABLE": (CloudUnavailable, OutcomeUnknown),
+    "DEADLINE_EXCEEDED": (CloudUnavailable, OutcomeUnknown),
+    "INTERNAL": (CloudUnavailable, OutcomeUnknown),
+    "PERMISSION_DENIED": (CloudDenied, CloudDenied),
+    "RESOURCE_EXHAUSTED": (CloudThrottled, CloudThrottled),
+    "INVALID_ARGUMENT": (CloudRejected, CloudRejected),
+}
+
+
+def test_no_function_of_the_window_and_no_method_is_left_out():
+    public = {
+        f"{room.__name__.rpartition('.')[2]}.{name}"
+        for room in (vertex, pipelines, storage, cloud_run, scheduler, monitoring)
+        for name, value in vars(room).items()
+        if inspect.isfunction(value) and value.__module__ == room.__name__ and name[0] != "_"
+    }
+    assert public - set(REMOTES) == {"storage.delete_objects"}  # has outcomes of its own
+    called = {remote.method for remote in REMOTES.values()}
+    assert set(METHODS) - called == {"storage.batch", "Services.SetIamPolicy"}
+
+
+@pytest.mark.parametrize("code", CATEGORIES)
+@pytest.mark.parametrize("name", REMOTES)
+def test_a_refusal_has_the_category_of_its_code(cloud, limits, name, code):
+    limits(RETRY_TIMEOUT=0.0)
+    remote = REMOTES[name]
+    fault = cloud.faults.order(remote.method, code=code, times=None)
+    read, effect = CATEGORIES[code]
+    with pytest.raises(read) as error:
+        remote.send()
+    assert type(error.value) is (read if METHODS[remote.method].is_read else effect)
+    assert (fault.hits, cloud.effects.count("*")) == (1, 1)
+    assert code in str(error.value)
+
+
+@pytest.mark.parametrize("name", REMOTES)
+def test_a_call_that_hangs_ends_in_time(cloud, limits, name):
+    remote = REMOTES[name]
+    channels.client("models")  # what is made at first use is no part of a call's time
+    limits(CALL_TIMEOUT=0.15, RETRY_TIMEOUT=5.0)
+    cloud.faults.order(remote.method, kind="hang", times=None)
+    is_read = METHODS[remote.method].is_read
+    with pytest.raises(CloudUnavailable) as error:
+        remote.send()
+    assert type(error.value) is (CloudUnavailable if is_read else OutcomeUnknown)
+    assert cloud.effects.count("*") == 1
+
+
+@pytest.mark.parametrize("code", CATEGORIES)
+@pytest.mark.parametrize("name", [n for n, r in REMOTES.items() if METHODS[r.method].is_read])
+def test_a_read_that_failed_is_unknown_and_never_absent(cloud, limits, name, code):
+    limits(RETRY_TIMEOUT=0.0)
+    cloud.faults.order(REMOTES[name].method, code=code, times=None)
+    assert isinstance(ask(REMOTES[name].send), Unknown)

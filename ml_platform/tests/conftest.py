@@ -1,0 +1,168 @@
+"""What all tests stand on: the run's database, the local cloud, a browser, a closed network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.db import connections
+
+from .browsers import ARGUMENTS, MISSING, find_browser
+from .settings import RUN_DIRECTORY
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Route
+
+    from ml_platform.localcloud import LocalCloud
+
+LOOPBACK = ("127.", "::1", "localhost")
+DATABASE_FIXTURES = {"db", "transactional_db", "live_server"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database-only",
+        action="store_true",
+        help="run only the tests that use the database: the rest cannot tell one from another",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the run's directory, and close the network.
+
+    Python's sockets are closed by a guard, gRPC's own by a proxy that nobody answers.
+    """
+    directory = Path(RUN_DIRECTORY)
+    if not directory.exists():
+        directory.mkdir()
+        config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+    os.environ.update(
+        http_proxy="http://127.0.0.1:9",
+        https_proxy="http://127.0.0.1:9",
+        no_proxy="127.0.0.1,localhost,::1",
+    )
+    _guard("connect")
+    _guard("connect_ex")
+
+
+def _guard(method: str) -> None:
+    original = getattr(socket.socket, method)
+
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family != socket.AF_UNIX and not str(address[0]).startswith(LOOPBACK):
+            self.close()
+            raise RuntimeError(f"A test reached for {address[0]}: the network is closed to tests.")
+        return original(self, address)
+
+    setattr(socket.socket, method, guarded)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--database-only"):
+        return
+    chosen = [item for item in items if _uses_database(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    items[:] = chosen
+
+
+def _uses_database(item: pytest.Item) -> bool:
+    if item.get_closest_marker("sqlite_only"):
+        return False
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return bool(fixtures & DATABASE_FIXTURES) or item.get_closest_marker("django_db") is not None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skipped test proves nothing, so a run with one is not a passing run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and reporter.stats.get("skipped") and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """As pytest-django's; then child processes of a test open the test's own database."""
+    with _environment(ML_PLATFORM_TEST_DB_NAME=str(connections["default"].settings_dict["NAME"])):
+        yield
+
+
+@pytest.fixture(scope="session")
+def local_cloud() -> Iterator[LocalCloud]:
+    """The one local cloud of the run. Tests ask for `cloud`, which is this one emptied."""
+    from ml_platform.localcloud import LocalCloud
+
+    with LocalCloud(project="demo-project", location="europe-central2") as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(local_cloud: LocalCloud, settings: Any) -> Iterator[LocalCloud]:
+    """An empty local cloud that ML_PLATFORM, here and in child processes, points at."""
+    local_cloud.reset()
+    settings.ML_PLATFORM = {
+        **settings.ML_PLATFORM,
+        "LOCAL_CLOUD": local_cloud.grpc_target,
+        "LOCAL_CLOUD_HTTP": local_cloud.http_url,
+    }
+    with _environment(
+        ML_PLATFORM_LOCAL_CLOUD=local_cloud.grpc_target,
+        ML_PLATFORM_LOCAL_CLOUD_HTTP=local_cloud.http_url,
+    ):
+        yield local_cloud
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, started once."""
+    from playwright.sync_api import sync_playwright
+
+    path = find_browser()
+    if not path:
+        pytest.fail(MISSING, pytrace=False)
+    # Playwright keeps an event loop in this thread, which Django's ORM would refuse to work beside.
+    unsafe = _environment(DJANGO_ALLOW_ASYNC_UNSAFE="true")
+    with unsafe, sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def browser_page(browser: Browser) -> Iterator[Page]:
+    """A fresh page; the test fails when it met a script error or asked a foreign host."""
+    context = browser.new_context()
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    complaints: list[str] = []
+
+    def local_only(route: Route) -> None:
+        host = route.request.url.split("/")[2] if "//" in route.request.url else ""
+        if not host or host.startswith(LOOPBACK):
+            return route.continue_()
+        complaints.append(f"asked {host}")
+        return route.abort()
+
+    def console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            complaints.append(f"console: {message.text}")
+
+    context.route("**/*", local_only)
+    page.on("pageerror", lambda error: complaints.append(f"script error: {error}"))
+    page.on("console", console)
+    yield page
+    context.close()
+    assert complaints == []

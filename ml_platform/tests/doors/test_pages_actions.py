@@ -1,0 +1,74 @@
+"""Check now: who may ask for a sweep, what it changes, and how it fails."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+from ml_platform.cloud import channels
+from ml_platform.models import Sweep
+from ml_platform.models.clock import database_now
+from ml_platform.models.states import SweepStatus
+from ml_platform.tests.factories import ProjectFactory, UserFactory
+
+URL = "/registry-health/check/"
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def admin():
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(get_user_model().objects.create_superuser("root", password="pw"))
+    return client
+
+
+def post(client, **values):
+    client.get("/")  # the page with the form gives the token
+    token = client.cookies["csrftoken"].value
+    return client.post(URL, {"csrfmiddlewaretoken": token, **values})
+
+
+def test_check_now_sweeps_and_returns_to_where_it_was_asked(cloud, admin):
+    channels.storage_client().create_bucket("demo-artifacts")
+    answer = post(admin, back="registry_health")
+    assert (answer.status_code, answer["Location"]) == (302, "/registry-health/")
+    sweep = Sweep.objects.get()
+    assert (sweep.status, sweep.actor_label) == (SweepStatus.COMPLETE, "root")
+    assert cloud.effects.count("ModelService.ListModels") == 1
+    assert post(admin, back="https://evil.example/")["Location"] == "/"
+
+
+def test_a_cloud_that_does_not_answer_makes_an_unknown_and_no_error_page(admin, settings):
+    settings.ML_PLATFORM = {**settings.ML_PLATFORM, "CALL_TIMEOUT": 0.5, "RETRY_TIMEOUT": 0.0}
+    assert post(admin)["Location"] == "/"
+    assert Sweep.objects.get().status == SweepStatus.PARTIAL
+    assert "Vertex AI is unknown" in admin.get("/").content.decode()
+
+
+def test_a_sweep_at_work_is_not_doubled(admin):
+    Sweep.objects.create(actor_label="other", started_at=database_now())
+    assert post(admin).status_code == 302
+    assert Sweep.objects.count() == 1
+
+
+def test_a_wrong_setting_is_told_in_words_on_a_page(admin, settings):
+    settings.ML_PLATFORM = {**settings.ML_PLATFORM, "BUCKET": ""}
+    answer = post(admin)
+    assert answer.status_code == 503
+    assert "ML_PLATFORM has no BUCKET." in answer.content.decode()
+    assert not Sweep.objects.exists()
+
+
+def test_only_who_sees_everything_may_check_and_only_with_a_token(admin):
+    member = UserFactory.create()
+    ProjectFactory.create().members.add(member)
+    client = Client()
+    client.force_login(member)
+    assert "Check now" not in client.get("/").content.decode()
+    assert client.post(URL).status_code == 403
+    assert admin.post(URL).status_code == 403
+    assert admin.get(URL).status_code == 405
+    assert Client().post(URL).status_code == 302
+    assert not Sweep.objects.exists()

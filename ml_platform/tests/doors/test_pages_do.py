@@ -1,0 +1,357 @@
+"""Buttons as a door: who may press which, what it opens, and what is said when it is refused."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.utils import timezone
+
+from ml_platform.cloud import channels
+from ml_platform.models import (
+    DeployedEndpoint,
+    Finding,
+    Operation,
+    RegisteredModel,
+    TrainingRun,
+    TrainingSchedule,
+)
+from ml_platform.models.states import (
+    EndpointState,
+    FindingKind,
+    FindingStatus,
+    OperationKind,
+    OperationStatus,
+    RegistryState,
+    RunStatus,
+)
+from ml_platform.pages.verbs import RIGHTS_OF_KINDS, VERBS
+from ml_platform.tests.factories import (
+    DeployedEndpointFactory,
+    RegisteredModelFactory,
+    TrainingRunFactory,
+    TrainingScheduleFactory,
+    UserFactory,
+    version_of,
+)
+from ml_platform.tests.incident_rows import finished_sweep
+
+pytestmark = pytest.mark.django_db(transaction=True)
+JSON = {"Accept": "application/json"}
+
+
+@pytest.fixture
+def admin() -> Client:
+    client = Client()
+    client.force_login(get_user_model().objects.create_superuser("root", password="pw"))
+    return client
+
+
+@pytest.fixture
+def lineage() -> RegisteredModel:
+    model: RegisteredModel = RegisteredModelFactory.create(model_name="rank")
+    version_of(model)
+    return model
+
+
+@pytest.fixture
+def endpoint(lineage) -> DeployedEndpoint:
+    made: DeployedEndpoint = DeployedEndpointFactory.create(
+        registered_model=lineage, run=lineage.latest_run, service_name="svc"
+    )
+    return made
+
+
+def press(client: Client, verb: str, subject: object, **form: str):
+    return client.post(f"/do/{verb}/{subject}/", form)
+
+
+def why(client: Client, verb: str, subject: object) -> str:
+    return str(client.get(f"/do/{verb}/{subject}/check/").json()["why"])
+
+
+def test_deploy_opens_one_operation_however_often_it_is_pressed(admin, lineage):
+    key = uuid.uuid4().hex
+    answers = [press(admin, "deploy-run", lineage.latest_run_id, key=key) for _ in range(2)]
+    operation = Operation.objects.get()
+    assert [answer["Location"] for answer in answers] == [f"/operations/{operation.pk}/"] * 2
+    assert (operation.kind, operation.actor_label, operation.origin) == ("deploy", "root", "page")
+    again = press(admin, "deploy-run", lineage.latest_run_id, key=uuid.uuid4().hex)
+    assert again.status_code == 409
+    assert "is held by operation" in again.content.decode()
+
+
+def test_a_script_gets_the_same_answers_as_json(admin, lineage):
+    url = f"/do/deploy-run/{lineage.latest_run_id}/"
+    begun = admin.post(url, {"key": "k"}, headers=JSON)
+    operation = Operation.objects.get()
+    assert begun.status_code == 202
+    assert begun.json() == {
+        "url": f"/operations/{operation.pk}/",
+        "watch": f"/operations/{operation.pk}/status/",
+    }
+    status = admin.get(begun.json()["watch"]).json()
+    assert (status["live"], status["what"]) == (True, "root began to deploy rank v1")
+    refused = admin.post(url, {"key": "other"}, headers=JSON)
+    assert (refused.status_code, refused.json()["code"]) == (409, "busy")
+
+
+def test_the_status_of_a_foreign_operation_is_not_there(admin, lineage):
+    press(admin, "deploy-run", lineage.latest_run_id)
+    stranger = Client()
+    stranger.force_login(UserFactory.create())
+    assert stranger.get(f"/operations/{Operation.objects.get().pk}/status/").status_code == 404
+
+
+def test_a_check_sees_what_changed_since_the_page_was_made(admin, lineage, endpoint):
+    finished_sweep(timezone.now())
+    assert why(admin, "deploy-run", lineage.latest_run_id) == ""
+    assert why(admin, "redeploy", endpoint.pk) == ""
+    DeployedEndpoint.objects.update(model_deleted=True)
+    assert why(admin, "redeploy", endpoint.pk) == (
+        "The model was deleted; this endpoint cannot be restored."
+    )
+    RegisteredModel.objects.update(
+        registry_state=RegistryState.MISSING, registry_checked_at=timezone.now()
+    )
+    assert "It is not in the Vertex AI Model Registry" in why(
+        admin, "deploy-run", lineage.latest_run_id
+    )
+    assert not Operation.objects.exists()
+
+
+def test_an_endpoint_whose_model_was_deleted_is_refused_by_the_server_too(admin, endpoint):
+    DeployedEndpoint.objects.update(model_deleted=True)
+    answer = press(admin, "redeploy", endpoint.pk, key="k")
+    assert answer.status_code == 409
+    assert "The model was deleted; this endpoint cannot be restored." in answer.content.decode()
+    assert Operation.objects.get().status == OperationStatus.FAILED
+
+
+def test_endpoints_are_stopped_and_removed(admin, endpoint):
+    DeployedEndpoint.objects.update(state=EndpointState.ACTIVE, is_active=True)
+    press(admin, "undeploy", endpoint.pk, key="k")
+    assert Operation.objects.get().kind == OperationKind.UNDEPLOY
+    assert why(admin, "undeploy", endpoint.pk) == "It is being stopped."
+    assert press(admin, "delete-endpoint", endpoint.pk).status_code == 409
+    Operation.objects.all().delete()
+    DeployedEndpoint.objects.update(state=EndpointState.INACTIVE, is_active=False)
+    assert press(admin, "delete-endpoint", endpoint.pk).status_code == 302
+    assert not DeployedEndpoint.objects.exists()
+
+
+def test_a_run_that_was_not_blessed_is_registered_with_a_reason_only(admin):
+    run = TrainingRunFactory.create(status=RunStatus.NOT_BLESSED, is_blessed=False)
+    assert press(admin, "register-run", run.pk, reason=" ").status_code == 409
+    assert press(admin, "register-run", run.pk, reason="Better than none.").status_code == 302
+    assert Operation.objects.get().reason == "Better than none."
+
+
+def test_schedules_are_paused_resumed_and_ended(admin, lineage):
+    schedule = TrainingScheduleFactory.create(
+        registered_model=lineage, starts_at=timezone.now() - timedelta(days=1)
+    )
+    for verb, state in (
+        ("pause-schedule", "paused"),
+        ("resume-schedule", "active"),
+        ("cancel-schedule", "cancelled"),
+    ):
+        assert why(admin, verb, schedule.pk) == ""
+        assert press(admin, verb, schedule.pk).status_code == 302
+        assert TrainingSchedule.objects.get().state == state
+    assert why(admin, "pause-schedule", schedule.pk) == "The schedule is cancelled."
+    assert press(admin, "trigger-schedule", schedule.pk).status_code == 409
+
+
+def test_training_now_makes_one_run_for_one_press(admin, cloud, lineage):
+    schedule = TrainingScheduleFactory.create(registered_model=lineage, template_uri="gs://b/t")
+    before = TrainingRun.objects.count()
+    places = [press(admin, "trigger-schedule", schedule.pk, key="k")["Location"] for _ in range(2)]
+    assert TrainingRun.objects.count() == before + 1
+    assert places == [f"/operations/{Operation.objects.get().pk}/", "/operations/"]
+
+
+def test_a_waiting_run_is_cancelled_at_once(admin):
+    run = TrainingRunFactory.create()
+    assert press(admin, "cancel-run", run.pk).status_code == 302
+    assert why(admin, "cancel-run", run.pk) == "It is cancelled."
+
+
+def test_a_run_whose_template_is_gone_is_not_run_again(admin, cloud):
+    channels.storage_client().create_bucket("demo-artifacts")
+    run = TrainingRunFactory.create(failed=True, template_uri="gs://demo-artifacts/none.json")
+    answer = press(admin, "rerun", run.pk, key="k")
+    assert answer.status_code == 422
+    assert TrainingRun.objects.count() == 1
+
+
+def operation_with(status: str, **changes) -> Operation:
+    ended = None if status in ("pending", "running") else timezone.now()
+    values = {"kind": OperationKind.DELETE, "actor_label": "ana", "origin": "page", "step": "check"}
+    return Operation.objects.create(
+        **{**values, "status": status, "finished_at": ended, "subject_name": "x", **changes}
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "changes", "button", "reason"),
+    [
+        ("failed", {}, "Retry", ""),
+        ("failed", {"step": ""}, "Retry", "It was refused before its first step."),
+        ("running", {}, "Cancel", ""),
+        ("running", {"cancel_requested": True}, "Cancel", "It is asked to stop already."),
+        ("succeeded", {}, "", ""),
+    ],
+)
+def test_an_operation_can_be_retried_or_cancelled(admin, status, changes, button, reason):
+    operation = operation_with(status, **changes)
+    body = admin.get(f"/operations/{operation.pk}/").content.decode()
+    shown = re.findall(r'class="mlp-act[^>]*aria-label="(Retry|Cancel): Delete x([^"]*)"', body)
+    assert [label for label, _ in shown] == ([button] if button else [])
+    if shown:
+        assert reason in shown[0][1]
+        verb = f"{button.lower()}-operation"
+        expected = 409 if changes.get("step") == "" else 302
+        assert press(admin, verb, operation.pk).status_code == expected
+
+
+def test_retrying_rings_for_a_worker(admin):
+    operation = operation_with("failed", error="Quota.", advice="Wait.")
+    press(admin, "retry-operation", operation.pk)
+    operation.refresh_from_db()
+    assert (operation.status, operation.error) == (OperationStatus.PENDING, "")
+    from django_tasks_db.models import DBTaskResult
+
+    assert DBTaskResult.objects.count() == 1
+
+
+# ---- findings ----------------------------------------------------------------------------------
+
+
+def finding_of(kind: str, **changes) -> Finding:
+    now = timezone.now()
+    values = {"kind": kind, "subject": "s", "title": "It differs", "repair": "Clear it."}
+    return Finding.objects.create(
+        **{**values, "first_seen_at": now, "last_seen_at": now, **changes}
+    )
+
+
+def text_of(client: Client, url: str) -> str:
+    body = client.get(url).content.decode()
+    return " ".join(re.sub(r"<[^>]*>", " ", body[body.index("<main") :]).split())
+
+
+def test_a_repair_is_previewed_then_opened_as_an_operation(admin, lineage):
+    finding = finding_of(FindingKind.STALE_POINTER, registered_model=lineage)
+    text = text_of(admin, f"/registry-health/findings/{finding.pk}/")
+    assert "It asks Vertex AI for the version by name and label. Clear it." in text
+    assert "Nothing is deleted in Vertex AI or in Cloud Storage." in text
+    assert not Operation.objects.exists()
+    answer = press(admin, "repair-finding", finding.pk)
+    operation = Operation.objects.get()
+    assert answer["Location"] == f"/operations/{operation.pk}/"
+    finding.refresh_from_db()
+    assert finding.operation == operation
+
+
+def test_a_finding_is_ignored_with_a_reason_and_counted_again(admin):
+    finding = finding_of(FindingKind.ARTIFACTS_MISSING)
+    assert press(admin, "ignore-finding", finding.pk, reason="").status_code == 422
+    assert press(admin, "ignore-finding", finding.pk, reason="Known.").status_code == 302
+    finding.refresh_from_db()
+    assert (finding.status, finding.ignored_by) == (FindingStatus.IGNORED, "root")
+    assert "by root: Known." in text_of(admin, f"/registry-health/findings/{finding.pk}/")
+    assert press(admin, "reopen-finding", finding.pk).status_code == 302
+    finding.refresh_from_db()
+    assert finding.status == FindingStatus.OPEN
+
+
+def test_an_unmanaged_model_is_deleted_only_under_its_typed_name(admin, lineage):
+    name = "projects/1/locations/europe-central2/models/77"
+    finding = finding_of(FindingKind.UNMANAGED, subject=name, evidence={"display_name": "trd-test"})
+    text = text_of(admin, f"/registry-health/findings/{finding.pk}/")
+    assert "Type trd-test to delete it from Vertex AI; its files stay" in text
+    assert press(admin, "delete-unmanaged", finding.pk, name="trd").status_code == 422
+    assert press(admin, "adopt-finding", finding.pk, model_name="t").status_code == 422
+    assert not Operation.objects.exists()
+    assert press(admin, "delete-unmanaged", finding.pk, name="trd-test").status_code == 302
+    assert Operation.objects.get().kind == OperationKind.REPAIR
+
+
+def test_an_unmanaged_model_is_adopted_into_the_chosen_project(admin, lineage):
+    name = "projects/1/locations/europe-central2/models/77"
+    finding = finding_of(FindingKind.UNMANAGED, subject=name, evidence={"display_name": "T"})
+    answer = press(
+        admin, "adopt-finding", finding.pk, model_name="t", project=str(lineage.project_id)
+    )
+    assert answer.status_code == 302
+    assert Operation.objects.get().kind == OperationKind.ADOPT
+
+
+def test_a_finding_of_ours_is_no_choice(admin, lineage):
+    finding = finding_of(FindingKind.ORPHAN, registered_model=lineage)
+    assert press(admin, "delete-unmanaged", finding.pk, name="").status_code == 409
+    assert press(admin, "adopt-finding", finding.pk).status_code == 409
+
+
+# ---- who may -----------------------------------------------------------------------------------
+
+
+def subjects(lineage: RegisteredModel, endpoint: DeployedEndpoint) -> dict[str, object]:
+    schedule = TrainingScheduleFactory.create(registered_model=lineage)
+    operation = operation_with("failed", project=lineage.project)
+    finding = finding_of(FindingKind.ORPHAN, project=lineage.project, registered_model=lineage)
+    parts = {"run": lineage.latest_run_id, "endpoint": endpoint.pk, "schedule": schedule.pk}
+    parts |= {"operation": operation.pk, "finding": finding.pk}
+    special = {"redeploy": "endpoint", "rollback": "endpoint", "undeploy": "endpoint",
+               "rerun": "run", "delete-unmanaged": "finding"}  # fmt: skip
+    return {verb: parts[special.get(verb, verb.rpartition("-")[2])] for verb in VERBS}
+
+
+def test_no_verb_works_for_a_stranger_or_without_its_right_or_token(lineage, endpoint):
+    user = UserFactory.create()
+    client, strict = Client(), Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    strict.force_login(user)
+    told = subjects(lineage, endpoint)
+    before = Operation.objects.count()
+    for verb, subject in told.items():
+        assert press(client, verb, subject).status_code == 404, verb
+        assert client.get(f"/do/{verb}/{subject}/check/").status_code == 404, verb
+    lineage.project.members.add(user)
+    for verb, subject in told.items():
+        answer = press(client, verb, subject, reason="r", name="n")
+        assert answer.status_code == 403, verb
+        assert "This needs the permission ml_platform." in why(client, verb, subject)
+        assert press(strict, verb, subject).status_code == 403
+        assert client.get(f"/do/{verb}/{subject}/").status_code == 405
+        assert press(Client(), verb, subject).status_code == 302
+    assert Operation.objects.count() == before
+
+
+def test_a_right_opens_its_verbs_and_no_others(lineage, endpoint):
+    user = UserFactory.create()
+    lineage.project.members.add(user)
+    user.user_permissions.add(Permission.objects.get(codename="deploy_registeredmodel"))
+    client = Client()
+    client.force_login(user)
+    assert press(client, "deploy-run", lineage.latest_run_id, key="k").status_code == 302
+    assert press(client, "delete-endpoint", endpoint.pk).status_code == 403
+    assert press(client, "rerun", lineage.latest_run_id).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["/do/none/1/", "/do/rerun/x/", "/do/rerun/99999999999999999999/", "/do/retry-operation/7/"],
+)
+def test_what_is_not_there_is_not_found(admin, url: str):
+    assert admin.post(url).status_code == 404
+
+
+def test_every_kind_that_has_a_right_of_its_own_is_a_kind():
+    assert set(RIGHTS_OF_KINDS) <= set(OperationKind.values)

@@ -1,0 +1,272 @@
+"""The model page and the deletion page: versions, comparison, picture, plan, and the POST."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.utils import timezone
+
+from ml_platform.cloud import channels
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.clock import database_now
+from ml_platform.models.states import OperationKind, OperationStatus, Registration
+from ml_platform.pages.comparing import Measured, compare
+from ml_platform.services.worker import resume_operations
+from ml_platform.tests.factories import (
+    DeployedEndpointFactory,
+    RegisteredModelFactory,
+    TrainingScheduleFactory,
+    UserFactory,
+    version_of,
+)
+from ml_platform.tests.incident_rows import finished_sweep
+
+pytestmark = pytest.mark.django_db(transaction=True)
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def admin() -> Client:
+    client = Client()
+    client.force_login(get_user_model().objects.create_superuser("root", password="pw"))
+    return client
+
+
+@pytest.fixture
+def lineage() -> RegisteredModel:
+    """Three versions that grow better."""
+    model: RegisteredModel = RegisteredModelFactory.create(model_name="rank")
+    for n in range(3):
+        run = version_of(model)
+        run.metrics = {"recall_at_100": 0.3 + n / 10, "rmse": 0.5 - n / 10, "note": "x"}
+        run.aliases = ["default"] if n == 2 else []
+        run.save()
+    return model
+
+
+def text_of(client: Client, url: str, *, status: int = 200) -> str:
+    answer = client.get(url)
+    assert answer.status_code == status
+    body = answer.content.decode()
+    return " ".join(re.sub(r"<[^>]*>", " ", body[body.index("<main") :]).split())
+
+
+def url_of(model: RegisteredModel, rest: str = "") -> str:
+    return f"/models/{model.pk}/{rest}"
+
+
+def test_the_page_lists_the_versions_newest_first_with_aliases_and_metrics(admin, lineage):
+    text = text_of(admin, url_of(lineage))
+    assert "rank ? Unknown" in text
+    assert re.search(r"v3 ✓ Registered default ✓ Blessed 0\.500 Recall@100", text)
+    assert text.index("v3 ✓ Registered") < text.index("v2 ✓ Registered")
+    assert "Registered versions 3" in text
+
+
+def test_chosen_versions_are_compared_with_their_change_and_the_best_one_marked(admin, lineage):
+    text = text_of(admin, url_of(lineage, "?v=1&v=3"))
+    assert "Metrics of v1, v3" in text
+    assert "Recall@100 0.300 0.500 +66.7%" in text
+    assert "RMSE 0.500 0.300 −40.0%" in text  # noqa: RUF001
+    body = admin.get(url_of(lineage, "?v=1&v=3&metric=rmse")).content.decode()
+    assert 'aria-label="RMSE: v1 0.500, v3 0.300."' in body
+    assert body.count("mlp-change--good") == 2
+
+
+def test_a_comparison_knows_which_way_is_better_and_bears_gaps():
+    found = compare(
+        [Measured(2, {"loss": 0.5, "auc": 0.8}), Measured(1, {"loss": 0.4}), Measured(3, {})],
+        metric="none-such",
+        url_of=lambda name: name,
+    )
+    assert found.versions == ("v1", "v2", "v3")
+    auc, loss = found.rows
+    assert (auc.name, auc.charted, loss.charted) == ("AUC", True, False)
+    assert [cell.value for cell in loss.cells] == ["0.400", "0.500", "–"]  # noqa: RUF001
+    assert [cell.tone for cell in loss.cells] == ["plain", "bad", "plain"]
+    assert [cell.best for cell in loss.cells] == [True, False, False]
+    assert found.chart is not None
+    assert [dot.version for dot in found.chart.dots] == ["v2"]
+    assert compare([Measured(1, {})], metric="", url_of=str).chart is None
+
+
+def test_the_picture_shows_each_node_with_its_state(admin, lineage):
+    finished_sweep(timezone.now())
+    schedule = TrainingScheduleFactory.create(registered_model=lineage, name="Nightly")
+    TrainingRun.objects.filter(pk=lineage.latest_run_id).update(schedule=schedule)
+    for name, changes in (("svc-a", {"serving": True}), ("svc-b", {"model_deleted": True})):
+        DeployedEndpointFactory.create(
+            registered_model=lineage, run=lineage.latest_run, service_name=name, **changes
+        )
+    text = text_of(admin, url_of(lineage))
+    picture = text[text.index("Where v3 comes from") : text.index("Versions 3 versions")]
+    assert "Schedule Nightly ✓ Active" in picture
+    assert "✓ Completed Artifacts" in picture
+    assert "? Unknown Version v3 ✓ Registered" in picture
+    assert "Endpoint svc-a ✓ Active Endpoint svc-b ! Model Deleted" in picture
+    assert "Where v1 comes from" in text_of(admin, url_of(lineage, "?picture=1"))
+    assert "Endpoint none" in text_of(admin, url_of(lineage, "?picture=1"))
+
+
+def test_history_comes_from_operations(admin, lineage):
+    now = timezone.now()
+    Operation.objects.create(
+        kind=OperationKind.DELETE, status=OperationStatus.FAILED, subject_name="rank v1",
+        actor_label="ana", origin="page", lineage=lineage, error="It is deployed.",
+        finished_at=now, created_at=now,
+    )  # fmt: skip
+    assert "✕ Failed ana could not delete rank v1 It is deployed." in text_of(
+        admin, url_of(lineage)
+    )
+
+
+def test_a_lineage_that_lost_all_its_versions_still_tells_its_history(admin, lineage):
+    TrainingRun.objects.update(
+        registration=Registration.LOST, vertex_model_resource_name="", vertex_model_name="",
+        vertex_model_version="", registered_at=None,
+    )  # fmt: skip
+    RegisteredModel.objects.update(
+        vertex_model_resource_name="", total_versions=0, latest_run=None, latest_registered_at=None
+    )
+    text = text_of(admin, url_of(lineage))
+    assert "rank ○ Not registered" in text
+    assert text.count("✕ Not in Registry") == 4  # three lines and the picture
+    assert "Deploy" not in text
+
+
+def test_foreign_models_are_not_there_and_names_are_text(admin, lineage):
+    user = UserFactory.create()
+    client = Client()
+    client.force_login(user)
+    for rest in ("", "delete/"):
+        assert client.get(url_of(lineage, rest)).status_code == 404
+        assert client.post(url_of(lineage, "delete/")).status_code == 404
+    RegisteredModel.objects.update(model_name=EVIL, description=EVIL)
+    TrainingRun.objects.update(metrics={EVIL: 1}, aliases=[EVIL], gcs_artifacts_path=EVIL)
+    body = admin.get(url_of(lineage)).content.decode()
+    assert body.count("&lt;img src=x") > 5
+    assert "<img" not in body
+
+
+def test_the_page_takes_the_same_queries_however_many_versions(
+    admin, lineage, django_assert_num_queries
+):
+    finished_sweep(timezone.now())
+    for more in (0, 30):
+        for _ in range(more):
+            DeployedEndpointFactory.create(registered_model=lineage, run=version_of(lineage))
+        with django_assert_num_queries(12):
+            admin.get(url_of(lineage))
+
+
+# ---- deletion ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket(cloud):
+    return channels.storage_client().create_bucket("demo-artifacts")
+
+
+def plan(client: Client, model: RegisteredModel, query: str) -> dict[str, list[str]]:
+    body = client.get(url_of(model, f"delete/{query}")).content.decode()
+    found = re.findall(r'<input type="hidden" name="(key|version|run)" value="([^"]*)"', body)
+    return {name: [v for n, v in found if n == name] for name, _ in found}
+
+
+def test_the_plan_shows_what_goes_what_stays_and_how_much(admin, lineage, bucket):
+    run = lineage.latest_run
+    assert run is not None
+    key = run.gcs_artifacts_path.split("/", 3)[3]
+    bucket.blob(f"{key}pushed_model/1/saved_model.pb").upload_from_string("x" * 2048)
+    DeployedEndpointFactory.create(registered_model=lineage, run=run, service_name="old")
+    text = text_of(admin, url_of(lineage, "delete/?version=3"))
+    assert "v3 1 object, 2 kB, its aliases default" in text
+    assert "Marked as Model Deleted: old" in text
+    assert "Stays v1, v2 The alias default moves to v2." in text
+    assert "Type rank to delete version 3" in text
+    assert "rank is not registered any more." in text_of(admin, url_of(lineage, "delete/"))
+
+
+def test_a_deployed_version_shows_what_blocks_and_no_button(admin, lineage, bucket):
+    DeployedEndpointFactory.create(
+        registered_model=lineage, run=lineage.latest_run, service_name="live", serving=True
+    )
+    text = text_of(admin, url_of(lineage, "delete/?version=3"))
+    assert "It cannot be deleted now Endpoint live is active. Undeploy it first." in text
+    assert "Type rank" not in text
+
+
+def test_what_google_does_not_answer_is_told_as_unknown(admin, lineage, settings):
+    settings.ML_PLATFORM = {**settings.ML_PLATFORM, "CALL_TIMEOUT": 0.3, "RETRY_TIMEOUT": 0.0}
+    text = text_of(admin, url_of(lineage, "delete/?version=3"))
+    assert "Not everything could be read Cloud Run:" in text
+    assert "waits until it can see" in text
+
+
+def test_the_typed_name_deletes_once_and_shows_the_operation(admin, lineage, bucket):
+    form = {**plan(admin, lineage, "?version=2"), "name": "rank"}
+    answer = admin.post(url_of(lineage, "delete/"), form)
+    operation = Operation.objects.get(kind=OperationKind.DELETE)
+    assert (answer.status_code, answer["Location"]) == (302, f"/operations/{operation.pk}/")
+    assert operation.actor_label == "root"
+    assert admin.post(url_of(lineage, "delete/"), form)["Location"] == answer["Location"]
+    assert Operation.objects.count() == 1
+    resume_operations(clock=database_now)
+    lineage.refresh_from_db()
+    assert (lineage.total_versions, lineage.latest_run.version) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "says"),
+    [
+        ({"name": "rank_"}, 422, "The name typed is not rank. Nothing was deleted."),
+        ({"run": ["999"]}, 422, "The versions are not those of the plan any more."),
+        ({"version": "9"}, 404, ""),
+    ],
+)
+def test_a_wrong_form_deletes_nothing(admin, lineage, bucket, changes, status, says):
+    form = {**plan(admin, lineage, "?version=2"), "name": "rank", **changes}
+    answer = admin.post(url_of(lineage, "delete/"), form)
+    assert answer.status_code == status
+    assert says in answer.content.decode()
+    assert not Operation.objects.exists()
+
+
+def test_a_deploy_between_plan_and_button_stops_the_deletion(admin, lineage, bucket):
+    form = {**plan(admin, lineage, "?version=3"), "name": "rank"}
+    DeployedEndpointFactory.create(
+        registered_model=lineage, run=lineage.latest_run, service_name="live", serving=True
+    )
+    answer = admin.post(url_of(lineage, "delete/"), form, headers={"Accept": "application/json"})
+    assert answer.status_code == 409
+    assert answer.json()["error"] == "Cannot delete a deployed model. Endpoint live is active."
+    assert Operation.objects.get().status == OperationStatus.FAILED
+
+
+def test_deleting_needs_the_right_and_a_token(lineage, bucket):
+    user = UserFactory.create()
+    lineage.project.members.add(user)
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    assert "Delete" not in text_of(client, url_of(lineage))
+    assert "This needs the permission" in text_of(client, url_of(lineage, "delete/"), status=403)
+    user.user_permissions.add(Permission.objects.get(codename="delete_registeredmodel"))
+    assert "Delete v3" in client.get(url_of(lineage)).content.decode()
+    assert client.post(url_of(lineage, "delete/")).status_code == 403
+    assert not Operation.objects.exists()
+
+
+def test_versions_come_in_pages(admin, lineage):
+    for n in range(30):
+        version_of(lineage, registered_at=timezone.now() - timedelta(days=n))
+    body = admin.get(url_of(lineage)).content.decode()
+    assert body.count('id="version-') == 20
+    following = re.search(r'rel="next" href="([^"]*)"', body)
+    assert following is not None
+    rest = admin.get(url_of(lineage, following[1].replace("&amp;", "&"))).content.decode()
+    assert rest.count('id="version-') == 13

@@ -1,0 +1,143 @@
+"""Rows for tests: one factory for each noun, its states as traits."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import factory
+from django.contrib.auth import get_user_model
+from factory.django import DjangoModelFactory
+
+from ml_platform.conf import get_settings
+from ml_platform.models import (
+    DeployedEndpoint,
+    Project,
+    RegisteredModel,
+    TrainingRun,
+    TrainingSchedule,
+)
+from ml_platform.models.states import (
+    EndpointState,
+    Frequency,
+    ModelType,
+    Registration,
+    RunStatus,
+    ScheduleState,
+)
+
+LONG_AGO = datetime(2026, 1, 10, 12, tzinfo=UTC)
+PROJECT_NUMBER = 123456789012
+
+
+class UserFactory(DjangoModelFactory):
+    class Meta:
+        model = get_user_model()
+
+    username = factory.Sequence(lambda n: f"user{n}")
+
+
+class ProjectFactory(DjangoModelFactory):
+    class Meta:
+        model = Project
+        skip_postgeneration_save = True
+
+    name = factory.Sequence(lambda n: f"project-{n}")
+
+
+class RegisteredModelFactory(DjangoModelFactory):
+    """A lineage; never registered unless runs of it are (`version_of`)."""
+
+    class Meta:
+        model = RegisteredModel
+
+    project = factory.SubFactory(ProjectFactory)
+    model_name = factory.Sequence(lambda n: f"model-{n}")
+    model_type = ModelType.RETRIEVAL
+    created_at = LONG_AGO
+
+
+class TrainingRunFactory(DjangoModelFactory):
+    """A run that waits to be submitted; traits put it further along."""
+
+    class Meta:
+        model = TrainingRun
+
+    class Params:
+        failed = factory.Trait(status=RunStatus.FAILED, error="The train stage failed.")
+        completed = factory.Trait(
+            status=RunStatus.COMPLETED,
+            is_blessed=True,
+            progress=100,
+            finished_at=LONG_AGO + timedelta(hours=1),
+        )
+
+    uid = factory.LazyFunction(uuid.uuid4)
+    project = factory.SubFactory(ProjectFactory)
+    model_name = factory.Sequence(lambda n: f"model-{n}")
+    created_at = LONG_AGO
+
+    @factory.lazy_attribute
+    def gcs_artifacts_path(self) -> str:
+        settings = get_settings()
+        return f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX}/{self.uid.hex}/"
+
+
+class TrainingScheduleFactory(DjangoModelFactory):
+    class Meta:
+        model = TrainingSchedule
+
+    name = factory.Sequence(lambda n: f"schedule-{n}")
+    registered_model = factory.SubFactory(RegisteredModelFactory)
+    project = factory.SelfAttribute("registered_model.project")
+    model_name = factory.SelfAttribute("registered_model.model_name")
+    state = ScheduleState.ACTIVE
+    frequency = Frequency.DAILY
+    cron = "0 4 * * *"
+    created_at = LONG_AGO
+
+
+class DeployedEndpointFactory(DjangoModelFactory):
+    """An endpoint that was stopped; `serving` has it serve its run."""
+
+    class Meta:
+        model = DeployedEndpoint
+
+    class Params:
+        serving = factory.Trait(state=EndpointState.ACTIVE, is_active=True)
+
+    registered_model = factory.SubFactory(RegisteredModelFactory)
+    project = factory.SelfAttribute("registered_model.project")
+    service_name = factory.Sequence(lambda n: f"service-{n}")
+
+
+def version_of(
+    lineage: RegisteredModel, *, vertex_id: str = "", registered_at: datetime = LONG_AGO
+) -> TrainingRun:
+    """Add a version to a lineage, in our tables only, with the version cache in step."""
+    settings = get_settings()
+    number = lineage.next_version
+    name = lineage.vertex_model_resource_name or (
+        f"projects/{PROJECT_NUMBER}/locations/{settings.LOCATION}/models/"
+        f"{vertex_id or f'mr-{lineage.uid.hex}-{lineage.generation}'}"
+    )
+    run: TrainingRun = TrainingRunFactory(
+        completed=True,
+        project=lineage.project,
+        registered_model=lineage,
+        model_name=lineage.model_name,
+        model_type=lineage.model_type,
+        registration=Registration.REGISTERED,
+        version=number,
+        vertex_model_resource_name=name,
+        vertex_model_name=lineage.model_name,
+        vertex_model_version=str(number),
+        registered_at=registered_at,
+    )
+    lineage.vertex_model_resource_name = name
+    lineage.total_versions += 1
+    lineage.next_version = number + 1
+    lineage.latest_run = run
+    lineage.latest_registered_at = registered_at
+    lineage.save()
+    return run

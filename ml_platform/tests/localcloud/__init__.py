@@ -1,0 +1,1 @@
+"""The local cloud, driven by the real client libraries as a stranger would."""

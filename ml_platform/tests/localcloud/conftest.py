@@ -1,0 +1,77 @@
+"""One local cloud for the session, emptied before each test, and Google's clients pointed at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from google.cloud.aiplatform_v1.services.endpoint_service import EndpointServiceClient
+from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
+from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
+
+from ml_platform.localcloud import LocalCloud
+
+PARENT = "projects/demo-project/locations/europe-central2"
+NUMBERED = "projects/123456789012/locations/europe-central2"
+
+
+@pytest.fixture(scope="session")
+def local_cloud() -> Iterator[LocalCloud]:
+    """A running cloud on free ports."""
+    with LocalCloud() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(local_cloud: LocalCloud) -> LocalCloud:
+    """The same cloud, as new."""
+    local_cloud.reset()
+    return local_cloud
+
+
+@pytest.fixture(scope="session")
+def channel(local_cloud: LocalCloud) -> Iterator[grpc.Channel]:
+    """An insecure channel to the gRPC port, shared by all clients."""
+    with grpc.insecure_channel(local_cloud.grpc_target) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="session")
+def client_of(channel: grpc.Channel) -> Callable[[Any], Any]:
+    """`client_of(run_v2.ServicesClient)`: any GAPIC client on that channel."""
+    return lambda cls: cls(transport=cls.get_transport_class("grpc")(channel=channel))
+
+
+@pytest.fixture
+def models(cloud: LocalCloud, client_of: Callable[[Any], Any]) -> ModelServiceClient:
+    """Google's ModelService client; the cloud is as new."""
+    client: ModelServiceClient = client_of(ModelServiceClient)
+    return client
+
+
+@pytest.fixture
+def endpoints(cloud: LocalCloud, client_of: Callable[[Any], Any]) -> EndpointServiceClient:
+    """Google's EndpointService client; the cloud is as new."""
+    client: EndpointServiceClient = client_of(EndpointServiceClient)
+    return client
+
+
+@pytest.fixture
+def pipelines(cloud: LocalCloud, client_of: Callable[[Any], Any]) -> PipelineServiceClient:
+    """Google's PipelineService client; the cloud is as new."""
+    client: PipelineServiceClient = client_of(PipelineServiceClient)
+    return client
+
+
+@pytest.fixture
+def gcs(cloud: LocalCloud) -> Iterator[storage.Client]:
+    """Google's storage client; the cloud is as new."""
+    options = ClientOptions(api_endpoint=cloud.http_url)
+    client = storage.Client("demo-project", AnonymousCredentials(), client_options=options)
+    yield client
+    client.close()

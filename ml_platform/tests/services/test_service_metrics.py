@@ -1,0 +1,159 @@
+"""Metrics by day: read once, gaps filled, what cannot be read left for the next time."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ml_platform.models import DeployedEndpoint, Operation, ServiceDay
+from ml_platform.services.service_metrics import (
+    DAYS_BACK,
+    MetricsReport,
+    collect_metrics,
+    daily_totals,
+)
+from ml_platform.tests.factories import (
+    DeployedEndpointFactory,
+    ProjectFactory,
+    RegisteredModelFactory,
+    version_of,
+)
+
+from .world import ANA
+
+if TYPE_CHECKING:
+    from ml_platform.localcloud import LocalCloud
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NOW = datetime(2026, 3, 10, 2, tzinfo=UTC)
+TODAY = NOW.date()
+
+
+def a_service(name: str, days: int = 3) -> DeployedEndpoint:
+    lineage = RegisteredModelFactory.create()
+    endpoint: DeployedEndpoint = DeployedEndpointFactory.create(
+        registered_model=lineage,
+        run=version_of(lineage),
+        serving=True,
+        service_name=name,
+        deployed_at=NOW - timedelta(days=days),
+    )
+    return endpoint
+
+
+def collect(now: datetime = NOW, **options: Any) -> MetricsReport:
+    return collect_metrics(actor=ANA, clock=lambda: now, **options)
+
+
+def ago(days: int) -> date:
+    return TODAY - timedelta(days=days)
+
+
+def test_each_day_that_is_over_is_read_once(cloud: LocalCloud):
+    endpoint = a_service("chern")
+    cloud.monitoring.seed(
+        "chern",
+        ago(2),
+        requests=240,
+        errors=24,
+        p50=30.0,
+        p95=90.0,
+        cpu=0.4,
+        memory=0.5,
+        instances=3,
+    )
+    report = collect()
+    assert (report.services, report.days, report.unknown) == (1, 3, [])
+    assert cloud.effects.count("MetricService.ListTimeSeries") == 7
+    day = ServiceDay.objects.get(day=ago(2))
+    assert (day.endpoint, day.project) == (endpoint, endpoint.project)
+    assert (day.requests, day.errors, day.instances) == (240, 24, 3)
+    assert day.latency_p50 == pytest.approx(30, rel=0.1)
+    assert day.latency_p95 == pytest.approx(90, rel=0.1)
+    assert 0.4 <= (day.cpu or 0) < 0.6  # the highest of the day
+    assert 0.5 <= (day.memory or 0) < 0.7
+    empty = ServiceDay.objects.get(day=ago(1))
+    assert (empty.requests, empty.latency_p50, empty.complete) == (None, None, True)
+    cloud.effects.reset()
+    assert collect().days == 0
+    assert cloud.effects.count("*") == 0
+    assert ServiceDay.objects.count() == 3
+
+
+def test_a_gap_is_filled_by_the_next_run(cloud: LocalCloud):
+    a_service("chern")
+    for days in (1, 2, 3):
+        cloud.monitoring.seed("chern", ago(days), requests=days)
+    collect()
+    ServiceDay.objects.filter(day=ago(2)).delete()
+    assert collect().days == 1
+    assert ServiceDay.objects.get(day=ago(2)).requests == 2
+    tomorrow = collect(NOW + timedelta(days=1))
+    assert (tomorrow.days, ServiceDay.objects.count()) == (1, 4)
+
+
+def test_what_cannot_be_read_is_unknown_and_read_the_next_time(cloud: LocalCloud):
+    a_service("one")
+    a_service("two")
+    cloud.monitoring.seed("one", ago(1), requests=5)
+    cloud.faults.order("MetricService.ListTimeSeries", "error", code="PERMISSION_DENIED")
+    report = collect()
+    assert (report.services, report.days, len(report.unknown)) == (2, 3, 1)
+    assert report.unknown[0].startswith("one: ")
+    assert report.summary == "Read 3 day(s) of 2 active service(s), 1 unknown."
+    assert not ServiceDay.objects.filter(service_name="one").exists()
+    assert collect().days == 3
+    assert ServiceDay.objects.get(service_name="one", day=ago(1)).requests == 5
+
+
+def test_only_active_services_are_read_and_no_further_back_than_monitoring_keeps(
+    cloud: LocalCloud,
+):
+    a_service("old", days=400)
+    stopped = a_service("stopped")
+    DeployedEndpoint.objects.filter(pk=stopped.pk).update(is_active=False)
+    report = collect()
+    assert (report.services, report.days) == (1, DAYS_BACK)
+
+
+def test_a_rehearsal_asks_nobody(cloud: LocalCloud):
+    a_service("chern")
+    lines: list[str] = []
+    assert collect(dry_run=True, tell=lines.append).days == 3
+    assert lines == ["Would read 3 day(s) of chern."]
+    assert (ServiceDay.objects.count(), Operation.objects.count()) == (0, 0)
+    assert cloud.effects.count("*") == 0
+
+
+def test_a_collection_is_in_the_history(cloud: LocalCloud):
+    collect()
+    operation = Operation.objects.get()
+    assert (operation.kind, operation.actor_label) == ("metrics", "ana")
+    assert operation.steps[0]["title"] == "Read 0 day(s) of 0 active service(s)."
+
+
+def test_totals_are_of_all_services_or_of_some_projects():
+    one, two = a_service("one"), a_service("two")
+    common = {"day": ago(1), "complete": True, "read_at": NOW}
+    for endpoint, requests, p50 in ((one, 300, 10.0), (two, 100, 50.0)):
+        ServiceDay.objects.create(
+            service_name=endpoint.service_name,
+            project=endpoint.project,
+            requests=requests,
+            errors=requests // 10,
+            latency_p50=p50,
+            latency_p95=p50 * 2,
+            instances=1,
+            **common,
+        )
+    (total,) = daily_totals(today=TODAY)
+    assert (total["requests"], total["errors"], total["instances"]) == (400, 40, 2)
+    assert (total["latency_p50"], total["latency_p95"], total["cpu"]) == (20.0, 100.0, None)
+    theirs = type(one.project).objects.filter(pk=one.project_id)
+    assert [row["requests"] for row in daily_totals(today=TODAY, projects=theirs)] == [300]
+    nobody = ProjectFactory.create()
+    none = daily_totals(today=TODAY, projects=type(nobody).objects.filter(pk=nobody.pk))
+    assert none == []
+    assert daily_totals(today=TODAY + timedelta(days=60)) == []

@@ -1,0 +1,85 @@
+"""A sweep of many models: one list call for each page, nothing per model, memory of one page."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from ml_platform.models import Finding, MirroredModel, Sweep
+from ml_platform.models.clock import database_now
+from ml_platform.models.states import FindingStatus
+from ml_platform.services import audit
+from ml_platform.services.operations import Actor
+from ml_platform.services.sweeping import sweep
+
+if TYPE_CHECKING:
+    from ml_platform.localcloud import LocalCloud
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ANA = Actor(label="ana", origin="command")
+
+
+def seed(cloud: LocalCloud, start: int, end: int) -> None:
+    for n in range(start, end):
+        cloud.models.seed(str(10**9 + n), display_name=f"model-{n}")
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    tracemalloc.start()
+    work()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+def look() -> Sweep:
+    return sweep(actor=ANA, clock=database_now)
+
+
+@pytest.mark.timeout(300)  # memory is traced, which makes everything five times slower
+def test_ten_thousand_models_cost_a_hundred_calls_and_the_memory_of_a_page(
+    cloud: LocalCloud,
+) -> None:
+    cloud.storage.write("demo-artifacts", "runs/x", b"")
+    seed(cloud, 0, 1000)
+    look()  # so that imports and caches are not measured
+    small = peak_of(look)
+    seed(cloud, 1000, 10_000)
+    cloud.effects.reset()
+    large = peak_of(look)
+    assert cloud.effects.count("ModelService.ListModels") == 100
+    assert cloud.effects.count() == 102
+    assert MirroredModel.objects.count() == 10_000
+    assert Finding.objects.filter(status=FindingStatus.OPEN).count() == 10_000
+    assert large < 2 * small, f"{small:,} bytes for 1,000 models, {large:,} for 10,000"
+
+
+def test_showing_many_rows_needs_the_memory_of_a_chunk(cloud: LocalCloud) -> None:
+    def show() -> int:
+        return sum(1 for _ in audit.vertex_rows())
+
+    seed(cloud, 0, 1000)
+    look()
+    show()  # so that imports and caches are not measured
+    small = peak_of(show)
+    seed(cloud, 1000, 3000)
+    look()
+    assert show() == 3000
+    assert peak_of(show) < 1.3 * small
+
+
+def test_the_number_of_statements_grows_with_chunks_and_not_with_rows(cloud: LocalCloud) -> None:
+    seed(cloud, 0, 100)
+    look()
+    with CaptureQueriesContext(connection) as few:
+        look()
+    seed(cloud, 100, 300)
+    look()
+    with CaptureQueriesContext(connection) as many:
+        look()
+    assert len(many) - len(few) <= 2 * 5, "two more pages: the clock, a transaction, the rows"

@@ -1,0 +1,148 @@
+"""Compiled pipelines and what their parameters may be."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml_platform.errors import Invalid
+from ml_platform.services.pipeline_templates import (
+    LIMIT_BYTES,
+    BadParameters,
+    BadTemplate,
+    check_parameters,
+    parse_template,
+    read_template,
+)
+
+from .training_tools import SPEC
+
+YAML = """\
+# PIPELINE DEFINITION
+pipelineInfo: {name: retrieval}
+schemaVersion: 2.1.0
+root:
+  dag: {tasks: {train: {}}}
+  inputDefinitions:
+    parameters:
+      epochs: {parameterType: NUMBER_INTEGER}
+---
+platforms: {kubernetes: {}}
+"""
+BOMB = "a: &a [x, x]\nb: &b [*a, *a]\npipelineInfo: *b\nroot: *b\n"
+
+
+def test_json_and_yaml_are_read_alike() -> None:
+    from_json = parse_template(json.dumps(SPEC), "t.json")
+    from_yaml = parse_template(YAML, "t.yaml")
+    assert from_json.spec == SPEC
+    assert {name: p.required for name, p in from_json.parameters.items()} == {
+        "epochs": False,
+        "learning_rate": False,
+        "note": False,
+    }
+    assert from_yaml.spec["schemaVersion"] == "2.1.0"
+    assert from_yaml.parameters["epochs"].required
+
+
+def test_a_whole_compiled_job_is_unwrapped() -> None:
+    assert parse_template(json.dumps({"pipelineSpec": SPEC}), "t.json").spec == SPEC
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "no compiled pipeline"),
+        ("{", "neither JSON nor YAML"),
+        ("[1]", "no compiled pipeline"),
+        ('{"root": {}}', "no pipelineInfo"),
+        ('{"pipelineInfo": {"name": "x"}, "root": NaN}', "neither JSON nor YAML"),
+        ("a: b: c", "neither JSON nor YAML: mapping values are not allowed here at line 1"),
+        ("root: !!python/object/apply:os.system [id]", "could not determine a constructor"),
+        (BOMB, "aliases are not taken at line 2"),
+        ("pipelineInfo: {at: 2026-02-08}\nroot: {}", "neither JSON nor YAML"),
+        ("[" * 100_000, "neither JSON nor YAML"),
+        ('{"a":' * 100_000, "neither JSON nor YAML"),
+    ],
+    ids=range(11),
+)
+def test_what_is_no_pipeline_is_refused_in_a_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(BadTemplate, match=sentence):
+        parse_template(text, "t.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"epoch": 5}, "no parameter 'epoch'"),
+        ({"epochs": "5"}, "epochs is '5', which is not a whole number"),
+        ({"epochs": 5.5}, "not a whole number"),
+        ({"epochs": True}, "not a whole number"),
+        ({"learning_rate": float("nan")}, "not a number"),
+        ({"learning_rate": float("inf")}, "not a number"),
+        ({"note": 7}, "not a text"),
+    ],
+    ids=str,
+)
+def test_parameters_that_do_not_fit_are_refused(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadParameters, match=sentence):
+        check_parameters(template=parse_template(json.dumps(SPEC), "t"), given=given)
+
+
+def test_an_unknown_parameter_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(BadParameters) as caught:
+        check_parameters(template=parse_template(json.dumps(SPEC), "t"), given={"<b>": 1})
+    assert caught.value.code == "unknown_parameter"
+    assert caught.value.advice == "Its parameters: epochs, learning_rate, note."
+
+
+def test_a_needed_parameter_must_be_given() -> None:
+    with pytest.raises(BadParameters, match="needs epochs"):
+        check_parameters(template=parse_template(YAML, "t"), given={})
+
+
+def test_the_old_schema_takes_no_parameters() -> None:
+    spec = copy.deepcopy(SPEC) | {"schemaVersion": "2.0.0"}
+    template = parse_template(json.dumps(spec), "t")
+    check_parameters(template=template, given={})
+    with pytest.raises(BadParameters, match="schema"):
+        check_parameters(template=template, given={"epochs": 5})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, settings: Any) -> Path:
+    root = tmp_path / "templates"
+    root.mkdir()
+    (root / "good.yaml").write_text(YAML)
+    (root / "big.yaml").write_text("#" * (LIMIT_BYTES + 1))
+    (root / "binary.yaml").write_bytes(b"\xff\xfe")
+    (tmp_path / "secret.yaml").write_text(YAML)
+    (root / "link.yaml").symlink_to(tmp_path / "secret.yaml")
+    settings.ML_PLATFORM = {**settings.ML_PLATFORM, "TEMPLATE_DIR": str(root)}
+    return root
+
+
+def test_a_template_on_disk_is_read_by_relative_or_full_path(folder: Path) -> None:
+    assert "epochs" in read_template("good.yaml").parameters
+    assert "epochs" in read_template(str(folder / "good.yaml")).parameters
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../secret.yaml", "link.yaml", "/etc/passwd", "none.yaml", "", ".", "big.yaml",
+     "binary.yaml", "a\0b", "file:///etc/passwd", "good.yaml/x"],
+)  # fmt: skip
+@pytest.mark.usefixtures("folder")
+def test_nothing_but_templates_in_the_folder_is_read(path: str) -> None:
+    with pytest.raises(BadTemplate):
+        read_template(path)
+
+
+def test_without_a_folder_nothing_on_disk_is_read(folder: Path, settings: Any) -> None:
+    settings.ML_PLATFORM = {**settings.ML_PLATFORM, "TEMPLATE_DIR": ""}
+    with pytest.raises(Invalid, match="no address of a template"):
+        read_template(str(folder / "good.yaml"))

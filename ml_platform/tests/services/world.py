@@ -1,0 +1,84 @@
+"""A small world for tests of verbs: a clock, runs with artifacts, workers that settle."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ml_platform.cloud import vertex
+from ml_platform.cloud.names import ModelName
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.services.operations import Actor
+from ml_platform.services.registration import register_run
+from ml_platform.services.worker import resume_operations
+from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
+
+if TYPE_CHECKING:
+    from ml_platform.localcloud import LocalCloud
+
+ANA = Actor(label="ana", origin="command")
+BUCKET = "demo-artifacts"
+
+
+class Clock:
+    """Our clock, which a test moves."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 2, 8, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def a_run(
+    cloud: LocalCloud, name: str = "chern", versions: tuple[int, ...] = (1,), **fields: Any
+) -> TrainingRun:
+    """A run that succeeded and left its pushed model in GCS."""
+    run: TrainingRun = TrainingRunFactory(completed=True, model_name=name, **fields)
+    for number in versions:
+        write_artifact(cloud, run, f"pushed_model/{number}/saved_model.pb")
+    return run
+
+
+def write_artifact(cloud: LocalCloud, run: TrainingRun, name: str) -> None:
+    prefix = run.gcs_artifacts_path.removeprefix(f"gs://{BUCKET}/")
+    cloud.storage.write(BUCKET, f"{prefix}{name}", b"model")
+
+
+def artifacts(cloud: LocalCloud, run: TrainingRun) -> list[str]:
+    return cloud.storage.names(BUCKET, run.gcs_artifacts_path.removeprefix(f"gs://{BUCKET}/"))
+
+
+def settle(clock: Clock, rounds: int = 60) -> None:
+    """Let workers go on until nothing is left to do."""
+    for _ in range(rounds):
+        resume_operations(clock=clock)
+        if not Operation.objects.live().exists():
+            return
+        clock.forward(60)
+    raise AssertionError(list(Operation.objects.live().values("kind", "step", "error")))
+
+
+def a_lineage(
+    cloud: LocalCloud, clock: Clock, versions: int = 1, **fields: Any
+) -> tuple[RegisteredModel, list[TrainingRun]]:
+    """A lineage with versions that were registered through our door."""
+    fields.setdefault("project", ProjectFactory())
+    runs = [a_run(cloud, **fields) for _ in range(versions)]
+    for run in runs:
+        register_run(run=run, actor=ANA, now=clock())
+        settle(clock)
+        run.refresh_from_db()
+    lineage = runs[0].registered_model
+    assert lineage
+    return lineage, runs
+
+
+def vertex_versions(lineage: RegisteredModel) -> dict[str, tuple[str, ...]]:
+    """What Vertex AI has of a lineage: version number -> aliases."""
+    name = ModelName.parse(lineage.vertex_model_resource_name)
+    pages = vertex.list_model_versions(name)
+    return {model.version: model.aliases for page in pages for model in page}

@@ -1,0 +1,83 @@
+"""What is in the local cloud just now, read from its store: no call, no fault, no stale view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from google.cloud.run_v2.types import service as service_types
+from google.cloud.scheduler_v1.types import job as job_types
+
+from ml_platform.localcloud.model_rules import Model, Parent
+from ml_platform.localcloud.model_store import MODEL, VERSION
+from ml_platform.localcloud.pipeline_runner import JOB as PIPELINE
+from ml_platform.localcloud.run import SERVICE
+from ml_platform.localcloud.scheduler import JOB
+
+if TYPE_CHECKING:
+    from ml_platform.localcloud import LocalCloud
+
+BUCKET = "demo-artifacts"
+_Service: Any = service_types.Service.meta.pb
+_Job: Any = job_types.Job.meta.pb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version in the registry."""
+
+    model_id: str
+    version: str
+    labels: Mapping[str, str] = field(hash=False)
+    aliases: tuple[str, ...]
+    born: float
+    content: bytes
+    """Everything that Vertex AI stores of it."""
+
+
+def versions(cloud: LocalCloud) -> list[Version]:
+    """All versions of all models, in order of their making."""
+    parents = {key: Parent.load(blob) for key, blob in cloud.store.list(MODEL)}
+    found = []
+    for key, blob in cloud.store.list(VERSION):
+        model_id, _, number = key.partition("@")
+        model = Model.FromString(blob)
+        found.append(
+            Version(
+                model_id=model_id,
+                version=number,
+                labels=dict(model.labels),
+                aliases=tuple(sorted(parents[model_id].aliases_of(number))),
+                born=float(model.version_create_time.seconds),
+                content=blob,
+            )
+        )
+    return found
+
+
+def version(cloud: LocalCloud, model_id: str, number: str) -> Any:
+    """One version as it is stored, None without it."""
+    blob = cloud.store.get(VERSION, f"{model_id}@{number}")
+    return None if blob is None else Model.FromString(blob)
+
+
+def services(cloud: LocalCloud) -> dict[str, Any]:
+    """Cloud Run's services by id."""
+    return {key: _Service.FromString(blob) for key, blob in cloud.store.list(SERVICE)}
+
+
+def jobs(cloud: LocalCloud) -> dict[str, Any]:
+    """Cloud Scheduler's jobs by id."""
+    return {key: _Job.FromString(blob) for key, blob in cloud.store.list(JOB)}
+
+
+def pipelines(cloud: LocalCloud) -> list[str]:
+    """Ids of the pipeline jobs."""
+    return [key for key, _ in cloud.store.list(PIPELINE)]
+
+
+def objects(cloud: LocalCloud, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """(name, generation) of the objects below a prefix."""
+    for item in cloud.storage.tables.each(BUCKET, prefix):
+        yield item.name, item.generation

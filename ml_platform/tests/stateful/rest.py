@@ -1,0 +1,170 @@
+"""How a play ends: trouble is over, people follow the advice, and then everything must agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_platform.errors import PlatformError
+from ml_platform.models import (
+    DeployedEndpoint,
+    Finding,
+    Operation,
+    RegisteredModel,
+    TrainingRun,
+    TrainingSchedule,
+)
+from ml_platform.models.states import (
+    OperationStatus,
+    RunStatus,
+)
+from ml_platform.services.labels import ENDPOINT
+from ml_platform.services.operations import retry_operation
+from ml_platform.services.reconciliation import SAFE, clear_stale_pointers, repair_finding
+from ml_platform.services.run_polling import poll_training_runs
+from ml_platform.services.sweeping import sweep
+from ml_platform.services.undeployment import undeploy_endpoint
+
+from . import planes
+from .boundaries import BrokenInvariant
+from .play import Luck, Play
+from .settled import unsettled
+from .world import BO, World, settle
+
+PASSES = 8
+
+
+def come_to_rest(play: Play) -> None:
+    """End all trouble, let everybody finish, reconcile, and judge.
+
+    :raises BrokenInvariant: with every invariant that does not hold.
+    """
+    play.luck = Luck()
+    play.meanwhile = ()
+    play.tell("rest")
+    world = play.world
+    world.cloud.faults.clear()
+    world.cloud.run.reset()
+    world.cloud.core.operations.lro_seconds = 0.0
+    world.forward(700)
+    settle(world)
+    _finish_training(world)
+    wrong: list[str] = []
+    for _ in range(PASSES):
+        before = _state(world)
+        _follow_advice(play)
+        _reconcile(play)
+        after = _state(world)
+        restless = [name for name in before if before[name] != after[name]]
+        if not restless:
+            break
+    else:
+        wrong.append(f"I11 one more reconcile writes nothing: it changed {restless}")
+    play.judge.look()
+    wrong += [*play.judge.broken, *unsettled(world), *_lost_rows(play), *_touched(play)]
+    if wrong:
+        raise BrokenInvariant("; ".join(wrong))
+
+
+def _finish_training(world: World) -> None:
+    world.forward(600)
+    for _ in range(10):
+        poll_training_runs(actor=BO, clock=world.now)
+        settle(world)
+        if not TrainingRun.objects.filter(status=RunStatus.RUNNING).exists():
+            return
+        world.forward(60)
+
+
+def _follow_advice(play: Play) -> None:
+    """Retry what failed and left something half done; undeploy what is served by nobody."""
+    world = play.world
+    for endpoint in DeployedEndpoint.objects.exclude(state__in=("active", "inactive")):
+        operation = _last_of(endpoint)
+        if operation.status == OperationStatus.FAILED:
+            play.tell(f"  retry {operation}")
+            _try(play, lambda op=operation: retry_operation(operation=op, actor=BO))
+    settle(world)
+    shown = planes.services(world.cloud)
+    for endpoint in DeployedEndpoint.objects.filter(is_active=True):
+        service = shown.get(endpoint.service_name)
+        if service is None or service.labels.get(ENDPOINT) != endpoint.uid.hex:
+            play.tell(f"  undeploy {endpoint}")
+            undeploy_endpoint(endpoint=endpoint, actor=BO, now=world.now())
+    settle(world)
+
+
+def _last_of(endpoint: DeployedEndpoint) -> Operation:
+    operations = Operation.objects.filter(service_key=endpoint.service_name)
+    return operations.exclude(steps=[]).latest("created_at")
+
+
+def _reconcile(play: Play) -> None:
+    """Look, then make every safe repair, and look closely at what a look may have missed."""
+    world = play.world
+    world.forward(60)
+    sweep(actor=BO, clock=world.now)
+    for finding in Finding.objects.filter(status="open", kind__in=SAFE):
+        play.tell(f"  repair {finding.kind} {finding.title}")
+        _try(play, lambda f=finding: repair_finding(finding=f, actor=BO, now=world.now()))
+        settle(world)
+    for lineage in RegisteredModel.objects.registered():
+        if _has_stale(world, lineage):
+            clear_stale_pointers(registered_model=lineage, actor=BO, now=world.now())
+            settle(world)
+
+
+def _has_stale(world: World, lineage: RegisteredModel) -> bool:
+    """A version that is not the default can go unseen by a sweep; looking closely finds it."""
+    return any(
+        planes.version(
+            world.cloud, run.vertex_model_resource_name.rpartition("/")[2], run.vertex_model_version
+        )
+        is None
+        for run in lineage.training_runs.versions()
+    )
+
+
+def _try(play: Play, verb: Any) -> None:
+    try:
+        verb()
+    except PlatformError as refusal:
+        play.tell(f"    refused: {refusal}")
+
+
+def _state(world: World) -> dict[str, Any]:
+    """What may not change any more once everything is at rest."""
+    quiet = ("updated_at", "registry_checked_at")
+    found: dict[str, Any] = {"the cloud": len(world.cloud.effects.mutations())}
+    for model in (RegisteredModel, TrainingRun, DeployedEndpoint, TrainingSchedule):
+        names = [f.attname for f in model._meta.concrete_fields if f.attname not in quiet]
+        rows = model._default_manager.order_by("pk").values_list(*names)
+        found[model.__name__] = list(rows)
+    found["operations"] = Operation.objects.count()
+    open_findings = Finding.objects.filter(status="open")
+    found["findings"] = sorted(open_findings.values_list("kind", "subject"))
+    return found
+
+
+def _lost_rows(play: Play) -> list[str]:
+    """I6: every run and schedule that a person asked for has its row."""
+    return [
+        f"I6 rows stay: {model.__name__} {key} is gone"
+        for model, key in play.made
+        if not model.objects.filter(pk=key).exists()  # type: ignore[attr-defined]
+    ]
+
+
+def _touched(play: Play) -> list[str]:
+    """I10: what others made is as they made it."""
+    cloud = play.world.cloud
+    held = {f"model {v.model_id}@{v.version}": v.content for v in planes.versions(cloud)}
+    held |= {f"object {name}": str(made).encode() for name, made in planes.objects(cloud)}
+    held |= {
+        f"service {key}": service.template.containers[0].image.encode()
+        for key, service in planes.services(cloud).items()
+    }
+    return [
+        f"I10 theirs is theirs: {name} was touched"
+        for name, content in play.theirs.items()
+        if held.get(name) != content
+    ]

@@ -1,0 +1,101 @@
+"""A sample of the kill harness, and each place where it once found something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.services.aliases import set_aliases
+from ml_platform.services.deletion import delete_versions
+
+from .kill import Harness
+from .scenarios import SCENARIOS
+from .world import BO, settle
+
+if TYPE_CHECKING:
+    from .kill import Zygote
+    from .world import World
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture
+def killing(world: World, zygote: Zygote) -> Harness:
+    return Harness(world, zygote)
+
+
+@pytest.mark.parametrize("name", ["register-later", "delete-one-of-three"])
+def test_a_killed_process_is_only_a_pause(killing: Harness, name: str) -> None:
+    walk = killing.walk(name, sample=5)
+    assert walk.points >= 5
+    assert walk.failures == []
+
+
+def test_the_harness_sees_what_an_undisturbed_course_would_not_have_done(
+    killing: Harness, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Harness._recover
+
+    def forgetful(self: Harness, name: str, facts: dict[str, int]) -> list[str]:
+        wrong = original(self, name, facts)
+        TrainingRun.objects.update(aliases=[])
+        return wrong
+
+    points, reference = killing._count("move-alias")
+    monkeypatch.setattr(Harness, "_recover", forgetful)
+    assert killing._die_and_recover("move-alias", points[0], reference) != []
+
+
+def test_each_scenario_acts_again_without_doing_anything_again(world: World) -> None:
+    for scenario in SCENARIOS.values():
+        world.reset()
+        facts = scenario.prepare(world)
+        scenario.act(world, facts)
+        done = len(world.cloud.effects.mutations())
+        scenario.act(world, facts)
+        assert len(world.cloud.effects.mutations()) == done
+        assert {o.status for o in Operation.objects.all()} <= {"succeeded", "failed"} != set()
+
+
+def test_a_deletion_asked_for_again_after_its_end_gives_the_same_operation(world: World) -> None:
+    runs = world.a_lineage(versions=2)
+    lineage = RegisteredModel.objects.get()
+
+    def ask() -> Operation:
+        operation = delete_versions(
+            lineage=lineage, runs=runs[:1], actor=BO, now=world.now(), idempotency_key="k"
+        )
+        settle(world)
+        return operation
+
+    assert ask().pk == ask().pk
+    assert Operation.objects.count() == 1
+
+
+def test_an_alias_asked_for_again_after_its_version_went_gives_the_same_operation(
+    world: World,
+) -> None:
+    runs = world.a_lineage(versions=2)
+    first = set_aliases(run=runs[0], add=["golden"], actor=BO, now=world.now(), idempotency_key="k")
+    settle(world)
+    lineage = RegisteredModel.objects.get()
+    delete_versions(lineage=lineage, runs=runs[:1], actor=BO, now=world.now())
+    settle(world)
+    runs[0].refresh_from_db()
+    again = set_aliases(run=runs[0], add=["golden"], actor=BO, now=world.now(), idempotency_key="k")
+    assert again.pk == first.pk
+
+
+@pytest.mark.parametrize("kind", ["lost", "error"])
+def test_the_heir_of_the_default_alias_is_known_though_the_answer_was_lost(
+    world: World, kind: Literal["lost", "error"]
+) -> None:
+    runs = world.a_lineage(versions=3)
+    lineage = RegisteredModel.objects.get()
+    world.cloud.faults.order("ModelService.MergeVersionAliases", kind, "DEADLINE_EXCEEDED")
+    delete_versions(lineage=lineage, runs=runs[2:], actor=BO, now=world.now())
+    settle(world)
+    runs[1].refresh_from_db()
+    assert runs[1].aliases == ["default"]

@@ -1,0 +1,1 @@
+"""No wire: names, states, decisions, constraints."""

@@ -1,0 +1,175 @@
+"""The judgements about drift as tables: what is said of which pair of row and remote thing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ml_platform.cloud.names import ModelName
+from ml_platform.models.states import FindingKind, Registration
+from ml_platform.services.drift import (
+    REBORN_MARGIN,
+    Lineage,
+    Orphan,
+    Place,
+    Seen,
+    Version,
+    judge_artifacts,
+    judge_lineage,
+    judge_orphan,
+    judge_unclaimed,
+)
+
+THEN = datetime(2026, 2, 8, 12, tzinfo=UTC)
+NAME = ModelName("123", "europe-central2", "m1")
+HERE = Place(project="acme", number="123", location="europe-central2", owner="us")
+UID = "a" * 32
+LINEAGE = Lineage(id=1, project_id=1, model_name="chern", name=NAME, versions=2, registered_at=THEN)
+SEEN = Seen(
+    name=NAME,
+    display_name="chern",
+    version="2",
+    owner="us",
+    run_uid=UID,
+    artifact_uri="gs://bucket/runs/1/",
+    created_at=THEN - timedelta(days=1),
+)
+RUN = Version(
+    run_id=7,
+    lineage_id=1,
+    project_id=1,
+    model_name="chern",
+    number=2,
+    registration=Registration.REGISTERED,
+    vertex_version="2",
+    artifacts="gs://bucket/runs/7/",
+    pointer=f"{NAME}@2",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("projects/123/locations/europe-central2/models/m1", True),
+        ("projects/acme/locations/europe-central2/models/m1", True),
+        ("projects/124/locations/europe-central2/models/m1", False),
+        ("projects/other/locations/europe-central2/models/m1", False),
+        ("projects/123/locations/us-east1/models/m1", False),
+    ],
+)
+def test_a_listing_speaks_only_of_its_own_project_and_location(name: str, held: bool) -> None:
+    assert HERE.holds(ModelName.parse(name)) is held
+
+
+def test_while_the_number_is_not_known_any_number_may_be_ours() -> None:
+    place = replace(HERE, number="")
+    assert place.holds(replace(NAME, project="999"))
+    assert not place.holds(replace(NAME, project="other"))
+
+
+@pytest.mark.parametrize(
+    ("seen", "run", "kind", "words"),
+    [
+        (SEEN, RUN, None, ""),
+        (SEEN, replace(RUN, registration=Registration.DELETING), None, ""),
+        (None, None, FindingKind.STALE_POINTER, "Vertex AI does not list it"),
+        (SEEN, None, FindingKind.VERSION_MISMATCH, "none of our runs"),
+        (replace(SEEN, owner=""), RUN, FindingKind.VERSION_MISMATCH, ""),
+        (replace(SEEN, owner="them"), RUN, FindingKind.VERSION_MISMATCH, ""),
+        (SEEN, replace(RUN, lineage_id=2), FindingKind.VERSION_MISMATCH, "a run of chern"),
+        (replace(SEEN, version="3"), RUN, FindingKind.SURPLUS_VERSION, "which is version 2 there"),
+        (
+            SEEN,
+            replace(RUN, registration=Registration.DELETED, vertex_version="", pointer="@"),
+            FindingKind.SURPLUS_VERSION,
+            "v2 of run 7, which is deleted",
+        ),
+        (
+            SEEN,
+            replace(RUN, registration=Registration.LOST, vertex_version="", pointer="@"),
+            FindingKind.VERSION_MISMATCH,
+            "our run 7, whose version is lost",
+        ),
+        (
+            replace(SEEN, created_at=THEN + REBORN_MARGIN),
+            None,
+            FindingKind.VERSION_MISMATCH,
+            "none of our runs",
+        ),
+        (
+            replace(SEEN, created_at=THEN + REBORN_MARGIN + timedelta(seconds=1)),
+            None,
+            FindingKind.STALE_POINTER,
+            "made after ours",
+        ),
+        (replace(SEEN, created_at=THEN + timedelta(days=1)), RUN, None, ""),
+    ],
+)
+def test_a_pointer_is_name_version_and_label(
+    seen: Seen | None, run: Version | None, kind: FindingKind | None, words: str
+) -> None:
+    drift = judge_lineage(LINEAGE, seen, run, HERE)
+    assert (drift.kind if drift else None) == kind
+    if drift:
+        assert words in drift.title
+        assert (drift.subject, drift.lineage_id) == (str(NAME), 1)
+
+
+LOST = replace(RUN, registration=Registration.LOST, former=f"{NAME.at('2')}".replace("123", "acme"))
+
+
+@pytest.mark.parametrize(
+    ("seen", "run", "kind", "project"),
+    [
+        (replace(SEEN, owner="", run_uid=""), None, FindingKind.UNMANAGED, None),
+        (replace(SEEN, owner="them"), None, FindingKind.UNMANAGED, None),
+        (replace(SEEN, owner="them"), LOST, FindingKind.UNMANAGED, None),
+        (SEEN, None, FindingKind.UNMANAGED, None),
+        (SEEN, replace(RUN, registration=Registration.DELETED), FindingKind.SURPLUS_VERSION, 1),
+        (SEEN, replace(RUN, registration=Registration.NONE), FindingKind.UNMANAGED, 1),
+        (SEEN, replace(RUN, registration=Registration.DELETING), FindingKind.UNMANAGED, 1),
+        (
+            SEEN,
+            replace(RUN, pointer="x/locations/europe-central2/models/m2@2"),
+            FindingKind.SURPLUS_VERSION,
+            1,
+        ),
+        (
+            replace(SEEN, owner="them"),
+            replace(RUN, registration=Registration.DELETED),
+            FindingKind.UNMANAGED,
+            None,
+        ),
+        (SEEN, LOST, FindingKind.VERSION_MISMATCH, 1),
+        (replace(SEEN, version="3"), LOST, FindingKind.UNMANAGED, 1),
+    ],
+)
+def test_what_no_version_points_at_is_unmanaged_or_back(
+    seen: Seen, run: Version | None, kind: FindingKind, project: int | None
+) -> None:
+    drift = judge_unclaimed(seen, run, HERE)
+    assert (drift.kind, drift.project_id) == (kind, project)
+
+
+def test_artifacts_are_there_or_missing() -> None:
+    assert judge_artifacts(RUN, there=True) is None
+    missing = judge_artifacts(RUN, there=False)
+    assert missing is not None
+    assert (missing.kind, missing.run_id) == (FindingKind.ARTIFACTS_MISSING, 7)
+    assert missing.evidence["artifacts"] == RUN.artifacts
+
+
+def test_an_orphan_says_what_stays() -> None:
+    orphan = Orphan(id=5, project_id=1, model_name="x", created_at=THEN, runs=0, schedules=1)
+    drift = judge_orphan(orphan)
+    assert drift.repair.endswith("there stay 1 ended schedule and 0 ended runs.")
+
+
+def test_titles_fit_their_column() -> None:
+    long = replace(LINEAGE, model_name="m" * 63, name=replace(NAME, model_id="i" * 63))
+    far = replace(RUN, lineage_id=2, model_name="n" * 63)
+    for drift in (judge_lineage(long, None, None, HERE), judge_lineage(long, SEEN, far, HERE)):
+        assert drift is not None
+        assert max(len(drift.title), len(drift.repair), len(drift.subject)) <= 255

@@ -1,0 +1,107 @@
+/** Buttons that change something: asked about, checked again, sent once, watched to the end. */
+
+import { Failure, getJson, postForm } from "./api.js";
+import { confirm } from "./dialog.js";
+import { watch } from "./poll.js";
+import { refresh } from "./refresh.js";
+import { complain, toast } from "./toast.js";
+
+const guards = [];
+
+/** Adds a look at the page itself before anything is asked: a reason stops the button. */
+export function guard(whyNot) {
+  guards.push(whyNot);
+}
+
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form.mlp-do")) return;
+  event.preventDefault();
+  press(event.target);
+});
+
+async function press(form) {
+  if (form.dataset.busy !== undefined) return;
+  hold(form);
+  try {
+    if (await mayGoOn(form)) await send(form);
+    else release(form);
+  } catch (failure) {
+    if (!(failure instanceof Failure)) throw failure;
+    release(form);
+    complain(failure, failure.answered ? {} : { advice: advice(form) });
+    refresh();
+  }
+}
+
+/** Without an answer nobody knows; the form's key makes a second press the same wish. */
+function advice(form) {
+  return form.elements.key ? "Press again: it is done only once." : "Look before you press again.";
+}
+
+async function mayGoOn(form) {
+  const name = form.querySelector("button").ariaLabel ?? form.querySelector("button").textContent;
+  for (const whyNot of guards) refuse(whyNot(form), name);
+  const question = form.dataset.confirm;
+  if (question) {
+    const tone = form.querySelector(".mlp-act--danger") ? "destroy" : "main";
+    if (!(await confirm(question, { verb: name, tone }))) return false;
+  }
+  // The page may be old by now: ask whether it still can be done, and stop here if not.
+  if (form.dataset.check) refuse((await getJson(form.dataset.check)).why, name);
+  return true;
+}
+
+function refuse(why, name) {
+  if (why) throw new Failure(`${name}: ${why}`, { status: 409 });
+}
+
+async function send(form) {
+  const begun = await postForm(form);
+  form.dataset.busy = "sent"; // the fresh page brings a fresh form in its place
+  if (form.closest("#mlp-plan")) {
+    location.assign(begun.url); // a page that is only this plan has nothing left to show
+    return;
+  }
+  form.closest("dialog")?.close("");
+  if (begun.watch) follow(begun.watch, begun.url);
+  else refresh();
+}
+
+const followed = new Set();
+
+/** Watches an operation: keeps the page fresh, and says how it ended. */
+export async function follow(watchUrl, url) {
+  if (followed.has(watchUrl)) return;
+  followed.add(watchUrl);
+  let shown = null;
+  const end = await watch(watchUrl, (now) => {
+    if (now.live) {
+      shown ??= toast(`${now.what}.`, { tone: "busy", url, link: "Watch it" });
+      refresh();
+    }
+  });
+  followed.delete(watchUrl);
+  shown?.remove();
+  await refresh();
+  if (!end) return;
+  const tone = end.status === "succeeded" ? "good" : "bad";
+  if (end.status === "cancelled") toast(`${end.what}.`, { url });
+  else toast(`${end.what}. ${end.error}`.trim(), { tone, advice: end.advice, url });
+}
+
+/** Disabled at once, so that a double click is one; the focus stays where it is. */
+function hold(form) {
+  form.dataset.busy = "";
+  for (const button of form.querySelectorAll("button")) {
+    button.setAttribute("aria-disabled", "true");
+    button.setAttribute("aria-busy", "true");
+  }
+}
+
+function release(form) {
+  delete form.dataset.busy;
+  for (const button of form.querySelectorAll("button")) {
+    button.removeAttribute("aria-disabled");
+    button.removeAttribute("aria-busy");
+  }
+}

@@ -1,0 +1,70 @@
+/** Talks to the site: every failure becomes a Failure with a sentence for a person. */
+
+const PATIENCE = 30_000;
+const NO_ANSWER = "The server did not answer.";
+
+/** What went wrong, in words; `answered` is false when nobody knows what the server did. */
+export class Failure extends Error {
+  constructor(message, { advice = "", status = 0 } = {}) {
+    super(message);
+    this.advice = advice;
+    this.status = status;
+    this.answered = status > 0;
+  }
+}
+
+/** A JSON answer to a GET. */
+export function getJson(url) {
+  return ask(url, { headers: { Accept: "application/json" } });
+}
+
+/** Sends a form as it stands, asking for JSON. */
+export function postForm(form) {
+  return ask(form.action, {
+    method: "POST",
+    headers: { Accept: "application/json" },
+    body: new URLSearchParams(new FormData(form)),
+  });
+}
+
+/** A page of this site as a document. */
+export async function getPage(url) {
+  const answer = await send(url, { headers: { Accept: "text/html" } });
+  if (!answer.ok) throw new Failure(`The page could not be read (${answer.status}).`, answer);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (!page.querySelector("#mlp-main")) throw loggedOut(answer);
+  return page;
+}
+
+async function ask(url, options) {
+  const answer = await send(url, options);
+  const kind = answer.headers.get("Content-Type") ?? "";
+  if (!kind.startsWith("application/json")) {
+    if (answer.redirected) throw loggedOut(answer);
+    throw new Failure(refusal(answer.status), { status: answer.status });
+  }
+  const told = await answer.json();
+  if (!answer.ok) throw new Failure(told.error, { advice: told.advice, status: answer.status });
+  return told;
+}
+
+async function send(url, options) {
+  try {
+    return await fetch(url, { ...options, signal: AbortSignal.timeout(PATIENCE) });
+  } catch {
+    throw new Failure(NO_ANSWER);
+  }
+}
+
+function loggedOut(answer) {
+  return new Failure("You are logged out.", {
+    advice: "Reload the page to log in again.",
+    status: answer.status,
+  });
+}
+
+function refusal(status) {
+  if (status === 404) return "It is not there any more.";
+  if (status === 403) return "The server refused it. Reload the page and try again.";
+  return `The server failed (${status}).`;
+}

@@ -1,0 +1,47 @@
+/** Questions and plans in a modal dialog: the browser keeps the focus in it and Escape closes it. */
+
+/** Asks a question; resolves to whether the answer was yes. */
+export function confirm(question, { verb, tone = "main" }) {
+  const words = document.createElement("p");
+  words.textContent = question;
+  const yes = button(verb, `mlp-act mlp-act--${tone}`);
+  const no = button("Cancel", "mlp-act");
+  const foot = document.createElement("div");
+  foot.className = "mlp-dialog-foot";
+  foot.append(no, yes);
+  return new Promise((resolve) => {
+    const dialog = open([words, foot], question, () => resolve(dialog.returnValue === "yes"));
+    yes.addEventListener("click", () => dialog.close("yes"));
+    no.addEventListener("click", () => dialog.close(""));
+    yes.focus();
+  });
+}
+
+/** Opens a modal dialog with this content; `onClose` hears of its end, however it came. */
+export function open(content, label, onClose = () => {}) {
+  const dialog = document.createElement("dialog");
+  dialog.className = "mlp-dialog";
+  dialog.ariaLabel = label;
+  dialog.append(...content);
+  const before = document.activeElement;
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    if (before?.isConnected) before.focus();
+    onClose();
+  });
+  dialog.addEventListener("click", (event) => {
+    // The second click of a double click meant the button that opened it.
+    if (event.target === dialog && event.detail < 2) dialog.close("");
+  });
+  document.querySelector(".mlp").append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+function button(text, style) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.className = style;
+  made.textContent = text;
+  return made;
+}

@@ -1,0 +1,34 @@
+/** Keeps what moves on this page moving: running operations, and training runs on their way. */
+
+import { sleep, wakeful, watch } from "./poll.js";
+import { refresh } from "./refresh.js";
+
+const AT_ONCE = 8;
+const EVERY = 5_000;
+const watched = new Set();
+let ticking = false;
+
+function begin() {
+  for (const shown of document.querySelectorAll("[data-watch]")) {
+    const url = shown.dataset.watch;
+    if (watched.has(url) || watched.size >= AT_ONCE) continue;
+    watched.add(url);
+    watch(url, refresh).then(() => watched.delete(url)).then(refresh);
+  }
+  tick();
+}
+
+/** A run has no address to ask: while one moves, the page is read anew every few seconds. */
+async function tick() {
+  if (ticking) return;
+  ticking = true;
+  while (document.querySelector("[data-moving]")) {
+    await sleep(EVERY);
+    await wakeful();
+    await refresh();
+  }
+  ticking = false;
+}
+
+document.addEventListener("mlp:fresh", begin);
+begin();

@@ -1,0 +1,8 @@
+/** What every page runs. Without it all of them still work: forms post and links lead. */
+
+import "./actions.js";
+import "./endpoints_table.js";
+import "./live.js";
+import "./models_registry.js";
+import "./plan.js";
+import "./times.js";
