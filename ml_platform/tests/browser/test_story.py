@@ -79,6 +79,7 @@ def test_a_model_deleted_in_the_console_is_not_deployed_and_shown_as_missing(sit
     with page.context.new_page() as console:  # while the training page stays open
         console.goto(site.cloud.http_url)
         console.locator("tr", has_text=name).get_by_role("button").first.click()
+        expect(console.locator("tr", has_text=name)).to_have_count(0)
     with site.work():
         press(site, f"Deploy {name} v1")
     expect(page.get_by_role("alert")).to_contain_text("Model not found in Vertex AI Model Registry")
