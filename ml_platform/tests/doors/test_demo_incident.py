@@ -175,8 +175,12 @@ def test_the_live_schedule_has_its_job_and_the_ended_ones_have_none(incident):
 def test_a_month_of_what_the_services_did_is_read_from_monitoring(incident):
     days = ServiceDay.objects.filter(complete=True)
     by_service = Counter(days.exclude(requests=None).values_list("service_name", flat=True))
-    assert by_service == {"test-v1-retriv": 29, "test-v1-rank": 20, "test-v1-hybrid": 29}
-    assert days.filter(requests__gt=0, latency_p95__gt=0).count() == 29 + 20 + 29
+    rank = DeployedEndpoint.objects.get(service_name="test-v1-rank")
+    since_rank = (database_now().date() - rank.created_at.date()).days
+    assert since_rank in (20, 21)  # it was made 20.8 days ago, by whatever time it is now
+    expected = {"test-v1-retriv": 29, "test-v1-rank": since_rank, "test-v1-hybrid": 29}
+    assert by_service == expected
+    assert days.filter(requests__gt=0, latency_p95__gt=0).count() == sum(expected.values())
     assert incident.effects.count("MetricService.*") > 0
 
 
