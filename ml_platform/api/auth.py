@@ -28,6 +28,7 @@ from ml_platform.services.rights import Right, require_right
 from .errors import Unauthenticated
 
 M = TypeVar("M", bound=Model)
+R = TypeVar("R")
 
 PREFIX = "mlp_"
 USE_WRITTEN_EACH = timedelta(minutes=1)
@@ -72,7 +73,7 @@ class Caller:
                 advice="Ask a member of staff who may view every project.",
             )
 
-    def only(self, rows: QuerySet[M], field: str = "project") -> QuerySet[M]:
+    def only(self, rows: QuerySet[M, R], field: str = "project") -> QuerySet[M, R]:
         """Those of the rows that belong to projects he sees.
 
         :raises RightMissing: he may not view anything.
@@ -81,7 +82,7 @@ class Caller:
         limit = self.scope.limit
         return rows if limit is None else rows.filter(**{f"{field}__in": limit.values("pk")})
 
-    def get(self, rows: QuerySet[M], pk: Any, noun: str, right: Right = Right.VIEW) -> M:
+    def get(self, rows: QuerySet[M, R], pk: Any, noun: str, right: Right = Right.VIEW) -> R:
         """The row, if he sees it and has the right; another tenant's looks like none.
 
         :raises NotFound: there is none for him.
@@ -89,7 +90,7 @@ class Caller:
         """
         return self.get_of(self.only(rows), pk, noun, right)
 
-    def get_of(self, seen: QuerySet[M], pk: Any, noun: str, right: Right) -> M:
+    def get_of(self, seen: QuerySet[M, R], pk: Any, noun: str, right: Right) -> R:
         """As `get`, out of rows that are narrowed already."""
         self.require(Right.VIEW)
         row = seen.filter(pk=pk).first()

@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from ml_platform.cloud.answers import Absent, Answer, Present
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import require_settings
-from ml_platform.models import RegisteredModel
 from ml_platform.models.clock import database_now
 from ml_platform.services.verification import verify_model_in_vertex_ai
 
+from .model_lines import Row, newest_run
 from .serialize import Json, when
 
 DEADLINE = 8.0
@@ -19,7 +19,7 @@ DEADLINE = 8.0
 AT_ONCE = 16
 
 
-def verify_page(models: Sequence[RegisteredModel], items: Sequence[Json]) -> bool:
+def verify_page(rows: Sequence[Row], items: Sequence[Json]) -> bool:
     """Write into the items what Vertex AI says of each newest version; whether all answered.
 
     Nothing is stored: what a page shows is no second look of a sweep (law 3).
@@ -27,9 +27,9 @@ def verify_page(models: Sequence[RegisteredModel], items: Sequence[Json]) -> boo
     require_settings()
     pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="verify")
     asked = [
-        pool.submit(verify_model_in_vertex_ai, run=model.latest_run)
-        for model in models
-        if model.latest_run is not None
+        pool.submit(verify_model_in_vertex_ai, run=run)
+        for row in rows
+        if (run := newest_run(row)) is not None
     ]
     wait(asked, timeout=DEADLINE)
     pool.shutdown(wait=False, cancel_futures=True)

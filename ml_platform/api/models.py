@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce, JSONObject
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpResponse
 from ninja import Query, Router
 
@@ -23,6 +22,7 @@ from .auth import Caller
 from .endpoints import ENDPOINTS
 from .lists import answer_list, of_project, where_of
 from .live import verify_page
+from .model_lines import kpi_json, lines_json, rows_of, serving_of
 from .paging import pagination, take
 from .runs import deploy_version
 from .schemas_in import (
@@ -36,10 +36,8 @@ from .schemas_in import (
 from .schemas_out import ModelDetail, ModelsOut, OperationOut, VersionsOut
 from .schemas_whole import PlanOut
 from .serialize import (
-    Json,
     accepted,
     endpoint_json,
-    model_json,
     plan_json,
     reply,
     url_of,
@@ -54,44 +52,12 @@ SORTS = {
 }
 
 
-# What an item says, and what verification asks; a list reads no more of a hundred rows.
-_READ = (
-    "project", "model_name", "model_type", "total_versions", "vertex_model_resource_name",
-    "registry_state", "registry_checked_at", "created_at", "latest_registered_at",
-    *(
-        f"latest_run__{name}"
-        for name in (
-            "uid", "version", "registration", "is_blessed", "metrics", "aliases",
-            "vertex_model_resource_name", "vertex_model_version", "former_vertex_version",
-            "gcs_artifacts_path", "registered_at", "created_at",
-        )
-    ),
-)  # fmt: skip
-
-
-def with_deployment(models: QuerySet[RegisteredModel]) -> QuerySet[RegisteredModel]:
-    """Beside each lineage, in the same statement: its newest version and who serves it."""
-    active = DeployedEndpoint.objects.filter(registered_model=OuterRef("pk"), is_active=True)
-    serving = active.order_by("-deployed_at", "-pk").values(
-        it=JSONObject(id="pk", service_name="service_name", url="url", version="run__version")
-    )
-    how_many = active.order_by().values("registered_model").annotate(n=Count("pk")).values("n")
-    return models.select_related("project", "latest_run").annotate(
-        active_endpoints=Coalesce(Subquery(how_many), 0),
-        serving=Subquery(serving[:1]),
-        serves_latest=Exists(active.filter(run=OuterRef("latest_run"))),
-    )
-
-
 def _asked(query: ModelsQuery) -> Q:
     """The condition that the query's filters make."""
-    active = DeployedEndpoint.objects.filter(registered_model=OuterRef("pk"), is_active=True)
-    newest = Exists(active.filter(run=OuterRef("latest_run")))
-    status = {
-        "deployed": Q(newest),
-        "outdated": Q(Exists(active)) & ~Q(newest),
-        "idle": ~Q(Exists(active)),
-    }
+    active = DeployedEndpoint.objects.filter(is_active=True)
+    served = Q(pk__in=active.values("registered_model"))
+    newest = Q(latest_run__in=active.filter(run__isnull=False).values("run"))
+    status = {"deployed": newest, "outdated": served & ~newest, "idle": ~served}
     asked = Q() if query.project is None else Q(project=query.project)
     if query.search:
         asked &= Q(model_name__contains=query.search.lower())
@@ -107,27 +73,6 @@ def _asked(query: ModelsQuery) -> Q:
     return asked
 
 
-def _kpi(caller: Caller, total: int) -> Json:
-    """Registered models by whether they are served; the endpoints are few, so they are counted."""
-    serving = DeployedEndpoint.objects.filter(
-        Exists(registered_models().filter(pk=OuterRef("registered_model"))), is_active=True
-    )
-    served = caller.only(serving).aggregate(
-        any=Count("registered_model", distinct=True),
-        newest=Count(
-            "registered_model",
-            distinct=True,
-            filter=Q(run=F("registered_model__latest_run")),
-        ),
-    )
-    return {
-        "total": total,
-        "deployed": served["newest"],
-        "outdated": served["any"] - served["newest"],
-        "idle": total - served["any"],
-    }
-
-
 @router.get("/", response=ModelsOut, operation_id="list_models")
 def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     """Registered models with their newest version, who serves it, and what Vertex AI said."""
@@ -135,34 +80,42 @@ def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     where = where_of(request, query)
     visible = caller.only(registered_models())
     asked = _asked(query)
-    part = take(with_deployment(visible.filter(asked)).only(*_READ), where, SORTS)
-    counted = visible.aggregate(total=Count("pk"), chosen=Count("pk", filter=asked or None))
+    part = take(rows_of(visible.filter(asked)), where, SORTS)
+    serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
+    total, chosen = _count(visible, asked)
     newest = Sweep.objects.exclude(status=SweepStatus.RUNNING).order_by("-id").first()
     available = newest is not None and not unread_because(newest.planes, "vertex")
-    base = url_of("models/")
-    items = [model_json(model, base) for model in part.rows]
+    items = lines_json(part.rows, serving, url_of("models/"))
     if query.verify == "live":
         available = verify_page(part.rows, items)
     return reply(
         {
             "items": items,
-            "pagination": pagination(
-                total=counted["chosen"], where=where, next_cursor=part.next_cursor
-            ),
-            "kpi": _kpi(caller, counted["total"]),
+            "pagination": pagination(total=chosen, where=where, next_cursor=part.next_cursor),
+            "kpi": kpi_json(serving, total),
             "registry_check_available": available,
         }
     )
+
+
+def _count(visible: QuerySet[RegisteredModel], asked: Q) -> tuple[int, int]:
+    """How many registered models the caller sees, and how many of them are asked for."""
+    if not asked:
+        total = visible.count()
+        return total, total
+    counted = visible.aggregate(total=Count("*"), chosen=Count("pk", filter=asked))
+    return counted["total"], counted["chosen"]
 
 
 @router.get("/{int:model_id}/", response=ModelDetail, operation_id="get_model")
 def get_model(request: Any, model_id: int) -> HttpResponse:
     """One lineage: what the list says of it, its words and all its endpoints."""
     caller: Caller = request.auth
-    model = caller.get(with_deployment(RegisteredModel.objects.all()), model_id, "model")
-    endpoints = ENDPOINTS.filter(registered_model=model).order_by("-created_at", "-pk")
-    body = model_json(model, url_of("models/"))
-    body["description"] = model.description
+    row = caller.get(rows_of(RegisteredModel.objects.all()), model_id, "model")
+    endpoints = list(ENDPOINTS.filter(registered_model=model_id).order_by("-created_at", "-pk"))
+    serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
+    [body] = lines_json([row], serving, url_of("models/"))
+    body["description"] = row["description"]
     body["endpoints"] = [endpoint_json(endpoint) for endpoint in endpoints]
     return reply(body)
 

@@ -14,7 +14,8 @@ from django.db.models import Model, Q, QuerySet
 
 from ml_platform.errors import Invalid
 
-M = TypeVar("M", bound=Model)
+R = TypeVar("R")
+"""A model object, or a row as `values()` reads it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +29,14 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Generic[M]):
+class Part(Generic[R]):
     """The rows of that part, and the cursor of what follows; '' at the end."""
 
-    rows: list[M]
+    rows: list[R]
     next_cursor: str
 
 
-def take(rows: QuerySet[M], where: Where, sorts: Mapping[str, str]) -> Part[M]:
+def take(rows: QuerySet[Any, R], where: Where, sorts: Mapping[str, str]) -> Part[R]:
     """Read that part of the rows in one statement.
 
     `sorts` maps the sort's public name to its column, which is never empty. Each order ends with
@@ -68,8 +69,11 @@ def pagination(*, total: int, where: Where, next_cursor: str) -> dict[str, Any]:
     }
 
 
-def _cursor(row: Model, column: str, sort: str) -> str:
-    raw = json.dumps([sort, str(getattr(row, column)), str(row.pk)])
+def _cursor(row: Any, column: str, sort: str) -> str:
+    value, pk = (
+        row[name] if isinstance(row, Mapping) else getattr(row, name) for name in (column, "pk")
+    )
+    raw = json.dumps([sort, str(value), str(pk)])
     return base64.urlsafe_b64encode(raw.encode()).decode().rstrip("=")
 
 
