@@ -106,7 +106,7 @@ def _with_leftovers(chunk: list[RegisteredModel]) -> list[Orphan]:
 def _judge_lineages(sweep: Sweep, now: datetime) -> int:
     place = _place()
     held = 0
-    for chunk in chunks(RegisteredModel.objects.registered()):
+    for chunk in chunks(RegisteredModel.objects.registered().only(*_LINEAGE)):
         lineages = [_lineage(row) for row in chunk]
         seen = _seen_by_id({lineage.name.model_id for lineage in lineages if lineage})
         labelled = _labelled(seen.values())
@@ -175,7 +175,7 @@ def _lineage(row: RegisteredModel) -> Lineage | None:
 def _judge_unclaimed(sweep: Sweep, now: datetime) -> int:
     place = _place()
     held = 0
-    for chunk in chunks(MirroredModel.objects.all()):
+    for chunk in chunks(MirroredModel.objects.only(*_SEEN)):
         models = _unclaimed(chunk, place)
         labelled = _labelled(models)
         touched = touched_since(sweep.started_at)
@@ -219,7 +219,8 @@ def _judge_artifacts(sweep: Sweep, now: datetime) -> int:
     root = f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX.strip('/')}/"
     held = 0
     versions = TrainingRun.objects.versions().filter(gcs_artifacts_path__startswith=root)
-    for chunk in chunks(versions.filter(registered_at__lte=sweep.started_at)):
+    old = versions.filter(registered_at__lte=sweep.started_at)
+    for chunk in chunks(old.only(*_VERSION)):
         runs = [version_of(run) for run in chunk]
         there = set(
             MirroredArtifacts.objects.filter(
@@ -256,6 +257,21 @@ surplus version is closed by its repair alone: a listing shows only a model's de
 
 # ---- what they read ------------------------------------------------------------------------------
 
+# The columns of a judgement: a sweep of many thousands reads no more.
+_LINEAGE = (
+    "project", "model_name", "vertex_model_resource_name", "total_versions",
+    "latest_registered_at", "created_at",
+)  # fmt: skip
+_VERSION = (
+    "uid", "registered_model", "project", "model_name", "version", "registration",
+    "vertex_model_resource_name", "vertex_model_version", "former_vertex_version",
+    "gcs_artifacts_path",
+)  # fmt: skip
+_SEEN = (
+    "model_id", "resource_name", "display_name", "version", "owner", "run_uid", "artifact_uri",
+    "remote_created_at",
+)  # fmt: skip
+
 
 def _key(about: Lineage | Orphan | Version) -> str:
     return lineage_key(project_id=about.project_id, model_name=about.model_name)
@@ -286,11 +302,12 @@ def _seen(row: MirroredModel) -> Seen:
 
 
 def _seen_by_id(model_ids: Collection[str]) -> dict[str, Seen]:
-    rows = MirroredModel.objects.filter(model_id__in=model_ids)
+    rows = MirroredModel.objects.filter(model_id__in=model_ids).only(*_SEEN)
     return {row.model_id: _seen(row) for row in rows}
 
 
 def _labelled(models: Iterable[Seen]) -> dict[str, Version]:
     """The runs that these models' labels name, by uid."""
     uids = {seen.run_uid for seen in models if is_uid(seen.run_uid)}
-    return {run.uid.hex: version_of(run) for run in TrainingRun.objects.filter(uid__in=uids)}
+    runs = TrainingRun.objects.filter(uid__in=uids).only(*_VERSION)
+    return {run.uid.hex: version_of(run) for run in runs}
