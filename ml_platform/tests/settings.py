@@ -36,6 +36,8 @@ ML_PLATFORM: dict[str, Any] = {
     "LOCATION": "europe-central2",
     "BUCKET": "demo-artifacts",
     "INSTALLATION": "tests",
+    # A cloud that is out for a whole test is not asked again for twenty seconds each time.
+    "RETRY_TIMEOUT": 2.0,
     # Port 9 answers nobody: a test that needs the cloud asks for the fixture `cloud`.
     "LOCAL_CLOUD": os.environ.get("ML_PLATFORM_LOCAL_CLOUD", "127.0.0.1:9"),
     "LOCAL_CLOUD_HTTP": os.environ.get("ML_PLATFORM_LOCAL_CLOUD_HTTP", "http://127.0.0.1:9"),
