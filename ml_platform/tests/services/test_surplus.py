@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from google.cloud.aiplatform_v1.types import UploadModelRequest
 
 from ml_platform.cloud import channels, vertex
 from ml_platform.cloud.names import ModelName
@@ -45,6 +46,16 @@ def upload(cloud: LocalCloud, lineage: RegisteredModel, labels: dict[str, str]) 
         serving_image="image",
         labels=labels,
         parent_model=ModelName.parse(lineage.vertex_model_resource_name),
+    )
+
+
+def upload_request(lineage: RegisteredModel, labels: dict[str, str]) -> Any:
+    """The same as the local cloud gets it, to land inside another call."""
+    model = {"display_name": lineage.model_name, "labels": labels, "version_aliases": ["default"]}
+    return UploadModelRequest(
+        parent=channels.location_path(),
+        parent_model=lineage.vertex_model_resource_name,
+        model={**model, "container_spec": {"image_uri": "image"}},
     )
 
 
@@ -300,12 +311,13 @@ def test_an_upload_that_was_sent_twice_leaves_one_version(cloud: LocalCloud) -> 
     run = a_run(cloud, lineage.model_name, project=lineage.project)
     register_run(run=run, actor=ANA, now=clock())
     cloud.faults.order("ModelService.UploadModel", "error", code="DEADLINE_EXCEEDED")
+    first = upload_request(lineage, labels_for(lineage=lineage.uid, run=run.uid))
     landed: list[str] = []
 
     def land(call: Any) -> None:
         if call.method == "ModelService.UploadModel" and not landed:
             landed.append(call.resource)
-            late(cloud, lineage, run)
+            cloud.core.gate(call.method, first, lambda: cloud.models.upload_model(first))
 
     leave = cloud.effects.subscribe(land)
     settle(clock)
