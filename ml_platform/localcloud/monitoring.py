@@ -6,10 +6,10 @@ Metrics, kinds and labels after cloud.google.com/monitoring/api/metrics_gcp (run
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.cloud.monitoring_v3.types import metric_service as wire_types
@@ -17,7 +17,7 @@ from google.cloud.monitoring_v3.types import metric_service as wire_types
 from ml_platform.localcloud import monitoring_rules as rules
 from ml_platform.localcloud.core import Core
 from ml_platform.localcloud.errors import CloudError
-from ml_platform.localcloud.monitoring_filter import compile_filter
+from ml_platform.localcloud.monitoring_filter import Predicate, compile_filter
 from ml_platform.localcloud.monitoring_rules import Sample, Series
 from ml_platform.localcloud.monitoring_spread import Spread
 from ml_platform.localcloud.pages import page
@@ -41,6 +41,9 @@ class Day:
     cpu: float
     memory: float
     instances: int
+
+
+Measure: TypeAlias = Callable[[Day, int], "int | float | Spread | None"]
 
 
 class Monitoring:
@@ -75,7 +78,7 @@ class Monitoring:
         self._core.names.check_project(asked.name.removeprefix("projects/"), "monitoring")
         matches = compile_filter(asked.filter, rules.METRICS)
         start, end = _interval(asked.interval)
-        found = [series for series in self._series(start, end) if matches(series)]
+        found = list(self._series(matches, start, end))
         shaped = rules.aggregate(found, asked.aggregation, start, end)
         headers_only = asked.view == 1  # TimeSeriesView.HEADERS
         answers = ((n, one.message(points=not headers_only)) for n, one in enumerate(shaped, 1))
@@ -83,55 +86,71 @@ class Monitoring:
         answer: Any = wire_types.ListTimeSeriesResponse.meta.pb
         return answer(time_series=items, next_page_token=token)
 
-    def _series(self, start: datetime, end: datetime) -> Iterator[Series]:
+    def _series(self, matches: Predicate, start: datetime, end: datetime) -> Iterator[Series]:
         days: dict[str, list[Day]] = {}
         for _, blob in self._store.list(_DAY):
             day = Day(**json.loads(blob))
             days.setdefault(day.service, []).append(day)
         for service, told in days.items():
-            yield from self._of_service(service, sorted(told, key=lambda d: d.day), start, end)
+            resource = {
+                "project_id": self._core.names.project,
+                "location": self._core.names.location,
+                "service_name": service,
+                "configuration_name": service,
+                "revision_name": f"{service}-00001",
+            }
+            told.sort(key=lambda day: day.day)
+            for metric, labels, measure in _MEASURES:
+                series = Series(f"{rules.PREFIX}{metric}", labels, resource, [])
+                if matches(series):
+                    series.samples.extend(_samples(told, measure, start, end))
+                if series.samples:
+                    yield series
 
-    def _of_service(
-        self, service: str, told: list[Day], start: datetime, end: datetime
-    ) -> Iterator[Series]:
-        resource = {
-            "project_id": self._core.names.project,
-            "location": self._core.names.location,
-            "service_name": service,
-            "configuration_name": service,
-            "revision_name": f"{service}-00001",
-        }
-        samples: dict[tuple[str, str, str], list[Sample]] = {}
-        for day in told:
-            for hour in range(24):
-                at = _hour(day, hour)
-                if start < at + _HOUR <= end:
-                    for key, value in _values(day, hour):
-                        samples.setdefault(key, []).append(Sample(at, at + _HOUR, value))
-        for (metric, label, text), points in samples.items():
-            labels = {label: text} if label else {}
-            if label == "response_code_class":
-                labels["response_code"] = "200" if text == "2xx" else "500"
-            yield Series(f"{rules.PREFIX}{metric}", labels, resource, points)
+
+def _samples(
+    told: Iterable[Day], measure: Measure, start: datetime, end: datetime
+) -> Iterator[Sample]:
+    """What was measured in each whole hour of the interval."""
+    for day in told:
+        for hour in range(24):
+            at = _hour(day, hour)
+            if start < at + _HOUR <= end and (value := measure(day, hour)) is not None:
+                yield Sample(at, at + _HOUR, value)
 
 
 def _hour(day: Day, hour: int) -> datetime:
     return datetime.combine(date.fromisoformat(day.day), time(hour), tzinfo=UTC)
 
 
-def _values(day: Day, hour: int) -> Iterable[tuple[tuple[str, str, str], int | float | Spread]]:
-    """((metric, label, its value), measured) of one hour; the hours add up to the day."""
-    for code, total in (("2xx", day.requests - day.errors), ("5xx", day.errors)):
-        count = total * (hour + 1) // 24 - total * hour // 24
-        if count:
-            yield ("request_count", "response_code_class", code), count
-            spread = Spread.of(count, day.p50, day.p95, day.p99)
-            yield ("request_latencies", "response_code_class", code), spread
-    for metric, level in (("cpu", day.cpu), ("memory", day.memory)):
-        spread = Spread.of(60.0, level, level * 1.2, level * 1.3)
-        yield (f"container/{metric}/utilizations", "", ""), spread
-    yield ("container/instance_count", "state", "active"), day.instances
-    yield ("container/billable_instance_time", "", ""), day.instances * 3600.0
+def _answered(day: Day, hour: int, *, failed: bool) -> int:
+    """Requests of one hour; the hours add up to the day."""
+    total = day.errors if failed else day.requests - day.errors
+    return total * (hour + 1) // 24 - total * hour // 24
+
+
+def _latency(day: Day, hour: int, *, failed: bool) -> Spread | None:
+    count = _answered(day, hour, failed=failed)
+    return Spread.of(count, day.p50, day.p95, day.p99) if count else None
+
+
+def _utilization(level: float) -> Spread:
+    return Spread.of(60.0, level, level * 1.2, level * 1.3)
+
+
+_GOOD = {"response_code_class": "2xx", "response_code": "200"}
+_BAD = {"response_code_class": "5xx", "response_code": "500"}
+_MEASURES: tuple[tuple[str, Mapping[str, str], Measure], ...] = (
+    ("request_count", _GOOD, lambda day, hour: _answered(day, hour, failed=False) or None),
+    ("request_count", _BAD, lambda day, hour: _answered(day, hour, failed=True) or None),
+    ("request_latencies", _GOOD, lambda day, hour: _latency(day, hour, failed=False)),
+    ("request_latencies", _BAD, lambda day, hour: _latency(day, hour, failed=True)),
+    ("container/cpu/utilizations", {}, lambda day, hour: _utilization(day.cpu)),
+    ("container/memory/utilizations", {}, lambda day, hour: _utilization(day.memory)),
+    ("container/instance_count", {"state": "active"}, lambda day, hour: day.instances),
+    ("container/billable_instance_time", {}, lambda day, hour: day.instances * 3600.0),
+)
+"""Metric, labels, and what one hour of a day measured of it; None for nothing."""
 
 
 def _interval(interval: Any) -> tuple[datetime, datetime]:
