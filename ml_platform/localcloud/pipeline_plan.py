@@ -13,26 +13,28 @@ from typing import Any
 
 STAGES = ("ingest", "transform", "train", "evaluate", "push")
 LABEL = "localcloud_outcome"
-_ENDING = re.compile(r"(success|not_blessed|hang)|(fail|hang)[:_-]([\w.-]+)")
+_UNBLESSED = frozenset({"not_blessed", "unblessed_pushed"})
+_ENDING = re.compile(r"(success|not_blessed|unblessed_pushed|hang)|(fail|hang)[:_-]([\w.-]+)")
 
 
 @dataclass(frozen=True)
 class Ending:
-    """success, not_blessed, fail at a stage, or hang (at a stage, else in the middle)."""
+    """success, not_blessed, unblessed_pushed, fail at a stage, or hang (there, else half way)."""
 
     kind: str
     stage: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Ending:
-        """`success`, `not_blessed`, `hang`, `hang:train`, `fail:train`; ValueError otherwise.
+        """A kind, two of which take a stage: `hang:train`, `fail:train`; ValueError otherwise.
 
         Labels cannot hold a colon: `fail_train` and `fail-train` mean the same.
         """
         match = _ENDING.fullmatch(text)
         if match is None:
             raise ValueError(
-                f"{text!r} is not an ending: success, not_blessed, hang or fail:<stage>."
+                f"{text!r} is not an ending: success, not_blessed, unblessed_pushed, hang or "
+                "fail:<stage>."
             )
         return cls(match[1]) if match[1] else cls(match[2], match[3])
 
@@ -93,7 +95,7 @@ def stages_of(spec: Mapping[str, Any]) -> tuple[str, ...]:
 
 def stop_at(ending: Ending, stages: tuple[str, ...]) -> int:
     """The index of the stage where it ends early; a stage nobody has means the last one."""
-    if ending.kind in {"success", "not_blessed"}:
+    if ending.kind in {"success", *_UNBLESSED}:
         return len(stages)
     if not ending.stage:
         return len(stages) // 2
@@ -117,13 +119,13 @@ def metrics_of(job_id: str) -> dict[str, float]:
 def files_after(index: int, plan: Plan, job_id: str) -> dict[str, bytes]:
     """What the stage of that index leaves: evaluators the verdict, pushers the model.
 
-    Where no stage is called so, the last one does it. Nothing is pushed without a blessing.
+    Where no stage is called so, the last one does it. `not_blessed` pushes nothing.
     """
-    blessed = plan.kind != "not_blessed"
+    blessed = plan.kind not in _UNBLESSED
     files: dict[str, bytes] = {}
     if index == _stage_called("eval", plan.stages):
         files |= evaluation_files(plan.metrics, blessed=blessed)
-    if blessed and index == _stage_called("push", plan.stages):
+    if plan.kind != "not_blessed" and index == _stage_called("push", plan.stages):
         files |= pushed_files(job_id)
     return files
 
