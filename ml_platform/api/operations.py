@@ -11,8 +11,8 @@ from ninja import Query, Router
 from ml_platform.models import Operation
 from ml_platform.models.clock import database_now
 from ml_platform.services import worker
-from ml_platform.services.operations import request_cancel, retry_operation
-from ml_platform.services.rights import RIGHT_OF_KIND, Right
+from ml_platform.services.interventions import request_cancel, retry_operation
+from ml_platform.services.rights import right_for
 
 from .auth import Caller
 from .lists import answer_list, of_project
@@ -66,5 +66,5 @@ def cancel(request: Any, operation_id: UUID) -> HttpResponse:
 
 def _mine(caller: Caller, operation_id: UUID) -> tuple[Operation, Caller]:
     operation = caller.get(Operation.objects.all(), operation_id, "operation")
-    caller.require(RIGHT_OF_KIND.get(operation.kind, Right.ADMINISTER))
+    caller.require(right_for(operation))
     return operation, caller

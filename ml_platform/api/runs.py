@@ -14,7 +14,7 @@ from ml_platform.services import training
 from ml_platform.services.access import all_projects
 from ml_platform.services.deployment import deploy_run
 from ml_platform.services.registration import register_run
-from ml_platform.services.rights import Right
+from ml_platform.services.rights import Right, right_to_register
 from ml_platform.services.serving import ServingConfig
 
 from .auth import Caller
@@ -119,7 +119,8 @@ def register(
 ) -> HttpResponse:
     """Make a run that succeeded a version of its model; asking twice is asking once."""
     caller: Caller = request.auth
-    run = caller.get(RUNS, run_id, "training run", Right.TRAIN)
+    run = caller.get(RUNS, run_id, "training run")
+    caller.require(right_to_register(run))
     operation = register_run(
         run=run, actor=caller.actor, now=database_now(), force_reason=body.reason
     )

@@ -29,10 +29,8 @@ class RunStatus(models.TextChoices):
 
 
 RUN_MOVES: Mapping[str, frozenset[str]] = {
-    RunStatus.PENDING: frozenset(
-        {RunStatus.SCHEDULED, RunStatus.SUBMITTING, RunStatus.CANCELLED, RunStatus.FAILED}
-    ),
-    RunStatus.SCHEDULED: frozenset({RunStatus.SUBMITTING, RunStatus.CANCELLED, RunStatus.FAILED}),
+    RunStatus.PENDING: frozenset({RunStatus.SUBMITTING, RunStatus.CANCELLED}),
+    RunStatus.SCHEDULED: frozenset({RunStatus.SUBMITTING, RunStatus.CANCELLED}),
     RunStatus.SUBMITTING: frozenset({RunStatus.RUNNING, RunStatus.CANCELLED, RunStatus.FAILED}),
     RunStatus.RUNNING: frozenset(
         {RunStatus.COMPLETED, RunStatus.NOT_BLESSED, RunStatus.CANCELLED, RunStatus.FAILED}

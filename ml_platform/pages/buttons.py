@@ -20,7 +20,7 @@ from ml_platform.models.states import (
 )
 from ml_platform.services.endpoint_rows import NotDeployable, require_deployable, require_restorable
 from ml_platform.services.registry_state import RegistryVerdict
-from ml_platform.services.rights import Right
+from ml_platform.services.rights import Right, right_to_register
 
 from .context import Act
 
@@ -222,7 +222,7 @@ def _register_button(hand: Hand, run: TrainingRun, what: str) -> Act:
         run.pk,
         "Register…" if forced else "Register",
         name=f"Register {what}",
-        right=Right.ADMINISTER if forced else Right.TRAIN,
+        right=right_to_register(run),
         confirm="" if forced else f"Register {what} as a version of {run.model_name}?",
         reason="Its evaluator did not bless it. Why register it?" if forced else "",
     )

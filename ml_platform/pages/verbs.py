@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ml_platform import kpis
+from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun, TrainingSchedule
-from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationKind, OperationStatus
-from ml_platform.services import deployment, operations, registration, scheduling, training, worker
+from ml_platform.services import (
+    deployment,
+    interventions,
+    registration,
+    scheduling,
+    training,
+    worker,
+)
 from ml_platform.services.access import Scope
-from ml_platform.services.rights import Right
+from ml_platform.services.rights import Right, right_for, right_to_register
 from ml_platform.services.undeployment import delete_endpoint, undeploy_endpoint
 
 from .buttons import (
@@ -58,10 +65,6 @@ def _against_redeploy(endpoint: DeployedEndpoint) -> str:
     return why_not_redeploy(endpoint, verdict_of(endpoint.registered_model, unread))
 
 
-def _right_to_register(run: TrainingRun) -> Right:
-    return Right.ADMINISTER if run.is_blessed is False else Right.TRAIN
-
-
 def _rerun(run: TrainingRun, asked: Asked) -> Operation:
     again = training.rerun(run=run, actor=asked.actor, now=asked.now, idempotency_key=asked.key)
     return training.submit_run(run=again, actor=asked.actor, now=asked.now)
@@ -73,77 +76,55 @@ def _trigger(schedule: TrainingSchedule, asked: Asked) -> Operation | None:
     ).operation
 
 
-RIGHTS_OF_KINDS: Mapping[str, Right] = {
-    OperationKind.SUBMIT: Right.TRAIN,
-    "cancel": Right.TRAIN,
-    OperationKind.SCHEDULE: Right.TRAIN,
-    OperationKind.REGISTER: Right.TRAIN,
-    OperationKind.ALIAS: Right.DEPLOY,
-    OperationKind.DEPLOY: Right.DEPLOY,
-    OperationKind.UNDEPLOY: Right.DEPLOY,
-    OperationKind.REDEPLOY: Right.DEPLOY,
-    OperationKind.DELETE: Right.DELETE,
-}
-"""Who may retry or cancel an operation: whoever may begin one of its kind; else administrators."""
-
-
-def right_for(operation: Operation) -> Right:
-    """What it takes to retry or cancel this operation."""
-    return RIGHTS_OF_KINDS.get(operation.kind, Right.ADMINISTER)
-
-
 def why_not_retry(operation: Operation) -> str:
-    """What stands against going on with an operation; a refusal never had a step to go on at."""
-    if operation.status != OperationStatus.FAILED:
-        return f"It is {operation.get_status_display().lower()}, not failed."
-    return "" if operation.step else "It was refused before its first step. Ask for it anew."
+    """What stands against going on with an operation."""
+    return _told(interventions.require_retryable, operation)
 
 
 def why_not_cancel(operation: Operation) -> str:
     """What stands against cancelling an operation."""
-    if operation.status not in LIVE_OPERATION_STATUSES:
-        return f"It has {operation.get_status_display().lower()} already."
-    return "It is asked to stop already." if operation.cancel_requested else ""
+    asked = "It is asked to stop already." if operation.cancel_requested else ""
+    return _told(interventions.require_cancellable, operation) or asked
+
+
+def _told(require: Callable[[Operation], None], operation: Operation) -> str:
+    try:
+        require(operation)
+    except Conflict as error:
+        return f"{error} {error.advice}".strip()
+    return ""
 
 
 def operation_buttons(hand: Hand, operation: Operation) -> tuple[Act, ...]:
-    """Retry where it failed, or cancel while it runs."""
-    name, right, key = (
-        f"{operation.get_kind_display()} {operation.subject_name}",
-        right_for(operation),
-        operation.pk,
-    )
-    if operation.status == OperationStatus.FAILED:
-        why = why_not_retry(operation)
-        return (
-            hand.button(
-                "retry-operation", key, "Retry", name=f"Retry: {name}", right=right, why=why
-            ),
-        )
-    if operation.status not in LIVE_OPERATION_STATUSES:
+    """Retry where it failed, or cancel while it runs; no button that can only fail."""
+    name = f"{operation.get_kind_display()} {operation.subject_name}"
+    right, key = right_for(operation), operation.pk
+    if not why_not_retry(operation):
+        retry = hand.button("retry-operation", key, "Retry", name=f"Retry: {name}", right=right)
+        return (retry,)
+    if _told(interventions.require_cancellable, operation):
         return ()
-    return (
-        hand.button(
-            "cancel-operation",
-            key,
-            "Cancel",
-            name=f"Cancel: {name}",
-            right=right,
-            why=why_not_cancel(operation),
-            confirm=f"Cancel: {name}? It stops at the next step where that is safe.",
-            tone="danger",
-        ),
+    cancel = hand.button(
+        "cancel-operation",
+        key,
+        "Cancel",
+        name=f"Cancel: {name}",
+        right=right,
+        why=why_not_cancel(operation),
+        confirm=f"Cancel: {name}? It stops at the next step where that is safe.",
+        tone="danger",
     )
+    return (cancel,)
 
 
 def _retry(operation: Operation, asked: Asked) -> Operation:
-    again = operations.retry_operation(operation=operation, actor=asked.actor)
+    again = interventions.retry_operation(operation=operation, actor=asked.actor)
     worker.ring(again)
     return again
 
 
 def _cancel(operation: Operation, asked: Asked) -> Operation:
-    asked_to = operations.request_cancel(operation=operation, actor=asked.actor, now=asked.now)
+    asked_to = interventions.request_cancel(operation=operation, actor=asked.actor, now=asked.now)
     worker.ring(asked_to)
     return asked_to
 
@@ -200,7 +181,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "register-run": Verb(
         _run,
-        _right_to_register,
+        right_to_register,
         why_not_register,
         lambda run, asked: registration.register_run(
             run=run, actor=asked.actor, now=asked.now, force_reason=asked.reason

@@ -16,8 +16,9 @@ from ml_platform.models.states import OperationKind, Registration
 
 from . import worker
 from .engine import Done, Outcome, Recipe, Step
+from .labels import is_version_of
 from .operations import Actor, Work, answered_before, open_operation
-from .subjects import subject_of_version
+from .subjects import run_of, subject_of_version
 
 DEFAULT = "default"
 
@@ -47,8 +48,7 @@ def set_aliases(
     request = {"run": run.pk, "change": change}
     if known := answered_before(idempotency_key=idempotency_key, request=request):
         return known
-    if run.registration != Registration.REGISTERED:
-        raise Conflict(f"{run} is no version.", advice="Only a registered version has aliases.")
+    _require_version(run)
     with transaction.atomic():
         operation, _ = open_operation(
             kind=OperationKind.ALIAS,
@@ -64,19 +64,36 @@ def set_aliases(
     return operation
 
 
+def _require_version(run: TrainingRun) -> None:
+    if run.registration != Registration.REGISTERED:
+        raise Conflict(f"{run} is no version.", advice="Only a registered version has aliases.")
+
+
 def _merge(work: Work) -> Outcome:
-    run = TrainingRun.objects.get(pk=work.operation.subject_id)
+    """Move them only on the version that our labels name: another may have taken its place."""
+    run = run_of(work.operation)
+    _require_version(run)
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
+    if not is_version_of(vertex.get_model(name), run):
+        raise Conflict(
+            f"{name} is there, but its labels do not name {run}: it is another model's.",
+            code="foreign_model",
+            advice="Sweep the registry and repair what it finds.",
+        )
     model = vertex.merge_version_aliases(name, work.data["change"])
     held = sorted(model.aliases)
     return Done(note=", ".join(held), change=partial(note_aliases, run=run, aliases=held))
 
 
-def note_aliases(*, run: TrainingRun, aliases: Sequence[str]) -> None:
-    """Record, in the caller's transaction, that this version has exactly these aliases now."""
+def note_aliases(*, run: TrainingRun, aliases: Sequence[str], taken: Collection[str] = ()) -> None:
+    """Record, in the caller's transaction, that this version has exactly these aliases now.
+
+    Those in `taken` went to versions that are no run's; so no sibling has them either.
+    """
+    gone = {*aliases, *taken}
     siblings = TrainingRun.objects.versions().filter(registered_model=run.registered_model_id)
     for sibling in siblings.exclude(aliases=[]):
-        kept = [alias for alias in sibling.aliases if alias not in aliases]
+        kept = [alias for alias in sibling.aliases if alias not in gone]
         TrainingRun.objects.filter(pk=sibling.pk).update(aliases=kept)
     TrainingRun.objects.filter(pk=run.pk).update(aliases=list(aliases))
 

@@ -22,7 +22,7 @@ from .artifacts import Size, deletable_prefix, delete_chunk, human_size
 from .deletion_preview import DELETABLE, services_of
 from .engine import Again, Done, Outcome, Recipe, Step, Wait
 from .english import counted
-from .labels import OWNER, RUN, owner
+from .labels import OWNER, RUN, is_version_of, owner
 from .lineages import clear_pointer
 from .mirror import unmirror_model
 from .operations import (
@@ -77,7 +77,7 @@ def delete_versions(
                 actor=actor,
                 now=now,
                 step="check",
-                data={"runs": [run.pk for run in runs]},
+                data={"runs": [run.pk for run in runs], "marked": True},
                 reason=reason,
                 idempotency_key=idempotency_key,
                 request=request,
@@ -122,7 +122,9 @@ def _mark(run_ids: Sequence[int]) -> None:
 
 
 def _unmark(work: Work) -> None:
-    """What still points at Vertex AI is a version again."""
+    """What this operation marked and what still points at Vertex AI is a version again."""
+    if not work.data.get("marked"):
+        return
     TrainingRun.objects.filter(pk__in=work.data["runs"], registration=Registration.DELETING).update(
         registration=Registration.REGISTERED
     )
@@ -131,7 +133,8 @@ def _unmark(work: Work) -> None:
 def _failed(work: Work, error: PlatformError) -> None:
     """Free what was not destroyed. A retry begins at the check, for all may have changed."""
     _unmark(work)
-    Operation.objects.filter(pk=work.operation.pk).update(step="check")
+    data = {**work.data, "marked": False}
+    Operation.objects.filter(pk=work.operation.pk).update(step="check", data=data)
 
 
 # ---- the steps ---------------------------------------------------------------------------------
@@ -144,6 +147,7 @@ def _check(work: Work) -> Outcome:
         raise DeployedModel(
             f"Cannot delete a deployed model. Cloud Run serves it as {serving[0].service_id}."
         )
+    work.data["marked"] = True
     return Done(note="No endpoint serves it.", change=partial(_mark, [run.pk for run in runs]))
 
 
@@ -159,7 +163,7 @@ def _look(work: Work) -> Outcome:
             if wait := _may_yet_show(work, run):
                 return Wait(seconds=wait, note=f"{absent} It is so new that it may yet show.")
             return Again(note=f"{pointer} is gone.", change=partial(_forget, work, run.pk))
-        if not _is_version_of(model, run):
+        if not is_version_of(model, run):
             note = f"{pointer} is another run's model now; this run's version is gone."
             return Again(note=note, change=partial(_forget, work, run.pk))
         return _choose(work, pointer)
@@ -230,17 +234,17 @@ def _delete(work: Work) -> Outcome:
         started = delete(target)
     except CloudAbsent:
         return Done(to="look", note=f"{target} was gone already.")
+    work.remote_operation = str(started.name)
     if started.error:
         raise started.error
     if started.done:
         return Done(to="look", note=f"Deleted {target}.")
-    work.data["deleting"] = str(started.name)
     return Done(note=str(started.name))
 
 
 def _wait(work: Work) -> Outcome:
     try:
-        state = vertex.get_operation(OperationName.parse(work.data["deleting"]))
+        state = vertex.get_operation(OperationName.parse(work.remote_operation))
     except CloudAbsent as forgotten:
         return Done(to="look", note=str(forgotten))
     if not state.done:
@@ -293,10 +297,6 @@ def _tombstone_lost(work: Work) -> None:
 
 def _runs(work: Work) -> list[TrainingRun]:
     return list(TrainingRun.objects.filter(pk__in=work.data["runs"]).order_by("-version"))
-
-
-def _is_version_of(model: RemoteModel, run: TrainingRun) -> bool:
-    return model.labels.get(OWNER) == owner() and model.labels.get(RUN) == run.uid.hex
 
 
 def _subject(lineage: RegisteredModel, runs: Sequence[TrainingRun]) -> Subject:

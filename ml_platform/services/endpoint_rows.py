@@ -52,7 +52,7 @@ def require_deployable(run: TrainingRun) -> None:
 
     :raises NotDeployable: with what stands against it.
     """
-    if run.status not in SUCCEEDED_RUN_STATUSES:
+    if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:
         raise NotDeployable(
             f"{run} is {run.get_status_display().lower()}.",
             code="run_not_completed",
@@ -62,7 +62,7 @@ def require_deployable(run: TrainingRun) -> None:
         raise NotDeployable(
             f"{run} was not blessed by its evaluator.",
             code="not_blessed",
-            advice="Look at its metrics, then train it again.",
+            advice="Only a blessed version is deployed. Look at its metrics, then train it again.",
         )
     if run.registration != Registration.REGISTERED:
         message, code, advice = _NO_VERSION[Registration(run.registration)]

@@ -94,6 +94,10 @@ class Recipe:
     steps: tuple[Step, ...]
     on_failure: Callable[[Work, PlatformError], None] = lambda work, error: None
     on_cancel: Callable[[Work], None] = lambda work: None
+    """Also called for an operation that waits and so does not hold its lineage: it may undo only
+    what this operation marked itself."""
+    require_retryable: Callable[[Operation], object] = lambda operation: None
+    """Raises a Conflict when a retry can only fail, for its subject has ended."""
 
     def step(self, name: str) -> Step:
         """The step of that name; one that this recipe does not know can only fail."""

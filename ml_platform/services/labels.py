@@ -5,7 +5,9 @@ from __future__ import annotations
 from uuid import UUID
 
 from ml_platform.cloud.names import label_value
+from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import get_settings
+from ml_platform.models import TrainingRun
 
 OWNER = "mlp_owner"
 LINEAGE = "mlp_lineage"
@@ -18,6 +20,11 @@ OPERATION = "mlp_operation"
 def owner() -> str:
     """This installation, as a label's value."""
     return label_value(get_settings().INSTALLATION)
+
+
+def is_version_of(model: RemoteModel, run: TrainingRun) -> bool:
+    """Whether a model of Vertex AI carries our owner label and the label of this run."""
+    return model.labels.get(OWNER) == owner() and model.labels.get(RUN) == run.uid.hex
 
 
 def labels_for(

@@ -159,6 +159,8 @@ class Work:
     clock: Clock
     lease_until: datetime
     data: Json = field(default_factory=dict)
+    remote_operation: str = ""
+    """Name of the operation at Google that was started last; another worker goes on with it."""
     after_crash: bool = False
     """Whether the worker before this one never gave the operation back."""
 
@@ -181,7 +183,12 @@ class Work:
                 pk=self.operation.pk, fence=self.fence, status=OperationStatus.RUNNING
             )
             written = mine.update(
-                **{"lease_until": lease_end(now), "data": self.data, **fields},
+                **{
+                    "lease_until": lease_end(now),
+                    "data": self.data,
+                    "remote_operation": self.remote_operation,
+                    **fields,
+                },
             )
             if not written:
                 raise LeaseLost(f"Operation {self.operation.pk} was claimed by another worker.")
@@ -225,6 +232,7 @@ def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work | None:
         clock,
         lease_end(now),
         data=dict(operation.data),
+        remote_operation=operation.remote_operation,
         after_crash=before["lease_until"] is not None,
     )
 
@@ -239,59 +247,6 @@ def _due(now: datetime) -> QuerySet[Operation]:
 def due_operations(*, now: datetime, limit: int = 1000) -> list[uuid.UUID]:
     """Live operations nobody works on whose time has come, oldest first."""
     return list(_due(now).order_by("created_at").values_list("pk", flat=True)[:limit])
-
-
-def retry_operation(*, operation: Operation, actor: Actor) -> Operation:
-    """Let a failed operation go on at the step that failed, as soon as its lineage is free.
-
-    :raises Conflict: it did not fail, or was refused before it began.
-    """
-    if operation.status == OperationStatus.FAILED and not operation.step:
-        raise Conflict(
-            f"{operation} was refused; nothing of it began.",
-            code="was_refused",
-            advice="Ask for it anew.",
-        )
-    note = {"step": "retry", "title": f"Retried by {actor.label}", "status": "done"}
-    moved = Operation.objects.filter(pk=operation.pk, status=OperationStatus.FAILED).update(
-        status=OperationStatus.PENDING,
-        attempts=0,
-        started_at=None,
-        finished_at=None,
-        error="",
-        error_code="",
-        advice="",
-        steps=[*operation.steps, note],
-    )
-    if not moved:
-        raise Conflict(
-            f"This operation is {operation.get_status_display().lower()}, not failed.",
-            code="not_failed",
-            advice="Only a failed operation can be retried.",
-        )
-    operation.refresh_from_db()
-    return operation
-
-
-def request_cancel(*, operation: Operation, actor: Actor, now: datetime) -> Operation:
-    """Ask an operation to stop; one that still waits ends at once, a running one at a safe step.
-
-    :raises Conflict: it has ended.
-    """
-    waiting = Operation.objects.filter(pk=operation.pk, status=OperationStatus.PENDING)
-    ended = waiting.update(
-        status=OperationStatus.CANCELLED, finished_at=now, error=f"Cancelled by {actor.label}."
-    )
-    if not ended and not Operation.objects.filter(
-        pk=operation.pk, status=OperationStatus.RUNNING
-    ).update(cancel_requested=True):
-        raise Conflict(
-            f"This operation has {operation.get_status_display().lower()} already.",
-            code="operation_ended",
-            advice="There is nothing to cancel.",
-        )
-    operation.refresh_from_db()
-    return operation
 
 
 def record(

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import datetime
 from functools import partial
-from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
 
-from ml_platform.cloud import storage, vertex
+from ml_platform.cloud import storage
 from ml_platform.cloud.names import (
     ModelName,
     ObjectPath,
-    OperationName,
-    label_filter,
-    model_id,
 )
-from ml_platform.cloud.types import RemoteModel
-from ml_platform.conf import get_settings, require_settings
 from ml_platform.errors import (
-    CloudAbsent,
-    CloudConflict,
-    CloudExists,
     Conflict,
-    OutcomeUnknown,
     PlatformError,
 )
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
@@ -37,20 +28,19 @@ from ml_platform.models.states import (
 )
 
 from . import worker
-from .aliases import move_default
+from .aliases import move_default, note_aliases
 from .drift import judge_surplus, version_of
-from .engine import Again, Done, Outcome, Recipe, Step, Wait
+from .engine import Done, Outcome, Recipe, Step
 from .findings import note_finding
-from .labels import OWNER, RUN, labels_for, owner
-from .lineages import claim_lineage, lineage_uid, lose_versions
+from .interventions import ask_again
+from .lineages import claim_lineage
 from .mirror import mirror_version
-from .operations import Actor, Work, open_operation, retry_operation
-from .subjects import subject_of_run
+from .operations import Actor, Work, open_operation
+from .subjects import run_of, subject_of_run
 from .version_cache import sync_version_cache
+from .version_upload import look_for_copies, look_up, upload, wait_for_upload
 
 MODEL_FILE = "saved_model.pb"
-POLL_SECONDS = 5.0
-SECOND_LOOK_SECONDS = 30.0
 REGISTRABLE = (Registration.NONE, Registration.LOST)
 
 
@@ -66,11 +56,13 @@ def register_run(
     """Open the registration of a run, or return the one there is; asking twice is asking once.
 
     `force_reason` lets a person register a run that its evaluator did not bless; it is kept in
-    the Operation.
+    the Operation. One that failed or was cancelled begins again for whoever asks now.
 
     :raises NotRegistrable: it did not succeed, was not blessed, or its version was deleted.
     """
-    require_registrable(run=run, force_reason=force_reason)
+    forced = run.status == RunStatus.NOT_BLESSED
+    reason = force_reason.strip() if forced else ""
+    require_registrable(run=run, force_reason=reason)
     with transaction.atomic():
         operation, new = open_operation(
             kind=OperationKind.REGISTER,
@@ -78,13 +70,13 @@ def register_run(
             actor=actor,
             now=now,
             step="find_artifacts",
-            reason=force_reason,
+            reason=reason,
             idempotency_key=f"register:{run.uid.hex}:{run.former_vertex_version}",
             request={"run": run.pk},
             queue=True,
         )
-        if not new and operation.status == OperationStatus.FAILED:
-            operation = retry_operation(operation=operation, actor=actor)
+        if not new and operation.status in (OperationStatus.FAILED, OperationStatus.CANCELLED):
+            operation = ask_again(operation=operation, actor=actor, reason=reason)
         worker.ring(operation)
     return operation
 
@@ -115,7 +107,7 @@ def require_registrable(*, run: TrainingRun, force_reason: str) -> None:
 
 
 def _find_artifacts(work: Work) -> Outcome:
-    run = _run(work)
+    run = run_of(work.operation)
     if run.registration == Registration.REGISTERED:
         return Done(to="record", note=f"It is version {run.version} already.")
     require_registrable(run=run, force_reason=work.operation.reason)
@@ -123,152 +115,29 @@ def _find_artifacts(work: Work) -> Outcome:
     pages = storage.list_objects(
         path.bucket, path.key, glob=f"{path.key}pushed_model/*/{MODEL_FILE}"
     )
-    folders = [found.name.split("/")[-2] for page in pages for found in page]
-    numbers = [int(folder) for folder in folders if folder.isdigit()]
-    if not numbers:
+    newest = newest_folder(found.name.split("/")[-2] for page in pages for found in page)
+    if newest is None:
         raise NotRegistrable(
             f"{run.gcs_artifacts_path} holds no pushed_model/<number>/{MODEL_FILE}.",
             code="artifacts_missing",
             advice="Look whether the pipeline pushed its model, then retry.",
         )
-    work.data["artifact_uri"] = f"{run.gcs_artifacts_path}pushed_model/{max(numbers)}"
+    work.data["artifact_uri"] = f"{run.gcs_artifacts_path}pushed_model/{newest}"
     return Done(note=f"{work.data['artifact_uri']}")
 
 
-def _look_up(work: Work) -> Outcome:
-    """Find the version that an earlier try may have made, else prepare the upload."""
-    run = _run(work)
-    lineage = _lineage(run)
-    parent = _parent(run, lineage)
-    try:
-        versions = _versions_of(parent, run)
-        if not versions:
-            _require_ours(vertex.get_model(parent))
-    except CloudAbsent as absent:
-        if lineage and lineage.vertex_model_resource_name:
-            return _second_look(work, lineage, absent)
-        versions, parent_exists = [], False
-    else:
-        parent_exists = True
-    work.data.pop("absent_since", None)
-    if versions:
-        return _adopt(work, versions)
-    if pause := _upload_may_appear(work):
-        return pause
-    work.data["again"] = "uploading_since" in work.data
-    work.data["parent"] = str(parent) if parent_exists else ""
-    work.data["model_id"] = parent.model_id
-    work.data["uploading_since"] = work.clock().isoformat()
-    return Done(note=f"Nothing of this run at {parent.model_id} yet.")
-
-
-def _versions_of(parent: ModelName, run: TrainingRun) -> list[RemoteModel]:
-    labels = label_filter({RUN: run.uid.hex})
-    found = [v for page in vertex.list_model_versions(parent, filter=labels) for v in page]
-    return sorted(found, key=lambda version: int(version.version))
-
-
-def _adopt(work: Work, versions: list[RemoteModel]) -> Done:
-    """Take the lowest version of this run; what is above it is surplus, which a finding says."""
-    work.data["pointer"] = str(versions[0].pointer)
-    work.data["surplus"] = [str(version.pointer) for version in versions[1:]]
-    return Done(to="record", note=f"Found {versions[0].pointer.model_id}@{versions[0].version}.")
-
-
-def _require_ours(model: RemoteModel) -> None:
-    if model.labels.get(OWNER) != owner():
-        raise NotRegistrable(
-            f"{model.name} exists and is not ours.",
-            code="foreign_model",
-            advice="Adopt or delete that model first.",
-        )
-
-
-def _second_look(work: Work, lineage: RegisteredModel, absent: CloudAbsent) -> Outcome:
-    """The parent of our versions is gone: believe it only later, beside a listing that works."""
-    now = work.clock()
-    since = work.data.setdefault("absent_since", now.isoformat())
-    if now - datetime.fromisoformat(since) < timedelta(seconds=SECOND_LOOK_SECONDS):
-        return Wait(seconds=SECOND_LOOK_SECONDS, note=str(absent))
-    next(iter(vertex.list_models(page_size=1)), None)
-    work.data.pop("absent_since")
-
-    def lose() -> None:
-        work.data["lost"] = lose_versions(lineage=lineage)
-
-    return Again(note=f"{absent} Its versions are recorded as lost.", change=lose)
-
-
-def _upload_may_appear(work: Work) -> Wait | None:
-    since = work.data.get("uploading_since")
-    if since is None:
-        return None
-    horizon = timedelta(seconds=get_settings().UPLOAD_HORIZON)
-    left = (datetime.fromisoformat(since) + horizon - work.clock()).total_seconds()
-    if left <= 0:
-        return None
-    return Wait(seconds=min(left, 30.0), note="An upload whose answer was lost may still appear.")
-
-
-def _upload(work: Work) -> Outcome:
-    run = _run(work)
-    lineage = _lineage(run)
-    parent = work.data["parent"]
-    try:
-        started = vertex.upload_model(
-            display_name=run.model_name,
-            artifact_uri=work.data["artifact_uri"],
-            serving_image=get_settings().SERVING_IMAGE,
-            labels=labels_for(
-                lineage=_uid(run, lineage),
-                generation=lineage.generation if lineage else 1,
-                run=run.uid,
-                operation=work.operation.pk,
-            ),
-            model_id="" if parent else work.data["model_id"],
-            parent_model=ModelName.parse(parent) if parent else None,
-        )
-        if started.error:
-            raise started.error
-    except OutcomeUnknown:
-        raise
-    except PlatformError as error:
-        raise _not_uploaded(work, error) from error
-    work.data["upload"] = str(started.name)
-    if isinstance(started.result, ModelName):
-        work.data["pointer"] = str(started.result)
-        return Done(to="record", note=str(started.result))
-    return Done(note=str(started.name))
-
-
-def _not_uploaded(work: Work, error: PlatformError) -> PlatformError:
-    """Note that nothing was made; a parent that came or went meanwhile is looked at again."""
-    work.data.pop("uploading_since", None)
-    moved = isinstance(error, CloudExists) or error.code == "parent_not_found"
-    return CloudConflict(str(error), advice=error.advice) if moved else error
-
-
-def _wait_for_upload(work: Work) -> Outcome:
-    try:
-        state = vertex.get_operation(OperationName.parse(work.data["upload"]))
-    except CloudAbsent as forgotten:
-        return Done(to="look_up", note=str(forgotten))
-    if not state.done:
-        return Wait(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
-    if isinstance(state.error, OutcomeUnknown):
-        return Done(to="look_up", note=str(state.error))
-    if state.error:
-        raise _not_uploaded(work, state.error)
-    work.data["pointer"] = str(state.result)
-    return Done(note=str(state.result))
+def newest_folder(names: Iterable[str]) -> str | None:
+    """The version directory with the highest number, as it is written; None without one."""
+    numbered = [name for name in names if name.isascii() and name.isdecimal()]
+    return max(numbered, key=int, default=None)
 
 
 def _record(work: Work) -> Outcome:
-    run = _run(work)
+    run = run_of(work.operation)
     if run.registration == Registration.REGISTERED:
         return Done(note=f"Version {run.version}.")
-    if work.data.pop("again", False):
-        _adopt(work, _versions_of(ModelName.parse(work.data["pointer"]).bare, run))
+    if work.data.get("again") and (pause := look_for_copies(work, run)):
+        return pause
     pointer = ModelName.parse(work.data["pointer"])
     return Done(
         note=f"Version in Vertex AI: {pointer.version}.", change=partial(_register, work, pointer)
@@ -277,7 +146,7 @@ def _record(work: Work) -> Outcome:
 
 def _register(work: Work, pointer: ModelName) -> None:
     """The one transaction in which a version, and with the first one its lineage, comes to be."""
-    run = _run(work)
+    run = run_of(work.operation)
     lineage = claim_lineage(
         project_id=run.project_id, model_name=run.model_name, model_type=run.model_type
     )
@@ -296,7 +165,7 @@ def _register(work: Work, pointer: ModelName) -> None:
     )
     if not became:
         raise NotRegistrable(f"The version of {run} was deleted meanwhile.")
-    move_default(lineage=lineage, run_id=run.pk)
+    _note_aliases(work, lineage, run)
     sync_version_cache(registered_model=lineage)
     Operation.objects.filter(pk=work.operation.pk).update(lineage=lineage)
     artifacts = work.data.get("artifact_uri", "")
@@ -306,40 +175,23 @@ def _register(work: Work, pointer: ModelName) -> None:
         note_finding(drift=judge_surplus(version_of(run), *surplus), now=work.clock())
 
 
+def _note_aliases(work: Work, lineage: RegisteredModel, run: TrainingRun) -> None:
+    """An upload takes the default alias; a version found later has what the listing says."""
+    if "aliases" not in work.data:
+        move_default(lineage=lineage, run_id=run.pk)
+        return
+    run.refresh_from_db()
+    note_aliases(run=run, aliases=work.data["aliases"], taken=work.data["taken"])
+
+
 def _begin_again(work: Work, error: PlatformError) -> None:
     """A retry starts from the artifacts, for all may have changed."""
     del error
     Operation.objects.filter(pk=work.operation.pk).update(step="find_artifacts")
 
 
-# ---- what they read ----------------------------------------------------------------------------
-
-
-def _run(work: Work) -> TrainingRun:
-    return TrainingRun.objects.get(pk=work.operation.subject_id)
-
-
-def _lineage(run: TrainingRun) -> RegisteredModel | None:
-    return RegisteredModel.objects.filter(
-        project_id=run.project_id, model_name=run.model_name
-    ).first()
-
-
-def _uid(run: TrainingRun, lineage: RegisteredModel | None) -> UUID:
-    if lineage:
-        return lineage.uid
-    return lineage_uid(project_id=run.project_id, model_name=run.model_name)
-
-
-def _parent(run: TrainingRun, lineage: RegisteredModel | None) -> ModelName:
-    """Where the lineage's model is, or where its first upload will put it."""
-    if lineage and lineage.vertex_model_resource_name:
-        return ModelName.parse(lineage.vertex_model_resource_name)
-    settings = require_settings()
-    generation = lineage.generation if lineage else 1
-    return ModelName(
-        settings.PROJECT_ID, settings.LOCATION, model_id(_uid(run, lineage), generation)
-    )
+def _require_retryable(operation: Operation) -> None:
+    require_registrable(run=run_of(operation), force_reason=operation.reason)
 
 
 RECIPE = Recipe(
@@ -350,10 +202,11 @@ RECIPE = Recipe(
             run=_find_artifacts,
             cancellable=True,
         ),
-        Step(name="look_up", title="Look for this run in Vertex AI", run=_look_up),
-        Step(name="upload", title="Upload to Vertex AI", run=_upload, look_up="look_up"),
-        Step(name="wait", title="Wait for Vertex AI", run=_wait_for_upload, look_up="look_up"),
+        Step(name="look_up", title="Look for this run in Vertex AI", run=look_up),
+        Step(name="upload", title="Upload to Vertex AI", run=upload, look_up="look_up"),
+        Step(name="wait", title="Wait for Vertex AI", run=wait_for_upload, look_up="look_up"),
         Step(name="record", title="Record the version", run=_record),
     ),
     on_failure=_begin_again,
+    require_retryable=_require_retryable,
 )

@@ -70,7 +70,7 @@ def patient(work: Work) -> Iterator[None]:
 def after_start(work: Work, started: RemoteOperation, *, to: str) -> Done:
     """Follow an operation just started: wait for it, or go `to` where its effect is looked at."""
     work.data.pop(ENDED, None)
-    work.data["remote_operation"] = str(started.name)
+    work.remote_operation = str(started.name)
     if not started.done:
         return Done(note=str(started.name))
     return _ended(work, started, to=to)
@@ -80,7 +80,7 @@ def wait_for(work: Work, *, to: str) -> Outcome:
     """Ask once how the operation stands; when it ended, however, go `to` where its effect shows."""
     try:
         with patient(work):
-            state = cloud_run.get_operation(OperationName.parse(work.data["remote_operation"]))
+            state = cloud_run.get_operation(OperationName.parse(work.remote_operation))
     except CloudAbsent as forgotten:
         return Done(to=to, note=str(forgotten))
     if not state.done:

@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from ml_platform.errors import Denied
-from ml_platform.models.states import OperationKind
+from ml_platform.models import Operation, TrainingRun
+from ml_platform.models.states import OperationKind, RunStatus
 
 
 class Right(StrEnum):
@@ -20,7 +21,7 @@ class Right(StrEnum):
     ADMINISTER = "ml_platform.administer_registeredmodel"
 
 
-RIGHT_OF_KIND: Mapping[str, Right] = {
+_OF_KIND: Mapping[str, Right] = {
     OperationKind.SUBMIT: Right.TRAIN,
     OperationKind.CANCEL: Right.TRAIN,
     OperationKind.REGISTER: Right.TRAIN,
@@ -31,13 +32,23 @@ RIGHT_OF_KIND: Mapping[str, Right] = {
     OperationKind.REDEPLOY: Right.DEPLOY,
     OperationKind.DELETE: Right.DELETE,
 }
-"""Who may begin an operation may retry and cancel one of its kind; else an administrator may."""
 
 
 class RightMissing(Denied):
     """The user lacks a right."""
 
     code = "right_missing"
+
+
+def right_to_register(run: TrainingRun) -> Right:
+    """What it takes to make the run a version: its evaluator's word is overruled by few."""
+    return Right.ADMINISTER if run.status == RunStatus.NOT_BLESSED else Right.TRAIN
+
+
+def right_for(operation: Operation) -> Right:
+    """What it takes to retry or cancel it: what it took to begin it; else an administrator may."""
+    forced = operation.kind == OperationKind.REGISTER and operation.reason
+    return Right.ADMINISTER if forced else _OF_KIND.get(operation.kind, Right.ADMINISTER)
 
 
 def has_right(user: Any, right: Right) -> bool:

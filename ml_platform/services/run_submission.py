@@ -17,7 +17,7 @@ from ml_platform.errors import (
     Invalid,
     PlatformError,
 )
-from ml_platform.models import TrainingRun
+from ml_platform.models import Operation, TrainingRun
 from ml_platform.models.states import RunStatus
 from ml_platform.models.training_run import TrainingRunQuerySet
 
@@ -25,7 +25,7 @@ from .engine import Done, Outcome, Recipe, Step, Wait
 from .labels import RUN, labels_for
 from .operations import Subject, Work
 from .pipeline_templates import check_parameters, read_template
-from .subjects import subject_of_run
+from .subjects import run_of, subject_of_run
 
 SUBMIT_STAGE = "submit"
 WAIT_SECONDS = 2.0
@@ -116,7 +116,7 @@ def _mark_running(work: Work) -> None:
 
 def _cancel(work: Work) -> Outcome:
     """Cancel the job; what comes of it, perhaps a success, the poll reads from the job."""
-    run = _run(work)
+    run = run_of(work.operation)
     if run.status == RunStatus.SUBMITTING:
         return Wait(seconds=WAIT_SECONDS, note="It is being submitted.")
     if run.status != RunStatus.RUNNING:
@@ -144,18 +144,18 @@ def _cancel_run(work: Work) -> None:
 
 
 def _submitting(work: Work) -> TrainingRun:
-    run = _run(work)
+    return _require_submitting(work.operation)
+
+
+def _require_submitting(operation: Operation) -> TrainingRun:
+    run = run_of(operation)
     if run.status != RunStatus.SUBMITTING:
         raise Conflict(
             f"{run} is {run.get_status_display().lower()}.",
             code="run_ended",
-            advice="A run is submitted once; rerun it to try again.",
+            advice="A run is submitted once. Rerun it to try again.",
         )
     return run
-
-
-def _run(work: Work) -> TrainingRun:
-    return TrainingRun.objects.select_related("registered_model").get(pk=work.operation.subject_id)
 
 
 def _runs(work: Work) -> TrainingRunQuerySet:
@@ -171,6 +171,7 @@ RECIPE = Recipe(
     ),
     on_failure=_fail_run,
     on_cancel=_cancel_run,
+    require_retryable=_require_submitting,
 )
 
 CANCELLATION = Recipe(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.errors import Conflict
+from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 
 from .operations import Subject, lineage_key
 
@@ -36,6 +37,22 @@ def subject_of_run(run: TrainingRun) -> Subject:
         lineage=run.registered_model,
         lineage_key=lineage_key(project_id=run.project_id, model_name=run.model_name),
     )
+
+
+def run_of(operation: Operation) -> TrainingRun:
+    """The run an operation is about.
+
+    :raises Conflict: its row was deleted since.
+    """
+    runs = TrainingRun.objects.select_related("registered_model")
+    run = runs.filter(pk=operation.subject_id).first()
+    if run is None:
+        raise Conflict(
+            f"{operation.subject_name} was deleted.",
+            code="run_deleted",
+            advice="Train the model again.",
+        )
+    return run
 
 
 def subject_of_version(run: TrainingRun) -> Subject:

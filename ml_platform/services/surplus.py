@@ -229,16 +229,16 @@ def _purge(work: Work) -> Outcome:
         started = delete(target)
     except CloudAbsent as gone:
         return Done(to=FIRST_STEP, note=str(gone))
+    work.remote_operation = str(started.name)
     if started.error:
         raise started.error
     if started.done:
         return Done(to=FIRST_STEP, note=f"Deleted {target}.")
-    work.data["deletion"] = str(started.name)
     return Done(to="wait_for_purge", note=str(started.name))
 
 
 def _wait(work: Work) -> Outcome:
-    answer = ask(lambda: vertex.get_operation(OperationName.parse(work.data["deletion"])))
+    answer = ask(lambda: vertex.get_operation(OperationName.parse(work.remote_operation)))
     if isinstance(answer, Absent):
         return Done(to=FIRST_STEP, note="Vertex AI has forgotten the deletion.")
     if not isinstance(answer, Present):

@@ -136,11 +136,23 @@ def add_run(
     return run, True
 
 
+def submission_key(uid: uuid.UUID) -> str:
+    """The idempotency key of the one submission that a run of that uid can have."""
+    return f"submit:{uid.hex}"
+
+
+def was_deleted(uid: uuid.UUID) -> bool:
+    """Whether a run of that uid was submitted once and its record is gone."""
+    submitted = Operation.objects.filter(idempotency_key=submission_key(uid)).exists()
+    return submitted and not TrainingRun.objects.filter(uid=uid).exists()
+
+
 def submit_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
     """Open the submission of a run; asking twice gives the same operation.
 
     :raises Conflict: the run was cancelled or has ended.
     """
+    again = "Rerun it to train again."
     with transaction.atomic():
         operation, new = open_operation(
             kind=OperationKind.SUBMIT,
@@ -148,11 +160,14 @@ def submit_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
             actor=actor,
             now=now,
             step="prepare",
-            idempotency_key=f"submit:{run.uid.hex}",
+            idempotency_key=submission_key(run.uid),
             request={"run": run.pk},
         )
-        if new and not TrainingRun.objects.filter(pk=run.pk).move(to=RunStatus.SUBMITTING):
-            raise _wrong_status(run, "be submitted")
+        same = TrainingRun.objects.filter(pk=run.pk)
+        if new and not same.move(to=RunStatus.SUBMITTING):
+            raise _wrong_status(run, "be submitted", again)
+        if not new and not same.live().exists():
+            raise _wrong_status(run, "be submitted", again)
         worker.ring(operation)
     return operation
 
@@ -173,11 +188,11 @@ def cancel_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
             )
     under_way = (RunStatus.SUBMITTING, RunStatus.RUNNING)
     if not TrainingRun.objects.filter(pk=run.pk, status__in=under_way).exists():
-        raise _wrong_status(run, "be cancelled")
+        raise _wrong_status(run, "be cancelled", "There is nothing to cancel.")
     live = Operation.objects.live()
     with transaction.atomic():
         # A submission that is past the point of no return ends first; then its job is cancelled.
-        live.filter(idempotency_key=f"submit:{run.uid.hex}").update(cancel_requested=True)
+        live.filter(idempotency_key=submission_key(run.uid)).update(cancel_requested=True)
         asked = live.filter(kind=OperationKind.CANCEL, subject_id=str(run.pk))
         if operation := asked.first():
             return operation
@@ -245,7 +260,7 @@ def _require_deletable(run: TrainingRun) -> None:
             advice="Delete the version; its run stays in the history.",
         )
     if run.status in LIVE_RUN_STATUSES:
-        raise _wrong_status(run, "be deleted")
+        raise _wrong_status(run, "be deleted", "Cancel it, or wait for its end.")
     busy = Operation.objects.live().filter(subject_type="trainingrun", subject_id=str(run.pk))
     if operation := busy.first():
         raise Conflict(
@@ -255,10 +270,10 @@ def _require_deletable(run: TrainingRun) -> None:
         )
 
 
-def _wrong_status(run: TrainingRun, verb: str) -> Conflict:
+def _wrong_status(run: TrainingRun, verb: str, advice: str) -> Conflict:
     status = TrainingRun.objects.get(pk=run.pk).get_status_display().lower()
     return Conflict(
         f"{run} is {status} and cannot {verb}.",
         code="wrong_run_status",
-        advice="Look at the run's page for what became of it.",
+        advice=advice,
     )

@@ -116,14 +116,14 @@ def _delete(work: Work) -> Outcome:
         started = vertex.delete_model(name)
     except CloudAbsent as gone:
         return Done(to="close", note=f"It was gone already: {gone}")
+    work.remote_operation = str(started.name)
     if started.error:
         raise started.error
-    work.data["deletion"] = str(started.name)
     return Done(note=str(started.name))
 
 
 def _wait(work: Work) -> Outcome:
-    answer = ask(lambda: vertex.get_operation(OperationName.parse(work.data["deletion"])))
+    answer = ask(lambda: vertex.get_operation(OperationName.parse(work.remote_operation)))
     if isinstance(answer, Absent):
         return Done(note="Vertex AI has forgotten the deletion; the model itself tells.")
     if not isinstance(answer, Present):

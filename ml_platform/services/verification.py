@@ -13,7 +13,7 @@ from ml_platform.models import TrainingRun
 
 from .artifacts import run_prefix
 from .labels import RUN
-from .registration import MODEL_FILE
+from .registration import MODEL_FILE, newest_folder
 
 READ_LAG = timedelta(seconds=120)
 """How long a read may not yet show what was made; NOT_FOUND of something younger proves nothing."""
@@ -69,8 +69,7 @@ def find_artifacts(*, run: TrainingRun, artifact_uri: str = "") -> str:
     folder = ObjectPath.parse(own).folder if own else run_prefix(run=run)
     glob = f"{folder.key}pushed_model/*/{MODEL_FILE}"
     pages = storage.list_objects(folder.bucket, folder.key, glob=glob)
-    numbers = [item.name.split("/")[-2] for page in pages for item in page]
-    newest = max((int(number) for number in numbers if number.isdigit()), default=None)
+    newest = newest_folder(item.name.split("/")[-2] for page in pages for item in page)
     if newest is None:
         raise CloudAbsent(f"Cloud Storage has no {folder}pushed_model/<number>/{MODEL_FILE}.")
     return f"{folder}pushed_model/{newest}"

@@ -23,6 +23,7 @@ from ml_platform.models import (
 )
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingKind
+from ml_platform.services.rights import Right
 from ml_platform.services.worker import resume_operations
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
@@ -228,7 +229,7 @@ def test_a_failed_operation_is_retried_and_a_waiting_one_cancelled(ana: Client, 
     assert (early.status_code, early.json()["code"]) == (409, "not_failed")
     stopped = post(ana, f"{path}cancel/")
     assert stopped.json()["status"] == "cancelled"
-    Operation.objects.update(status="failed", error="x", finished_at=database_now())
+    Operation.objects.update(status="failed", error="x", step="find_artifacts")
     accepted(post(ana, f"{path}retry/"), "/api/operations/{operation_id}/retry/")
     assert Operation.objects.get().status == "pending"
 
@@ -380,6 +381,34 @@ def test_a_body_that_cannot_be_used_is_refused_with_a_sentence(
     assert len(answer.json()["detail"]) > 10
     keeps_contract(answer, "/api/training-runs/{run_id}/register/", "post")
     assert Operation.objects.count() == 0
+
+
+def test_a_submission_of_a_run_that_has_ended_is_refused(ana: Client, project: Project):
+    run = TrainingRunFactory.create(project=project)
+    path = f"/api/training-runs/{run.pk}/submit/"
+    accepted(post(ana, path), "/api/training-runs/{run_id}/submit/")
+    TrainingRun.objects.update(status="failed")
+    Operation.objects.update(status="failed", finished_at=database_now())
+    answer = post(ana, path)
+    assert (answer.status_code, answer.json()["code"]) == (409, "wrong_run_status")
+    assert "Rerun it" in answer.json()["advice"]
+    retried = post(ana, f"/api/operations/{Operation.objects.get().pk}/retry/")
+    assert (retried.status_code, retried.json()["code"]) == (409, "run_ended")
+    keeps_contract(retried, "/api/operations/{operation_id}/retry/", "post")
+
+
+def test_only_an_administrator_forces_a_registration_and_only_with_a_reason(project: Project):
+    run = TrainingRunFactory.create(project=project, status="not_blessed", is_blessed=False)
+    path = f"/api/training-runs/{run.pk}/register/"
+    trainer = bearer(member_of(project, Right.VIEW, Right.TRAIN))
+    refused = post(trainer, path, {"reason": "It is good."})
+    assert (refused.status_code, refused.json()["code"]) == (403, "right_missing")
+    administrator = bearer(member_of(project, Right.VIEW, Right.ADMINISTER))
+    empty = post(administrator, path, {"reason": " "})
+    assert (empty.status_code, empty.json()["code"]) == (409, "not_blessed")
+    opened = post(administrator, path, {"reason": " It is good. "}).json()
+    assert opened["reason"] == "It is good."
+    assert post(trainer, f"/api/operations/{opened['id']}/cancel/").status_code == 403
 
 
 def test_a_field_that_is_wrong_is_named(ana: Client):

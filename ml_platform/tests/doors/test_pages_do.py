@@ -30,7 +30,7 @@ from ml_platform.models.states import (
     RegistryState,
     RunStatus,
 )
-from ml_platform.pages.verbs import RIGHTS_OF_KINDS, VERBS
+from ml_platform.pages.verbs import VERBS
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     RegisteredModelFactory,
@@ -202,8 +202,12 @@ def operation_with(status: str, **changes) -> Operation:
     ("status", "changes", "button", "reason"),
     [
         ("failed", {}, "Retry", ""),
-        ("failed", {"step": ""}, "Retry", "It was refused before its first step."),
+        ("failed", {"step": ""}, "", ""),
+        ("failed", {"kind": OperationKind.SUBMIT, "subject_id": "0"}, "", ""),
         ("running", {}, "Cancel", ""),
+        ("pending", {}, "Cancel", ""),
+        ("pending", {"step": "look"}, "", ""),
+        ("running", {"kind": OperationKind.SCHEDULE}, "", ""),
         ("running", {"cancel_requested": True}, "Cancel", "It is asked to stop already."),
         ("succeeded", {}, "", ""),
     ],
@@ -211,13 +215,23 @@ def operation_with(status: str, **changes) -> Operation:
 def test_an_operation_can_be_retried_or_cancelled(admin, status, changes, button, reason):
     operation = operation_with(status, **changes)
     body = admin.get(f"/operations/{operation.pk}/").content.decode()
-    shown = re.findall(r'class="mlp-act[^>]*aria-label="(Retry|Cancel): Delete x([^"]*)"', body)
+    shown = re.findall(r'class="mlp-act[^>]*aria-label="(Retry|Cancel): \w+ x([^"]*)"', body)
     assert [label for label, _ in shown] == ([button] if button else [])
     if shown:
         assert reason in shown[0][1]
-        verb = f"{button.lower()}-operation"
-        expected = 409 if changes.get("step") == "" else 302
-        assert press(admin, verb, operation.pk).status_code == expected
+    for label in {"Retry", "Cancel"} - {button}:
+        assert press(admin, f"{label.lower()}-operation", operation.pk).status_code == 409
+    if button:
+        assert press(admin, f"{button.lower()}-operation", operation.pk).status_code == 302
+
+
+def test_a_submission_that_failed_tells_to_rerun_the_run(admin):
+    run = TrainingRunFactory.create(failed=True)
+    operation = operation_with(
+        "failed", kind=OperationKind.SUBMIT, step="prepare", subject_id=str(run.pk)
+    )
+    assert "Rerun it" in why(admin, "retry-operation", operation.pk)
+    assert press(admin, "retry-operation", operation.pk).status_code == 409
 
 
 def test_retrying_rings_for_a_worker(admin):
@@ -351,7 +365,3 @@ def test_a_right_opens_its_verbs_and_no_others(lineage, endpoint):
 )
 def test_what_is_not_there_is_not_found(admin, url: str):
     assert admin.post(url).status_code == 404
-
-
-def test_every_kind_that_has_a_right_of_its_own_is_a_kind():
-    assert set(RIGHTS_OF_KINDS) <= set(OperationKind.values)

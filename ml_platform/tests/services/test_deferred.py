@@ -236,4 +236,4 @@ def test_lineages_are_made_in_one_place_which_only_registration_schedules_and_ad
 
 def test_models_are_uploaded_by_registration_alone() -> None:
     uploaders = {name for name, called in product_calls() if called.endswith("upload_model")}
-    assert uploaders - {"cloud/vertex.py"} == {"services/registration.py"}
+    assert uploaders - {"cloud/vertex.py"} == {"services/version_upload.py"}

@@ -17,6 +17,7 @@ from ml_platform.services.artifacts import UnsafePath, guard
 from ml_platform.services.deletion import DeployedModel, delete_versions
 from ml_platform.services.deletion_preview import preview_deletion
 from ml_platform.services.engine import advance
+from ml_platform.services.interventions import request_cancel, retry_operation
 from ml_platform.services.labels import labels_for
 from ml_platform.services.operations import Busy
 from ml_platform.services.recipes import RECIPES
@@ -333,6 +334,34 @@ def test_a_deletion_denied_for_good_gives_the_version_back_and_can_be_retried(
     assert (operation.status, operation.error_code) == ("failed", "cloud_denied")
     assert (run.registration, operation.step) == (Registration.REGISTERED, "check")
     assert operation.advice
+
+
+def test_a_waiting_deletion_that_is_cancelled_frees_nothing_that_another_has_marked(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    lineage, (run, _) = a_lineage(cloud, clock, versions=2)
+    cloud.faults.order(
+        method="ModelService.DeleteModelVersion", kind="error", code="PERMISSION_DENIED", times=None
+    )
+    waiting = delete(lineage, run, clock=clock)
+    settle(clock)
+    waiting.refresh_from_db()
+    delete(lineage, run, clock=clock)
+    retry_operation(operation=waiting, actor=ANA)
+    request_cancel(operation=waiting, actor=ANA, now=clock())
+    run.refresh_from_db()
+    assert (waiting.status, run.registration) == ("cancelled", Registration.DELETING)
+
+
+def test_a_deletion_keeps_its_name_at_google_for_the_next_worker(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    lineage, (run,) = a_lineage(cloud, clock)
+    cloud.faults.order(method="ModelService.DeleteModel", kind="late", seconds=3600.0)
+    operation = delete(lineage, run, clock=clock)
+    resume_operations(clock=clock)
+    operation.refresh_from_db()
+    assert (operation.step, "/operations/" in operation.remote_operation) == ("wait", True)
 
 
 def test_only_one_of_two_deletions_of_a_lineage_is_opened(cloud: LocalCloud, clock: Clock) -> None:

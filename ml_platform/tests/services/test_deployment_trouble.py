@@ -12,7 +12,7 @@ from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration, RunStatus
 from ml_platform.services.engine import advance
-from ml_platform.services.operations import request_cancel, retry_operation
+from ml_platform.services.interventions import request_cancel, retry_operation
 from ml_platform.services.recipes import RECIPES
 from ml_platform.services.registration import register_run
 from ml_platform.services.serving import ServingConfig

@@ -34,6 +34,7 @@ from ml_platform.services.engine import (
     advance,
     judge,
 )
+from ml_platform.services.interventions import request_cancel, retry_operation
 from ml_platform.services.operations import (
     Actor,
     Busy,
@@ -44,8 +45,6 @@ from ml_platform.services.operations import (
     claim,
     due_operations,
     open_operation,
-    request_cancel,
-    retry_operation,
 )
 
 pytestmark = pytest.mark.django_db
@@ -348,11 +347,13 @@ def test_a_defect_in_one_operation_does_not_stop_the_others(
 
 
 def test_cancelling_stops_before_a_step_that_allows_it_and_nowhere_else(
-    clock: StoppedClock,
+    clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting, early, late = Script(), Script(), Script()
+    monkeypatch.setattr(worker, "recipes", waiting.recipes)
     queued = opened(clock, queue=True)
     assert request_cancel(operation=queued, actor=ANA, now=clock()).status == "cancelled"
+    assert waiting.cancels == 1
 
     running = opened(clock)
     request_cancel(operation=running, actor=ANA, now=clock())
@@ -365,6 +366,48 @@ def test_cancelling_stops_before_a_step_that_allows_it_and_nowhere_else(
     assert advanced(past, late, clock).status == OperationStatus.SUCCEEDED
     with pytest.raises(Conflict, match="succeeded already"):
         request_cancel(operation=past, actor=ANA, now=clock())
+
+
+def test_an_operation_that_waits_at_a_step_which_must_be_taken_is_not_cancelled(
+    clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script()
+    monkeypatch.setattr(worker, "recipes", script.recipes)
+    queued = opened(clock, queue=True, step="act")
+    with pytest.raises(Conflict) as refused:
+        request_cancel(operation=queued, actor=ANA, now=clock())
+    assert refused.value.code == "not_cancellable"
+    assert script.cancels == 0
+    assert advanced(queued, script, clock).status == OperationStatus.SUCCEEDED
+
+
+def test_a_wish_to_cancel_ends_with_the_try_it_was_meant_for(
+    clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script(act=[Invalid("no")])
+    monkeypatch.setattr(worker, "recipes", script.recipes)
+    operation = opened(clock)
+    advance(operation_id=operation.pk, recipes=script.recipes(), clock=clock, steps=1)
+    request_cancel(operation=operation, actor=ANA, now=clock())
+    operation = advanced(operation, script, clock)
+    assert operation.status == OperationStatus.FAILED
+    operation = advanced(retry_operation(operation=operation, actor=ANA), script, clock)
+    assert (operation.status, operation.cancel_requested) == (OperationStatus.SUCCEEDED, False)
+
+
+def test_the_name_of_the_remote_operation_is_kept_with_the_step_that_started_it(
+    clock: StoppedClock,
+) -> None:
+    operation = opened(clock)
+    work = claim(operation_id=operation.pk, clock=clock)
+    assert work
+    work.remote_operation = "operations/7"
+    work.commit(step="act", lease_until=None)
+    operation.refresh_from_db()
+    assert operation.remote_operation == "operations/7"
+    again = claim(operation_id=operation.pk, clock=clock)
+    assert again
+    assert again.remote_operation == "operations/7"
 
 
 def test_a_repeated_key_answers_with_the_first_operation_and_never_opens_a_second(

@@ -8,19 +8,29 @@ import pytest
 
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, model_id
-from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import OperationStatus, Registration, RunStatus
+from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import FindingKind, OperationStatus, Registration, RunStatus
+from ml_platform.services.aliases import set_aliases
+from ml_platform.services.deployment import deploy_run
+from ml_platform.services.endpoint_rows import NotDeployable
+from ml_platform.services.engine import advance
+from ml_platform.services.interventions import request_cancel
 from ml_platform.services.labels import OWNER, RUN
 from ml_platform.services.lineages import lineage_uid
+from ml_platform.services.operations import Actor
+from ml_platform.services.recipes import RECIPES
 from ml_platform.services.registration import NotRegistrable, register_run
 from ml_platform.services.worker import resume_operations
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
 
-from .world import ANA, BUCKET, Clock, a_run, settle
+from .training_tools import CloudClock, poll, start_run
+from .training_tools import settle as training_settle
+from .world import ANA, BUCKET, Clock, a_run, settle, write_artifact
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
+BO = Actor(label="bo", origin="api")
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -195,3 +205,195 @@ def test_a_model_of_somebody_else_under_our_id_is_left_alone(
     operation.refresh_from_db()
     assert (operation.status, operation.error_code) == ("failed", "foreign_model")
     assert cloud.effects.count("ModelService.UploadModel") == 0
+
+
+def test_a_registration_that_was_cancelled_can_be_asked_for_again(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    run = a_run(cloud)
+    operation = register_run(run=run, actor=ANA, now=clock())
+    request_cancel(operation=operation, actor=ANA, now=clock())
+    again = register_run(run=run, actor=BO, now=clock())
+    assert (again.pk, again.status, again.actor_label) == (operation.pk, "pending", "bo")
+    settle(clock)
+    run.refresh_from_db()
+    assert run.registration == Registration.REGISTERED
+
+
+def test_a_wish_to_cancel_a_try_that_failed_does_not_stop_the_next(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    run = a_run(cloud)
+    cloud.faults.order("ModelService.*", "error", "PERMISSION_DENIED", times=None)
+    operation = register_run(run=run, actor=ANA, now=clock())
+    resume_operations(clock=clock)
+    request_cancel(operation=operation, actor=ANA, now=clock())
+    settle(clock)
+    cloud.faults.clear()
+    register_run(run=run, actor=ANA, now=clock())
+    settle(clock)
+    run.refresh_from_db()
+    assert run.registration == Registration.REGISTERED
+
+
+@pytest.mark.parametrize("reason", ["", "  \n"])
+def test_a_reason_that_says_nothing_forces_nothing(
+    cloud: LocalCloud, clock: Clock, reason: str
+) -> None:
+    run = a_run(cloud, status=RunStatus.NOT_BLESSED, is_blessed=False)
+    with pytest.raises(NotRegistrable) as refused:
+        register_run(run=run, actor=ANA, now=clock(), force_reason=reason)
+    assert refused.value.code == "not_blessed"
+
+
+def test_who_forces_a_registration_after_a_failure_is_recorded_with_his_reason(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    run = a_run(cloud, versions=(), status=RunStatus.NOT_BLESSED, is_blessed=False)
+    register_run(run=run, actor=ANA, now=clock(), force_reason="Compared by hand.")
+    settle(clock)
+    write_artifact(cloud, run, "pushed_model/1/saved_model.pb")
+    operation = register_run(run=run, actor=BO, now=clock(), force_reason=" The board decided. ")
+    settle(clock)
+    operation.refresh_from_db()
+    assert (operation.status, operation.actor_label) == ("succeeded", "bo")
+    assert operation.reason == "The board decided."
+    asked = next(entry for entry in operation.steps if entry["step"] == "retry")
+    assert (asked["title"], asked["note"]) == ("Asked for again by bo", "The board decided.")
+
+
+def test_a_forced_version_is_registered_from_its_pipeline_on_and_not_deployed(
+    cloud: LocalCloud,
+) -> None:
+    clock = CloudClock(cloud)
+    cloud.pipelines.outcome("unblessed_pushed")
+    run = start_run(ProjectFactory(), clock)
+    clock.forward(100)
+    assert poll(clock).ended == {"not_blessed": 1}
+    run.refresh_from_db()
+    register_run(run=run, actor=ANA, now=clock(), force_reason="Compared by hand.")
+    training_settle(clock)
+    run.refresh_from_db()
+    assert (run.registration, run.status) == (Registration.REGISTERED, RunStatus.NOT_BLESSED)
+    with pytest.raises(NotDeployable) as refused:
+        deploy_run(run=run, actor=ANA, now=clock())
+    assert refused.value.code == "not_blessed"
+    assert "Only a blessed version is deployed" in refused.value.advice
+
+
+@pytest.mark.parametrize(
+    ("folders", "chosen"),
+    [
+        (("007",), "007"),
+        (("1", "002"), "002"),
+        (("1", "\u00b2"), "1"),
+        (("1", "\u0663"), "1"),
+        (("\u00b2",), None),
+    ],
+    ids=str,
+)
+def test_the_folder_with_the_highest_number_is_taken_as_it_is_written(
+    cloud: LocalCloud, clock: Clock, folders: tuple[str, ...], chosen: str | None
+) -> None:
+    run = a_run(cloud, versions=())
+    for folder in folders:
+        write_artifact(cloud, run, f"pushed_model/{folder}/saved_model.pb")
+    operation = register_run(run=run, actor=ANA, now=clock())
+    settle(clock)
+    operation.refresh_from_db()
+    if chosen is None:
+        assert operation.error_code == "artifacts_missing"
+        return
+    run.refresh_from_db()
+    model = vertex.get_model(ModelName.parse(run.vertex_model_resource_name))
+    assert model.artifact_uri == f"{run.gcs_artifacts_path}pushed_model/{chosen}"
+
+
+LISTING = "ModelService.ListModelVersions"
+UNSEEN: list[dict[str, Any]] = [
+    {"kind": "error", "code": "UNAVAILABLE"},
+    {"kind": "error", "code": "NOT_FOUND"},
+    {"kind": "stale", "seconds": 300.0},
+    {"kind": "stale", "seconds": 5000.0},
+]
+
+
+@pytest.mark.parametrize("fault", UNSEEN, ids=str)
+def test_after_a_second_upload_the_copy_of_the_first_is_found_whatever_the_listing_says_at_first(
+    cloud: LocalCloud, settings: Any, fault: dict[str, Any]
+) -> None:
+    settings.ML_PLATFORM = {**settings.ML_PLATFORM, "UPLOAD_HORIZON": 60, "RETRY_TIMEOUT": 0.0}
+    clock, project = CloudClock(cloud), ProjectFactory()
+    register_run(run=a_run(cloud, project=project), actor=ANA, now=clock())
+    training_settle(clock)
+    clock.forward(1000)
+    run = a_run(cloud, project=project)
+    cloud.faults.order("ModelService.UploadModel", "late", seconds=150.0)
+    cloud.faults.order("ModelService.UploadModel", "lost", "INTERNAL")
+    operation = register_run(run=run, actor=ANA, now=clock())
+    while operation.step != "record":
+        advance(operation_id=operation.pk, recipes=RECIPES, clock=clock, steps=1)
+        operation.refresh_from_db()
+        clock.forward(5)
+    clock.forward(200)
+    times = None if fault["kind"] == "stale" else 1
+    order = cloud.faults.order(LISTING, times=times, **fault)
+    resume_operations(clock=clock)
+    assert order.hits
+    cloud.faults.clear()
+    training_settle(clock)
+    run.refresh_from_db()
+    operation.refresh_from_db()
+    assert (operation.status, run.registration) == ("succeeded", Registration.REGISTERED)
+    assert run.vertex_model_version == "2"
+    assert versions_in_vertex(run).count(run.uid.hex) == 2
+    assert Finding.objects.get().kind == FindingKind.SURPLUS_VERSION
+
+
+def test_a_version_that_is_found_late_does_not_take_the_default_alias_in_our_records(
+    cloud: LocalCloud, clock: Clock, settings: Any
+) -> None:
+    settings.ML_PLATFORM = {**settings.ML_PLATFORM, "RETRY_TIMEOUT": 0.0}
+    project = ProjectFactory()
+    first, late, newer = (a_run(cloud, project=project) for _ in range(3))
+    register_run(run=first, actor=ANA, now=clock())
+    settle(clock)
+    cloud.faults.order("ModelService.UploadModel", "lost", "INTERNAL")
+    register_run(run=late, actor=ANA, now=clock())
+    resume_operations(clock=clock)
+    cloud.faults.order(LISTING, "error", "PERMISSION_DENIED", times=7)
+    settle(clock)
+    cloud.faults.clear()
+    for run in (newer, late):
+        register_run(run=run, actor=ANA, now=clock())
+        settle(clock)
+    first.refresh_from_db()
+    pages = vertex.list_model_versions(ModelName.parse(first.vertex_model_resource_name))
+    held = {model.version: list(model.aliases) for page in pages for model in page}
+    ours = TrainingRun.objects.versions().values_list("vertex_model_version", "aliases")
+    assert dict(ours) == held == {"1": [], "2": [], "3": ["default"]}
+
+
+def test_aliases_are_not_moved_on_a_model_that_took_the_versions_place(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    run = a_run(cloud)
+    register_run(run=run, actor=ANA, now=clock())
+    settle(clock)
+    run.refresh_from_db()
+    model = ModelName.parse(run.vertex_model_resource_name).model_id
+    vertex.delete_model(ModelName.parse(run.vertex_model_resource_name))
+    cloud.models.seed(model, display_name="theirs", versions=[1])
+    operation = set_aliases(run=run, add=["golden"], actor=ANA, now=clock())
+    settle(clock)
+    operation.refresh_from_db()
+    assert (operation.status, operation.error_code) == ("failed", "foreign_model")
+    assert cloud.effects.count("ModelService.MergeVersionAliases") == 0
+
+
+def test_the_upload_is_kept_by_its_name_at_google(cloud: LocalCloud, clock: Clock) -> None:
+    operation = register_run(run=a_run(cloud), actor=ANA, now=clock())
+    settle(clock)
+    operation.refresh_from_db()
+    assert operation.remote_operation.startswith("projects/")
+    assert "/operations/" in operation.remote_operation

@@ -13,7 +13,8 @@ from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.states import EndpointState, RunStatus
 from ml_platform.services.deletion import DeployedModel, delete_versions
 from ml_platform.services.engine import advance
-from ml_platform.services.operations import Busy, retry_operation
+from ml_platform.services.interventions import retry_operation
+from ml_platform.services.operations import Busy
 from ml_platform.services.recipes import RECIPES
 from ml_platform.services.undeployment import NotStopped, delete_endpoint
 from ml_platform.services.worker import resume_operations

@@ -187,14 +187,14 @@ def _same_generation() -> list[Any]:
 
     return [
         _swap("deletion._forget", keeping(deletion._forget)),
-        _swap("registration.lose_versions", keeping(lose_versions)),
+        _swap("version_upload.lose_versions", keeping(lose_versions)),
     ]
 
 
 def _one_strike() -> list[Any]:
-    from ml_platform.services import registration
+    from ml_platform.services import version_upload
 
-    return [patch.object(registration, "SECOND_LOOK_SECONDS", 0.0)]
+    return [patch.object(version_upload, "SECOND_LOOK_SECONDS", 0.0)]
 
 
 def _lease_not_asked() -> list[Any]:

@@ -17,8 +17,8 @@ from ml_platform.models.states import (
     OperationStatus,
     RunStatus,
 )
+from ml_platform.services.interventions import retry_operation
 from ml_platform.services.labels import ENDPOINT
-from ml_platform.services.operations import retry_operation
 from ml_platform.services.reconciliation import SAFE, clear_stale_pointers, repair_finding
 from ml_platform.services.run_polling import poll_training_runs
 from ml_platform.services.sweeping import sweep

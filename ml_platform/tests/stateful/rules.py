@@ -30,9 +30,9 @@ from ml_platform.services.adoption import adopt_model
 from ml_platform.services.aliases import set_aliases
 from ml_platform.services.deletion import delete_versions
 from ml_platform.services.deployment import deploy_run, redeploy_endpoint, rollback_endpoint
+from ml_platform.services.interventions import request_cancel, retry_operation
 from ml_platform.services.labels import OWNER, owner
 from ml_platform.services.lineages import lineage_uid
-from ml_platform.services.operations import request_cancel, retry_operation
 from ml_platform.services.reconciliation import SAFE, clear_stale_pointers, repair_finding
 from ml_platform.services.registration import register_run
 from ml_platform.services.run_polling import poll_training_runs

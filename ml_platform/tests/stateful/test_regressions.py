@@ -12,7 +12,7 @@ from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationStatus
 from ml_platform.services.deletion import delete_versions
 from ml_platform.services.deployment import deploy_run
-from ml_platform.services.operations import retry_operation
+from ml_platform.services.interventions import retry_operation
 from ml_platform.services.registration import register_run
 from ml_platform.services.worker import carry_on, resume_operations
 

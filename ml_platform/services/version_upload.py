@@ -1,0 +1,209 @@
+"""How a run's files become a version in Vertex AI: look, upload, wait, look for a second copy."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from ml_platform.cloud import vertex
+from ml_platform.cloud.names import ModelName, OperationName, label_filter, model_id
+from ml_platform.cloud.types import RemoteModel
+from ml_platform.conf import get_settings, require_settings
+from ml_platform.errors import (
+    CloudAbsent,
+    CloudConflict,
+    CloudExists,
+    Conflict,
+    OutcomeUnknown,
+    PlatformError,
+)
+from ml_platform.models import RegisteredModel, TrainingRun
+
+from .engine import PATIENCE, Again, Done, Outcome, Wait
+from .labels import OWNER, RUN, labels_for, owner
+from .lineages import lineage_uid, lose_versions
+from .operations import Work
+from .subjects import run_of
+
+POLL_SECONDS = 5.0
+SECOND_LOOK_SECONDS = 30.0
+
+
+def look_up(work: Work) -> Outcome:
+    """Find the version that an earlier try may have made, else prepare the upload."""
+    run = run_of(work.operation)
+    lineage = _lineage(run)
+    parent = _parent(run, lineage)
+    try:
+        versions = _versions_of(parent, run)
+        if not versions:
+            _require_ours(vertex.get_model(parent))
+    except CloudAbsent as absent:
+        if lineage and lineage.vertex_model_resource_name:
+            return _second_look(work, lineage, absent)
+        versions, parent_exists = [], False
+    else:
+        parent_exists = True
+    work.data.pop("absent_since", None)
+    if versions:
+        return _adopt(work, versions)
+    if pause := _upload_may_appear(work):
+        return pause
+    work.data["again"] = "uploading_since" in work.data
+    work.data.pop("aliases", None)
+    work.data["parent"] = str(parent) if parent_exists else ""
+    work.data["model_id"] = parent.model_id
+    work.data["uploading_since"] = work.clock().isoformat()
+    return Done(note=f"Nothing of this run at {parent.model_id} yet.")
+
+
+def _versions_of(parent: ModelName, run: TrainingRun) -> list[RemoteModel]:
+    labels = label_filter({RUN: run.uid.hex})
+    found = [v for page in vertex.list_model_versions(parent, filter=labels) for v in page]
+    return sorted(found, key=lambda version: int(version.version))
+
+
+def _adopt(work: Work, versions: list[RemoteModel]) -> Done:
+    """Take the lowest version of this run; what is above it is surplus, which a finding says."""
+    work.data["aliases"] = sorted(versions[0].aliases)
+    work.data["taken"] = sorted({alias for version in versions for alias in version.aliases})
+    work.data["pointer"] = str(versions[0].pointer)
+    work.data["surplus"] = [str(version.pointer) for version in versions[1:]]
+    return Done(to="record", note=f"Found {versions[0].pointer.model_id}@{versions[0].version}.")
+
+
+def _require_ours(model: RemoteModel) -> None:
+    if model.labels.get(OWNER) != owner():
+        raise Conflict(
+            f"{model.name} exists and is not ours.",
+            code="foreign_model",
+            advice="Adopt or delete that model first.",
+        )
+
+
+def _second_look(work: Work, lineage: RegisteredModel, absent: CloudAbsent) -> Outcome:
+    """The parent of our versions is gone: believe it only later, beside a listing that works."""
+    now = work.clock()
+    since = work.data.setdefault("absent_since", now.isoformat())
+    if now - datetime.fromisoformat(since) < timedelta(seconds=SECOND_LOOK_SECONDS):
+        return Wait(seconds=SECOND_LOOK_SECONDS, note=str(absent))
+    next(iter(vertex.list_models(page_size=1)), None)
+    work.data.pop("absent_since")
+
+    def lose() -> None:
+        work.data["lost"] = lose_versions(lineage=lineage)
+
+    return Again(note=f"{absent} Its versions are recorded as lost.", change=lose)
+
+
+def _upload_may_appear(work: Work) -> Wait | None:
+    since = work.data.get("uploading_since")
+    if since is None:
+        return None
+    horizon = timedelta(seconds=get_settings().UPLOAD_HORIZON)
+    left = (datetime.fromisoformat(since) + horizon - work.clock()).total_seconds()
+    if left <= 0:
+        return None
+    return Wait(seconds=min(left, 30.0), note="An upload whose answer was lost may still appear.")
+
+
+def upload(work: Work) -> Outcome:
+    run = run_of(work.operation)
+    lineage = _lineage(run)
+    parent = work.data["parent"]
+    try:
+        started = vertex.upload_model(
+            display_name=run.model_name,
+            artifact_uri=work.data["artifact_uri"],
+            serving_image=get_settings().SERVING_IMAGE,
+            labels=labels_for(
+                lineage=_uid(run, lineage),
+                generation=lineage.generation if lineage else 1,
+                run=run.uid,
+                operation=work.operation.pk,
+            ),
+            model_id="" if parent else work.data["model_id"],
+            parent_model=ModelName.parse(parent) if parent else None,
+        )
+        work.remote_operation = str(started.name)
+        if started.error:
+            raise started.error
+    except OutcomeUnknown:
+        raise
+    except PlatformError as error:
+        raise _not_uploaded(work, error) from error
+    if isinstance(started.result, ModelName):
+        work.data["pointer"] = str(started.result)
+        return Done(to="record", note=str(started.result))
+    return Done(note=str(started.name))
+
+
+def _not_uploaded(work: Work, error: PlatformError) -> PlatformError:
+    """Note that nothing was made; a parent that came or went meanwhile is looked at again."""
+    work.data.pop("uploading_since", None)
+    moved = isinstance(error, CloudExists) or error.code == "parent_not_found"
+    return CloudConflict(str(error), advice=error.advice) if moved else error
+
+
+def wait_for_upload(work: Work) -> Outcome:
+    try:
+        state = vertex.get_operation(OperationName.parse(work.remote_operation))
+    except CloudAbsent as forgotten:
+        return Done(to="look_up", note=str(forgotten))
+    if not state.done:
+        return Wait(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+    if isinstance(state.error, OutcomeUnknown):
+        return Done(to="look_up", note=str(state.error))
+    if state.error:
+        raise _not_uploaded(work, state.error)
+    work.data["pointer"] = str(state.result)
+    return Done(note=str(state.result))
+
+
+def look_for_copies(work: Work, run: TrainingRun) -> Wait | None:
+    """After a second upload: take the lowest version, once the listing shows our own at least.
+
+    :raises Conflict: it was not shown for so long that it must have been deleted.
+    """
+    pointer = work.data["pointer"]
+    try:
+        versions = _versions_of(ModelName.parse(pointer).bare, run)
+    except CloudAbsent:
+        versions = []
+    if pointer in {str(version.pointer) for version in versions}:
+        _adopt(work, versions)
+        return None
+    since = datetime.fromisoformat(work.data["uploading_since"])
+    if work.clock() - since > PATIENCE:
+        raise Conflict(
+            f"Vertex AI does not list {pointer}.",
+            code="version_vanished",
+            advice="Retry: it is looked for again, and uploaded if it is gone.",
+        )
+    return Wait(seconds=SECOND_LOOK_SECONDS, note=f"{pointer} is so new that it does not show yet.")
+
+
+# ---- what they read ----------------------------------------------------------------------------
+
+
+def _lineage(run: TrainingRun) -> RegisteredModel | None:
+    return RegisteredModel.objects.filter(
+        project_id=run.project_id, model_name=run.model_name
+    ).first()
+
+
+def _uid(run: TrainingRun, lineage: RegisteredModel | None) -> UUID:
+    if lineage:
+        return lineage.uid
+    return lineage_uid(project_id=run.project_id, model_name=run.model_name)
+
+
+def _parent(run: TrainingRun, lineage: RegisteredModel | None) -> ModelName:
+    """Where the lineage's model is, or where its first upload will put it."""
+    if lineage and lineage.vertex_model_resource_name:
+        return ModelName.parse(lineage.vertex_model_resource_name)
+    settings = require_settings()
+    generation = lineage.generation if lineage else 1
+    return ModelName(
+        settings.PROJECT_ID, settings.LOCATION, model_id(_uid(run, lineage), generation)
+    )
