@@ -40,7 +40,6 @@ METHODS: dict[str, Kind] = {
     "PipelineService.ListPipelineJobs": Kind.LIST,
     "PipelineService.CreatePipelineJob": Kind.CREATE,
     "PipelineService.CancelPipelineJob": Kind.CHANGE,
-    "PipelineService.DeletePipelineJob": Kind.CHANGE,
     "Operations.GetOperation": Kind.GET,
     "Services.GetService": Kind.GET,
     "Services.ListServices": Kind.LIST,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import channels, operations
+from . import channels
 from .names import PipelineJobName
 from .raw import read_enum, read_time, unwrap
-from .types import PipelineState, RemoteOperation, RemotePipelineJob, RemoteTask, TaskState
+from .types import PipelineState, RemotePipelineJob, RemoteTask, TaskState
 
 
 def create_pipeline_job(
@@ -19,9 +19,12 @@ def create_pipeline_job(
     parameters: Mapping[str, Any],
     output_directory: str,
     labels: Mapping[str, str],
+    typed: bool = False,
     service_account: str = "",
 ) -> RemotePipelineJob:
     """Start a pipeline from its compiled `spec`; numbers become floats on the wire (a Struct).
+
+    `typed` sends them as texts, integers and doubles, as schemas up to 2.0.0 want them.
 
     :raises CloudExists: `job_id` is taken, perhaps by an earlier try of ours.
     """
@@ -33,7 +36,7 @@ def create_pipeline_job(
             "pipeline_spec": dict(spec),
             "runtime_config": {
                 "gcs_output_directory": output_directory,
-                "parameter_values": dict(parameters),
+                **(_typed(parameters) if typed else {"parameter_values": dict(parameters)}),
             },
             "labels": dict(labels),
             "service_account": service_account,
@@ -72,12 +75,9 @@ def cancel_pipeline_job(name: PipelineJobName) -> None:
     channels.rpc("PipelineService.CancelPipelineJob", send, {"name": channels.checked(name)})
 
 
-def delete_pipeline_job(name: PipelineJobName) -> RemoteOperation:
-    """Start the deletion of an ended job; `vertex.get_operation` says how it stands."""
-    request = {"name": channels.checked(name)}
-    return operations.start(
-        "PipelineService.DeletePipelineJob", "pipelines", "delete_pipeline_job", request
-    )
+def _typed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {str: "string_value", int: "int_value", float: "double_value"}
+    return {"parameters": {name: {fields[type(v)]: v} for name, v in parameters.items()}}
 
 
 def _read_job(raw: Any) -> RemotePipelineJob:

@@ -109,6 +109,9 @@ class TrainingRun(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     submitted_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    watched_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a poll last asked for its stage and progress."
+    )
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = TrainingRunQuerySet.as_manager()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_platform.cloud import storage
+from ml_platform.cloud.answers import Absent, ask
 from ml_platform.cloud.names import ObjectPath
 from ml_platform.conf import get_settings
 from ml_platform.errors import CloudAbsent, CloudRejected, Invalid
@@ -18,6 +19,9 @@ LIMIT_BYTES = 1 << 20
 OLD_SCHEMA = (2, 0, 0)
 """Up to this one Vertex AI wants values in the deprecated `RuntimeConfig.parameters`
 (google/cloud/aiplatform_v1/types/pipeline_job.py)."""
+_OLD_TYPES = {"INT": int, "NUMBER_INTEGER": int, "DOUBLE": float, "NUMBER_DOUBLE": float}
+LARGEST = 2**53
+"""Numbers become floats on the wire, which hold no larger whole number exactly."""
 
 
 class BadTemplate(Invalid):
@@ -48,9 +52,24 @@ class Template:
     spec: Mapping[str, Any]
     parameters: Mapping[str, Parameter]
 
+    @property
+    def is_old(self) -> bool:
+        """Whether its schema takes typed values: texts, whole numbers and numbers only."""
+        return _version(self.spec) <= OLD_SCHEMA
+
+    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters as its schema wants them: a number for a DOUBLE is a float."""
+        kinds = {name: parameter.kind for name, parameter in self.parameters.items()}
+        cast = _OLD_TYPES if self.is_old else {}
+        return {name: cast.get(kinds.get(name, ""), _same)(v) for name, v in given.items()}
+
+
+def _same(value: Any) -> Any:
+    return value
+
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_integer(value: Any) -> bool:
@@ -90,6 +109,11 @@ def parse_template(text: str, uri: str) -> Template:
         spec = spec["pipelineSpec"]  # a whole PipelineJob was compiled
     if not isinstance(spec, dict) or not _has_body(spec):
         raise BadTemplate(f"{uri} is no compiled pipeline: it has no pipelineInfo and root.")
+    return template_of(spec)
+
+
+def template_of(spec: Mapping[str, Any]) -> Template:
+    """The template that a compiled pipeline is."""
     inputs = _at(spec, "root", "inputDefinitions", "parameters")
     return Template(
         spec=spec, parameters={str(name): _parameter(what) for name, what in inputs.items()}
@@ -114,14 +138,33 @@ def check_parameters(*, template: Template, given: Mapping[str, Any]) -> None:
             f"The pipeline needs {', '.join(missing)}.", advice=f"Its parameters: {names}."
         )
     for name, value in given.items():
+        _require_exact(name, value)
         what, fits = _KINDS.get(known[name].kind, ("", lambda _: True))
         if not fits(value):
             raise BadParameters(f"The parameter {name} is {value!r:.80}, which is not {what}.")
-    if given and _version(template.spec) <= OLD_SCHEMA:
-        raise BadParameters(
-            "The pipeline was compiled with a schema that takes no parameters from here.",
-            advice="Compile it with schema version 2.1.0 or later.",
-        )
+        if template.is_old and type(value) not in (str, int, float):
+            raise BadParameters(
+                f"The parameter {name} is neither a text nor a number, which is all that the "
+                "pipeline's schema takes.",
+                advice="Compile it with schema version 2.1.0 or later.",
+            )
+
+
+def _require_exact(name: str, value: Any) -> None:
+    """Refuse numbers that cannot be sent as they are, wherever in the value they stand.
+
+    :raises BadParameters: there is one.
+    """
+    left = [value]
+    while left:
+        part = left.pop()
+        left += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        finite = not isinstance(part, float) or math.isfinite(part)
+        if not finite or (isinstance(part, int) and abs(part) > LARGEST):
+            raise BadParameters(
+                f"The parameter {name} holds a number that Vertex AI cannot take exactly.",
+                advice=f"Whole numbers go up to {LARGEST}; pass a larger one as text.",
+            )
 
 
 def _read_object(uri: str) -> str:
@@ -129,6 +172,12 @@ def _read_object(uri: str) -> str:
     try:
         return storage.read_text(path.bucket, path.key, limit_bytes=LIMIT_BYTES)
     except CloudAbsent as error:
+        if isinstance(ask(lambda: storage.get_bucket(path.bucket)), Absent):
+            raise BadTemplate(
+                f"There is no bucket {path.bucket}.",
+                code="bucket_missing",
+                advice="Correct the template's address.",
+            ) from error
         raise BadTemplate(f"There is no template {uri}.", code="template_missing") from error
     except CloudRejected as error:
         raise BadTemplate(f"The template {uri} cannot be read: {error}") from error

@@ -1,15 +1,15 @@
 """How live runs get to their end: one listing of the unfinished jobs, then those that left it.
 
 The list view has no task details (google/cloud/aiplatform_v1/types/pipeline_job.py, `job_detail`),
-so a job is asked about by name when it has ended, and while few runs are live, for their progress.
+so a job is asked about by name when it has ended, and some of the live ones for their progress.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 
@@ -27,12 +27,16 @@ from .registration import register_run
 from .run_results import Results, error_of, percent_of, read_results, stage_of
 
 WATCHED = 25
-"""Up to so many live runs are asked about one by one, for their stage and progress."""
+"""So many live runs one poll asks about one by one, for their stage and progress."""
+WATCHABLE = 500
+"""Among more live runs none is watched: its turn would come too seldom to be worth the calls."""
 ENDED_A_POLL = 100
 """Ended runs that one poll looks into, three reads each: a share of Vertex AI's 600 a minute."""
 SETTLING = timedelta(minutes=5)
 """How long after its submission a job that Vertex AI does not know may still be about to appear."""
+NO_RESULTS = "Its pipeline succeeded, but the bucket with its results is gone."
 FORGOTTEN = "Vertex AI does not know the run's pipeline any more: it was deleted there."
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _ENDED = {
     PipelineState.FAILED: RunStatus.FAILED,
     PipelineState.CANCELLED: RunStatus.CANCELLED,
@@ -102,12 +106,16 @@ def _follow(
     result.left = max(0, len(gone) - ENDED_A_POLL)
     for run in gone[:ENDED_A_POLL]:
         _settle(run, actor, clock, result)
-    for uid, job in unfinished.items():
-        run = live[uid]
-        if not job.tasks and len(unfinished) <= WATCHED:
-            _settle(run, actor, clock, result)
-        else:
-            _note_progress(run, job)
+    for run in _watched([live[uid] for uid in unfinished]):
+        TrainingRun.objects.filter(pk=run.pk).update(watched_at=clock())
+        _settle(run, actor, clock, result)
+
+
+def _watched(running: Sequence[TrainingRun]) -> list[TrainingRun]:
+    """Those whose turn it is to be looked at: the ones looked at longest ago."""
+    if len(running) > WATCHABLE:
+        return []
+    return sorted(running, key=lambda run: run.watched_at or _NEVER)[:WATCHED]
 
 
 def _settle(run: TrainingRun, actor: Actor, clock: Clock, result: PollResult) -> None:
@@ -141,6 +149,10 @@ def _end(
 def _succeed(run: TrainingRun, actor: Actor, now: datetime, result: PollResult) -> None:
     answer: Answer[Results] = ask(lambda: read_results(run.gcs_artifacts_path))
     match answer:
+        case Unknown(reason=reason, code="parent_not_found"):
+            result.unknown.append(reason)
+            there = TrainingRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING)
+            there.update(error=f"{NO_RESULTS} {reason}")
         case Absent(reason=reason) | Unknown(reason=reason):
             result.unknown.append(reason)
         case Present(value=found):

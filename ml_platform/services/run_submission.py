@@ -24,7 +24,7 @@ from ml_platform.models.training_run import TrainingRunQuerySet
 from .engine import Done, Outcome, Recipe, Step, Wait
 from .labels import RUN, labels_for
 from .operations import Subject, Work
-from .pipeline_templates import check_parameters, read_template
+from .pipeline_templates import check_parameters, read_template, template_of
 from .subjects import run_of, subject_of_run
 
 SUBMIT_STAGE = "submit"
@@ -80,12 +80,14 @@ def _look_up(work: Work) -> Outcome:
 def _create(work: Work) -> Outcome:
     run = _submitting(work)
     lineage = run.registered_model
+    template = template_of(work.data["spec"])
     try:
         job = pipelines.create_pipeline_job(
             job_id=job_name(run).job_id,
             display_name=run.model_name,
-            spec=work.data["spec"],
-            parameters=run.parameters,
+            spec=template.spec,
+            parameters=template.values(run.parameters),
+            typed=template.is_old,
             output_directory=run.gcs_artifacts_path.rstrip("/"),
             labels=labels_for(
                 lineage=lineage.uid if lineage else None, run=run.uid, operation=work.operation.pk

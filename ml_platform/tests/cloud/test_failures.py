@@ -110,9 +110,6 @@ REMOTES = {
     "pipelines.cancel_pipeline_job": Remote(
         "PipelineService.CancelPipelineJob", lambda: pipelines.cancel_pipeline_job(JOB)
     ),
-    "pipelines.delete_pipeline_job": Remote(
-        "PipelineService.DeletePipelineJob", lambda: pipelines.delete_pipeline_job(JOB)
-    ),
     "storage.list_objects": Remote(
         "storage.objects.list", lambda: list(storage.list_objects("bucket", "runs/"))
     ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ml_platform.cloud import pipelines, vertex
+from ml_platform.cloud import pipelines
 from ml_platform.cloud.names import PipelineJobName, label_filter
 from ml_platform.cloud.types import PipelineState, TaskState
 from ml_platform.errors import CloudAbsent, CloudExists
@@ -73,21 +73,10 @@ def test_a_job_is_cancelled(cloud):
     assert pipelines.get_pipeline_job(NAME).state is PipelineState.CANCELLED
 
 
-def test_an_ended_job_is_deleted(cloud):
-    create()
-    cloud.clock.advance(3600)
-    operation = pipelines.delete_pipeline_job(NAME)
-    assert (operation.done, operation.error) == (True, None)
-    assert vertex.get_operation(operation.name).done
-    with pytest.raises(CloudAbsent):
-        pipelines.get_pipeline_job(NAME)
-
-
 def test_what_is_not_there_is_absent(cloud):
     for send in (
         pipelines.get_pipeline_job,
         pipelines.cancel_pipeline_job,
-        pipelines.delete_pipeline_job,
     ):
         with pytest.raises(CloudAbsent):
             send(NAME)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml_platform.cloud import pipelines
+from ml_platform.cloud import channels, pipelines
 from ml_platform.cloud.types import PipelineState
 from ml_platform.errors import CloudUnavailable, Conflict, Invalid
 from ml_platform.models import Operation, Project, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationStatus, RunStatus
-from ml_platform.services.operations import KeyReused, retry_operation
+from ml_platform.services.interventions import retry_operation
+from ml_platform.services.operations import KeyReused
 from ml_platform.services.run_submission import job_name
 from ml_platform.services.training import cancel_run, delete_run, rerun, submit_run
 from ml_platform.services.worker import resume_operations
@@ -96,13 +98,14 @@ def test_a_bad_name_is_refused_in_a_sentence(
     [
         ({"model_type": "poem"}, "bad_model_type"),
         ({"template_uri": f"gs://{BUCKET}/templates/none.json"}, "template_missing"),
-        ({"template_uri": "gs://no-such-bucket/t.json"}, "template_missing"),
+        ({"template_uri": "gs://no-such-bucket/t.json"}, "bucket_missing"),
         ({"template_uri": f"gs://{BUCKET}/junk"}, "bad_template"),
         ({"template_uri": f"gs://{BUCKET}/binary"}, "bad_template"),
         ({"template_uri": "gs://"}, "bad_name"),
         ({"template_uri": "https://example.com/t.json"}, "bad_template"),
         ({"parameters": {"epoch": 1}}, "unknown_parameter"),
         ({"parameters": {"epochs": "five"}}, "bad_parameters"),
+        ({"parameters": {"epochs": 10**400}}, "bad_parameters"),
     ],
     ids=str,
 )
@@ -251,11 +254,27 @@ def test_a_submission_that_failed_says_why_on_the_run(
     assert run.error.startswith(operation.error)
     assert operation.status == OperationStatus.FAILED
     assert RegisteredModel.objects.count() == 0
-    retry_operation(operation=operation, actor=ANA)
-    settle(clock)
+    why = operation.error
+    with pytest.raises(Conflict) as refused:
+        retry_operation(operation=operation, actor=ANA)
+    assert (refused.value.code, "Rerun it" in refused.value.advice) == ("run_ended", True)
+    with pytest.raises(Conflict, match="is failed and cannot be submitted"):
+        submit_run(run=run, actor=ANA, now=clock())
     operation.refresh_from_db()
-    assert operation.error_code == "run_ended"
+    assert (operation.status, operation.error) == (OperationStatus.FAILED, why)
     assert sum(len(page) for page in pipelines.list_pipeline_jobs()) == 0
+
+
+def test_a_pipeline_of_the_old_schema_gets_its_parameters_by_type(
+    cloud: LocalCloud, clock: CloudClock, project: Project
+) -> None:
+    root = {"inputDefinitions": {"parameters": {"epochs": {"type": "INT"}}}, "dag": {}}
+    old = {"pipelineInfo": {"name": "old"}, "schemaVersion": "2.0.0", "root": root}
+    cloud.storage.write(BUCKET, "templates/retrieval.json", json.dumps(old).encode())
+    run = start_run(project, clock, parameters={"epochs": 7})
+    sent = channels.client("pipelines").get_pipeline_job(name=run.pipeline_job_name).runtime_config
+    assert sent.parameters["epochs"].int_value == 7
+    assert not sent.parameter_values
 
 
 def test_a_waiting_run_is_cancelled_at_once(

@@ -11,13 +11,15 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from ml_platform.cloud import pipelines, storage
+from ml_platform.cloud import channels, pipelines, storage
 from ml_platform.models import Operation, Project, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationKind, RunStatus
 from ml_platform.services.labels import labels_for
 from ml_platform.services.run_polling import (
     ENDED_A_POLL,
     FORGOTTEN,
+    NO_RESULTS,
+    WATCHABLE,
     WATCHED,
     PollResult,
     unfinished_filter,
@@ -168,15 +170,27 @@ def test_a_thousand_live_runs_cost_the_pages_that_list_them(
     assert cloud.effects.count("*") - before == 10
 
 
-@pytest.mark.parametrize(("count", "gets"), [(WATCHED, WATCHED), (WATCHED + 1, 0)])
-def test_few_live_runs_are_watched_one_by_one(
-    cloud: LocalCloud, clock: CloudClock, project: Project, count: int, gets: int
+@pytest.mark.parametrize(("count", "polls"), [(WATCHED, 1), (WATCHED + 1, 2), (3 * WATCHED, 3)])
+def test_live_runs_are_watched_in_turn_a_share_at_each_poll(
+    cloud: LocalCloud, clock: CloudClock, project: Project, count: int, polls: int
 ) -> None:
     many_live_runs(project, clock, count)
     clock.forward(15)
+    for done in range(1, polls + 1):
+        poll(clock)
+        clock.forward(0.1)
+        assert (cloud.effects.count(LIST), cloud.effects.count(GET)) == (done, done * WATCHED)
+        seen = TrainingRun.objects.filter(stage="ingest").count()
+        assert seen == min(count, done * WATCHED)
+
+
+def test_among_too_many_live_runs_none_is_watched(
+    cloud: LocalCloud, clock: CloudClock, project: Project
+) -> None:
+    many_live_runs(project, clock, WATCHABLE + 1)
+    clock.forward(15)
     poll(clock)
-    assert (cloud.effects.count(LIST), cloud.effects.count(GET)) == (1, gets)
-    assert TrainingRun.objects.filter(stage="ingest").count() == gets
+    assert cloud.effects.count(GET) == 0
 
 
 def test_jobs_that_ended_are_asked_about_once_and_a_share_at_a_time(
@@ -245,7 +259,7 @@ def test_a_running_run_without_a_job_is_not_asked_about(
 
 def delete_job(cloud: LocalCloud, run: TrainingRun, clock: CloudClock) -> None:
     clock.forward(400)
-    pipelines.delete_pipeline_job(job_name(run))
+    channels.client("pipelines").delete_pipeline_job(name=str(job_name(run)))
 
 
 def test_a_run_whose_job_was_deleted_fails_with_a_clear_reason(
@@ -287,6 +301,20 @@ def test_an_answer_that_proves_nothing_changes_nothing(
     run.refresh_from_db()
     assert (run.status, run.error) == ("running", "")
     assert poll(clock).ended == {"completed": 1}
+
+
+def test_a_run_whose_bucket_is_gone_says_so_until_it_is_back(
+    cloud: LocalCloud, clock: CloudClock, project: Project
+) -> None:
+    run = start_run(project, clock)
+    clock.forward(400)
+    cloud.faults.order(method="storage.objects.list", kind="error", code="NOT_FOUND")
+    assert len(poll(clock).unknown) == 1
+    run.refresh_from_db()
+    assert (run.status, run.error.startswith(NO_RESULTS)) == ("running", True)
+    assert poll(clock).ended == {"completed": 1}
+    run.refresh_from_db()
+    assert (run.status, run.error) == ("completed", "")
 
 
 def test_a_listing_that_breaks_off_says_nothing_of_the_runs_it_did_not_show(

@@ -82,11 +82,16 @@ def test_what_is_no_pipeline_is_refused_in_a_sentence(text: str, sentence: str) 
         ({"epochs": "5"}, "epochs is '5', which is not a whole number"),
         ({"epochs": 5.5}, "not a whole number"),
         ({"epochs": True}, "not a whole number"),
-        ({"learning_rate": float("nan")}, "not a number"),
-        ({"learning_rate": float("inf")}, "not a number"),
+        ({"learning_rate": "fast"}, "not a number"),
+        ({"learning_rate": float("nan")}, "cannot take exactly"),
+        ({"learning_rate": float("inf")}, "cannot take exactly"),
+        ({"learning_rate": 10**400}, "cannot take exactly"),
+        ({"epochs": 2**53 + 1}, "epochs holds a number that Vertex AI cannot take exactly"),
+        ({"epochs": -(10**5000)}, "cannot take exactly"),
+        ({"note": {"deep": [1, [{"x": 10**400}]]}}, "cannot take exactly"),
         ({"note": 7}, "not a text"),
     ],
-    ids=str,
+    ids=lambda value: repr(type(value)) if isinstance(value, dict) else value,
 )
 def test_parameters_that_do_not_fit_are_refused(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadParameters, match=sentence):
@@ -105,12 +110,23 @@ def test_a_needed_parameter_must_be_given() -> None:
         check_parameters(template=parse_template(YAML, "t"), given={})
 
 
-def test_the_old_schema_takes_no_parameters() -> None:
+def test_the_old_schema_takes_texts_and_numbers_by_their_type() -> None:
     spec = copy.deepcopy(SPEC) | {"schemaVersion": "2.0.0"}
+    known = {"epochs": {"type": "INT"}, "rate": {"type": "DOUBLE"}, "note": {"type": "STRING"}}
+    spec["root"]["inputDefinitions"]["parameters"] = known | {"flag": {"isOptional": True}}
     template = parse_template(json.dumps(spec), "t")
-    check_parameters(template=template, given={})
+    given = {"epochs": 5.0, "rate": 1, "note": "x"}
+    check_parameters(template=template, given=given)
+    assert [*template.values(given).values()] == [5, 1.0, "x"]
+    assert [type(value) for value in template.values(given).values()] == [int, float, str]
     with pytest.raises(BadParameters, match="schema"):
-        check_parameters(template=template, given={"epochs": 5})
+        check_parameters(template=template, given={**given, "flag": True})
+
+
+def test_a_template_of_the_new_schema_sends_what_was_given() -> None:
+    given = {"epochs": 5.0, "learning_rate": 1}
+    assert parse_template(json.dumps(SPEC), "t").values(given) is not given
+    assert parse_template(json.dumps(SPEC), "t").values(given) == given
 
 
 @pytest.fixture
