@@ -143,13 +143,20 @@ def _create(work: Work) -> Outcome:
 
 
 def _update(work: Work) -> Outcome:
+    wanted = job_spec(work.data["spec"])
     if work.data["action"] == "unchanged":
         work.data["action"] = "updated"
     try:
-        job = scheduler.update_job(job_spec(work.data["spec"]))
+        job = scheduler.update_job(wanted)
     except CloudAbsent as gone:
         return Done(to=FIRST_STEP, note=str(gone))
-    return Done(to=FIRST_STEP, note=str(job.name))
+    if job.spec != wanted:
+        raise CloudConflict(
+            f"Cloud Scheduler keeps {job.name} otherwise than it was told.",
+            advice="Compare the job in Cloud Scheduler with the settings, then retry.",
+        )
+    work.data["job"] = str(job.name)
+    return Done(to="job_stands", note=str(job.name))
 
 
 def _stands(work: Work) -> Outcome:

@@ -98,17 +98,31 @@ def _create(work: Work) -> Outcome:
     return Done(to=FIRST_STEP, note=str(job.name))
 
 
-def _effect(act: Callable[[TrainingSchedule], object]) -> Callable[[Work], Outcome]:
-    """A step that does something to the job that was seen, and then looks again."""
+def _effect(name: str, act: Callable[[TrainingSchedule], RemoteJob | None]) -> Step:
+    """A step that changes the job that was seen, and goes on from what Google answered.
+
+    An answer that asks for the same change again is a conflict, which the engine tries a few times.
+    """
 
     def run(work: Work) -> Outcome:
+        schedule = _schedule(work)
         try:
-            act(_schedule(work))
+            job = act(schedule)
         except CloudAbsent as gone:
             return Done(to=FIRST_STEP, note=str(gone))
-        return Done(to=FIRST_STEP)
+        following = next_step(schedule, job)
+        if following == name:
+            raise CloudConflict(
+                f"Cloud Scheduler keeps {job_id_of(schedule)} otherwise than it was told.",
+                advice="Compare the job in Cloud Scheduler with the schedule, then retry.",
+            )
+        return Done(to=following)
 
-    return run
+    return _step(name, f"{name.capitalize()} the job", run)
+
+
+def _delete(schedule: TrainingSchedule) -> None:
+    scheduler.delete_job(job_id_of(schedule))
 
 
 def _record(work: Work) -> Outcome:
@@ -135,11 +149,11 @@ RECIPE = Recipe(
     steps=(
         Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
         _step("create", "Create the job", _create),
-        _step("update", "Correct the job", _effect(lambda s: scheduler.update_job(job_spec(s)))),
-        _step("pause", "Pause the job", _effect(lambda s: scheduler.pause_job(job_id_of(s)))),
-        _step("resume", "Resume the job", _effect(lambda s: scheduler.resume_job(job_id_of(s)))),
-        _step("delete", "Delete the job", _effect(lambda s: scheduler.delete_job(job_id_of(s)))),
+        _effect("update", lambda s: scheduler.update_job(job_spec(s))),
+        _effect("pause", lambda s: scheduler.pause_job(job_id_of(s))),
+        _effect("resume", lambda s: scheduler.resume_job(job_id_of(s))),
+        _effect("delete", _delete),
         Step(name="record", title="Record it", run=_record),
     ),
 )
-"""It looks, acts and looks again until job and row agree, whatever the order of operations was."""
+"""It looks and acts until job and row agree, whatever the order of operations was."""

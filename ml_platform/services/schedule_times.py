@@ -20,6 +20,8 @@ from ml_platform.models.states import Frequency
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
+YEARS = range(2000, 2200)
+"""In these a schedule may begin and be rung; far from where dates end."""
 _FORMS = {
     Frequency.ONCE: "{first.minute} {first.hour} {first.day} {first.month} *",
     Frequency.HOURLY: "{first.minute} * * * *",
@@ -51,10 +53,16 @@ def zone_of(name: str) -> ZoneInfo:
 def to_minute(moment: datetime) -> datetime:
     """The moment in UTC without its seconds: cron knows none.
 
-    :raises Invalid: it has no time zone.
+    :raises Invalid: it has no time zone, or lies outside of YEARS.
     """
     if moment.tzinfo is None:
         raise Invalid(f"{moment.isoformat()} has no time zone.", code="bad_time")
+    if moment.year not in YEARS:
+        raise Invalid(
+            f"{moment.isoformat()} is too far away.",
+            code="bad_time",
+            advice=f"Use a time of the years {YEARS[0]} to {YEARS[-1]}.",
+        )
     return moment.astimezone(UTC).replace(second=0, microsecond=0)
 
 

@@ -22,10 +22,17 @@ from ml_platform.models.states import (
 
 from . import worker
 from .lineages import claim_lineage
-from .operations import Actor, KeyReused, Subject, digest, open_operation
+from .operations import Actor, Subject, answered_before, open_operation
 from .schedule_job import FIRST_STEP, require_webhook
 from .schedule_times import cron_for, next_times, tick_of, to_minute
-from .training import add_run, check_names, check_recipe, keyed_uid, submit_run
+from .training import (
+    add_run,
+    check_names,
+    check_recipe,
+    keyed_uid,
+    submit_run,
+    was_deleted,
+)
 
 EARLY = timedelta(minutes=2)
 """A ring for a time further ahead was forced in the console: it carries the next tick's time."""
@@ -83,7 +90,7 @@ def create_schedule(
         "cron": cron_for(frequency=frequency, first=first, time_zone=time_zone),
     }
     request = {"project": project.pk, **fields}
-    if known := _known(idempotency_key, request):
+    if known := answered_before(idempotency_key=idempotency_key, request=request):
         return known
     require_webhook()
     schedule = TrainingSchedule(
@@ -101,7 +108,7 @@ def create_schedule(
             with transaction.atomic():
                 schedule.save(force_insert=True)
         except IntegrityError as error:
-            if known := _known(idempotency_key, request):
+            if known := answered_before(idempotency_key=idempotency_key, request=request):
                 return known
             raise Conflict(
                 f"The project has a schedule {name} already.",
@@ -191,7 +198,8 @@ def fire_schedule(
     """Answer a ring: create and submit the run of that time, once however often it rings.
 
     A schedule that is not active, or has not begun, is left alone. A ring that the console forced
-    carries the time of the next tick; its run does not take that tick's place.
+    carries the time of the next tick; its run does not take that tick's place. One for once whose
+    ring was missed ends, for cron would ring again a year later.
 
     :raises Invalid: `scheduled_for` has no time zone.
     """
@@ -203,6 +211,9 @@ def fire_schedule(
             return Firing(run=known, message="The run of that time is there.")
         if locked.state != ScheduleState.ACTIVE:
             return Firing(message=f"The schedule is {locked.get_state_display().lower()}.")
+        if _missed(locked, tick):
+            _turn(locked, ScheduleState.COMPLETED, actor, now, next_run_at=None)
+            return Firing(message="The schedule's only time has passed.")
         if tick > now + EARLY:
             uid = keyed_uid("forced", locked.uid.hex, tick.isoformat())
             return _start(locked, uid, None, actor, now)
@@ -213,6 +224,12 @@ def fire_schedule(
         )
         _after_tick(locked, tick, actor, now)
     return firing
+
+
+def _missed(schedule: TrainingSchedule, tick: datetime) -> bool:
+    """Whether a schedule for once is rung at a later time than its own."""
+    once = schedule.frequency == Frequency.ONCE
+    return bool(once and schedule.starts_at and tick > schedule.starts_at)
 
 
 def next_time(schedule: TrainingSchedule, *, after: datetime) -> datetime | None:
@@ -229,6 +246,8 @@ def next_time(schedule: TrainingSchedule, *, after: datetime) -> datetime | None
 def _start(
     schedule: TrainingSchedule, uid: UUID, tick: datetime | None, actor: Actor, now: datetime
 ) -> Firing:
+    if was_deleted(uid):
+        return Firing(message="The run of that time was deleted.")
     run, new = add_run(
         uid=uid,
         project_id=schedule.project_id,
@@ -296,15 +315,6 @@ def _open(
     )
     worker.ring(operation)
     return operation
-
-
-def _known(idempotency_key: str, request: dict[str, Any]) -> Operation | None:
-    if not idempotency_key:
-        return None
-    known = Operation.objects.filter(idempotency_key=idempotency_key).first()
-    if known and known.request_digest != digest(request):
-        raise KeyReused(f"The idempotency key {idempotency_key} was used for {known}.")
-    return known
 
 
 def _checked_name(name: str) -> str:

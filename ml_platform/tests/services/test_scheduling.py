@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from ml_platform.cloud.types import JobState, RemoteJob
 from ml_platform.errors import CloudAbsent, Conflict, Invalid, Misconfigured
 from ml_platform.models import Operation, Project, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.states import OperationStatus, ScheduleState
-from ml_platform.services.operations import KeyReused, retry_operation
+from ml_platform.services.interventions import request_cancel, retry_operation
+from ml_platform.services.operations import KeyReused
 from ml_platform.services.schedule_job import job_id_of, job_spec
 from ml_platform.services.scheduling import (
     Firing,
@@ -27,6 +29,7 @@ from ml_platform.services.scheduling import (
     resume_schedule,
     trigger_schedule,
 )
+from ml_platform.services.training import delete_run
 from ml_platform.services.worker import resume_operations
 
 from .training_tools import ANA, TEMPLATE_URI, CloudClock, make_run, poll, settle
@@ -126,6 +129,8 @@ def test_a_schedule_carries_its_lineage_which_counts_nowhere(
         ({"time_zone": "Mars/Olympus"}, "bad_time_zone"),
         ({"first": datetime(2026, 2, 9, 3)}, "bad_time"),  # noqa: DTZ001
         ({"first": FIRST - timedelta(days=2), "frequency": "once"}, "bad_time"),
+        ({"first": datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))}, "bad_time"),
+        ({"first": datetime.max.replace(tzinfo=timezone(-timedelta(hours=12)))}, "bad_time"),
         ({"template_uri": "gs://demo-artifacts/none"}, "template_missing"),
         ({"parameters": {"nope": 1}}, "unknown_parameter"),
     ],
@@ -441,6 +446,77 @@ def test_a_schedule_for_once_ends_with_its_run(clock: CloudClock, project: Proje
     assert (schedule.state, schedule.next_run_at) == (ScheduleState.COMPLETED, None)
     with pytest.raises(CloudAbsent):
         job_of(schedule)
+
+
+def test_a_schedule_for_once_whose_ring_was_missed_ends_instead_of_training_a_year_later(
+    clock: CloudClock, project: Project
+) -> None:
+    schedule = planned(project, clock, frequency="once")
+    next_year = FIRST.replace(year=FIRST.year + 1)
+    clock.forward((next_year - clock()).total_seconds())
+    rung = ring(schedule, clock, next_year)
+    assert (rung.run, rung.message) == (None, "The schedule's only time has passed.")
+    settle(clock)
+    schedule.refresh_from_db()
+    assert (schedule.state, TrainingRun.objects.count()) == (ScheduleState.COMPLETED, 0)
+    with pytest.raises(CloudAbsent):
+        job_of(schedule)
+
+
+def test_a_ring_for_a_run_that_was_deleted_since_makes_no_other(
+    cloud: LocalCloud, clock: CloudClock, project: Project
+) -> None:
+    cloud.pipelines.outcome("fail:train")
+    schedule = planned(project, clock)
+    clock.forward((FIRST - clock()).total_seconds())
+    run = ring(schedule, clock, FIRST).run
+    settle(clock)
+    clock.forward(100)
+    poll(clock)
+    assert run
+    delete_run(run=run, actor=ANA, now=clock())
+    again = ring(schedule, clock, FIRST)
+    assert (again.run, again.message) == (None, "The run of that time was deleted.")
+    assert TrainingRun.objects.count() == 0
+
+
+def test_a_job_that_never_reads_as_it_was_sent_is_given_up_after_a_few_tries(
+    cloud: LocalCloud, clock: CloudClock, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = scheduler._read_job
+
+    def otherwise(raw: Any) -> RemoteJob:
+        job = read(raw)
+        return replace(job, spec=replace(job.spec, description="kept otherwise"))
+
+    monkeypatch.setattr(scheduler, "_read_job", otherwise)
+    operation = plan(project, clock)
+    settle(clock)
+    operation.refresh_from_db()
+    assert (operation.status, operation.error_code) == ("failed", "cloud_conflict")
+    assert cloud.effects.count("CloudScheduler.UpdateJob") == 6
+    monkeypatch.undo()
+    retry_operation(operation=operation, actor=ANA)
+    settle(clock)
+    operation.refresh_from_db()
+    assert operation.status == OperationStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("verb", [create_schedule, cancel_schedule])
+def test_an_operation_that_brings_job_and_row_together_cannot_be_cancelled(
+    clock: CloudClock, project: Project, verb: Callable[..., Operation]
+) -> None:
+    if verb is create_schedule:
+        operation = plan(project, clock)
+    else:
+        operation = verb(schedule=planned(project, clock), actor=ANA, now=clock())
+    assert operation.status == OperationStatus.PENDING
+    with pytest.raises(Conflict) as refused:
+        request_cancel(operation=operation, actor=ANA, now=clock())
+    assert refused.value.code == "not_cancellable"
+    settle(clock)
+    operation.refresh_from_db()
+    assert operation.status == OperationStatus.SUCCEEDED
 
 
 def test_a_time_of_day_that_comes_twice_trains_once(clock: CloudClock, project: Project) -> None:

@@ -32,7 +32,9 @@ ZONES = [
     "Asia/Kolkata",
     "Asia/Kathmandu",
     "Asia/Tokyo",
+    "Australia/Lord_Howe",
     "Australia/Sydney",
+    "Pacific/Apia",
     "Pacific/Auckland",
     "Pacific/Chatham",
 ]
