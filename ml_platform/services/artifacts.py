@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,6 +14,7 @@ from ml_platform.conf import require_settings
 from ml_platform.errors import CloudUnavailable, Invalid
 from ml_platform.models import TrainingRun
 
+MODEL_FILE = "saved_model.pb"
 CHUNK = 500
 """Objects deleted between two commits: five batch requests of a hundred."""
 COUNTED = 20_000
@@ -33,6 +35,12 @@ class Size:
     objects: int
     bytes: int
     complete: bool = True
+
+
+def newest_folder(names: Iterable[str]) -> str | None:
+    """The version directory with the highest number, as it is written; None without one."""
+    numbered = [name for name in names if name.isascii() and name.isdecimal()]
+    return max(numbered, key=int, default=None)
 
 
 def run_prefix(*, run: TrainingRun) -> ObjectPath:

@@ -44,7 +44,7 @@ def retry_operation(*, operation: Operation, actor: Actor) -> Operation:
 
 
 def ask_again(*, operation: Operation, actor: Actor, reason: str = "") -> Operation:
-    """Give an operation that failed or was cancelled to whoever asks for the same thing again.
+    """Give an operation that failed to whoever asks for the same thing again.
 
     It goes on at the step where it ended; the history keeps who asks now, and why.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 
@@ -29,6 +28,7 @@ from ml_platform.models.states import (
 
 from . import worker
 from .aliases import move_default, note_aliases
+from .artifacts import MODEL_FILE, newest_folder
 from .drift import judge_surplus, version_of
 from .engine import Done, Outcome, Recipe, Step
 from .findings import note_finding
@@ -40,7 +40,6 @@ from .subjects import run_of, subject_of_run
 from .version_cache import sync_version_cache
 from .version_upload import look_for_copies, look_up, upload, wait_for_upload
 
-MODEL_FILE = "saved_model.pb"
 REGISTRABLE = (Registration.NONE, Registration.LOST)
 
 
@@ -56,7 +55,7 @@ def register_run(
     """Open the registration of a run, or return the one there is; asking twice is asking once.
 
     `force_reason` lets a person register a run that its evaluator did not bless; it is kept in
-    the Operation. One that failed or was cancelled begins again for whoever asks now.
+    the Operation. One that failed begins again for whoever asks now.
 
     :raises NotRegistrable: it did not succeed, was not blessed, or its version was deleted.
     """
@@ -75,7 +74,7 @@ def register_run(
             request={"run": run.pk},
             queue=True,
         )
-        if not new and operation.status in (OperationStatus.FAILED, OperationStatus.CANCELLED):
+        if not new and operation.status == OperationStatus.FAILED:
             operation = ask_again(operation=operation, actor=actor, reason=reason)
         worker.ring(operation)
     return operation
@@ -124,12 +123,6 @@ def _find_artifacts(work: Work) -> Outcome:
         )
     work.data["artifact_uri"] = f"{run.gcs_artifacts_path}pushed_model/{newest}"
     return Done(note=f"{work.data['artifact_uri']}")
-
-
-def newest_folder(names: Iterable[str]) -> str | None:
-    """The version directory with the highest number, as it is written; None without one."""
-    numbered = [name for name in names if name.isascii() and name.isdecimal()]
-    return max(numbered, key=int, default=None)
 
 
 def _record(work: Work) -> Outcome:
@@ -190,6 +183,11 @@ def _begin_again(work: Work, error: PlatformError) -> None:
     Operation.objects.filter(pk=work.operation.pk).update(step="find_artifacts")
 
 
+def _give_key_back(work: Work) -> None:
+    """What was cancelled stays so; whoever asks again opens another registration."""
+    Operation.objects.filter(pk=work.operation.pk).update(idempotency_key=None)
+
+
 def _require_retryable(operation: Operation) -> None:
     require_registrable(run=run_of(operation), force_reason=operation.reason)
 
@@ -208,5 +206,6 @@ RECIPE = Recipe(
         Step(name="record", title="Record the version", run=_record),
     ),
     on_failure=_begin_again,
+    on_cancel=_give_key_back,
     require_retryable=_require_retryable,
 )

@@ -11,9 +11,8 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent
 from ml_platform.models import TrainingRun
 
-from .artifacts import run_prefix
+from .artifacts import MODEL_FILE, newest_folder, run_prefix
 from .labels import RUN
-from .registration import MODEL_FILE, newest_folder
 
 READ_LAG = timedelta(seconds=120)
 """How long a read may not yet show what was made; NOT_FOUND of something younger proves nothing."""

@@ -19,11 +19,12 @@ from ml_platform.errors import (
 )
 from ml_platform.models import RegisteredModel, TrainingRun
 
-from .engine import PATIENCE, Again, Done, Outcome, Wait
-from .labels import OWNER, RUN, labels_for, owner
+from .engine import Again, Done, Outcome, Wait
+from .labels import OWNER, RUN, is_version_of, labels_for, owner
 from .lineages import lineage_uid, lose_versions
 from .operations import Work
 from .subjects import run_of
+from .verification import too_young
 
 POLL_SECONDS = 5.0
 SECOND_LOOK_SECONDS = 30.0
@@ -133,9 +134,14 @@ def upload(work: Work) -> Outcome:
     except PlatformError as error:
         raise _not_uploaded(work, error) from error
     if isinstance(started.result, ModelName):
-        work.data["pointer"] = str(started.result)
-        return Done(to="record", note=str(started.result))
+        return _uploaded(work, started.result, to="record")
     return Done(note=str(started.name))
+
+
+def _uploaded(work: Work, result: object, *, to: str = "") -> Done:
+    work.data["pointer"] = str(result)
+    work.data["uploaded_at"] = work.clock().isoformat()
+    return Done(to=to, note=str(result))
 
 
 def _not_uploaded(work: Work, error: PlatformError) -> PlatformError:
@@ -156,31 +162,36 @@ def wait_for_upload(work: Work) -> Outcome:
         return Done(to="look_up", note=str(state.error))
     if state.error:
         raise _not_uploaded(work, state.error)
-    work.data["pointer"] = str(state.result)
-    return Done(note=str(state.result))
+    return _uploaded(work, state.result)
 
 
 def look_for_copies(work: Work, run: TrainingRun) -> Wait | None:
     """After a second upload: take the lowest version, once the listing shows our own at least.
 
-    :raises Conflict: it was not shown for so long that it must have been deleted.
+    A version that was deleted since it was made is not waited for: what the listing has is taken,
+    else the version all the same, whose loss a sweep finds.
     """
-    pointer = work.data["pointer"]
+    pointer = ModelName.parse(work.data["pointer"])
     try:
-        versions = _versions_of(ModelName.parse(pointer).bare, run)
+        versions = _versions_of(pointer.bare, run)
     except CloudAbsent:
         versions = []
-    if pointer in {str(version.pointer) for version in versions}:
+    shown = pointer in {version.pointer for version in versions}
+    if not shown and (seconds := _may_yet_show(work, run, pointer)):
+        return Wait(seconds=seconds, note=f"{pointer} is so new that it may yet show.")
+    if versions:
         _adopt(work, versions)
-        return None
-    since = datetime.fromisoformat(work.data["uploading_since"])
-    if work.clock() - since > PATIENCE:
-        raise Conflict(
-            f"Vertex AI does not list {pointer}.",
-            code="version_vanished",
-            advice="Retry: it is looked for again, and uploaded if it is gone.",
-        )
-    return Wait(seconds=SECOND_LOOK_SECONDS, note=f"{pointer} is so new that it does not show yet.")
+    return None
+
+
+def _may_yet_show(work: Work, run: TrainingRun, pointer: ModelName) -> float:
+    """Seconds until the listing shows a version that was just made; 0 when it was deleted."""
+    try:
+        model = vertex.get_model(pointer)
+    except CloudAbsent:
+        made_at = datetime.fromisoformat(work.data["uploaded_at"])
+        return too_young(made_at, now=work.clock())
+    return SECOND_LOOK_SECONDS if is_version_of(model, run) else 0.0
 
 
 # ---- what they read ----------------------------------------------------------------------------

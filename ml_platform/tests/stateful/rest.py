@@ -14,12 +14,16 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.states import (
+    SUCCEEDED_RUN_STATUSES,
+    OperationKind,
     OperationStatus,
+    Registration,
     RunStatus,
 )
 from ml_platform.services.interventions import retry_operation
 from ml_platform.services.labels import ENDPOINT
 from ml_platform.services.reconciliation import SAFE, clear_stale_pointers, repair_finding
+from ml_platform.services.registration import register_run
 from ml_platform.services.run_polling import poll_training_runs
 from ml_platform.services.sweeping import sweep
 from ml_platform.services.undeployment import undeploy_endpoint
@@ -76,8 +80,10 @@ def _finish_training(world: World) -> None:
 
 
 def _follow_advice(play: Play) -> None:
-    """Retry what failed and left something half done; undeploy what is served by nobody."""
+    """Retry what failed and left something half done; register what succeeded; undeploy what is
+    served by nobody."""
     world = play.world
+    _ask_again(play)
     for endpoint in DeployedEndpoint.objects.exclude(state__in=("active", "inactive")):
         operation = _last_of(endpoint)
         if operation.status == OperationStatus.FAILED:
@@ -90,6 +96,22 @@ def _follow_advice(play: Play) -> None:
         if service is None or service.labels.get(ENDPOINT) != endpoint.uid.hex:
             play.tell(f"  undeploy {endpoint}")
             undeploy_endpoint(endpoint=endpoint, actor=BO, now=world.now())
+    settle(world)
+
+
+def _ask_again(play: Play) -> None:
+    """Retry each schedule's last operation, and register the blessed runs that are no version."""
+    world = play.world
+    for schedule in TrainingSchedule.objects.all():
+        about = Operation.objects.filter(kind=OperationKind.SCHEDULE, subject_id=str(schedule.pk))
+        operation = about.order_by("-created_at", "-started_at").first()
+        if operation and operation.status == OperationStatus.FAILED:
+            play.tell(f"  retry {operation}")
+            _try(play, lambda op=operation: retry_operation(operation=op, actor=BO))
+    blessed = TrainingRun.objects.filter(status__in=SUCCEEDED_RUN_STATUSES, is_blessed=True)
+    for run in blessed.filter(registration=Registration.NONE):
+        play.tell(f"  register {run}")
+        _try(play, lambda run=run: register_run(run=run, actor=BO, now=world.now()))
     settle(world)
 
 

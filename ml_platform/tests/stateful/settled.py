@@ -1,4 +1,4 @@
-"""What holds when everything has come to rest: I1 to I10, over the rows and the cloud as they are.
+"""What holds when everything has come to rest: I1 to I14, over the rows and the cloud as they are.
 
 I11 (one more reconcile writes nothing) is asked by who can reconcile: the driver of histories.
 """
@@ -19,15 +19,21 @@ from ml_platform.models import (
     Operation,
     RegisteredModel,
     TrainingRun,
+    TrainingSchedule,
 )
 from ml_platform.models.states import (
     HOLDS_POINTER,
     LIVE_OPERATION_STATUSES,
+    LIVE_SCHEDULE_STATES,
     STANDING_FINDING_STATUSES,
+    SUCCEEDED_RUN_STATUSES,
     EndpointState,
+    OperationKind,
+    OperationStatus,
     Registration,
 )
 from ml_platform.services.labels import ENDPOINT, OWNER, RUN, owner
+from ml_platform.services.schedule_job import job_id_of
 
 from . import planes
 from .invariants import DELETIONS
@@ -177,6 +183,26 @@ def destruction_is_recorded(world: World) -> Wrong:
             yield f"{call.method} of {call.resource} by {operation}, which has no outcome"
 
 
+def jobs_match_schedules(world: World) -> Wrong:
+    """I13: Cloud Scheduler has a job of each live schedule, and of no other."""
+    kept = {job_id_of(schedule): schedule for schedule in TrainingSchedule.objects.all()}
+    live = {name for name, schedule in kept.items() if schedule.state in LIVE_SCHEDULE_STATES}
+    jobs = planes.jobs(world.cloud).keys() & kept.keys()
+    for name in live ^ jobs:
+        yield f"{kept[name]} is {kept[name].state}, its job is there: {name in jobs}"
+
+
+def success_is_a_version(world: World) -> Wrong:
+    """I14: a blessed run that was asked for again is a version, unless its artifacts are gone."""
+    del world
+    runs = TrainingRun.objects.filter(status__in=SUCCEEDED_RUN_STATUSES, is_blessed=True)
+    for run in runs.filter(registration=Registration.NONE):
+        asked = Operation.objects.filter(kind=OperationKind.REGISTER, subject_id=str(run.pk))
+        said = asked.values_list("status", "error_code").order_by("-created_at").first()
+        if said != (OperationStatus.FAILED, "artifacts_missing"):
+            yield f"{run} cannot become a version: {said}"
+
+
 SETTLED: Mapping[str, Callable[[World], Wrong]] = {
     "I1 one count": one_count,
     "I1 caches are recounts": caches_are_recounts,
@@ -187,6 +213,8 @@ SETTLED: Mapping[str, Callable[[World], Wrong]] = {
     "I7 one version each": one_version_each,
     "I8 deleted is deleted": deleted_is_deleted,
     "I9 destruction is recorded": destruction_is_recorded,
+    "I13 jobs match schedules": jobs_match_schedules,
+    "I14 success is a version": success_is_a_version,
 }
 """Name and predicate; a predicate yields what is wrong."""
 
