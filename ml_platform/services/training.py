@@ -19,6 +19,7 @@ from ml_platform.models.states import (
     LIVE_RUN_STATUSES,
     ModelType,
     OperationKind,
+    OperationStatus,
     Registration,
     RunStatus,
 )
@@ -150,7 +151,7 @@ def was_deleted(uid: uuid.UUID) -> bool:
 def submit_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
     """Open the submission of a run; asking twice gives the same operation.
 
-    :raises Conflict: the run was cancelled or has ended.
+    :raises Conflict: the run was cancelled or has ended without having been submitted.
     """
     again = "Rerun it to train again."
     with transaction.atomic():
@@ -163,10 +164,9 @@ def submit_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
             idempotency_key=submission_key(run.uid),
             request={"run": run.pk},
         )
-        same = TrainingRun.objects.filter(pk=run.pk)
-        if new and not same.move(to=RunStatus.SUBMITTING):
+        if new and not TrainingRun.objects.filter(pk=run.pk).move(to=RunStatus.SUBMITTING):
             raise _wrong_status(run, "be submitted", again)
-        if not new and not same.live().exists():
+        if operation.status in (OperationStatus.FAILED, OperationStatus.CANCELLED):
             raise _wrong_status(run, "be submitted", again)
         worker.ring(operation)
     return operation

@@ -68,6 +68,7 @@ def test_a_run_is_submitted_as_one_job_with_our_labels(
     assert "spec" not in operation.data
     assert run.status == RunStatus.RUNNING
     assert run.submitted_at == clock()
+    assert submit_run(run=run, actor=ANA, now=clock()) == operation
     job = pipelines.get_pipeline_job(job_name(run))
     assert str(job.name) == run.pipeline_job_name
     assert job.output_directory == run.gcs_artifacts_path.rstrip("/")

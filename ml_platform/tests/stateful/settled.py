@@ -193,13 +193,13 @@ def jobs_match_schedules(world: World) -> Wrong:
 
 
 def success_is_a_version(world: World) -> Wrong:
-    """I14: a blessed run that was asked for again is a version, unless its artifacts are gone."""
+    """I14: a blessed run that was to be registered is a version, unless its artifacts are gone."""
     del world
     runs = TrainingRun.objects.filter(status__in=SUCCEEDED_RUN_STATUSES, is_blessed=True)
     for run in runs.filter(registration=Registration.NONE):
         asked = Operation.objects.filter(kind=OperationKind.REGISTER, subject_id=str(run.pk))
         said = asked.values_list("status", "error_code").order_by("-created_at").first()
-        if said != (OperationStatus.FAILED, "artifacts_missing"):
+        if said and said != (OperationStatus.FAILED, "artifacts_missing"):
             yield f"{run} cannot become a version: {said}"
 
 
