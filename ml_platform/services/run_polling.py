@@ -7,7 +7,7 @@ so a job is asked about by name when it has ended, and some of the live ones for
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -102,20 +102,18 @@ def _follow(
     clock: Clock,
     result: PollResult,
 ) -> None:
-    gone = [run for uid, run in live.items() if uid not in unfinished]
+    gone = _by_turn(run for uid, run in live.items() if uid not in unfinished)
+    running = _by_turn(live[uid] for uid in unfinished)
     result.left = max(0, len(gone) - ENDED_A_POLL)
-    for run in gone[:ENDED_A_POLL]:
-        _settle(run, actor, clock, result)
-    for run in _watched([live[uid] for uid in unfinished]):
+    watched = running[:WATCHED] if len(running) <= WATCHABLE else []
+    for run in (*gone[:ENDED_A_POLL], *watched):
         TrainingRun.objects.filter(pk=run.pk).update(watched_at=clock())
         _settle(run, actor, clock, result)
 
 
-def _watched(running: Sequence[TrainingRun]) -> list[TrainingRun]:
-    """Those whose turn it is to be looked at: the ones looked at longest ago."""
-    if len(running) > WATCHABLE:
-        return []
-    return sorted(running, key=lambda run: run.watched_at or _NEVER)[:WATCHED]
+def _by_turn(runs: Iterable[TrainingRun]) -> list[TrainingRun]:
+    """Those looked at longest ago first: one that cannot end keeps no other from its turn."""
+    return sorted(runs, key=lambda run: run.watched_at or _NEVER)
 
 
 def _settle(run: TrainingRun, actor: Actor, clock: Clock, result: PollResult) -> None:

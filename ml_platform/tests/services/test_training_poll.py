@@ -206,6 +206,22 @@ def test_jobs_that_ended_are_asked_about_once_and_a_share_at_a_time(
     assert (cloud.effects.count(LIST), cloud.effects.count(GET)) == (2, ENDED_A_POLL + 7)
 
 
+def test_ended_runs_that_cannot_be_read_keep_no_other_from_its_turn(
+    cloud: LocalCloud, clock: CloudClock, project: Project
+) -> None:
+    many_live_runs(project, clock, ENDED_A_POLL)
+    clock.forward(400)
+    cloud.faults.order(method="storage.objects.list", kind="error", code="NOT_FOUND", times=None)
+    poll(clock)
+    cloud.faults.clear()
+    cloud.pipelines.outcome("fail:ingest")
+    late = start_run(project, clock, model_name="late")
+    clock.forward(100)
+    poll(clock)
+    late.refresh_from_db()
+    assert late.status == RunStatus.FAILED
+
+
 def test_jobs_of_others_and_ended_ones_are_not_listed(
     cloud: LocalCloud, clock: CloudClock, project: Project, settings: Any
 ) -> None:
