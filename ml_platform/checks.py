@@ -10,6 +10,8 @@ from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db.models import IntegerField
+from django.template import TemplateDoesNotExist, TemplateSyntaxError
+from django.template.loader import get_template
 from django.utils.module_loading import import_string
 
 from ml_platform.conf import (
@@ -118,12 +120,6 @@ def _webhooks(current: Settings) -> Iterator[CheckMessage]:
 
 
 def _times(current: Settings) -> Iterator[CheckMessage]:
-    if current.CALL_TIMEOUT <= 0:
-        yield Error(
-            f"ML_PLATFORM['CALL_TIMEOUT'] is {current.CALL_TIMEOUT}.",
-            hint="Each call to Google needs a limit above 0 seconds.",
-            id="mlp.E012",
-        )
     if current.LEASE_SECONDS <= 2 * current.CALL_TIMEOUT:
         yield Error(
             f"ML_PLATFORM['LEASE_SECONDS'] is {current.LEASE_SECONDS}, "
@@ -154,6 +150,18 @@ def _not_callable(path: str) -> str:
     except ImportError as error:
         return str(error)
     return "" if callable(found) else "It is not callable."
+
+
+def _base_template(current: Settings) -> Iterator[CheckMessage]:
+    try:
+        get_template(current.BASE_TEMPLATE)
+    except (TemplateDoesNotExist, TemplateSyntaxError) as error:
+        why = "which does not exist" if isinstance(error, TemplateDoesNotExist) else str(error)
+        yield Error(
+            f"ML_PLATFORM['BASE_TEMPLATE'] is {current.BASE_TEMPLATE!r}, {why}.",
+            hint="Name a template of yours with the blocks title and content, or leave it out.",
+            id="mlp.E012",
+        )
 
 
 def _tasks(_: Settings) -> Iterator[CheckMessage]:
@@ -194,6 +202,7 @@ RULES: tuple[Rule, ...] = (
     _webhooks,
     _times,
     _callables,
+    _base_template,
     _tasks,
     _project_key,
 )

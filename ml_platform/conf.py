@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -37,7 +40,7 @@ class Settings:
     BUCKET: str = ""
     """Bucket of the training artifacts, without `gs://`. Deletion never leaves it. Required."""
     ARTIFACTS_PREFIX: str = "runs"
-    """Folder in the bucket below which each run has its own prefix."""
+    """Folder in the bucket below which each run has its own prefix; never the bucket's root."""
     INSTALLATION: str = "default"
     """Name of this installation, written as the label `mlp_owner` on all that it creates."""
     TEMPLATE_DIR: str = ""
@@ -77,11 +80,45 @@ class Settings:
     """True only behind Cloud Run's own IAM check, which removes the token's signature."""
 
 
+_FOLDER = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
+    "ARTIFACTS_PREFIX": (
+        _FOLDER.fullmatch,
+        "Give a folder below the bucket's root, such as runs or ml/runs: letters, digits, - _ and "
+        "dots that begin no name.",
+    ),
+    "INSTALLATION": (
+        _LABEL.fullmatch,
+        "It becomes a label on Google Cloud: give 1 to 63 of a-z, 0-9, - and _.",
+    ),
+    "CALL_TIMEOUT": (
+        lambda seconds: 0 < seconds < inf,
+        "Each call to Google needs a limit above 0 seconds.",
+    ),
+    "RETRY_TIMEOUT": (
+        lambda seconds: 0 <= seconds < inf,
+        "Give the seconds within which a read may be repeated; 0 never repeats.",
+    ),
+    "UPLOAD_HORIZON": (
+        lambda seconds: seconds > 0,
+        "An upload whose answer was lost may still appear: give it seconds above 0.",
+    ),
+    "SERVING_IMAGE": (bool, "Give the container image that models are served with."),
+    "ORPHAN_DAYS": (
+        lambda days: days >= 1,
+        "A lineage that was made today may still be wanted: give 1 day or more.",
+    ),
+    "BASE_TEMPLATE": (bool, "Give the template that our pages extend."),
+}
+"""What a value of the right type must hold beyond it, and what to give instead."""
+
+
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Return the settings.
 
-    :raises Misconfigured: unknown keys, or a value of the wrong type.
+    :raises Misconfigured: unknown keys, a value of the wrong type, or one that its rule forbids.
     """
     given: dict[str, Any] = dict(getattr(django_settings, "ML_PLATFORM", {}))
     known = {f.name: f for f in fields(Settings)}
@@ -91,7 +128,7 @@ def get_settings() -> Settings:
             advice=f"Known keys are {', '.join(sorted(known))}.",
         )
     for name, value in given.items():
-        given[name] = _typed(name, value, known[name].default)
+        given[name] = _ruled(name, _typed(name, value, known[name].default))
     return Settings(**given)
 
 
@@ -122,6 +159,14 @@ def _typed(name: str, value: Any, default: Any) -> Any:
             advice=f"Its default is {default!r}.",
         )
     return value
+
+
+def _ruled(name: str, value: Any) -> Any:
+    meant = value.strip("/") if name == "ARTIFACTS_PREFIX" else value
+    holds, advice = RULES.get(name, (lambda _: True, ""))
+    if not holds(meant):
+        raise Misconfigured(f"ML_PLATFORM[{name!r}] is {value!r}.", advice=advice)
+    return meant
 
 
 @receiver(setting_changed)

@@ -208,14 +208,6 @@ def model_id(uid: UUID, generation: int) -> str:
     return f"mr-{uid.hex}-{generation}"
 
 
-def label_value(text: str) -> str:
-    """Return `text` made fit to be a label's value: `[a-z0-9_-]`, at most 63 characters.
-
-    It loses information: identities go into labels as hex, which passes unchanged.
-    """
-    return re.sub(r"[^a-z0-9_-]", "-", text.lower())[:63]
-
-
 def label_filter(labels: Mapping[str, str]) -> str:
     """Return the Vertex AI listing filter that asks for exactly these labels.
 

@@ -216,7 +216,7 @@ def _unclaimed(chunk: list[MirroredModel], place: Place) -> list[Seen]:
 def _judge_artifacts(sweep: Sweep, now: datetime) -> int:
     """Only folders below the listed root can be judged; adopted models keep theirs elsewhere."""
     settings = require_settings()
-    root = f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX.strip('/')}/"
+    root = f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX}/"
     held = 0
     versions = TrainingRun.objects.versions().filter(gcs_artifacts_path__startswith=root)
     old = versions.filter(registered_at__lte=sweep.started_at)

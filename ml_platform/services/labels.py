@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from ml_platform.cloud.names import label_value
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import get_settings
 from ml_platform.models import TrainingRun
@@ -19,7 +18,7 @@ OPERATION = "mlp_operation"
 
 def owner() -> str:
     """This installation, as a label's value."""
-    return label_value(get_settings().INSTALLATION)
+    return get_settings().INSTALLATION
 
 
 def is_version_of(model: RemoteModel, run: TrainingRun) -> bool:

@@ -23,7 +23,7 @@ def find_strays() -> Iterator[str]:
     for belongs to it.
     """
     settings = require_settings()
-    root = f"{settings.ARTIFACTS_PREFIX.strip('/')}/"
+    root = f"{settings.ARTIFACTS_PREFIX}/"
     for page in storage.list_prefixes(settings.BUCKET, root):
         names = [folder.removeprefix(root).rstrip("/") for folder in page]
         known = _known(names)
@@ -36,7 +36,7 @@ def delete_chunk_of(folder: str) -> Size:
     :raises UnsafePath: it is no folder directly below the root, or a run's by now.
     """
     settings = require_settings()
-    root = f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX.strip('/')}/"
+    root = f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX}/"
     name = folder.removeprefix(root).removesuffix("/")
     if folder != f"{root}{name}/" or not name or "/" in name or _known([name]):
         raise UnsafePath(f"{folder!r} is no folder of no run directly below {root}.")

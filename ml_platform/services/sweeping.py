@@ -145,7 +145,7 @@ def _model_row(model: RemoteModel) -> Json:
 def _run_folders() -> Iterator[Sequence[str]]:
     """The prefixes of runs with a saved model: one listing, however many runs there are."""
     settings = require_settings()
-    root = f"{settings.ARTIFACTS_PREFIX.strip('/')}/"
+    root = f"{settings.ARTIFACTS_PREFIX}/"
     glob = f"{root}**/{PUSHED}*/saved_model.pb"
     for page in storage.list_objects(settings.BUCKET, root, glob=glob):
         yield _folders(settings.BUCKET, page)

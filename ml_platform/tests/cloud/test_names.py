@@ -18,7 +18,6 @@ from ml_platform.cloud.names import (
     ServiceName,
     check_alias,
     label_filter,
-    label_value,
     model_id,
     parse_resource,
     same_resource,
@@ -183,18 +182,6 @@ def test_a_model_id_is_one_that_vertex_takes_and_is_unique(uid, generation):
 def test_a_generation_out_of_range_is_refused(generation):
     with pytest.raises(ValueError, match="generation"):
         model_id(UUID(int=1), generation)
-
-
-@given(st.text(max_size=200))
-def test_any_text_becomes_a_label_value_and_stays_it(text):
-    made = label_value(text)
-    assert re.fullmatch(r"[a-z0-9_-]{0,63}", made)
-    assert label_value(made) == made
-
-
-@given(st.uuids())
-def test_an_identity_in_hex_passes_through_a_label_unchanged(uid):
-    assert label_value(uid.hex) == uid.hex
 
 
 def test_labels_become_a_filter():

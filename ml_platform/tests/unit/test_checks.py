@@ -9,6 +9,7 @@ import pytest
 from django.core import checks
 
 from ml_platform.checks import DEMO, check_settings
+from ml_platform.conf import get_settings
 
 GOOD = {"PROJECT_ID": "my-project", "LOCATION": "europe-central2", "BUCKET": "my-artifacts"}
 LOCAL = {"LOCAL_CLOUD": "127.0.0.1:8790", "LOCAL_CLOUD_HTTP": "http://127.0.0.1:8791"}
@@ -34,6 +35,7 @@ def found(settings: Any, given: Mapping[str, object]) -> list[checks.CheckMessag
         GOOD | HOOKS | {"PUBLIC_URL": "", "WEBHOOK_AUDIENCE": "https://ml.example.com/"},
         GOOD | {"PROJECT_ID": "example.com:my-project", "LOCATION": "northamerica-northeast1"},
         GOOD | {"PROJECTS_FOR_USER": "ml_platform.services.access.scope_of"},
+        GOOD | {"ARTIFACTS_PREFIX": "ml/runs.v2", "INSTALLATION": "shop_1", "RETRY_TIMEOUT": 0},
     ],
 )
 def test_good_settings_get_silence(settings, given):
@@ -60,7 +62,24 @@ def test_good_settings_get_silence(settings, given):
         ({**GOOD, **HOOKS, "PUBLIC_URL": "http://ml.example.com/"}, ["mlp.E010"], "https://"),
         ({**GOOD, **LOCAL, **HOOKS, "PUBLIC_URL": "ml.example.com"}, ["mlp.E010"], "https://"),
         ({**GOOD, **HOOKS, "WEBHOOK_SERVICE_ACCOUNTS": ["me"]}, ["mlp.E011"], "'me'"),
-        ({**GOOD, "CALL_TIMEOUT": 0.0}, ["mlp.E012"], "is 0.0"),
+        ({**GOOD, "CALL_TIMEOUT": 0.0}, ["mlp.E001"], "is 0.0"),
+        ({**GOOD, "CALL_TIMEOUT": float("nan")}, ["mlp.E001"], "is nan"),
+        ({**GOOD, "RETRY_TIMEOUT": -1.0}, ["mlp.E001"], "is -1.0"),
+        ({**GOOD, "RETRY_TIMEOUT": float("inf")}, ["mlp.E001"], "is inf"),
+        ({**GOOD, "UPLOAD_HORIZON": -1}, ["mlp.E001"], "is -1"),
+        ({**GOOD, "ORPHAN_DAYS": 0}, ["mlp.E001"], "is 0"),
+        ({**GOOD, "ORPHAN_DAYS": -7}, ["mlp.E001"], "is -7"),
+        ({**GOOD, "ARTIFACTS_PREFIX": ""}, ["mlp.E001"], "is ''"),
+        ({**GOOD, "ARTIFACTS_PREFIX": "//"}, ["mlp.E001"], "is '//'"),
+        ({**GOOD, "ARTIFACTS_PREFIX": "../x"}, ["mlp.E001"], "is '../x'"),
+        ({**GOOD, "ARTIFACTS_PREFIX": "ml//runs"}, ["mlp.E001"], "is 'ml//runs'"),
+        ({**GOOD, "ARTIFACTS_PREFIX": "runs*"}, ["mlp.E001"], "is 'runs*'"),
+        ({**GOOD, "INSTALLATION": ""}, ["mlp.E001"], "is ''"),
+        ({**GOOD, "INSTALLATION": "My Shop"}, ["mlp.E001"], "is 'My Shop'"),
+        ({**GOOD, "INSTALLATION": "x" * 64}, ["mlp.E001"], "is 'xxx"),
+        ({**GOOD, "SERVING_IMAGE": ""}, ["mlp.E001"], "is ''"),
+        ({**GOOD, "BASE_TEMPLATE": ""}, ["mlp.E001"], "is ''"),
+        ({**GOOD, "BASE_TEMPLATE": "no/such.html"}, ["mlp.E012"], "which does not exist"),
         ({**GOOD, "CALL_TIMEOUT": 30.0}, ["mlp.E013"], "is 60, and CALL_TIMEOUT 30"),
         ({**GOOD, "PROJECTS_FOR_USER": "no.such.thing"}, ["mlp.E014"], "'no.such.thing'"),
         ({**GOOD, "API_AUTHENTICATE": "no.such.thing"}, ["mlp.E014"], "'API_AUTHENTICATE'"),
@@ -72,6 +91,12 @@ def test_a_wrong_setting_gets_its_id_its_sentence_and_a_hint(settings, given, id
     assert [message.id for message in messages] == ids
     assert says in messages[0].msg
     assert messages[0].hint
+
+
+@pytest.mark.parametrize("given", ["runs", "/runs/", "runs/"])
+def test_slashes_around_the_prefix_mean_nothing(settings, given):
+    settings.ML_PLATFORM = {**GOOD, "ARTIFACTS_PREFIX": given}
+    assert get_settings().ARTIFACTS_PREFIX == "runs"
 
 
 def test_a_local_cloud_is_refused_in_production_and_nowhere_else(settings):
