@@ -19,8 +19,8 @@ from django.core.signals import setting_changed
 from django.db import connections
 
 from ml_platform.conf import require_settings
-from ml_platform.errors import Conflict, Misconfigured
-from ml_platform.localcloud import LocalCloud, PortBusy
+from ml_platform.errors import Conflict, Invalid, Misconfigured
+from ml_platform.localcloud import LocalCloud, PortBusy, Unusable
 from ml_platform.models.clock import database_now
 from ml_platform.services.operations import Actor
 from ml_platform.services.sweeping import sweep
@@ -65,16 +65,18 @@ def local_cloud(*, port: int) -> Iterator[LocalCloud]:
     """A local cloud on `port` and the one after it, 0 for free ones, that our settings name.
 
     :raises PortTaken: one of them is busy; nothing was started.
+    :raises Invalid: there is none after `port`.
     """
     current = require_settings()
-    cloud = LocalCloud(
-        project=current.PROJECT_ID,
-        location=current.LOCATION,
-        grpc_port=port,
-        http_port=port and port + 1,
-    )
     try:
-        cloud.start()
+        cloud = LocalCloud(
+            project=current.PROJECT_ID,
+            location=current.LOCATION,
+            grpc_port=port,
+            http_port=port and port + 1,
+        ).start()
+    except Unusable as wrong:
+        raise Invalid(str(wrong), advice="Choose others with --cloud-port.") from wrong
     except PortBusy as busy:
         raise PortTaken(str(busy), advice="Choose others with --cloud-port.") from busy
     try:

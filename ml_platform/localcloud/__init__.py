@@ -5,6 +5,7 @@ It knows Google's protos and nothing of our app: point any unmodified client at 
 
 from __future__ import annotations
 
+import re
 import socket
 import tempfile
 from concurrent import futures
@@ -37,7 +38,7 @@ from ml_platform.localcloud.console import Console
 from ml_platform.localcloud.control import Control
 from ml_platform.localcloud.core import Core
 from ml_platform.localcloud.endpoints import EndpointService
-from ml_platform.localcloud.errors import CloudError, PortBusy
+from ml_platform.localcloud.errors import CloudError, PortBusy, Unusable
 from ml_platform.localcloud.gcs import Storage
 from ml_platform.localcloud.gcs_batch import Batch
 from ml_platform.localcloud.http import HttpServer, Router
@@ -51,10 +52,12 @@ from ml_platform.localcloud.run import CloudRun
 from ml_platform.localcloud.run_revisions import Revisions
 from ml_platform.localcloud.scheduler import CloudScheduler
 from ml_platform.localcloud.tls import make_certificate, server_credentials
-from ml_platform.localcloud.wire import publish, publish_operations
+from ml_platform.localcloud.wire import wire, wire_operations
 
-__all__ = ["CloudError", "LocalCloud", "PortBusy"]
+__all__ = ["CloudError", "LocalCloud", "PortBusy", "Unusable"]
 
+_PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_LOCATION = re.compile(r"[a-z]+(-[a-z]+)*-[a-z]+[0-9]{1,2}")
 _THREADS = 32
 # Without SO_REUSEPORT off, two clouds could share a port and each answer half of the calls.
 _OPTIONS = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 64 << 20))
@@ -66,6 +69,8 @@ class LocalCloud:
     `state` is a file in which everything survives a restart. `lro_seconds` is how long each
     long-running operation takes on the Clock. `quotas` switches Vertex's quotas on. `tls_port`
     opens the gRPC services over TLS too, for the high-level SDK (see `tls_ca_file`).
+
+    Raises Unusable for a project, location or port that there cannot be.
     """
 
     def __init__(
@@ -82,6 +87,8 @@ class LocalCloud:
         lro_seconds: float = 0.0,
         quotas: bool = False,
     ) -> None:
+        _check_place(project, location)
+        _check_ports(gRPC=grpc_port, HTTP=http_port, TLS=tls_port or 0)
         self.core = Core(
             project, project_number, location, state=state, lro_seconds=lro_seconds, quotas=quotas
         )
@@ -103,6 +110,7 @@ class LocalCloud:
         pages = (Control(self), Console(self))
         for part in (self.storage, self.batch, self.identity, metadata, *pages):
             self.router.add(part.routes())
+        self._handlers = self._wired()
         self._host, self._ports = host, (grpc_port, http_port, tls_port)
         self.grpc_port = self.http_port = self.tls_port = 0
         self._tls_dir: tempfile.TemporaryDirectory[str] | None = None
@@ -125,7 +133,7 @@ class LocalCloud:
     def _listen(self) -> None:
         server = grpc.server(futures.ThreadPoolExecutor(_THREADS), options=_OPTIONS)
         self._server = server
-        self._publish(server)
+        server.add_generic_rpc_handlers(self._handlers)
         wanted, http, tls = self._ports
         self.grpc_port = self._bind(server, wanted, None)
         if tls is not None:
@@ -186,10 +194,10 @@ class LocalCloud:
             raise RuntimeError("The local cloud was not started with tls_port.")
         return Path(self._tls_dir.name) / "ca.pem"
 
-    def _publish(self, server: grpc.Server) -> None:
+    def _wired(self) -> tuple[grpc.GenericRpcHandler, ...]:
         vertex, run = "google.cloud.aiplatform.v1", "google.cloud.run.v2"
-        scheduler = "google.cloud.scheduler.v1"
-        for transport, service, implementation in (
+        scheduler, gate = "google.cloud.scheduler.v1", self.core.gate
+        services = (
             (ModelServiceGrpcTransport, f"{vertex}.ModelService", self.models),
             (EndpointServiceGrpcTransport, f"{vertex}.EndpointService", self.endpoints),
             (PipelineServiceGrpcTransport, f"{vertex}.PipelineService", self.pipelines),
@@ -198,9 +206,11 @@ class LocalCloud:
             (RevisionsGrpcTransport, f"{run}.Revisions", Revisions(self.core)),
             (CloudSchedulerGrpcTransport, f"{scheduler}.CloudScheduler", self.scheduler),
             (MetricServiceGrpcTransport, "google.monitoring.v3.MetricService", self.monitoring),
-        ):
-            publish(server, self.core.gate, transport, service, implementation)
-        publish_operations(server, self.core.gate, self.core.operations)
+        )
+        return (
+            *(wire(gate, *service) for service in services),
+            wire_operations(gate, self.core.operations),
+        )
 
     def _bind(
         self, server: grpc.Server, port: int, credentials: grpc.ServerCredentials | None
@@ -216,3 +226,16 @@ class LocalCloud:
         if credentials is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
+
+
+def _check_place(project: str, location: str) -> None:
+    if not _PROJECT.fullmatch(project):
+        raise Unusable(f"{project!r} is no project id, such as my-project.")
+    if not _LOCATION.fullmatch(location):
+        raise Unusable(f"{location!r} is no location, such as europe-central2.")
+
+
+def _check_ports(**ports: int) -> None:
+    for what, port in ports.items():
+        if not 0 <= port <= 65535:
+            raise Unusable(f"There is no port {port} for {what}: the last one is 65535.")

@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from ml_platform.localcloud import LocalCloud, PortBusy
+from ml_platform.localcloud import LocalCloud, PortBusy, Unusable
 
 _TELL = """\
 Local cloud of project {cloud.project} ({cloud.project_number}) in {cloud.location}.
@@ -70,12 +70,16 @@ def _cloud(options: argparse.Namespace) -> LocalCloud:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Run until Ctrl-C or SIGTERM; 1 when a port or the state file cannot be had."""
+    """Run until Ctrl-C or SIGTERM; 2 when the options cannot be meant, 1 when a port or the state
+    file cannot be had."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     try:
         cloud = _cloud(options).start()
+    except Unusable as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
     except PortBusy as busy:
         print(busy, file=sys.stderr)
         return 1

@@ -31,6 +31,10 @@ class CloudError(Exception):
         return status
 
 
+class Unusable(ValueError):
+    """What the local cloud was told to be cannot be."""
+
+
 class PortBusy(OSError):
     """The port the local cloud was told to listen on belongs to another process."""
 

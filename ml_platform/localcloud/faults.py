@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
@@ -78,7 +79,12 @@ class Faults:
 
     def __init__(self) -> None:
         self._orders: list[Fault] = []
+        self._known: set[str] = set()
         self._lock = threading.Lock()
+
+    def know(self, method: str) -> None:
+        """Take orders for this method, which the cloud serves."""
+        self._known.add(method)
 
     def order(
         self,
@@ -92,7 +98,11 @@ class Faults:
         seconds: float = 0.0,
         when: When = "before",
     ) -> Fault:
-        """Order a fault for `method` (a glob); ValueError when the order makes no sense."""
+        """Order a fault for `method` (a glob).
+
+        ValueError when the order makes no sense, or no method that is served matches.
+        """
+        self._require_match(method)
         if kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}.")
         if when not in get_args(When):
@@ -107,6 +117,16 @@ class Faults:
         with self._lock:
             self._orders.append(fault)
         return fault
+
+    def _require_match(self, glob: str) -> None:
+        if any(fnmatchcase(method, glob) for method in self._known):
+            return
+        near = get_close_matches(glob, sorted(self._known), cutoff=0.5)
+        services = sorted({f"{method.rpartition('.')[0]}.*" for method in self._known})
+        raise ValueError(
+            f"No method matches {glob!r}. "
+            + (f"Near it: {', '.join(near)}." if near else f"There are {', '.join(services)}.")
+        )
 
     def orders(self) -> list[Fault]:
         """All orders in force."""

@@ -33,7 +33,10 @@ class Router:
 
     def add(self, routes: Iterable[Route]) -> None:
         """Serve these paths as well."""
-        self._routes += [(route, re.compile(route.pattern)) for route in routes]
+        for route in routes:
+            self._routes.append((route, re.compile(route.pattern)))
+            if route.call:
+                self._gate.faults.know(route.call)
 
     def dispatch(self, request: Request) -> Reply:
         """Answer one request."""

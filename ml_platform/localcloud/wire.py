@@ -17,7 +17,7 @@ from ml_platform.localcloud.gate import Gate
 from ml_platform.localcloud.operations import Operations
 from ml_platform.localcloud.pages import page
 
-__all__ = ["CloudError", "methods", "page", "publish", "publish_operations"]
+__all__ = ["CloudError", "methods", "page", "wire", "wire_operations"]
 
 # method name -> (decode the request, encode the response)
 Wiring = dict[str, tuple[Callable[[bytes], Any], Callable[[Any], bytes]]]
@@ -80,17 +80,17 @@ def methods(transport_cls: Any, service: str) -> Wiring:
     }
 
 
-def publish(
-    server: grpc.Server, gate: Gate, transport_cls: Any, service: str, implementation: object
-) -> list[str]:
+def wire(
+    gate: Gate, transport_cls: Any, service: str, implementation: object
+) -> grpc.GenericRpcHandler:
     """Serve `implementation.upload_model(request)` as `UploadModel`, and so on, behind the gate.
 
-    What the implementation lacks answers UNIMPLEMENTED. Returns the methods that are served.
+    What the implementation lacks answers UNIMPLEMENTED.
     """
-    return _serve(server, gate, service, methods(transport_cls, service), implementation)
+    return _serve(gate, service, methods(transport_cls, service), implementation)
 
 
-def publish_operations(server: grpc.Server, gate: Gate, operations: Operations) -> None:
+def wire_operations(gate: Gate, operations: Operations) -> grpc.GenericRpcHandler:
     """Serve `google.longrunning.Operations`, which every client asks on its service's channel."""
     pb2 = operations_pb2
     types = {
@@ -104,23 +104,24 @@ def publish_operations(server: grpc.Server, gate: Gate, operations: Operations) 
         name: (request.FromString, response.SerializeToString)
         for name, (request, response) in types.items()
     }
-    _serve(server, gate, "google.longrunning.Operations", wiring, operations)
+    return _serve(gate, "google.longrunning.Operations", wiring, operations)
 
 
 def _serve(
-    server: grpc.Server, gate: Gate, service: str, wiring: Wiring, implementation: object
-) -> list[str]:
+    gate: Gate, service: str, wiring: Wiring, implementation: object
+) -> grpc.GenericRpcHandler:
     handlers = {}
     for method, (decode, encode) in wiring.items():
         do = getattr(implementation, _snake(method), None)
         if do is not None:
+            name = f"{service.rpartition('.')[2]}.{method}"
+            gate.faults.know(name)
             handlers[method] = grpc.unary_unary_rpc_method_handler(
-                _handler(gate, f"{service.rpartition('.')[2]}.{method}", do),
+                _handler(gate, name, do),
                 request_deserializer=decode,
                 response_serializer=encode,
             )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-    return sorted(handlers)
+    return grpc.method_handlers_generic_handler(service, handlers)
 
 
 def _handler(

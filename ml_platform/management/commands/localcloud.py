@@ -31,7 +31,7 @@ class Command(PlatformCommand):
             parser.set_defaults(project=current.PROJECT_ID, location=current.LOCATION)
 
     def work(self, **options: Any) -> int:
-        """Serve; 1 when a port or the state file cannot be had."""
+        """Serve, and answer as the program does."""
         from ml_platform.localcloud.__main__ import serve
 
         return serve(Namespace(**options))

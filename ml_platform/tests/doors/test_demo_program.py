@@ -182,6 +182,17 @@ def test_a_busy_cloud_port_is_one_sentence_and_starts_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_cloud_port_with_none_after_it_is_one_sentence_and_starts_nothing(tmp_path):
+    last = run(tmp_path, "demo", "--port", "0", "--cloud-port", "65535")
+    assert last.returncode == 1
+    assert last.stdout == ""
+    assert last.stderr == (
+        "CommandError: There is no port 65536 for HTTP: the last one is 65535. "
+        "Choose others with --cloud-port.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_once_tells_the_story_in_plain_text_and_leaves_no_file(tmp_path):
     told = run(tmp_path, "demo", "--once", TMPDIR=str(tmp_path))
     assert (told.returncode, told.stderr) == (0, "")

@@ -174,6 +174,8 @@ def test_faults_are_ordered_listed_and_withdrawn(
     gcs.create_bucket("artifacts")
     for wrong in ({"method": "x", "kind": "flood"}, {"method": "x", "who": "me"}, {}):
         api("POST", "faults", status=400, **wrong)
+    refused = api("POST", "faults", status=400, method="storage.object.get")
+    assert "Near it: storage.objects.get" in refused["error"]["message"]
 
 
 def test_calls_are_told_with_their_outcome(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import Any
@@ -177,6 +178,28 @@ def test_an_order_that_makes_no_sense_is_refused(cloud: LocalCloud, order: dict[
     with pytest.raises(ValueError, match=r"."):
         cloud.faults.order("ModelService.*", **order)
     assert cloud.faults.orders() == []
+
+
+@pytest.mark.parametrize(
+    ("glob", "says"),
+    [
+        ("ModelService.UplodModel", "Near it: ModelService.UploadModel"),
+        ("ModelServices.*", "Near it: ModelService."),
+        ("UploadModel", "Near it: ModelService.UploadModel"),
+        ("zzz", "There are CloudScheduler.*, EndpointService.*, "),
+    ],
+)
+def test_a_fault_for_a_method_that_is_not_served_is_refused(
+    cloud: LocalCloud, glob: str, says: str
+) -> None:
+    with pytest.raises(ValueError, match=f"No method matches '{re.escape(glob)}'") as refused:
+        cloud.faults.order(glob)
+    assert says in str(refused.value)
+    assert cloud.faults.orders() == []
+
+
+def test_a_fault_may_be_ordered_before_the_cloud_starts() -> None:
+    assert LocalCloud().faults.order("ModelService.ListModels").nth == 1
 
 
 def test_quotas_are_those_of_vertex_and_a_minute_later_there_is_room_again() -> None:
