@@ -6,8 +6,18 @@ from __future__ import annotations
 import os
 import sys
 
-from django.core.management import execute_from_command_line
+
+def main() -> None:
+    """Run the command that was given; an interrupt is no defect, also while it is starting."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ml_platform.demo.settings")
+    try:
+        from django.core.management import execute_from_command_line
+
+        execute_from_command_line(sys.argv)
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(130)
+
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ml_platform.demo.settings")
-    execute_from_command_line(sys.argv)
+    main()

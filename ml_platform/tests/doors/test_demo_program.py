@@ -230,6 +230,14 @@ def test_a_port_that_is_none_is_said_in_the_usage(tmp_path):
     assert "'99999' is not a port: 0 to 65535." in answer.stderr
 
 
+def test_an_interrupt_while_a_command_starts_is_one_word(tmp_path):
+    (tmp_path / "interrupted.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    answer = run(
+        tmp_path, "demo", DJANGO_SETTINGS_MODULE="interrupted", PYTHONPATH=str(tmp_path)
+    )
+    assert (answer.returncode, answer.stdout, answer.stderr) == (130, "", "Interrupted.\n")
+
+
 def test_the_local_cloud_as_a_command_serves_the_configured_project(tmp_path):
     process = subprocess.Popen(
         [sys.executable, ROOT / "manage.py", "localcloud", "--port", "0"],
