@@ -42,16 +42,6 @@ def has_objects(bucket: str, prefix: str) -> bool:
     return any(list_objects(bucket, prefix, page_size=1))
 
 
-def get_object(bucket: str, key: str) -> RemoteObject:
-    """Return what is known of one object.
-
-    :raises CloudAbsent: Cloud Storage answered 404 for exactly that object.
-    """
-    blob = _blob(bucket, key)
-    channels.call("storage.objects.get", lambda: blob.reload(timeout=_timeout(), retry=None))
-    return _read_object(blob)
-
-
 def read_text(bucket: str, key: str, *, limit_bytes: int) -> str:
     """Return an object's content as UTF-8 text.
 

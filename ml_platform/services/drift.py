@@ -6,11 +6,13 @@ Nothing here reads a table or calls Google; whoever calls has read the planes co
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.names import ModelName, same_resource
+from ml_platform.errors import Invalid
 from ml_platform.models import TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, FindingKind, Registration
 
@@ -345,10 +347,10 @@ def _is_former(run: Version, seen: Seen) -> bool:
 
 
 def _is_same(pointer: str, seen: Seen) -> bool:
-    """Whether a pointer names what was seen, be the project written as its id or its number."""
-    _, _, rest = pointer.partition("/locations/")
-    _, _, found = str(seen.name.at(seen.version)).partition("/locations/")
-    return rest == found
+    """Whether a pointer names what was seen; one that is no name at all names nothing."""
+    with suppress(Invalid):
+        return same_resource(pointer, seen.name.at(seen.version))
+    return False
 
 
 def _without_row(seen: Seen, place: Place) -> str:

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 
 from ml_platform.cloud import vertex
 from ml_platform.cloud.answers import Absent, Present, Unknown, ask
-from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import (
@@ -308,9 +308,10 @@ def _restored(work: Work) -> None:
     lineage = _locked(work)
     for run_id, pointer in work.data["back"].items():
         name = ModelName.parse(pointer)
-        if lineage.vertex_model_resource_name not in ("", str(name.bare)):
+        current = lineage.vertex_model_resource_name
+        if current and not same_resource(current, name.bare):
             raise Conflict(
-                f"{lineage} points at {lineage.vertex_model_resource_name} by now.",
+                f"{lineage} points at {current} by now.",
                 code="other_parent",
                 advice=f"Delete {name.bare} in Vertex AI, or leave it.",
             )

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from ml_platform.cloud import vertex
 from ml_platform.cloud.answers import Absent, Present, Unknown, ask
-from ml_platform.cloud.names import ModelName, OperationName
+from ml_platform.cloud.names import ModelName, OperationName, same_resource
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
@@ -99,7 +99,7 @@ def _keeper(
     """The version that is the run's. If it is gone, the lowest of the others is the run's now."""
     pointer = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     for version in versions:
-        if _same(version.pointer, pointer):
+        if same_resource(version.pointer, pointer):
             return version.pointer
     answer = ask(lambda: vertex.get_model(pointer))
     if isinstance(answer, Unknown):
@@ -109,7 +109,7 @@ def _keeper(
     if seconds := too_young(run.registered_at, now=work.clock()):
         return Wait(seconds=seconds, note=f"{pointer} is so new that it may yet show.")
     found = versions[0].pointer
-    if not _same(found.bare, pointer.bare):
+    if not same_resource(found.bare, pointer.bare):
         raise Conflict(
             f"{run} points at {pointer}, which is gone; {found} carries its label.",
             code="pointer_gone",
@@ -120,12 +120,6 @@ def _keeper(
         note=f"{pointer} is gone; {run} is {found.model_id}@{found.version}.",
         change=partial(_point_at, run.pk, found),
     )
-
-
-def _same(one: ModelName, other: ModelName) -> bool:
-    """Whether both name the same, be the project written as its id or its number."""
-    a, b = ((n.location, n.model_id, n.version) for n in (one, other))
-    return a == b
 
 
 def _point_at(run_id: int, found: ModelName) -> None:

@@ -119,7 +119,6 @@ REMOTES = {
     "storage.has_objects": Remote(
         "storage.objects.list", lambda: storage.has_objects("bucket", "runs/")
     ),
-    "storage.get_object": Remote("storage.objects.get", lambda: storage.get_object("bucket", "a")),
     "storage.read_text": Remote(
         "storage.objects.get", lambda: storage.read_text("bucket", "a", limit_bytes=9)
     ),

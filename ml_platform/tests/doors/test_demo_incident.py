@@ -124,7 +124,7 @@ def test_every_version_points_at_its_label_and_its_files(incident):
         assert remote.version == run.vertex_model_version
         assert str(remote.name) == run.vertex_model_resource_name
         path = ObjectPath.parse(remote.artifact_uri).folder
-        assert storage.get_object(path.bucket, f"{path.key}saved_model.pb").size > 0
+        assert storage.has_objects(path.bucket, f"{path.key}saved_model.pb")
         assert remote.create_time
         assert run.registered_at
         assert remote.create_time < run.registered_at < datetime.now(UTC)

@@ -129,8 +129,8 @@ def test_only_a_clear_blessing_counts_and_metrics_decide_nothing(
     for name, data in change.items():
         key = f"runs/{run.uid.hex}/{name}"
         if data is None:
-            generation = storage.get_object(BUCKET, key).generation
-            storage.delete_objects(BUCKET, [(key, generation)])
+            ((found,),) = storage.list_objects(BUCKET, key)
+            storage.delete_objects(BUCKET, [(key, found.generation)])
         else:
             cloud.storage.write(BUCKET, key, data)
     poll(clock)
