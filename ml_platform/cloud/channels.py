@@ -57,6 +57,7 @@ before_call: list[Callable[[str], None]] = []
 
 _reason: ContextVar[str] = ContextVar("reason", default="")
 _guards: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("guards", default=())
+_patience: ContextVar[list[float] | None] = ContextVar("patience", default=None)
 _making = Lock()
 
 
@@ -89,10 +90,22 @@ def guarded(guard: Callable[[], None]) -> Iterator[None]:
         _guards.reset(token)
 
 
+@contextmanager
+def one_patience() -> Iterator[None]:
+    """Have the reads inside wait in vain but once: after a RETRY_TIMEOUT that brought no answer
+    the others ask once each, so that a cloud that is away does not cost it again and again."""
+    token = _patience.set([get_settings().RETRY_TIMEOUT])
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
 def call(method: str, send: Callable[[], T]) -> T:
     """Send one request, of which `send` bounds each try to CALL_TIMEOUT.
 
-    A read that met UNAVAILABLE is tried again for RETRY_TIMEOUT seconds, an effect never.
+    A read that met UNAVAILABLE is tried again for RETRY_TIMEOUT seconds (`one_patience`), an
+    effect never.
 
     :raises PlatformError: as the table in `errors` says; other exceptions are bugs and pass.
     """
@@ -102,7 +115,7 @@ def call(method: str, send: Callable[[], T]) -> T:
     for guard in () if kind.is_read else _guards.get():
         guard()
     try:
-        return _repeating(send)() if kind.is_read else send()
+        return _repeat(send) if kind.is_read else send()
     except failures() as error:
         ours = translate(error, method)
         if ours is None:
@@ -179,17 +192,23 @@ def checked(name: ResourceName) -> str:
     return str(name)
 
 
-def _repeating(send: Callable[[], T]) -> Callable[[], T]:
+def _repeat(send: Callable[[], T]) -> T:
+    from google.api_core.exceptions import RetryError
     from google.api_core.retry import Retry
 
+    patience = _patience.get() or [get_settings().RETRY_TIMEOUT]
     again: Callable[[Callable[[], T]], Callable[[], T]] = Retry(
         predicate=lambda error: code_of(error) in ("UNAVAILABLE", NOT_SENT),
         initial=0.1,
         multiplier=2.0,
         maximum=5.0,
-        timeout=get_settings().RETRY_TIMEOUT,
+        timeout=patience[0],
     )
-    return again(send)
+    try:
+        return again(send)()
+    except RetryError:
+        patience[0] = 0.0
+        raise
 
 
 @lru_cache(maxsize=16)

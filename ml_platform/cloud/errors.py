@@ -7,6 +7,7 @@ The codes' meaning: https://google.aip.dev/193 and google/rpc/code.proto; what m
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ NOT_SENT = "NOT_SENT"
 """Our own code beside gRPC's: no connection came about, so nothing can have been done."""
 
 _TEXT_LIMIT = 600
+# How the two wires say that no connection came about, for the sentence alone.
+_NO_CONNECTION = (
+    re.compile(r"ipv[46]:(?P<at>\S+): (?:[\w ]+: )*(?P<why>[A-Z][a-z ]+)(?: \(\d+\))?$"),
+    re.compile(r"host='(?P<host>[^']+)', port=(?P<port>\d+).*\[Errno -?\d+\] (?P<why>[\w ]+)"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +197,22 @@ def _build(method: str, code: str, text: str, *, retry_after: float = 0.0) -> Pl
     verdict = _TABLE[code][0 if kind.is_read else 1]
     if verdict is _ABSENT and not kind.names_its_subject:
         verdict = _NO_PARENT
-    shown = " ".join(text.split())[:_TEXT_LIMIT]
-    sentence = f"{verdict.what.format(plane=plane(method))} ({method}: {code}). {shown}".rstrip()
+    sentence = f"{verdict.what.format(plane=plane(method))} ({method}: {code}). {_short(text)}"
+    sentence = sentence.rstrip()
     if issubclass(verdict.category, CloudThrottled):
         return verdict.category(sentence, advice=verdict.advice, retry_after=retry_after)
     return verdict.category(sentence, code=verdict.code, advice=verdict.advice)
+
+
+def _short(text: str) -> str:
+    """The cause alone when there was no connection; an endless text ends between two words."""
+    text = " ".join(text.split())
+    for wire in _NO_CONNECTION:
+        if match := wire.search(text):
+            said = match.groupdict()
+            return f"{said['why']} at {said.get('at') or '{host}:{port}'.format(**said)}."
+    cut = text[:_TEXT_LIMIT]
+    return text if cut == text else f"{cut.rpartition(' ')[0] or cut} …"
 
 
 @lru_cache(maxsize=1)

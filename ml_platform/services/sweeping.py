@@ -11,7 +11,7 @@ from django.db.models import Model, Q
 
 from ml_platform.cloud import cloud_run, storage, vertex
 from ml_platform.cloud.answers import Present, ask
-from ml_platform.cloud.channels import because
+from ml_platform.cloud.channels import because, one_patience
 from ml_platform.cloud.types import RemoteModel, RemoteObject, RemoteService
 from ml_platform.conf import require_settings
 from ml_platform.models import (
@@ -53,7 +53,7 @@ def sweep(*, actor: Actor, clock: Clock) -> Sweep:
     started = clock()
     _end_abandoned(clock)
     current = Sweep.objects.create(actor_label=actor.label, started_at=started)
-    with because(f"sweep {current.pk}"):
+    with because(f"sweep {current.pk}"), one_patience():
         for name, plane in PLANES.items():
             current.planes[name] = _read_plane(plane, current, clock)
     current.counts = _counts(current.planes) | {"held": compare(sweep=current, now=clock())}

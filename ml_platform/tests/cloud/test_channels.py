@@ -10,7 +10,7 @@ from google.cloud.aiplatform_v1.services.model_service.pagers import ListModelsP
 from google.cloud.aiplatform_v1.types import ListModelsRequest, ListModelsResponse
 
 from ml_platform.cloud import channels, storage, vertex
-from ml_platform.cloud.channels import because
+from ml_platform.cloud.channels import because, one_patience
 from ml_platform.cloud.methods import METHODS
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import (
@@ -39,7 +39,7 @@ def test_a_read_is_repeated_until_it_is_answered(cloud):
 def test_a_read_of_cloud_storage_is_repeated_too(cloud):
     cloud.storage.write("demo-artifacts", "a.txt", b"a")
     cloud.faults.order("storage.objects.get", times=2)
-    assert storage.get_object("demo-artifacts", "a.txt").size == 1
+    assert storage.read_text("demo-artifacts", "a.txt", limit_bytes=1) == "a"
     assert cloud.effects.count("storage.objects.get") == 3
 
 
@@ -72,7 +72,7 @@ def test_a_retry_timeout_of_zero_never_repeats(cloud, limits):
     cloud.faults.order("*", times=None)
     for read in (
         lambda: vertex.get_model(NAME),
-        lambda: storage.get_object("demo-artifacts", "a.txt"),
+        lambda: storage.get_bucket("demo-artifacts"),
     ):
         with pytest.raises(CloudUnavailable):
             read()
@@ -115,7 +115,7 @@ def test_the_reason_reaches_google_and_ends_with_its_block(cloud):
     cloud.storage.write("demo-artifacts", "a.txt", b"a")
     with because("operation 1"):
         list_all()
-        storage.get_object("demo-artifacts", "a.txt")
+        storage.read_text("demo-artifacts", "a.txt", limit_bytes=1)
         storage.delete_objects("demo-artifacts", [("a.txt", 1)])
         with because("operation 2"):
             list_all()
@@ -227,8 +227,32 @@ def test_a_cloud_that_is_not_there_is_unavailable(limits):
     with pytest.raises(CloudUnavailable) as http_error:
         storage.get_bucket("demo-artifacts")
     assert type(grpc_error.value) is type(http_error.value) is CloudUnavailable
-    assert str(grpc_error.value).startswith("Vertex AI Model Registry could not be reached")
-    assert str(http_error.value).startswith("Cloud Storage could not be reached")
+    refused = "Connection refused at 127.0.0.1:9."
+    assert str(grpc_error.value) == (
+        "Vertex AI Model Registry could not be reached (ModelService.ListModels: UNAVAILABLE). "
+        f"{refused}"
+    )
+    assert str(http_error.value) == (
+        f"Cloud Storage could not be reached (storage.buckets.get: NOT_SENT). {refused}"
+    )
+
+
+def test_of_a_cloud_that_is_away_one_read_waits_and_the_others_ask_once(cloud, limits):
+    limits(RETRY_TIMEOUT=1.0)
+    cloud.models.seed("7", display_name="seven")
+    with one_patience():
+        cloud.faults.order("ModelService.GetModel", times=2)
+        assert vertex.get_model(NAME).display_name == "seven", "an answer costs nothing"
+        cloud.faults.order("*", times=None)
+        with pytest.raises(CloudUnavailable):
+            list_all()
+        with pytest.raises(CloudUnavailable):
+            storage.get_bucket("demo-artifacts")
+    assert cloud.effects.count("ModelService.ListModels") >= 2
+    assert cloud.effects.count("storage.buckets.get") == 1
+    with pytest.raises(CloudUnavailable):
+        storage.get_bucket("demo-artifacts")
+    assert cloud.effects.count("storage.buckets.get") >= 3, "outside each has its own again"
 
 
 def test_an_effect_that_was_never_sent_had_none(limits):

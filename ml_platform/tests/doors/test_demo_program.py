@@ -231,10 +231,9 @@ def test_a_port_that_is_none_is_said_in_the_usage(tmp_path):
 
 
 def test_an_interrupt_while_a_command_starts_is_one_word(tmp_path):
-    (tmp_path / "interrupted.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
-    answer = run(
-        tmp_path, "demo", DJANGO_SETTINGS_MODULE="interrupted", PYTHONPATH=str(tmp_path)
-    )
+    text = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    (tmp_path / "interrupted.py").write_text(text)
+    answer = run(tmp_path, "demo", DJANGO_SETTINGS_MODULE="interrupted", PYTHONPATH=str(tmp_path))
     assert (answer.returncode, answer.stdout, answer.stderr) == (130, "", "Interrupted.\n")
 
 
