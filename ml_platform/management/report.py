@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import Any
 
 from django.core.management.base import OutputWrapper
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -40,7 +40,7 @@ EXISTS = {
     Existence.NO_VERSION: "No version left",
 }
 VERDICTS = {
-    Verdict.AGREE: "[green]The planes agree.[/]",
+    Verdict.AGREE: "[green]The planes agree{compared}.[/]",
     Verdict.DIFFER: "[red]The planes differ.[/]",
     Verdict.UNKNOWN: "[yellow]Unknown: could not read {unread}, so nothing is called missing.[/]",
 }
@@ -76,7 +76,7 @@ def print_audit(console: Console, sweep: Sweep, project: Model | None) -> None:
     print_counts(console, sweep, project)
     _print_vertex(console, sweep, project)
     _print_ours(console, sweep, project)
-    print_findings(console, sweep, audit.findings(project=project).iterator())
+    print_findings(console, sweep, audit.findings(project=project))
     print_verdict(console, sweep, project)
 
 
@@ -94,11 +94,15 @@ def print_counts(console: Console, sweep: Sweep, project: Model | None) -> None:
 
 def print_verdict(console: Console, sweep: Sweep, project: Model | None) -> None:
     """One sentence at the end."""
-    if held := sweep.counts["held"]:
-        console.print(f"{counted(held, 'row')} left out: somebody works there, or it is new.")
-    unread = (PLANES[name][0] for name, plane in sweep.planes.items() if not plane["read"])
+    held = sweep.counts["held"]
+    if held:
+        console.print(f"{counted(held, 'row')} left out:")
+    for told in sweep.counts["left_out"]:
+        console.print(f"     {escape(told['what'])}: {told['why']}")
+    unread = " and ".join(PLANES[name][0] for name in audit.unread(sweep))
     verdict = VERDICTS[audit.judge_sweep(sweep, project=project)]
-    console.print(verdict.format(unread=" and ".join(unread)))
+    compared = " in what was compared" if held else ""
+    console.print(verdict.format(unread=unread, compared=compared))
 
 
 def _print_vertex(console: Console, sweep: Sweep, project: Model | None) -> None:
@@ -106,7 +110,7 @@ def _print_vertex(console: Console, sweep: Sweep, project: Model | None) -> None
     if not sweep.planes["vertex"]["read"]:
         title += ", as it was last seen (it could not be read now)"
     table = Table("Model", "ID", "Versions", "Artifact bucket", "Verdict", title=title)
-    _fill(console, table, audit.vertex_rows(project=project), _vertex_cells)
+    _fill(console, table, audit.vertex_rows(sweep, project=project), _vertex_cells)
 
 
 def _vertex_cells(row: VertexRow) -> Sequence[str]:
@@ -151,27 +155,42 @@ def _fill(console: Console, table: Table, rows: Iterable[Any], cells: Any) -> No
         console.print(f"… and {left:,} more; --format json lists them all.")
 
 
-def print_findings(console: Console, sweep: Sweep, findings: Iterable[Finding]) -> None:
-    """Each finding with its evidence and its safe repair; an older sweep's is called so."""
+def print_findings(console: Console, sweep: Sweep, findings: QuerySet[Finding]) -> None:
+    """Each finding with its evidence and its safe repair; those of a plane that could not be read
+    stand apart, as what was last known, and nothing is proposed for them."""
+    old = audit.unread_kinds(sweep)
+    known = findings.exclude(kind__in=old)
+    _print_findings(console, sweep, "Findings", known)
+    last = findings.filter(kind__in=old)
+    _print_findings(console, sweep, "Not looked at now; last known", last, is_old=True)
+    if not findings.exists():
+        console.print("No findings.")
+
+
+def _print_findings(
+    console: Console, sweep: Sweep, heading: str, rows: QuerySet[Finding], *, is_old: bool = False
+) -> None:
     number = 0
-    for number, finding in enumerate(findings, 1):
+    for number, finding in enumerate(rows.iterator(), 1):
         if number == 1:
-            console.print("[bold]Findings[/]")
-        if number > SHOWN:
-            continue
-        state = "" if finding.status == "open" else f", {finding.get_status_display().lower()}"
-        if not _seen_by(sweep, finding):
-            state += f", not looked at now, last seen {finding.last_seen_at:%Y-%m-%d %H:%M} UTC"
-        looks = f"{counted(finding.looks, 'look')}"
-        console.print(f"{number}. [bold]{finding.get_kind_display()}[/] ({looks}{state}): ", end="")
-        console.print(escape(finding.title))
-        for key, value in finding.evidence.items():
-            console.print(f"     {key.replace('_', ' ')}: {escape(str(value) or '(none)')}")
-        console.print(f"     Safe repair: {escape(finding.repair)}")
+            console.print(f"[bold]{heading}[/]")
+        if number <= SHOWN:
+            _print_finding(console, sweep, number, finding)
+            if not is_old:
+                console.print(f"     Safe repair: {escape(finding.repair)}")
     if number > SHOWN:
         console.print(f"… and {number - SHOWN:,} more; --format json lists them all.")
-    if not number:
-        console.print("No findings.")
+
+
+def _print_finding(console: Console, sweep: Sweep, number: int, finding: Finding) -> None:
+    state = "" if finding.status == "open" else f", {finding.get_status_display().lower()}"
+    if not _seen_by(sweep, finding):
+        state += f", not looked at now, last seen {finding.last_seen_at:%Y-%m-%d %H:%M} UTC"
+    looks = f"{counted(finding.looks, 'look')}"
+    console.print(f"{number}. [bold]{finding.get_kind_display()}[/] ({looks}{state}): ", end="")
+    console.print(escape(finding.title))
+    for key, value in finding.evidence.items():
+        console.print(f"     {key.replace('_', ' ')}: {escape(str(value) or '(none)')}")
 
 
 def _seen_by(sweep: Sweep, finding: Finding) -> bool:
@@ -195,6 +214,7 @@ def json_audit(sweep: Sweep, project: Model | None) -> Iterator[str]:
             "started_at": sweep.started_at.isoformat(),
             "finished_at": sweep.finished_at.isoformat() if sweep.finished_at else None,
             "held": sweep.counts["held"],
+            "left_out": sweep.counts["left_out"],
         },
         "planes": {
             name: {key: plane[key] for key in ("read", "reason", "code")}
@@ -205,7 +225,7 @@ def json_audit(sweep: Sweep, project: Model | None) -> Iterator[str]:
     yield "{\n"
     for key, value in head.items():
         yield f"{_dump(key)}: {_dump(value)},\n"
-    yield from _array("vertex", (asdict(row) for row in audit.vertex_rows(project=project)))
+    yield from _array("vertex", (asdict(row) for row in audit.vertex_rows(sweep, project=project)))
     yield ",\n"
     yield from _array("records", (asdict(row) for row in audit.our_rows(sweep, project=project)))
     yield ",\n"

@@ -5,7 +5,7 @@ Rows come as iterators, a chunk at a time, so that ten thousand models need no m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -31,12 +31,21 @@ from .access import all_projects
 from .findings import standing
 from .touched import chunks
 
-VERTEX_KINDS = (
-    FindingKind.UNMANAGED,
-    FindingKind.STALE_POINTER,
-    FindingKind.VERSION_MISMATCH,
-    FindingKind.SURPLUS_VERSION,
-)
+KINDS_OF_PLANE: Mapping[str, tuple[FindingKind, ...]] = {
+    "vertex": (
+        FindingKind.UNMANAGED,
+        FindingKind.STALE_POINTER,
+        FindingKind.VERSION_MISMATCH,
+        FindingKind.SURPLUS_VERSION,
+    ),
+    "gcs": (FindingKind.ARTIFACTS_MISSING,),
+    "cloud_run": (
+        FindingKind.LEFTOVER_SERVICE,
+        FindingKind.SERVICE_MISSING,
+        FindingKind.SERVICE_MISMATCH,
+    ),
+}
+"""What only a reading of that plane can tell; an orphan needs none."""
 
 
 class Verdict(StrEnum):
@@ -59,7 +68,10 @@ class Existence(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VertexRow:
-    """A model as Vertex AI listed it. `lineage` is ours, '' when no row points at it."""
+    """A model as Vertex AI listed it at `as_of`. `lineage` is ours, '' when no row points at it.
+
+    `agrees` is None when the plane could not be read now, so that nobody knows.
+    """
 
     model: str
     id: str
@@ -68,12 +80,16 @@ class VertexRow:
     bucket: str
     lineage: str
     verdict: str
-    agrees: bool
+    agrees: bool | None
+    as_of: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OurRow:
-    """A lineage of ours. `looks` counts the sweeps in a row that did not see its model."""
+    """A lineage of ours. `looks` counts the sweeps in a row that did not see its model.
+
+    `agrees` is None when nobody knows whether its model exists.
+    """
 
     id: int
     project: str
@@ -82,7 +98,7 @@ class OurRow:
     versions: int
     exists: Existence
     looks: int
-    agrees: bool
+    agrees: bool | None
 
 
 def find_project(name: str) -> Any:
@@ -99,7 +115,7 @@ def find_project(name: str) -> Any:
 
 def judge_sweep(sweep: Sweep, *, project: Model | None = None) -> Verdict:
     """Whether the planes agree; unknown as soon as one of them could not be read."""
-    if not all(plane["read"] for plane in sweep.planes.values()):
+    if unread(sweep):
         return Verdict.UNKNOWN
     return Verdict.DIFFER if of_project(Finding.objects.open(), project).exists() else Verdict.AGREE
 
@@ -119,12 +135,22 @@ def counts(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | Non
     numbers = {
         "rows": rows.count(),
         "registered": rows.registered().count(),
-        "vertex": sum(1 for _ in vertex_rows(project=project)),
+        "vertex": sum(1 for _ in vertex_rows(sweep, project=project)),
         "gcs": folders.count(),
         "cloud_run": services.count(),
     }
-    unread = {name for name, plane in sweep.planes.items() if not plane["read"]}
-    return {name: None if name in unread else number for name, number in numbers.items()}
+    missing = unread(sweep)
+    return {name: None if name in missing else number for name, number in numbers.items()}
+
+
+def unread(sweep: Sweep) -> list[str]:
+    """The planes that the sweep could not read."""
+    return [name for name, plane in sweep.planes.items() if not plane["read"]]
+
+
+def unread_kinds(sweep: Sweep) -> list[FindingKind]:
+    """The kinds of findings that it could not judge for that: what is known of them is old."""
+    return [kind for name in unread(sweep) for kind in KINDS_OF_PLANE[name]]
 
 
 def findings(*, project: Model | None = None) -> QuerySet[Finding]:
@@ -138,8 +164,9 @@ def of_project(rows: QuerySet[Finding], project: Model | None) -> QuerySet[Findi
     return rows if project is None else rows.filter(project=project.pk)
 
 
-def vertex_rows(*, project: Model | None = None) -> Iterator[VertexRow]:
+def vertex_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[VertexRow]:
     """What Vertex AI listed, with what we make of it; for a project, what its rows point at."""
+    read = bool(sweep.planes["vertex"]["read"])
     for chunk in chunks(MirroredModel.objects.all()):
         names = _both_forms([row.resource_name for row in chunk])
         lineages, found = _lineages_of(names), _findings_on(names)
@@ -156,7 +183,8 @@ def vertex_rows(*, project: Model | None = None) -> Iterator[VertexRow]:
                 bucket=row.artifact_uri.removeprefix("gs://").partition("/")[0],
                 lineage=lineage.model_name if lineage else "",
                 verdict=finding.kind if finding else "registered" if lineage else "in_progress",
-                agrees=finding is None,
+                agrees=finding is None if read else None,
+                as_of=row.seen_at.isoformat(),
             )
 
 
@@ -171,16 +199,23 @@ def our_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[OurRow]:
         found = _findings_on(names)
         for row in chunk:
             finding = found.get(_id_of(row.vertex_model_resource_name))
+            exists = _existence(row, listed, read=read)
             yield OurRow(
                 id=row.pk,
                 project=str(row.project),
                 name=row.model_name,
                 resource_name=row.vertex_model_resource_name,
                 versions=row.total_versions,
-                exists=_existence(row, listed, read=read),
+                exists=exists,
                 looks=finding.looks if finding else 0,
-                agrees=finding is None and row.vertex_model_resource_name != "",
+                agrees=_agrees(row, finding, exists),
             )
+
+
+def _agrees(row: RegisteredModel, finding: Finding | None, exists: Existence) -> bool | None:
+    if exists == Existence.UNKNOWN:
+        return None
+    return finding is None and row.vertex_model_resource_name != ""
 
 
 def _existence(row: RegisteredModel, listed: Collection[str], *, read: bool) -> Existence:
@@ -219,7 +254,7 @@ def _lineages_of(names: Collection[str]) -> dict[str, RegisteredModel]:
 
 def _findings_on(names: Collection[str]) -> dict[str, Finding]:
     """The findings on these models, by model id."""
-    found = standing().filter(kind__in=VERTEX_KINDS, subject__in=names)
+    found = standing().filter(kind__in=KINDS_OF_PLANE["vertex"], subject__in=names)
     return {_id_of(finding.subject): finding for finding in found}
 
 

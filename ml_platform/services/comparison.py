@@ -1,6 +1,7 @@
 """The comparison of our tables with the mirror, a chunk of rows at a time: SQL picks, drift judges.
 
-A row that somebody works on, or that changed since the sweep began, is held: neither seen nor gone.
+A row that somebody works on, or that changed since the sweep began, is held: neither seen nor gone,
+and told as left out.
 """
 
 from __future__ import annotations
@@ -44,16 +45,16 @@ from .findings import close_unseen, hold_findings, keep_findings
 from .labels import owner
 from .operations import lineage_key
 from .service_comparison import is_uid, judge_endpoints, judge_leftovers
-from .touched import chunks, touched_since
+from .touched import ELSEWHERE, NEW, WORKED_ON, LeftOut, chunks, touched_since
 
 SKEW = timedelta(seconds=1)
 """By how much Google's clock may be ahead of ours before a model counts as new to a sweep."""
 
 
-def compare(*, sweep: Sweep, now: datetime) -> int:
-    """Judge everything that the planes this sweep read can tell; returns how many rows it held."""
+def compare(*, sweep: Sweep, now: datetime) -> list[LeftOut]:
+    """Judge everything that the planes this sweep read can tell; returns what it held."""
     judged = [(judge, kinds) for plane, judge, kinds in JUDGES if not plane or _read(sweep, plane)]
-    held = sum(judge(sweep, now) for judge, _ in judged)
+    held = [left_out for judge, _ in judged for left_out in judge(sweep, now)]
     close_unseen(kinds=[kind for _, kinds in judged for kind in kinds], sweep=sweep, now=now)
     return held
 
@@ -65,17 +66,17 @@ def _read(sweep: Sweep, plane: str) -> bool:
 # ---- orphans -------------------------------------------------------------------------------------
 
 
-def _judge_orphans(sweep: Sweep, now: datetime) -> int:
+def _judge_orphans(sweep: Sweep, now: datetime) -> list[LeftOut]:
     created_before = sweep.started_at - timedelta(days=require_settings().ORPHAN_DAYS)
-    held = 0
+    held: list[LeftOut] = []
     for chunk in chunks(RegisteredModel.objects.orphans(created_before=created_before)):
         orphans = _with_leftovers(chunk)
         touched = touched_since(sweep.started_at).lineages
         free = [o for o in orphans if _key(o) not in touched]
-        busy = {o.id for o in orphans} - {o.id for o in free}
+        busy = [o for o in orphans if _key(o) in touched]
         keep_findings(drifts=[judge_orphan(o) for o in free], sweep=sweep, now=now)
-        hold_findings(subjects=[orphan_subject(pk) for pk in busy], sweep=sweep)
-        held += len(busy)
+        hold_findings(subjects=[orphan_subject(o.id) for o in busy], sweep=sweep)
+        held += [LeftOut(o.model_name, WORKED_ON) for o in busy]
     return held
 
 
@@ -103,9 +104,9 @@ def _with_leftovers(chunk: list[RegisteredModel]) -> list[Orphan]:
 # ---- registered lineages and the Vertex AI plane -------------------------------------------------
 
 
-def _judge_lineages(sweep: Sweep, now: datetime) -> int:
+def _judge_lineages(sweep: Sweep, now: datetime) -> list[LeftOut]:
     place = _place()
-    held = 0
+    held: list[LeftOut] = []
     for chunk in chunks(RegisteredModel.objects.registered().only(*_LINEAGE)):
         lineages = [_lineage(row) for row in chunk]
         seen = _seen_by_id({lineage.name.model_id for lineage in lineages if lineage})
@@ -113,8 +114,10 @@ def _judge_lineages(sweep: Sweep, now: datetime) -> int:
         touched = touched_since(sweep.started_at).lineages
         drifts: list[Drift] = []
         judged: set[int] = set()
-        for lineage in lineages:
-            if lineage is None or not _may_judge(lineage, place, sweep, touched):
+        for row, lineage in zip(chunk, lineages, strict=True):
+            why = _why_left_out(lineage, place, sweep, touched)
+            if lineage is None or why:
+                held.append(LeftOut(row.model_name, why))
                 continue
             found = seen.get(lineage.name.model_id)
             run = labelled.get(found.run_uid) if found else None
@@ -125,16 +128,18 @@ def _judge_lineages(sweep: Sweep, now: datetime) -> int:
         left = [row for row in chunk if row.pk not in judged]
         hold_findings(subjects=[row.vertex_model_resource_name for row in left], sweep=sweep)
         _write_states(judged, drifts, looks, sweep)
-        held += len(left)
     return held
 
 
-def _may_judge(lineage: Lineage, place: Place, sweep: Sweep, touched: Collection[str]) -> bool:
-    return (
-        place.holds(lineage.name)
-        and lineage.registered_at <= sweep.started_at
-        and _key(lineage) not in touched
-    )
+def _why_left_out(
+    lineage: Lineage | None, place: Place, sweep: Sweep, touched: Collection[str]
+) -> str:
+    """Why a lineage may not be judged, '' when it may."""
+    if lineage is None or not place.holds(lineage.name):
+        return ELSEWHERE
+    if _key(lineage) in touched:
+        return WORKED_ON
+    return NEW if lineage.registered_at > sweep.started_at else ""
 
 
 def _write_states(
@@ -172,9 +177,9 @@ def _lineage(row: RegisteredModel) -> Lineage | None:
 # ---- models that no version points at ------------------------------------------------------------
 
 
-def _judge_unclaimed(sweep: Sweep, now: datetime) -> int:
+def _judge_unclaimed(sweep: Sweep, now: datetime) -> list[LeftOut]:
     place = _place()
-    held = 0
+    held: list[LeftOut] = []
     for chunk in chunks(MirroredModel.objects.only(*_SEEN)):
         models = _unclaimed(chunk, place)
         labelled = _labelled(models)
@@ -187,11 +192,11 @@ def _judge_unclaimed(sweep: Sweep, now: datetime) -> int:
             worked_on = seen.name.model_id in touched.models
             if young or worked_on or (run and _key(run) in touched.lineages):
                 busy.append(str(seen.name))
+                held.append(LeftOut(seen.display_name, NEW if young else WORKED_ON))
             else:
                 drifts.append(judge_unclaimed(seen, run, place))
         keep_findings(drifts=drifts, sweep=sweep, now=now)
         hold_findings(subjects=busy, sweep=sweep)
-        held += len(busy)
     return held
 
 
@@ -213,11 +218,11 @@ def _unclaimed(chunk: list[MirroredModel], place: Place) -> list[Seen]:
 # ---- artifacts -----------------------------------------------------------------------------------
 
 
-def _judge_artifacts(sweep: Sweep, now: datetime) -> int:
+def _judge_artifacts(sweep: Sweep, now: datetime) -> list[LeftOut]:
     """Only folders below the listed root can be judged; adopted models keep theirs elsewhere."""
     settings = require_settings()
     root = f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX}/"
-    held = 0
+    held: list[LeftOut] = []
     versions = TrainingRun.objects.versions().filter(gcs_artifacts_path__startswith=root)
     old = versions.filter(registered_at__lte=sweep.started_at)
     for chunk in chunks(old.only(*_VERSION)):
@@ -231,9 +236,9 @@ def _judge_artifacts(sweep: Sweep, now: datetime) -> int:
         free = [run for run in runs if _key(run) not in touched]
         judged = (judge_artifacts(run, there=run.artifacts in there) for run in free)
         keep_findings(drifts=[drift for drift in judged if drift], sweep=sweep, now=now)
-        busy = {run.run_id for run in runs} - {run.run_id for run in free}
-        hold_findings(subjects=[f"run {pk}" for pk in busy], sweep=sweep)
-        held += len(busy)
+        busy = [run for run in runs if _key(run) in touched]
+        hold_findings(subjects=[f"run {run.run_id}" for run in busy], sweep=sweep)
+        held += [LeftOut(f"{run.model_name} v{run.number}", WORKED_ON) for run in busy]
     return held
 
 

@@ -22,12 +22,12 @@ from .service_drift import (
     judge_leftover,
     service_subject,
 )
-from .touched import Touched, chunks, touched_since
+from .touched import NEW, WORKED_ON, LeftOut, Touched, chunks, touched_since
 
 
-def judge_leftovers(sweep: Sweep, now: datetime) -> int:
-    """Judge the services with our label that no endpoint keeps; returns how many it held."""
-    held = 0
+def judge_leftovers(sweep: Sweep, now: datetime) -> list[LeftOut]:
+    """Judge the services with our label that no endpoint keeps; returns what it held."""
+    held: list[LeftOut] = []
     for chunk in chunks(MirroredService.objects.filter(owner=owner())):
         services = [_seen(row) for row in chunk]
         uids = [s.endpoint_uid for s in services if is_uid(s.endpoint_uid)]
@@ -43,17 +43,17 @@ def judge_leftovers(sweep: Sweep, now: datetime) -> int:
             drift = judge_leftover(seen, named, by_name.get(seen.name), run)
             if drift and _is_touched(touched, seen.name, named or run):
                 busy.append(drift.subject)
+                held.append(LeftOut(seen.name, WORKED_ON))
             elif drift:
                 drifts.append(drift)
         keep_findings(drifts=drifts, sweep=sweep, now=now)
         hold_findings(subjects=busy, sweep=sweep)
-        held += len(busy)
     return held
 
 
-def judge_endpoints(sweep: Sweep, now: datetime) -> int:
-    """Judge the active endpoints by the services of their names; returns how many it held."""
-    held = 0
+def judge_endpoints(sweep: Sweep, now: datetime) -> list[LeftOut]:
+    """Judge the active endpoints by the services of their names; returns what it held."""
+    held: list[LeftOut] = []
     for chunk in chunks(_endpoints().filter(is_active=True)):
         rows = [(_endpoint(row), row.deployed_at) for row in chunk]
         names = [row.name for row, _ in rows]
@@ -70,11 +70,11 @@ def judge_endpoints(sweep: Sweep, now: datetime) -> int:
             moving = row.state != EndpointState.ACTIVE
             if young or moving or _is_touched(touched, row.name, row):
                 busy.append(service_subject(row.name))
+                held.append(LeftOut(row.name, NEW if young else WORKED_ON))
             elif drift := judge_endpoint(row, seen, run, owner=owner()):
                 drifts.append(drift)
         keep_findings(drifts=drifts, sweep=sweep, now=now)
         hold_findings(subjects=busy, sweep=sweep)
-        held += len(busy)
     return held
 
 

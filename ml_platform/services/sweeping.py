@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +29,8 @@ from .operations import Actor, Clock, Json
 
 PUSHED = "pushed_model/"
 ABANDONED_AFTER = timedelta(hours=6)
+LEFT_OUT = 20
+"""Rows that a sweep could not judge of which it says which and why; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,9 @@ def sweep(*, actor: Actor, clock: Clock) -> Sweep:
     with because(f"sweep {current.pk}"), one_patience():
         for name, plane in PLANES.items():
             current.planes[name] = _read_plane(plane, current, clock)
-    current.counts = _counts(current.planes) | {"held": compare(sweep=current, now=clock())}
+    held = compare(sweep=current, now=clock())
+    told = [asdict(left_out) for left_out in held[:LEFT_OUT]]
+    current.counts = _counts(current.planes) | {"held": len(held), "left_out": told}
     complete = all(plane["read"] for plane in current.planes.values())
     current.status = SweepStatus.COMPLETE if complete else SweepStatus.PARTIAL
     current.finished_at = clock()

@@ -15,7 +15,18 @@ from ml_platform.models.states import LIVE_OPERATION_STATUSES
 CHUNK = 500
 VERTEX_MODEL = "vertexmodel"
 """Subject type of operations on a model of Vertex AI that no row of ours stands for."""
+WORKED_ON = "an operation works on it, or did since the sweep began"
+NEW = "it is newer than the sweep"
+ELSEWHERE = "its pointer lies outside the configured project and location"
 M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A row that a comparison did not judge: neither seen nor gone."""
+
+    what: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

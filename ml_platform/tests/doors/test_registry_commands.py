@@ -16,6 +16,7 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
+    MirroredModel,
     Operation,
     Project,
     RegisteredModel,
@@ -23,8 +24,10 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
-from ml_platform.models.states import FindingKind, ScheduleState
+from ml_platform.models.clock import database_now
+from ml_platform.models.states import FindingKind, OperationKind, ScheduleState
 from ml_platform.services.labels import labels_for
+from ml_platform.services.operations import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.reconciliation import finish_operation
 from ml_platform.services.serving import ServingConfig, service_spec
 from ml_platform.tests.factories import (
@@ -80,6 +83,25 @@ def test_the_audit_of_planes_that_agree_exits_0(cloud: LocalCloud) -> None:
     assert "Ours: chern" in text
 
 
+def test_planes_agree_only_in_what_was_compared(cloud: LocalCloud) -> None:
+    lineage = managed(cloud, model_name="chern")
+    key = lineage_key(project_id=lineage.project_id, model_name=lineage.model_name)
+    subject = Subject(type="registeredmodel", id=str(lineage.pk), name="chern", lineage_key=key)
+    open_operation(
+        kind=OperationKind.DELETE,
+        subject=subject,
+        actor=Actor(label="ana", origin="page"),
+        now=database_now(),
+        step="any",
+    )
+    code, text = run("audit_registry")
+    assert code == 0
+    assert "The planes agree in what was compared." in text
+    assert "2 rows left out:" in text
+    assert "chern: an operation works on it" in text
+    assert "chern v1: an operation works on it" in text
+
+
 @pytest.mark.usefixtures("incident")
 def test_the_audit_of_the_incident_names_every_culprit_and_exits_1() -> None:
     code, text = run("audit_registry")
@@ -122,7 +144,7 @@ def test_the_json_of_the_audit_keeps_its_form(incident: Project) -> None:
         "records",
         "findings",
     ]
-    assert said["sweep"].keys() == {"id", "status", "started_at", "finished_at", "held"}
+    assert said["sweep"].keys() == {"id", "status", "started_at", "finished_at", "held", "left_out"}
     assert (said["sweep"]["id"], said["sweep"]["status"]) == (sweep.pk, "complete")
     read = {"read": True, "reason": "", "code": ""}
     assert said["planes"] == {"vertex": read, "gcs": read, "cloud_run": read}
@@ -139,6 +161,7 @@ def test_the_json_of_the_audit_keeps_its_form(incident: Project) -> None:
         "lineage": "",
         "verdict": "unmanaged",
         "agrees": False,
+        "as_of": MirroredModel.objects.get(model_id="252311530295525376").seen_at.isoformat(),
     }
     exists = [row["exists"] for row in said["records"]]
     assert exists == ["yes"] * 7 + ["not_listed", "never_registered", "never_registered"]
@@ -210,14 +233,21 @@ def test_without_vertex_nothing_is_missing_and_nothing_is_repaired(
     assert code == 2
     assert "Unknown: could not read Vertex AI, so nothing is called missing." in text
     assert "Not listed" not in text
-    older = [line for line in text.splitlines() if "does not list it" in line]
+    now, last_known = text.split("Not looked at now; last known\n")
+    assert "does not list it" not in now
+    assert now.count("Safe repair: ") == 2, "the orphans, which need no plane"
+    older = [line for line in last_known.splitlines() if "does not list it" in line]
     assert len(older) == 1
     assert ", not looked at now, last seen 20" in older[0]
+    assert "Safe repair" not in last_known
     assert "Vertex AI Model Registry" in text
     code, text = run("audit_registry", "--format", "json")
     said = json.loads(text)
     assert (code, said["verdict"], said["counts"]["vertex"]) == (2, "unknown", None)
     assert {row["exists"] for row in said["records"]} == {"unknown", "never_registered"}
+    assert {row["agrees"] for row in said["vertex"]} == {None}
+    assert {row["as_of"] < said["sweep"]["started_at"] for row in said["vertex"]} == {True}
+    assert {row["agrees"] for row in said["records"] if row["exists"] == "unknown"} == {None}
     seen = {finding["kind"]: finding["seen_now"] for finding in said["findings"]}
     assert seen == {"orphan": True, "stale_pointer": False, "unmanaged": False}
     code, text = run("reconcile_registry", "--yes", "--unmanaged", "delete")

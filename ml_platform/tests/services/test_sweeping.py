@@ -31,6 +31,7 @@ from ml_platform.services import audit
 from ml_platform.services.lineages import lose_versions
 from ml_platform.services.operations import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.sweeping import sweep
+from ml_platform.services.touched import NEW, WORKED_ON
 from ml_platform.tests.factories import (
     ProjectFactory,
     RegisteredModelFactory,
@@ -64,8 +65,8 @@ def test_planes_that_agree_make_no_finding(cloud: LocalCloud) -> None:
     assert done.status == "complete"
     assert lineage.registry_state == RegistryState.VERIFIED
     assert lineage.registry_checked_at == done.started_at
-    counts = {"rows": 1, "registered": 1, "vertex": 1, "gcs": 1, "cloud_run": 0, "held": 0}
-    assert done.counts == counts
+    counts = {"rows": 1, "registered": 1, "vertex": 1, "gcs": 1, "cloud_run": 0}
+    assert done.counts == counts | {"held": 0, "left_out": []}
     calls = {call.method: call.reason for call in cloud.effects.calls()}
     assert calls == {
         "ModelService.ListModels": f"sweep {done.pk}",
@@ -250,13 +251,14 @@ def test_a_lineage_that_somebody_works_on_is_held(cloud: LocalCloud) -> None:
     lineage.refresh_from_db()
     finding = Finding.objects.get(kind=FindingKind.STALE_POINTER)
     assert (finding.status, finding.looks) == (FindingStatus.OPEN, 1)
-    assert (lineage.registry_state, done.counts["held"]) == ("suspected", 1)
+    assert lineage.registry_state == "suspected"
+    assert done.counts["left_out"] == [{"what": lineage.model_name, "why": WORKED_ON}]
 
 
 def test_a_model_made_after_the_sweep_began_is_no_finding(cloud: LocalCloud) -> None:
     cloud.clock.advance(60)
     cloud.models.seed("77", display_name="new")
-    assert look().counts["held"] == 1
+    assert look().counts["left_out"] == [{"what": "new", "why": NEW}]
     assert Finding.objects.count() == 0
 
 
@@ -332,7 +334,9 @@ def test_a_pointer_may_name_the_project_by_its_id(cloud: LocalCloud) -> None:
     RegisteredModel.objects.update(vertex_model_resource_name=name)
     look()
     assert Finding.objects.count() == 0
-    assert [row.lineage for row in audit.vertex_rows()] == [lineage.model_name]
+    assert [row.lineage for row in audit.vertex_rows(Sweep.objects.latest())] == [
+        lineage.model_name
+    ]
 
 
 def test_a_lost_version_that_is_back_can_be_restored(cloud: LocalCloud) -> None:
