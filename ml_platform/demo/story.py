@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -45,6 +45,8 @@ def tell(*, console: Console, actor: Actor) -> bool:
     _show_findings(console, findings)
 
     console.rule("3. What is done about it")
+    if not findings:
+        console.print("Nothing.")
     repaired = [_repair(console, finding, actor) for finding in findings]
     for schedule in TrainingSchedule.objects.filter(pk__in=[one.pk for one in ended]):
         runs = counted(schedule.training_runs.count(), "run")
@@ -78,6 +80,11 @@ def _show_counts(console: Console) -> bool:
     ):
         table.add_row(where, number, escape(source))
     console.print(table)
+    for name in _kept_names():
+        console.print(
+            f"[bold]{escape(name)}[/] is among the table rows alone: "
+            "it keeps its name and its history, without a version."
+        )
     four = f"{counts.database} {counts.projects} {counts.registry_page} {vertex}"
     console.print(
         "Registered, project cards, registry page, Vertex AI: "
@@ -86,7 +93,17 @@ def _show_counts(console: Console) -> bool:
     return counts.agree is True
 
 
-def _show_findings(console: Console, findings: Iterable[Finding]) -> None:
+def _kept_names() -> Iterable[str]:
+    """Names that had a version, and have none any more."""
+    rows = RegisteredModel.objects.filter(next_version__gt=1)
+    bare = rows.exclude(pk__in=RegisteredModel.objects.registered())
+    return bare.order_by("model_name").values_list("model_name", flat=True)
+
+
+def _show_findings(console: Console, findings: Sequence[Finding]) -> None:
+    if not findings:
+        console.print("Nothing.")
+        return
     table = Table("Kind", "What", "Safe repair")
     for finding in findings:
         table.add_row(finding.get_kind_display(), escape(finding.title), escape(finding.repair))

@@ -67,7 +67,7 @@ def _list(work: Work) -> Outcome:
     name = ModelName.parse(work.data["name"])
     answer = ask(lambda: read_versions(name))
     if isinstance(answer, Absent):
-        return Done(to="end_surplus", note=answer.reason)
+        return Done(to="end_surplus", note=f"{name.model_id} is gone.")
     if not isinstance(answer, Present):
         raise _unread(work, answer)
     surplus: list[RemoteModel] = []
@@ -221,14 +221,15 @@ def _purge(work: Work) -> Outcome:
     delete = vertex.delete_model_version if target.version else vertex.delete_model
     try:
         started = delete(target)
-    except CloudAbsent as gone:
-        return Done(to=FIRST_STEP, note=str(gone))
+    except CloudAbsent:
+        return Done(to=FIRST_STEP, note=f"{target} is gone already.")
     work.remote_operation = str(started.name)
     if started.error:
         raise started.error
     if started.done:
         return Done(to=FIRST_STEP, note=f"Deleted {target}.")
-    return Done(to="wait_for_purge", note=str(started.name))
+    note = f"Vertex AI has begun, as operation {started.name.operation_id}."
+    return Done(to="wait_for_purge", note=note)
 
 
 def _wait(work: Work) -> Outcome:

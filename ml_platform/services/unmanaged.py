@@ -93,7 +93,7 @@ def _check(work: Work) -> Outcome:
     name = ModelName.parse(work.data["name"])
     answer = ask(lambda: read_versions(name))
     if isinstance(answer, Absent):
-        return Done(to="close", note=f"It is gone: {answer.reason}")
+        return Done(to="close", note=f"{name.model_id} is gone already.")
     if not isinstance(answer, Present):
         raise CloudUnavailable(f"{name} could not be read: {answer.reason}", code=answer.code)
     require_unclaimed(name)
@@ -114,12 +114,12 @@ def _delete(work: Work) -> Outcome:
     name = ModelName.parse(work.data["name"])
     try:
         started = vertex.delete_model(name)
-    except CloudAbsent as gone:
-        return Done(to="close", note=f"It was gone already: {gone}")
+    except CloudAbsent:
+        return Done(to="close", note=f"{name.model_id} is gone already.")
     work.remote_operation = str(started.name)
     if started.error:
         raise started.error
-    return Done(note=str(started.name))
+    return Done(note=f"Vertex AI has begun, as operation {started.name.operation_id}.")
 
 
 def _wait(work: Work) -> Outcome:
@@ -139,7 +139,7 @@ def _confirm(work: Work) -> Outcome:
     name = ModelName.parse(work.data["name"])
     answer = ask(lambda: vertex.get_model(name))
     if isinstance(answer, Absent):
-        return Done(to="close", note=answer.reason)
+        return Done(to="close", note=f"Vertex AI answers NOT_FOUND for {name.model_id}.")
     if isinstance(answer, Present):
         raise CloudConflict(f"{name} is still there after its deletion.")
     raise CloudUnavailable(answer.reason, code=answer.code)

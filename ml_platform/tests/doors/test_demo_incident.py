@@ -254,6 +254,10 @@ def test_the_story_ends_with_seven_everywhere_and_loses_no_schedule(incident):
     assert agree
     assert "Vertex AI: 8 8 8 9, they differ." in text
     assert "Vertex AI: 7 7 7 7, they agree." in text
+    afterwards = text.partition("4. The planes afterwards")[2]
+    assert "chern_rank_v1 is among the table rows alone: it keeps its name" in afterwards
+    assert "/operations/" not in text
+    assert "no such thing" not in text
     assert Finding.objects.open().count() == 0
     ended = TrainingSchedule.objects.filter(state__in=["cancelled", "completed"])
     assert [schedule.registered_model for schedule in ended] == [None, None]
@@ -295,4 +299,6 @@ def test_the_empty_scenario_is_a_project_and_a_bucket_that_agree(cloud):
     agree, text = told()
     assert agree
     assert text.count("Vertex AI: 0 0 0 0, they agree.") == 2
+    assert text.count("Nothing.\n") == 2
+    assert "Safe repair" not in text
     assert Operation.objects.count() == 0

@@ -332,11 +332,9 @@ def test_a_pointer_may_name_the_project_by_its_id(cloud: LocalCloud) -> None:
     name = lineage.vertex_model_resource_name.replace("123456789012", "demo-project")
     TrainingRun.objects.update(vertex_model_resource_name=name)
     RegisteredModel.objects.update(vertex_model_resource_name=name)
-    look()
+    done = look()
     assert Finding.objects.count() == 0
-    assert [row.lineage for row in audit.vertex_rows(Sweep.objects.latest())] == [
-        lineage.model_name
-    ]
+    assert [row.lineage for row in audit.vertex_rows(done)] == [lineage.model_name]
 
 
 def test_a_lost_version_that_is_back_can_be_restored(cloud: LocalCloud) -> None:
