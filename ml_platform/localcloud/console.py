@@ -105,81 +105,17 @@ class Console:
 
 
 def _sections(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+    models = found["models"]
+    first = _section(
+        "Models", "Vertex AI Model Registry", _MODEL_HEAD, _model_rows(models), len(models)
+    )
     return [
-        _section(
-            "Models",
-            "Vertex AI Model Registry",
-            _MODEL_HEAD,
-            _model_rows(found["models"]),
-            len(found["models"]),
-        ),
-        _section(
-            "Pipelines",
-            "Vertex AI Pipelines",
-            ["Name", "State", "Created", "Labels"],
-            [
-                [
-                    _two(one["display_name"], one["name"]),
-                    escape(one["state"]),
-                    escape(one["created"]),
-                    _labels(one["labels"]),
-                ]
-                for one in found["pipelines"]
-            ],
-        ),
-        _section(
-            "Services",
-            "Cloud Run",
-            ["Service", "State", "Ready revision", "Labels", ""],
-            [
-                [
-                    _two(one["id"], one["uri"]),
-                    escape(one["state"].removeprefix("CONDITION_")),
-                    _code(one["revision"]),
-                    _labels(one["labels"]),
-                    _button("service", one["name"]),
-                ]
-                for one in found["services"]
-            ],
-        ),
-        _section(
-            "Jobs",
-            "Cloud Scheduler",
-            ["Job", "Schedule", "State", "Next", "Last", ""],
-            [
-                [
-                    _two(one["id"], one["uri"]),
-                    _code(one["schedule"]),
-                    escape(one["state"]),
-                    escape(one["next"]),
-                    escape(f"{one['last']} {one['status']}"),
-                    _button("job", one["name"]),
-                ]
-                for one in found["jobs"]
-            ],
-        ),
-        _section(
-            "Endpoints",
-            "Vertex AI",
-            ["Endpoint", "Deployed models"],
-            [
-                [_two(one["display_name"], one["name"]), _code(", ".join(one["models"]))]
-                for one in found["endpoints"]
-            ],
-        ),
-        _section(
-            "Buckets",
-            "Cloud Storage",
-            ["Bucket", "Objects", "Bytes"],
-            [
-                [_code(f"gs://{one['name']}"), f"{one['objects']:,}", f"{one['bytes']:,}"]
-                for one in found["buckets"]
-            ],
+        first,
+        *(
+            _section(key.title(), service, head, map(row, found[key]))
+            for key, (service, head, row) in _TABLES.items()
         ),
     ]
-
-
-_MODEL_HEAD = ["Model", "Version", "Aliases", "Artifacts", "Labels", ""]
 
 
 def _model_rows(models: list[dict[str, Any]]) -> Iterable[Row]:
@@ -196,6 +132,59 @@ def _model_rows(models: list[dict[str, Any]]) -> Iterable[Row]:
                 _labels(one["labels"]),
                 " ".join(buttons),
             ]
+
+
+def _pipeline_row(one: dict[str, Any]) -> Row:
+    return [
+        _two(one["display_name"], one["name"]),
+        escape(one["state"]),
+        escape(one["created"]),
+        _labels(one["labels"]),
+    ]
+
+
+def _service_row(one: dict[str, Any]) -> Row:
+    return [
+        _two(one["id"], one["uri"]),
+        escape(one["state"].removeprefix("CONDITION_")),
+        _code(one["revision"]),
+        _labels(one["labels"]),
+        _button("service", one["name"]),
+    ]
+
+
+def _job_row(one: dict[str, Any]) -> Row:
+    return [
+        _two(one["id"], one["uri"]),
+        _code(one["schedule"]),
+        escape(one["state"]),
+        escape(one["next"]),
+        escape(f"{one['last']} {one['status']}"),
+        _button("job", one["name"]),
+    ]
+
+
+def _endpoint_row(one: dict[str, Any]) -> Row:
+    return [_two(one["display_name"], one["name"]), _code(", ".join(one["models"]))]
+
+
+def _bucket_row(one: dict[str, Any]) -> Row:
+    return [_code(f"gs://{one['name']}"), f"{one['objects']:,}", f"{one['bytes']:,}"]
+
+
+_MODEL_HEAD = ["Model", "Version", "Aliases", "Artifacts", "Labels", ""]
+# what the inventory calls it: (Google's service, the columns, a row)
+_TABLES: dict[str, tuple[str, list[str], Callable[[dict[str, Any]], Row]]] = {
+    "pipelines": ("Vertex AI Pipelines", ["Name", "State", "Created", "Labels"], _pipeline_row),
+    "services": (
+        "Cloud Run",
+        ["Service", "State", "Ready revision", "Labels", ""],
+        _service_row,
+    ),
+    "jobs": ("Cloud Scheduler", ["Job", "Schedule", "State", "Next", "Last", ""], _job_row),
+    "endpoints": ("Vertex AI", ["Endpoint", "Deployed models"], _endpoint_row),
+    "buckets": ("Cloud Storage", ["Bucket", "Objects", "Bytes"], _bucket_row),
+}
 
 
 def _section(

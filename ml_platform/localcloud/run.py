@@ -4,40 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass
-from datetime import datetime
-from fnmatch import fnmatchcase
-from typing import Any, Literal, get_args
+from typing import Any
 
 import grpc
-from google.cloud.run_v2.types import condition as condition_types
 from google.cloud.run_v2.types import service as service_types
 from google.longrunning import operations_pb2
 
 from ml_platform.localcloud import run_rules as rules
 from ml_platform.localcloud.core import Core
 from ml_platform.localcloud.errors import CloudError, not_found
-from ml_platform.localcloud.operations import OperationFailed
 from ml_platform.localcloud.pages import page, start_of
 from ml_platform.localcloud.policies import Policies
-from ml_platform.localcloud.run_rules import Condition, Service, State
+from ml_platform.localcloud.run_rollout import REVISION, SERVICE, Ending, Rollout
+from ml_platform.localcloud.run_rules import Service
 
-SERVICE, REVISION = "run.service", "run.revision"
 _PARENT = "projects/{project}/locations/{location}"
 SERVICE_NAME = _PARENT + "/services/{service}"
 _LIST_LIMIT = 1000
-Ending = Literal["ready", "fail", "no_traffic"]
 _Create: Any = service_types.CreateServiceRequest.meta.pb
 _Update: Any = service_types.UpdateServiceRequest.meta.pb
 _Delete: Any = service_types.DeleteServiceRequest.meta.pb
-
-
-@dataclass
-class _Order:
-    service: str
-    ending: Ending
-    times: int | None
-    message: str
 
 
 class CloudRun:
@@ -45,7 +31,7 @@ class CloudRun:
 
     def __init__(self, core: Core) -> None:
         self._core, self._store, self._names = core, core.store, core.names
-        self._orders: list[_Order] = []
+        self._rollout = Rollout(core)
         self._policies = Policies(core, "run.policy", self._need_named)
         core.operations.on("run.create", self._land_create)
         core.operations.on("run.update", self._land_update)
@@ -64,13 +50,11 @@ class CloudRun:
         fail: the revision never gets ready, traffic stays where it was, the operation ends in an
         error. no_traffic: it gets ready and receives none. ready: as ever. ValueError for others.
         """
-        if ending not in get_args(Ending):
-            raise ValueError(f"ending must be one of {', '.join(get_args(Ending))}.")
-        self._orders.append(_Order(service, ending, times, message))
+        self._rollout.order(service, ending, times, message)
 
     def reset(self) -> None:
         """Every revision gets ready again."""
-        self._orders.clear()
+        self._rollout.reset()
 
     # the API
 
@@ -136,8 +120,8 @@ class CloudRun:
             return self._make(asked.service, service_id)
         fresh.generation = stored.generation + 1
         if fresh.template != stored.template:
-            return self._roll(fresh, service_id)
-        return self._settle(fresh, service_id, fresh.latest_ready_revision)
+            return self._rollout.roll(fresh, service_id)
+        return self._rollout.settle(fresh, service_id, fresh.latest_ready_revision)
 
     def _land_delete(self, payload: bytes) -> Any:
         asked = _Delete.FromString(payload)
@@ -158,91 +142,10 @@ class CloudRun:
         fresh = self._preview(asked, service_id)
         fresh.uid = str(uuid.uuid4())
         fresh.create_time.FromDatetime(self._core.clock.now())
-        fresh.creator = self._account
-        return self._roll(fresh, service_id)
-
-    def _roll(self, service: Any, service_id: str) -> Any:
-        """Make a revision of the template and lead the traffic as the service asks."""
-        wanted = service.template.revision
-        # Counted in the store, so that a name is not given twice within a service's life.
-        number = self._store.next_id(f"run.revision/{service.uid}")
-        short = wanted or rules.revision_name(service_id, number)
-        if wanted and self._store.get(REVISION, f"{service_id}/{short}") is not None:
-            raise CloudError(
-                grpc.StatusCode.ALREADY_EXISTS, f"Revision named {short!r} already exists."
-            )
-        order = self._ending(service_id)
-        revision = rules.revision_of(service, f"{service.name}/revisions/{short}")
-        failed = order is not None and order.ending == "fail"
-        self._put_revision(revision, f"{service_id}/{short}", failed=failed)
-        service.latest_created_revision = revision.name
-        if not failed:
-            service.latest_ready_revision = revision.name
-        serving = service.latest_ready_revision
-        if order is not None and order.ending == "no_traffic":
-            return self._settle(service, service_id, "", keep_traffic=True)
-        if not failed:
-            return self._settle(service, service_id, serving)
-        message = (order.message if order else "") or (
-            f"Revision '{short}' is not ready and cannot serve traffic. The user-provided "
-            "container failed to start and listen on the port defined by PORT."
-        )
-        self._settle(service, service_id, serving, failure=message)
-        raise OperationFailed(grpc.StatusCode.FAILED_PRECONDITION, message)
-
-    def _settle(
-        self,
-        service: Any,
-        service_id: str,
-        serving: str,
-        *,
-        failure: str = "",
-        keep_traffic: bool = False,
-    ) -> Any:
-        """Write the service with its conditions, traffic and a new etag."""
-        now = self._core.clock.now()
-        if not keep_traffic:
-            statuses = rules.traffic_statuses(service, serving)
-            del service.traffic_statuses[:]
-            service.traffic_statuses.extend(statuses)
-        service.update_time.FromDatetime(now)
-        service.last_modifier = self._account
-        service.observed_generation = service.generation
-        service.terminal_condition.CopyFrom(_condition("Ready", now, failure))
-        del service.conditions[:]
-        service.conditions.extend(
-            [
-                _condition("RoutesReady", now, failure),
-                _condition("ConfigurationsReady", now, failure),
-            ]
-        )
-        service.etag = rules.etag_of(service)
-        self._store.put(SERVICE, service_id, service.SerializeToString())
-        self._core.effects.record(
-            service.name,
-            labels=dict(service.labels),
-            detail={"generation": service.generation, "revision": service.latest_created_revision},
-        )
-        return service
-
-    def _put_revision(self, revision: Any, key: str, *, failed: bool) -> None:
-        now = self._core.clock.now()
-        revision.uid = str(uuid.uuid4())
-        revision.create_time.FromDatetime(now)
-        revision.update_time.FromDatetime(now)
-        revision.observed_generation = 1
-        revision.creator = self._account
-        message = "The user-provided container failed to start." if failed else ""
-        revision.conditions.append(_condition("Ready", now, message))
-        digest = hashlib.sha256(revision.SerializeToString(deterministic=True)).hexdigest()
-        revision.etag = f'"{digest[:32]}"'
-        self._store.put(REVISION, key, revision.SerializeToString())
+        fresh.creator = self._rollout.account
+        return self._rollout.roll(fresh, service_id)
 
     # helpers
-
-    @property
-    def _account(self) -> str:
-        return f"{self._names.number}-compute@developer.gserviceaccount.com"
 
     def _locate(self, name: str, pattern: str, field: str = "name") -> dict[str, str]:
         return self._names.locate(name, pattern, field=field, api="run")
@@ -287,7 +190,7 @@ class CloudRun:
         fresh.uri = f"https://{service_id}-{digest}.{host}"
         fresh.urls.extend([f"https://{service_id}-{self._names.number}.{host}", fresh.uri])
         fresh.generation = 1
-        rules.fill_defaults(fresh, self._account)
+        rules.fill_defaults(fresh, self._rollout.account)
         return fresh
 
     def _updated(self, asked: Any, service_id: str) -> Any:
@@ -303,15 +206,8 @@ class CloudRun:
         fresh = rules.merge(stored, asked.service, asked.update_mask.paths)
         rules.check_service(fresh)
         self._check_traffic(fresh, service_id)
-        rules.fill_defaults(fresh, self._account)
+        rules.fill_defaults(fresh, self._rollout.account)
         return fresh
-
-    def _ending(self, service_id: str) -> _Order | None:
-        for order in self._orders:
-            if fnmatchcase(service_id, order.service) and order.times != 0:
-                order.times = None if order.times is None else order.times - 1
-                return order
-        return None
 
     def _start(self, kind: str, asked: Any, preview: Any) -> Any:
         name = f"{self._names.parent}/operations/{uuid.uuid4()}"
@@ -322,12 +218,3 @@ class CloudRun:
             return done
         payload = asked.SerializeToString()
         return self._core.operations.start(kind, payload, name=name, metadata=preview)
-
-
-def _condition(kind: str, now: datetime, failure: str = "") -> Any:
-    state = State.CONDITION_FAILED if failure else State.CONDITION_SUCCEEDED
-    condition = Condition(type_=kind, state=state, message=failure)
-    if failure:
-        condition.reason = condition_types.Condition.CommonReason.REVISION_FAILED
-    condition.last_transition_time.FromDatetime(now)
-    return condition

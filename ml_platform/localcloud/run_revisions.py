@@ -9,7 +9,8 @@ from google.cloud.run_v2.types import revision as revision_types
 from ml_platform.localcloud.core import Core
 from ml_platform.localcloud.errors import not_found
 from ml_platform.localcloud.pages import page
-from ml_platform.localcloud.run import REVISION, SERVICE_NAME
+from ml_platform.localcloud.run import SERVICE_NAME
+from ml_platform.localcloud.run_rollout import REVISION
 from ml_platform.localcloud.run_rules import Revision
 
 _NAME = SERVICE_NAME + "/revisions/{revision}"

@@ -29,15 +29,10 @@ from ml_platform.models.states import (
 
 from .drift import (
     Drift,
-    Lineage,
     Orphan,
-    Place,
-    Seen,
     Version,
     judge_artifacts,
-    judge_lineage,
     judge_orphan,
-    judge_unclaimed,
     orphan_subject,
     version_of,
 )
@@ -46,6 +41,7 @@ from .labels import owner
 from .operations import lineage_key
 from .service_comparison import is_uid, judge_endpoints, judge_leftovers
 from .touched import ELSEWHERE, NEW, WORKED_ON, LeftOut, chunks, touched_since
+from .vertex_drift import Lineage, Place, Seen, judge_lineage, judge_unclaimed
 
 SKEW = timedelta(seconds=1)
 """By how much Google's clock may be ahead of ours before a model counts as new to a sweep."""

@@ -34,7 +34,6 @@ from ml_platform.models.states import (
 )
 
 from . import worker
-from .drift import REBORN_MARGIN
 from .engine import Done, Outcome, Recipe, Step
 from .english import counted
 from .findings import end_findings, link_findings
@@ -49,6 +48,7 @@ from .surplus import purge_surplus
 from .unmanaged import STEPS as UNMANAGED_STEPS
 from .unmanaged import read_versions
 from .version_cache import sync_version_cache
+from .vertex_drift import REBORN_MARGIN
 
 SAFE = (
     FindingKind.ORPHAN,

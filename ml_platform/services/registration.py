@@ -29,7 +29,7 @@ from ml_platform.models.states import (
 from . import worker
 from .aliases import move_default, note_aliases
 from .artifacts import MODEL_FILE, newest_folder
-from .drift import judge_surplus, version_of
+from .drift import version_of
 from .engine import Done, Outcome, Recipe, Step
 from .findings import note_finding
 from .interventions import ask_again
@@ -39,6 +39,7 @@ from .operations import Actor, Work, open_operation
 from .subjects import run_of, subject_of_run
 from .version_cache import sync_version_cache
 from .version_upload import look_for_copies, look_up, upload, wait_for_upload
+from .vertex_drift import judge_surplus
 
 REGISTRABLE = (Registration.NONE, Registration.LOST)
 

@@ -12,7 +12,7 @@ from google.cloud.scheduler_v1.types import job as job_types
 from ml_platform.localcloud.model_rules import Model, Parent
 from ml_platform.localcloud.model_store import MODEL, VERSION
 from ml_platform.localcloud.pipeline_runner import JOB as PIPELINE
-from ml_platform.localcloud.run import SERVICE
+from ml_platform.localcloud.run_rollout import SERVICE
 from ml_platform.localcloud.scheduler import JOB
 
 if TYPE_CHECKING:

@@ -9,16 +9,13 @@ import pytest
 
 from ml_platform.cloud.names import ModelName
 from ml_platform.models.states import FindingKind, Registration
-from ml_platform.services.drift import (
+from ml_platform.services.drift import Orphan, Version, judge_artifacts, judge_orphan
+from ml_platform.services.vertex_drift import (
     REBORN_MARGIN,
     Lineage,
-    Orphan,
     Place,
     Seen,
-    Version,
-    judge_artifacts,
     judge_lineage,
-    judge_orphan,
     judge_unclaimed,
 )
 

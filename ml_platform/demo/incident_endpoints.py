@@ -1,0 +1,86 @@
+"""The incident's endpoints: the rows, the services on Cloud Run, and a month of their traffic."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ml_platform.cloud import cloud_run
+from ml_platform.cloud.types import ServiceSpec
+from ml_platform.conf import require_settings
+from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models.states import EndpointState, OperationKind, RunStatus
+from ml_platform.services import operations
+from ml_platform.services.labels import labels_for
+from ml_platform.services.subjects import subject_of_run
+
+from . import incident_data as data
+from .stage import Stage
+
+METRICS_DAYS = 30
+
+
+def add_endpoint(stage: Stage, told: data.Endpoint) -> None:
+    """Have an endpoint served as it was told, since when it was told."""
+    lineage = RegisteredModel.objects.get(project=stage.project, model_name=told.lineage)
+    run = lineage.latest_run
+    if run is None:
+        raise ValueError(f"{told.lineage} has no version to serve")
+    endpoint = DeployedEndpoint.objects.create(
+        project=stage.project,
+        registered_model=lineage,
+        service_name=told.service,
+        run=run,
+        state=told.state,
+        is_active=told.state == EndpointState.ACTIVE,
+        deployed_at=stage.ago(told.deployed),
+        created_at=stage.ago(told.created),
+        created_by_id=stage.actor.user_id,
+    )
+    operations.record(
+        kind=OperationKind.DEPLOY,
+        subject=subject_of_run(run),
+        actor=stage.actor,
+        now=stage.ago(told.deployed),
+        note=f"Served by {told.service}",
+    )
+    if endpoint.is_active:
+        TrainingRun.objects.filter(pk=run.pk).update(status=RunStatus.DEPLOYED)
+        stage.at(stage.ago(told.deployed), partial(_serve, endpoint, run))
+        _seed_traffic(stage, told)
+
+
+def _serve(endpoint: DeployedEndpoint, run: TrainingRun) -> None:
+    labels = labels_for(
+        lineage=endpoint.registered_model.uid,
+        generation=endpoint.registered_model.generation,
+        run=run.uid,
+        endpoint=endpoint.uid,
+    )
+    spec = ServiceSpec(
+        image=require_settings().SERVING_IMAGE,
+        labels=labels,
+        env={"AIP_STORAGE_URI": f"{run.gcs_artifacts_path}pushed_model/1"},
+    )
+    cloud_run.create_service(endpoint.service_name, spec)
+    service = cloud_run.get_service(endpoint.service_name)
+    endpoint.url, endpoint.revision = service.uri, service.latest_ready_revision
+    endpoint.save()
+
+
+def _seed_traffic(stage: Stage, told: data.Endpoint) -> None:
+    """A month of requests, with quiet weekends."""
+    for ago in range(METRICS_DAYS):
+        day = stage.ago(ago).date()
+        if day < stage.ago(told.created).date():
+            return
+        share = 0.45 if day.weekday() >= 5 else 1 - 0.006 * ago
+        wave = 1 + 0.04 * ((day.toordinal() * 7) % 5 - 2)
+        stage.cloud.monitoring.seed(
+            told.service,
+            day,
+            requests=round(told.requests * share * wave),
+            errors=round(told.requests * 0.0004),
+            p50=round(21 * wave, 1),
+            p95=round(84 * wave, 1),
+            p99=round(190 * wave, 1),
+        )
