@@ -6,6 +6,9 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
+handler404 = "ml_platform.pages.frame.not_found"
+handler403 = "ml_platform.pages.frame.forbidden"
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("login/", LoginView.as_view(template_name="demo/login.html"), name="login"),

@@ -8,13 +8,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods
 
 from ml_platform.errors import PlatformError
 from ml_platform.models import Operation, Sweep
@@ -25,6 +26,7 @@ from ml_platform.services.operations import Actor
 from ml_platform.services.rights import RightMissing, require_right
 from ml_platform.services.sweeping import sweep
 
+from .asking import ask, page_about
 from .frame import page, render_error, status_of
 from .verb import Asked, Verb
 from .verbs import VERBS
@@ -38,15 +40,21 @@ REASON_MAX = 2000
 
 # A host's ATOMIC_REQUESTS would put the calls to Google into a transaction (law 6).
 @transaction.non_atomic_requests
-@login_required
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def check_now(request: HttpRequest) -> HttpResponse:
-    """Read all planes now and go back to where it was asked for.
+    """Read all planes now and go back to where it was asked for; a login leads there too.
 
     Only for those who see everything: a sweep reads what belongs to all projects.
     """
+    asked_at = request.POST.get("back", "")
+    name = asked_at if asked_at in PAGES_WITH_TRUTH else PAGES_WITH_TRUTH[0]
+    back = reverse(f"ml_platform:{name}")
+    if not request.user.is_authenticated:
+        return redirect_to_login(back)
+    if request.method != "POST":
+        return redirect(back)
     if not scope_of(request.user).everything:
-        raise PermissionDenied
+        raise PermissionDenied("Only those who see all projects may have all planes read.")
     now = database_now()
     at_work = Sweep.objects.filter(
         status=SweepStatus.RUNNING, started_at__gt=now - SWEEP_AT_WORK
@@ -55,23 +63,24 @@ def check_now(request: HttpRequest) -> HttpResponse:
         try:
             sweep(actor=actor_of(request), clock=database_now)
         except PlatformError as error:
-            return failed(request, error)
-    back = request.POST.get("back", "")
-    return redirect(f"ml_platform:{back if back in PAGES_WITH_TRUTH else 'start'}")
+            return failed(request, error, back=back)
+    return redirect(back)
 
 
 @transaction.non_atomic_requests
 @login_required
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def do(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
-    """Do what a button says, and show the operation that does it."""
+    """Do what a button says, and show the operation that does it. To be read, it only asks."""
     known = _verb(verb)
     found = known.find(scope_of(request.user), subject)
+    if request.method != "POST":
+        return ask(request, verb, found)
     try:
         require_right(request.user, known.right_of(found))
         operation = known.do(found, asked_of(request))
     except PlatformError as error:
-        return failed(request, error)
+        return failed(request, error, back=page_about(found))
     return begun(request, operation)
 
 
@@ -122,10 +131,10 @@ def begun(request: HttpRequest, operation: Operation | None) -> HttpResponse:
     return redirect(url)
 
 
-def failed(request: HttpRequest, error: PlatformError) -> HttpResponse:
+def failed(request: HttpRequest, error: PlatformError, *, back: str) -> HttpResponse:
     """Say what happened and what to do, on a page or to a script."""
     if not wants_json(request):
-        return render_error(request, error)
+        return render_error(request, error, back=back)
     told = {"error": str(error), "advice": error.advice, "code": error.code}
     return JsonResponse(told, status=status_of(error))
 

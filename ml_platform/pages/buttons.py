@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -26,6 +26,10 @@ from .context import Act
 
 MISSING = "It is not in the Vertex AI Model Registry. Repair the finding, or train it again."
 RIGHT_NEEDED = "You may not do this. Ask an administrator for the permission {right}."
+KEEPS: Mapping[str, str] = dict.fromkeys(
+    ("undeploy", "cancel-run", "cancel-operation"), "Keep it running"
+)
+"""What the other button of a question that destroys says: what stays."""
 CANCELLABLE = (RunStatus.PENDING, RunStatus.SCHEDULED, RunStatus.SUBMITTING, RunStatus.RUNNING)
 
 
@@ -61,6 +65,7 @@ class Hand:
             tone=tone,
             key=uuid4().hex,
             reason=reason,
+            keep=KEEPS.get(verb, "Keep it") if tone == "danger" else "",
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from itertools import pairwise
 
 from ml_platform.kpis import HistoryPoint
@@ -33,6 +33,14 @@ class Bar:
 
     x: int
     height: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """A place on a small line, one wide, and what happened there."""
+
+    x: float
+    label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +75,15 @@ def spark(values: Sequence[int]) -> str:
     top = max(values, default=0) or 1
     room = SPARK_HEIGHT - 4
     return " ".join(f"{x},{2 + round(room * (1 - v / top), 1)}" for x, v in enumerate(values))
+
+
+def spark_days(values: Sequence[int], today: date) -> tuple[Day, ...]:
+    """What each place of such a line says when it is pointed at; the last is yesterday."""
+    days = [today - timedelta(days=len(values) - x) for x in range(len(values))]
+    return tuple(
+        Day(x=x - 0.5, label=f"{day:%b} {day.day}: {value:,} requests")
+        for x, (day, value) in enumerate(zip(days, values, strict=True))
+    )
 
 
 def history_chart(points: Sequence[HistoryPoint], drift: Sequence[int] = ()) -> Chart:

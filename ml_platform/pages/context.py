@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .charts import Chart
+from .charts import Chart, Day
 from .times import Moment
 
 
@@ -37,6 +37,8 @@ class Act:
     """Makes pressing it twice once."""
     reason: str = ""
     """The question for a reason that must be given; empty where none is needed."""
+    keep: str = ""
+    """What the button says that does not do it, where doing it destroys something."""
     tone: str = "plain"
 
 
@@ -99,6 +101,8 @@ class Card:
     spark: str
     """Points of the requests a day, '' where Cloud Monitoring was not read."""
     spark_label: str
+    spark_note: str
+    spark_days: tuple[Day, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +179,8 @@ class OperationRow:
     live: bool
     created: Moment | None
     took: str
+    since: str
+    """When it began, while it is not over: its length grows."""
     done: int
     steps: int
 
@@ -258,8 +264,9 @@ class OperationsPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorPage:
-    """A failure in words: what happened, what to do, and its stable code."""
+    """A failure in words: what happened, what to do, where to go, and its stable code."""
 
     message: str
     advice: str
     code: str
+    back: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import uuid4
 
 from django.contrib.auth.decorators import login_required
@@ -21,9 +22,9 @@ from ml_platform.services.deletion_plan import Block, DeletionPlan, VersionFacts
 from ml_platform.services.deletion_preview import DELETABLE, preview_deletion
 from ml_platform.services.rights import Right, require_right
 
-from .actions import asked_of, begun, failed
+from .actions import asked_of, begun, failed, wants_json
 from .context import Fact
-from .frame import open_count, render_error, render_page
+from .frame import open_count, render_page
 from .model_rows import DeletePage
 from .registry_table import model_url
 from .rows import Link
@@ -42,13 +43,20 @@ def delete(request: HttpRequest, model_id: int) -> HttpResponse:
     try:
         require_right(request.user, Right.DELETE)
         runs = _runs(request, lineage)
-        if request.method == "POST":
+        mistake = _mistake(request, lineage, runs) if request.method == "POST" else None
+        if request.method == "POST" and mistake is None:
             return _delete(request, lineage, runs)
+        if mistake is not None and wants_json(request):
+            raise mistake
         plan = preview_deletion(lineage=lineage, runs=runs)
     except PlatformError as error:
-        return render_error(request, error) if request.method != "POST" else failed(request, error)
+        return failed(request, error, back=model_url(lineage.pk))
     found = _page(lineage, runs, plan)
-    return render_page(request, "delete", found, findings_open=open_count(scope))
+    if mistake is not None:
+        typed = request.POST.get("name", "")
+        found = replace(found, error=f"{mistake} {mistake.advice}", typed=typed)
+    status = 422 if mistake else 200
+    return render_page(request, "delete", found, findings_open=open_count(scope), status=status)
 
 
 def _runs(request: HttpRequest, lineage: RegisteredModel) -> list[TrainingRun]:
@@ -67,22 +75,29 @@ def _runs(request: HttpRequest, lineage: RegisteredModel) -> list[TrainingRun]:
     return runs
 
 
-def _delete(
+def _mistake(
     request: HttpRequest, lineage: RegisteredModel, runs: Sequence[TrainingRun]
-) -> HttpResponse:
-    asked = asked_of(request)
+) -> Invalid | None:
+    """What is wrong with the form that was sent."""
     if request.POST.get("name", "").strip() != lineage.model_name:
-        raise Invalid(
+        return Invalid(
             f"The name typed is not {lineage.model_name}. Nothing was deleted.",
             code="name_differs",
-            advice="Go back and type the name of the model.",
+            advice="Type the name of the model.",
         )
     if sorted(map(str, _ids(runs))) != sorted(request.POST.getlist("run")):
-        raise Invalid(
+        return Invalid(
             "The versions are not those of the plan any more. Nothing was deleted.",
             code="plan_changed",
             advice="Look at the plan again.",
         )
+    return None
+
+
+def _delete(
+    request: HttpRequest, lineage: RegisteredModel, runs: Sequence[TrainingRun]
+) -> HttpResponse:
+    asked = asked_of(request)
     operation = delete_versions(
         lineage=lineage,
         runs=runs,
@@ -115,6 +130,8 @@ def _page(lineage: RegisteredModel, runs: Sequence[TrainingRun], plan: DeletionP
         size=_size(plan.size) if len(plan.versions) > 1 else "",
         blocks=tuple(_block(block, lineage) for block in plan.blocks),
         unknown=plan.unknown,
+        error="",
+        typed="",
     )
 
 

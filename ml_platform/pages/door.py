@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
@@ -19,7 +20,13 @@ def page(name: str) -> Callable[..., HttpResponseBase]:
     # A host's ATOMIC_REQUESTS would put calls to Google into a transaction (law 6).
     @transaction.non_atomic_requests
     def view(request: HttpRequest, **kwargs: object) -> HttpResponseBase:
-        answer: HttpResponseBase = import_string(f"ml_platform.pages.{name}")(request, **kwargs)
+        shown = import_string(f"ml_platform.pages.{name}")
+        try:
+            answer: HttpResponseBase = shown(request, **kwargs)
+        except Http404 as error:
+            answer = import_string("ml_platform.pages.frame.not_found")(request, error)
+        except PermissionDenied as error:
+            answer = import_string("ml_platform.pages.frame.forbidden")(request, error)
         return answer
 
     return view

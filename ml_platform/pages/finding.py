@@ -39,7 +39,7 @@ def finding(request: HttpRequest, finding_id: int) -> HttpResponse:
         model=Link(text=lineage.model_name, url=model_url(lineage.pk)) if lineage else None,
         preview=_preview(row) if row.status == FindingStatus.OPEN else (),
         repair=_repair(hand, row),
-        ignore=_ignore(hand, row),
+        ignore=ignore_button(hand, row),
         choosing=_choosing(scope, hand, row),
     )
     return render_page(request, "finding", found, findings_open=open_count(scope))
@@ -85,7 +85,8 @@ def _repair(hand: Hand, row: Finding) -> Act | None:
     )
 
 
-def _ignore(hand: Hand, row: Finding) -> Act | None:
+def ignore_button(hand: Hand, row: Finding) -> Act | None:
+    """Leave a finding as it is, for a reason; or count it again."""
     if row.status == FindingStatus.OPEN:
         return hand.button(
             "ignore-finding",

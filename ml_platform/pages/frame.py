@@ -39,6 +39,10 @@ STATUSES: tuple[tuple[type[PlatformError], int], ...] = (
 )
 """The HTTP status of each category; what is missing here says nothing for sure: 503."""
 
+GONE = "It may have been deleted, or it belongs to a project that you do not see."
+ASK = "Ask an administrator if you need it."
+ANEW = "You logged in or out since it was shown. Go back, reload the page and try again."
+
 V = TypeVar("V", bound=Callable[..., HttpResponse])
 
 
@@ -74,11 +78,36 @@ def status_of(error: PlatformError) -> int:
     return next((status for kind, status in STATUSES if isinstance(error, kind)), 503)
 
 
-def render_error(request: HttpRequest, error: PlatformError) -> HttpResponse:
+def render_error(request: HttpRequest, error: PlatformError, *, back: str = "") -> HttpResponse:
     """What happened and what to do, in the frame of our pages."""
-    found = ErrorPage(message=str(error), advice=error.advice, code=error.code)
-    shown = open_count(scope_of(request.user))
-    return render_page(request, "error", found, findings_open=shown, status=status_of(error))
+    found = ErrorPage(message=str(error), advice=error.advice, code=error.code, back=back)
+    return _error_page(request, found, status=status_of(error))
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """A page for what is not there; good as a host's `handler404`."""
+    told = next(iter(exception.args), "")
+    message = told if isinstance(told, str) and told else "There is no such page."
+    found = ErrorPage(message=message, advice=GONE, code="not_found")
+    return _error_page(request, found, status=404)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """A page for what somebody may not do; good as a host's `handler403`."""
+    found = ErrorPage(message=str(exception) or "You may not do this.", advice=ASK, code="denied")
+    return _error_page(request, found, status=403)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A page for a form that is too old; good as a host's `CSRF_FAILURE_VIEW`."""
+    found = ErrorPage(message="This form is too old. Nothing was done.", advice=ANEW, code="csrf")
+    return _error_page(request, found, status=403)
+
+
+def _error_page(request: HttpRequest, found: ErrorPage, *, status: int) -> HttpResponse:
+    known = request.user.is_authenticated
+    shown = open_count(scope_of(request.user)) if known else 0
+    return render_page(request, "error", found, findings_open=shown, status=status)
 
 
 def render_page(
@@ -90,7 +119,7 @@ def render_page(
         section=name,
         own_base=base == DEFAULT_BASE,
         user=request.user.get_username(),
-        logout_url=_logout_url(),
+        logout_url=_logout_url() if request.user.is_authenticated else "",
         findings_open=findings_open,
     )
     context = {"base_template": base, "frame": frame, "page": found}

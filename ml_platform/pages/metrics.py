@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any
 
@@ -29,6 +29,12 @@ def main_metric(metrics: Mapping[str, Any]) -> Metric | None:
     known = numbers(metrics)
     name = next((name for name in FIRST if name in known), next(iter(known), None))
     return None if name is None else Metric(name=label(name), value=written(known[name]))
+
+
+def common_name(metrics: Iterable[Metric | None]) -> str:
+    """The name that all of these metrics have, '' when they differ: it heads their column."""
+    names = {metric.name for metric in metrics if metric}
+    return names.pop() if len(names) == 1 else ""
 
 
 def label(name: str) -> str:

@@ -23,7 +23,7 @@ from .comparing import Measured, compare
 from .context import Badge, Fact
 from .frame import hand_of, open_count, page, render_page
 from .keyset import Order, key_page
-from .metrics import main_metric, numbers
+from .metrics import common_name, main_metric, numbers
 from .model_rows import Comparison, ModelPage, Picture, VersionRow
 from .paging import query_url
 from .picture import artifacts_badge, draw
@@ -80,6 +80,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
             _version(request, run, row, endpoints, hand, verdict, compared, pictured, now)
             for run in shown
         ),
+        metric=common_name(main_metric(run.metrics) for run in shown),
         versions_pager=pager,
         comparison=_comparison(request, compared),
         picture=_picture(pictured, endpoints, now),

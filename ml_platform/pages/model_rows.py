@@ -134,6 +134,8 @@ class ModelPage:
     delete_url: str
     facts: tuple[Fact, ...]
     versions: tuple[VersionRow, ...]
+    metric: str
+    """The name of the versions' metric where it is the same for all."""
     versions_pager: Pager
     comparison: Comparison
     picture: Picture | None
@@ -159,6 +161,18 @@ class DeletePage:
     size: str
     blocks: tuple[Link, ...]
     unknown: tuple[str, ...]
+    error: str
+    """What was wrong with the form that was sent, '' where none was."""
+    typed: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasonPage:
+    """The question for a reason, and the verb on its button."""
+
+    act: Act
+    verb: str
+    back: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

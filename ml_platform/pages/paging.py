@@ -14,17 +14,21 @@ M = TypeVar("M", bound=Model)
 
 
 def page_of(
-    rows: QuerySet[M], request: HttpRequest, *, size: int, parameter: str = "page"
+    rows: QuerySet[M], request: HttpRequest, *, size: int, parameter: str = "page", anchor: str = ""
 ) -> tuple[list[M], Pager]:
     """The asked page's rows and where they stand; a number out of range gives the nearest page."""
     page = Paginator(rows, size).get_page(request.GET.get(parameter))
     number = page.number
+
+    def url(of: int) -> str:
+        return query_url(request, parameter, of) + (f"#{anchor}" if anchor else "")
+
     return list(page.object_list), Pager(
         first=page.start_index(),
         last=page.end_index(),
         total=page.paginator.count,
-        previous_url=query_url(request, parameter, number - 1) if page.has_previous() else "",
-        next_url=query_url(request, parameter, number + 1) if page.has_next() else "",
+        previous_url=url(number - 1) if page.has_previous() else "",
+        next_url=url(number + 1) if page.has_next() else "",
     )
 
 

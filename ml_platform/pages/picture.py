@@ -23,10 +23,10 @@ from .times import relative
 from .training_tables import deleted_badge, endpoint_badge
 from .words import RUN_TONES, SCHEDULE_TONES, badge
 
-NODE_WIDTH, NODE_HEIGHT = 190, 66
+NODE_WIDTH, NODE_HEIGHT = 200, 66
 GAP_X, GAP_Y = 40, 14
 ENDPOINTS_SHOWN = 4
-NAME_MAX = 22
+NAME_MAX = 21
 FOLDER_MAX = 17
 
 

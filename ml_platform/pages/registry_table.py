@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
+from urllib.parse import urlencode
 
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -23,8 +24,8 @@ from ml_platform.services.registry_state import RegistryVerdict, registry_verdic
 from .buttons import Hand, deploy_button
 from .context import Badge
 from .keyset import Order, key_page
-from .metrics import main_metric
-from .rows import Choice, Link, ModelRow, Registry, Select
+from .metrics import common_name, main_metric
+from .rows import Choice, Link, ModelRow, Registry, Select, Sorting
 from .times import moment, relative
 from .words import badge
 
@@ -75,15 +76,29 @@ def registry_table(request: HttpRequest, *, project: Any, hand: Hand, now: datet
         rows = _by_registry(rows, chosen["registry"], reading.unread)
     order = ORDERS.get(request.GET.get("sort", ""), ORDERS["newest"])
     shown, pager = key_page(rows, request, order=order, size=MODELS_A_PAGE, name="models")
+    table = model_rows(shown, hand=hand, unread=reading.unread, now=now)
     return Registry(
         search=search,
         selects=_selects(chosen, order),
         narrowed=bool(search or any(chosen.values())),
-        rows=model_rows(shown, hand=hand, unread=reading.unread, now=now),
+        rows=table,
         pager=pager,
         unread=reading.unread,
         swept=moment(reading.swept_at, now),
+        read=moment(reading.read_at, now),
+        metric=common_name(row.metric for row in table),
+        by_name=_sorting(request, order, "name", "name-desc"),
+        by_age=_sorting(request, order, "newest", "oldest"),
     )
+
+
+def _sorting(request: HttpRequest, order: Order, first: str, second: str) -> Sorting:
+    """The head of a column that these two orders sort: it leads to the other one."""
+    sorted_by_it = order in (ORDERS[first], ORDERS[second])
+    query = {name: request.GET[name] for name in ("q", *_FILTERS) if request.GET.get(name)}
+    query["sort"] = second if order == ORDERS[first] else first
+    way = "descending" if order.descending else "ascending"
+    return Sorting(url=f"?{urlencode(query)}#models", direction=way if sorted_by_it else "")
 
 
 _FILTERS: Mapping[str, Mapping[str, str]] = {
@@ -161,8 +176,7 @@ def _row(
     active = [endpoint for endpoint in endpoints if endpoint.is_active]
     return ModelRow(
         id=model.pk,
-        name=model.model_name,
-        url=model_url(model.pk),
+        link=Link(text=model.model_name, url=model_url(model.pk)),
         latest=f"v{run.version}",
         versions=_how_many(run.version or 0, model.total_versions),
         type=model.get_model_type_display(),
@@ -231,5 +245,9 @@ def _service(endpoint: DeployedEndpoint, latest: TrainingRun) -> Link:
 
 
 def _rhythm(schedule: TrainingSchedule) -> str:
+    """`daily 04:00`: how often, and at what time of day where it is one."""
     paused = " (paused)" if schedule.state == ScheduleState.PAUSED else ""
-    return f"{schedule.get_frequency_display().lower()}{paused}"
+    minute, _, rest = schedule.cron.partition(" ")
+    hour = rest.partition(" ")[0]
+    at = f" {hour:>02}:{minute:>02}" if hour.isdecimal() and minute.isdecimal() else ""
+    return f"{schedule.get_frequency_display().lower()}{at}{paused}"

@@ -29,8 +29,7 @@ class ModelRow:
     """One line of the Model Registry table."""
 
     id: int
-    name: str
-    url: str
+    link: Link
     latest: str
     versions: str
     type: str
@@ -79,6 +78,8 @@ class RunRow:
     metric: Metric | None
     created: Moment | None
     took: str
+    since: str
+    """When it began, while it is not over: its length grows."""
     acts: tuple[Act, ...]
 
 
@@ -116,6 +117,14 @@ class Select:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sorting:
+    """The head of a column that sorts: where it leads, and how it sorts now."""
+
+    url: str
+    direction: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
     """The Model Registry table with what narrows it."""
 
@@ -127,6 +136,12 @@ class Registry:
     unread: str
     """Why the newest sweep did not read Vertex AI, '' when it did."""
     swept: Moment | None
+    read: Moment | None
+    """When Vertex AI was last read, which a sweep that tried in vain did not."""
+    metric: str
+    """The name of the rows' metric where it is the same for all."""
+    by_name: Sorting
+    by_age: Sorting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +155,7 @@ class TrainingPage:
     endpoints: tuple[EndpointRow, ...]
     endpoints_pager: Pager
     runs: tuple[RunRow, ...]
+    runs_metric: str
     runs_tabs: tuple[Tab, ...]
     runs_pager: Pager
     schedules: tuple[ScheduleRow, ...]

@@ -15,7 +15,7 @@ from ml_platform.models import Finding, Operation, Sweep
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, FindingKind, FindingStatus
 from ml_platform.services.worker import recipes
 
-from .charts import spark
+from .charts import spark, spark_days
 from .context import (
     Card,
     Fact,
@@ -80,6 +80,10 @@ def project_card(card: ProjectCard, traffic: Traffic | None, now: datetime) -> C
         f"last seven, {traffic.before:,} in the seven before."
         if traffic
         else "",
+        spark_note=f"{len(traffic.days)} days, {min(traffic.days):,} to {max(traffic.days):,} a day"
+        if traffic
+        else "",
+        spark_days=spark_days(traffic.days, now.date()) if traffic else (),
     )
 
 
@@ -196,6 +200,9 @@ def operation_row(operation: Operation, now: datetime) -> OperationRow:
         live=live,
         created=moment(operation.created_at, now),
         took=duration(_length(operation, now)),
+        since=operation.started_at.isoformat(timespec="seconds")
+        if live and operation.started_at
+        else "",
         done=names.index(operation.step) if live and operation.step in names else 0,
         steps=len(names),
     )

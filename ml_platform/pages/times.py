@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +17,12 @@ class Moment:
     iso: str
     exact: str
     relative: str
+
+    @property
+    def short(self) -> str:
+        """`3m`, `now`, `in 2h`, for a place beside a badge."""
+        text = self.relative.removesuffix(" ago").removeprefix("just ")
+        return re.sub(r"(\d+) ([a-z])[a-z]*", r"\1\2", text)
 
 
 def moment(when: datetime | None, now: datetime) -> Moment | None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.db.models import Case, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
-from ml_platform.models.states import LIVE_RUN_STATUSES, RunStatus
+from ml_platform.models.states import LIVE_RUN_STATUSES, LIVE_SCHEDULE_STATES, RunStatus
 from ml_platform.services.access import scope_of
 
 from .context import Tab
 from .frame import hand_of, open_count, page, project_of, render_page
 from .keyset import Order, key_page
+from .metrics import common_name
+from .paging import page_of
 from .registry_table import registry_table
 from .rows import TrainingPage
 from .serialize import asset_figures
@@ -24,7 +27,6 @@ from .training_tables import endpoint_rows, run_rows, schedule_rows
 
 ROWS_A_TABLE = 15
 NEWEST = Order("Newest first", "created_at", descending=True)
-BY_NAME = Order("Name, A to Z", "name", tied=False)
 RUN_TABS: Mapping[str, tuple[str, list[str]]] = {
     "all": ("All", []),
     "live": ("Running", sorted(LIVE_RUN_STATUSES)),
@@ -50,13 +52,10 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
     runs, runs_pager = key_page(
         _runs(project, tab), request, order=NEWEST, size=ROWS_A_TABLE, name="runs"
     )
-    schedules, schedules_pager = key_page(
-        TrainingSchedule.objects.filter(project=project),
-        request,
-        order=BY_NAME,
-        size=ROWS_A_TABLE,
-        name="schedules",
+    schedules, schedules_pager = page_of(
+        _schedules(project), request, size=ROWS_A_TABLE, parameter="schedules", anchor="schedules"
     )
+    lines = run_rows(runs, hand=hand, now=now)
     found = TrainingPage(
         name=str(project),
         url=reverse("ml_platform:training", args=[project.pk]),
@@ -64,7 +63,8 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         registry=registry,
         endpoints=endpoint_rows(endpoints, hand=hand, unread=registry.unread, now=now),
         endpoints_pager=endpoints_pager,
-        runs=run_rows(runs, hand=hand, now=now),
+        runs=lines,
+        runs_metric=common_name(line.metric for line in lines),
         runs_tabs=tuple(
             Tab(label=label, url=f"?runs={name}#runs", current=name == tab)
             for name, (label, _) in RUN_TABS.items()
@@ -80,6 +80,12 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
 def _run_tab(request: HttpRequest) -> str:
     asked = request.GET.get("runs", "")
     return asked if asked in RUN_TABS else "all"
+
+
+def _schedules(project: Any) -> QuerySet[TrainingSchedule]:
+    """By name, those that ring or may ring again before those that have ended."""
+    ended = Case(When(state__in=LIVE_SCHEDULE_STATES, then=Value(0)), default=Value(1))
+    return TrainingSchedule.objects.filter(project=project).order_by(ended, "name", "pk")
 
 
 def _runs(project: Any, tab: str) -> Any:

@@ -113,6 +113,7 @@ def run_rows(runs: Iterable[TrainingRun], *, hand: Hand, now: datetime) -> tuple
             metric=main_metric(run.metrics),
             created=moment(run.created_at, now),
             took=duration(_length(run, now)),
+            since=_since(run),
             acts=run_buttons(hand, run),
         )
         for run in runs
@@ -127,6 +128,12 @@ def _model_of(run: TrainingRun) -> Link:
 
 def _maker(run: TrainingRun) -> str:
     return run.created_by.get_username() if run.created_by else ""
+
+
+def _since(run: TrainingRun) -> str:
+    if run.submitted_at is None or run.finished_at or run.status not in LIVE_RUN_STATUSES:
+        return ""
+    return run.submitted_at.isoformat(timespec="seconds")
 
 
 def _length(run: TrainingRun, now: datetime) -> timedelta | None:

@@ -49,7 +49,7 @@ def in_scope(rows: QuerySet[M], scope: Scope, key: str) -> M:
         rows = rows.filter(project__in=scope.limit.values("pk"))
     found = rows.filter(pk=key).first() if _is_key(rows, key) else None
     if found is None:
-        raise Http404("There is no such thing.")
+        raise Http404(f"There is no such {rows.model._meta.verbose_name}.")  # noqa: SLF001 - documented
     return found
 
 

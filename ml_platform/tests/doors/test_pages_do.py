@@ -327,6 +327,16 @@ def subjects(lineage: RegisteredModel, endpoint: DeployedEndpoint) -> dict[str, 
     return {verb: parts[special.get(verb, verb.rpartition("-")[2])] for verb in VERBS}
 
 
+def test_a_verb_opened_as_a_page_asks_for_its_reason_or_shows_its_subject(admin, lineage):
+    run = TrainingRunFactory.create(
+        project=lineage.project, status="not_blessed", is_blessed=False, registered_model=lineage
+    )
+    text = admin.get(f"/do/register-run/{run.pk}/").content.decode()
+    assert "Why register it?" in text
+    assert "Register</button>" in text
+    assert admin.get(f"/do/rerun/{run.pk}/").url.endswith(f"/training/#run-{run.pk}")
+
+
 def test_no_verb_works_for_a_stranger_or_without_its_right_or_token(lineage, endpoint):
     user = UserFactory.create()
     client, strict = Client(), Client(enforce_csrf_checks=True)
@@ -343,7 +353,7 @@ def test_no_verb_works_for_a_stranger_or_without_its_right_or_token(lineage, end
         assert answer.status_code == 403, verb
         assert "This needs the permission ml_platform." in why(client, verb, subject)
         assert press(strict, verb, subject).status_code == 403
-        assert client.get(f"/do/{verb}/{subject}/").status_code == 405
+        assert client.get(f"/do/{verb}/{subject}/", follow=True).status_code == 200
         assert press(Client(), verb, subject).status_code == 302
     assert Operation.objects.count() == before
 

@@ -22,15 +22,35 @@ document.addEventListener("submit", (event) => {
 async function press(form) {
   if (form.dataset.busy !== undefined) return;
   hold(form);
+  (form.closest(".mlp-plan-foot") ?? form).querySelector(".mlp-error")?.remove();
   try {
     if (await mayGoOn(form)) await send(form);
     else release(form);
   } catch (failure) {
     if (!(failure instanceof Failure)) throw failure;
     release(form);
-    complain(failure, failure.answered ? {} : { advice: advice(form) });
+    if (!failure.answered) failure.advice = advice(form);
+    if (form.closest("dialog, #mlp-plan")) complainIn(form, failure);
+    else complain(failure);
     refresh();
   }
+}
+
+/** Says in the form what went wrong, at its field where it has one. */
+function complainIn(form, failure) {
+  const foot = form.closest(".mlp-plan-foot") ?? form;
+  foot.querySelector(".mlp-error")?.remove();
+  const line = document.createElement("p");
+  line.className = "mlp-error";
+  line.id = "mlp-form-error";
+  line.role = "alert";
+  line.textContent = `${failure.message} ${failure.advice}`.trim();
+  foot.prepend(line);
+  const field = form.querySelector("input:not([type=hidden]), textarea");
+  if (!field) return;
+  field.ariaInvalid = "true";
+  field.setAttribute("aria-describedby", line.id);
+  field.focus();
 }
 
 /** Without an answer nobody knows; the form's key makes a second press the same wish. */
@@ -44,7 +64,7 @@ async function mayGoOn(form) {
   const question = form.dataset.confirm;
   if (question) {
     const tone = form.querySelector(".mlp-act--danger") ? "destroy" : "main";
-    if (!(await confirm(question, { verb: name, tone }))) return false;
+    if (!(await confirm(question, { verb: name, keep: form.dataset.keep, tone }))) return false;
   }
   // The page may be old by now: ask whether it still can be done, and stop here if not.
   if (form.dataset.check) refuse((await getJson(form.dataset.check)).why, name);
@@ -58,11 +78,11 @@ function refuse(why, name) {
 async function send(form) {
   const begun = await postForm(form);
   form.dataset.busy = "sent"; // the fresh page brings a fresh form in its place
-  if (form.closest("#mlp-plan")) {
+  if (document.getElementById("mlp-plan")) {
     location.assign(begun.url); // a page that is only this plan has nothing left to show
     return;
   }
-  form.closest("dialog")?.close("");
+  for (const dialog of [...document.querySelectorAll("dialog[open]")].reverse()) dialog.close("");
   if (begun.watch) follow(begun.watch, begun.url);
   else refresh();
 }

@@ -1,11 +1,13 @@
 /** Questions and plans in a modal dialog: the browser keeps the focus in it and Escape closes it. */
 
-/** Asks a question; resolves to whether the answer was yes. */
-export function confirm(question, { verb, tone = "main" }) {
+import { shelve } from "./toast.js";
+
+/** Asks a question; resolves to whether the answer was yes. What destroys has the focus on `keep`. */
+export function confirm(question, { verb, keep = "", tone = "main" }) {
   const words = document.createElement("p");
   words.textContent = question;
   const yes = button(verb, `mlp-act mlp-act--${tone}`);
-  const no = button("Cancel", "mlp-act");
+  const no = button(keep || "Cancel", "mlp-act");
   const foot = document.createElement("div");
   foot.className = "mlp-dialog-foot";
   foot.append(no, yes);
@@ -13,7 +15,7 @@ export function confirm(question, { verb, tone = "main" }) {
     const dialog = open([words, foot], question, () => resolve(dialog.returnValue === "yes"));
     yes.addEventListener("click", () => dialog.close("yes"));
     no.addEventListener("click", () => dialog.close(""));
-    yes.focus();
+    (tone === "destroy" ? no : yes).focus();
   });
 }
 
@@ -25,6 +27,7 @@ export function open(content, label, onClose = () => {}) {
   dialog.append(...content);
   const before = document.activeElement;
   dialog.addEventListener("close", () => {
+    shelve();
     dialog.remove();
     if (before?.isConnected) before.focus();
     onClose();
@@ -35,6 +38,7 @@ export function open(content, label, onClose = () => {}) {
   });
   document.querySelector(".mlp").append(dialog);
   dialog.showModal();
+  shelve();
   return dialog;
 }
 

@@ -1,10 +1,11 @@
 /** Keeps what moves on this page moving: running operations, and training runs on their way. */
 
-import { sleep, wakeful, watch } from "./poll.js";
+import { Pace, wakeful, watch } from "./poll.js";
 import { refresh } from "./refresh.js";
 
 const AT_ONCE = 8;
-const EVERY = 5_000;
+const FIRST = 5_000;
+const SLOWEST = 60_000;
 const watched = new Set();
 let ticking = false;
 
@@ -18,14 +19,15 @@ function begin() {
   tick();
 }
 
-/** A run has no address to ask: while one moves, the page is read anew every few seconds. */
+/** A run has no address to ask: while one moves, the page is read anew, rarely if nothing changes. */
 async function tick() {
   if (ticking) return;
   ticking = true;
+  const pace = new Pace(FIRST, SLOWEST);
   while (document.querySelector("[data-moving]")) {
-    await sleep(EVERY);
+    await pace.wait();
     await wakeful();
-    await refresh();
+    if (await refresh()) pace.changed();
   }
   ticking = false;
 }

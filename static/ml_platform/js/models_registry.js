@@ -9,6 +9,11 @@ guard((form) => {
     : "";
 });
 
+// Coming back, a browser would show what was chosen last beside a table of something else.
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[method=get]")) form.reset();
+});
+
 for (const select of document.querySelectorAll(".mlp-filters select")) {
   select.addEventListener("change", () => select.form.requestSubmit());
 }

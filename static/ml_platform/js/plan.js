@@ -1,4 +1,4 @@
-/** Shows the plan of a deletion in a dialog, over the page it was asked for on. */
+/** Shows a plan, or the question for a reason, in a dialog over the page it was asked for on. */
 
 import { getPage } from "./api.js";
 import { open } from "./dialog.js";
@@ -32,5 +32,5 @@ function show(page) {
       dialog.close("");
     });
   }
-  dialog.querySelector("input[name=name]")?.focus();
+  dialog.querySelector("input[name=name], textarea")?.focus();
 }

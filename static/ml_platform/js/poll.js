@@ -2,9 +2,37 @@
 
 import { getJson } from "./api.js";
 
-const FIRST = 800;
-const SLOWEST = 15_000;
 const GROWTH = 1.4;
+const PATIENCE = 30 * 60_000;
+
+/** The pause between two looks: longer while nothing changes, and endless until a person is back. */
+export class Pace {
+  constructor(first, slowest) {
+    this.first = first;
+    this.slowest = slowest;
+    this.changed();
+  }
+
+  /** Something moves: look often again. */
+  changed() {
+    this.pause = this.first;
+    this.since = Date.now();
+  }
+
+  /** Resolves when it is time to look again. */
+  async wait() {
+    if (Date.now() - this.since > PATIENCE) {
+      await someone();
+      this.changed();
+      return;
+    }
+    await sleep(this.pause);
+    this.pause = Math.min(this.slowest, this.pause * GROWTH);
+    if (!document.hidden) return;
+    await wakeful();
+    this.changed();
+  }
+}
 
 /**
  * Polls `url` until its answer says `live: false`, and returns that answer.
@@ -13,7 +41,7 @@ const GROWTH = 1.4;
  * wait longer; a thing that is not there any more ends it with null.
  */
 export async function watch(url, onChange = () => {}) {
-  let pause = FIRST;
+  const pace = new Pace(800, 15_000);
   let before = "";
   for (;;) {
     await wakeful();
@@ -21,7 +49,7 @@ export async function watch(url, onChange = () => {}) {
       const now = await getJson(url);
       const told = JSON.stringify(now);
       if (told !== before) {
-        pause = FIRST;
+        pace.changed();
         onChange(now);
       }
       before = told;
@@ -29,8 +57,7 @@ export async function watch(url, onChange = () => {}) {
     } catch (failure) {
       if (failure.status === 404) return null;
     }
-    await sleep(pause);
-    pause = Math.min(SLOWEST, pause * GROWTH);
+    await pace.wait();
   }
 }
 
@@ -44,6 +71,18 @@ export function wakeful() {
       resume();
     };
     document.addEventListener("visibilitychange", look);
+  });
+}
+
+/** Resolves at the next sign of a person. */
+function someone() {
+  return new Promise((resume) => {
+    const signs = ["visibilitychange", "pointermove", "keydown", "touchstart"];
+    const end = () => {
+      for (const sign of signs) document.removeEventListener(sign, end);
+      resume();
+    };
+    for (const sign of signs) document.addEventListener(sign, end);
   });
 }
 

@@ -5,7 +5,8 @@ import { getPage } from "./api.js";
 let running = null;
 let again = false;
 
-/** Reads this page anew and swaps what changed; calls that come meanwhile are one more reading. */
+/** Reads this page anew and swaps what changed; resolves to whether anything did. Calls that come
+ * meanwhile are one more reading. */
 export function refresh() {
   again = running !== null;
   running ??= swap().finally(() => {
@@ -17,16 +18,20 @@ export function refresh() {
 
 async function swap() {
   const page = await getPage(location.href).catch(() => null);
-  if (!page) return;
+  if (!page) return false;
+  let changed = false;
   const focus = describe(document.activeElement);
   for (const old of document.querySelectorAll("[data-live]")) {
     const part = page.querySelector(`[data-live="${old.dataset.live}"]`);
     if (old.querySelector('[data-busy=""]')) continue; // a form of it is being sent
-    if (!part) old.replaceChildren();
-    else if (same(part) !== same(old)) old.replaceWith(document.adoptNode(part));
+    if (part && same(part) === same(old)) continue;
+    changed ||= old.dataset.live !== "nav";
+    if (part) old.replaceWith(document.adoptNode(part));
+    else old.replaceChildren();
   }
   document.dispatchEvent(new CustomEvent("mlp:fresh"));
   if (focus && !document.querySelector("dialog[open]")) find(focus)?.focus();
+  return changed;
 }
 
 /** The part's markup without what differs in every answer: tokens, keys and ages. */

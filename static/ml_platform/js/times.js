@@ -8,6 +8,21 @@ const UNITS = [
 ];
 const EVERY = 20_000;
 
+/** As pages/times.py spells them: `3 min ago`, short `3m`, and a length `3 min 05 s`. */
+function spell(seconds, form) {
+  if (form === "long") return length(Math.max(0, Math.floor(seconds)));
+  const text = relative(seconds);
+  if (form !== "short") return text;
+  return text.replace(/ ago$|^just /, "").replace(/(\d+) ([a-z])[a-z]*/, "$1$2");
+}
+
+function length(seconds) {
+  const minutes = Math.floor(seconds / 60);
+  const two = (number) => String(number).padStart(2, "0");
+  if (minutes >= 60) return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+  return minutes ? `${minutes} min ${two(seconds % 60)} s` : `${seconds} s`;
+}
+
 function relative(seconds) {
   for (const [size, unit] of UNITS) {
     if (Math.abs(seconds) >= size) {
@@ -20,7 +35,7 @@ function relative(seconds) {
 
 setInterval(() => {
   for (const time of document.querySelectorAll("time[datetime]")) {
-    const text = relative((Date.now() - Date.parse(time.dateTime)) / 1000);
+    const text = spell((Date.now() - Date.parse(time.dateTime)) / 1000, time.dataset.form);
     if (time.textContent !== text) time.textContent = text;
   }
 }, EVERY);

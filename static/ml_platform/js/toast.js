@@ -5,7 +5,8 @@ let shelf;
 
 /** Shows a message; `tone` is good, bad or busy. Returns the toast, to change or remove it. */
 export function toast(text, { tone = "good", advice = "", url = "", link = "Show it" } = {}) {
-  shelf ??= document.querySelector(".mlp").appendChild(element("div", "mlp-toasts"));
+  shelf ??= element("div", "mlp-toasts");
+  shelve();
   const box = element("div", `mlp-toast mlp-toast--${tone}`);
   box.setAttribute("role", tone === "bad" ? "alert" : "status");
   shelf.append(box);
@@ -23,6 +24,14 @@ export function toast(text, { tone = "good", advice = "", url = "", link = "Show
   box.append(words, close);
   if (tone === "good") setTimeout(() => box.remove(), STAYS);
   return box;
+}
+
+/** Puts the shelf where it is seen and reached: into the open dialog, beside which all is inert. */
+export function shelve() {
+  if (!shelf) return;
+  const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
+  if (dialog && !dialog.contains(shelf)) dialog.prepend(shelf);
+  else if (!dialog) document.querySelector(".mlp").append(shelf);
 }
 
 /** Shows a failure. */

@@ -1,0 +1,61 @@
+"""A verb opened as a page: the question for its reason, or the page of what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from ml_platform.models import (
+    DeployedEndpoint,
+    Finding,
+    Operation,
+    TrainingRun,
+    TrainingSchedule,
+)
+from ml_platform.services.access import scope_of
+
+from .buttons import Hand, run_buttons
+from .context import Act
+from .finding import ignore_button
+from .frame import hand_of, open_count, render_page
+from .model_rows import ReasonPage
+
+
+def _register(hand: Hand, run: TrainingRun) -> Act | None:
+    return next((act for act in run_buttons(hand, run) if act.reason), None)
+
+
+REASONS: Mapping[str, Callable[[Hand, Any], Act | None]] = {
+    "register-run": _register,
+    "ignore-finding": ignore_button,
+}
+"""The verbs that want a reason, each with its button."""
+ANCHORS: Mapping[type, str] = {
+    TrainingRun: "run",
+    DeployedEndpoint: "endpoint",
+    TrainingSchedule: "schedule",
+}
+
+
+def page_about(subject: Any) -> str:
+    """Where the thing that a verb is about can be read."""
+    if isinstance(subject, Operation):
+        return reverse("ml_platform:operation", args=[subject.pk])
+    if isinstance(subject, Finding):
+        return reverse("ml_platform:finding", args=[subject.pk])
+    training = reverse("ml_platform:training", args=[subject.project_id])
+    return f"{training}#{ANCHORS[type(subject)]}-{subject.pk}"
+
+
+def ask(request: HttpRequest, verb: str, subject: Any) -> HttpResponse:
+    """Ask for the reason where the verb wants one and may be done; else show its subject."""
+    act = REASONS[verb](hand_of(request), subject) if verb in REASONS else None
+    if act is None or act.why or not act.reason:
+        return redirect(page_about(subject))
+    found = ReasonPage(act=act, verb=act.label.rstrip("…"), back=page_about(subject))
+    shown = open_count(scope_of(request.user))
+    return render_page(request, "reason", found, findings_open=shown)
