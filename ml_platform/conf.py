@@ -29,6 +29,10 @@ def project_model() -> str:
     return str(getattr(django_settings, PROJECT_MODEL_SETTING))
 
 
+OWN_BASE = "ml_platform/base.html"
+"""The page around ours, where the host has none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """One attribute per key of `ML_PLATFORM`; the comment is its documentation."""
@@ -61,7 +65,7 @@ class Settings:
     """Container image that models are registered and served with."""
     ORPHAN_DAYS: int = 7
     """Age in days below which a lineage that was never registered is no orphan."""
-    BASE_TEMPLATE: str = "ml_platform/base.html"
+    BASE_TEMPLATE: str = OWN_BASE
     """Template that our pages extend."""
     PROJECTS_FOR_USER: str = ""
     """Dotted path of a callable(user) -> queryset of the projects the user belongs to."""

@@ -14,6 +14,10 @@ from django.shortcuts import render
 from django.urls import reverse
 from ninja import NinjaAPI
 
+from ml_platform import kpis
+from ml_platform.conf import OWN_BASE, get_settings
+from ml_platform.services.access import scope_of
+
 from .auth import identify
 from .errors import MEDIA_TYPE, Unauthenticated
 from .examples import EXAMPLES
@@ -128,8 +132,26 @@ def _docs(request: HttpRequest, api: NinjaAPI) -> HttpResponse:
     for path, method, operation in _operations(schema):
         entry = _entry(path, method, operation, schema["components"]["schemas"])
         groups.setdefault((operation.get("tags") or ["system"])[0], []).append(entry)
-    context = {"info": schema["info"], "groups": groups, "contract": f"{_prefix()}openapi.json"}
+    context = {
+        "info": schema["info"],
+        "groups": groups,
+        "contract": f"{_prefix()}openapi.json",
+        **_frame(request),
+    }
     return render(request, "ml_platform/api_docs.html", context)
+
+
+def _frame(request: HttpRequest) -> Json:
+    """What stands around every page of ours."""
+    base = get_settings().BASE_TEMPLATE
+    found = kpis.open_findings(scope_of(request.user).limit)
+    frame = {
+        "section": "api",
+        "own_base": base == OWN_BASE,
+        "user": request.user.get_username(),
+        "findings_open": sum(found.values()),
+    }
+    return {"base_template": base, "frame": frame}
 
 
 def _entry(path: str, method: str, operation: Json, components: Json) -> Json:

@@ -49,7 +49,6 @@ class Frame:
     section: str
     own_base: bool
     user: str
-    logout_url: str
     findings_open: int
 
 

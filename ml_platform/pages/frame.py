@@ -9,12 +9,11 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import NoReverseMatch, reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from ml_platform import kpis
-from ml_platform.conf import get_settings
+from ml_platform.conf import OWN_BASE, get_settings
 from ml_platform.errors import (
     Conflict,
     Denied,
@@ -29,7 +28,6 @@ from ml_platform.services.rights import Right, has_right
 from .buttons import Hand
 from .context import ErrorPage, Frame
 
-DEFAULT_BASE = "ml_platform/base.html"
 STATUSES: tuple[tuple[type[PlatformError], int], ...] = (
     (Invalid, 422),
     (Denied, 403),
@@ -117,18 +115,9 @@ def render_page(
     base = get_settings().BASE_TEMPLATE
     frame = Frame(
         section=name,
-        own_base=base == DEFAULT_BASE,
+        own_base=base == OWN_BASE,
         user=request.user.get_username(),
-        logout_url=_logout_url() if request.user.is_authenticated else "",
         findings_open=findings_open,
     )
     context = {"base_template": base, "frame": frame, "page": found}
     return render(request, f"ml_platform/{name}.html", context, status=status)
-
-
-def _logout_url() -> str:
-    """The host's logout, if it goes by Django's usual name."""
-    try:
-        return reverse("logout")
-    except NoReverseMatch:
-        return ""

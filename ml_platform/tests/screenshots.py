@@ -15,15 +15,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "images"
+ONE_SCREEN = ("delete-dialog", "api")
+"""Pages that are shown as a person first sees them, and not to their end."""
 LOOKS = {
     "light": {
         "color_scheme": "light",
-        "viewport": {"width": 1200, "height": 760},
+        "viewport": {"width": 1280, "height": 800},
         "device_scale_factor": 1,
     },
     "dark": {
         "color_scheme": "dark",
-        "viewport": {"width": 1200, "height": 760},
+        "viewport": {"width": 1280, "height": 800},
         "device_scale_factor": 1,
     },
     "narrow": {
@@ -99,6 +101,10 @@ def _paths() -> dict[str, str]:
         f"{Finding.objects.filter(kind='unmanaged')[0].pk}/",
         "operations": "/operations/",
         "operation": f"/operations/{under_way.pk}/",
+        "delete-dialog": f"/models/{idle.pk}/",
+        "error": "/models/999999/",
+        "api": "/api/docs",
+        "login": "/login/",
     }
 
 
@@ -117,8 +123,12 @@ def _photograph(
             page = context.new_page()
             for name, path in paths.items():
                 page.goto(url + path)
+                if name == "delete-dialog":
+                    page.get_by_role("link", name="Delete v1").click()
+                    page.get_by_role("dialog").wait_for()
+                whole = name not in ONE_SCREEN and (look == "narrow" or name != "start")
                 file = folder / f"{name}-{look}.png"
-                page.screenshot(path=file, full_page=look == "narrow" or name != "start")
+                page.screenshot(path=file, full_page=whole)
                 yield file
             context.close()
         chromium.close()

@@ -20,7 +20,7 @@ from ml_platform.services.sweeping import sweep
 from ml_platform.services.worker import resume_operations
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Route
+    from playwright.sync_api import BrowserContext, Page, Route
 
     from ml_platform.localcloud import LocalCloud
 
@@ -77,6 +77,15 @@ class Site:
         else:
             raise AssertionError("No operation was opened within five seconds.")
         self.settle()
+
+    def another_browser(self, **options: Any) -> BrowserContext:
+        """A second browser of the same person, whose console nobody reads."""
+        browser = self.page.context.browser
+        assert browser
+        context = browser.new_context(**options)
+        cookies: Any = self.page.context.cookies()
+        context.add_cookies(cookies)
+        return context
 
     def sweep(self) -> None:
         """Have a sweep look, as the timer would."""

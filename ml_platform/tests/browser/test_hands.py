@@ -20,7 +20,7 @@ from ml_platform.models.states import EndpointState, RegistryState
 from ml_platform.tests.browser.conftest import under_a_strict_policy
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page, Request
+    from playwright.sync_api import Page, Request
 
     from ml_platform.tests.browser.conftest import Site
 
@@ -51,16 +51,6 @@ def sent_by(page: Page, method: str = "POST", part: str = "") -> list[str]:
     return sent
 
 
-def another_browser(site: Site, **options: Any) -> BrowserContext:
-    """A second browser of the same person, whose console nobody reads."""
-    browser = site.page.context.browser
-    assert browser
-    context = browser.new_context(**options)
-    cookies: Any = site.page.context.cookies()
-    context.add_cookies(cookies)
-    return context
-
-
 def test_a_double_click_is_one_click(site: Site):
     before = Operation.objects.count()
     page = site.training()
@@ -84,7 +74,7 @@ def test_a_double_click_on_a_button_that_asks_nothing_is_sent_once(site: Site):
 
 
 def test_a_double_click_without_scripts_is_one_operation(site: Site):
-    context = another_browser(site, java_script_enabled=False)
+    context = site.another_browser(java_script_enabled=False)
     before = Operation.objects.count()
     page = context.new_page()
     page.goto(site.training().url)
@@ -96,7 +86,7 @@ def test_a_double_click_without_scripts_is_one_operation(site: Site):
 
 
 def test_without_scripts_every_page_reads_and_a_deletion_is_a_form(site: Site):
-    context = another_browser(site, java_script_enabled=False)
+    context = site.another_browser(java_script_enabled=False)
     page = context.new_page()
     site.model("chern_rank_v3")
     page.goto(site.page.url)
@@ -143,7 +133,7 @@ def test_an_endpoint_whose_model_went_meanwhile_is_not_deployed(site: Site):
 
 def test_a_failing_network_is_told_and_pressing_again_does_it_once(site: Site):
     # A page of its own: Chromium writes a refused connection into the console.
-    context = another_browser(site)
+    context = site.another_browser()
     page = context.new_page()
     page.goto(site.training().url)
     before = Operation.objects.count()

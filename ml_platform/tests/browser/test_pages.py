@@ -20,7 +20,7 @@ def urls(live_server, browser_page, log_in):
     project = incident_rows(now)
     operations = operations_of(project, now)
     log_in(browser_page)
-    paths = ["/", "/registry-health/", "/operations/", "/login/"]
+    paths = ["/", "/registry-health/", "/operations/", "/login/", "/api/docs"]
     paths += [f"/operations/{operation.pk}/" for operation in operations]
     paths += [f"/projects/{project.pk}/training/", f"/projects/{project.pk}/training/?q=none-such"]
     paths += [f"/models/{model.pk}/" for model in RegisteredModel.objects.order_by("pk")[1:3]]

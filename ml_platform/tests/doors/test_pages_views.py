@@ -54,6 +54,31 @@ def test_pages_only_read_and_are_never_cached(admin: Client, url: str):
     assert "no-store" in admin.get(url)["Cache-Control"]
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("/models/999999/", "There is no such registered model."),
+        ("/projects/999999/training/", "There is no such project."),
+        ("/nowhere/", "There is no such page."),
+    ],
+)
+def test_what_is_not_there_is_said_on_a_page_of_ours(admin: Client, url: str, says: str):
+    answer = admin.get(url)
+    assert answer.status_code == 404
+    assert f"<h1 class=\"mlp-sentence\">{says}</h1>" in answer.content.decode()
+    assert 'href="/">Starting page</a>' in answer.content.decode()
+
+
+def test_a_form_that_is_too_old_is_told_so_to_whoever_sent_it(admin: Client):
+    strict = Client(enforce_csrf_checks=True)
+    for logged_in_too in (False, True):
+        if logged_in_too:
+            strict.force_login(get_user_model().objects.get(username="root"))
+        answer = strict.post("/registry-health/check/")
+        assert answer.status_code == 403
+        assert "This form is too old. Nothing was done." in answer.content.decode()
+
+
 def test_the_starting_page_shows_the_incident(admin: Client):
     incident_rows(timezone.now())
     text = text_of(admin, "/")
