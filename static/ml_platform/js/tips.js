@@ -1,6 +1,7 @@
 /** Explanations float above everything, so that no scroll box cuts them; Escape closes them. */
 
 const GAP = 6;
+const EDGE = 8;
 let shown = null;
 
 function show(event) {
@@ -8,27 +9,34 @@ function show(event) {
   if (tip === shown) return;
   hide();
   if (!tip?.showPopover) return;
-  const at = tip.parentElement.getBoundingClientRect();
   tip.popover = "manual";
   tip.showPopover();
-  const { width, height } = tip.getBoundingClientRect();
-  const above = at.top - height - GAP;
-  const left = Math.min(at.left, innerWidth - width - 8);
-  tip.style.left = `${Math.max(8, left)}px`;
-  tip.style.top = `${above < 8 ? at.bottom + GAP : above}px`;
   shown = tip;
+  place();
+}
+
+/** Above what it explains, or below where there is no room. */
+function place() {
+  if (!shown?.isConnected) return;
+  const at = shown.parentElement.getBoundingClientRect();
+  const { width, height } = shown.getBoundingClientRect();
+  const above = at.top - height - GAP;
+  const left = Math.min(at.left, document.documentElement.clientWidth - width - EDGE);
+  shown.style.left = `${Math.max(EDGE, left)}px`;
+  shown.style.top = `${above < EDGE ? at.bottom + GAP : above}px`;
 }
 
 function hide() {
-  if (shown?.isConnected) shown.hidePopover();
-  shown?.removeAttribute("popover");
+  if (!shown) return;
+  if (shown.isConnected) shown.hidePopover();
+  for (const name of ["popover", "style"]) shown.removeAttribute(name);
   shown = null;
 }
 
 document.addEventListener("pointerover", show);
 document.addEventListener("focusin", show);
 document.addEventListener("focusout", hide);
-document.addEventListener("scroll", hide, true);
+document.addEventListener("scroll", place, true);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") hide();
 });
