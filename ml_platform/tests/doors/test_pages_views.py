@@ -65,7 +65,7 @@ def test_pages_only_read_and_are_never_cached(admin: Client, url: str):
 def test_what_is_not_there_is_said_on_a_page_of_ours(admin: Client, url: str, says: str):
     answer = admin.get(url)
     assert answer.status_code == 404
-    assert f"<h1 class=\"mlp-sentence\">{says}</h1>" in answer.content.decode()
+    assert f'<h1 class="mlp-sentence">{says}</h1>' in answer.content.decode()
     assert 'href="/">Starting page</a>' in answer.content.decode()
 
 
