@@ -30,11 +30,12 @@ def list_objects(
         yield tuple(_read_object(blob) for blob in page)
 
 
-def list_prefixes(bucket: str, prefix: str) -> Iterator[tuple[str, ...]]:
-    """Yield the "folders" directly below `prefix`, with their closing slash, page by page."""
-    fields = "prefixes,nextPageToken"
+def list_children(bucket: str, prefix: str) -> Iterator[tuple[str, ...]]:
+    """Yield what is directly below `prefix` page by page: "folders", with their closing slash,
+    and objects."""
+    fields = "prefixes,items(name),nextPageToken"
     for page in _pages(bucket, prefix=prefix, delimiter="/", page_size=1000, fields=fields):
-        yield tuple(page.prefixes)
+        yield (*page.prefixes, *(blob.name for blob in page))
 
 
 def has_objects(bucket: str, prefix: str) -> bool:

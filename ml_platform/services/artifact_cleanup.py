@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from django.db import transaction
-from django.db.models import CharField, Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Cast
 
-from ml_platform.cloud import vertex
-from ml_platform.cloud.answers import Absent, Present, ask
-from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.answers import Present, ask
 from ml_platform.conf import require_settings
 from ml_platform.errors import PlatformError
-from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
-from ml_platform.models.states import LIVE_RUN_STATUSES, OperationKind, Registration
+from ml_platform.models import Operation, TrainingRun
+from ml_platform.models.states import OperationKind
 
-from . import stray_folders
-from .artifacts import Size, UnsafePath, deletable_prefix, delete_chunk, human_size, measure
+from . import stray_steps
+from .artifact_candidates import candidates, reason_to_keep
+from .artifacts import Size, deletable_prefix, delete_chunk, human_size, measure
 from .engine import Again, Done, Outcome, Recipe, Step, advance
 from .english import counted
 from .operations import Actor, Clock, Json, Subject, Work, open_operation
+from .stray_steps import Strays, look_for_strays
+from .told import Tell, keep, say
 
-Tell = Callable[[str], None]
 ARTIFACTS = "artifacts"
 """Subject type of an operation that cleans up artifacts."""
 FIRST_STEP = "mark_artifacts"
@@ -42,8 +39,7 @@ class ArtifactCleanup:
     runs: int = 0
     kept: int = 0
     freed: Size
-    strays: Sequence[str] = ()
-    """Folders below the artifacts root that belong to no run, the first thousand."""
+    strays: Strays
     strays_deleted: int = 0
     operation: Operation | None = None
 
@@ -56,8 +52,10 @@ class ArtifactCleanup:
             f"than {self.days} days: {counted(self.freed.objects, 'object')}, "
             f"{human_size(self.freed.bytes)}; kept those of {self.kept}"
         )
-        if self.strays:
-            said += f"; {len(self.strays)} folder(s) of no run, {self.strays_deleted} deleted"
+        if self.strays.unknown:
+            return f"{said}; what belongs to no run is unknown"
+        if self.strays.total:
+            said += f"; {self.strays.total} folder(s) of no run, {self.strays_deleted} deleted"
         return said
 
 
@@ -75,8 +73,9 @@ def clean_up_artifacts(
     """Delete the artifacts of runs that ended before that and are no version, as one operation.
 
     Never those of a version. `include_registered` also takes runs whose version was lost, after
-    Vertex AI has been asked again and answered that it is gone. `delete_strays` also takes
-    folders that belong to no run. A dry run only reads.
+    Vertex AI has been asked again and answered that it is gone. `delete_strays` also takes what
+    belongs to no run, no adopted version and no model in Vertex AI, and is as old. A dry run only
+    reads.
 
     :raises KeyReused: the key was used for a different request.
     """
@@ -114,31 +113,13 @@ def artifact_cleanup_of(operation: Operation) -> ArtifactCleanup:
         runs=data.get("runs", 0),
         kept=data.get("kept", 0),
         freed=Size(*data.get("freed", (0, 0))),
-        strays=data.get("strays", ()),
+        strays=Strays(
+            shown=data.get("strays", ()),
+            total=data.get("strays_found", 0),
+            unknown=data.get("strays_unknown", ""),
+        ),
         strays_deleted=data.get("strays_deleted", 0),
         operation=operation,
-    )
-
-
-def candidates(data: Json) -> QuerySet[TrainingRun]:
-    """Runs that ended long ago, are no version, and that no endpoint or live work needs."""
-    old = datetime.fromisoformat(data["ended_before"])
-    states = [Registration.NONE, Registration.DELETED]
-    if data["include_registered"]:
-        states.append(Registration.LOST)
-    this = OuterRef("pk")
-    served = DeployedEndpoint.objects.protecting().filter(
-        Q(run=this) | Q(intended_run=this) | Q(previous_run=this)
-    )
-    busy = Operation.objects.live().filter(
-        subject_type="trainingrun", subject_id=Cast(this, CharField())
-    )
-    ended = TrainingRun.objects.exclude(status__in=LIVE_RUN_STATUSES)
-    return (
-        ended.exclude(gcs_artifacts_path="")
-        .filter(registration__in=states, created_at__lt=old)
-        .filter(Q(finished_at__isnull=True) | Q(finished_at__lt=old))
-        .exclude(Exists(served) | Exists(busy))
     )
 
 
@@ -146,9 +127,9 @@ def _rehearse(data: Json, tell: Tell) -> ArtifactCleanup:
     runs = kept = objects = size = 0
     complete = True
     for run in candidates(data).order_by("pk").iterator(chunk_size=BATCH):
-        if reason := _reason_to_keep(run):
+        if reason := reason_to_keep(run):
             kept += 1
-            tell(f"Kept {_named(run)}: {reason}")
+            say(tell, [f"Kept {_named(run)}: {reason}"])
             continue
         prefix = deletable_prefix(run=run)
         measured = ask(lambda prefix=prefix: measure(prefix=prefix)) if prefix else None  # type: ignore[misc]
@@ -156,10 +137,9 @@ def _rehearse(data: Json, tell: Tell) -> ArtifactCleanup:
         if isinstance(measured, Present):
             objects, size = objects + measured.value.objects, size + measured.value.bytes
             complete = complete and measured.value.complete
-        tell(f"Would delete {_named(run)}: {_measured(measured)}.")
-    strays = list(islice(stray_folders.find_strays(), stray_folders.SHOWN))
-    for folder in strays:
-        tell(f"{folder} belongs to no run.")
+        say(tell, [f"Would delete {_named(run)}: {_measured(measured)}."])
+    strays = look_for_strays(every_version=data["delete_strays"])
+    say(tell, strays.lines)
     return ArtifactCleanup(
         days=data["days"], runs=runs, kept=kept, freed=Size(objects, size, complete), strays=strays
     )
@@ -180,7 +160,7 @@ def _mark(work: Work) -> Outcome:
     following = candidates(work.data).filter(pk__gt=after).order_by("pk")
     batch = list(following.values_list("pk", flat=True)[:BATCH])
     if not batch:
-        return Done(to="find_strays", note=artifact_cleanup_of(work.operation).summary)
+        return Done(to=stray_steps.FIRST_STEP, note=artifact_cleanup_of(work.operation).summary)
     return Done(note=f"{counted(len(batch), 'run')}.", change=partial(_mark_batch, work, batch))
 
 
@@ -200,42 +180,14 @@ def _recheck(work: Work, tell: Tell) -> Outcome:
     staying: list[list[Any]] = []
     for run, path in _doomed(work):
         run.gcs_artifacts_path = path
-        reason = _reason_to_keep(run)
+        reason = reason_to_keep(run)
         (spared if reason else staying).append([run.pk, path])
         if reason:
-            tell(f"Kept {_named(run)}: {reason}")
+            _tell(work, tell, f"Kept {_named(run)}: {reason}")
     return Done(
         note=f"{len(staying)} of {len(staying) + len(spared)}.",
         change=partial(_spare, work, spared, staying),
     )
-
-
-def _reason_to_keep(run: TrainingRun) -> str:
-    """What stands against deleting a run's artifacts, '' when nothing does."""
-    try:
-        deletable_prefix(run=run)
-    except UnsafePath as error:
-        return str(error)
-    busy = Operation.objects.live().filter(subject_type="trainingrun", subject_id=str(run.pk))
-    if operation := busy.first():
-        return f"operation {operation.pk} works on it."
-    if run.registration == Registration.LOST:
-        return _reason_of_vertex(run)
-    if run.registration not in (Registration.NONE, Registration.DELETED):
-        return f"it is {run.get_registration_display().lower()}."
-    return ""
-
-
-def _reason_of_vertex(run: TrainingRun) -> str:
-    """Why a lost version may not be gone: only Vertex AI's NOT_FOUND for its very name says so."""
-    try:
-        name = ModelName.parse(run.former_vertex_version)
-    except PlatformError as error:
-        return str(error)
-    answer = ask(lambda: vertex.get_model(name))
-    if isinstance(answer, Absent):
-        return ""
-    return "Vertex AI has it." if isinstance(answer, Present) else answer.reason
 
 
 def _spare(work: Work, spared: Sequence[Sequence[Any]], staying: Sequence[Sequence[Any]]) -> None:
@@ -263,30 +215,8 @@ def _delete(work: Work, tell: Tell) -> Outcome:
         return Again(note=f"{path}: {counted(chunk.objects, 'object')}")
     work.data["doomed"] = doomed[1:]
     work.data["runs"] = work.data.get("runs", 0) + 1
-    tell(f"Deleted {_named(run)}.")
+    _tell(work, tell, f"Deleted {_named(run)}.")
     return Again(note=path)
-
-
-def _find_strays(work: Work, tell: Tell) -> Outcome:
-    found = list(islice(stray_folders.find_strays(), stray_folders.SHOWN))
-    work.data["strays"] = found
-    for folder in found:
-        tell(f"{folder} belongs to no run.")
-    return Done(note=f"{len(found)} folders of no run.")
-
-
-def _delete_strays(work: Work, tell: Tell) -> Outcome:
-    done = work.data.get("strays_deleted", 0)
-    strays = work.data["strays"]
-    if not work.data["delete_strays"] or done == len(strays):
-        return Done(note=artifact_cleanup_of(work.operation).summary)
-    folder = strays[done]
-    chunk = stray_folders.delete_chunk_of(folder)
-    if chunk.objects:
-        return Again(note=f"{folder}: {counted(chunk.objects, 'object')}")
-    work.data["strays_deleted"] = done + 1
-    tell(f"Deleted {folder}.")
-    return Again(note=folder)
 
 
 def restore(work: Work, error: PlatformError) -> None:
@@ -312,6 +242,11 @@ def _keep(work: Work, **learnt: Any) -> None:
     transaction.on_commit(partial(work.data.update, data))
 
 
+def _tell(work: Work, tell: Tell, line: str) -> None:
+    keep(work.data, [line])
+    say(tell, [line])
+
+
 def _named(run: TrainingRun) -> str:
     return f"{run.gcs_artifacts_path} of {run}"
 
@@ -330,17 +265,7 @@ def steps(*, tell: Tell = lambda line: None) -> tuple[Step, ...]:
             title="Delete their artifacts in GCS",
             run=partial(_delete, tell=tell),
         ),
-        Step(
-            name="find_strays",
-            title="Look for folders of no run",
-            run=partial(_find_strays, tell=tell),
-        ),
-        Step(
-            name="delete_strays",
-            title="Delete folders of no run, if asked",
-            run=partial(_delete_strays, tell=tell),
-            ends=True,
-        ),
+        *stray_steps.steps(tell=tell),
     )
 
 

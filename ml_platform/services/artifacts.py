@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from ml_platform.cloud import storage
 from ml_platform.cloud.names import ObjectPath
-from ml_platform.cloud.types import DeleteOutcome
+from ml_platform.cloud.types import DeleteOutcome, RemoteObject
 from ml_platform.conf import require_settings
 from ml_platform.errors import CloudUnavailable, Invalid
 from ml_platform.models import TrainingRun
@@ -96,13 +96,19 @@ def delete_chunk(*, prefix: ObjectPath) -> Size:
     """
     pages = storage.list_objects(prefix.bucket, prefix.key, page_size=CHUNK)
     found = [item for page in islice(pages, 1) for item in page if item.name.startswith(prefix.key)]
-    results = storage.delete_objects(
-        prefix.bucket, [(item.name, item.generation) for item in found]
-    )
+    return delete_found(found, at=prefix)
+
+
+def delete_found(found: Sequence[RemoteObject], *, at: ObjectPath) -> Size:
+    """Delete these objects of a bucket, each in the generation that was listed.
+
+    :raises CloudUnavailable: some objects could not be deleted; the others are.
+    """
+    results = storage.delete_objects(at.bucket, [(item.name, item.generation) for item in found])
     failed = [result for result in results if result.outcome == DeleteOutcome.FAILED]
     if failed:
         raise CloudUnavailable(
-            f"{len(failed)} of {len(found)} objects below {prefix} could not be deleted, "
+            f"{len(failed)} of {len(found)} objects at {at} could not be deleted, "
             f"the first one {failed[0].name}: {failed[0].reason}",
             code="objects_left",
             advice="The rest is deleted when the operation goes on.",

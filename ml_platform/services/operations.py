@@ -24,6 +24,8 @@ from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.states import OperationKind, OperationStatus
 
 Clock: TypeAlias = Callable[[], datetime]
+Beat: TypeAlias = Callable[[], None]
+"""Called between the reads of a long step, as `Work.hold`."""
 Json: TypeAlias = dict[str, Any]
 
 
@@ -171,6 +173,21 @@ class Work:
         """
         if self.clock() + timedelta(seconds=get_settings().CALL_TIMEOUT) > self.lease_until:
             raise LeaseLost(f"The lease of operation {self.operation.pk} is running out.")
+
+    def hold(self) -> None:
+        """Keep the lease through a step of many reads: it is renewed once half of it is gone.
+
+        :raises LeaseLost: the fence is no longer ours.
+        """
+        now = self.clock()
+        if self.lease_until > lease_end(now) - timedelta(seconds=get_settings().LEASE_SECONDS / 2):
+            return
+        mine = Operation.objects.filter(
+            pk=self.operation.pk, fence=self.fence, status=OperationStatus.RUNNING
+        )
+        if not mine.update(lease_until=lease_end(now)):
+            raise LeaseLost(f"Operation {self.operation.pk} was claimed by another worker.")
+        self.lease_until = lease_end(now)
 
     def commit(self, change: Callable[[], None] | None = None, **fields: Any) -> None:
         """Record an outcome and what it changes in our tables, in one transaction.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeAlias
 
 from django.db import transaction
 
@@ -23,8 +22,8 @@ from .findings import end_findings, link_findings
 from .operations import Actor, Clock, Json, Subject, Work, open_operation
 from .orphan_batches import candidates, delete_batch, end_of_batch, judge_batch
 from .subjects import subject_of_lineage
+from .told import Tell, keep, say
 
-Tell: TypeAlias = Callable[[str], None]
 ORPHANS = "orphans"
 """Subject type of an operation that cleans up all orphans."""
 STEP = "delete_orphan"
@@ -200,7 +199,7 @@ def _rehearse(days: int, found: int, created_before: datetime, tell: Tell) -> Or
         after = last
         deleted += judged.deleted
         kept.update(judged.kept)
-        _tell_all(tell, judged.lines)
+        say(tell, judged.lines)
     return OrphanCleanup(days=days, found=found, deleted=deleted, kept=kept, operation=None)
 
 
@@ -227,14 +226,11 @@ def _delete_batch(work: Work, created_before: datetime, last: int, tell: Tell) -
     kept.update(judged.kept)
     deleted = work.data.get("deleted", 0) + judged.deleted
     data = {**work.data, "after": last, "deleted": deleted, "kept": kept}
+    lines = list(judged.lines)
+    keep(data, lines)
     Operation.objects.filter(pk=work.operation.pk).update(data=data)
     transaction.on_commit(partial(work.data.update, data))
-    transaction.on_commit(partial(_tell_all, tell, judged.lines))
-
-
-def _tell_all(tell: Tell, lines: Iterable[str]) -> None:
-    for line in lines:
-        tell(line)
+    transaction.on_commit(partial(say, tell, lines))
 
 
 def recipe(*, tell: Tell = lambda line: None) -> Recipe:

@@ -34,10 +34,10 @@ def verify_gcs_artifacts_exist(*, run: TrainingRun, artifact_uri: str = "") -> A
     return ask(lambda: find_artifacts(run=run, artifact_uri=artifact_uri))
 
 
-def batch_verify_models_in_vertex_ai() -> Present[frozenset[str]] | Unknown:
-    """List the ids of all models of the location: one call a page, none a model."""
+def batch_verify_models_in_vertex_ai() -> Present[dict[str, RemoteModel]] | Unknown:
+    """List all models of the location by id, each as its default version: one call a page."""
     listed = ask(
-        lambda: frozenset(model.name.model_id for page in vertex.list_models() for model in page)
+        lambda: {model.name.model_id: model for page in vertex.list_models() for model in page}
     )
     if isinstance(listed, Absent):
         return Unknown(listed.reason, CloudAbsent.code)

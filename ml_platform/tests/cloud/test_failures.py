@@ -113,8 +113,8 @@ REMOTES = {
     "storage.list_objects": Remote(
         "storage.objects.list", lambda: list(storage.list_objects("bucket", "runs/"))
     ),
-    "storage.list_prefixes": Remote(
-        "storage.objects.list", lambda: list(storage.list_prefixes("bucket", "runs/"))
+    "storage.list_children": Remote(
+        "storage.objects.list", lambda: list(storage.list_children("bucket", "runs/"))
     ),
     "storage.has_objects": Remote(
         "storage.objects.list", lambda: storage.has_objects("bucket", "runs/")

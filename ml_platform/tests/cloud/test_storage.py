@@ -55,7 +55,7 @@ def test_an_empty_prefix_is_one_empty_page(cloud):
 
 def test_folders_are_listed_one_level_deep(cloud):
     put(cloud, "runs/1/a", "runs/1/b/c", "runs/2/a", "other/a")
-    assert list(storage.list_prefixes(BUCKET, "runs/")) == [("runs/1/", "runs/2/")]
+    assert list(storage.list_children(BUCKET, "runs/")) == [("runs/1/", "runs/2/")]
 
 
 def test_whether_there_is_something_costs_one_call_for_one_object(cloud):
@@ -107,7 +107,7 @@ def test_what_is_not_there_is_absent(cloud):
 def test_a_missing_bucket_says_nothing_of_what_was_to_be_in_it(cloud):
     for read in (
         lambda: storage.has_objects("no-such-bucket", "runs/1/"),
-        lambda: list(storage.list_prefixes("no-such-bucket", "runs/")),
+        lambda: list(storage.list_children("no-such-bucket", "runs/")),
         lambda: storage.write_text("no-such-bucket", "a", "a"),
     ):
         with pytest.raises(CloudRejected) as error:

@@ -18,7 +18,7 @@ from ml_platform.tests.factories import (
     TrainingRunFactory,
 )
 
-from .world import ANA, BUCKET, Clock, a_lineage, a_run, artifacts, settle, write_artifact
+from .world import ANA, BUCKET, Clock, a_lineage, artifacts, settle, write_artifact
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -144,20 +144,6 @@ def test_a_lost_version_goes_only_when_asked_and_vertex_says_again_that_it_is_go
     result = clean(clock, include_registered=True)
     assert (result.runs, result.kept) == (1, 1)
     assert [left(cloud, run) for run in runs] == [1, 0]
-
-
-def test_folders_of_no_run_are_named_and_deleted_only_when_asked(cloud: LocalCloud, clock: Clock):
-    run = a_run(cloud, status=RunStatus.RUNNING)
-    cloud.storage.write(BUCKET, "runs/abc/a", b"x")
-    cloud.storage.write(BUCKET, f"runs/{'0' * 32}/b/c", b"x")
-    cloud.storage.write(BUCKET, "elsewhere/d", b"x")
-    result = clean(clock)
-    strays = [f"gs://{BUCKET}/runs/{'0' * 32}/", f"gs://{BUCKET}/runs/abc/"]
-    assert (list(result.strays), result.strays_deleted) == (strays, 0)
-    assert cloud.effects.mutations("storage.*") == []
-    result = clean(clock, delete_strays=True)
-    assert (list(result.strays), result.strays_deleted) == (strays, 2)
-    assert cloud.storage.names(BUCKET) == sorted(["elsewhere/d", *artifacts(cloud, run)])
 
 
 def test_what_was_begun_before_the_mark_is_spared_at_the_second_look(

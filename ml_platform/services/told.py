@@ -1,0 +1,32 @@
+"""What a job says of each thing it meets: to the log, to who listens, and into its operation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from .operations import Json
+
+Tell: TypeAlias = Callable[[str], None]
+KEPT = 100
+"""Lines that an operation keeps; the log has all of them."""
+
+log = logging.getLogger("ml_platform.jobs")
+
+
+def say(tell: Tell, lines: Iterable[str]) -> None:
+    """Say lines to the log and to who listens."""
+    for line in lines:
+        log.info("%s", line)
+        tell(line)
+
+
+def keep(data: Json, lines: Iterable[str]) -> None:
+    """Keep the first lines among what an operation remembers, and count the others."""
+    kept = data.setdefault("lines", [])
+    for line in lines:
+        if len(kept) < KEPT:
+            kept.append(line)
+        else:
+            data["lines_left_out"] = data.get("lines_left_out", 0) + 1
