@@ -11,16 +11,11 @@ from django.db.models import Exists, Model, OuterRef, QuerySet
 from ml_platform.conf import project_model
 from ml_platform.kpis import registered_models
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
-from ml_platform.models.states import RegistryState
+from ml_platform.services.registry_state import registry_verdict
 
 from .serialize import VERSION, Json, project_json
 
 Row = Mapping[str, Any]
-VERIFIED: Mapping[str, bool | None] = {
-    RegistryState.VERIFIED: True,
-    RegistryState.MISSING: False,
-}
-"""A model not seen once is unknown: absence is believed at the second look (law 3)."""
 
 _LINEAGE = (
     "pk", "model_name", "model_type", "total_versions", "latest_run", "latest_registered_at",
@@ -54,8 +49,11 @@ def serving_of(endpoints: QuerySet[DeployedEndpoint]) -> list[Row]:
     )
 
 
-def lines_json(rows: Sequence[Row], serving: Collection[Row], base: str) -> list[Json]:
-    """The rows as JSON; `base` is the address of the list."""
+def lines_json(rows: Sequence[Row], serving: Collection[Row], base: str, unread: str) -> list[Json]:
+    """The rows as JSON; `base` is the address of the list.
+
+    `unread` is why the newest sweep did not read Vertex AI, '' when it did.
+    """
     endpoints: dict[int, list[Row]] = {}
     for endpoint in serving:
         endpoints.setdefault(endpoint["registered_model"], []).append(endpoint)
@@ -70,10 +68,7 @@ def lines_json(rows: Sequence[Row], serving: Collection[Row], base: str) -> list
             "latest_version": _latest(row),
             "deployment": _deployment(row, endpoints.get(row["pk"], ())),
             "vertex_model_resource_name": row["vertex_model_resource_name"],
-            "registry_verified": VERIFIED.get(row["registry_state"]),
-            "registry_state": row["registry_state"] or "unchecked",
-            "registry_reason": "",
-            "verified_at": row["registry_checked_at"],
+            **_registry(row, unread),
             "created_at": row["created_at"],
             "url": f"{base}{row['pk']}/",
         }
@@ -114,6 +109,18 @@ def _latest(row: Row) -> Json | None:
     if row["latest_run"] is None:
         return None
     return {name: row[f"latest_run__{column}"] for name, column in VERSION.items()}
+
+
+def _registry(row: Row, unread: str) -> Json:
+    """What the newest sweep knows, and what was known last."""
+    state, checked_at = row["registry_state"], row["registry_checked_at"]
+    verdict = registry_verdict(state=state, checked_at=checked_at, unread=unread)
+    return {
+        "registry_verified": verdict.verified,
+        "registry_state": state or "unchecked",
+        "registry_reason": verdict.reason,
+        "verified_at": checked_at,
+    }
 
 
 def _deployment(row: Row, serving: Sequence[Row]) -> Json:

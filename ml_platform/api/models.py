@@ -9,10 +9,9 @@ from django.http import HttpResponse
 from ninja import Query, Router
 
 from ml_platform.errors import Conflict, NotFound
-from ml_platform.kpis import registered_models, unread_because
-from ml_platform.models import DeployedEndpoint, RegisteredModel, Sweep, TrainingRun
+from ml_platform.kpis import plane_unread, registered_models
+from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import SweepStatus
 from ml_platform.services.aliases import set_aliases
 from ml_platform.services.deletion import delete_versions
 from ml_platform.services.deletion_preview import DELETABLE, preview_deletion
@@ -83,9 +82,9 @@ def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     part = take(rows_of(visible.filter(asked)), where, SORTS)
     serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
     total, chosen = _count(visible, asked)
-    newest = Sweep.objects.exclude(status=SweepStatus.RUNNING).order_by("-id").first()
-    available = newest is not None and not unread_because(newest.planes, "vertex")
-    items = lines_json(part.rows, serving, url_of("models/"))
+    unread = plane_unread("vertex")
+    available = not unread
+    items = lines_json(part.rows, serving, url_of("models/"), unread)
     if query.verify == "live":
         available = verify_page(part.rows, items)
     return reply(
@@ -114,7 +113,7 @@ def get_model(request: Any, model_id: int) -> HttpResponse:
     row = caller.get(rows_of(RegisteredModel.objects.all()), model_id, "model")
     endpoints = list(ENDPOINTS.filter(registered_model=model_id).order_by("-created_at", "-pk"))
     serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
-    [body] = lines_json([row], serving, url_of("models/"))
+    [body] = lines_json([row], serving, url_of("models/"), plane_unread("vertex"))
     body["description"] = row["description"]
     body["endpoints"] = [endpoint_json(endpoint) for endpoint in endpoints]
     return reply(body)

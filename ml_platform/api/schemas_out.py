@@ -133,7 +133,7 @@ class ModelOut(Out):
     vertex_model_resource_name: str
     registry_verified: bool | None
     registry_state: Literal["verified", "suspected", "missing", "unchecked"]
-    registry_reason: str = Field(description="Why it is unknown, or how the live check ended.")
+    registry_reason: str = Field(description="Why it is not verified, or how the live check ended.")
     verified_at: datetime | None
     created_at: datetime
     url: str

@@ -8,12 +8,14 @@ from datetime import datetime
 from ml_platform.models.states import RegistryState
 
 NEVER_LOOKED = "No sweep has looked at it yet."
+NOT_LISTED = "Not listed at two sweeps."
 NOT_SEEN_ONCE = "The newest sweep did not see it; only a second look proves that it is gone."
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryVerdict:
-    """`verified` is None for unknown; `at` is when the last look was that said anything."""
+    """`verified` is None for unknown, `reason` says why it is not True; `at` is when the last look
+    was that said anything."""
 
     verified: bool | None
     reason: str
@@ -31,4 +33,6 @@ def registry_verdict(*, state: str, checked_at: datetime | None, unread: str) ->
         return RegistryVerdict(None, NEVER_LOOKED, None)
     if state == RegistryState.SUSPECTED:
         return RegistryVerdict(None, NOT_SEEN_ONCE, checked_at)
-    return RegistryVerdict(state == RegistryState.VERIFIED, "", checked_at)
+    if state == RegistryState.MISSING:
+        return RegistryVerdict(False, NOT_LISTED, checked_at)
+    return RegistryVerdict(True, "", checked_at)

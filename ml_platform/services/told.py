@@ -24,9 +24,8 @@ def say(tell: Tell, lines: Iterable[str]) -> None:
 
 def keep(data: Json, lines: Iterable[str]) -> None:
     """Keep the first lines among what an operation remembers, and count the others."""
-    kept = data.setdefault("lines", [])
-    for line in lines:
-        if len(kept) < KEPT:
-            kept.append(line)
-        else:
-            data["lines_left_out"] = data.get("lines_left_out", 0) + 1
+    said = list(lines)
+    kept = data.get("lines", [])
+    room = KEPT - len(kept)
+    data["lines"] = [*kept, *said[:room]]
+    data["lines_left_out"] = data.get("lines_left_out", 0) + len(said[room:])

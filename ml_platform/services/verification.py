@@ -53,7 +53,9 @@ def find_version(*, run: TrainingRun) -> RemoteModel:
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     model = vertex.get_model(name)
     if model.labels.get(RUN) != run.uid.hex:
-        raise CloudAbsent(f"{name} is there, but its label does not name {run}: it is another one.")
+        raise CloudAbsent(
+            f"{name} is there, but its label does not name run {run.pk}: it is another one."
+        )
     return model
 
 

@@ -73,16 +73,17 @@ def test_the_list_of_models_tells_the_incident(incident: Client):
         registry_state=RegistryState.MISSING, registry_checked_at=LONG_AGO
     )
     RegisteredModel.objects.filter(model_name="chern_rank_v3").update(
-        registry_state=RegistryState.SUSPECTED
+        registry_state=RegistryState.SUSPECTED, registry_checked_at=LONG_AGO
     )
     RegisteredModel.objects.filter(model_name="chern_rank_v4").update(
-        registry_state=RegistryState.VERIFIED
+        registry_state=RegistryState.VERIFIED, registry_checked_at=LONG_AGO
     )
     body = incident.get("/api/models/?sort=name").json()
     by_name = {item["name"]: item for item in body["items"]}
     assert body["kpi"] == {"total": 8, "deployed": 2, "outdated": 0, "idle": 6}
     assert body["registry_check_available"] is True
     assert by_name["chern_rank_v1"]["registry_verified"] is False
+    assert by_name["chern_rank_v1"]["registry_reason"] == "Not listed at two sweeps."
     assert by_name["chern_rank_v1"]["verified_at"] == "2026-01-10T12:00:00Z"
     assert by_name["chern_rank_v3"]["registry_verified"] is None  # not seen once is no absence
     assert by_name["chern_rank_v4"]["registry_verified"] is True
@@ -101,7 +102,18 @@ def test_an_unread_vertex_makes_the_check_unavailable(incident: Client):
     finished_sweep(
         database_now(), planes={"vertex": {"read": False, "reason": "403", "code": "denied"}}
     )
-    assert incident.get("/api/models/").json()["registry_check_available"] is False
+    RegisteredModel.objects.update(
+        registry_state=RegistryState.VERIFIED, registry_checked_at=LONG_AGO
+    )
+    body = incident.get("/api/models/").json()
+    assert body["registry_check_available"] is False
+    assert {(item["registry_verified"], item["registry_reason"]) for item in body["items"]} == {
+        (None, "403")
+    }
+    assert {item["registry_state"] for item in body["items"]} == {"verified"}  # the last knowledge
+    assert None not in {item["verified_at"] for item in body["items"]}
+    one = incident.get(body["items"][0]["url"]).json()
+    assert (one["registry_verified"], one["registry_reason"]) == (None, "403")
 
 
 def test_a_model_whose_older_version_serves_is_outdated():

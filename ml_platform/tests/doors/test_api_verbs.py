@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db.backends.signals import connection_created
 from django.test import Client
 
 from ml_platform.api import live
@@ -454,6 +456,27 @@ def test_live_verification_asks_for_the_models_of_the_page_only(
     hang.release()
     assert [item["registry_verified"] for item in late["items"]] == [None, None]
     assert "did not answer within" in late["items"][0]["registry_reason"]
+
+
+def test_live_verification_tells_another_runs_model_without_asking_the_database_again(
+    ana: Client, project: Project, cloud: LocalCloud
+):
+    model = RegisteredModelFactory.create(project=project, model_name="taken")
+    run = version_of(model, vertex_id="77")
+    cloud.models.seed("77", display_name="taken", labels={"mlp_run": "0" * 32})
+    opened: list[str] = []
+
+    def note(**_: Any) -> None:
+        opened.append(threading.current_thread().name)
+
+    connection_created.connect(note)
+    try:
+        (item,) = ana.get("/api/models/?verify=live").json()["items"]
+    finally:
+        connection_created.disconnect(note)
+    assert item["registry_verified"] is False
+    assert f"does not name run {run.pk}" in item["registry_reason"]
+    assert opened == []  # no thread of the pool opened a connection of its own
 
 
 def test_an_endpoint_that_is_stopped_is_deleted(ana: Client, project: Project):
