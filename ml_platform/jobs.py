@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
 
 from ml_platform.conf import get_settings
-from ml_platform.errors import PlatformError
+from ml_platform.errors import CloudUnavailable, PlatformError
 from ml_platform.models import Operation
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
 from ml_platform.services import artifact_cleanup, orphans, service_metrics
-from ml_platform.services.audit import Verdict, judge_sweep
+from ml_platform.services.checking import check_registry_here, sweep_of
 from ml_platform.services.operations import Actor, Clock
 from ml_platform.services.platform_job import JobSetup, set_up_job
 from ml_platform.services.run_polling import poll_training_runs
-from ml_platform.services.sweeping import sweep
+from ml_platform.services.told import NothingRead, Tell, say
 from ml_platform.services.worker import resume_operations
 
-Tell = Callable[[str], None]
+Status: TypeAlias = Literal["success", "partial", "error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,13 @@ class Report:
     unknown: tuple[str, ...] = ()
 
     @property
+    def status(self) -> Status:
+        """Whether all of it was done, or a part, or nothing yet because Google does not answer."""
+        if self.waits and self.operation is not None and self.operation.error:
+            return "error"
+        return "partial" if self.waits or self.unknown else "success"
+
+    @property
     def waits(self) -> str:
         """What its operation waits for before a worker goes on with it, '' when it has ended."""
         if self.operation is None or self.operation.status not in LIVE_OPERATION_STATUSES:
@@ -41,9 +48,14 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job that repeats: when it rings (UTC), where, and what it does."""
+    """A job that repeats: when it rings (UTC), where, and what it does.
+
+    Its doors are named after `noun` and `setup`: programs know them by these.
+    """
 
     name: str
+    noun: str
+    setup: str
     title: str
     cron: str
     webhook: str
@@ -55,6 +67,10 @@ class JobFailed(PlatformError):
     """The job's operation failed; its own words say why."""
 
     code = "job_failed"
+
+
+class JobBlind(JobFailed, CloudUnavailable):
+    """Nothing that the job asked about could be read; it is worth ringing again."""
 
 
 def run_job(
@@ -70,22 +86,28 @@ def run_job(
     """Run a job. Rung twice for the same `due` time, it works once and answers both.
 
     :raises JobFailed: with the reason; an operation that only waits goes on by itself.
+    :raises JobBlind: nothing that it asked about could be read.
     """
-    key = f"tick:{name}:{due.isoformat()}" if due else ""
+    key = f"tick:{name}:{due.astimezone(UTC).isoformat()}" if due else ""
     report = JOBS[name].run(
         actor=actor, clock=clock, dry_run=dry_run, tell=tell, idempotency_key=key, **options
     )
-    operation = report.operation
-    if operation is not None and operation.status in (
-        OperationStatus.FAILED,
-        OperationStatus.CANCELLED,
-    ):
-        raise JobFailed(
-            f"{JOBS[name].title} did not end well: {operation.error}",
-            code=operation.error_code,
-            advice=operation.advice or f"Look at operation {operation.pk}.",
-        )
+    if report.operation is not None:
+        _require_not_failed(JOBS[name].title, report.operation)
     return report
+
+
+def _require_not_failed(title: str, operation: Operation) -> None:
+    """Raise what the operation failed with; the same tick, rung again, is worked on anew."""
+    if operation.status not in (OperationStatus.FAILED, OperationStatus.CANCELLED):
+        return
+    Operation.objects.filter(pk=operation.pk).update(idempotency_key=None)
+    blind = operation.error_code == NothingRead.code
+    raise (JobBlind if blind else JobFailed)(
+        f"{title} did not end well: {operation.error}",
+        code=operation.error_code,
+        advice=operation.advice or f"Look at operation {operation.pk}.",
+    )
 
 
 def set_up(name: str, *, actor: Actor, clock: Clock) -> JobSetup:
@@ -141,13 +163,12 @@ def _clean_up_artifacts(
         message=_message("Artifact cleanup", result.operation, dry_run=dry_run),
         output=f"{result.summary}.\n",
         operation=result.operation,
+        unknown=tuple(filter(None, [result.strays.unknown])),
     )
 
 
-def _collect_metrics(*, dry_run: bool, idempotency_key: str, **common: Any) -> Report:
-    result = service_metrics.collect_metrics(
-        dry_run=dry_run, idempotency_key=idempotency_key, **common
-    )
+def _collect_metrics(*, dry_run: bool, **common: Any) -> Report:
+    result = service_metrics.collect_metrics(dry_run=dry_run, **common)
     return Report(
         message=_message("Metrics collection", result.operation, dry_run=dry_run),
         output=f"{result.summary}\n",
@@ -156,9 +177,12 @@ def _collect_metrics(*, dry_run: bool, idempotency_key: str, **common: Any) -> R
     )
 
 
-def _poll(*, actor: Actor, clock: Clock, **_: Any) -> Report:
+def _poll(*, actor: Actor, clock: Clock, tell: Tell, **_: Any) -> Report:
     """Rung twice it polls twice, which changes nothing."""
     result = poll_training_runs(actor=actor, clock=clock)
+    say(tell, (f"Unknown: {reason}" for reason in result.unknown))
+    if result.is_blind:
+        raise JobBlind(f"No pipeline could be asked about. {result.unknown[0]}")
     return Report(
         message="Training runs polled", output=result.summary, unknown=tuple(result.unknown)
     )
@@ -173,27 +197,26 @@ def _resume(*, clock: Clock, **_: Any) -> Report:
     )
 
 
-def _audit(*, actor: Actor, clock: Clock, **_: Any) -> Report:
-    """Rung twice it looks twice."""
-    done = sweep(actor=actor, clock=clock)
+def _audit(*, dry_run: bool, **common: Any) -> Report:
+    """It changes nothing but what is known, so a rehearsal is no other than the thing itself."""
+    operation = check_registry_here(**common)
+    done = sweep_of(operation)
+    planes = done.planes.values() if done else ()
     return Report(
         message="Registry audited",
-        output=f"Sweep {done.pk}: {AUDITED[judge_sweep(done)]}",
-        unknown=tuple(plane["reason"] for plane in done.planes.values() if not plane["read"]),
+        output=str(operation.steps[-1]["note"]) if operation.steps else "",
+        operation=operation,
+        unknown=tuple(plane["reason"] for plane in planes if not plane["read"]),
     )
 
-
-AUDITED = {
-    Verdict.AGREE: "the planes agree.",
-    Verdict.DIFFER: "the planes differ.",
-    Verdict.UNKNOWN: "a plane could not be read.",
-}
 
 JOBS: Mapping[str, Job] = {
     job.name: job
     for job in (
         Job(
             name="poll-training-runs",
+            noun="polling",
+            setup="setup-polling-scheduler/",
             title="Polling",
             cron="* * * * *",
             webhook="api/system/poll-training-runs-webhook/",
@@ -202,6 +225,8 @@ JOBS: Mapping[str, Job] = {
         ),
         Job(
             name="resume-operations",
+            noun="resumption",
+            setup="setup-resume-scheduler/",
             title="Resumption",
             cron="* * * * *",
             webhook="api/system/resume-operations-webhook/",
@@ -210,6 +235,8 @@ JOBS: Mapping[str, Job] = {
         ),
         Job(
             name="audit-registry",
+            noun="audit",
+            setup="setup-audit-scheduler/",
             title="Audit",
             cron="0 * * * *",
             webhook="api/system/audit-registry-webhook/",
@@ -218,6 +245,8 @@ JOBS: Mapping[str, Job] = {
         ),
         Job(
             name="collect-resource-metrics",
+            noun="metrics",
+            setup="setup-metrics-scheduler/",
             title="Metrics collection",
             cron="0 2 * * *",
             webhook="api/system/collect-metrics-webhook/",
@@ -226,6 +255,8 @@ JOBS: Mapping[str, Job] = {
         ),
         Job(
             name="cleanup-gcs-artifacts",
+            noun="artifact_cleanup",
+            setup="setup-cleanup-scheduler/",
             title="Artifact cleanup",
             cron="0 3 * * *",
             webhook="api/system/cleanup-artifacts-webhook/",
@@ -234,6 +265,8 @@ JOBS: Mapping[str, Job] = {
         ),
         Job(
             name="cleanup-orphan-models",
+            noun="orphan_cleanup",
+            setup="setup-orphan-cleanup-scheduler/",
             title="Orphan model cleanup",
             cron="0 4 * * *",
             webhook="api/system/cleanup-orphan-models-webhook/",

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.http import HttpResponse
 from ninja import Query, Router
 
 from ml_platform import kpis
-from ml_platform.errors import Conflict, Invalid
+from ml_platform.errors import Invalid
 from ml_platform.models import Finding, Operation, Sweep
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingKind, FindingStatus, SweepStatus
 from ml_platform.services.adoption import adopt_model
+from ml_platform.services.checking import check_registry
 from ml_platform.services.findings import ignore_finding, reopen_finding
 from ml_platform.services.reconciliation import NoRepair, repair_finding
 from ml_platform.services.rights import Right
-from ml_platform.services.sweeping import sweep
 from ml_platform.services.unmanaged import delete_unmanaged_model
 
 from .auth import Caller
 from .lists import answer_list, of_project
 from .runs import find_project
 from .schemas_in import AuditQuery, IgnoreIn, RepairIn, optional
-from .schemas_out import OperationOut
-from .schemas_whole import AuditOut, SweepOut
+from .schemas_operation import OperationOut
+from .schemas_whole import AuditOut
 from .serialize import accepted, counts_json, finding_json, operation_json, reply, sweep_json
 
 router = Router(tags=["audit"])
-AT_WORK = timedelta(minutes=5)
-"""A running sweep younger than this makes another one pointless; an older one may have died."""
 
 
 @router.get("/", response=AuditOut, operation_id="get_audit")
@@ -54,21 +51,14 @@ def audit(request: Any, query: Query[AuditQuery]) -> HttpResponse:
     )
 
 
-@router.post("/run/", response=SweepOut, operation_id="run_audit")
+@router.post("/run/", response={202: OperationOut}, operation_id="run_audit")
 def run(request: Any) -> HttpResponse:
-    """Read all planes now and answer with the sweep. A plane that cannot be read is said so."""
+    """Have a worker read all planes; while one is at it, 409 names the operation."""
     caller: Caller = request.auth
     caller.require_everything(Right.ADMINISTER)
-    running = Sweep.objects.filter(
-        status=SweepStatus.RUNNING, started_at__gt=database_now() - AT_WORK
+    return accepted(
+        check_registry(actor=caller.actor, clock=database_now, idempotency_key=caller.key)
     )
-    if other := running.first():
-        raise Conflict(
-            f"Sweep {other.pk} by {other.actor_label} is reading the planes now.",
-            code="sweep_running",
-            advice="Wait for it to end, then look at /api/audit/.",
-        )
-    return reply(sweep_json(sweep(actor=caller.actor, clock=database_now)))
 
 
 @router.post(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeVar
@@ -32,6 +32,8 @@ R = TypeVar("R")
 
 PREFIX = "mlp_"
 USE_WRITTEN_EACH = timedelta(minutes=1)
+ALL = "*"
+"""Stands for all projects among those that a request needed."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -42,6 +44,8 @@ class Caller:
     user: Any
     key: str = ""
     """His Idempotency-Key, with his id before it; '' when he sent none."""
+    checked: dict[str, list[str]] = field(default_factory=lambda: {"rights": [], "projects": []})
+    """The rights and the projects that this request needed so far."""
 
     @cached_property
     def scope(self) -> Scope:
@@ -59,6 +63,7 @@ class Caller:
         :raises RightMissing: he has it not.
         """
         require_right(self.user, right)
+        self.checked["rights"].append(right)
 
     def require_everything(self, right: Right) -> None:
         """Let him go on if he has the right and sees all projects.
@@ -66,6 +71,7 @@ class Caller:
         :raises Denied: he does not.
         """
         self.require(right)
+        self.checked["projects"].append(ALL)
         if not self.scope.everything:
             raise Denied(
                 "This concerns all projects, and you do not see them all.",
@@ -99,7 +105,26 @@ class Caller:
                 f"There is no {noun} {pk}.", advice="Look at the list for what there is."
             )
         self.require(right)
+        project = row.pk if noun == "project" else getattr(row, "project_id", None)
+        self.checked["projects"].append(ALL if project is None else str(project))
         return row
+
+    def check_again(self, checked: dict[str, list[str]]) -> None:
+        """Let him have an answer again if he still may do and see what its request needed.
+
+        :raises Denied: he may not.
+        :raises NotFound: he does not see it any more.
+        """
+        for right in checked.get("rights", ()):
+            self.require(Right(right))
+        needed = set(checked.get("projects", ()))
+        if self.scope.everything:
+            return
+        if ALL in needed or self.scope.projects.filter(pk__in=needed).count() < len(needed):
+            raise NotFound(
+                "There is no such thing for you any more.",
+                advice="Ask a member of the project, or of staff who may view every project.",
+            )
 
 
 class Bearer(HttpBearer):

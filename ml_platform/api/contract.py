@@ -58,7 +58,11 @@ def openapi(api: NinjaAPI, prefix: str) -> Json:
     components["Problem"] = problem
     for path, method, operation in _operations(schema):
         for status in _failures(path, method, operation):
-            operation["responses"].setdefault(str(status), _failure(status))
+            said = operation["responses"].setdefault(str(status), {"content": {}})
+            failure = _failure(status)
+            operation["responses"][str(status)] = failure | {
+                "content": said["content"] | failure["content"]
+            }
         if method == "post" and _by_a_user(operation):
             operation.setdefault("parameters", []).append(KEY_PARAMETER)
         _say_location(operation)

@@ -18,7 +18,8 @@ from .auth import Caller
 from .lists import answer_list, of_project
 from .runs import serving_config
 from .schemas_in import EndpointsQuery, RedeployIn, UndeployIn, optional
-from .schemas_out import EndpointOut, EndpointsOut, OperationOut
+from .schemas_operation import OperationOut
+from .schemas_out import EndpointOut, EndpointsOut
 from .serialize import accepted, endpoint_json, operation_json, reply
 
 router = Router(tags=["endpoints"])

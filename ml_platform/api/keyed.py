@@ -16,7 +16,7 @@ from ml_platform.models import KeptAnswer
 from ml_platform.models.clock import database_now
 from ml_platform.services.operations import KeyReused
 
-from .auth import identify
+from .auth import Caller, identify
 
 HEADER = "Idempotency-Key"
 RING = "webhook/"
@@ -33,6 +33,8 @@ def answer_once(request: HttpRequest, answer: Callable[[], HttpResponseBase]) ->
     Only success is kept: what was refused did nothing, and may be sent again with its key.
 
     :raises Invalid: the key is none.
+    :raises Denied: the answer is kept, and the caller may not do that any more.
+    :raises NotFound: the same, and he does not see it any more.
     :raises KeyReused: the key belongs to a different request.
     :raises Conflict: the first request with this key is still running.
     """
@@ -50,13 +52,14 @@ def answer_once(request: HttpRequest, answer: Callable[[], HttpResponseBase]) ->
         return answer()
     kept = _claim(caller.user.pk, key, _fingerprint(request))
     if kept.status is not None:
+        caller.check_again(kept.checked)
         return _again(kept)
     try:
         response = answer()
     except BaseException:
         kept.delete()
         raise
-    _keep(kept, response)
+    _keep(kept, response, caller)
     return response
 
 
@@ -98,14 +101,15 @@ def _claim(user_id: int, key: str, fingerprint: str) -> KeptAnswer:
     return kept
 
 
-def _keep(kept: KeptAnswer, response: HttpResponseBase) -> None:
+def _keep(kept: KeptAnswer, response: HttpResponseBase, caller: Caller) -> None:
     if response.status_code >= 300 or not isinstance(response, HttpResponse):
         kept.delete()
         return
     kept.status = response.status_code
     kept.location = response.get("Location", "")
     kept.body = response.content.decode()
-    kept.save(update_fields=["status", "location", "body"])
+    kept.checked = caller.checked
+    kept.save(update_fields=["status", "location", "body", "checked"])
 
 
 def _again(kept: KeptAnswer) -> HttpResponse:

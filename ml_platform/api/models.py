@@ -32,7 +32,8 @@ from .schemas_in import (
     VersionsQuery,
     optional,
 )
-from .schemas_out import ModelDetail, ModelsOut, OperationOut, VersionsOut
+from .schemas_operation import OperationOut
+from .schemas_out import ModelDetail, ModelsOut, VersionsOut
 from .schemas_whole import PlanOut
 from .serialize import (
     accepted,

@@ -17,8 +17,8 @@ from ml_platform.services.rights import right_for
 from .auth import Caller
 from .lists import answer_list, of_project
 from .schemas_in import OperationsQuery
-from .schemas_out import OperationOut, OperationsOut
-from .serialize import accepted, operation_json, reply
+from .schemas_operation import OperationDetail, OperationOut, OperationsOut
+from .serialize import accepted, operation_detail_json, operation_json, reply
 
 router = Router(tags=["operations"])
 
@@ -35,11 +35,11 @@ def list_operations(request: Any, query: Query[OperationsQuery]) -> HttpResponse
     return answer_list(request, query, rows, sorts=sorts, row_json=operation_json)
 
 
-@router.get("/{uuid:operation_id}/", response=OperationOut, operation_id="get_operation")
+@router.get("/{uuid:operation_id}/", response=OperationDetail, operation_id="get_operation")
 def get_operation(request: Any, operation_id: UUID) -> HttpResponse:
     """One operation: watch it here until its status is succeeded, failed or cancelled."""
     row = request.auth.get(Operation.objects.all(), operation_id, "operation")
-    return reply(operation_json(row))
+    return reply(operation_detail_json(row))
 
 
 @router.post(

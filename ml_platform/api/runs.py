@@ -20,7 +20,8 @@ from ml_platform.services.serving import ServingConfig
 from .auth import Caller
 from .lists import answer_list, of_project
 from .schemas_in import DeployRunIn, RegisterIn, RunIn, RunsQuery, ServingIn, optional
-from .schemas_out import OperationOut, RunOut, RunsOut
+from .schemas_operation import OperationOut
+from .schemas_out import RunOut, RunsOut
 from .serialize import accepted, operation_json, reply, run_json
 
 router = Router(tags=["training runs"])

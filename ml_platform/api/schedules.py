@@ -17,7 +17,8 @@ from .auth import Caller
 from .lists import answer_list, of_project
 from .runs import find_project
 from .schemas_in import ScheduleFromRunIn, ScheduleIn, SchedulesQuery, TimesIn
-from .schemas_out import OperationOut, ScheduleOut, SchedulesOut, TriggerOut
+from .schemas_operation import OperationOut, TriggerOut
+from .schemas_out import ScheduleOut, SchedulesOut
 from .serialize import Json, accepted, operation_json, reply, run_json, schedule_json, url_of
 
 router = Router(tags=["schedules"])

@@ -163,11 +163,11 @@ class KpisOut(Out):
 
 
 class WebhookOut(Out):
-    """What a ring did."""
+    """What a ring did: all of it, a part, or nothing yet (503, so that it is rung again)."""
 
-    status: Literal["success", "error"]
+    status: Literal["success", "partial", "error"]
     message: str
-    output: str
+    output: str = Field(description="A line for each thing, the first hundred; then the sums.")
 
 
 class SetupOut(Out):

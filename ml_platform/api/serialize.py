@@ -210,9 +210,20 @@ def operation_json(operation: Operation) -> Json:
     }
 
 
+def operation_detail_json(operation: Operation) -> Json:
+    """An operation with what its job said."""
+    return operation_json(operation) | {
+        "lines": operation.data.get("lines", []),
+        "lines_left_out": operation.data.get("lines_left_out", 0),
+    }
+
+
 def _step_json(step: Json) -> Json:
     texts = {name: str(step.get(name) or "") for name in ("step", "title", "status", "note")}
-    return texts | {name: step.get(name) for name in ("started_at", "finished_at")}
+    times = {name: step.get(name) for name in ("started_at", "finished_at")}
+    return texts | {
+        name: when(datetime.fromisoformat(time)) if time else None for name, time in times.items()
+    }
 
 
 def plan_json(plan: DeletionPlan) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.http import HttpResponse
 from ninja import Router
 
 from ml_platform import kpis
-from ml_platform.jobs import set_up
+from ml_platform.jobs import JOBS, set_up
 from ml_platform.models.clock import database_now
 from ml_platform.services.rights import Right
 from ml_platform.services.service_metrics import daily_totals
@@ -43,44 +44,6 @@ def get_kpis(request: Any) -> HttpResponse:
     )
 
 
-@router.post(
-    "/setup-orphan-cleanup-scheduler/", response=SetupOut, operation_id="setup_orphan_cleanup"
-)
-def setup_orphan_cleanup(request: Any) -> HttpResponse:
-    """Have Cloud Scheduler ring the cleanup of orphans at 04:00 UTC."""
-    return _set_up(request.auth, "cleanup-orphan-models")
-
-
-@router.post("/setup-cleanup-scheduler/", response=SetupOut, operation_id="setup_artifact_cleanup")
-def setup_artifact_cleanup(request: Any) -> HttpResponse:
-    """Have Cloud Scheduler ring the cleanup of artifacts at 03:00 UTC."""
-    return _set_up(request.auth, "cleanup-gcs-artifacts")
-
-
-@router.post("/setup-metrics-scheduler/", response=SetupOut, operation_id="setup_metrics")
-def setup_metrics(request: Any) -> HttpResponse:
-    """Have Cloud Scheduler ring the collection of metrics at 02:00 UTC."""
-    return _set_up(request.auth, "collect-resource-metrics")
-
-
-@router.post("/setup-polling-scheduler/", response=SetupOut, operation_id="setup_polling")
-def setup_polling(request: Any) -> HttpResponse:
-    """Have Cloud Scheduler ring the polling of training runs each minute."""
-    return _set_up(request.auth, "poll-training-runs")
-
-
-@router.post("/setup-resume-scheduler/", response=SetupOut, operation_id="setup_resumption")
-def setup_resumption(request: Any) -> HttpResponse:
-    """Have Cloud Scheduler ring the resumption of operations each minute."""
-    return _set_up(request.auth, "resume-operations")
-
-
-@router.post("/setup-audit-scheduler/", response=SetupOut, operation_id="setup_audit")
-def setup_audit(request: Any) -> HttpResponse:
-    """Have Cloud Scheduler ring the audit of the registry each hour."""
-    return _set_up(request.auth, "audit-registry")
-
-
 def _set_up(caller: Caller, name: str) -> HttpResponse:
     caller.require_everything(Right.ADMINISTER)
     done = set_up(name, actor=caller.actor, clock=database_now)
@@ -92,3 +55,20 @@ def _set_up(caller: Caller, name: str) -> HttpResponse:
             "schedule": done.schedule,
         }
     )
+
+
+def _setter(name: str) -> Callable[[Any], HttpResponse]:
+    def setup(request: Any) -> HttpResponse:
+        return _set_up(request.auth, name)
+
+    return setup
+
+
+for _job in JOBS.values():
+    router.post(
+        f"/{_job.setup}",
+        response=SetupOut,
+        operation_id=f"setup_{_job.noun}",
+        summary=f"Set up {_job.noun.replace('_', ' ')}",
+        description=f"Have Cloud Scheduler ring it by `{_job.cron}` in UTC. {_job.description}",
+    )(_setter(_job.name))

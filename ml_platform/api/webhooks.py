@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from ml_platform.cloud.identity import verify_token
 from ml_platform.cloud.types import Identity
 from ml_platform.conf import get_settings
 from ml_platform.errors import Denied, Invalid, Misconfigured, NotFound
-from ml_platform.jobs import run_job
+from ml_platform.jobs import JOBS, JobFailed, Status, run_job
 from ml_platform.models import TrainingSchedule
 from ml_platform.models.clock import database_now
 from ml_platform.services.operations import Actor
@@ -74,7 +75,7 @@ class GoogleToken(HttpBearer):
 
 TIME_ADVICE = "Write it as 2026-03-01T04:00:00Z, or leave the header out."
 LINES = 100
-"""Lines of a job's own words that a webhook answers; the operation keeps the sums."""
+"""Lines of a job's own words that a webhook answers; the log has them all."""
 
 schedules = Router(tags=["webhooks"], auth=GoogleToken())
 system = Router(tags=["webhooks"], auth=GoogleToken())
@@ -123,61 +124,46 @@ def ring_schedule(request: Any, schedule_id: int) -> HttpResponse:
     return reply({"status": "success", "message": firing.message, "output": run})
 
 
-@system.post(
-    "/cleanup-orphan-models-webhook/", response=WebhookOut, operation_id="ring_orphan_cleanup"
-)
-def ring_orphan_cleanup(request: Any) -> HttpResponse:
-    """Delete names that were never registered and that nothing needs."""
-    return _ring(request, "cleanup-orphan-models")
-
-
-@system.post(
-    "/cleanup-artifacts-webhook/", response=WebhookOut, operation_id="ring_artifact_cleanup"
-)
-def ring_artifact_cleanup(request: Any) -> HttpResponse:
-    """Delete old artifacts of runs that are no version."""
-    return _ring(request, "cleanup-gcs-artifacts")
-
-
-@system.post("/collect-metrics-webhook/", response=WebhookOut, operation_id="ring_metrics")
-def ring_metrics(request: Any) -> HttpResponse:
-    """Read what the active services did from Cloud Monitoring."""
-    return _ring(request, "collect-resource-metrics")
-
-
-@system.post("/poll-training-runs-webhook/", response=WebhookOut, operation_id="ring_polling")
-def ring_polling(request: Any) -> HttpResponse:
-    """Follow running training runs to where their pipelines are."""
-    return _ring(request, "poll-training-runs")
-
-
-@system.post("/resume-operations-webhook/", response=WebhookOut, operation_id="ring_resumption")
-def ring_resumption(request: Any) -> HttpResponse:
-    """Go on with operations that no living worker holds."""
-    return _ring(request, "resume-operations")
-
-
-@system.post("/audit-registry-webhook/", response=WebhookOut, operation_id="ring_audit")
-def ring_audit(request: Any) -> HttpResponse:
-    """Read all planes and keep what they said."""
-    return _ring(request, "audit-registry")
-
-
 def _ring(request: Any, name: str) -> HttpResponse:
-    """Run a job, once for each time it was due."""
+    """Run a job, once for each time it was due; 503 has Cloud Scheduler ring again."""
     forget_old_answers()
     lines: list[str] = []
+    left_out = 0
 
     def tell(line: str) -> None:
+        nonlocal left_out
         if len(lines) < LINES:
             lines.append(line)
+        else:
+            left_out += 1
 
-    report = run_job(
-        name,
-        actor=actor_of(request.auth),
-        clock=database_now,
-        due=due_time(request),
-        tell=tell,
-    )
-    output = "\n".join([*lines, *report.unknown, *filter(None, [report.waits]), report.output])
-    return reply({"status": "success", "message": report.message, "output": output})
+    def answer(status: Status, message: str, *words: str) -> HttpResponse:
+        more = f"… and {left_out:,} more lines, which the log has." if left_out else ""
+        output = "\n".join(filter(None, [*lines, more, *words]))
+        body = {"status": status, "message": message, "output": output}
+        return reply(body, status=503 if status == "error" else 200)
+
+    try:
+        report = run_job(
+            name, actor=actor_of(request.auth), clock=database_now, due=due_time(request), tell=tell
+        )
+    except JobFailed as error:
+        return answer("error", str(error), error.advice)
+    return answer(report.status, report.message, report.waits, report.output)
+
+
+def _ringer(name: str) -> Callable[[Any], HttpResponse]:
+    def ring(request: Any) -> HttpResponse:
+        return _ring(request, name)
+
+    return ring
+
+
+for _job in JOBS.values():
+    system.post(
+        f"/{_job.webhook.removeprefix('api/system/')}",
+        response={200: WebhookOut, 503: WebhookOut},
+        operation_id=f"ring_{_job.noun}",
+        summary=f"Ring {_job.noun.replace('_', ' ')}",
+        description=_job.description,
+    )(_ringer(_job.name))

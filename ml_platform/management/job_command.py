@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
+from django.core.management.base import CommandParser
 from rich.console import Console
 
 from ml_platform.jobs import JOBS, run_job, set_up
@@ -69,6 +70,12 @@ class SetupCommand(PlatformCommand):
     """Has Cloud Scheduler ring the job of that name."""
 
     job = ""
+
+    def create_parser(self, *arguments: Any, **options: Any) -> CommandParser:
+        """Say in the help which job it is."""
+        job = JOBS[self.job]
+        self.help = f"Have Cloud Scheduler ring {job.name} by {job.cron} in UTC. {job.description}"
+        return super().create_parser(*arguments, **options)
 
     def work(self, **_: Any) -> int:
         """Create or correct the job at Cloud Scheduler."""

@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
             name='Operation',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('submit', 'Submit run'), ('cancel', 'Cancel run'), ('register', 'Register'), ('deploy', 'Deploy'), ('undeploy', 'Undeploy'), ('redeploy', 'Redeploy'), ('delete', 'Delete'), ('adopt', 'Adopt'), ('repair', 'Repair'), ('cleanup', 'Clean up'), ('schedule', 'Schedule'), ('alias', 'Move alias'), ('ignore', 'Ignore finding'), ('unignore', 'Reopen finding'), ('metrics', 'Collect metrics')], max_length=16)),
+                ('kind', models.CharField(choices=[('submit', 'Submit run'), ('cancel', 'Cancel run'), ('register', 'Register'), ('deploy', 'Deploy'), ('undeploy', 'Undeploy'), ('redeploy', 'Redeploy'), ('delete', 'Delete'), ('adopt', 'Adopt'), ('repair', 'Repair'), ('cleanup', 'Clean up'), ('schedule', 'Schedule'), ('alias', 'Move alias'), ('ignore', 'Ignore finding'), ('unignore', 'Reopen finding'), ('metrics', 'Collect metrics'), ('sweep', 'Check')], max_length=16)),
                 ('status', models.CharField(choices=[('pending', 'Waiting'), ('running', 'Running'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='pending', max_length=16)),
                 ('subject_type', models.CharField(blank=True, default='', max_length=32)),
                 ('subject_id', models.CharField(blank=True, default='', max_length=64)),
@@ -321,6 +321,7 @@ class Migration(migrations.Migration):
                 ('status', models.PositiveSmallIntegerField(null=True)),
                 ('location', models.CharField(blank=True, default='', max_length=255)),
                 ('body', models.TextField(blank=True, default='')),
+                ('checked', models.JSONField(blank=True, default=dict, help_text='What its request needed, and who repeats it needs.')),
                 ('created_at', models.DateTimeField()),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],

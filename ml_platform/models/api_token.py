@@ -49,6 +49,9 @@ class KeptAnswer(models.Model):
     status = models.PositiveSmallIntegerField(null=True)
     location = models.CharField(max_length=255, blank=True, default="")
     body = models.TextField(blank=True, default="")
+    checked = models.JSONField(
+        default=dict, blank=True, help_text="What its request needed, and who repeats it needs."
+    )
     created_at = models.DateTimeField()
 
     class Meta:

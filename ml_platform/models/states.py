@@ -150,6 +150,7 @@ class OperationKind(models.TextChoices):
     IGNORE = "ignore", "Ignore finding"
     UNIGNORE = "unignore", "Reopen finding"
     METRICS = "metrics", "Collect metrics"
+    SWEEP = "sweep", "Check"
 
 
 class OperationStatus(models.TextChoices):

@@ -5,8 +5,6 @@ A script that asks for JSON gets the same answer as JSON.
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -18,21 +16,18 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from ml_platform.errors import PlatformError
-from ml_platform.models import Operation, Sweep
+from ml_platform.models import Operation
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import SweepStatus
 from ml_platform.services.access import scope_of
-from ml_platform.services.operations import Actor
+from ml_platform.services.checking import check_registry_here
+from ml_platform.services.operations import Actor, Busy
 from ml_platform.services.rights import RightMissing, require_right
-from ml_platform.services.sweeping import sweep
 
 from .asking import ask, page_about
 from .frame import page, render_error, status_of
 from .verb import Asked, Verb
 from .verbs import VERBS
 
-SWEEP_AT_WORK = timedelta(minutes=5)
-"""A running sweep younger than this makes another one pointless; an older one may have died."""
 PAGES_WITH_TRUTH = ("start", "registry_health")
 KEY_MAX = 64
 REASON_MAX = 2000
@@ -55,15 +50,12 @@ def check_now(request: HttpRequest) -> HttpResponse:
         return redirect(back)
     if not scope_of(request.user).everything:
         raise PermissionDenied("Only those who see all projects may have all planes read.")
-    now = database_now()
-    at_work = Sweep.objects.filter(
-        status=SweepStatus.RUNNING, started_at__gt=now - SWEEP_AT_WORK
-    ).exists()
-    if not at_work:
-        try:
-            sweep(actor=actor_of(request), clock=database_now)
-        except PlatformError as error:
-            return failed(request, error, back=back)
+    try:
+        check_registry_here(actor=actor_of(request), clock=database_now)
+    except Busy:
+        return redirect(back)  # who is at it does the same
+    except PlatformError as error:
+        return failed(request, error, back=back)
     return redirect(back)
 
 

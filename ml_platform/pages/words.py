@@ -59,6 +59,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     OperationKind.IGNORE: ("ignore the finding", "ignored the finding"),
     OperationKind.UNIGNORE: ("reopen the finding", "reopened the finding"),
     OperationKind.METRICS: ("collect", "collected"),
+    OperationKind.SWEEP: ("check", "checked"),
 }
 """Of each kind: what somebody wants, and what was done."""
 

@@ -11,6 +11,7 @@ from . import (
     adoption,
     aliases,
     artifact_cleanup,
+    checking,
     deletion,
     deploy_steps,
     orphans,
@@ -19,6 +20,7 @@ from . import (
     registration,
     run_submission,
     schedule_job,
+    service_metrics,
     service_repairs,
     surplus,
     undeployment,
@@ -45,6 +47,8 @@ RECIPES: Mapping[str, Recipe] = {
     OperationKind.UNDEPLOY: undeployment.RECIPE,
     OperationKind.ADOPT: adoption.RECIPE,
     OperationKind.REPAIR: reconciliation.RECIPE,
+    OperationKind.SWEEP: checking.RECIPE,
+    OperationKind.METRICS: service_metrics.RECIPE,
     OperationKind.CLEANUP: Recipe(
         steps=(
             *surplus.STEPS,

@@ -34,5 +34,5 @@ def registry_verdict(*, state: str, checked_at: datetime | None, unread: str) ->
     if state == RegistryState.SUSPECTED:
         return RegistryVerdict(None, NOT_SEEN_ONCE, checked_at)
     if state == RegistryState.MISSING:
-        return RegistryVerdict(False, NOT_LISTED, checked_at)
-    return RegistryVerdict(True, "", checked_at)
+        return RegistryVerdict(verified=False, reason=NOT_LISTED, at=checked_at)
+    return RegistryVerdict(verified=True, reason="", at=checked_at)

@@ -53,6 +53,14 @@ class PollResult:
     left: int = 0
     """Ended runs kept for the next poll."""
 
+    listed: bool = False
+    """Whether Vertex AI listed the unfinished jobs."""
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether nothing could be said of any live run."""
+        return bool(self.live) and (not self.listed or len(self.unknown) >= self.live)
+
     @property
     def summary(self) -> str:
         """What a poll says of itself."""
@@ -75,6 +83,7 @@ def poll_training_runs(*, actor: Actor, clock: Clock) -> PollResult:
         listed = ask(lambda: _unfinished(live))
         match listed:
             case Present(value=unfinished):
+                result.listed = True
                 _follow(live, unfinished, actor, clock, result)
             case Absent(reason=reason) | Unknown(reason=reason):
                 result.unknown.append(reason)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 from django.db.models import F, FloatField, Max, QuerySet, Sum
@@ -12,18 +13,19 @@ from django.db.models.functions import Coalesce
 
 from ml_platform.cloud import monitoring
 from ml_platform.cloud.answers import Present, ask
-from ml_platform.cloud.channels import because
 from ml_platform.cloud.monitoring import Aligner, Reducer
 from ml_platform.conf import require_settings
 from ml_platform.models import DeployedEndpoint, Operation, ServiceDay
 from ml_platform.models.states import OperationKind
 
-from .operations import Actor, Clock, Subject, record
+from .engine import Again, Done, Outcome, Recipe, Step, advance
+from .operations import Actor, Beat, Clock, Subject, Work, open_operation
+from .told import NothingRead, Tell, keep, say
 
 DAYS_BACK = 40
 """Cloud Monitoring keeps six weeks: https://cloud.google.com/monitoring/quotas#data_retention"""
 DAY_SECONDS = 86_400
-Tell = Callable[[str], None]
+STEP = "read_metrics"
 
 SERIES: Mapping[str, Mapping[str, Any]] = {
     "requests": {"metric": "request_count", "aligner": Aligner.DELTA},
@@ -62,19 +64,21 @@ SERIES: Mapping[str, Mapping[str, Any]] = {
 WHOLE = ("requests", "errors")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsReport:
-    """What a collection did; `unknown` says of which services nothing could be read, and why."""
+    """What a collection did so far; without an operation: what one would do."""
 
     services: int = 0
     days: int = 0
-    unknown: list[str] = field(default_factory=list)
+    unknown: Sequence[str] = ()
+    """Of which services nothing could be read, and why."""
     operation: Operation | None = None
 
     @property
     def summary(self) -> str:
         """What was read, in a sentence."""
-        said = f"Read {self.days} day(s) of {self.services} active service(s)"
+        read = "Would read" if self.operation is None else "Read"
+        said = f"{read} {self.days} day(s) of {self.services} active service(s)"
         return f"{said}, {len(self.unknown)} unknown." if self.unknown else f"{said}."
 
 
@@ -86,36 +90,56 @@ def collect_metrics(
     tell: Tell = lambda line: None,
     idempotency_key: str = "",
 ) -> MetricsReport:
-    """Read the days of each active service that are over and not kept yet.
+    """Read the days of each active service that are over and not kept yet, as one operation.
 
-    A service that cannot be read leaves a gap, which the next collection fills. Twice at once is
-    the same as once: a day is written over by what Monitoring says of it. A key is only noted:
-    a ring that is repeated finds the days kept, and asks Google nothing.
+    A service that cannot be read leaves a gap, which the next collection fills; when none that was
+    asked about could be read, the operation fails. Twice at once is the same as once: a day is
+    written over by what Monitoring says of it. A dry run asks nobody.
 
     :raises Misconfigured: PROJECT_ID, LOCATION or BUCKET is missing.
+    :raises KeyReused: the key was used for a different request.
     """
     require_settings()
-    now = clock()
-    report = MetricsReport()
-    with because("collect-resource-metrics"):
-        for endpoint in DeployedEndpoint.objects.filter(is_active=True).order_by("pk").iterator():
-            report.services += 1
-            missing = missing_days(endpoint=endpoint, now=now)
-            if missing and not dry_run:
-                _collect(endpoint, missing, now, report, tell)
-            elif missing:
-                report.days += len(missing)
-                tell(f"Would read {len(missing)} day(s) of {endpoint.service_name}.")
-    if not dry_run:
-        report.operation = record(
-            kind=OperationKind.METRICS,
-            subject=Subject(type="metrics", id="", name="resource metrics"),
-            actor=actor,
-            now=now,
-            note=report.summary,
-            reason=idempotency_key,
-        )
-    return report
+    if dry_run:
+        return _rehearse(clock(), tell)
+    operation, _ = open_operation(
+        kind=OperationKind.METRICS,
+        subject=Subject(type="metrics", id="", name="resource metrics"),
+        actor=actor,
+        now=clock(),
+        step=STEP,
+        idempotency_key=idempotency_key,
+        request={"job": "metrics"},
+    )
+    recipes = {OperationKind.METRICS: recipe(tell=tell)}
+    advance(operation_id=operation.pk, recipes=recipes, clock=clock)
+    operation.refresh_from_db()
+    return metrics_report_of(operation)
+
+
+def metrics_report_of(operation: Operation) -> MetricsReport:
+    """How far an operation that collects metrics is."""
+    data = operation.data
+    return MetricsReport(
+        services=data.get("services", 0),
+        days=data.get("days", 0),
+        unknown=data.get("unknown", ()),
+        operation=operation,
+    )
+
+
+def _rehearse(now: datetime, tell: Tell) -> MetricsReport:
+    services = days = 0
+    for endpoint in _active().iterator():
+        services += 1
+        if missing := missing_days(endpoint=endpoint, now=now):
+            days += len(missing)
+            say(tell, [f"Would read {len(missing)} day(s) of {endpoint.service_name}."])
+    return MetricsReport(services=services, days=days)
+
+
+def _active() -> QuerySet[DeployedEndpoint]:
+    return DeployedEndpoint.objects.filter(is_active=True).order_by("pk")
 
 
 def missing_days(*, endpoint: DeployedEndpoint, now: datetime) -> list[date]:
@@ -132,18 +156,43 @@ def missing_days(*, endpoint: DeployedEndpoint, now: datetime) -> list[date]:
     return [day for day in days if day not in kept]
 
 
-def _collect(
+def _collect_next(work: Work, tell: Tell) -> Outcome:
+    """Read one more service; nothing is known when none of those asked about could be read."""
+    data = work.data
+    endpoint = _active().filter(pk__gt=data.get("after", 0)).first()
+    if endpoint is None:
+        report = metrics_report_of(work.operation)
+        if report.unknown and len(report.unknown) == data["asked"]:
+            for name in ("after", "services", "asked", "unknown"):  # a retry begins again
+                del data[name]
+            raise NothingRead(f"No metrics could be read. {report.unknown[0]}")
+        return Done(note=report.summary)
+    data["after"] = endpoint.pk
+    data["services"] = data.get("services", 0) + 1
+    missing = missing_days(endpoint=endpoint, now=work.clock())
+    if not missing:
+        return Again(note=endpoint.service_name)
+    data["asked"] = data.get("asked", 0) + 1
+    answer = ask(lambda: _read(endpoint.service_name, missing[0], missing[-1], work.hold))
+    if isinstance(answer, Present):
+        data["days"] = data.get("days", 0) + len(missing)
+        line = f"Read {len(missing)} day(s) of {endpoint.service_name}."
+        change = partial(_store, endpoint, missing, answer.value, work.clock())
+    else:
+        reason = f"{endpoint.service_name}: {answer.reason}"
+        data["unknown"] = [*data.get("unknown", ()), reason]
+        line, change = f"Unknown: {reason}", None
+    keep(data, [line])
+    say(tell, [line])
+    return Again(note=line, change=change)
+
+
+def _store(
     endpoint: DeployedEndpoint,
-    missing: Sequence[date],
+    days: Sequence[date],
+    numbers: Mapping[date, Mapping[str, float | int]],
     now: datetime,
-    report: MetricsReport,
-    tell: Tell,
 ) -> None:
-    answer = ask(lambda: _read(endpoint.service_name, missing[0], missing[-1]))
-    if not isinstance(answer, Present):
-        report.unknown.append(f"{endpoint.service_name}: {answer.reason}")
-        tell(f"Unknown: {report.unknown[-1]}")
-        return
     rows = [
         ServiceDay(
             service_name=endpoint.service_name,
@@ -152,9 +201,9 @@ def _collect(
             day=day,
             complete=True,
             read_at=now,
-            **answer.value.get(day, {}),
+            **numbers.get(day, {}),
         )
-        for day in missing
+        for day in days
     ]
     ServiceDay.objects.bulk_create(
         rows,
@@ -162,15 +211,14 @@ def _collect(
         unique_fields=["service_name", "day"],
         update_fields=["endpoint", "project", "complete", "read_at", *SERIES],
     )
-    report.days += len(rows)
-    tell(f"Read {len(rows)} day(s) of {endpoint.service_name}.")
 
 
-def _read(service: str, first: date, last: date) -> dict[date, dict[str, float | int]]:
+def _read(service: str, first: date, last: date, beat: Beat) -> dict[date, dict[str, float | int]]:
     """Each day's numbers; what Monitoring has no data for is not among them."""
     midnight = time(tzinfo=UTC)
     found: dict[date, dict[str, float | int]] = {}
     for column, series in SERIES.items():
+        beat()
         points = monitoring.read_series(
             service=service,
             start=datetime.combine(first, midnight),
@@ -183,6 +231,15 @@ def _read(service: str, first: date, last: date) -> dict[date, dict[str, float |
             value = round(point.value) if column in WHOLE else point.value
             found.setdefault(day, {})[column] = value
     return found
+
+
+def recipe(*, tell: Tell = lambda line: None) -> Recipe:
+    """One service after the other; `tell` hears a line for each."""
+    step = Step(name=STEP, title="Read each service's days", run=partial(_collect_next, tell=tell))
+    return Recipe(steps=(step,))
+
+
+RECIPE = recipe()
 
 
 def daily_totals(

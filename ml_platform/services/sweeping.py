@@ -25,7 +25,7 @@ from ml_platform.models.states import SweepStatus
 
 from .comparison import compare
 from .labels import ENDPOINT, OWNER, RUN
-from .operations import Actor, Clock, Json
+from .operations import Actor, Beat, Clock, Json
 
 PUSHED = "pushed_model/"
 ABANDONED_AFTER = timedelta(hours=6)
@@ -43,7 +43,7 @@ class Plane:
     key: str
 
 
-def sweep(*, actor: Actor, clock: Clock) -> Sweep:
+def sweep(*, actor: Actor, clock: Clock, beat: Beat = lambda: None) -> Sweep:
     """Read all planes, keep what they said, and bring the findings up to date.
 
     A plane of which a page failed is unknown: its mirror rows stay, and nothing is concluded
@@ -57,7 +57,7 @@ def sweep(*, actor: Actor, clock: Clock) -> Sweep:
     current = Sweep.objects.create(actor_label=actor.label, started_at=started)
     with because(f"sweep {current.pk}"), one_patience():
         for name, plane in PLANES.items():
-            current.planes[name] = _read_plane(plane, current, clock)
+            current.planes[name] = _read_plane(plane, current, clock, beat)
     held = compare(sweep=current, now=clock())
     told = [asdict(left_out) for left_out in held[:LEFT_OUT]]
     current.counts = _counts(current.planes) | {"held": len(held), "left_out": told}
@@ -76,8 +76,8 @@ def _end_abandoned(clock: Clock) -> None:
     dead.update(status=SweepStatus.PARTIAL, finished_at=clock())
 
 
-def _read_plane(plane: Plane, sweep: Sweep, clock: Clock) -> Json:
-    answer = ask(lambda: _copy(plane, sweep, clock))
+def _read_plane(plane: Plane, sweep: Sweep, clock: Clock, beat: Beat) -> Json:
+    answer = ask(lambda: _copy(plane, sweep, clock, beat))
     if not isinstance(answer, Present):
         code = getattr(answer, "code", "cloud_absent")
         return {"read": False, "reason": answer.reason, "code": code}
@@ -85,10 +85,11 @@ def _read_plane(plane: Plane, sweep: Sweep, clock: Clock) -> Json:
     return {"read": True, "reason": "", "code": "", "pages": answer.value}
 
 
-def _copy(plane: Plane, sweep: Sweep, clock: Clock) -> int:
+def _copy(plane: Plane, sweep: Sweep, clock: Clock, beat: Beat) -> int:
     """Write the plane's pages into the mirror, one at a time; returns how many there were."""
     pages = 0
     for page in plane.pages():
+        beat()
         pages += 1
         seen = {"seen_sweep": sweep, "seen_at": clock()}
         # Keyed, because one statement may not upsert the same row twice; in the keys' order,

@@ -6,13 +6,21 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
+from ml_platform.errors import PlatformError
+
 from .operations import Json
 
+log = logging.getLogger("ml_platform.jobs")
 Tell: TypeAlias = Callable[[str], None]
 KEPT = 100
 """Lines that an operation keeps; the log has all of them."""
 
-log = logging.getLogger("ml_platform.jobs")
+
+class NothingRead(PlatformError):
+    """Nothing that was asked about could be read: nothing is known, and nothing was changed."""
+
+    code = "nothing_read"
+    advice = "Nothing was concluded or changed. It is asked again the next time."
 
 
 def say(tell: Tell, lines: Iterable[str]) -> None:

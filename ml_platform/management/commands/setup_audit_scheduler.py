@@ -1,4 +1,4 @@
-"""`manage.py setup_audit_scheduler`: a job at Cloud Scheduler for each hour."""
+"""`manage.py setup_audit_scheduler`: its job at Cloud Scheduler."""
 
 from __future__ import annotations
 
@@ -6,5 +6,4 @@ from ml_platform.management.job_command import SetupCommand
 
 
 class Command(SetupCommand):
-    help = "Have Cloud Scheduler ring the audit of the registry each hour."
     job = "audit-registry"

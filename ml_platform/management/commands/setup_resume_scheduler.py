@@ -1,4 +1,4 @@
-"""`manage.py setup_resume_scheduler`: a job at Cloud Scheduler for each minute."""
+"""`manage.py setup_resume_scheduler`: its job at Cloud Scheduler."""
 
 from __future__ import annotations
 
@@ -6,5 +6,4 @@ from ml_platform.management.job_command import SetupCommand
 
 
 class Command(SetupCommand):
-    help = "Have Cloud Scheduler ring the resumption of operations each minute."
     job = "resume-operations"

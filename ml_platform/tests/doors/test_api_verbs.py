@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db.backends.signals import connection_created
 from django.test import Client
 
@@ -242,11 +243,18 @@ def test_an_audit_is_run_by_whoever_sees_all_and_its_finding_repaired(
     lineage = RegisteredModelFactory.create(project=project)
     assert post(ana, "/api/audit/run/").json()["code"] == "needs_everything"
     root = bearer(UserFactory.create(is_superuser=True, is_staff=True))
-    swept = post(root, "/api/audit/run/")
-    assert swept.status_code == 200, swept.content
-    keeps_contract(swept, "/api/audit/run/", "post")
+    answer = post(root, "/api/audit/run/")
+    keeps_contract(answer, "/api/audit/run/", "post")
+    check = answer.json()
+    assert (answer.status_code, answer["Location"]) == (202, check["url"])
+    assert cloud.effects.count("*") == 0  # a worker does it
+    second = post(root, "/api/audit/run/")
+    assert (second.status_code, second.json()["code"]) == (409, "busy")
+    assert f"the registry is held by operation {check['id']}: Check by " in second.json()["detail"]
+    resume_operations(clock=database_now)
     shown = ana.get("/api/audit/").json()
-    assert shown["sweep"]["id"] == swept.json()["id"]
+    assert shown["sweep"]["id"] == Operation.objects.get().data["sweep"]
+    assert root.get(check["url"]).json()["status"] == "succeeded"
     (finding,) = shown["items"]
     assert (finding["kind"], finding["model"]) == ("orphan", lineage.pk)
     path = f"/api/audit/findings/{finding['id']}/repair/"
@@ -271,6 +279,7 @@ def test_an_unmanaged_model_is_adopted_or_deleted_as_a_person_chooses(
         cloud.models.seed(name, display_name=name)
     root = bearer(UserFactory.create(username="ana", is_superuser=True, is_staff=True))
     post(root, "/api/audit/run/")
+    resume_operations(clock=database_now)
     one, two = Finding.objects.filter(kind=FindingKind.UNMANAGED).order_by("pk")
     path = "/api/audit/findings/{finding_id}/repair/"
     vague = post(root, path.format(finding_id=one.pk), {"action": "adopt"})
@@ -313,6 +322,32 @@ def test_a_key_belongs_to_its_user(project: Project):
         assert "Idempotent-Replayed" not in answer
     stranger = post(bearer(member_of(ProjectFactory.create())), path, headers=headers)
     assert stranger.status_code == 404
+
+
+def test_an_answer_is_repeated_only_to_who_still_may_do_and_see_it(project: Project):
+    user = member_of(project, name="ana")
+    run = TrainingRunFactory.create(completed=True, project=project)
+    path, headers = f"/api/training-runs/{run.pk}/register/", {"Idempotency-Key": "k1"}
+    assert post(bearer(user), path, headers=headers).status_code == 202
+    user.user_permissions.remove(Permission.objects.get(codename="train_registeredmodel"))
+    refused = post(bearer(user), path, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (403, "right_missing")
+    user.user_permissions.add(Permission.objects.get(codename="train_registeredmodel"))
+    project.members.remove(user)
+    assert post(bearer(user), path, headers=headers).status_code == 404
+    project.members.add(user)
+    again = post(bearer(user), path, headers=headers)
+    assert (again.status_code, again["Idempotent-Replayed"]) == (202, "true")
+
+
+def test_an_answer_about_everything_is_not_repeated_to_who_sees_less(cloud: LocalCloud):
+    user = UserFactory.create(is_superuser=True, is_staff=True)
+    headers = {"Idempotency-Key": "k1"}
+    assert post(bearer(user), "/api/audit/run/", headers=headers).status_code == 202
+    type(user).objects.filter(pk=user.pk).update(is_superuser=False)
+    user = type(user).objects.get(pk=user.pk)
+    user.user_permissions.set(Permission.objects.filter(codename__endswith="_registeredmodel"))
+    assert post(bearer(user), "/api/audit/run/", headers=headers).status_code == 404
 
 
 def test_what_was_refused_may_be_sent_again_with_its_key(ana: Client, project: Project):

@@ -66,7 +66,8 @@ def test_artifacts_are_rehearsed_and_cleaned_up(cloud: LocalCloud):
     assert "1 folder(s) of no run, 0 deleted" in said
     assert artifacts(cloud, failed) == []
     said = run("cleanup_gcs_artifacts", "--include-registered", "--delete-strays")
-    assert "1 folder(s) of no run, 1 deleted" in said
+    assert "Kept gs://demo-artifacts/runs/abc/: runs/abc/a was written at " in said
+    assert "1 folder(s) of no run, 0 deleted" in said
 
 
 def test_metrics_that_cannot_be_read_end_with_two(cloud: LocalCloud):
@@ -79,6 +80,12 @@ def test_metrics_that_cannot_be_read_end_with_two(cloud: LocalCloud):
     cloud.faults.order(
         "MetricService.ListTimeSeries", "error", code="PERMISSION_DENIED", times=None
     )
+    with pytest.raises(CommandError, match="No metrics could be read") as blind:
+        run("collect_resource_metrics")
+    assert blind.value.returncode == 2
+    DeployedEndpointFactory.create(**serving, deployed_at=LONG_AGO)
+    cloud.faults.clear()
+    cloud.faults.order("MetricService.ListTimeSeries", "error", code="PERMISSION_DENIED")
     with pytest.raises(SystemExit) as ended:
         run("collect_resource_metrics")
     assert ended.value.code == 2

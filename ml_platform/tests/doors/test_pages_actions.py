@@ -7,9 +7,11 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from ml_platform.cloud import channels
-from ml_platform.models import Sweep
+from ml_platform.models import Operation, Sweep
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import SweepStatus
+from ml_platform.services.checking import check_registry
+from ml_platform.services.operations import Actor
 from ml_platform.tests.factories import ProjectFactory, UserFactory
 
 URL = "/registry-health/check/"
@@ -37,6 +39,9 @@ def test_check_now_sweeps_and_returns_to_where_it_was_asked(cloud, admin):
     sweep = Sweep.objects.get()
     assert (sweep.status, sweep.actor_label) == (SweepStatus.COMPLETE, "root")
     assert cloud.effects.count("ModelService.ListModels") == 1
+    operation = Operation.objects.get()
+    assert (operation.kind, operation.status, operation.origin) == ("sweep", "succeeded", "page")
+    assert operation.data["sweep"] == sweep.pk
     assert post(admin, back="https://evil.example/")["Location"] == "/"
 
 
@@ -48,9 +53,9 @@ def test_a_cloud_that_does_not_answer_makes_an_unknown_and_no_error_page(admin, 
 
 
 def test_a_sweep_at_work_is_not_doubled(admin):
-    Sweep.objects.create(actor_label="other", started_at=database_now())
+    check_registry(actor=Actor(label="other", origin="api"), clock=database_now)
     assert post(admin).status_code == 302
-    assert Sweep.objects.count() == 1
+    assert not Sweep.objects.exists()
 
 
 def test_a_wrong_setting_is_told_in_words_on_a_page(admin, settings):

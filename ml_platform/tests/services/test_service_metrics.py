@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ml_platform.models import DeployedEndpoint, Operation, ServiceDay
+from ml_platform.models.states import OperationKind
+from ml_platform.services.engine import advance
+from ml_platform.services.interventions import retry_operation
+from ml_platform.services.operations import Subject, open_operation
 from ml_platform.services.service_metrics import (
     DAYS_BACK,
+    STEP,
     MetricsReport,
     collect_metrics,
     daily_totals,
 )
+from ml_platform.services.worker import recipes
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     ProjectFactory,
@@ -21,7 +27,7 @@ from ml_platform.tests.factories import (
     version_of,
 )
 
-from .world import ANA
+from .world import ANA, Clock, settle
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -65,7 +71,7 @@ def test_each_day_that_is_over_is_read_once(cloud: LocalCloud):
         instances=3,
     )
     report = collect()
-    assert (report.services, report.days, report.unknown) == (1, 3, [])
+    assert (report.services, report.days, report.unknown) == (1, 3, ())
     assert cloud.effects.count("MetricService.ListTimeSeries") == 7
     day = ServiceDay.objects.get(day=ago(2))
     assert (day.endpoint, day.project) == (endpoint, endpoint.project)
@@ -123,6 +129,7 @@ def test_a_rehearsal_asks_nobody(cloud: LocalCloud):
     lines: list[str] = []
     assert collect(dry_run=True, tell=lines.append).days == 3
     assert lines == ["Would read 3 day(s) of chern."]
+    assert collect(dry_run=True).summary == "Would read 3 day(s) of 1 active service(s)."
     assert (ServiceDay.objects.count(), Operation.objects.count()) == (0, 0)
     assert cloud.effects.count("*") == 0
 
@@ -131,7 +138,50 @@ def test_a_collection_is_in_the_history(cloud: LocalCloud):
     collect()
     operation = Operation.objects.get()
     assert (operation.kind, operation.actor_label) == ("metrics", "ana")
-    assert operation.steps[0]["title"] == "Read 0 day(s) of 0 active service(s)."
+    assert operation.steps[0]["note"] == "Read 0 day(s) of 0 active service(s)."
+
+
+def test_one_key_reads_once_and_is_answered_twice(cloud: LocalCloud):
+    a_service("chern")
+    first = collect(idempotency_key="tick")
+    cloud.effects.reset()
+    ServiceDay.objects.all().delete()
+    again = collect(idempotency_key="tick")
+    assert (again.days, again.operation) == (first.days, first.operation)
+    assert cloud.effects.count("*") == 0
+
+
+def test_a_collection_that_could_read_nothing_has_failed_and_may_be_retried(cloud: LocalCloud):
+    a_service("chern")
+    cloud.faults.order("MetricService.*", "error", code="PERMISSION_DENIED", times=None)
+    lines: list[str] = []
+    operation = collect(tell=lines.append).operation
+    assert operation
+    assert (operation.status, operation.error_code) == ("failed", "nothing_read")
+    assert operation.data["lines"] == lines
+    assert lines[0].startswith("Unknown: chern: ")
+    cloud.faults.clear()
+    retry_operation(operation=operation, actor=ANA)
+    settle(Clock(now=NOW))
+    operation.refresh_from_db()
+    assert operation.status == "succeeded"
+    assert ServiceDay.objects.count() == 3
+
+
+def test_another_worker_goes_on_with_the_services_that_are_left(cloud: LocalCloud):
+    for name in ("one", "two"):
+        a_service(name)
+    operation, _ = open_operation(
+        kind=OperationKind.METRICS,
+        subject=Subject(type="metrics", id="", name="resource metrics"),
+        actor=ANA,
+        now=NOW,
+        step=STEP,
+    )
+    advance(operation_id=operation.pk, recipes=recipes(), clock=lambda: NOW, steps=1)
+    assert set(ServiceDay.objects.values_list("service_name", flat=True)) == {"one"}
+    settle(Clock(now=NOW))
+    assert set(ServiceDay.objects.values_list("service_name", flat=True)) == {"one", "two"}
 
 
 def test_totals_are_of_all_services_or_of_some_projects():

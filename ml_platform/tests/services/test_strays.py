@@ -29,9 +29,7 @@ ROOT = f"gs://{BUCKET}/runs"
 @pytest.fixture
 def clock(cloud: LocalCloud) -> Clock:
     """Eight days after everything in Cloud Storage was written."""
-    clock = Clock()
-    clock.now = cloud.clock.now() + timedelta(days=8)
-    return clock
+    return Clock(now=cloud.clock.now() + timedelta(days=8))
 
 
 def clean(clock: Clock, **options: Any) -> ArtifactCleanup:

@@ -23,8 +23,8 @@ BUCKET = "demo-artifacts"
 class Clock:
     """Our clock, which a test moves."""
 
-    def __init__(self) -> None:
-        self.now = datetime(2026, 2, 8, 12, tzinfo=UTC)
+    def __init__(self, now: datetime = datetime(2026, 2, 8, 12, tzinfo=UTC)) -> None:
+        self.now = now
 
     def __call__(self) -> datetime:
         return self.now
