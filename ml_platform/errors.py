@@ -15,6 +15,10 @@ class PlatformError(Exception):
         self.advice = advice or type(self).advice
 
 
+DEFECT = "This is a defect of the platform: report it."
+"""The advice where no caller of ours should have got to."""
+
+
 class Misconfigured(PlatformError):
     """The host's settings are wrong; nothing was started."""
 
@@ -49,36 +53,42 @@ class CloudRejected(PlatformError):
     """Google understood the call and refused it for good; repeating it will not help."""
 
     code = "cloud_rejected"
+    advice = "Repeating it will not help; correct what was refused."
 
 
 class CloudAbsent(CloudRejected):
     """The service itself answered NOT_FOUND for exactly the name asked for (law 3)."""
 
     code = "cloud_absent"
+    advice = "It may have been deleted; check the name."
 
 
 class CloudExists(CloudRejected):
     """The name is taken already, perhaps by an earlier try of ours."""
 
     code = "cloud_exists"
+    advice = "Look at it before going on."
 
 
 class CloudConflict(CloudRejected):
     """The remote thing changed or is in a state that forbids the call: look again, never force."""
 
     code = "cloud_conflict"
+    advice = "Look at it again, then decide."
 
 
 class CloudUnavailable(PlatformError):
     """No answer that proves anything; nothing was done, so the call may be repeated later."""
 
     code = "cloud_unavailable"
+    advice = "Nothing was changed by this call; try again in a minute."
 
 
 class CloudThrottled(CloudUnavailable):
     """A quota is used up; `retry_after` is in seconds, 0 when Google named none."""
 
     code = "cloud_throttled"
+    advice = "Wait, or ask for more quota."
 
     def __init__(
         self, message: str, *, code: str = "", advice: str = "", retry_after: float = 0.0
@@ -91,9 +101,11 @@ class CloudDenied(CloudUnavailable):
     """Permission, credentials, billing or a disabled API: says nothing about existence."""
 
     code = "cloud_denied"
+    advice = "Check the service account's roles, the credentials and whether the API is enabled."
 
 
 class OutcomeUnknown(CloudUnavailable):
     """The call may have taken effect although no answer came: look it up first (law 7)."""
 
     code = "outcome_unknown"
+    advice = "It may have happened: look before trying again."

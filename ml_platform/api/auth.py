@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings as django_settings
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponseForbidden
+from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.module_loading import import_string
 from ninja.security.apikey import APIKeyCookie
@@ -195,17 +195,33 @@ def _bearer(header: str) -> Any:
     return found.user
 
 
+class _CsrfCheck(CsrfViewMiddleware):
+    """Django's own check, which says why it refuses."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> Any:
+        return reason
+
+
 def _require_csrf(request: HttpRequest) -> None:
-    check = CsrfViewMiddleware(lambda _: HttpResponseForbidden())
+    check = _CsrfCheck(lambda _: HttpResponse())
     request.csrf_processing_done = False  # type: ignore[attr-defined]
     check.process_request(request)
-    if check.process_view(request, HttpResponseForbidden, (), {}) is not None:
+    reason: Any = check.process_view(request, lambda _: HttpResponse(), (), {})
+    if reason is None:
+        return
+    if str(reason).startswith(("Origin", "Referer")):
         raise Denied(
-            "The request lacks its CSRF token.",
-            code="csrf_failed",
-            advice="Send the value of the CSRF cookie or form as the header X-CSRFToken, "
-            "or use a bearer token instead of the session.",
+            f"The request comes from another site. {reason}",
+            code="foreign_origin",
+            advice="Send it from a page of this site, name the other one in the setting "
+            "CSRF_TRUSTED_ORIGINS, or use a bearer token instead of the session.",
         )
+    raise Denied(
+        "The request lacks its CSRF token.",
+        code="csrf_failed",
+        advice="Send the value of the CSRF cookie or form as the header X-CSRFToken, "
+        "or use a bearer token instead of the session.",
+    )
 
 
 def digest_of(token: str) -> str:

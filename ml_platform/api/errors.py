@@ -131,7 +131,7 @@ def _platform_error(request: HttpRequest, error: PlatformError | type[PlatformEr
 def _validation_error(request: HttpRequest, error: ValidationError | type[ValidationError]) -> Any:
     given = getattr(error, "errors", [])
     errors = [
-        {"field": ".".join(str(part) for part in _place(item["loc"])), "message": item["msg"]}
+        {"field": ".".join(str(part) for part in _place(item["loc"])), "message": _words(item)}
         for item in given
     ]
     named = "; ".join(f"{item['field']}: {item['message']}" for item in errors[:3])
@@ -141,6 +141,41 @@ def _validation_error(request: HttpRequest, error: ValidationError | type[Valida
         advice="The paths, their fields and examples are at /api/docs.",
     )
     return problem(invalid, errors=errors)
+
+
+WORDS: Mapping[str, str] = {
+    "missing": "It is missing.",
+    "extra_forbidden": "There is no such field.",
+    "int_parsing": "It is no whole number.",
+    "int_type": "It is no whole number.",
+    "int_from_float": "It is no whole number.",
+    "int_parsing_size": "It is too large a number.",
+    "bool_parsing": "It is neither true nor false.",
+    "bool_type": "It is neither true nor false.",
+    "string_type": "It is no text.",
+    "list_type": "It is no list.",
+    "dict_type": "It is no object.",
+    "model_type": "It is no object.",
+    "model_attributes_type": "It is no object.",
+    "enum": "It is none of {expected}.",
+    "literal_error": "It is none of {expected}.",
+    "string_too_long": "It is longer than {max_length} characters.",
+    "string_too_short": "It is shorter than {min_length} characters.",
+    "too_long": "It has more than {max_length} items.",
+    "too_short": "It has fewer than {min_length} items.",
+    "greater_than_equal": "It is less than {ge}.",
+    "less_than_equal": "It is more than {le}.",
+    "datetime_from_date_parsing": "It is no time such as 2026-03-01T02:00:00Z.",
+    "datetime_parsing": "It is no time such as 2026-03-01T02:00:00Z.",
+    "datetime_type": "It is no time such as 2026-03-01T02:00:00Z.",
+    "uuid_parsing": "It is no UUID.",
+}
+"""What is wrong with a field, by pydantic's name for it; what is not here says pydantic itself."""
+
+
+def _words(item: Mapping[str, Any]) -> str:
+    said = WORDS.get(item["type"])
+    return said.format(**item.get("ctx", {})) if said else f"{item['msg']}."
 
 
 def _place(location: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -163,7 +198,7 @@ def _http_error(request: HttpRequest, error: HttpError | type[HttpError]) -> Any
 
 
 def _not_found(request: HttpRequest, error: object) -> Any:
-    return problem(NotFound("There is no such thing."))
+    return problem(NotFound("There is no such thing.", advice="The paths are at /api/docs."))
 
 
 def _database_busy(request: HttpRequest, error: object) -> Any:

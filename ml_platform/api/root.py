@@ -84,7 +84,12 @@ _resolver = URLResolver(
 
 
 def serve(request: HttpRequest, path: str) -> HttpResponseBase:
-    """Answer a request for a path below the API."""
+    """Answer a request for a path below the API; HEAD as GET, of which the server sends no body."""
+    if request.method == "HEAD":
+        request.method = "GET"
+        response = serve(request, path)
+        request.method = "HEAD"
+        return response
     try:
         match = _resolve(path)
         _require_readable(request)
@@ -103,8 +108,18 @@ def _resolve(path: str) -> ResolverMatch:
         raise NotFound(
             f"There is no /api/{path[:200]}.",
             code="no_such_path",
-            advice="The paths are at /api/docs; each ends with a slash.",
+            advice=f"Did you mean /api/{path[:200]}/ ?"
+            if _is_path(f"{path}/")
+            else "The paths are at /api/docs; each ends with a slash.",
         ) from error
+
+
+def _is_path(path: str) -> bool:
+    try:
+        _resolver.resolve(path)
+    except Resolver404:
+        return False
+    return True
 
 
 def _require_readable(request: HttpRequest) -> None:
@@ -127,6 +142,8 @@ def _require_readable(request: HttpRequest) -> None:
         raise TooLarge(f"The body is larger than {MAX_BODY // 1024} KiB.")
     if request.body and request.content_type != "application/json":
         raise WrongType(f"The body is {request.content_type or 'of no type'}, not JSON.")
+    if not request.body:
+        request._body = b"{}"  # so that a field that is missing is named  # noqa: SLF001
 
 
 def _not_allowed(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

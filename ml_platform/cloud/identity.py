@@ -31,7 +31,6 @@ https://cloud.google.com/run/docs/troubleshooting#signature-removed"""
 
 _FETCH_TIMEOUT = 5.0
 _REFETCH = timedelta(minutes=1)
-_AFTER_FAILURE = timedelta(seconds=5)
 _DEFAULT_MAX_AGE = timedelta(minutes=5)
 
 
@@ -85,7 +84,7 @@ class _Known:
 
 
 class Certificates:
-    """Fetches certificates when they are old, and at most once a minute for an unknown key."""
+    """Fetches certificates when they are old or lack a key, at most once a minute."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
@@ -118,7 +117,7 @@ class Certificates:
             by_kid, max_age = _fetch(url)
             known = _Known(by_kid, now + max_age, now, now + _REFETCH)
         except CloudUnavailable:
-            known = replace(known, fetched=now, fresh_until=now, wait_until=now + _AFTER_FAILURE)
+            known = replace(known, fetched=now, fresh_until=now, wait_until=now + _REFETCH)
         self._known[url] = known
         return known
 
@@ -225,4 +224,8 @@ def _is_signed(signed: bytes, signature: bytes, certificate: str) -> bool:
 
 
 def _denied(complaint: str) -> Denied:
-    return Denied(f"The token was refused: {complaint}.", code="bad_token")
+    return Denied(
+        f"The token was refused: {complaint}.",
+        code="bad_token",
+        advice="Cloud Scheduler sends a good one when its job was set up by us.",
+    )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from ml_platform.errors import CloudUnavailable, Invalid
+from ml_platform.errors import DEFECT, CloudUnavailable, Invalid
 
 from . import channels
 from .raw import read_time
@@ -87,9 +87,9 @@ def read_series(
 
 def _filter(metric: str, service: str, response_class: str) -> str:
     if not (re.fullmatch(r"[a-z0-9_/]+", metric) and re.fullmatch(r"[a-z0-9-]+", service)):
-        raise Invalid(f"{metric!r} of {service!r} is no metric of a service.")
+        raise Invalid(f"{metric!r} of {service!r} is no metric of a service.", advice=DEFECT)
     if not re.fullmatch(r"([1-5]xx)?", response_class):
-        raise Invalid(f"{response_class!r} is no class of answers.")
+        raise Invalid(f"{response_class!r} is no class of answers.", advice=DEFECT)
     answered = f' AND metric.labels.response_code_class = "{response_class}"'
     return (
         f'metric.type = "{PREFIX}{metric}" AND resource.type = "cloud_run_revision" '

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from ml_platform.errors import Invalid
 
+IN_FULL = "Write it in full, as Google says it."
 _WHERE = r"projects/(?P<project>[a-z0-9][a-z0-9.:-]{0,98})/locations/(?P<location>[a-z0-9-]{1,40})"
 _ALIAS = r"[a-z][a-z0-9-]{0,126}[a-z0-9]"
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -31,7 +32,9 @@ class _Name:
     def __post_init__(self) -> None:
         match = self._pattern.fullmatch(str(self))
         if match is None or match.groupdict(default="") != self._parts():
-            raise Invalid(f"{str(self)!r} is no name of a {self._what}.", code="bad_name")
+            raise Invalid(
+                f"{str(self)!r} is no name of a {self._what}.", code="bad_name", advice=IN_FULL
+            )
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -41,7 +44,7 @@ class _Name:
         """
         match = cls._pattern.fullmatch(text)
         if match is None:
-            raise Invalid(f"{text!r} is no name of a {cls._what}.", code="bad_name")
+            raise Invalid(f"{text!r} is no name of a {cls._what}.", code="bad_name", advice=IN_FULL)
         return cls(**match.groupdict(default=""))
 
     def _parts(self) -> dict[str, Any]:
@@ -186,7 +189,7 @@ def parse_resource(text: str) -> ResourceName:
     for kind in _KINDS:
         with suppress(Invalid):
             return kind.parse(text)
-    raise Invalid(f"{text!r} is the name of no resource we know.", code="bad_name")
+    raise Invalid(f"{text!r} is the name of no resource we know.", code="bad_name", advice=IN_FULL)
 
 
 def same_resource(a: ResourceName | str, b: ResourceName | str) -> bool:
@@ -215,7 +218,11 @@ def label_filter(labels: Mapping[str, str]) -> str:
     """
     for key, value in labels.items():
         if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
-            raise Invalid(f"{key}={value!r} is no label.", code="bad_label")
+            raise Invalid(
+                f"{key}={value!r} is no label.",
+                code="bad_label",
+                advice="Use lower case letters, digits, - and _.",
+            )
     return " AND ".join(f'labels.{key}="{value}"' for key, value in labels.items())
 
 

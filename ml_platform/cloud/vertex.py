@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ml_platform.errors import Invalid
+from ml_platform.errors import DEFECT, Invalid
 
 from . import channels, operations
 from .names import ModelName, OperationName, check_alias
@@ -92,7 +92,7 @@ def delete_model(name: ModelName) -> RemoteOperation:
     :raises CloudConflict: an endpoint of Vertex AI serves it.
     """
     if name.version:
-        raise Invalid(f"DeleteModel of {name} would delete every other version too.")
+        raise Invalid(f"DeleteModel of {name} would delete every other version too.", advice=DEFECT)
     request = {"name": channels.checked(name)}
     return operations.start("ModelService.DeleteModel", "models", "delete_model", request)
 
@@ -146,7 +146,7 @@ def get_operation(name: OperationName) -> RemoteOperation:
 
 def _numbered(name: ModelName) -> ModelName:
     if not name.version.isdigit():
-        raise Invalid(f"{name} names no version by its number.")
+        raise Invalid(f"{name} names no version by its number.", advice=DEFECT)
     return name
 
 

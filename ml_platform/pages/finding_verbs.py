@@ -54,14 +54,20 @@ def _reopen(finding: Finding, asked: Asked) -> None:
 
 def _require_choice(finding: Finding) -> None:
     if why := why_not_choose(finding):
-        raise Conflict(f"{finding.title}: {why}", code="no_choice")
+        raise Conflict(
+            f"{finding.title}: {why}", code="no_choice", advice="Look at the finding again."
+        )
 
 
 def _adopt(finding: Finding, asked: Asked) -> Operation:
     _require_choice(finding)
     project = all_projects().filter(pk=asked.form.get("project") or None).first()
     if project is None:
-        raise Invalid("Choose the project that gets it.", code="no_project")
+        raise Invalid(
+            "Choose the project that gets it.",
+            code="no_project",
+            advice="It becomes a model of that project.",
+        )
     return adopt_model(
         resource_name=finding.subject,
         project=project,
@@ -75,7 +81,9 @@ def _delete_unmanaged(finding: Finding, asked: Asked) -> Operation:
     _require_choice(finding)
     if asked.form.get("name", "").strip() != str(finding.evidence.get("display_name", "")):
         raise Invalid(
-            "The name typed is not the model's. Nothing was deleted.", code="name_differs"
+            "The name typed is not the model's. Nothing was deleted.",
+            code="name_differs",
+            advice="Type it as it stands above the field.",
         )
     return delete_unmanaged_model(resource_name=finding.subject, actor=asked.actor, now=asked.now)
 

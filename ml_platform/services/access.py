@@ -57,7 +57,9 @@ def visible_project(user: AbstractBaseUser | AnonymousUser, project_id: int) -> 
     """
     project = scope_of(user).projects.filter(pk=project_id).first()
     if project is None:
-        raise NotFound(f"There is no project {project_id}.")
+        raise NotFound(
+            f"There is no project {project_id}.", advice="The starting page lists those you see."
+        )
     return project
 
 

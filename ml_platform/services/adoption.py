@@ -51,7 +51,10 @@ def adopt_model(
     try:
         validate_model_name(model_name)
     except ValidationError as error:
-        raise Invalid(f"{model_name!r} cannot be a name here. {error.messages[0]}") from error
+        raise Invalid(
+            f"{model_name!r} cannot be a name here. {error.messages[0]}",
+            advice="Adopt it under another name.",
+        ) from error
     require_unclaimed(name)
     _require_free(project.pk, model_name)
     vertex_model = subject_of(name)

@@ -186,7 +186,10 @@ def _target(work: Work) -> tuple[TrainingRun, ServingConfig, str]:
         return asked_run(work), config, work.data["artifact_uri"]
     endpoint = endpoint_of(work)
     if endpoint.run is None:
-        raise Conflict(f"{endpoint.service_name} served nothing before.")
+        raise Conflict(
+            f"{endpoint.service_name} served nothing before.",
+            advice="Deploy a version by its number.",
+        )
     return endpoint.run, ServingConfig.from_dict(endpoint.config), work.data["before"]
 
 

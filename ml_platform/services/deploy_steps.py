@@ -124,7 +124,11 @@ def _set_invokers(work: Work) -> Outcome:
     if not config.invokers and not before:
         return Done(note="Private.")
     if endpoint.run_id != work.data["run"] or endpoint.config != config.to_dict():
-        raise Conflict(f"{endpoint.service_name} was changed since.", code="superseded")
+        raise Conflict(
+            f"{endpoint.service_name} was changed since.",
+            code="superseded",
+            advice="Deploy it again.",
+        )
     held = set(cloud_run.get_invokers(endpoint.service_name))
     wanted = held - before | set(config.invokers)
     if wanted != held:

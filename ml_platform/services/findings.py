@@ -185,7 +185,11 @@ def _decide(
     reason = reason.strip()
     ignored = after == FindingStatus.IGNORED
     if ignored and not reason:
-        raise Invalid("Ignoring a finding needs a reason.", code="reason_missing")
+        raise Invalid(
+            "Ignoring a finding needs a reason.",
+            code="reason_missing",
+            advice="Say why as `reason`.",
+        )
     with transaction.atomic():
         moved = Finding.objects.filter(pk=finding.pk, status=before).update(
             status=after,
@@ -198,6 +202,7 @@ def _decide(
             raise Conflict(
                 f"This finding is {state}, not {before.label.lower()}.",
                 code=f"finding_not_{before.value}",
+                advice="Somebody was faster; look at it again.",
             )
         return record(
             kind=kind,

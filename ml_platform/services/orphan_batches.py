@@ -11,7 +11,7 @@ from django.db import router
 from django.db.models import CharField, Max, Model
 from django.db.models.functions import Cast
 
-from ml_platform.errors import Conflict
+from ml_platform.errors import DEFECT, Conflict
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.registered_model import RegisteredModelQuerySet
 from ml_platform.models.states import (
@@ -84,7 +84,9 @@ def delete_batch(
     # and a foreign key that is not refuses the whole batch.
     gone = orphans._raw_delete(using=router.db_for_write(RegisteredModel))  # noqa: SLF001
     if gone != len(batch) - len(needs):
-        raise Conflict(f"{gone} rows went where {len(batch) - len(needs)} were judged.")
+        raise Conflict(
+            f"{gone} rows went where {len(batch) - len(needs)} were judged.", advice=DEFECT
+        )
     return _judged(batch, needs, detached, deleted="Deleted")
 
 

@@ -141,7 +141,10 @@ def check_parameters(*, template: Template, given: Mapping[str, Any]) -> None:
         _require_exact(name, value)
         what, fits = _KINDS.get(known[name].kind, ("", lambda _: True))
         if not fits(value):
-            raise BadParameters(f"The parameter {name} is {value!r:.80}, which is not {what}.")
+            raise BadParameters(
+                f"The parameter {name} is {value!r:.80}, which is not {what}.",
+                advice="Give it a value of that type.",
+            )
         if template.is_old and type(value) not in (str, int, float):
             raise BadParameters(
                 f"The parameter {name} is neither a text nor a number, which is all that the "

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ml_platform.cloud import scheduler
 from ml_platform.cloud.types import JobSpec
 from ml_platform.conf import get_settings
-from ml_platform.errors import CloudAbsent, CloudConflict, CloudExists, CloudUnavailable, Conflict
+from ml_platform.errors import (
+    CloudAbsent,
+    CloudConflict,
+    CloudDenied,
+    CloudExists,
+    CloudRejected,
+    CloudUnavailable,
+)
 from ml_platform.models import Operation
 from ml_platform.models.states import (
     LIVE_OPERATION_STATUSES,
@@ -24,6 +33,12 @@ JOB = "schedulerjob"
 FIRST_STEP = "look_at_job"
 RETRIES = 3
 """A ring that got no answer is repeated; a tick is done once all the same."""
+
+
+class SetupRefused(CloudRejected):
+    """Cloud Scheduler refused it for good, or refused access: waiting alone changes nothing."""
+
+    code = "setup_refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +68,7 @@ def set_up_job(
     :raises Misconfigured: the settings do not say where and as whom it rings.
     :raises Busy: somebody else is at it.
     :raises CloudUnavailable: Cloud Scheduler has not answered yet; a worker goes on with it.
-    :raises Conflict: it failed, with the reason.
+    :raises SetupRefused: it failed, with the reason and what to do about it.
     """
     spec = {
         "job_id": job_id,
@@ -108,22 +123,33 @@ def job_spec(spec: Json) -> JobSpec:
 
 def _require_success(operation: Operation) -> None:
     if operation.status in LIVE_OPERATION_STATUSES:
+        goes_on = f"Operation {operation.pk} goes on by itself; watch it."
         raise CloudUnavailable(
             operation.error or "Cloud Scheduler has not answered yet.",
             code=operation.error_code,
-            advice=f"Operation {operation.pk} goes on by itself; watch it.",
+            advice=f"{operation.advice} {goes_on}".strip(),
         )
     if operation.status != OperationStatus.SUCCEEDED:
-        raise Conflict(operation.error, code=operation.error_code, advice=operation.advice)
+        raise SetupRefused(operation.error, code=operation.error_code, advice=operation.advice)
 
 
 # ---- the steps -----------------------------------------------------------------------------------
 
 
+@contextmanager
+def _access_needed() -> Iterator[None]:
+    """Who asked waits for the answer: without access it fails at once, and holds up nobody."""
+    try:
+        yield
+    except CloudDenied as error:
+        raise SetupRefused(str(error), code=error.code, advice=error.advice) from error
+
+
 def _look(work: Work) -> Outcome:
     wanted = job_spec(work.data["spec"])
     try:
-        job = scheduler.get_job(wanted.job_id)
+        with _access_needed():
+            job = scheduler.get_job(wanted.job_id)
     except CloudAbsent:
         return Done(to="create_job", note="There is none.")
     work.data["job"] = str(job.name)
@@ -136,7 +162,8 @@ def _create(work: Work) -> Outcome:
     # Said before it is sent: if the answer is lost, the look that follows finds what it made.
     work.data["action"] = "created"
     try:
-        job = scheduler.create_job(job_spec(work.data["spec"]))
+        with _access_needed():
+            job = scheduler.create_job(job_spec(work.data["spec"]))
     except CloudExists as error:
         raise CloudConflict(str(error)) from error
     return Done(to=FIRST_STEP, note=str(job.name))
@@ -147,7 +174,8 @@ def _update(work: Work) -> Outcome:
     if work.data["action"] == "unchanged":
         work.data["action"] = "updated"
     try:
-        job = scheduler.update_job(wanted)
+        with _access_needed():
+            job = scheduler.update_job(wanted)
     except CloudAbsent as gone:
         return Done(to=FIRST_STEP, note=str(gone))
     if job.spec != wanted:

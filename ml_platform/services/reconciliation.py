@@ -74,6 +74,7 @@ class NoRepair(Conflict):
     """The finding has ended, or what to do about it is a person's choice."""
 
     code = "no_safe_repair"
+    advice = "Look at the finding again: it says what may be done."
 
 
 def is_safe(finding: Finding) -> bool:

@@ -48,6 +48,7 @@ class NotRegistrable(Conflict):
     """The run cannot become a version as it stands."""
 
     code = "not_registrable"
+    advice = "Look at the run, or train it again."
 
 
 def register_run(

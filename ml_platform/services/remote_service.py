@@ -40,7 +40,9 @@ def endpoint_of(work: Work) -> DeployedEndpoint:
     """
     found = DeployedEndpoint.objects.filter(service_name=work.data["service"]).first()
     if found is None:
-        raise NotFound(f"The endpoint {work.data['service']} was deleted.")
+        raise NotFound(
+            f"The endpoint {work.data['service']} was deleted.", advice="Deploy the model anew."
+        )
     return found
 
 

@@ -100,7 +100,11 @@ def _create(work: Work) -> Outcome:
 
 def _found(work: Work, run: TrainingRun, job: RemotePipelineJob) -> Done:
     if job.labels.get(RUN) != run.uid.hex:
-        raise Conflict(f"{job.name} exists and is not of {run}.", code="foreign_job")
+        raise Conflict(
+            f"{job.name} exists and is not of {run}.",
+            code="foreign_job",
+            advice="Train it again; it gets another name.",
+        )
     work.data["job"] = str(job.name)
     work.data.pop("spec", None)
     return Done(to="record", note=job.job_id)

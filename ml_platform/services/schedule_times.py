@@ -56,7 +56,11 @@ def to_minute(moment: datetime) -> datetime:
     :raises Invalid: it has no time zone, or lies outside of YEARS.
     """
     if moment.tzinfo is None:
-        raise Invalid(f"{moment.isoformat()} has no time zone.", code="bad_time")
+        raise Invalid(
+            f"{moment.isoformat()} has no time zone.",
+            code="bad_time",
+            advice="Write it as 2026-03-01T04:00:00Z.",
+        )
     if moment.year not in YEARS:
         raise Invalid(
             f"{moment.isoformat()} is too far away.",

@@ -98,7 +98,9 @@ def create_schedule(
     )
     schedule.next_run_at = next_time(schedule, after=now)
     if schedule.next_run_at is None:
-        raise Invalid(f"{first.isoformat()} has passed.", code="bad_time")
+        raise Invalid(
+            f"{first.isoformat()} has passed.", code="bad_time", advice="Give a time to come."
+        )
     check_recipe(template_uri=template_uri, parameters=parameters)
     with transaction.atomic():
         schedule.registered_model = claim_lineage(
@@ -323,6 +325,7 @@ def _checked_name(name: str) -> str:
         raise Invalid(
             "A schedule's name has 1 to 128 printable characters, without < and >.",
             code="bad_schedule_name",
+            advice="Give it another name.",
         )
     return name
 

@@ -76,7 +76,9 @@ def check_names(*, model_name: str, model_type: str) -> None:
     try:
         validate_model_name(model_name)
     except ValidationError as error:
-        raise Invalid(error.messages[0], code="bad_model_name") from error
+        raise Invalid(
+            error.messages[0], code="bad_model_name", advice="Give it another name."
+        ) from error
     if model_type not in ModelType.values:
         raise Invalid(
             f"{model_type!r:.80} is no type of model.",

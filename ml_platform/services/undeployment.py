@@ -84,7 +84,11 @@ def delete_endpoint(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) 
     with kept, transaction.atomic():
         row = DeployedEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
         if row is None:
-            raise Conflict(f"{endpoint.service_name} is deleted already.", code="deleted")
+            raise Conflict(
+                f"{endpoint.service_name} is deleted already.",
+                code="deleted",
+                advice="Nothing is left to do.",
+            )
         if not _is_stopped(row):
             state = row.get_state_display().lower()
             raise NotStopped(f"{row.service_name} is {state}; it cannot be deleted.")

@@ -34,7 +34,9 @@ class Command(PlatformCommand):
         name = options["username"]
         user = users.filter(**{get_user_model().USERNAME_FIELD: name, "is_active": True}).first()
         if user is None:
-            raise NotFound(f"There is no active user {name!r}.")
+            raise NotFound(
+                f"There is no active user {name!r}.", advice="Give the name he logs in with."
+            )
         if options["list"]:
             self._list(user)
         elif options["revoke"] is not None:
@@ -45,7 +47,10 @@ class Command(PlatformCommand):
 
     def _make(self, user: Any, name: str, days: int) -> None:
         if not 1 <= days <= LONGEST:
-            raise Invalid(f"A token lives 1 to {LONGEST} days, not {days}.")
+            raise Invalid(
+                f"A token lives 1 to {LONGEST} days, not {days}.",
+                advice="Give another number as --days.",
+            )
         row, token = make_token(user=user, name=name[:100], days=days, now=database_now())
         self.stdout.write(token)
         self.stderr.write(

@@ -363,14 +363,25 @@ def test_an_unknown_key_during_an_outage_is_not_called_forged(server):
     verify(server, TOKEN, now=NOW + timedelta(minutes=2))
 
 
-def test_after_a_failed_fetch_the_next_try_waits_five_seconds(server):
+def test_an_unknown_key_during_an_outage_asks_once_a_minute_and_a_known_one_serves_on(server):
+    verify(server, TOKEN)
     server.status = 503
-    for second in (0, 1, 4):
+    unknown = forge(header={"alg": "RS256", "kid": "k2"})
+    for second in range(120, 240, 10):
+        with pytest.raises(CloudUnavailable):
+            verify(server, unknown, now=NOW + timedelta(seconds=second))
+        verify(server, TOKEN, now=NOW + timedelta(seconds=second))
+    assert server.asked == 3
+
+
+def test_after_a_failed_fetch_the_next_try_waits_a_minute(server):
+    server.status = 503
+    for second in (0, 1, 59):
         with pytest.raises(CloudUnavailable):
             verify(server, TOKEN, now=NOW + timedelta(seconds=second))
     assert server.asked == 1
     server.status = 200
-    verify(server, TOKEN, now=NOW + timedelta(seconds=5))
+    verify(server, TOKEN, now=NOW + timedelta(seconds=60))
     assert server.asked == 2
 
 

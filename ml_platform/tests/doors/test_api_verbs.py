@@ -452,7 +452,9 @@ def test_a_field_that_is_wrong_is_named(ana: Client):
     answer = post(ana, "/api/training-runs/", {"project": "x", "state": "deployed"})
     errors = {error["field"]: error["message"] for error in answer.json()["errors"]}
     assert set(errors) == {"body.project", "body.model_name", "body.template_uri", "body.state"}
-    assert errors["body.state"] == "Extra inputs are not permitted"
+    assert errors["body.state"] == "There is no such field."
+    assert errors["body.project"] == "It is no whole number."
+    assert errors["body.model_name"] == "It is missing."
 
 
 # ---- what Google says now ------------------------------------------------------------------------

@@ -469,10 +469,18 @@ def test_a_setup_is_repeated_corrected_and_kept_to_administrators(cloud: LocalCl
     assert post(root, path).json()["action"] == "updated"
     assert cloud.effects.count("CloudScheduler.CreateJob") == 1
     assert cloud.effects.count("CloudScheduler.UpdateJob") == 1
-    cloud.faults.order("CloudScheduler.*", "error", code="PERMISSION_DENIED")
+    cloud.faults.order("CloudScheduler.*", "error", code="PERMISSION_DENIED", times=2)
+    for _ in range(2):  # the first has failed for good, and holds up nobody
+        denied = post(root, path)
+        keeps_contract(denied, path, "post")
+        assert (denied.status_code, denied.json()["code"]) == (502, "cloud_denied")
+        assert "Check the service account's roles" in denied.json()["advice"]
+    assert post(root, path).json()["action"] == "unchanged"
+    cloud.faults.order("CloudScheduler.*", "error", code="UNAVAILABLE", times=None)
     blind = post(root, path)
     assert blind.status_code == 503
-    assert "goes on" in blind.json()["advice"]
+    assert "try again in a minute. Operation " in blind.json()["advice"]
+    assert blind.json()["advice"].endswith("goes on by itself; watch it.")
 
 
 def test_a_setup_without_settings_says_which(cloud: LocalCloud):
