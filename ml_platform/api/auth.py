@@ -105,7 +105,8 @@ class Caller:
                 f"There is no {noun} {pk}.", advice="Look at the list for what there is."
             )
         self.require(right)
-        project = row.pk if noun == "project" else getattr(row, "project_id", None)
+        held: Any = row
+        project = held.pk if noun == "project" else getattr(held, "project_id", None)
         self.checked["projects"].append(ALL if project is None else str(project))
         return row
 

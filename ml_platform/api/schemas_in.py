@@ -19,8 +19,8 @@ from ml_platform.models.states import (
 )
 
 BIGGEST_ID = (1 << 63) - 1
-Id = Annotated[int, Field(ge=1, le=BIGGEST_ID)]
-Reason = Annotated[str, Field(max_length=2000)]
+Id = Annotated[int, Field(ge=1, le=BIGGEST_ID, examples=[7])]
+Reason = Annotated[str, Field(max_length=2000, examples=["Asked for by the recommendations team."])]
 
 
 class In(Schema):
@@ -134,17 +134,23 @@ class RegisterIn(In):
 class ServingIn(In):
     """How a version is served; what is left out has the default, or stays as it is."""
 
-    image: str | None = Field(None, max_length=512)
+    image: str | None = Field(
+        None, max_length=512, examples=["europe-docker.pkg.dev/b2b-recs/serving/tf:2.19"]
+    )
     cpu: str | None = Field(None, max_length=10, examples=["1"])
     memory: str | None = Field(None, max_length=10, examples=["2Gi"])
-    min_instances: int | None = Field(None, ge=0, le=1000)
-    max_instances: int | None = Field(None, ge=1, le=1000)
-    concurrency: int | None = Field(None, ge=1, le=1000)
-    timeout_seconds: int | None = Field(None, ge=1, le=3600)
-    env: dict[str, str] | None = None
+    min_instances: int | None = Field(None, ge=0, le=1000, examples=[0])
+    max_instances: int | None = Field(None, ge=1, le=1000, examples=[4])
+    concurrency: int | None = Field(None, ge=1, le=1000, examples=[80])
+    timeout_seconds: int | None = Field(None, ge=1, le=3600, examples=[300])
+    env: dict[str, str] | None = Field(None, examples=[{"LOG_LEVEL": "info"}])
     ingress: Literal["all", "internal", "internal_and_load_balancer"] | None = None
-    service_account: str | None = Field(None, max_length=200)
-    invokers: list[str] | None = Field(None, max_length=50)
+    service_account: str | None = Field(
+        None, max_length=200, examples=["serving@b2b-recs.iam.gserviceaccount.com"]
+    )
+    invokers: list[str] | None = Field(
+        None, max_length=50, examples=[["serviceAccount:shop@b2b-recs.iam.gserviceaccount.com"]]
+    )
 
 
 class DeployRunIn(In):
@@ -158,7 +164,7 @@ class DeployRunIn(In):
 class DeployModelIn(DeployRunIn):
     """Which version of a model to deploy; the newest when none is named."""
 
-    version: int | None = Field(None, ge=1, le=1 << 31)
+    version: int | None = Field(None, ge=1, le=1 << 31, examples=[3])
 
 
 class DeleteVersionsIn(In):
@@ -176,7 +182,9 @@ class AliasesIn(In):
     add: list[Annotated[str, Field(max_length=128)]] = Field(
         default_factory=list, max_length=20, examples=[["champion"]]
     )
-    remove: list[Annotated[str, Field(max_length=128)]] = Field(default_factory=list, max_length=20)
+    remove: list[Annotated[str, Field(max_length=128)]] = Field(
+        default_factory=list, max_length=20, examples=[["challenger"]]
+    )
 
 
 class RedeployIn(In):
@@ -208,8 +216,8 @@ class ScheduleIn(TimesIn):
     project: Id
     model_name: str = Field(max_length=200, examples=["chern_rank_v5"])
     model_type: ModelType = ModelType.OTHER
-    template_uri: str = Field(max_length=1024)
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    template_uri: str = Field(max_length=1024, examples=["gs://artifacts/pipelines/rank.json"])
+    parameters: dict[str, Any] = Field(default_factory=dict, examples=[{"epochs": 20}])
 
 
 class ScheduleFromRunIn(TimesIn):
@@ -223,7 +231,9 @@ class RepairIn(In):
 
     action: Literal["repair", "adopt", "delete"] = "repair"
     project: Id | None = Field(None, description="For adopt: whose the model becomes.")
-    model_name: str = Field("", max_length=63, description="For adopt: its name here.")
+    model_name: str = Field(
+        "", max_length=63, description="For adopt: its name here.", examples=["chern_rank_v5"]
+    )
 
 
 class IgnoreIn(In):

@@ -48,8 +48,9 @@ def check_registry_here(
 ) -> Operation:
     """The same, carried out by this process before it returns; errors as with `check_registry`."""
     operation = _open(actor, clock, idempotency_key)
-    recipes = {OperationKind.SWEEP: recipe(tell=tell)}
-    advance(operation_id=operation.pk, recipes=recipes, clock=clock)
+    advance(
+        operation_id=operation.pk, recipes={OperationKind.SWEEP: recipe(tell=tell)}, clock=clock
+    )
     operation.refresh_from_db()
     return operation
 

@@ -111,8 +111,9 @@ def collect_metrics(
         idempotency_key=idempotency_key,
         request={"job": "metrics"},
     )
-    recipes = {OperationKind.METRICS: recipe(tell=tell)}
-    advance(operation_id=operation.pk, recipes=recipes, clock=clock)
+    advance(
+        operation_id=operation.pk, recipes={OperationKind.METRICS: recipe(tell=tell)}, clock=clock
+    )
     operation.refresh_from_db()
     return metrics_report_of(operation)
 
