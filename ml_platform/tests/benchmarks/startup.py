@@ -13,14 +13,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-LIMIT = 1.5
+GOAL, LIMIT = 1.3, 1.5
+"""What it shall cost, and what the gate lets pass on a machine that is busy."""
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def main(rounds: int) -> int:
     """Return 0 when the demo host's check costs at most LIMIT times the bare project's."""
     bare, demo = (min(costs) for costs in zip(*pairs(rounds), strict=True))
-    print(f"bare {bare:.3f} s, demo {demo:.3f} s: {demo / bare:.2f} times, limit {LIMIT}")
+    print(
+        f"bare {bare:.3f} s, demo {demo:.3f} s: {demo / bare:.2f} times, goal {GOAL}, limit {LIMIT}"
+    )
     return 0 if demo <= LIMIT * bare else 1
 
 

@@ -8,16 +8,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.contrib.auth.models import Permission
 from django.db.backends.signals import connection_created
 from django.test import Client
 
 from ml_platform.api import live
-from ml_platform.api.keyed import forget_old_answers
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
-    KeptAnswer,
     Operation,
     Project,
     RegisteredModel,
@@ -290,102 +287,6 @@ def test_an_unmanaged_model_is_adopted_or_deleted_as_a_person_chooses(
     settle(Clock())
     assert RegisteredModel.objects.registered().get().model_name == "adopted"
     assert cloud.effects.count("ModelService.DeleteModel") == 1
-
-
-# ---- Idempotency-Key -----------------------------------------------------------------------------
-
-
-def test_a_key_makes_a_repeated_post_one(ana: Client, project: Project, cloud: LocalCloud):
-    body = {"project": project.pk, "model_name": "chern", "template_uri": a_template(cloud)}
-    headers = {"Idempotency-Key": "k1"}
-    first = post(ana, "/api/training-runs/", body, headers=headers)
-    again = post(ana, "/api/training-runs/", body, headers=headers)
-    assert (first.status_code, again.status_code) == (201, 201)
-    assert first.content == again.content
-    assert first["Location"] == again["Location"]
-    assert again["Idempotent-Replayed"] == "true"
-    assert TrainingRun.objects.count() == 1
-    other = post(ana, "/api/training-runs/", {**body, "model_name": "b"}, headers=headers)
-    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
-    elsewhere = post(ana, "/api/audit/run/", headers=headers)
-    assert elsewhere.status_code == 409
-    without = post(ana, "/api/training-runs/", body)
-    assert without.json()["id"] != first.json()["id"]
-
-
-def test_a_key_belongs_to_its_user(project: Project):
-    run = TrainingRunFactory.create(completed=True, project=project)
-    path, headers = f"/api/training-runs/{run.pk}/register/", {"Idempotency-Key": "k1"}
-    for name in ("ana", "bob"):
-        answer = post(bearer(member_of(project, name=name)), path, headers=headers)
-        assert answer.status_code == 202
-        assert "Idempotent-Replayed" not in answer
-    stranger = post(bearer(member_of(ProjectFactory.create())), path, headers=headers)
-    assert stranger.status_code == 404
-
-
-def test_an_answer_is_repeated_only_to_who_still_may_do_and_see_it(project: Project):
-    user = member_of(project, name="ana")
-    run = TrainingRunFactory.create(completed=True, project=project)
-    path, headers = f"/api/training-runs/{run.pk}/register/", {"Idempotency-Key": "k1"}
-    assert post(bearer(user), path, headers=headers).status_code == 202
-    user.user_permissions.remove(Permission.objects.get(codename="train_registeredmodel"))
-    refused = post(bearer(user), path, headers=headers)
-    assert (refused.status_code, refused.json()["code"]) == (403, "right_missing")
-    user.user_permissions.add(Permission.objects.get(codename="train_registeredmodel"))
-    project.members.remove(user)
-    assert post(bearer(user), path, headers=headers).status_code == 404
-    project.members.add(user)
-    again = post(bearer(user), path, headers=headers)
-    assert (again.status_code, again["Idempotent-Replayed"]) == (202, "true")
-
-
-def test_an_answer_about_everything_is_not_repeated_to_who_sees_less(cloud: LocalCloud):
-    user = UserFactory.create(is_superuser=True, is_staff=True)
-    headers = {"Idempotency-Key": "k1"}
-    assert post(bearer(user), "/api/audit/run/", headers=headers).status_code == 202
-    type(user).objects.filter(pk=user.pk).update(is_superuser=False)
-    user = type(user).objects.get(pk=user.pk)
-    user.user_permissions.set(Permission.objects.filter(codename__endswith="_registeredmodel"))
-    assert post(bearer(user), "/api/audit/run/", headers=headers).status_code == 404
-
-
-def test_what_was_refused_may_be_sent_again_with_its_key(ana: Client, project: Project):
-    run = TrainingRunFactory.create(project=project)
-    path, headers = f"/api/training-runs/{run.pk}/register/", {"Idempotency-Key": "k1"}
-    assert post(ana, path, headers=headers).status_code == 409
-    assert KeptAnswer.objects.count() == 0
-    TrainingRun.objects.update(status="completed")
-    assert post(ana, path, headers=headers).status_code == 202
-
-
-def test_a_key_that_is_in_use_is_answered_so_until_its_request_has_died(
-    ana: Client, project: Project
-):
-    run = TrainingRunFactory.create(completed=True, project=project)
-    path, headers = f"/api/training-runs/{run.pk}/register/", {"Idempotency-Key": "k1"}
-    post(ana, path, headers=headers)
-    KeptAnswer.objects.update(status=None, body="", location="")
-    running = post(ana, path, headers=headers)
-    assert (running.status_code, running.json()["code"]) == (409, "request_running")
-    KeptAnswer.objects.update(created_at=database_now() - timedelta(minutes=6))
-    assert post(ana, path, headers=headers).status_code == 202
-    assert Operation.objects.count() == 1
-
-
-def test_old_answers_are_forgotten(ana: Client, project: Project):
-    run = TrainingRunFactory.create(completed=True, project=project)
-    path, headers = f"/api/training-runs/{run.pk}/register/", {"Idempotency-Key": "k1"}
-    post(ana, path, headers=headers)
-    assert forget_old_answers() == 0
-    KeptAnswer.objects.update(created_at=database_now() - timedelta(days=8))
-    assert forget_old_answers() == 1
-
-
-@pytest.mark.parametrize("key", ["", "with space", "x" * 201, "käse"])
-def test_a_key_that_is_none_is_refused(ana: Client, key: str):
-    answer = post(ana, "/api/audit/run/", headers={"Idempotency-Key": key})
-    assert (answer.status_code, answer.json()["code"]) == (422, "bad_idempotency_key")
 
 
 # ---- bodies --------------------------------------------------------------------------------------
