@@ -67,7 +67,7 @@ def test_a_run_is_followed_to_its_success_and_registered(
         ("running", "push", 75),
         ("completed", "", 100),
     ]
-    assert result == PollResult(live=1, ended=result.ended)
+    assert result == PollResult(live=1, ended=result.ended, listed=True)
     assert run.is_blessed is True
     assert run.metrics["recall_at_100"] == 0.42
     assert run.finished_at is not None
