@@ -44,6 +44,7 @@ _CLIENTS = {
         "{location}-aiplatform.googleapis.com",
     ),
     "services": ("google.cloud.run_v2.services.services", "ServicesClient", ""),
+    "revisions": ("google.cloud.run_v2.services.revisions", "RevisionsClient", ""),
     "scheduler": (
         "google.cloud.scheduler_v1.services.cloud_scheduler",
         "CloudSchedulerClient",

@@ -50,6 +50,16 @@ def list_services(*, page_size: int = 100) -> Iterator[tuple[RemoteService, ...]
         yield tuple(_read_service(service) for service in page.services)
 
 
+def get_revision_labels(service_id: str, revision: str) -> dict[str, str]:
+    """Return the labels of one revision: those its service had when it was made.
+
+    :raises CloudAbsent: Cloud Run answered NOT_FOUND for exactly that revision.
+    """
+    request = {"name": f"{_name(service_id)}/revisions/{revision}"}
+    send = channels.client("revisions").get_revision
+    return dict(unwrap(channels.rpc("Revisions.GetRevision", send, request)).labels)
+
+
 def create_service(service_id: str, spec: ServiceSpec) -> RemoteOperation:
     """Start the creation of a service.
 

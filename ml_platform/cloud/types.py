@@ -226,6 +226,12 @@ class RemoteService:
         """The last part of the name."""
         return self.name.service_id
 
+    @property
+    def serving(self) -> tuple[str, ...]:
+        """The revisions that requests may reach; of "latest" Cloud Run may leave the name out
+        (TrafficTargetStatus in google/cloud/run_v2/types/traffic_target.py)."""
+        return tuple({share.revision or self.latest_ready_revision: 0 for share in self.traffic})
+
 
 class JobState(StrEnum):
     """State of a Cloud Scheduler job."""

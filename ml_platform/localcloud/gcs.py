@@ -29,6 +29,8 @@ class Storage:
 
     def __init__(self, core: Core) -> None:
         self.tables = ObjectTables(core)
+        self.thin_pages = 0
+        """Above 0: a listing's first page is empty, and no other has more entries than this."""
         self._effects = core.effects
         self._buckets = Buckets(self.tables, core)
         self._uploads = Uploads(self.tables, self._buckets, core)
@@ -109,11 +111,17 @@ class Storage:
             glob=ask("matchGlob", ""),
             trailing=ask("includeTrailingDelimiter") == "true",
         )
+        token = ask("pageToken", "")
+        if self.thin_pages and not token:
+            start = max(wanted.prefix, wanted.start) or "\0"
+            return json_reply(
+                {"kind": "storage#objects", "nextPageToken": rules.encode_token(start)}
+            )
         page = rules.page_of(
             lambda start, stop, count: self.tables.scan(bucket, start, stop, count),
             wanted,
-            min(limit or _MAX_RESULTS, _MAX_RESULTS),
-            ask("pageToken", ""),
+            min(limit or _MAX_RESULTS, self.thin_pages or _MAX_RESULTS),
+            token,
         )
         answer: dict[str, Any] = {"kind": "storage#objects"}
         if page.items:

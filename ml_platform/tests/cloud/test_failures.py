@@ -126,6 +126,9 @@ REMOTES = {
         "storage.objects.insert", lambda: storage.write_text("bucket", "a", "a")
     ),
     "storage.get_bucket": Remote("storage.buckets.get", lambda: storage.get_bucket("bucket")),
+    "cloud_run.get_revision_labels": Remote(
+        "Revisions.GetRevision", lambda: cloud_run.get_revision_labels("s", "s-00001")
+    ),
     "cloud_run.get_service": Remote("Services.GetService", lambda: cloud_run.get_service("s")),
     "cloud_run.list_services": Remote(
         "Services.ListServices", lambda: list(cloud_run.list_services())

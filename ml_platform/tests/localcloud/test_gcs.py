@@ -339,3 +339,14 @@ def test_objects_survive_a_restart_with_a_state_file(tmp_path: Path) -> None:
     with LocalCloud(state=tmp_path / "cloud.sqlite") as second:
         assert second.storage.read(BUCKET, "a") == b"1"
         assert second.storage.write(BUCKET, "a", b"2") > generation
+
+
+def test_a_listing_may_begin_with_an_empty_page_and_have_small_ones(
+    cloud: LocalCloud, gcs: Client, bucket: Bucket
+) -> None:
+    fill(cloud, "a/1", "a/2", "a/3", "b/1")
+    cloud.storage.thin_pages = 2
+    pages = [[blob.name for blob in page] for page in gcs.list_blobs(BUCKET, prefix="a/").pages]
+    assert pages == [[], ["a/1", "a/2"], ["a/3"]]
+    cloud.reset()
+    assert cloud.storage.thin_pages == 0
