@@ -17,7 +17,7 @@ from ml_platform.services.undeployment import delete_endpoint, undeploy_endpoint
 from .auth import Caller
 from .lists import answer_list, of_project
 from .runs import serving_config
-from .schemas_in import EndpointsQuery, RedeployIn, UndeployIn, optional
+from .schemas_in import DeleteEndpointIn, EndpointsQuery, RedeployIn, UndeployIn, optional
 from .schemas_operation import OperationOut
 from .schemas_out import EndpointOut, EndpointsOut
 from .serialize import accepted, endpoint_json, operation_json, reply
@@ -63,6 +63,7 @@ def deploy(
         "endpoint": endpoint,
         "actor": caller.actor,
         "now": database_now(),
+        "reason": body.reason,
         "idempotency_key": caller.key,
     }
     if body.rollback:
@@ -104,9 +105,15 @@ def undeploy(
 @router.post(
     "/{int:endpoint_id}/delete/", response={200: OperationOut}, operation_id="delete_endpoint"
 )
-def delete(request: Any, endpoint_id: int) -> HttpResponse:
+def delete(
+    request: Any,
+    endpoint_id: int,
+    body: DeleteEndpointIn = optional(DeleteEndpointIn),  # noqa: B008 - ninja reads it
+) -> HttpResponse:
     """Delete the record of an endpoint that is stopped; its history stays in the operations."""
     caller: Caller = request.auth
     endpoint = caller.get(ENDPOINTS, endpoint_id, "endpoint", Right.DELETE)
-    operation = delete_endpoint(endpoint=endpoint, actor=caller.actor, now=database_now())
+    operation = delete_endpoint(
+        endpoint=endpoint, actor=caller.actor, now=database_now(), reason=body.reason
+    )
     return reply(operation_json(operation))

@@ -8,13 +8,14 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpResponse
 from ninja import Query, Router
 
-from ml_platform.errors import Conflict, NotFound
+from ml_platform.errors import NotFound
 from ml_platform.kpis import plane_unread, registered_models
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.services.aliases import set_aliases
 from ml_platform.services.deletion import delete_versions
 from ml_platform.services.deletion_preview import DELETABLE, preview_deletion
+from ml_platform.services.deployment import newest_version
 from ml_platform.services.rights import Right
 
 from .auth import Caller
@@ -140,13 +141,11 @@ def deploy_model(request: Any, model_id: int, body: DeployModelIn) -> HttpRespon
     """Deploy a version, the newest one when none is named; Google is asked before anything."""
     caller: Caller = request.auth
     model = caller.get(RegisteredModel.objects.all(), model_id, "model", Right.DEPLOY)
-    run = model.latest_run if body.version is None else _version(model, body.version)
-    if run is None:
-        raise Conflict(
-            f"{model} has no version.",
-            code="not_registered",
-            advice="Train and register it first.",
-        )
+    if body.version is not None:
+        return deploy_version(caller, _version(model, body.version), body)
+    run = newest_version(
+        registered_model=model, actor=caller.actor, now=database_now(), reason=body.reason
+    )
     return deploy_version(caller, run, body)
 
 
@@ -171,12 +170,6 @@ def delete_model(
     runs = _doomed(model, body)
     if dry_run:
         return reply(plan_json(preview_deletion(lineage=model, runs=runs)))
-    if not runs:
-        raise Conflict(
-            f"{model} has no version to delete.",
-            code="nothing_to_delete",
-            advice="It is deleted already, or was never registered.",
-        )
     operation = delete_versions(
         lineage=model,
         runs=runs,

@@ -160,6 +160,7 @@ def deploy_version(caller: Caller, run: TrainingRun, body: DeployRunIn) -> HttpR
         config=serving_config(body.config, endpoint),
         actor=caller.actor,
         now=database_now(),
+        reason=body.reason,
         idempotency_key=caller.key,
     )
     return accepted(operation)

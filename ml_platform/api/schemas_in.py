@@ -159,6 +159,7 @@ class DeployRunIn(In):
     endpoint: Id | None = Field(None, description="An endpoint of its model.")
     service_name: str = Field("", max_length=63, examples=["chern-rank"])
     config: ServingIn | None = None
+    reason: Reason = ""
 
 
 class DeployModelIn(DeployRunIn):
@@ -193,10 +194,17 @@ class RedeployIn(In):
     run: Id | None = None
     rollback: bool = False
     config: ServingIn | None = None
+    reason: Reason = ""
 
 
 class UndeployIn(In):
     """An undeploy."""
+
+    reason: Reason = ""
+
+
+class DeleteEndpointIn(In):
+    """The deletion of an endpoint's record."""
 
     reason: Reason = ""
 

@@ -70,6 +70,9 @@ class DeployedEndpoint(models.Model):
     url = models.URLField(max_length=512, blank=True, default="")
     revision = models.CharField(max_length=128, blank=True, default="")
     config = models.JSONField(default=dict, blank=True)
+    previous_config = models.JSONField(
+        default=dict, blank=True, help_text="How the version before was served, for a rollback."
+    )
     error = models.TextField(blank=True, default="")
     deployed_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(

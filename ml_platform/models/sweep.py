@@ -79,6 +79,10 @@ class MirroredService(models.Model):
     endpoint_uid = models.CharField(max_length=32, blank=True, default="")
     run_uid = models.CharField(max_length=32, blank=True, default="")
     ready = models.BooleanField(null=True)
+    newest_revision = models.CharField(max_length=128, blank=True, default="")
+    serving_revisions = models.JSONField(
+        default=list, help_text="Revisions that requests may reach."
+    )
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
     seen_at = models.DateTimeField()
 

@@ -144,7 +144,11 @@ VERBS: Mapping[str, Verb] = {
         always(Right.DEPLOY),
         _against_deploy,
         lambda run, asked: deployment.deploy_run(
-            run=run, actor=asked.actor, now=asked.now, idempotency_key=asked.key
+            run=run,
+            actor=asked.actor,
+            now=asked.now,
+            reason=asked.reason,
+            idempotency_key=asked.key,
         ),
     ),
     "redeploy": Verb(
@@ -152,7 +156,11 @@ VERBS: Mapping[str, Verb] = {
         always(Right.DEPLOY),
         _against_redeploy,
         lambda endpoint, asked: deployment.redeploy_endpoint(
-            endpoint=endpoint, actor=asked.actor, now=asked.now, idempotency_key=asked.key
+            endpoint=endpoint,
+            actor=asked.actor,
+            now=asked.now,
+            reason=asked.reason,
+            idempotency_key=asked.key,
         ),
     ),
     "rollback": Verb(
@@ -160,7 +168,11 @@ VERBS: Mapping[str, Verb] = {
         always(Right.DEPLOY),
         nothing,
         lambda endpoint, asked: deployment.rollback_endpoint(
-            endpoint=endpoint, actor=asked.actor, now=asked.now, idempotency_key=asked.key
+            endpoint=endpoint,
+            actor=asked.actor,
+            now=asked.now,
+            reason=asked.reason,
+            idempotency_key=asked.key,
         ),
     ),
     "undeploy": Verb(
@@ -168,7 +180,11 @@ VERBS: Mapping[str, Verb] = {
         always(Right.DEPLOY),
         why_not_undeploy,
         lambda endpoint, asked: undeploy_endpoint(
-            endpoint=endpoint, actor=asked.actor, now=asked.now, idempotency_key=asked.key
+            endpoint=endpoint,
+            actor=asked.actor,
+            now=asked.now,
+            reason=asked.reason,
+            idempotency_key=asked.key,
         ),
     ),
     "delete-endpoint": Verb(
@@ -176,7 +192,7 @@ VERBS: Mapping[str, Verb] = {
         always(Right.DELETE),
         nothing,
         lambda endpoint, asked: delete_endpoint(
-            endpoint=endpoint, actor=asked.actor, now=asked.now
+            endpoint=endpoint, actor=asked.actor, now=asked.now, reason=asked.reason
         ),
     ),
     "register-run": Verb(

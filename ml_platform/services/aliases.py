@@ -17,7 +17,7 @@ from ml_platform.models.states import OperationKind, Registration
 from . import worker
 from .engine import Done, Outcome, Recipe, Step
 from .labels import is_version_of
-from .operations import Actor, Work, answered_before, open_operation
+from .operations import Actor, Work, answered_before, open_operation, refusals_recorded
 from .subjects import run_of, subject_of_version
 
 DEFAULT = "default"
@@ -34,25 +34,23 @@ def set_aliases(
 ) -> Operation:
     """Give aliases to a version, each taken from the version that had it, and take others away.
 
+    A refusal is recorded.
+
     :raises Invalid: an alias breaks Vertex AI's pattern, or `default` would be taken away: exactly
         one version has it, so give it to another one.
     :raises Conflict: the run is no version.
     """
-    for alias in (*add, *remove):
-        check_alias(alias)
-    if DEFAULT in remove:
-        raise Invalid(
-            "The alias default cannot be taken away.", advice="Give it to another version."
-        )
-    change = [*sorted(set(add)), *(f"-{alias}" for alias in sorted(set(remove) - set(add)))]
-    request = {"run": run.pk, "change": change}
-    if known := answered_before(idempotency_key=idempotency_key, request=request):
-        return known
-    _require_version(run)
-    with transaction.atomic():
+    subject = subject_of_version(run)
+    kept = refusals_recorded(kind=OperationKind.ALIAS, subject=subject, actor=actor, now=now)
+    with kept, transaction.atomic():
+        change = _change(add, remove)
+        request = {"run": run.pk, "change": change}
+        if known := answered_before(idempotency_key=idempotency_key, request=request):
+            return known
+        _require_version(run)
         operation, _ = open_operation(
             kind=OperationKind.ALIAS,
-            subject=subject_of_version(run),
+            subject=subject,
             actor=actor,
             now=now,
             step="merge",
@@ -62,6 +60,17 @@ def set_aliases(
         )
         worker.ring(operation)
     return operation
+
+
+def _change(add: Collection[str], remove: Collection[str]) -> list[str]:
+    """The aliases as Vertex AI wants them: those to take away with a minus."""
+    for alias in (*add, *remove):
+        check_alias(alias)
+    if DEFAULT in remove:
+        raise Invalid(
+            "The alias default cannot be taken away.", advice="Give it to another version."
+        )
+    return [*sorted(set(add)), *(f"-{alias}" for alias in sorted(set(remove) - set(add)))]
 
 
 def _require_version(run: TrainingRun) -> None:

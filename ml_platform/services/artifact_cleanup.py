@@ -208,8 +208,7 @@ def _delete(work: Work, tell: Tell) -> Outcome:
         return Again(note=path)
     run.gcs_artifacts_path = path
     prefix = deletable_prefix(run=run)
-    chunk = delete_chunk(prefix=prefix) if prefix else Size(0, 0)
-    if chunk.objects:
+    if prefix and (chunk := delete_chunk(prefix=prefix)):
         freed = Size(*work.data.get("freed", (0, 0)))
         work.data["freed"] = (freed.objects + chunk.objects, freed.bytes + chunk.bytes)
         return Again(note=f"{path}: {counted(chunk.objects, 'object')}")

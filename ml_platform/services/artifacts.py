@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from ml_platform.cloud import storage
 from ml_platform.cloud.names import ObjectPath
@@ -87,20 +86,21 @@ def measure(*, prefix: ObjectPath) -> Size:
     return Size(objects, size)
 
 
-def delete_chunk(*, prefix: ObjectPath) -> Size:
-    """Delete up to CHUNK objects below a prefix; an empty result means that none is left.
+def delete_chunk(*, prefix: ObjectPath) -> Size | None:
+    """Delete up to CHUNK objects below a prefix; returns what went, None when none was left.
 
     Each goes only in the generation that was listed. Repeat it until nothing is left.
 
     :raises CloudUnavailable: some objects could not be deleted; the others are.
     """
     pages = storage.list_objects(prefix.bucket, prefix.key, page_size=CHUNK)
-    found = [item for page in islice(pages, 1) for item in page if item.name.startswith(prefix.key)]
-    return delete_found(found, at=prefix)
+    below = ([item for item in page if item.name.startswith(prefix.key)] for page in pages)
+    found = next((page for page in below if page), None)
+    return None if found is None else delete_found(found, at=prefix)
 
 
 def delete_found(found: Sequence[RemoteObject], *, at: ObjectPath) -> Size:
-    """Delete these objects of a bucket, each in the generation that was listed.
+    """Delete these objects of a bucket, each in the generation that was listed; returns what went.
 
     :raises CloudUnavailable: some objects could not be deleted; the others are.
     """
@@ -113,7 +113,8 @@ def delete_found(found: Sequence[RemoteObject], *, at: ObjectPath) -> Size:
             code="objects_left",
             advice="The rest is deleted when the operation goes on.",
         )
-    return Size(len(found), sum(item.size for item in found))
+    went = {result.name for result in results if result.outcome == DeleteOutcome.DELETED}
+    return Size(len(went), sum(item.size for item in found if item.name in went))
 
 
 def human_size(count: float) -> str:

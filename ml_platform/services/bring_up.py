@@ -22,11 +22,14 @@ from .engine import Done, Outcome, Wait
 from .labels import OPERATION, RUN, labels_for
 from .operations import Work
 from .remote_service import (
+    LONGEST,
     POLL_SECONDS,
     REFUSALS,
     SENT,
+    SINCE,
     after_start,
     endpoint_of,
+    is_late,
     not_done,
     patient,
     require_not_refused,
@@ -72,6 +75,7 @@ def look(work: Work) -> Outcome:
 
 def _about_to_send(work: Work, note: str) -> Done:
     work.data[SENT] = True
+    work.data[SINCE] = work.clock().isoformat()
     return Done(note=note)
 
 
@@ -115,20 +119,32 @@ def confirm(work: Work) -> Outcome:
             service = cloud_run.get_service(endpoint.service_name)
     except CloudAbsent as absent:
         if "removing" not in work.data:
+            _require_in_time(work, str(absent))
             return Done(to="look", note=str(absent))
         work.data["gone"] = True
         work.data.pop(SENT, None)
         return Done(to="give_up", note=str(absent))
     _keep_off_foreign(work, service, endpoint)
     if not _is_made(work, service):
+        _require_in_time(work, f"{service.service_id} is not as it was asked for.")
         return Done(to="look", note="Somebody changed the service meanwhile.")
     judged = judge_service(service)
-    if judged.serves is None:
+    if judged.serves is None and not is_late(work):
         return Wait(seconds=POLL_SECONDS, note=judged.reason)
     if judged.serves:
         work.data.update(url=service.uri, revision=service.latest_ready_revision)
         return Done(to=_after_success(work), note=judged.reason)
-    return _take_back(work, service, endpoint, judged.reason)
+    late = f"Cloud Run was at it for {LONGEST}: " if judged.serves is None else ""
+    return _take_back(work, service, endpoint, late + judged.reason)
+
+
+def _require_in_time(work: Work, reason: str) -> None:
+    """End without success what does not show in time; it may yet come, so all stays protected.
+
+    :raises DeployFailed: it is late.
+    """
+    if is_late(work):
+        raise DeployFailed(f"{reason} Cloud Run was at it for {LONGEST}.")
 
 
 def _after_success(work: Work) -> str:
@@ -149,7 +165,9 @@ def _take_back(work: Work, service: RemoteService, endpoint: DeployedEndpoint, r
     if work.data.get("before"):
         work.data["going_back"] = True
         return Done(to="look", note=f"{reason} The version before is brought back.")
-    work.data.update(removing=True, etag=service.etag)
+    if "removing" in work.data and is_late(work):
+        return Done(to="give_up", note=reason)
+    work.data.update({"removing": True, "etag": service.etag, SINCE: work.clock().isoformat()})
     return Done(to="remove", note=reason)
 
 

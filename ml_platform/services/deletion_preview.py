@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.types import RemoteService
+from ml_platform.errors import CloudAbsent
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationStatus, Registration
 
@@ -43,24 +45,33 @@ def preview_deletion(*, lineage: RegisteredModel, runs: Sequence[TrainingRun]) -
         versions=versions,
         doomed=doomed,
         endpoints=[_endpoint_facts(e) for e in lineage.deployed_endpoints.all()],
-        services=[
-            ServiceFacts(service_name=s.service_id, run_uid=s.labels[RUN])
-            for s in (listed.value if isinstance(listed, Present) else ())
-        ],
+        services=listed.value if isinstance(listed, Present) else (),
         busy=f"Operation {holder.pk} ({holder}) is running." if holder else "",
         unknown=unknown,
     )
 
 
-def services_of(runs: Sequence[TrainingRun]) -> list[RemoteService]:
-    """The services of ours that serve one of the runs, as Cloud Run lists them now."""
+def services_of(runs: Sequence[TrainingRun]) -> list[ServiceFacts]:
+    """The services of ours that serve one of the runs, as Cloud Run shows them now."""
     uids = {run.uid.hex for run in runs}
     return [
-        service
+        ServiceFacts(service_name=service.service_id, run_uid=uid)
         for page in cloud_run.list_services()
         for service in page
-        if service.labels.get(OWNER) == owner() and service.labels.get(RUN) in uids
+        if service.labels.get(OWNER) == owner()
+        for uid in sorted(_served_by(service) & uids)
     ]
+
+
+def _served_by(service: RemoteService) -> set[str]:
+    """Uids of the runs of the newest revision, and of each other one that requests may reach."""
+    runs = {service.labels.get(RUN, "")}
+    for revision in service.serving:
+        if revision != service.latest_created_revision:
+            with suppress(CloudAbsent):  # a revision that is gone serves nothing
+                labels = cloud_run.get_revision_labels(service.service_id, revision)
+                runs.add(labels.get(RUN, ""))
+    return runs
 
 
 def _size_of(run: TrainingRun) -> tuple[Size | None, str, str]:

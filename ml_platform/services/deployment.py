@@ -2,26 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 
 from django.db import transaction
 
 from ml_platform.conf import get_settings
-from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationKind
 
 from . import service_names, worker
-from .endpoint_rows import NotDeployable, mark_deploying, require_deployable, require_restorable
-from .operations import Actor, Json, Subject, open_operation, record_refusal
+from .endpoint_rows import (
+    NotDeployable,
+    mark_deploying,
+    no_version_of,
+    require_deployable,
+    require_restorable,
+)
+from .operations import (
+    Actor,
+    Json,
+    Subject,
+    answered_before,
+    open_operation,
+    refusals_recorded,
+)
 from .serving import ServingConfig
-from .subjects import subject_of_endpoint, subject_of_version
+from .subjects import subject_of_endpoint, subject_of_lineage, subject_of_version
 
 FIRST_STEP = "verify_model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """Who asks for a deploy, when, why, under which key, and in which words it is the same."""
+
+    actor: Actor
+    now: datetime
+    reason: str
+    idempotency_key: str
+    request: Json
+
+    def answered(self) -> Operation | None:
+        """What was opened when the same was asked before, whatever has become of it."""
+        return answered_before(idempotency_key=self.idempotency_key, request=self.request)
+
+    def refusing(self, kind: OperationKind, subject: Subject) -> AbstractContextManager[None]:
+        """Keep what is refused inside in the history."""
+        return refusals_recorded(
+            kind=kind, subject=subject, actor=self.actor, now=self.now, reason=self.reason
+        )
 
 
 def deploy_run(
@@ -32,6 +64,7 @@ def deploy_run(
     endpoint: DeployedEndpoint | None = None,
     service_name: str = "",
     config: ServingConfig | None = None,
+    reason: str = "",
     idempotency_key: str = "",
 ) -> Operation:
     """Open the deploy of a version: to `endpoint`, to a service of that name, or to its model's.
@@ -44,19 +77,36 @@ def deploy_run(
     :raises Busy: another operation holds the lineage or the service.
     :raises Invalid: Cloud Run would not take that name.
     """
+    wanted = endpoint.service_name if endpoint else service_name
+    asked = _Asked(
+        actor=actor,
+        now=now,
+        reason=reason,
+        idempotency_key=idempotency_key,
+        request={"run": run.pk, "service": wanted, "config": _said(config)},
+    )
     subject = subject_of_version(run)
-    with refusals_recorded(kind=OperationKind.DEPLOY, subject=subject, actor=actor, now=now):
-        return _open(
-            kind=OperationKind.DEPLOY,
-            subject=subject,
-            run=run,
-            service=endpoint.service_name if endpoint else _choose_service(run, service_name),
-            config=config,
-            asked={"run": run.pk, "service": endpoint.service_name if endpoint else service_name},
-            actor=actor,
-            now=now,
-            idempotency_key=idempotency_key,
-        )
+    with asked.refusing(OperationKind.DEPLOY, subject):
+        if known := asked.answered():
+            return known
+        service = endpoint.service_name if endpoint else _choose_service(run, service_name)
+        return _open(OperationKind.DEPLOY, subject, run, service, config, asked)
+
+
+def newest_version(
+    *, registered_model: RegisteredModel, actor: Actor, now: datetime, reason: str = ""
+) -> TrainingRun:
+    """The version that a deploy without a choice takes. A refusal is recorded.
+
+    :raises NotDeployable: the lineage has no version, or none any more.
+    """
+    subject = subject_of_lineage(registered_model)
+    with refusals_recorded(
+        kind=OperationKind.DEPLOY, subject=subject, actor=actor, now=now, reason=reason
+    ):
+        if registered_model.latest_run is None:
+            raise no_version_of(registered_model)
+        return registered_model.latest_run
 
 
 def redeploy_endpoint(
@@ -66,56 +116,63 @@ def redeploy_endpoint(
     now: datetime,
     run: TrainingRun | None = None,
     config: ServingConfig | None = None,
+    reason: str = "",
     idempotency_key: str = "",
 ) -> Operation:
     """Open the deploy of the version the endpoint served last, or of `run`, to the same service.
 
     :raises NotDeployable: the endpoint's model was deleted, it never served, or as in deploy_run.
     """
-    return _restore(
-        endpoint=endpoint,
-        run=run or endpoint.run,
-        otherwise=("no version yet", "never_served"),
-        config=config,
-        asked={"endpoint": endpoint.pk, "run": run.pk if run else None},
+    asked = _Asked(
         actor=actor,
         now=now,
+        reason=reason,
         idempotency_key=idempotency_key,
+        request={
+            "endpoint": endpoint.pk,
+            "run": run.pk if run else None,
+            "config": _said(config),
+        },
     )
+    otherwise = ("no version yet", "never_served")
+    return _restore(endpoint, run or endpoint.run, otherwise, config, asked)
 
 
 def rollback_endpoint(
-    *, endpoint: DeployedEndpoint, actor: Actor, now: datetime, idempotency_key: str = ""
+    *,
+    endpoint: DeployedEndpoint,
+    actor: Actor,
+    now: datetime,
+    reason: str = "",
+    idempotency_key: str = "",
 ) -> Operation:
-    """Open the deploy of the version that the endpoint served before this one.
+    """Open the deploy of the version that the endpoint served before this one, as it was served.
 
     :raises NotDeployable: there is none, or as in redeploy_endpoint.
     """
-    return _restore(
-        endpoint=endpoint,
-        run=endpoint.previous_run,
-        otherwise=("no version before this one", "no_previous_version"),
-        config=None,
-        asked={"endpoint": endpoint.pk, "rollback": True},
+    asked = _Asked(
         actor=actor,
         now=now,
+        reason=reason,
         idempotency_key=idempotency_key,
+        request={"endpoint": endpoint.pk, "rollback": True},
     )
+    otherwise = ("no version before this one", "no_previous_version")
+    config = ServingConfig.from_dict(endpoint.previous_config)
+    return _restore(endpoint, endpoint.previous_run, otherwise, config, asked)
 
 
 def _restore(
-    *,
     endpoint: DeployedEndpoint,
     run: TrainingRun | None,
     otherwise: tuple[str, str],
     config: ServingConfig | None,
-    asked: Json,
-    actor: Actor,
-    now: datetime,
-    idempotency_key: str,
+    asked: _Asked,
 ) -> Operation:
     subject = subject_of_endpoint(endpoint)
-    with refusals_recorded(kind=OperationKind.REDEPLOY, subject=subject, actor=actor, now=now):
+    with asked.refusing(OperationKind.REDEPLOY, subject):
+        if known := asked.answered():
+            return known
         require_restorable(endpoint)
         if run is None:
             lacks, code = otherwise
@@ -124,50 +181,25 @@ def _restore(
                 code=code,
                 advice="Choose the version to deploy.",
             )
-        return _open(
-            kind=OperationKind.REDEPLOY,
-            subject=subject,
-            run=run,
-            service=endpoint.service_name,
-            config=config,
-            asked=asked,
-            actor=actor,
-            now=now,
-            idempotency_key=idempotency_key,
-        )
-
-
-@contextmanager
-def refusals_recorded(
-    *, kind: OperationKind, subject: Subject, actor: Actor, now: datetime
-) -> Iterator[None]:
-    """Keep what is refused inside in the history; the refused transaction itself is undone."""
-    try:
-        yield
-    except PlatformError as error:
-        record_refusal(kind=kind, subject=subject, actor=actor, now=now, error=error)
-        raise
+        service = endpoint.service_name
+        return _open(OperationKind.REDEPLOY, subject, run, service, config, asked)
 
 
 def _open(
-    *,
     kind: OperationKind,
     subject: Subject,
     run: TrainingRun,
     service: str,
     config: ServingConfig | None,
-    asked: Json,
-    actor: Actor,
-    now: datetime,
-    idempotency_key: str,
+    asked: _Asked,
 ) -> Operation:
     wanted = (config or _config_of(service)).with_image()
     with transaction.atomic():
         operation, new = open_operation(
             kind=kind,
             subject=replace(subject, service_key=service),
-            actor=actor,
-            now=now,
+            actor=asked.actor,
+            now=asked.now,
             step=FIRST_STEP,
             data={
                 "run": run.pk,
@@ -175,13 +207,19 @@ def _open(
                 "config": wanted.to_dict(),
                 "marked": True,
             },
-            idempotency_key=idempotency_key,
-            request={**asked, "config": config.to_dict() if config else None},
+            reason=asked.reason,
+            idempotency_key=asked.idempotency_key,
+            request=asked.request,
         )
         if new:
-            mark_deploying(run_id=run.pk, service=service, config=wanted, actor_id=actor.user_id)
+            by = asked.actor.user_id
+            mark_deploying(run_id=run.pk, service=service, config=wanted, actor_id=by)
             worker.ring(operation)
     return operation
+
+
+def _said(config: ServingConfig | None) -> Json | None:
+    return config.to_dict() if config else None
 
 
 def _config_of(service: str) -> ServingConfig:

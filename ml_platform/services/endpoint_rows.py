@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db.models import F
-
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
     EndpointState,
+    FindingKind,
     Registration,
     RunStatus,
 )
 
-from .lineages import clear_pointer
+from .findings import standing
+from .lineages import end_version
+from .service_drift import service_subject
 from .serving import ServingConfig
-from .version_cache import sync_version_cache
 
 MODEL_NOT_FOUND = "Model not found in Vertex AI Model Registry. It may have been deleted."
 
@@ -69,6 +69,15 @@ def require_deployable(run: TrainingRun) -> None:
         raise NotDeployable(message, code=code, advice=advice)
 
 
+def no_version_of(lineage: RegisteredModel) -> NotDeployable:
+    """What is said of a lineage without a version: its last one is gone, or there never was one."""
+    last = lineage.training_runs.exclude(version=None).order_by("-version").first()
+    message, code, advice = _NO_VERSION[Registration(last.registration if last else "")]
+    if last is None:
+        message, advice = f"{lineage} has no version.", "Train and register it first."
+    return NotDeployable(message, code=code, advice=advice)
+
+
 def mark_deploying(
     *, run_id: int, service: str, config: ServingConfig, actor_id: int | None
 ) -> None:
@@ -108,12 +117,19 @@ def _require_free(endpoint: DeployedEndpoint, run: TrainingRun, config: ServingC
     require_restorable(endpoint)
     same = ServingConfig.from_dict(endpoint.config).with_image() == config.with_image()
     serving = endpoint.is_active and endpoint.run_id == run.pk
-    if serving and same and endpoint.state == EndpointState.ACTIVE:
+    if serving and same and endpoint.state == EndpointState.ACTIVE and not _differs(endpoint):
         raise NotDeployable(
             f"{endpoint.service_name} serves version {run.version} already.",
             code="already_deployed",
             advice="Deploy another version or another configuration.",
         )
+
+
+def _differs(endpoint: DeployedEndpoint) -> bool:
+    """Whether a sweep found that Cloud Run serves something else; a deploy brings it back."""
+    subject = service_subject(endpoint.service_name)
+    found = standing().filter(kind=FindingKind.SERVICE_MISMATCH, subject=subject)
+    return found.exists()
 
 
 def require_restorable(endpoint: DeployedEndpoint) -> None:
@@ -132,11 +148,12 @@ def require_restorable(endpoint: DeployedEndpoint) -> None:
 def record_serving(
     *, service: str, run_id: int, config: ServingConfig, url: str, revision: str, now: datetime
 ) -> None:
-    """Record that the run serves there now, and which one it took over from."""
+    """Record that the run serves there now, and which one it took over from, served how."""
     endpoint = DeployedEndpoint.objects.select_for_update().get(service_name=service)
     before, served = endpoint.run_id, endpoint.is_active
     if before is not None and before != run_id:
         endpoint.previous_run_id = before
+        endpoint.previous_config = endpoint.config
     endpoint.run_id = run_id
     endpoint.intended_run = None
     endpoint.state = EndpointState.ACTIVE
@@ -214,15 +231,7 @@ def settle_run(run_id: int, *, error: str = "") -> None:
 
 
 def lose_version(*, run_id: int) -> None:
-    """Clear exactly this version's stale pointer; what it said stays readable in the run.
-
-    With the last version the Vertex id is given up, so that it is never used twice (law 7).
-    """
+    """Clear exactly this version's stale pointer; what it said stays readable in the run."""
     run = TrainingRun.objects.select_for_update().get(pk=run_id)
-    lineage = run.registered_model
-    if lineage is None or run.registration != Registration.REGISTERED:
-        return
-    clear_pointer(run=run, registration=Registration.LOST)
-    sync_version_cache(registered_model=lineage)
-    if not lineage.total_versions:
-        RegisteredModel.objects.filter(pk=lineage.pk).update(generation=F("generation") + 1)
+    if run.registered_model is not None and run.registration == Registration.REGISTERED:
+        end_version(run=run, registration=Registration.LOST)

@@ -59,6 +59,20 @@ def lose_versions(*, lineage: RegisteredModel) -> list[str]:
     return pointers
 
 
+def end_version(*, run: TrainingRun, registration: Registration) -> None:
+    """Record, in the caller's transaction, that this version alone is gone from Vertex AI.
+
+    With the last one the Vertex id is given up, so that it is never used twice (law 7).
+    """
+    lineage = run.registered_model
+    clear_pointer(run=run, registration=registration)
+    if lineage is None:
+        return
+    sync_version_cache(registered_model=lineage)
+    if not lineage.total_versions:
+        RegisteredModel.objects.filter(pk=lineage.pk).update(generation=F("generation") + 1)
+
+
 def clear_pointer(*, run: TrainingRun, registration: Registration) -> None:
     """Take the pointer from a run, in the caller's transaction; what it said stays readable."""
     run.former_vertex_version = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"

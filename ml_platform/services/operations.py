@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
@@ -290,13 +291,20 @@ def record(
 
 
 def record_refusal(
-    *, kind: OperationKind, subject: Subject, actor: Actor, now: datetime, error: PlatformError
+    *,
+    kind: OperationKind,
+    subject: Subject,
+    actor: Actor,
+    now: datetime,
+    error: PlatformError,
+    reason: str = "",
 ) -> Operation:
-    """Keep a refused request in the history, with the reason it was refused for."""
+    """Keep a refused request in the history: why it was asked, and why it was refused."""
     return Operation.objects.create(
         kind=kind,
         status=OperationStatus.FAILED,
         **_columns(subject, actor),
+        reason=reason,
         error_code=error.code,
         error=str(error),
         advice=error.advice,
@@ -304,6 +312,18 @@ def record_refusal(
         started_at=now,
         finished_at=now,
     )
+
+
+@contextmanager
+def refusals_recorded(
+    *, kind: OperationKind, subject: Subject, actor: Actor, now: datetime, reason: str = ""
+) -> Iterator[None]:
+    """Keep what is refused inside in the history; the refused transaction itself is undone."""
+    try:
+        yield
+    except PlatformError as error:
+        record_refusal(kind=kind, subject=subject, actor=actor, now=now, error=error, reason=reason)
+        raise
 
 
 def _columns(subject: Subject, actor: Actor) -> Json:

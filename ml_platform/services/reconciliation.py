@@ -34,7 +34,7 @@ from ml_platform.models.states import (
 )
 
 from . import worker
-from .engine import Done, Outcome, Recipe, Step
+from .engine import Done, Outcome, Recipe, Step, Wait
 from .english import counted
 from .findings import end_findings, link_findings
 from .labels import OWNER, RUN, owner
@@ -47,6 +47,7 @@ from .subjects import subject_of_lineage
 from .surplus import purge_surplus
 from .unmanaged import STEPS as UNMANAGED_STEPS
 from .unmanaged import read_versions
+from .verification import too_young
 from .version_cache import sync_version_cache
 from .vertex_drift import REBORN_MARGIN
 
@@ -191,8 +192,15 @@ def _look_at_versions(work: Work) -> Outcome:
         return Done(
             to="close", note=f"{counted(len(runs), 'version')} looked at, nothing gone; all stay."
         )
+    if wait := _may_yet_show(work, [run for run in runs if str(run.pk) in lost]):
+        return Wait(seconds=wait, note=f"{len(lost)} missing, so new that they may yet show.")
     work.data["lost"] = lost
     return Done(to="lose", note=f"{len(lost)} of {counted(len(runs), 'version')} gone.")
+
+
+def _may_yet_show(work: Work, missing: Iterable[TrainingRun]) -> float:
+    """Seconds until NOT_FOUND proves something of each of these versions."""
+    return max((too_young(run.registered_at, now=work.clock()) for run in missing), default=0.0)
 
 
 def _require_listing() -> None:

@@ -35,7 +35,7 @@ from .findings import note_finding
 from .interventions import ask_again
 from .lineages import claim_lineage
 from .mirror import mirror_version
-from .operations import Actor, Work, open_operation
+from .operations import Actor, Work, open_operation, refusals_recorded
 from .subjects import run_of, subject_of_run
 from .version_cache import sync_version_cache
 from .version_upload import look_for_copies, look_up, upload, wait_for_upload
@@ -57,17 +57,21 @@ def register_run(
     """Open the registration of a run, or return the one there is; asking twice is asking once.
 
     `force_reason` lets a person register a run that its evaluator did not bless; it is kept in
-    the Operation. One that failed begins again for whoever asks now.
+    the Operation. One that failed begins again for whoever asks now. A refusal is recorded.
 
     :raises NotRegistrable: it did not succeed, was not blessed, or its version was deleted.
     """
     forced = run.status == RunStatus.NOT_BLESSED
     reason = force_reason.strip() if forced else ""
-    require_registrable(run=run, force_reason=reason)
-    with transaction.atomic():
+    subject = subject_of_run(run)
+    kept = refusals_recorded(
+        kind=OperationKind.REGISTER, subject=subject, actor=actor, now=now, reason=force_reason
+    )
+    with kept, transaction.atomic():
+        require_registrable(run=run, force_reason=reason)
         operation, new = open_operation(
             kind=OperationKind.REGISTER,
-            subject=subject_of_run(run),
+            subject=subject,
             actor=actor,
             now=now,
             step="find_artifacts",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.names import OperationName
@@ -26,6 +27,11 @@ from .serving import belongs_to
 POLL_SECONDS = 5.0
 REFUSALS = 3
 """How often a long-running operation may end in an error before the whole one fails."""
+LONGEST = timedelta(minutes=30)
+"""How long Cloud Run may be at it, bringing a service up or removing it, before we look for
+ourselves and, where that shows no end either, fail."""
+SINCE = "since"
+"""In the data: when Cloud Run was last asked for a change."""
 ENDED = "ended"
 """In the data after a long-running operation ended well."""
 SENT = "sent"
@@ -64,7 +70,7 @@ def patient(work: Work) -> Iterator[None]:
     try:
         yield
     except CloudDenied as error:
-        if SENT not in work.data:
+        if not work.data.get(SENT):
             raise
         raise CloudUnavailable(str(error), code=error.code, advice=error.advice) from error
 
@@ -72,10 +78,17 @@ def patient(work: Work) -> Iterator[None]:
 def after_start(work: Work, started: RemoteOperation, *, to: str) -> Done:
     """Follow an operation just started: wait for it, or go `to` where its effect is looked at."""
     work.data.pop(ENDED, None)
+    work.data[SINCE] = work.clock().isoformat()
     work.remote_operation = str(started.name)
     if not started.done:
         return Done(note=str(started.name))
     return _ended(work, started, to=to)
+
+
+def is_late(work: Work) -> bool:
+    """Whether Cloud Run has had LONGEST for what was asked of it last."""
+    since = work.data.setdefault(SINCE, work.clock().isoformat())
+    return work.clock() - datetime.fromisoformat(since) > LONGEST
 
 
 def wait_for(work: Work, *, to: str) -> Outcome:
@@ -85,6 +98,8 @@ def wait_for(work: Work, *, to: str) -> Outcome:
             state = cloud_run.get_operation(OperationName.parse(work.remote_operation))
     except CloudAbsent as forgotten:
         return Done(to=to, note=str(forgotten))
+    if not state.done and is_late(work):
+        return Done(to=to, note=f"Cloud Run has not ended its operation after {LONGEST}.")
     if not state.done:
         return Wait(seconds=POLL_SECONDS, note="Cloud Run is still at it.")
     return _ended(work, state, to=to)

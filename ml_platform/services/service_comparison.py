@@ -103,6 +103,8 @@ def _seen(row: MirroredService) -> SeenService:
         endpoint_uid=row.endpoint_uid,
         run_uid=row.run_uid,
         uri=row.uri,
+        newest=row.newest_revision,
+        serving=tuple(row.serving_revisions),
     )
 
 
@@ -120,6 +122,7 @@ def _endpoint(row: DeployedEndpoint) -> Endpoint:
         state=row.state,
         is_active=row.is_active,
         model_deleted=row.model_deleted,
+        revision=row.revision,
         lineage_id=row.registered_model_id,
         project_id=row.project_id,
         model_name=row.registered_model.model_name,

@@ -41,6 +41,9 @@ class SeenService:
     endpoint_uid: str
     run_uid: str
     uri: str
+    newest: str = ""
+    serving: tuple[str, ...] = ()
+    """Revisions that requests may reach."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,8 @@ class Endpoint:
     project_id: Any
     model_name: str
     run: Served | None
+    revision: str = ""
+    """The one that we saw serve it."""
 
 
 def service_subject(name: str) -> str:
@@ -139,7 +144,7 @@ def judge_endpoint(
             None,
         )
     if endpoint.run and seen.run_uid == endpoint.run.uid:
-        return None
+        return _judge_traffic(endpoint, seen)
     known = run is not None and run.lineage_id == endpoint.lineage_id
     safe = known and run is not None and run.registration == Registration.REGISTERED
     return _of_endpoint(
@@ -150,6 +155,22 @@ def judge_endpoint(
         RECORD_SERVED if safe else REDEPLOY,
         _evidence(seen),
         run if safe else None,
+    )
+
+
+def _judge_traffic(endpoint: Endpoint, seen: SeenService) -> Drift | None:
+    """What gets requests must be the newest revision, or the one that we saw serve the version."""
+    strange = sorted(set(seen.serving) - {seen.newest, endpoint.revision})
+    if not strange:
+        return None
+    return _of_endpoint(
+        FindingKind.SERVICE_MISMATCH,
+        endpoint,
+        f"{endpoint.name} sends requests to {', '.join(strange)}, and its endpoint says "
+        f"{endpoint.run}",
+        REDEPLOY,
+        _evidence(seen),
+        None,
     )
 
 
@@ -185,4 +206,6 @@ def _evidence(seen: SeenService) -> dict[str, Any]:
         "cloud_run_label_mlp_owner": seen.owner,
         "cloud_run_label_mlp_endpoint": seen.endpoint_uid,
         "cloud_run_label_mlp_run": seen.run_uid,
+        "newest_revision": seen.newest,
+        "serving_revisions": list(seen.serving),
     }

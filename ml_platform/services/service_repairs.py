@@ -211,14 +211,16 @@ def _end_endpoint(work: Work, endpoint: DeployedEndpoint, reason: str) -> Outcom
 
 def _record_served(work: Work, endpoint: DeployedEndpoint, service: RemoteService) -> Outcome:
     require_ours(service, endpoint)
-    if endpoint.run and service.labels.get(RUN) == endpoint.run.uid.hex:
+    as_we_have_it = endpoint.run and service.labels.get(RUN) == endpoint.run.uid.hex
+    known = {service.latest_created_revision, endpoint.revision}
+    if as_we_have_it and known.issuperset(service.serving):
         work.data["ended_as"] = FindingStatus.GONE
         return Done(to="close", note=f"{endpoint} serves {endpoint.run}, as we have it.")
     run = _registered(service, endpoint)
     judged = judge_service(service)
     if judged.serves is None:
         return Wait(seconds=POLL_SECONDS, note=judged.reason)
-    if run is None or not judged.serves:
+    if run is None or as_we_have_it or not judged.serves:
         why = judged.reason if run else "What it serves is no version of this model."
         raise Conflict(
             f"{endpoint} serves another version. {why}",

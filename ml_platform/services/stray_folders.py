@@ -85,15 +85,16 @@ def reason_to_keep(stray: str, *, before: datetime, beat: Beat = lambda: None) -
     return ""
 
 
-def delete_chunk_of(stray: str, *, before: datetime) -> Size:
-    """Delete up to a chunk of a stray's objects that are older than that; empty when none is left.
+def delete_chunk_of(stray: str, *, before: datetime) -> Size | None:
+    """Delete up to a chunk of a stray's objects that are older than that; None when none is left.
 
     :raises CloudUnavailable: some objects could not be deleted; the others are.
     """
     path = ObjectPath.parse(stray)
-    page = next(storage.list_objects(path.bucket, path.key, page_size=CHUNK), ())
-    old = [item for item in page if _is_in(item.name, path) and _is_older(item, before)]
-    return delete_found(old, at=path)
+    pages = storage.list_objects(path.bucket, path.key, page_size=CHUNK)
+    below = ([i for i in page if _is_in(i.name, path) and _is_older(i, before)] for page in pages)
+    old = next((page for page in below if page), None)
+    return None if old is None else delete_found(old, at=path)
 
 
 def _is_in(name: str, path: ObjectPath) -> bool:

@@ -74,8 +74,7 @@ def _delete(work: Work, tell: Tell) -> Outcome:
         if reason := reason_to_keep(stray, before=before, beat=work.hold):
             return _after(work, tell, f"Kept {stray}: {reason}")
         work.data["strays_judged"] = stray
-    chunk = delete_chunk_of(stray, before=before)
-    if chunk.objects:
+    if chunk := delete_chunk_of(stray, before=before):
         return Again(note=f"{stray}: {counted(chunk.objects, 'object')}")
     work.data["strays_deleted"] = work.data.get("strays_deleted", 0) + 1
     return _after(work, tell, f"Deleted {stray}.")

@@ -169,6 +169,8 @@ def _service_row(service: RemoteService) -> Json:
         "endpoint_uid": service.labels.get(ENDPOINT, "")[:32],
         "run_uid": service.labels.get(RUN, "")[:32],
         "ready": service.ready,
+        "newest_revision": service.latest_created_revision,
+        "serving_revisions": list(service.serving),
     }
 
 

@@ -13,10 +13,9 @@ from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.states import EndpointState, OperationKind
 
 from . import operations, worker
-from .deployment import refusals_recorded
 from .endpoint_rows import keep_up, mark_undeploying, record_stopped
 from .engine import Done, Outcome, Recipe, Step, Wait
-from .operations import Actor, Work, open_operation
+from .operations import Actor, Work, open_operation, refusals_recorded
 from .remote_service import (
     ENDED,
     POLL_SECONDS,
@@ -54,7 +53,9 @@ def undeploy_endpoint(
     :raises Busy: another operation holds the lineage or the service.
     """
     subject = subject_of_endpoint(endpoint)
-    kept = refusals_recorded(kind=OperationKind.UNDEPLOY, subject=subject, actor=actor, now=now)
+    kept = refusals_recorded(
+        kind=OperationKind.UNDEPLOY, subject=subject, actor=actor, now=now, reason=reason
+    )
     with kept, transaction.atomic():
         operation, new = open_operation(
             kind=OperationKind.UNDEPLOY,
@@ -74,13 +75,17 @@ def undeploy_endpoint(
     return operation
 
 
-def delete_endpoint(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) -> Operation:
+def delete_endpoint(
+    *, endpoint: DeployedEndpoint, actor: Actor, now: datetime, reason: str = ""
+) -> Operation:
     """Delete the row of an endpoint that is stopped; its history stays in the operations.
 
     :raises NotStopped: it serves, or may serve.
     """
     subject = subject_of_endpoint(endpoint)
-    kept = refusals_recorded(kind=OperationKind.DELETE, subject=subject, actor=actor, now=now)
+    kept = refusals_recorded(
+        kind=OperationKind.DELETE, subject=subject, actor=actor, now=now, reason=reason
+    )
     with kept, transaction.atomic():
         row = DeployedEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
         if row is None:
@@ -100,6 +105,7 @@ def delete_endpoint(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) 
             actor=actor,
             now=now,
             note=f"Deleted the endpoint {row.service_name}.{served}",
+            reason=reason,
         )
 
 

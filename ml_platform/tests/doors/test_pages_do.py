@@ -149,7 +149,9 @@ def test_a_run_that_was_not_blessed_is_registered_with_a_reason_only(admin):
     run = TrainingRunFactory.create(status=RunStatus.NOT_BLESSED, is_blessed=False)
     assert press(admin, "register-run", run.pk, reason=" ").status_code == 409
     assert press(admin, "register-run", run.pk, reason="Better than none.").status_code == 302
-    assert Operation.objects.get().reason == "Better than none."
+    refused, registered = Operation.objects.order_by("created_at")
+    assert (refused.status, refused.error_code) == ("failed", "not_blessed")
+    assert registered.reason == "Better than none."
 
 
 def test_schedules_are_paused_resumed_and_ended(admin, lineage):

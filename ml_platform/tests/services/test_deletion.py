@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml_platform.cloud import cloud_run, vertex
+from ml_platform.cloud import channels, cloud_run, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.errors import Conflict
@@ -14,7 +15,8 @@ from ml_platform.kpis import four_counts
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import EndpointState, Registration
 from ml_platform.services.artifacts import UnsafePath, guard
-from ml_platform.services.deletion import DeployedModel, delete_versions
+from ml_platform.services.deletion import delete_versions
+from ml_platform.services.deletion_marks import DeployedModel
 from ml_platform.services.deletion_preview import preview_deletion
 from ml_platform.services.engine import advance
 from ml_platform.services.interventions import request_cancel, retry_operation
@@ -375,6 +377,128 @@ def test_a_run_that_is_no_version_cannot_be_deleted_as_one(cloud: LocalCloud, cl
     lineage, _ = a_lineage(cloud, clock)
     with pytest.raises(Conflict, match="no version"):
         delete(lineage, a_run(cloud, project=lineage.project), clock=clock)
+
+
+def test_an_empty_page_is_not_the_end_of_the_artifacts(cloud: LocalCloud, clock: Clock) -> None:
+    lineage, (run, _) = a_lineage(cloud, clock, versions=2)
+    for number in range(5):
+        write_artifact(cloud, run, f"data/{number}")
+    cloud.storage.thin_pages = 2
+    operation = delete(lineage, run, clock=clock)
+    settle(clock)
+    operation.refresh_from_db()
+    assert artifacts(cloud, run) == []
+    assert operation.steps[-1]["note"] == "6 objects, 30 bytes"
+
+
+def test_what_went_or_changed_meanwhile_does_not_count_as_freed(
+    cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lineage, (run, _) = a_lineage(cloud, clock, versions=2)
+    for name in ("a", "b"):
+        write_artifact(cloud, run, name)
+    prefix = run.gcs_artifacts_path.removeprefix(f"gs://{BUCKET}/")
+    met: list[str] = []
+
+    def somebody_else(method: str) -> None:
+        if method == "storage.batch" and not met:
+            met.append(method)
+            cloud.storage.tables.delete(BUCKET, f"{prefix}a")
+            write_artifact(cloud, run, "b")
+
+    monkeypatch.setattr(channels, "before_call", [somebody_else])
+    operation = delete(lineage, run, clock=clock)
+    settle(clock)
+    operation.refresh_from_db()
+    assert artifacts(cloud, run) == []
+    assert operation.steps[-1]["note"] == "2 objects, 10 bytes"
+
+
+def test_a_default_version_is_not_handed_to_somebody_elses_version(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    cloud.models.behavior.default_moves = False
+    lineage, (run,) = a_lineage(cloud, clock)
+    name = ModelName.parse(lineage.vertex_model_resource_name)
+    vertex.upload_model(
+        display_name="theirs",
+        artifact_uri=f"{run.gcs_artifacts_path}pushed_model/1",
+        serving_image="image",
+        labels={},
+        parent_model=name,
+        is_default=False,
+    )
+    operation = delete(lineage, run, clock=clock)
+    settle(clock)
+    operation.refresh_from_db()
+    run.refresh_from_db()
+    assert (operation.status, operation.error_code) == ("failed", "default_version")
+    assert "default to another version" in operation.advice
+    assert run.registration == Registration.REGISTERED
+    assert vertex_versions(lineage) == {"1": ("default",), "2": ()}
+    vertex.merge_version_aliases(name.at("2"), ["default"])
+    retry_operation(operation=operation, actor=ANA)
+    settle(clock)
+    assert vertex_versions(lineage) == {"2": ("default",)}
+
+
+def test_a_sibling_stays_though_its_label_is_that_of_the_version_which_goes(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    """As it would be if Vertex AI kept one set of labels for a model."""
+    lineage, (run, _) = a_lineage(cloud, clock, versions=2)
+    name = ModelName.parse(lineage.vertex_model_resource_name)
+    labels = dict(vertex.get_model(name.at("1")).labels)
+    vertex.update_model_labels(name.at("2"), labels)
+    delete(lineage, run, clock=clock)
+    settle(clock)
+    assert sorted(vertex_versions(lineage)) == ["2"]
+
+
+def test_run_1_goes_and_run_10_stays(cloud: LocalCloud, clock: Clock) -> None:
+    """With the ids of rows as folders, as runs from before the uids have them."""
+    lineage, (run, other) = a_lineage(cloud, clock, versions=2)
+    paths = {}
+    for row, number in ((run, run.pk), (other, f"{run.pk}0")):
+        paths[row.pk] = f"runs/{number}/"
+        cloud.storage.write(BUCKET, f"runs/{number}/pushed_model/1/saved_model.pb", b"model")
+        path = f"gs://{BUCKET}/runs/{number}/"
+        TrainingRun.objects.filter(pk=row.pk).update(gcs_artifacts_path=path)
+    run.refresh_from_db()
+    delete(lineage, run, clock=clock)
+    settle(clock)
+    assert cloud.storage.names(BUCKET, paths[run.pk]) == []
+    assert len(cloud.storage.names(BUCKET, paths[other.pk])) == 1
+
+
+@pytest.mark.timeout(300)
+def test_the_memory_of_a_deletion_does_not_grow_with_its_objects(
+    cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forget(method: str) -> None:
+        if method == "storage.batch":
+            cloud.effects.reset()  # the local cloud's own record, in this process too
+
+    monkeypatch.setattr(channels, "before_call", [forget])
+    peaks = [peak_of_deleting(cloud, clock, count) for count in (1_000, 10_000)]
+    assert peaks[1] < 1.2 * peaks[0] + 200_000, peaks
+
+
+def peak_of_deleting(cloud: LocalCloud, clock: Clock, objects: int) -> int:
+    """The most bytes that Python held at once while that many objects were deleted."""
+    lineage, (run,) = a_lineage(cloud, clock)
+    with cloud.storage.tables.transaction():
+        for number in range(objects - 1):
+            write_artifact(cloud, run, f"data/{number:05}")
+    delete(lineage, run, clock=clock)
+    tracemalloc.start()
+    try:
+        settle(clock)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert artifacts(cloud, run) == []
+    return peak
 
 
 def test_ten_thousand_objects_go_in_at_most_a_hundred_batches_with_progress_between(

@@ -13,7 +13,8 @@ from ml_platform.cloud.types import ServiceSpec
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.states import Registration, RunStatus
-from ml_platform.services.deletion import DeployedModel, delete_versions
+from ml_platform.services.deletion import delete_versions
+from ml_platform.services.deletion_marks import DeployedModel
 from ml_platform.services.deployment import redeploy_endpoint, rollback_endpoint
 from ml_platform.services.endpoint_rows import ForeignService, NotDeployable
 from ml_platform.services.labels import ENDPOINT, OPERATION, OWNER, RUN
@@ -22,6 +23,7 @@ from ml_platform.services.serving import ServingConfig
 from ml_platform.tests.factories import DeployedEndpointFactory
 
 from .deploy_tools import (
+    A_WHILE,
     deploy,
     deployed,
     facts,
@@ -90,6 +92,39 @@ def test_a_later_version_takes_over_in_place_and_the_one_before_can_be_rolled_ba
     assert cloud.effects.count("Services.UpdateService") == 2
     assert cloud.effects.count("Services.DeleteService") == 0
     assert cloud.effects.count("ModelService.UploadModel") == 2
+
+
+def test_a_rollback_brings_back_how_the_version_was_served(cloud: LocalCloud, clock: Clock) -> None:
+    good = ServingConfig(env={"MODE": "good"}, memory="1Gi")
+    endpoint, (old, new) = deployed(cloud, clock, versions=2, config=good)
+    finish(deploy(new, clock, config=ServingConfig(env={"MODE": "bad"}, image="broken:1")), clock)
+    endpoint.refresh_from_db()
+    finish(rollback_endpoint(endpoint=endpoint, actor=ANA, now=clock()), clock)
+    assert facts(endpoint) == ("active", True, old.pk, None)
+    assert ServingConfig.from_dict(endpoint.config) == good.with_image()
+    service = service_of(endpoint)
+    assert (service.env["MODE"], service.image) == ("good", good.with_image().image)
+
+
+def test_a_redeploy_asked_again_is_answered_again_though_its_model_was_deleted_since(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    endpoint, (run, _) = deployed(cloud, clock, versions=2)
+    finish(undeploy(endpoint, clock), clock)
+    endpoint.refresh_from_db()
+
+    def ask() -> Operation:
+        return redeploy_endpoint(endpoint=endpoint, actor=ANA, now=clock(), idempotency_key="k")
+
+    first = finish(ask(), clock)
+    clock.forward(A_WHILE)
+    finish(undeploy(endpoint, clock), clock)
+    lineage = endpoint.registered_model
+    delete_versions(lineage=lineage, runs=[run], actor=ANA, now=clock())
+    settle(clock)
+    endpoint.refresh_from_db()
+    assert endpoint.model_deleted
+    assert ask().pk == first.pk
 
 
 def test_a_stopped_endpoint_is_restored_by_the_same_steps_as_a_deploy(

@@ -154,7 +154,8 @@ def test_a_run_that_did_not_succeed_cannot_be_registered(
     run = TrainingRunFactory(status=status)
     with pytest.raises(NotRegistrable):
         register_run(run=run, actor=ANA, now=clock())
-    assert Operation.objects.count() == 0
+    refusal = Operation.objects.get()
+    assert (refusal.status, refusal.step, refusal.error_code) == ("failed", "", "not_registrable")
     assert cloud.effects.mutations() == [] or all(
         not call.method.startswith("ModelService") for call in cloud.effects.mutations()
     )

@@ -11,7 +11,8 @@ from ml_platform.cloud.types import ServiceSpec
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.states import EndpointState, RunStatus
-from ml_platform.services.deletion import DeployedModel, delete_versions
+from ml_platform.services.deletion import delete_versions
+from ml_platform.services.deletion_marks import DeployedModel
 from ml_platform.services.engine import advance
 from ml_platform.services.interventions import retry_operation
 from ml_platform.services.operations import Busy
