@@ -36,7 +36,7 @@ def play_history(cloud: LocalCloud, seed: int, turns: int = TURNS) -> Play:
     """
     from .boundaries import BrokenInvariant
     from .invariants import Judge
-    from .play import Luck, Play, small_pages
+    from .play import Luck, Play, ids_of, small_pages
     from .rest import come_to_rest
     from .rules import MEANWHILE, RULES, furnish
     from .world import World
@@ -47,11 +47,12 @@ def play_history(cloud: LocalCloud, seed: int, turns: int = TURNS) -> Play:
     world.reset()
     names = [name for name in RULES if name in ALWAYS or dice.random() < 0.8]
     weights = [RULES[name][0] for name in names]
-    furnish(world, dice)
+    with ids_of(dice):
+        furnish(world, dice)
     with Judge(cloud).sitting() as judge:
         play = Play(world, dice, judge, Luck.draw(dice), MEANWHILE)
         try:
-            with play.staged(), small_pages(dice.choice([0, 0, 2])):
+            with play.staged(), small_pages(cloud, dice.choice([0, 0, 2])):
                 for name in dice.choices(names, weights, k=turns):
                     play.act(name, RULES[name][1])
                 come_to_rest(play)

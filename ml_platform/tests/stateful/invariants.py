@@ -54,6 +54,8 @@ class Effect:
     """Labels of the service as it was, None when there was none."""
     reborn: bool = False
     """Whether a model of this id was deleted before."""
+    served: frozenset[str] = frozenset()
+    """The runs to which requests go, when a version is deleted."""
 
     @cached_property
     def operation(self) -> Operation | None:
@@ -80,19 +82,23 @@ class Effect:
 
 
 def artifacts_go_last(effect: Effect) -> str:
-    """S1: an object goes only by a deletion that lives, of a run that is no version and serves."""
+    """S1: an object goes only by a deletion that lives, of a run that is no version and serves, or
+    as a stray that a person named."""
     if effect.call.method != "storage.objects.delete" or not effect.ours:
         return ""
     name: str = effect.call.detail["name"]
     root, _, rest = name.partition("/")
     uid = rest.partition("/")[0]
     run = TrainingRun.objects.filter(uid__in=[uuid.UUID(uid)] if _is_uid(uid) else []).first()
+    strays = effect.operation.data.get("strays", ()) if effect.operation else ()
+    if f"gs://{get_settings().BUCKET}/{root}/{uid}/" in strays:
+        return ""
     if root != get_settings().ARTIFACTS_PREFIX or run is None:
         return f"{name} is no artifact of a run"
     operation = effect.operation
     if operation is None or operation.status != OperationStatus.RUNNING:
         return f"{name} went by an operation that is not running"
-    if run.pk not in operation.data.get("runs", [run.pk]):
+    if operation.kind == OperationKind.DELETE and run.pk not in operation.data["runs"]:
         return f"{name} is of a run that the operation does not name"
     allowed = (Registration.NONE, Registration.DELETED, Registration.LOST)
     if run.registration not in allowed:
@@ -124,6 +130,14 @@ def versions_go_unregistered(effect: Effect) -> str:
         if held.exists() and held.get().uid.hex == gone["labels"].get(RUN):
             return f"{model_id}@{gone['version']} is a registered version"
     return ""
+
+
+def what_serves_stays(effect: Effect) -> str:
+    """S12: no version goes whose revision requests may reach, whatever our rows say."""
+    if effect.call.method not in DELETIONS or not effect.ours:
+        return ""
+    gone = {version["labels"].get(RUN, "") for version in effect.call.detail["versions"]}
+    return f"requests go to {sorted(gone & effect.served)}" if gone & effect.served else ""
 
 
 def services_are_ours(effect: Effect) -> str:
@@ -163,8 +177,9 @@ def endpoints_are_marked(effect: Effect) -> str:
         return ""
     endpoint = effect.endpoint
     state = endpoint.state if endpoint else "nowhere"
-    if effect.repairs and state == EndpointState.INACTIVE:
-        return ""
+    cleans = effect.operation is not None and effect.operation.kind == OperationKind.CLEANUP
+    if cleans and state == EndpointState.INACTIVE:
+        return ""  # a leftover: no endpoint needs it
     if state not in SERVICE_CHANGES[effect.call.method]:
         return f"{effect.call.resource} changed while its endpoint is {state}"
     return ""
@@ -215,6 +230,7 @@ SAFETY: Mapping[str, Callable[[Effect], str]] = {
     "S9 one at a time": one_at_a_time,
     "S10 in our place": in_our_place,
     "S11 ids are used once": ids_are_used_once,
+    "S12 what serves stays": what_serves_stays,
 }
 """Name and predicate; a predicate answers '' or what was wrong. S0 is in `boundaries`."""
 
@@ -263,7 +279,7 @@ class Judge:
             here = connections["default"]
             connections["default"] = self._own
             try:
-                effect = Effect(call, before, self._is_reborn(call))
+                effect = Effect(call, before, self._is_reborn(call), self._served(call))
                 for name, predicate in SAFETY.items():
                     if wrong := predicate(effect):
                         self.broken.append(f"{name}: {wrong} ({call.method}, {call.reason})")
@@ -272,13 +288,21 @@ class Judge:
 
     def _track(self, call: Call) -> Mapping[str, str] | None:
         """Remember each service's labels; returns those before this change."""
-        if not call.method.startswith("Services.") or call.method == "Services.SetIamPolicy":
+        if not call.method.startswith("Services."):
             return None
         key = call.resource.rpartition("/")[2]
+        if call.method == "Services.SetIamPolicy":
+            return self._services.get(key)
         before = self._services.pop(key, None)
         if call.method != "Services.DeleteService":
             self._services[key] = dict(call.labels)
         return before
+
+    def _served(self, call: Call) -> frozenset[str]:
+        if call.method not in DELETIONS:
+            return frozenset()
+        mine = [k for k, s in planes.services(self.cloud).items() if s.labels.get(OWNER) == owner()]
+        return frozenset(uid for key in mine for uid in planes.served_by(self.cloud, key) if uid)
 
     def _is_reborn(self, call: Call) -> bool:
         """Remember which models went; whether this one comes for a second time."""

@@ -6,20 +6,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from google.cloud.run_v2.types import revision as revision_types
 from google.cloud.run_v2.types import service as service_types
 from google.cloud.scheduler_v1.types import job as job_types
 
 from ml_platform.localcloud.model_rules import Model, Parent
 from ml_platform.localcloud.model_store import MODEL, VERSION
 from ml_platform.localcloud.pipeline_runner import JOB as PIPELINE
-from ml_platform.localcloud.run_rollout import SERVICE
+from ml_platform.localcloud.run_rollout import REVISION, SERVICE
 from ml_platform.localcloud.scheduler import JOB
+from ml_platform.services.labels import RUN
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
 BUCKET = "demo-artifacts"
 _Service: Any = service_types.Service.meta.pb
+_Revision: Any = revision_types.Revision.meta.pb
 _Job: Any = job_types.Job.meta.pb
 
 
@@ -65,6 +68,27 @@ def version(cloud: LocalCloud, model_id: str, number: str) -> Any:
 def services(cloud: LocalCloud) -> dict[str, Any]:
     """Cloud Run's services by id."""
     return {key: _Service.FromString(blob) for key, blob in cloud.store.list(SERVICE)}
+
+
+def served_by(cloud: LocalCloud, key: str) -> set[str]:
+    """The runs whose revisions get a service's traffic, as the revisions' labels name them."""
+    service = services(cloud)[key]
+    latest = service.latest_ready_revision
+    names = {(t.revision or latest).rpartition("/")[2] for t in service.traffic_statuses}
+    blobs = [cloud.store.get(REVISION, f"{key}/{name}") for name in names]
+    return {_Revision.FromString(blob).labels.get(RUN, "") for blob in blobs if blob}
+
+
+def revisions(cloud: LocalCloud, key: str) -> list[str]:
+    """The ready revisions of a service, oldest first."""
+    made = [_Revision.FromString(blob) for _, blob in cloud.store.list(REVISION, f"{key}/")]
+    ready = [r for r in made if r.conditions and not r.conditions[0].message]
+    return sorted(r.name.rpartition("/")[2] for r in ready)
+
+
+def env_of(service: Any) -> dict[str, str]:
+    """What a service's newest template tells its container."""
+    return {env.name: env.value for env in service.template.containers[0].env}
 
 
 def jobs(cloud: LocalCloud) -> dict[str, Any]:

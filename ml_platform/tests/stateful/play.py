@@ -23,6 +23,8 @@ from .ground import UPLOAD_HORIZON
 from .invariants import LAG, Judge
 
 if TYPE_CHECKING:
+    from ml_platform.localcloud import LocalCloud
+
     from .world import World
 
 T = TypeVar("T")
@@ -35,8 +37,11 @@ PLANES = {
     "Scheduler": "CloudScheduler.*",
     "operations": "Operations.*",
 }
-OUTAGES = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
-REFUSALS = (*OUTAGES, "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED")
+OFTEN = ("Vertex AI", "Cloud Run")
+"""The planes whose answers decide what is destroyed break three times as often."""
+OUTAGES = ("PERMISSION_DENIED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
+"""Twice the one that is most easily taken for absence."""
+REFUSALS = (*OUTAGES[1:], "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED")
 LOSSES = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "CANCELLED")
 STALE = ("ModelService.Get*", "ModelService.List*", "Services.Get*", "Services.List*")
 
@@ -46,14 +51,26 @@ class Crash(BaseException):
 
 
 @contextmanager
-def small_pages(size: int) -> Iterator[None]:
-    """Google may answer with fewer than were asked for: pages of `size`, 0 for as many as asked."""
+def small_pages(cloud: LocalCloud, size: int) -> Iterator[None]:
+    """Google may answer with fewer than were asked for: pages of `size`, 0 for as many as asked.
+    Cloud Storage begins with an empty one."""
     pages = channels.rpc_pages
 
     def few(method: str, send: Callable[..., Any], request: dict[str, Any]) -> Iterator[Any]:
         return pages(method, send, {**request, "page_size": size or request["page_size"]})
 
-    with patch.object(channels, "rpc_pages", few):
+    with (
+        patch.object(channels, "rpc_pages", few),
+        patch.object(cloud.storage, "thin_pages", size),
+    ):
+        yield
+
+
+@contextmanager
+def ids_of(dice: Random) -> Iterator[None]:
+    """Have the dice make every id, so that one seed is one history."""
+    bits = Random(dice.random())
+    with patch.object(uuid, "os", SimpleNamespace(urandom=bits.randbytes)):
         yield
 
 
@@ -146,12 +163,7 @@ class Play:
     @contextmanager
     def staged(self) -> Iterator[None]:
         """Let this play's luck meet every call and COMMIT, and its dice make every id."""
-        bits = Random(self.dice.random())
-        ids = SimpleNamespace(urandom=bits.randbytes)
-        with (
-            watched(before=self._before, after=self._after),
-            patch.object(uuid, "os", ids),
-        ):
+        with watched(before=self._before, after=self._after), ids_of(self.dice):
             yield
 
     def _before(self, method: str) -> None:
@@ -199,7 +211,7 @@ class Play:
 
     def break_plane(self) -> None:
         """A plane answers every call with the same refusal, until it is healed."""
-        name = self.dice.choice(list(PLANES))
+        name = self.dice.choice([*PLANES, *OFTEN, *OFTEN])
         code = self.dice.choice(OUTAGES)
         self.tell(f"  {name}: {code}")
         self.count("outages")

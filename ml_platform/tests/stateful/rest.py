@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ml_platform.errors import PlatformError
+from ml_platform.kpis import four_counts
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
@@ -15,16 +17,22 @@ from ml_platform.models import (
 )
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
+    FindingKind,
     OperationKind,
     OperationStatus,
     Registration,
     RunStatus,
 )
+from ml_platform.services.deletion import delete_versions
+from ml_platform.services.deletion_marks import pointer_of
+from ml_platform.services.deployment import redeploy_endpoint
 from ml_platform.services.interventions import retry_operation
 from ml_platform.services.labels import ENDPOINT
 from ml_platform.services.reconciliation import SAFE, clear_stale_pointers, repair_finding
 from ml_platform.services.registration import register_run
+from ml_platform.services.remote_service import SENT
 from ml_platform.services.run_polling import poll_training_runs
+from ml_platform.services.service_drift import REDEPLOY
 from ml_platform.services.sweeping import sweep
 from ml_platform.services.undeployment import undeploy_endpoint
 
@@ -32,7 +40,7 @@ from . import planes
 from .boundaries import BrokenInvariant
 from .play import Luck, Play
 from .settled import unsettled
-from .world import BO, World, settle
+from .world import BO, World, prefix_of, settle
 
 PASSES = 8
 
@@ -52,7 +60,7 @@ def come_to_rest(play: Play) -> None:
     world.forward(700)
     settle(world)
     _finish_training(world)
-    wrong: list[str] = []
+    wrong = _marks_without_cause()
     for _ in range(PASSES):
         before = _state(world)
         _follow_advice(play)
@@ -64,9 +72,21 @@ def come_to_rest(play: Play) -> None:
     else:
         wrong.append(f"I11 one more reconcile writes nothing: it changed {restless}")
     play.judge.look()
-    wrong += [*play.judge.broken, *unsettled(world), *_lost_rows(play), *_touched(play)]
+    wrong += [*play.judge.broken, *unsettled(world), *_vertex_total(world)]
+    wrong += [*_lost_rows(play), *_touched(play)]
     if wrong:
         raise BrokenInvariant("; ".join(wrong))
+
+
+def _marks_without_cause() -> list[str]:
+    """I5: what is marked although nobody deletes it may yet go by a deletion that was sent."""
+    deletions = Operation.objects.filter(kind=OperationKind.DELETE)
+    sent = {target for operation in deletions for target in operation.data.get(SENT, ())}
+    return [
+        f"I5 nothing is under way: {run} is marked, and no deletion of it was sent"
+        for run in TrainingRun.objects.filter(registration=Registration.DELETING)
+        if {run.vertex_model_resource_name, str(pointer_of(run))}.isdisjoint(sent)
+    ]
 
 
 def _finish_training(world: World) -> None:
@@ -89,7 +109,7 @@ def _follow_advice(play: Play) -> None:
         if operation.status == OperationStatus.FAILED:
             play.tell(f"  retry {operation}")
             _try(play, lambda op=operation: retry_operation(operation=op, actor=BO))
-    settle(world)
+    _end_what_is_left(play)
     shown = planes.services(world.cloud)
     for endpoint in DeployedEndpoint.objects.filter(is_active=True):
         service = shown.get(endpoint.service_name)
@@ -97,6 +117,30 @@ def _follow_advice(play: Play) -> None:
             play.tell(f"  undeploy {endpoint}")
             undeploy_endpoint(endpoint=endpoint, actor=BO, now=world.now())
     settle(world)
+    found = Finding.objects.open().filter(kind=FindingKind.SERVICE_MISMATCH, repair=REDEPLOY)
+    for finding in found:
+        endpoint = DeployedEndpoint.objects.get(service_name=finding.evidence["service_name"])
+        play.tell(f"  redeploy {endpoint}")
+        _try(play, lambda e=endpoint: redeploy_endpoint(endpoint=e, actor=BO, now=world.now()))
+    settle(world)
+
+
+def _end_what_is_left(play: Play) -> None:
+    """Delete again what a deletion left marked, and what is left of what it deleted."""
+    who: dict[str, Any] = {"actor": BO, "now": play.world.now()}
+    for run in TrainingRun.objects.filter(registration=Registration.DELETING):
+        lineage = RegisteredModel.objects.get(training_runs=run)
+        play.tell(f"  delete {run} again")
+        _try(play, partial(delete_versions, lineage=lineage, runs=[run], **who))
+    failed = Operation.objects.filter(kind=OperationKind.DELETE, status=OperationStatus.FAILED)
+    for operation in failed.exclude(steps=[]):
+        deleted = TrainingRun.objects.filter(
+            pk__in=operation.data.get("runs", ()), registration=Registration.DELETED
+        )
+        if any(any(planes.objects(play.world.cloud, prefix_of(run))) for run in deleted):
+            play.tell(f"  retry {operation}")
+            _try(play, lambda op=operation: retry_operation(operation=op, actor=BO))
+    settle(play.world)
 
 
 def _ask_again(play: Play) -> None:
@@ -165,6 +209,20 @@ def _state(world: World) -> dict[str, Any]:
     open_findings = Finding.objects.filter(status="open")
     found["findings"] = sorted(open_findings.values_list("kind", "subject"))
     return found
+
+
+def _vertex_total(world: World) -> list[str]:
+    """I1: what Vertex AI has is what we count and what findings name, one by one."""
+    there = {v.model_id for v in planes.versions(world.cloud)}
+    held = {name.rpartition("/")[2] for name in _names(RegisteredModel.objects.registered())}
+    subjects = Finding.objects.open().values_list("subject", flat=True)
+    found = {subject.rpartition("/")[2] for subject in subjects if "/models/" in subject}
+    wrong = f"I1 Vertex total: {len(there)} models, {len(held)} counted, {sorted(there - held)}"
+    return [] if there == held | (found & there) and four_counts().vertex == len(there) else [wrong]
+
+
+def _names(lineages: Any) -> Any:
+    return lineages.values_list("vertex_model_resource_name", flat=True)
 
 
 def _lost_rows(play: Play) -> list[str]:

@@ -262,6 +262,16 @@ def vanish_service(play: Play) -> None:
             play.world.cloud.run.delete_service(_Delete(name=name))
 
 
+def pin_traffic(play: Play) -> None:
+    """All requests go to one revision of a service of ours, whichever is the newest."""
+    cloud = play.world.cloud
+    owned = [key for key, s in planes.services(cloud).items() if s.labels.get(OWNER) == owner()]
+    if not owned:
+        return
+    key = play.dice.choice(sorted(owned))
+    play.world.pin(key, play.dice.choice(planes.revisions(cloud, key)))
+
+
 def strange_upload(play: Play) -> None:
     """A model of ours by name, not by labels."""
     play.count("strange uploads")
@@ -352,6 +362,7 @@ RULES: Mapping[str, tuple[int, Rule]] = {
             revision_fails,
             vanish_service,
             strange_service,
+            pin_traffic,
         ),
     }.items()
     for rule in rules

@@ -5,14 +5,16 @@ I11 (one more reconcile writes nothing) is asked by who can reconcile: the drive
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from ml_platform.cloud.names import ModelName
+from ml_platform.kpis import four_counts
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
@@ -28,39 +30,51 @@ from ml_platform.models.states import (
     STANDING_FINDING_STATUSES,
     SUCCEEDED_RUN_STATUSES,
     EndpointState,
+    FindingKind,
     OperationKind,
     OperationStatus,
     Registration,
 )
-from ml_platform.services.labels import ENDPOINT, OWNER, RUN, owner
+from ml_platform.services.artifacts import MODEL_FILE, run_prefix
+from ml_platform.services.labels import ENDPOINT, LINEAGE, OWNER, RUN, owner
 from ml_platform.services.schedule_job import job_id_of
+from ml_platform.services.serving import ARTIFACT_ENV
 
 from . import planes
 from .invariants import DELETIONS
 
 if TYPE_CHECKING:
+    from ml_platform.localcloud.effects import Call
+
     from .world import World
 
 Wrong = Iterator[str]
 
 
+def _standing(*kinds: str) -> QuerySet[Finding]:
+    """What people are told, of these kinds."""
+    return Finding.objects.filter(status__in=STANDING_FINDING_STATUSES, kind__in=kinds)
+
+
 def one_count(world: World) -> Wrong:
-    """I1: the lineages we count are our models in Vertex AI; what else is there is a finding."""
-    ours = {v.model_id for v in planes.versions(world.cloud) if v.labels.get(OWNER) == owner()}
+    """I1: every place counts the same lineages, which are our models in Vertex AI; what else is
+    there with our label is a finding that names it."""
+    models = [v.model_id for v in planes.versions(world.cloud) if v.labels.get(OWNER) == owner()]
+    ours = set(models)
     counted = {
         ModelName.parse(name).model_id
         for name in RegisteredModel.objects.registered().values_list(
             "vertex_model_resource_name", flat=True
         )
     }
+    told = four_counts()
+    if {told.database, told.projects, told.registry_page} != {len(counted)}:
+        yield f"{len(counted)} lineages are counted as {told}"
     if missing := counted - ours:
         yield f"counted but not in Vertex AI: {sorted(missing)}"
-    found = " ".join(
-        Finding.objects.filter(status__in=STANDING_FINDING_STATUSES).values_list(
-            "subject", flat=True
-        )
-    )
-    if unknown := {name for name in ours - counted if name not in found}:
+    subjects = _standing(*FindingKind.values).values_list("subject", flat=True)
+    found = {subject.rpartition("/")[2] for subject in subjects}
+    if unknown := ours - counted - found:
         yield f"ours in Vertex AI, not counted and not found: {sorted(unknown)}"
 
 
@@ -90,18 +104,25 @@ def versions_are_there(world: World) -> Wrong:
 
 
 def artifacts_are_there(world: World) -> Wrong:
-    """I3: a registered version has its artifacts, unless a finding says that they are gone."""
-    from .world import prefix_of
-
-    known = set(
-        Finding.objects.filter(status__in=STANDING_FINDING_STATUSES).values_list(
-            "run_id", flat=True
-        )
-    )
+    """I3: a registered version has the model that Vertex AI says it is of, unless a finding says
+    that it is gone."""
+    known = set(_standing(FindingKind.ARTIFACTS_MISSING).values_list("run_id", flat=True))
     for run in TrainingRun.objects.filter(registration=Registration.REGISTERED):
-        there = any(planes.objects(world.cloud, prefix_of(run)))
-        if run.gcs_artifacts_path and not there and run.pk not in known:
-            yield f"{run} has no artifacts"
+        if run.gcs_artifacts_path and run.pk not in known:
+            key = f"{_artifacts_of(world, run)}/{MODEL_FILE}".removeprefix(f"gs://{planes.BUCKET}/")
+            if key not in {name for name, _ in planes.objects(world.cloud, key)}:
+                yield f"{run} has no {key}"
+
+
+def _artifacts_of(world: World, run: TrainingRun) -> str:
+    """Where Vertex AI says that the model of this version, or of the one it was, is."""
+    pointer = ModelName.parse(
+        run.former_vertex_version
+        if run.registration == Registration.LOST
+        else f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
+    )
+    there = planes.version(world.cloud, pointer.model_id, pointer.version)
+    return there.artifact_uri.rstrip("/") if there else f"{run_prefix(run=run)}pushed_model/1"
 
 
 def services_match(world: World) -> Wrong:
@@ -128,6 +149,21 @@ def services_match(world: World) -> Wrong:
             yield f"{endpoint} does not say that its model was deleted"
 
 
+def the_version_is_what_serves(world: World) -> Wrong:
+    """I4: all requests reach the endpoint's version, which is no deleted one, at its artifacts."""
+    shown = planes.services(world.cloud)
+    for endpoint in DeployedEndpoint.objects.filter(is_active=True).select_related("run"):
+        run, key = endpoint.run, endpoint.service_name
+        if run is None or key not in shown:
+            continue
+        if run.registration not in (Registration.REGISTERED, Registration.LOST):
+            yield f"{endpoint} serves {run}, which is {run.registration}"
+        elif (served := planes.served_by(world.cloud, key)) != {run.uid.hex}:
+            yield f"{endpoint} serves {run.uid.hex}, and its traffic goes to {sorted(served)}"
+        elif (uri := planes.env_of(shown[key])[ARTIFACT_ENV]) != _artifacts_of(world, run):
+            yield f"{endpoint} serves {run} from {uri}, not {_artifacts_of(world, run)}"
+
+
 def nothing_is_under_way(world: World) -> Wrong:
     """I5: no live operation, nothing half deleted, nothing half deployed."""
     del world
@@ -137,19 +173,28 @@ def nothing_is_under_way(world: World) -> Wrong:
         yield f"{run} is being deleted by nobody"
 
 
+def no_mark_of_a_cleanup_is_left(world: World) -> Wrong:
+    """I5: a run that our rows say has no artifacts has none."""
+    for run in TrainingRun.objects.filter(gcs_artifacts_path=""):
+        if any(planes.objects(world.cloud, run_prefix(run=run).key)):
+            yield f"{run} has artifacts that its row does not know"
+
+
 def one_version_each(world: World) -> Wrong:
-    """I7: a run is at most one version, a live lineage at most one model."""
-    found = planes.versions(world.cloud)
-    runs = Counter(v.labels[RUN] for v in found if v.labels.get(RUN))
-    known = set(
-        Finding.objects.filter(status__in=STANDING_FINDING_STATUSES).values_list(
-            "registered_model_id", flat=True
-        )
-    )
-    for uid, number in runs.items():
-        run = TrainingRun.objects.filter(uid=uuid.UUID(uid)).first()
-        if number > 1 and not (run and run.registered_model_id in known):
-            yield f"run {run} is {number} versions"
+    """I7: a run is at most one version, a live name at most one model, or a finding names it."""
+    ours = [v for v in planes.versions(world.cloud) if v.labels.get(OWNER) == owner()]
+    told = _standing(
+        FindingKind.SURPLUS_VERSION, FindingKind.UNMANAGED, FindingKind.VERSION_MISMATCH
+    ).values_list("subject", flat=True)
+    known = {subject.rpartition("/")[2] for subject in told}
+    unsaid = [v for v in ours if v.model_id not in known]
+    for uid, number in Counter(v.labels[RUN] for v in unsaid if v.labels.get(RUN)).items():
+        if number > 1:
+            yield f"run {uid} is {number} versions"
+    models = {(v.labels[LINEAGE], v.model_id) for v in unsaid if v.labels.get(LINEAGE)}
+    for uid, number in Counter(lineage for lineage, _ in models).items():
+        if number > 1:
+            yield f"lineage {uid} is {number} models"
 
 
 def deleted_is_deleted(world: World) -> Wrong:
@@ -170,7 +215,7 @@ def deleted_is_deleted(world: World) -> Wrong:
 
 
 def destruction_is_recorded(world: World) -> Wrong:
-    """I9, I12: each deletion in the cloud names an operation, which has ended and says it went."""
+    """I9, I12: each deletion in the cloud is of an operation, which has ended and says it went."""
     for call in world.cloud.effects.mutations():
         destroys = call.method in (*DELETIONS, "storage.objects.delete", "Services.DeleteService")
         if not destroys or not call.reason.startswith("operation "):
@@ -181,6 +226,22 @@ def destruction_is_recorded(world: World) -> Wrong:
             yield f"{call.method} of {call.resource} by {key}, of which nothing is known"
         elif not (operation.steps and operation.finished_at and operation.actor_label):
             yield f"{call.method} of {call.resource} by {operation}, which has no outcome"
+        elif not _says_so(operation, call):
+            yield f"{call.method} of {call.resource} by {operation}, whose record does not name it"
+
+
+def _says_so(operation: Operation, call: Call) -> bool:
+    """Whether the record of an operation names what it destroyed."""
+    if call.method.startswith("Services."):
+        return operation.service_key == call.resource.rpartition("/")[2]
+    if call.method.startswith("storage."):
+        if operation.kind != OperationKind.DELETE:
+            return True
+        folder = call.detail["name"].split("/")[1]
+        runs = TrainingRun.objects.filter(pk__in=operation.data["runs"])
+        return folder in {run.uid.hex for run in runs}
+    name = re.escape(call.resource.rpartition("/")[2])
+    return bool(re.search(rf"/models/{name}(?![@\w-])", str([operation.steps, operation.data])))
 
 
 def jobs_match_schedules(world: World) -> Wrong:
@@ -198,7 +259,8 @@ def success_is_a_version(world: World) -> Wrong:
     runs = TrainingRun.objects.filter(status__in=SUCCEEDED_RUN_STATUSES, is_blessed=True)
     for run in runs.filter(registration=Registration.NONE):
         asked = Operation.objects.filter(kind=OperationKind.REGISTER, subject_id=str(run.pk))
-        said = asked.values_list("status", "error_code").order_by("-created_at").first()
+        begun = asked.exclude(step="").order_by("-created_at")
+        said = begun.values_list("status", "error_code").first()
         if said and said != (OperationStatus.FAILED, "artifacts_missing"):
             yield f"{run} cannot become a version: {said}"
 
@@ -209,7 +271,9 @@ SETTLED: Mapping[str, Callable[[World], Wrong]] = {
     "I2 versions are there": versions_are_there,
     "I3 artifacts are there": artifacts_are_there,
     "I4 services match": services_match,
+    "I4 the version is what serves": the_version_is_what_serves,
     "I5 nothing is under way": nothing_is_under_way,
+    "I5 no mark of a cleanup is left": no_mark_of_a_cleanup_is_left,
     "I7 one version each": one_version_each,
     "I8 deleted is deleted": deleted_is_deleted,
     "I9 destruction is recorded": destruction_is_recorded,

@@ -5,19 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db import transaction
 
 from ml_platform.cloud import channels
 from ml_platform.errors import Conflict
-from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models import (
+    Finding,
+    Operation,
+    RegisteredModel,
+    TrainingRun,
+)
 from ml_platform.models.states import OperationStatus
 from ml_platform.services.deletion import delete_versions
-from ml_platform.services.deployment import deploy_run
+from ml_platform.services.deletion_preview import preview_deletion
+from ml_platform.services.deployment import deploy_run, redeploy_endpoint
+from ml_platform.services.endpoint_rows import lose_version
 from ml_platform.services.interventions import retry_operation
+from ml_platform.services.reconciliation import clear_stale_pointers, is_safe
 from ml_platform.services.registration import register_run
-from ml_platform.services.worker import carry_on, resume_operations
+from ml_platform.services.service_repairs import look_at_service
+from ml_platform.services.sweeping import sweep
 
 from . import planes
-from .play import STALE
+from .courses import COURSES, be_stale, pinned, registered
+from .invariants import Judge
 from .settled import unsettled
 from .world import BO, prefix_of, settle
 
@@ -30,26 +41,25 @@ def delete(world: World, run: TrainingRun) -> Operation:
     return delete_versions(lineage=lineage, runs=[run], actor=BO, now=world.now())
 
 
-def registered(world: World) -> TrainingRun:
-    run = world.a_run()
-    register_run(run=run, actor=BO, now=world.now())
-    settle(world)
-    run.refresh_from_db()
-    return run
+@pytest.mark.parametrize("name", COURSES)
+def test_a_course_that_a_defect_would_end_badly_ends_well(world: World, name: str) -> None:
+    with Judge(world.cloud).sitting() as judge:
+        assert COURSES[name](world) == []
+    assert judge.broken == []
 
 
-def be_stale(world: World) -> None:
-    for glob in STALE:
-        world.cloud.faults.order(glob, "stale", seconds=25.0, times=None)
-
-
-def test_a_version_too_young_to_show_is_not_taken_for_gone(world: World) -> None:
-    run = registered(world)
+def test_a_look_at_the_pointers_waits_for_what_is_too_young_to_show(world: World) -> None:
+    registered(world)
+    world.forward(600)
+    young = registered(world)
     be_stale(world)
-    delete(world, run)
+    lineage = RegisteredModel.objects.get()
+    clear_stale_pointers(registered_model=lineage, actor=BO, now=world.now())
     settle(world)
+    world.cloud.faults.clear()
+    young.refresh_from_db()
+    assert young.registration == "registered"
     assert unsettled(world) == []
-    assert len(world.cloud.effects.mutations("ModelService.DeleteModel")) == 1
 
 
 def test_a_sibling_too_young_to_show_does_not_go_with_the_model(world: World) -> None:
@@ -63,30 +73,6 @@ def test_a_sibling_too_young_to_show_does_not_go_with_the_model(world: World) ->
     young.refresh_from_db()
     assert young.registration == "registered"
     assert world.cloud.effects.mutations("ModelService.DeleteModel") == []
-    assert unsettled(world) == []
-
-
-def test_a_worker_that_was_held_up_past_its_lease_sends_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registered(world)
-    run = world.a_run()
-    operation = register_run(run=run, actor=BO, now=world.now())
-    held: list[str] = []
-
-    def stall(method: str) -> None:
-        if method == "ModelService.UploadModel" and not held:
-            held.append(method)
-            world.forward(61)
-            for _ in range(10):
-                carry_on(operation_id=operation.pk, clock=world.now)
-                world.forward(31)
-
-    monkeypatch.setattr(channels, "before_call", [stall])
-    resume_operations(clock=world.now)
-    settle(world)
-    assert held
-    assert len(world.cloud.effects.mutations("ModelService.UploadModel")) == 2
     assert unsettled(world) == []
 
 
@@ -156,3 +142,82 @@ def test_a_failed_registration_is_retried_from_its_beginning(world: World) -> No
     settle(world)
     run.refresh_from_db()
     assert run.registration == "registered"
+
+
+def test_a_second_deletion_that_fails_leaves_what_the_first_one_sent_marked(world: World) -> None:
+    run = world.a_lineage(versions=2)[0]
+    order = world.cloud.faults.order
+    world.cloud.core.operations.lro_seconds = 90_000.0
+    order("ModelService.DeleteModelVersion", "lost", "DEADLINE_EXCEEDED")
+    order("ModelService.Delete*", "error", "PERMISSION_DENIED", nth=2, times=None)
+    for _ in range(2):
+        operation = delete(world, run)
+        settle(world)
+        operation.refresh_from_db()
+        run.refresh_from_db()
+        assert (operation.status, run.registration) == ("failed", "deleting")
+
+
+@pytest.mark.parametrize("versions", [1, 2])
+def test_a_lost_version_that_is_there_after_all_goes_from_vertex_ai_too(
+    world: World, versions: int
+) -> None:
+    run = world.a_lineage(versions=versions)[0]
+    with transaction.atomic():
+        lose_version(run_id=run.pk)
+    world.forward(300)
+    run.refresh_from_db()
+    delete(world, run)
+    settle(world)
+    run.refresh_from_db()
+    assert run.registration == "deleted"
+    assert len(planes.versions(world.cloud)) == versions - 1
+    assert unsettled(world) == []
+
+
+def test_a_lost_version_whose_place_another_model_has_leaves_that_one_alone(world: World) -> None:
+    run = world.a_lineage()[0]
+    with transaction.atomic():
+        lose_version(run_id=run.pk)
+    world.vanish(planes.versions(world.cloud)[0].model_id)
+    run.refresh_from_db()
+    model_id = run.former_vertex_version.rpartition("/")[2].partition("@")[0]
+    world.cloud.models.seed(model_id, display_name="theirs", versions=[1])
+    delete(world, run)
+    settle(world)
+    run.refresh_from_db()
+    assert run.registration == "deleted"
+    assert [v.model_id for v in planes.versions(world.cloud)] == [model_id]
+
+
+def test_a_version_that_only_an_older_revision_serves_cannot_be_deleted(world: World) -> None:
+    runs, _ = pinned(world)
+    operation = delete(world, runs[0])
+    settle(world)
+    operation.refresh_from_db()
+    runs[0].refresh_from_db()
+    assert (operation.status, operation.error_code) == ("failed", "model_deployed")
+    assert runs[0].registration == "registered"
+    plan = preview_deletion(lineage=RegisteredModel.objects.get(), runs=[runs[0]])
+    assert [block.code for block in plan.blocks] == ["model_deployed"]
+
+
+def test_traffic_that_is_elsewhere_is_a_finding_until_the_endpoint_is_redeployed(
+    world: World,
+) -> None:
+    runs, endpoint = pinned(world)
+    assert [wrong[:2] for wrong in unsettled(world)] == ["I4"]
+    sweep(actor=BO, clock=world.now)
+    finding = Finding.objects.open().get()
+    assert (finding.kind, is_safe(finding)) == ("service_mismatch", False)
+    operation = look_at_service(endpoint=endpoint, actor=BO, now=world.now())
+    settle(world)
+    operation.refresh_from_db()
+    assert (operation.status, operation.error_code) == ("failed", "service_mismatch")
+    redeploy_endpoint(endpoint=endpoint, actor=BO, now=world.now())
+    settle(world)
+    world.forward(300)
+    sweep(actor=BO, clock=world.now)
+    endpoint.refresh_from_db()
+    assert (endpoint.run, Finding.objects.open().count()) == (runs[1], 0)
+    assert unsettled(world) == []

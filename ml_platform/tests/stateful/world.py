@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
+from unittest.mock import patch
 
 from django.db import connection, transaction
+from google.cloud.run_v2.types import service as service_types
 
+from ml_platform.cloud import channels
 from ml_platform.localcloud.effects import Running, serving
 from ml_platform.models import (
     DeployedEndpoint,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 BO = Actor(label="bo", origin="command")
 START = datetime(2026, 2, 8, 12, tzinfo=UTC)
 ROUNDS = 400
+PINNED = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 ONCE = frozenset(
     {
         "ModelService.UploadModel",
@@ -50,6 +54,10 @@ ONCE = frozenset(
     }
 )
 """What must not be done twice; the other effects may be repeated, they end in the same state."""
+
+
+Facts = dict[str, int]
+"""What a scene tells the process that acts in it: ids of rows."""
 
 
 class Hands(Protocol):
@@ -120,6 +128,19 @@ class World:
                 self.cloud.models._registry.remove_version(model_id, version)
             else:
                 self.cloud.models._registry.remove(model_id)
+
+    def pin(self, service: str, revision: str) -> None:
+        """A person sends all requests of a service to one revision."""
+        traffic = [{"type_": PINNED, "revision": revision, "percent": 100}]
+        name = f"{channels.location_path()}/services/{service}"
+        update = service_types.UpdateServiceRequest(
+            service={"name": name, "traffic": traffic}, update_mask={"paths": ["traffic"]}
+        )
+        with (
+            self.as_a_person("Services.UpdateService"),
+            patch.object(self.cloud.core.operations, "lro_seconds", 0.0),
+        ):
+            self.cloud.run.update_service(update)
 
 
 def prefix_of(run: TrainingRun) -> str:

@@ -1,0 +1,203 @@
+"""Scenes for the kill harness: what disagrees is repaired, what nobody needs is cleaned up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from google.cloud.run_v2.types import service as service_types
+
+from ml_platform.cloud import channels, vertex
+from ml_platform.cloud.names import ModelName
+from ml_platform.models import (
+    DeployedEndpoint,
+    Finding,
+    Operation,
+    Project,
+    RegisteredModel,
+    TrainingRun,
+)
+from ml_platform.models.states import EndpointState, FindingKind, OperationKind, RunStatus
+from ml_platform.services.adoption import adopt_model
+from ml_platform.services.artifact_cleanup import clean_up_artifacts
+from ml_platform.services.checking import check_registry
+from ml_platform.services.endpoint_rows import lose_version
+from ml_platform.services.labels import labels_for
+from ml_platform.services.orphans import clean_up_orphan
+from ml_platform.services.reconciliation import (
+    clear_stale_pointers,
+    repair_finding,
+    restore_lost_versions,
+)
+from ml_platform.services.service_metrics import collect_metrics
+from ml_platform.services.service_repairs import look_at_service
+from ml_platform.services.surplus import purge_surplus
+from ml_platform.services.sweeping import sweep
+from ml_platform.services.unmanaged import delete_unmanaged_model
+from ml_platform.tests.factories import RegisteredModelFactory, TrainingRunFactory
+
+from . import planes
+from .scenes_serving import serving
+from .scenes_versions import versions
+from .world import BO, START, Facts, Hands, World, settle
+
+THEIRS = "projects/123456789012/locations/europe-central2/models/4711"
+
+
+def orphan(world: World) -> Facts:
+    lineage = RegisteredModelFactory(project=world.project, model_name="orphan")
+    run = TrainingRunFactory(
+        failed=True, project=world.project, model_name="orphan", registered_model=lineage
+    )
+    return {"lineage": lineage.pk, "run": run.pk}
+
+
+def clean_up(hands: Hands, facts: Facts) -> None:
+    if lineage := RegisteredModel.objects.filter(pk=facts["lineage"]).first():
+        clean_up_orphan(registered_model=lineage, actor=BO, now=hands.now())
+    settle(hands)
+
+
+def stale(world: World) -> Facts:
+    facts = versions(2)(world)
+    lineage = RegisteredModel.objects.get(pk=facts["lineage"])
+    world.vanish(ModelName.parse(lineage.vertex_model_resource_name).model_id)
+    return facts
+
+
+def repair(hands: Hands, facts: Facts) -> None:
+    lineage = RegisteredModel.objects.get(pk=facts["lineage"])
+    if lineage.vertex_model_resource_name:
+        clear_stale_pointers(registered_model=lineage, actor=BO, now=hands.now())
+    settle(hands)
+
+
+def unmanaged(world: World) -> Facts:
+    world.cloud.models.seed("4711", display_name="theirs", versions=[1, 2])
+    return {"project": world.project.pk}
+
+
+def adopt(hands: Hands, facts: Facts) -> None:
+    if not RegisteredModel.objects.exists():
+        adopt_model(
+            resource_name=THEIRS,
+            project=Project.objects.get(pk=facts["project"]),
+            model_name="adopted",
+            actor=BO,
+            now=hands.now(),
+        )
+    settle(hands)
+
+
+def delete_theirs(hands: Hands, facts: Facts) -> None:
+    """A person decides that a model which nobody manages goes."""
+    del facts
+    if not Operation.objects.filter(kind=OperationKind.REPAIR).exists():
+        delete_unmanaged_model(resource_name=THEIRS, actor=BO, now=hands.now())
+    settle(hands)
+
+
+def lost(world: World) -> Facts:
+    """A version was recorded as lost, and is there."""
+    facts = versions(2)(world)
+    with transaction.atomic():
+        lose_version(run_id=facts["first"])
+    world.forward(300)
+    return facts
+
+
+def bring_back(hands: Hands, facts: Facts) -> None:
+    lineage = RegisteredModel.objects.get(pk=facts["lineage"])
+    if not Operation.objects.filter(kind=OperationKind.REPAIR).exists():
+        restore_lost_versions(registered_model=lineage, actor=BO, now=hands.now())
+    settle(hands)
+
+
+def without_service(world: World) -> Facts:
+    facts = serving(world)
+    world.forward(300)
+    name = f"{channels.location_path()}/services/{DeployedEndpoint.objects.get().service_name}"
+    with world.as_a_person("Services.DeleteService"):
+        world.cloud.run.delete_service(service_types.DeleteServiceRequest(name=name))
+    return facts
+
+
+def look(hands: Hands, facts: Facts) -> None:
+    endpoint = DeployedEndpoint.objects.get(pk=facts["endpoint"])
+    if not Operation.objects.filter(kind=OperationKind.REPAIR).exists():
+        look_at_service(endpoint=endpoint, actor=BO, now=hands.now())
+    settle(hands)
+
+
+def surplus(world: World) -> Facts:
+    """A late upload made a run a version twice, and the second one is the default."""
+    facts = versions(2)(world)
+    run = TrainingRun.objects.get(pk=facts["first"])
+    lineage = RegisteredModel.objects.get(pk=facts["lineage"])
+    vertex.upload_model(
+        display_name=lineage.model_name,
+        artifact_uri=f"{run.gcs_artifacts_path}pushed_model/1",
+        serving_image="image",
+        labels=labels_for(lineage=lineage.uid, run=run.uid),
+        parent_model=ModelName.parse(lineage.vertex_model_resource_name),
+    )
+    TrainingRun.objects.update(aliases=[])
+    world.forward(300)
+    return facts
+
+
+def purge(hands: Hands, facts: Facts) -> None:
+    lineage = RegisteredModel.objects.get(pk=facts["lineage"])
+    if not Operation.objects.filter(kind=OperationKind.CLEANUP).exists():
+        name = lineage.vertex_model_resource_name
+        purge_surplus(registered_model=lineage, resource_name=name, actor=BO, now=hands.now())
+    settle(hands)
+
+
+def leftover(world: World) -> Facts:
+    """A service serves, and our row says that it was stopped."""
+    facts = serving(world)
+    DeployedEndpoint.objects.update(state=EndpointState.INACTIVE, is_active=False)
+    TrainingRun.objects.filter(pk=facts["first"]).update(status=RunStatus.COMPLETED)
+    world.forward(300)
+    sweep(actor=BO, clock=world.now)
+    finding = Finding.objects.open().get(kind=FindingKind.LEFTOVER_SERVICE)
+    return facts | {"finding": finding.pk}
+
+
+def repair_found(hands: Hands, facts: Facts) -> None:
+    finding = Finding.objects.get(pk=facts["finding"])
+    if finding.operation_id is None:
+        repair_finding(finding=finding, actor=BO, now=hands.now())
+    settle(hands)
+
+
+def old_folders(world: World) -> Facts:
+    """A run that failed long ago and left files, and a folder of no run."""
+    long_ago = START - timedelta(days=60)
+    run = TrainingRunFactory(failed=True, project=world.project, finished_at=long_ago)
+    TrainingRun.objects.update(created_at=long_ago)
+    world.write(run)
+    world.cloud.storage.write(planes.BUCKET, "runs/nobodys/saved_model.pb", b"stray")
+    world.forward(timedelta(days=31).total_seconds())
+    return {"run": run.pk}
+
+
+def clean_up_folders(hands: Hands, facts: Facts) -> None:
+    del facts
+    clean_up_artifacts(
+        days=30, delete_strays=True, actor=BO, clock=hands.now, idempotency_key="folders"
+    )
+    settle(hands)
+
+
+def check(hands: Hands, facts: Facts) -> None:
+    del facts
+    check_registry(actor=BO, clock=hands.now, idempotency_key="check")
+    settle(hands)
+
+
+def collect(hands: Hands, facts: Facts) -> None:
+    del facts
+    collect_metrics(actor=BO, clock=hands.now, idempotency_key="metrics")
+    settle(hands)
