@@ -378,6 +378,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='registeredmodel',
+            index=models.Index(condition=models.Q(('vertex_model_resource_name', ''), _negated=True), fields=['project'], name='mlp_model_counted'),
+        ),
+        migrations.AddIndex(
+            model_name='registeredmodel',
             index=models.Index(fields=['-latest_registered_at', '-id'], name='mlp_model_newest_all'),
         ),
         migrations.AddIndex(
