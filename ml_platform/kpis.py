@@ -36,9 +36,9 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.states import (
-    LIVE_RUN_STATUSES,
     LIVE_SCHEDULE_STATES,
     STANDING_FINDING_STATUSES,
+    TRAINING_RUN_STATUSES,
     SweepStatus,
 )
 
@@ -47,7 +47,9 @@ Projects: TypeAlias = QuerySet[Any] | Collection[Any] | None
 M = TypeVar("M", bound=Model)
 
 TRAFFIC_DAYS = 7
+WORST_P95 = "The p95 latency of the worst of the last seven full days."
 NEVER_SWEPT = "No sweep has read Vertex AI yet."
+_TRAINING = Q(status__in=sorted(TRAINING_RUN_STATUSES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +224,7 @@ def assets(projects: Projects = None) -> Assets:
         **models,
         **endpoints,
         runs=runs.count(),
-        runs_live=_of(TrainingRun.objects.live(), projects).count(),
+        runs_live=runs.filter(_TRAINING).count(),
         schedules_live=schedules.filter(state__in=LIVE_SCHEDULE_STATES).count(),
     )
 
@@ -269,27 +271,35 @@ def _endpoints_by_project(projects: Projects) -> dict[Any, dict[str, Any]]:
 
 
 def _runs_by_project(projects: Projects) -> dict[Any, dict[str, Any]]:
-    live = Q(status__in=LIVE_RUN_STATUSES)
     return _rows(
         _of(TrainingRun.objects.all(), projects)
         .values("project")
-        .annotate(runs=Count("pk"), runs_live=Count("pk", filter=live))
+        .annotate(runs=Count("pk"), runs_live=Count("pk", filter=_TRAINING))
     )
 
 
 def traffic(projects: Projects, *, today: date) -> dict[Any, Traffic]:
     """The traffic of these projects' services, for those that Cloud Monitoring was read of."""
+    return _traffic_by("project", _of(ServiceDay.objects.all(), projects), today)
+
+
+def service_traffic(names: Collection[str], *, today: date) -> dict[str, Traffic]:
+    """The traffic of these services, by the same definitions."""
+    return _traffic_by("service_name", ServiceDay.objects.filter(service_name__in=names), today)
+
+
+def _traffic_by(column: str, rows: QuerySet[ServiceDay], today: date) -> dict[Any, Traffic]:
     first = today - timedelta(days=2 * TRAFFIC_DAYS)
     days = (
-        _of(ServiceDay.objects.filter(day__gte=first, day__lt=today), projects)
+        rows.filter(day__gte=first, day__lt=today)
         .order_by()
-        .values("project", "day")
+        .values(column, "day")
         .annotate(requests=Coalesce(Sum("requests"), 0), p95=Max("latency_p95"))
     )
     found: dict[Any, dict[int, Mapping[str, Any]]] = {}
     for row in days:
-        found.setdefault(row["project"], {})[(row["day"] - first).days] = row
-    return {project: _traffic(by_day) for project, by_day in found.items()}
+        found.setdefault(row[column], {})[(row["day"] - first).days] = row
+    return {key: _traffic(by_day) for key, by_day in found.items()}
 
 
 def _traffic(by_day: Mapping[int, Mapping[str, Any]]) -> Traffic:

@@ -19,10 +19,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("registry-health/check/", page("actions.check_now"), name="check_now"),
     path("registry-health/findings/<int:finding_id>/", page("finding.finding"), name="finding"),
     path("operations/", page("views.operations"), name="operations"),
-    path("operations/<uuid:operation_id>/", page("views.operation"), name="operation"),
+    path("operations/<uuid:operation_id>/", page("operation.operation"), name="operation"),
     path(
         "operations/<uuid:operation_id>/status/",
-        page("views.operation_status"),
+        page("operation.operation_status"),
         name="operation_status",
     ),
     path("do/<slug:verb>/<slug:subject>/", page("actions.do"), name="do"),

@@ -25,6 +25,7 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.jobs import JobFailed
+from ml_platform.services.operations import Busy
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 30
@@ -125,7 +126,9 @@ def install(api: NinjaAPI) -> None:
 
 
 def _platform_error(request: HttpRequest, error: PlatformError | type[PlatformError]) -> Any:
-    return problem(_instance(error))
+    found = _instance(error)
+    holder = found.holder if isinstance(found, Busy) else None
+    return problem(found, **({"operation": str(holder.pk)} if holder else {}))
 
 
 def _validation_error(request: HttpRequest, error: ValidationError | type[ValidationError]) -> Any:

@@ -24,9 +24,10 @@ class Problem(Out):
                     "code": "busy",
                     "title": "Conflict",
                     "status": 409,
-                    "detail": "chern_rank_v3 is held by operation 0b6f: Deploy by ana, "
-                    "since 2026-02-08 12:00 UTC.",
+                    "detail": "chern_rank_v3 is held by Deploy chern_rank_v3 v1, which ana began "
+                    "on 8 Feb 2026 at 12:00 UTC.",
                     "advice": "Wait for it to end, then try again.",
+                    "operation": "0b6f8d0e-51a2-4c52-9d50-1c1a0b7c7c11",
                 }
             ]
         }

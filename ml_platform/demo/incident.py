@@ -30,7 +30,7 @@ from ml_platform.services.labels import labels_for
 from ml_platform.services.lineages import claim_lineage
 from ml_platform.services.operations import Actor
 from ml_platform.services.schedule_job import job_spec
-from ml_platform.services.subjects import subject_of_run
+from ml_platform.services.subjects import subject_of_version
 from ml_platform.services.version_cache import sync_version_cache
 
 from . import incident_data as data
@@ -110,10 +110,10 @@ def _add_version(
     _leave_files(stage, run, "BLESSED", MODEL, WEIGHTS)
     operations.record(
         kind=OperationKind.REGISTER,
-        subject=subject_of_run(run),
+        subject=subject_of_version(run),
         actor=stage.actor,
         now=run.registered_at,
-        note=f"Version {number} in Vertex AI: {told.vertex_id}@{number}",
+        note=f"It is {told.vertex_id}@{number} in Vertex AI.",
     )
     return run
 

@@ -11,7 +11,7 @@ from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import EndpointState, OperationKind, RunStatus
 from ml_platform.services import operations
 from ml_platform.services.labels import labels_for
-from ml_platform.services.subjects import subject_of_run
+from ml_platform.services.subjects import subject_of_version
 
 from . import incident_data as data
 from .stage import Stage
@@ -38,10 +38,10 @@ def add_endpoint(stage: Stage, told: data.Endpoint) -> None:
     )
     operations.record(
         kind=OperationKind.DEPLOY,
-        subject=subject_of_run(run),
+        subject=subject_of_version(run),
         actor=stage.actor,
         now=stage.ago(told.deployed),
-        note=f"Served by {told.service}",
+        note=f"{told.service} serves it.",
     )
     if endpoint.is_active:
         TrainingRun.objects.filter(pk=run.pk).update(status=RunStatus.DEPLOYED)

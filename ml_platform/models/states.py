@@ -58,6 +58,9 @@ LIVE_RUN_STATUSES = frozenset(
 )
 """A run that may still finish; what it needs is kept (law 9)."""
 
+TRAINING_RUN_STATUSES = LIVE_RUN_STATUSES - {RunStatus.DEPLOYING}
+"""A run whose pipeline has not ended: these are counted as under way, and can be cancelled."""
+
 SUCCEEDED_RUN_STATUSES = frozenset(
     {RunStatus.COMPLETED, RunStatus.DEPLOYING, RunStatus.DEPLOYED, RunStatus.DEPLOY_FAILED}
 )

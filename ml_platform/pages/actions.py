@@ -24,7 +24,7 @@ from ml_platform.services.operations import Actor, Busy
 from ml_platform.services.rights import RightMissing, require_right
 
 from .asking import ask, page_about
-from .frame import page, render_error, status_of
+from .frame import page, render_error, status_of, url_of_holder
 from .verb import Asked, Verb
 from .verbs import VERBS
 
@@ -128,6 +128,7 @@ def failed(request: HttpRequest, error: PlatformError, *, back: str) -> HttpResp
     if not wants_json(request):
         return render_error(request, error, back=back)
     told = {"error": str(error), "advice": error.advice, "code": error.code}
+    told["url"] = url_of_holder(error)
     return JsonResponse(told, status=status_of(error))
 
 

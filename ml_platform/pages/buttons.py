@@ -13,6 +13,7 @@ from ml_platform.models.states import (
     LIVE_RUN_STATUSES,
     LIVE_SCHEDULE_STATES,
     SUCCEEDED_RUN_STATUSES,
+    TRAINING_RUN_STATUSES,
     EndpointState,
     Registration,
     RunStatus,
@@ -23,6 +24,7 @@ from ml_platform.services.registry_state import RegistryVerdict
 from ml_platform.services.rights import Right, right_to_register
 
 from .context import Act
+from .metrics import main_metric, measured_against
 
 MISSING = "It is not in the Vertex AI Model Registry. Repair the finding, or train it again."
 RIGHT_NEEDED = "You may not do this. Ask an administrator for the permission {right}."
@@ -30,7 +32,6 @@ KEEPS: Mapping[str, str] = dict.fromkeys(
     ("undeploy", "cancel-run", "cancel-operation"), "Keep it running"
 )
 """What the other button of a question that destroys says: what stays."""
-CANCELLABLE = (RunStatus.PENDING, RunStatus.SCHEDULED, RunStatus.SUBMITTING, RunStatus.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,27 @@ def deploy_button(
         name=f"Deploy {what}",
         right=Right.DEPLOY,
         why=why_not_deploy(run, verdict, endpoints),
-        confirm=f"Deploy {what} to Cloud Run? Vertex AI and its artifacts are checked first.",
+        confirm=question_of_deploy(run, target_of(endpoints)),
     )
+
+
+def target_of(endpoints: Sequence[DeployedEndpoint]) -> DeployedEndpoint | None:
+    """The endpoint that a deploy goes to: the first that may serve; None for a new one."""
+    return next((endpoint for endpoint in endpoints if not endpoint.model_deleted), None)
+
+
+def question_of_deploy(run: TrainingRun, target: DeployedEndpoint | None) -> str:
+    """Where it goes, what it replaces, whether it is better: what there is to decide."""
+    where = f"to {target.service_name}" if target else "as a new service on Cloud Run"
+    lines = [f"Deploy {run.model_name} v{run.version} {where}?"]
+    served = target.run if target and target.is_active else None
+    if target and served and served.pk != run.pk:
+        lines.append(f"{target.service_name} serves v{served.version} now.")
+        lines.append(measured_against(run.metrics, served.metrics, f"v{served.version}"))
+    elif metric := main_metric(run.metrics):
+        lines.append(f"{metric.name} {metric.value}.")
+    lines.append("Vertex AI and its artifacts are checked first.")
+    return "\n".join(filter(None, lines))
 
 
 def why_not_deploy(
@@ -97,68 +117,62 @@ def why_not_deploy(
         require_deployable(run)
     except NotDeployable as error:
         return _told(error)
-    target = next((e for e in endpoints if not e.model_deleted), None)
+    target = target_of(endpoints)
     if target and target.state == EndpointState.ACTIVE and target.run_id == run.pk:
         return f"{target.service_name} serves v{run.version} already."
     return ""
 
 
 def endpoint_buttons(
-    hand: Hand, endpoint: DeployedEndpoint, verdict: RegistryVerdict
+    hand: Hand, endpoint: DeployedEndpoint, verdict: RegistryVerdict, busy: str
 ) -> tuple[Act, ...]:
-    """Deploy again, and stop or delete, as the endpoint's state has it."""
+    """Deploy again, and stop or remove, as the endpoint's state has it; `busy` names its holder."""
     service, pk = endpoint.service_name, endpoint.pk
-    buttons = [
-        hand.button(
-            "redeploy",
-            pk,
-            "Deploy",
-            name=f"Deploy {service} again",
-            right=Right.DEPLOY,
-            why=why_not_redeploy(endpoint, verdict),
-            confirm=f"Deploy the version that {service} served last? It is checked first.",
-        )
-    ]
-    if endpoint.previous_run and endpoint.is_active:
-        buttons.append(
-            hand.button(
-                "rollback",
-                pk,
-                "Roll back",
-                name=f"Roll {service} back",
-                right=Right.DEPLOY,
-                why=why_not_deploy(endpoint.previous_run, verdict, ())
-                if endpoint.state == EndpointState.ACTIVE
-                else "It is changing.",
-                confirm=f"Serve the version before on {service} again?",
-            )
-        )
+    last = f"v{endpoint.run.version}" if endpoint.run else ""
+    redeploy = hand.button(
+        "redeploy",
+        pk,
+        f"Deploy {last}".strip(),
+        name=f"Deploy {last} to {service}" if last else f"Deploy {service}",
+        right=Right.DEPLOY,
+        why=why_not_redeploy(endpoint, verdict, busy),
+        confirm=f"Deploy {last} to {service} again? It is checked first.",
+    )
     if stopped(endpoint):
-        buttons.append(
-            hand.button(
-                "delete-endpoint",
-                pk,
-                "Remove",
-                name=f"Remove {service}",
-                right=Right.DELETE,
-                confirm=f"Remove {service} from this list? It is stopped; its history stays.",
-                tone="danger",
-            )
+        remove = hand.button(
+            "delete-endpoint",
+            pk,
+            "Remove",
+            name=f"Remove {service}",
+            right=Right.DELETE,
+            confirm=f"Remove {service} from this list? It is stopped; its history stays.",
+            tone="danger",
         )
-    else:
-        buttons.append(
-            hand.button(
-                "undeploy",
-                pk,
-                "Undeploy",
-                name=f"Undeploy {service}",
-                right=Right.DEPLOY,
-                why=why_not_undeploy(endpoint),
-                confirm=f"Stop {service}? Requests to it will fail.",
-                tone="danger",
-            )
-        )
-    return tuple(buttons)
+        return redeploy, remove
+    undeploy = hand.button(
+        "undeploy",
+        pk,
+        "Undeploy",
+        name=f"Undeploy {service}",
+        right=Right.DEPLOY,
+        why=why_not_undeploy(endpoint, busy),
+        confirm=f"Stop {service}? Requests to it will fail.",
+        tone="danger",
+    )
+    before = endpoint.previous_run
+    if before is None or not endpoint.is_active:
+        return redeploy, undeploy
+    # What it serves cannot be deployed to it again: the way back stands in that button's place.
+    rollback = hand.button(
+        "rollback",
+        pk,
+        f"Roll back to v{before.version}",
+        name=f"Roll {service} back to v{before.version}",
+        right=Right.DEPLOY,
+        why=why_not_rollback(endpoint, verdict, busy),
+        confirm=question_of_deploy(before, endpoint),
+    )
+    return rollback, undeploy
 
 
 def stopped(endpoint: DeployedEndpoint) -> bool:
@@ -166,7 +180,7 @@ def stopped(endpoint: DeployedEndpoint) -> bool:
     return not endpoint.is_active and endpoint.state == EndpointState.INACTIVE
 
 
-def why_not_redeploy(endpoint: DeployedEndpoint, verdict: RegistryVerdict) -> str:
+def why_not_redeploy(endpoint: DeployedEndpoint, verdict: RegistryVerdict, busy: str) -> str:
     """What stands against bringing an endpoint up again."""
     try:
         require_restorable(endpoint)
@@ -178,20 +192,37 @@ def why_not_redeploy(endpoint: DeployedEndpoint, verdict: RegistryVerdict) -> st
         return "It has served no version yet."
     if endpoint.is_active:
         return f"It serves v{endpoint.run.version} already."
-    return why_not_deploy(endpoint.run, verdict, ())
+    return busy or why_not_deploy(endpoint.run, verdict, ())
 
 
-def why_not_undeploy(endpoint: DeployedEndpoint) -> str:
-    """What stands against stopping an endpoint."""
+def why_not_rollback(endpoint: DeployedEndpoint, verdict: RegistryVerdict, busy: str) -> str:
+    """What stands against serving the version before again."""
+    if endpoint.previous_run is None:
+        return "It has served no version before this one."
+    if not endpoint.is_active:
+        return "It is stopped. Deploy it first."
+    return busy or why_not_deploy(endpoint.previous_run, verdict, (endpoint,))
+
+
+def why_not_undeploy(endpoint: DeployedEndpoint, busy: str) -> str:
+    """What stands against stopping an endpoint. One that a failed deploy left `deploying` may be
+    stopped: that is how to find out what serves."""
     if stopped(endpoint):
         return "It is stopped already."
-    return "It is being stopped." if endpoint.state == EndpointState.UNDEPLOYING else ""
+    return "It is being stopped." if endpoint.state == EndpointState.UNDEPLOYING else busy
+
+
+def why_not_remove(endpoint: DeployedEndpoint) -> str:
+    """What stands against taking an endpoint from the list."""
+    if stopped(endpoint):
+        return ""
+    return f"It is {endpoint.get_state_display().lower()}. Undeploy it first."
 
 
 def run_buttons(hand: Hand, run: TrainingRun) -> tuple[Act, ...]:
     """Cancel while it runs; run again or register when it is over."""
     what = f"run {run.pk} of {run.model_name}"
-    if run.status in CANCELLABLE:
+    if run.status in TRAINING_RUN_STATUSES:
         cancel = hand.button(
             "cancel-run",
             run.pk,

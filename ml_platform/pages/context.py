@@ -9,6 +9,14 @@ from .times import Moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """Something with a page of its own; `url` is empty where there is none."""
+
+    text: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Badge:
     """A state as word, shape and colour; the colour alone tells nothing."""
 
@@ -86,6 +94,8 @@ class Figure:
     name: str
     value: str
     note: str = ""
+    hint: str = ""
+    """What the note says on hover."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,18 +176,21 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationRow:
-    """An operation in one line: `ana` `deleted` `chern_rank_v1`."""
+    """An operation in one line: `ana` `deleted` `chern_rank_v1` `from Vertex AI`."""
 
     id: str
     actor: str
     verb: str
     subject: str
+    after: str
     project: str
     note: str
     status: Badge
     live: bool
     created: Moment | None
     took: str
+    clock: str
+    """How long a live one has been at it, as a watch shows it."""
     since: str
     """When it began, while it is not over: its length grows."""
     done: int
@@ -189,16 +202,19 @@ class OperationDetail:
     """An operation with its steps, its facts and how it failed."""
 
     row: OperationRow
-    kind: str
+    before: str
+    after: str
+    """The words of its title around the name of its subject."""
+    about: tuple[Link, ...]
     facts: tuple[Fact, ...]
     steps: tuple[StepRow, ...]
+    waits: Link | None
     error: str
     error_code: str
     advice: str
     started: Moment | None
     finished: Moment | None
-    model_url: str = ""
-    acts: tuple[Act, ...] = ()
+    acts: tuple[Act, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +251,6 @@ class StartPage:
     chart: Chart
     cards: tuple[Card, ...]
     cards_pager: Pager
-    findings: tuple[FindingRow, ...]
     running: tuple[OperationRow, ...]
     recent: tuple[OperationRow, ...]
 
@@ -247,6 +262,8 @@ class HealthPage:
     truth: Truth
     may_check: bool
     tabs: tuple[Tab, ...]
+    healthy: bool
+    """Whether nothing disagrees, where that is asked for."""
     groups: tuple[FindingGroup, ...]
     pager: Pager
     sweeps: tuple[SweepRow, ...]
@@ -269,3 +286,5 @@ class ErrorPage:
     advice: str
     code: str
     back: str = ""
+    holder: str = ""
+    """The page of the operation that stands in the way."""

@@ -23,11 +23,10 @@ from ml_platform.services.deletion_preview import DELETABLE, preview_deletion
 from ml_platform.services.rights import Right, require_right
 
 from .actions import asked_of, begun, failed, wants_json
-from .context import Fact
+from .context import Fact, Link
 from .frame import open_count, render_page
 from .model_rows import DeletePage
 from .registry_table import model_url
-from .rows import Link
 from .verb import in_scope
 
 
@@ -114,7 +113,9 @@ def _ids(runs: Sequence[TrainingRun]) -> tuple[int, ...]:
 
 
 def _page(lineage: RegisteredModel, runs: Sequence[TrainingRun], plan: DeletionPlan) -> DeletePage:
+    training = reverse("ml_platform:training", args=[lineage.project_id])
     return DeletePage(
+        project=Link(text=str(lineage.project), url=training),
         model=Link(text=lineage.model_name, url=model_url(lineage.pk)),
         name=lineage.model_name,
         what=f"version {runs[0].version}" if len(runs) == 1 else f"all {len(runs)} versions",

@@ -16,12 +16,12 @@ from ml_platform.services.rights import Right
 
 from . import serialize
 from .buttons import Hand
-from .context import Act
+from .context import Act, Link
 from .finding_verbs import find_finding, why_not_choose, why_not_repair
 from .frame import hand_of, open_count, page, render_page
 from .model_rows import Choosing, FindingPage
 from .registry_table import model_url
-from .rows import Choice, Link
+from .rows import Choice
 
 PROJECTS_SHOWN = 500
 LOOKS_FIRST = "It looks again first. An answer that proves nothing changes nothing."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -23,6 +24,7 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.services.access import Scope, scope_of, visible_project
+from ml_platform.services.operations import Busy
 from ml_platform.services.rights import Right, has_right
 
 from .buttons import Hand
@@ -38,6 +40,16 @@ STATUSES: tuple[tuple[type[PlatformError], int], ...] = (
 """The HTTP status of each category; what is missing here says nothing for sure: 503."""
 
 GONE = "It may have been deleted, or it belongs to a project that you do not see."
+SECTIONS: Mapping[str, str] = {
+    "training": "projects",
+    "model": "projects",
+    "delete": "projects",
+    "new_run": "projects",
+    "new_schedule": "projects",
+    "finding": "registry_health",
+    "operation": "operations",
+}
+"""To which entry of the menu a page belongs, where it has another name."""
 ASK = "Ask an administrator if you need it."
 ANEW = "You logged in or out since it was shown. Go back, reload the page and try again."
 
@@ -78,8 +90,20 @@ def status_of(error: PlatformError) -> int:
 
 def render_error(request: HttpRequest, error: PlatformError, *, back: str = "") -> HttpResponse:
     """What happened and what to do, in the frame of our pages."""
-    found = ErrorPage(message=str(error), advice=error.advice, code=error.code, back=back)
+    found = ErrorPage(
+        message=str(error),
+        advice=error.advice,
+        code=error.code,
+        back=back,
+        holder=url_of_holder(error),
+    )
     return _error_page(request, found, status=status_of(error))
+
+
+def url_of_holder(error: PlatformError) -> str:
+    """The page of the operation that stands in the way, '' where none does."""
+    holder = error.holder if isinstance(error, Busy) else None
+    return reverse("ml_platform:operation", args=[holder.pk]) if holder else ""
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -114,7 +138,7 @@ def render_page(
     """A page of ours in the host's base template or our own."""
     base = get_settings().BASE_TEMPLATE
     frame = Frame(
-        section=name,
+        section=SECTIONS.get(name, name),
         own_base=base == OWN_BASE,
         user=request.user.get_username(),
         findings_open=findings_open,

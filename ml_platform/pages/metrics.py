@@ -31,6 +31,20 @@ def main_metric(metrics: Mapping[str, Any]) -> Metric | None:
     return None if name is None else Metric(name=label(name), value=written(known[name]))
 
 
+def measured_against(metrics: Mapping[str, Any], other: Mapping[str, Any], whose: str) -> str:
+    """`Recall@100 0.404 is worse than the 0.415 of v5.`: the first metric of both; '' for none."""
+    mine, theirs = numbers(metrics), numbers(other)
+    name = next((name for name in (*FIRST, *mine) if name in mine and name in theirs), None)
+    if name is None:
+        return ""
+    value, before = mine[name], theirs[name]
+    if value == before:
+        return f"{label(name)} {written(value)} is that of {whose} too."
+    worse = (value > before) is lower_is_better(name)
+    word = "⚠ {} {} is worse" if worse else "{} {} is better"
+    return f"{word.format(label(name), written(value))} than the {written(before)} of {whose}."
+
+
 def common_name(metrics: Iterable[Metric | None]) -> str:
     """The name that all of these metrics have, '' when they differ: it heads their column."""
     names = {metric.name for metric in metrics if metric}

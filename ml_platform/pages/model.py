@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -20,7 +21,7 @@ from ml_platform.services.rights import Right
 from . import serialize
 from .buttons import Hand, deploy_button
 from .comparing import Measured, compare
-from .context import Badge, Fact
+from .context import Badge, Fact, Link
 from .frame import hand_of, open_count, page, render_page
 from .keyset import Order, key_page
 from .metrics import common_name, main_metric, numbers
@@ -28,7 +29,6 @@ from .model_rows import Comparison, ModelPage, Picture, VersionRow
 from .paging import query_url
 from .picture import artifacts_badge, draw
 from .registry_table import blessed_badge, registry_badge, verdict_of
-from .rows import Link
 from .times import moment
 from .verb import in_scope
 from .words import badge
@@ -64,7 +64,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
         numbered, request, order=NEWEST_VERSION, size=VERSIONS_A_PAGE, name="versions"
     )
     compared = _compared(request, numbered, shown)
-    pictured = _pictured(request, shown)
+    pictured = _pictured(request, numbered, shown, endpoints)
     found = ModelPage(
         id=row.pk,
         name=row.model_name,
@@ -76,6 +76,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
         deploy=deploy_button(hand, row.latest_run, verdict, endpoints) if row.latest_run else None,
         delete_url=_delete_url(row, hand) if row.total_versions else "",
         facts=_facts(row),
+        serving=_serving(row, endpoints),
         versions=tuple(
             _version(request, run, row, endpoints, hand, verdict, compared, pictured, now)
             for run in shown
@@ -83,7 +84,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
         metric=common_name(main_metric(run.metrics) for run in shown),
         versions_pager=pager,
         comparison=_comparison(request, compared),
-        picture=_picture(pictured, endpoints, now),
+        picture=_picture(pictured, endpoints, verdict, now),
         history=tuple(
             serialize.operation_row(operation, now)
             for operation in row.operations.select_related("project").order_by("-created_at")[
@@ -110,8 +111,18 @@ def _facts(row: RegisteredModel) -> tuple[Fact, ...]:
     return tuple(fact for fact in told if fact.value)
 
 
+def _serving(row: RegisteredModel, endpoints: Sequence[DeployedEndpoint]) -> tuple[Link, ...]:
+    """`v5 on test-v1-retriv`, for each endpoint that serves a version."""
+    training = reverse("ml_platform:training", args=[row.project_id])
+    return tuple(
+        Link(text=f"v{e.run.version} on {e.service_name}", url=f"{training}#endpoint-{e.pk}")
+        for e in endpoints
+        if e.is_active and e.run
+    )
+
+
 def _compared(
-    request: HttpRequest, numbered: object, shown: Sequence[TrainingRun]
+    request: HttpRequest, numbered: QuerySet[TrainingRun], shown: Sequence[TrainingRun]
 ) -> list[TrainingRun]:
     """The versions asked for, or the newest of the page that are registered."""
     asked = {int(v) for v in request.GET.getlist("v") if v.isdecimal() and len(v) < 10}
@@ -119,16 +130,25 @@ def _compared(
         here = [run for run in shown if run.version in asked]
         if len(here) == len(asked):
             return here[:COMPARED_MAX]
-        return list(numbered.filter(version__in=sorted(asked)[-COMPARED_MAX:]))  # type: ignore[attr-defined]
+        return list(numbered.filter(version__in=sorted(asked)[-COMPARED_MAX:]))
     return [run for run in shown if run.registration in HOLDS_POINTER][:COMPARED]
 
 
-def _pictured(request: HttpRequest, shown: Sequence[TrainingRun]) -> TrainingRun | None:
-    """The version of the lineage picture: the one asked for, else the newest registered one."""
+def _pictured(
+    request: HttpRequest,
+    numbered: QuerySet[TrainingRun],
+    shown: Sequence[TrainingRun],
+    endpoints: Sequence[DeployedEndpoint],
+) -> TrainingRun | None:
+    """The version of the lineage picture: the one asked for, else the newest that serves, else the
+    newest registered one."""
     asked = request.GET.get("picture", "")
     of_version = {str(run.version): run for run in shown}
+    if asked in of_version:
+        return of_version[asked]
+    serving = numbered.filter(pk__in=[e.run_id for e in endpoints if e.is_active])
     registered = (run for run in shown if run.registration in HOLDS_POINTER)
-    return of_version.get(asked) or next(registered, shown[0] if shown else None)
+    return serving.order_by("-version").first() or next(registered, shown[0] if shown else None)
 
 
 def _version(
@@ -148,7 +168,7 @@ def _version(
         run_id=run.pk,
         number=run.version or 0,
         aliases=tuple(run.aliases),
-        state=version_badge(run),
+        state=version_badge(run, verdict, now),
         blessed=blessed_badge(run),
         metric=main_metric(run.metrics),
         services=tuple(
@@ -169,8 +189,10 @@ def _version(
     )
 
 
-def version_badge(run: TrainingRun) -> Badge:
-    """Whether it is a version, is going or is gone."""
+def version_badge(run: TrainingRun, verdict: RegistryVerdict, now: datetime) -> Badge:
+    """Whether it is a version, is going or is gone; what the sweeps did not verify is not green."""
+    if run.registration == Registration.REGISTERED and not verdict.verified:
+        return registry_badge(verdict, now)
     return badge(*REGISTRATIONS[Registration(run.registration)])
 
 
@@ -189,10 +211,14 @@ def _comparison(request: HttpRequest, compared: Sequence[TrainingRun]) -> Compar
 
 
 def _picture(
-    run: TrainingRun | None, endpoints: Sequence[DeployedEndpoint], now: datetime
+    run: TrainingRun | None,
+    endpoints: Sequence[DeployedEndpoint],
+    verdict: RegistryVerdict,
+    now: datetime,
 ) -> Picture | None:
     if run is None:
         return None
     mine = [e for e in endpoints if run.pk in (e.run_id, e.intended_run_id)]
     state = artifacts_badge(run, kpis.plane_unread("gcs"), now)
-    return draw(run, mine, version_state=version_badge(run), artifacts=state)
+    version = version_badge(run, verdict, now)
+    return draw(run, mine, version_state=version, artifacts=state)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .context import Act, Badge, Fact, FindingRow, OperationRow, Pager
-from .rows import Choice, Link, Metric
+from .context import Act, Badge, Fact, FindingRow, Link, OperationRow, Pager
+from .rows import Choice, Metric
 from .times import Moment
 
 
@@ -133,6 +133,7 @@ class ModelPage:
     deploy: Act | None
     delete_url: str
     facts: tuple[Fact, ...]
+    serving: tuple[Link, ...]
     versions: tuple[VersionRow, ...]
     metric: str
     """The name of the versions' metric where it is the same for all."""
@@ -146,6 +147,7 @@ class ModelPage:
 class DeletePage:
     """What a deletion would take, leave and meet, and the form that does it."""
 
+    project: Link
     model: Link
     name: str
     what: str

@@ -22,10 +22,10 @@ from ml_platform.models.states import (
 from ml_platform.services.registry_state import RegistryVerdict, registry_verdict
 
 from .buttons import Hand, deploy_button
-from .context import Badge
+from .context import Badge, Link
 from .keyset import Order, key_page
 from .metrics import common_name, main_metric
-from .rows import Choice, Link, ModelRow, Registry, Select, Sorting
+from .rows import Choice, ModelRow, Registry, Select, Sorting
 from .times import moment, relative
 from .words import badge
 
@@ -179,6 +179,7 @@ def _row(
         link=Link(text=model.model_name, url=model_url(model.pk)),
         latest=f"v{run.version}",
         versions=_how_many(run.version or 0, model.total_versions),
+        others=model.total_versions > 1,
         type=model.get_model_type_display(),
         registry=registry_badge(verdict, now),
         checked=moment(verdict.at, now),

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .context import Act, Badge, Figure, Pager, Tab
+from .context import Act, Badge, Figure, Link, Pager, Tab
 from .times import Moment
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """Something with a page of its own; `url` is empty where there is none."""
-
-    text: str
-    url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +24,8 @@ class ModelRow:
     link: Link
     latest: str
     versions: str
+    others: bool
+    """Whether there are versions beside the newest, to be deployed from the model's page."""
     type: str
     registry: Badge
     checked: Moment | None
@@ -153,6 +147,8 @@ class TrainingPage:
     figures: tuple[Figure, ...]
     registry: Registry
     endpoints: tuple[EndpointRow, ...]
+    p95: str
+    """What the p95 of an endpoint is."""
     endpoints_pager: Pager
     runs: tuple[RunRow, ...]
     runs_metric: str

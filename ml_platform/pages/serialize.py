@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
 
 from django.urls import reverse
 
-from ml_platform.kpis import Assets, ProjectCard, Traffic, unread_because
+from ml_platform.kpis import WORST_P95, Assets, ProjectCard, Traffic, unread_because
 from ml_platform.models import Finding, Operation, Sweep
-from ml_platform.models.states import LIVE_OPERATION_STATUSES, FindingKind, FindingStatus
-from ml_platform.services.worker import recipes
+from ml_platform.models.states import (
+    LIVE_OPERATION_STATUSES,
+    FindingKind,
+    FindingStatus,
+    OperationStatus,
+)
 
 from .charts import spark, spark_days
 from .context import (
     Card,
-    Fact,
     Figure,
     FindingGroup,
     FindingRow,
-    OperationDetail,
     OperationRow,
-    StepRow,
     SweepRow,
 )
-from .times import duration, moment
+from .deeds import clause, doing, planned, progress
+from .evidence import facts, readable
+from .times import clock, duration, moment
 from .words import (
     FINDING_MEANINGS,
     FINDING_STATUS_TONES,
     FINDING_TONES,
     OPERATION_TONES,
     PLANE_NAMES,
-    STEP_BADGES,
     SWEEP_TONES,
     badge,
-    clause,
     counted,
 )
 
@@ -47,19 +46,26 @@ def asset_figures(assets: Assets) -> tuple[Figure, ...]:
     return (
         Figure(name="Models", value=f"{assets.models:,}"),
         Figure(name="Versions", value=f"{assets.versions:,}"),
-        Figure(name="Deployed", value=f"{assets.deployed:,}", note=f"of {assets.models:,}"),
+        _deployed(assets.deployed, assets.models),
         _endpoints(assets.endpoints_active, assets.endpoints_total),
         Figure(
             name="Runs",
             value=f"{assets.runs:,}",
-            note=f"{assets.runs_live:,} running" if assets.runs_live else "none running",
+            note=f"{assets.runs_live or 'none'} under way",
         ),
         Figure(name="Schedules", value=f"{assets.schedules_live:,}", note="live"),
     )
 
 
 def _endpoints(active: int, total: int) -> Figure:
-    return Figure(name="Endpoints", value=f"{active:,}", note=f"of {total:,} active")
+    return Figure(
+        name="Endpoints", value=f"{active:,}", note=f"of {total:,} active" if total else "none yet"
+    )
+
+
+def _deployed(deployed: int, models: int) -> Figure:
+    note = f"of {models:,}" if models else "nothing to deploy yet"
+    return Figure(name="Deployed", value=f"{deployed:,}", note=note)
 
 
 def project_card(card: ProjectCard, traffic: Traffic | None, now: datetime) -> Card:
@@ -69,7 +75,7 @@ def project_card(card: ProjectCard, traffic: Traffic | None, now: datetime) -> C
         url=reverse("ml_platform:training", args=[card.project_id]),
         figures=(
             Figure(name="Models", value=f"{card.models:,}", note=counted(card.versions, "version")),
-            Figure(name="Deployed", value=f"{card.deployed:,}", note=f"of {card.models:,}"),
+            _deployed(card.deployed, card.models),
             _endpoints(card.endpoints_active, card.endpoints_total),
             _requests(traffic),
         ),
@@ -93,7 +99,7 @@ def _requests(traffic: Traffic | None) -> Figure:
     notes = [_change(traffic.requests, traffic.before)]
     notes += [] if traffic.p95 is None else [f"p95 {traffic.p95:,.0f} ms"]
     told = " · ".join(note for note in notes if note)
-    return Figure(name="Requests, 7 days", value=f"{traffic.requests:,}", note=told)
+    return Figure(name="Requests, 7 days", value=f"{traffic.requests:,}", note=told, hint=WORST_P95)
 
 
 def _change(now: int, before: int) -> str:
@@ -116,7 +122,7 @@ def finding_row(finding: Finding, now: datetime) -> FindingRow:
         title=finding.title,
         kind=badge(str(kind.label), FINDING_TONES[kind]),
         project=str(finding.project) if finding.project else "",
-        evidence=facts(finding.evidence),
+        evidence=facts(finding.evidence, now),
         repair=finding.repair,
         looks=finding.looks,
         first_seen=moment(finding.first_seen_at, now),
@@ -140,32 +146,6 @@ def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[FindingGroup
     )
 
 
-def facts(values: Mapping[str, Any]) -> tuple[Fact, ...]:
-    """What a JSON object says, one line for each of its keys."""
-    return tuple(
-        Fact(name=key.replace("_", " ").capitalize(), value=_plain(value), code=_is_code(value))
-        for key, value in values.items()
-    )
-
-
-def _plain(value: Any) -> str:
-    if value is None or value == "":
-        return "–"  # noqa: RUF001
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
-        return ", ".join(str(item) for item in value) or "none"
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return str(value)
-
-
-def _is_code(value: Any) -> bool:
-    """Ids and paths have no spaces and hold a digit or a slash; words do not."""
-    text = str(value)
-    return len(text) > 7 and " " not in text and any(c.isdigit() or c == "/" for c in text)
-
-
 def sweep_row(sweep: Sweep, now: datetime) -> SweepRow:
     """A sweep in one line."""
     ended = sweep.finished_at is not None
@@ -187,24 +167,26 @@ def sweep_row(sweep: Sweep, now: datetime) -> SweepRow:
 def operation_row(operation: Operation, now: datetime) -> OperationRow:
     """An operation in one line; its project must be loaded."""
     live = operation.status in LIVE_OPERATION_STATUSES
-    recipe = recipes().get(operation.kind)
-    names = [step.name for step in recipe.steps] if recipe else []
+    verb, after = clause(operation)
+    done, steps = progress(operation)
     return OperationRow(
         id=str(operation.pk),
         actor=operation.actor_label,
-        verb=clause(operation.kind, operation.status),
+        verb=verb,
         subject=operation.subject_name,
+        after=after,
         project=str(operation.project) if operation.project else "",
         note=_newest_note(operation),
         status=badge(operation.get_status_display(), OPERATION_TONES[operation.status]),
         live=live,
         created=moment(operation.created_at, now),
         took=duration(_length(operation, now)),
+        clock=clock(_length(operation, now)) if live else "",
         since=operation.started_at.isoformat(timespec="seconds")
         if live and operation.started_at
         else "",
-        done=names.index(operation.step) if live and operation.step in names else 0,
-        steps=len(names),
+        done=done if live else 0,
+        steps=steps,
     )
 
 
@@ -215,54 +197,11 @@ def _length(operation: Operation, now: datetime) -> timedelta | None:
 
 
 def _newest_note(operation: Operation) -> str:
-    """What the newest step said; a failure's own words come first."""
+    """What a live one is doing, what one that ended said last; a failure's own words come first."""
     if operation.error:
-        return operation.error
-    if not operation.steps:
-        return ""
-    newest = operation.steps[-1]
-    return str(newest.get("note") or newest.get("title") or "")
-
-
-def operation_detail(operation: Operation, now: datetime) -> OperationDetail:
-    """All that an operation's row tells; its project must be loaded."""
-    named = {
-        "project": str(operation.project) if operation.project else None,
-        "subject": f"{operation.subject_type} {operation.subject_id}".strip(),
-        "asked through": operation.origin,
-        "reason": operation.reason,
-        "operation": str(operation.pk),
-        "idempotency key": operation.idempotency_key,
-        "at Google": operation.remote_operation,
-        "tries of this step": operation.attempts or None,
-    }
-    return OperationDetail(
-        row=operation_row(operation, now),
-        kind=operation.get_kind_display(),
-        facts=facts({name: value for name, value in named.items() if value}),
-        steps=tuple(_step(entry, now) for entry in operation.steps),
-        error=operation.error,
-        error_code=operation.error_code,
-        advice=operation.advice,
-        started=moment(operation.started_at, now),
-        finished=moment(operation.finished_at, now),
-        model_url=reverse("ml_platform:model", args=[operation.lineage_id])
-        if operation.lineage_id
-        else "",
-    )
-
-
-def _step(entry: Mapping[str, Any], now: datetime) -> StepRow:
-    label, tone = STEP_BADGES.get(entry.get("status", ""), ("Not begun", "quiet"))
-    started, finished = _time(entry, "started_at"), _time(entry, "finished_at")
-    return StepRow(
-        title=str(entry.get("title") or entry.get("step") or ""),
-        note=str(entry.get("note") or ""),
-        status=badge(label, tone),
-        started=moment(started or finished, now),
-        took=duration(finished - started) if started and finished and finished > started else "",
-    )
-
-
-def _time(entry: Mapping[str, Any], key: str) -> datetime | None:
-    return datetime.fromisoformat(entry[key]) if entry.get(key) else None
+        return readable(operation.error)
+    if operation.status == OperationStatus.RUNNING:
+        return next((doing(step.title) for step in planned(operation)), "")
+    newest = operation.steps[-1] if operation.steps else {}
+    # What needed one transaction only has its words as the title of its only step.
+    return str(newest.get("note") or (newest.get("title") if newest.get("step") == "done" else ""))

@@ -47,6 +47,15 @@ def relative(age: timedelta) -> str:
     return "just now"
 
 
+def clock(length: timedelta | None) -> str:
+    """`0:41`, `12:05`, `1:02:05`, as a watch shows it; '' for None."""
+    if length is None:
+        return ""
+    minutes, seconds = divmod(max(0, int(length.total_seconds())), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
 def duration(length: timedelta | None) -> str:
     """`850 ms`, `12 s`, `3 min 05 s`, `2 h 10 min`; '' for None."""
     if length is None:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
-from ml_platform.models.states import LIVE_RUN_STATUSES, LIVE_SCHEDULE_STATES, RunStatus
+from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
 from ml_platform.services.access import scope_of
 
 from .context import Tab
@@ -29,7 +29,7 @@ ROWS_A_TABLE = 15
 NEWEST = Order("Newest first", "created_at", descending=True)
 RUN_TABS: Mapping[str, tuple[str, list[str]]] = {
     "all": ("All", []),
-    "live": ("Running", sorted(LIVE_RUN_STATUSES)),
+    "live": ("Under way", sorted(TRAINING_RUN_STATUSES)),
     "failed": ("Failed", [RunStatus.FAILED, RunStatus.DEPLOY_FAILED]),
 }
 
@@ -62,6 +62,7 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         figures=asset_figures(kpis.assets([project.pk])),
         registry=registry,
         endpoints=endpoint_rows(endpoints, hand=hand, unread=registry.unread, now=now),
+        p95=kpis.WORST_P95,
         endpoints_pager=endpoints_pager,
         runs=lines,
         runs_metric=common_name(line.metric for line in lines),

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
-from typing import Any
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
-from django.db.models import Avg, Max, QuerySet, Sum
+from django.db.models import QuerySet
 
 from ml_platform.errors import Invalid
-from ml_platform.models import DeployedEndpoint, ServiceDay, TrainingRun, TrainingSchedule
-from ml_platform.models.states import LIVE_RUN_STATUSES, EndpointState, ScheduleState
+from ml_platform.kpis import Traffic, service_traffic
+from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
+from ml_platform.models.states import TRAINING_RUN_STATUSES, EndpointState, ScheduleState
 from ml_platform.services.schedule_times import next_times
 
 from .buttons import Hand, endpoint_buttons, run_buttons, schedule_buttons
-from .context import Badge
+from .context import Badge, Link
+from .evidence import readable
+from .holding import who_holds
 from .metrics import main_metric
 from .registry_table import model_url, verdict_of
-from .rows import EndpointRow, Link, RunRow, ScheduleRow
+from .rows import EndpointRow, RunRow, ScheduleRow
 from .times import duration, moment
 from .words import ENDPOINT_TONES, RUN_TONES, SCHEDULE_TONES, badge
 
-TRAFFIC_DAYS = 7
 TIMES_SHOWN = 3
 MODEL_DELETED = "The version it served was deleted; it can never serve again."
 RESTORABLE = "It is stopped and can be deployed again."
@@ -30,9 +31,11 @@ RESTORABLE = "It is stopped and can be deployed again."
 def endpoint_rows(
     endpoints: Iterable[DeployedEndpoint], *, hand: Hand, unread: str, now: datetime
 ) -> tuple[EndpointRow, ...]:
-    """Lines for these endpoints; their runs and models must be loaded. One statement."""
+    """Lines for these endpoints; their runs and models must be loaded. Two statements."""
     shown = list(endpoints)
-    traffic = _traffic(shown, now.date())
+    names = [one.service_name for one in shown]
+    held = who_holds([one.registered_model for one in shown], names)
+    traffic = service_traffic(names, today=now.date())
     return tuple(
         EndpointRow(
             id=endpoint.pk,
@@ -46,9 +49,14 @@ def endpoint_rows(
             state=endpoint_badge(endpoint),
             deleted=deleted_badge(endpoint),
             note=endpoint.error,
-            **_figures(traffic.get(endpoint.service_name, {})),
+            **_figures(traffic.get(endpoint.service_name)),
             deployed=moment(endpoint.deployed_at, now),
-            acts=endpoint_buttons(hand, endpoint, verdict_of(endpoint.registered_model, unread)),
+            acts=endpoint_buttons(
+                hand,
+                endpoint,
+                verdict_of(endpoint.registered_model, unread),
+                held.of(endpoint.registered_model, endpoint.service_name),
+            ),
         )
         for endpoint in shown
     )
@@ -77,25 +85,11 @@ def _version(endpoint: DeployedEndpoint) -> str:
     return served
 
 
-def _traffic(endpoints: list[DeployedEndpoint], today: date) -> Mapping[str, Mapping[str, Any]]:
-    """Requests of the last full days and the slowest p95 of them, by service."""
-    days = ServiceDay.objects.filter(
-        service_name__in=[endpoint.service_name for endpoint in endpoints],
-        day__gte=today - timedelta(days=TRAFFIC_DAYS),
-        day__lt=today,
-    )
-    found = days.values("service_name").annotate(
-        requests=Sum("requests"), p95=Avg("latency_p95"), read_at=Max("read_at")
-    )
-    return {row["service_name"]: row for row in found}
-
-
-def _figures(traffic: Mapping[str, Any]) -> dict[str, str]:
-    requests, p95 = traffic.get("requests"), traffic.get("p95")
-    return {
-        "requests": "" if requests is None else f"{requests:,}",
-        "latency": "" if p95 is None else f"{p95:,.0f} ms",
-    }
+def _figures(traffic: Traffic | None) -> dict[str, str]:
+    if traffic is None:
+        return {"requests": "", "latency": ""}
+    p95 = "" if traffic.p95 is None else f"{traffic.p95:,.0f} ms"
+    return {"requests": f"{traffic.requests:,}", "latency": p95}
 
 
 def run_rows(runs: Iterable[TrainingRun], *, hand: Hand, now: datetime) -> tuple[RunRow, ...]:
@@ -106,10 +100,10 @@ def run_rows(runs: Iterable[TrainingRun], *, hand: Hand, now: datetime) -> tuple
             model=_model_of(run),
             status=badge(run.get_status_display(), RUN_TONES[run.status]),
             stage=run.stage if run.status != "completed" else "",
-            progress=run.progress if run.status in LIVE_RUN_STATUSES else None,
+            progress=run.progress if run.status in TRAINING_RUN_STATUSES else None,
             version=f"v{run.version}" if run.version else "",
             by=run.schedule.name if run.schedule else _maker(run),
-            note=run.error,
+            note=readable(run.error),
             metric=main_metric(run.metrics),
             created=moment(run.created_at, now),
             took=duration(_length(run, now)),
@@ -131,7 +125,7 @@ def _maker(run: TrainingRun) -> str:
 
 
 def _since(run: TrainingRun) -> str:
-    if run.submitted_at is None or run.finished_at or run.status not in LIVE_RUN_STATUSES:
+    if run.submitted_at is None or run.finished_at or run.status not in TRAINING_RUN_STATUSES:
         return ""
     return run.submitted_at.isoformat(timespec="seconds")
 

@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping
 
 from ml_platform import kpis
 from ml_platform.errors import Conflict
-from ml_platform.models import DeployedEndpoint, Operation, TrainingRun, TrainingSchedule
+from ml_platform.models import (
+    DeployedEndpoint,
+    Operation,
+    RegisteredModel,
+    TrainingRun,
+    TrainingSchedule,
+)
+from ml_platform.models.states import TRAINING_RUN_STATUSES
 from ml_platform.services import (
     deployment,
     interventions,
@@ -16,20 +23,23 @@ from ml_platform.services import (
     worker,
 )
 from ml_platform.services.access import Scope
+from ml_platform.services.registry_state import RegistryVerdict
 from ml_platform.services.rights import Right, right_for, right_to_register
 from ml_platform.services.undeployment import delete_endpoint, undeploy_endpoint
 
 from .buttons import (
-    CANCELLABLE,
     Hand,
     why_not_deploy,
     why_not_redeploy,
     why_not_register,
+    why_not_remove,
+    why_not_rollback,
     why_not_schedule,
     why_not_undeploy,
 )
 from .context import Act
 from .finding_verbs import FINDING_VERBS
+from .holding import who_holds
 from .registry_table import verdict_of
 from .verb import Asked, Verb, always, in_scope, nothing
 
@@ -56,13 +66,26 @@ def _against_deploy(run: TrainingRun) -> str:
     lineage = run.registered_model
     if lineage is None:
         return "It is not registered."
-    endpoints = list(lineage.deployed_endpoints.order_by("pk"))
-    return why_not_deploy(run, verdict_of(lineage, kpis.vertex_reading().unread), endpoints)
+    endpoints = list(lineage.deployed_endpoints.select_related("run").order_by("pk"))
+    why = why_not_deploy(run, _verdict(lineage), endpoints)
+    return why or who_holds([lineage]).of(lineage)
+
+
+def _verdict(lineage: RegisteredModel) -> RegistryVerdict:
+    return verdict_of(lineage, kpis.vertex_reading().unread)
+
+
+def _busy(endpoint: DeployedEndpoint) -> str:
+    lineage, service = endpoint.registered_model, endpoint.service_name
+    return who_holds([lineage], [service]).of(lineage, service)
 
 
 def _against_redeploy(endpoint: DeployedEndpoint) -> str:
-    unread = kpis.vertex_reading().unread
-    return why_not_redeploy(endpoint, verdict_of(endpoint.registered_model, unread))
+    return why_not_redeploy(endpoint, _verdict(endpoint.registered_model), _busy(endpoint))
+
+
+def _against_rollback(endpoint: DeployedEndpoint) -> str:
+    return why_not_rollback(endpoint, _verdict(endpoint.registered_model), _busy(endpoint))
 
 
 def _rerun(run: TrainingRun, asked: Asked) -> Operation:
@@ -166,7 +189,7 @@ VERBS: Mapping[str, Verb] = {
     "rollback": Verb(
         _endpoint,
         always(Right.DEPLOY),
-        nothing,
+        _against_rollback,
         lambda endpoint, asked: deployment.rollback_endpoint(
             endpoint=endpoint,
             actor=asked.actor,
@@ -178,7 +201,7 @@ VERBS: Mapping[str, Verb] = {
     "undeploy": Verb(
         _endpoint,
         always(Right.DEPLOY),
-        why_not_undeploy,
+        lambda endpoint: why_not_undeploy(endpoint, _busy(endpoint)),
         lambda endpoint, asked: undeploy_endpoint(
             endpoint=endpoint,
             actor=asked.actor,
@@ -190,7 +213,7 @@ VERBS: Mapping[str, Verb] = {
     "delete-endpoint": Verb(
         _endpoint,
         always(Right.DELETE),
-        nothing,
+        why_not_remove,
         lambda endpoint, asked: delete_endpoint(
             endpoint=endpoint, actor=asked.actor, now=asked.now, reason=asked.reason
         ),
@@ -207,7 +230,9 @@ VERBS: Mapping[str, Verb] = {
         _run,
         always(Right.TRAIN),
         lambda run: (
-            "" if run.status in CANCELLABLE else f"It is {run.get_status_display().lower()}."
+            ""
+            if run.status in TRAINING_RUN_STATUSES
+            else f"It is {run.get_status_display().lower()}."
         ),
         lambda run, asked: training.cancel_run(run=run, actor=asked.actor, now=asked.now),
     ),

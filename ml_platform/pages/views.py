@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from django.db.models import Case, IntegerField, QuerySet, Value, When
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from ml_platform import kpis
 from ml_platform.models import Finding, Operation, Sweep
-from ml_platform.models.operation import OperationQuerySet
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, FindingStatus, OperationStatus
 from ml_platform.services.access import Scope, scope_of
 
 from . import serialize
 from .charts import history_chart
 from .context import HealthPage, OperationRow, OperationsPage, StartPage, Tab
-from .frame import hand_of, open_count, page, render_page
+from .frame import open_count, page, render_page
+from .operation import operations_of
 from .paging import page_of
 from .truth import truth_strip
-from .verbs import operation_buttons
 from .words import FINDING_TONES
 
 CARDS = 12
-FINDINGS_SHOWN = 5
 RECENT_SHOWN = 8
 FINDINGS_A_PAGE = 50
 OPERATIONS_A_PAGE = 50
@@ -52,7 +48,7 @@ def start(request: HttpRequest) -> HttpResponse:
     by_kind = kpis.open_findings(scope.limit)
     cards, pager = page_of(scope.projects, request, size=CARDS, parameter="projects")
     traffic = kpis.traffic([card.pk for card in cards], today=now.date())
-    rows = _operations(scope)
+    rows = operations_of(scope)
     found = StartPage(
         truth=truth_strip(counts=kpis.four_counts(scope.limit), findings=by_kind, now=now),
         may_check=scope.everything,
@@ -66,10 +62,6 @@ def start(request: HttpRequest) -> HttpResponse:
             for card in kpis.project_cards(cards)
         ),
         cards_pager=pager,
-        findings=tuple(
-            serialize.finding_row(f, now)
-            for f in _findings(scope).filter(status=FindingStatus.OPEN)[:FINDINGS_SHOWN]
-        ),
         running=_operation_rows(rows.live()[:RECENT_SHOWN], now),
         recent=_operation_rows(
             rows.exclude(status__in=LIVE_OPERATION_STATUSES)[:RECENT_SHOWN], now
@@ -87,10 +79,12 @@ def registry_health(request: HttpRequest) -> HttpResponse:
     shown, pager = page_of(
         _findings(scope).filter(status__in=statuses), request, size=FINDINGS_A_PAGE
     )
+    counts = kpis.four_counts(scope.limit)
     found = HealthPage(
-        truth=truth_strip(counts=kpis.four_counts(scope.limit), findings=by_kind, now=now),
+        truth=truth_strip(counts=counts, findings=by_kind, now=now),
         may_check=scope.everything,
         tabs=tabs,
+        healthy=not by_kind and tabs[0].current and not counts.vertex_reason,
         groups=serialize.finding_groups(shown, now),
         pager=pager,
         sweeps=tuple(
@@ -106,46 +100,11 @@ def operations(request: HttpRequest) -> HttpResponse:
     """`/operations/`: what was done, by whom?"""
     now, scope = timezone.now(), scope_of(request.user)
     tabs, statuses = _tabs(request, OPERATION_TABS)
-    rows = _operations(scope)
+    rows = operations_of(scope)
     rows = rows.filter(status__in=statuses) if statuses else rows
     shown, pager = page_of(rows, request, size=OPERATIONS_A_PAGE)
     found = OperationsPage(tabs=tabs, rows=_operation_rows(shown, now), pager=pager)
     return render_page(request, "operations", found, findings_open=open_count(scope))
-
-
-@page
-def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
-    """`/operations/<uuid>/`: how did it go, step by step?"""
-    now, scope = timezone.now(), scope_of(request.user)
-    row = _operations(scope).filter(pk=operation_id).first()
-    if row is None:
-        raise Http404("There is no such operation.")
-    acts = operation_buttons(hand_of(request), row)
-    found = replace(serialize.operation_detail(row, now), acts=acts)
-    return render_page(request, "operation", found, findings_open=open_count(scope))
-
-
-@page
-def operation_status(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
-    """How an operation stands, as JSON for the script that watches it."""
-    scope = scope_of(request.user)
-    row = _operations(scope).filter(pk=operation_id).first()
-    if row is None:
-        raise Http404("There is no such operation.")
-    told = serialize.operation_row(row, timezone.now())
-    return JsonResponse(
-        {
-            "status": row.status,
-            "label": told.status.label,
-            "live": told.live,
-            "what": f"{told.actor} {told.verb} {told.subject}",
-            "note": told.note,
-            "done": told.done,
-            "steps": told.steps,
-            "error": row.error,
-            "advice": row.advice,
-        }
-    )
 
 
 def _findings(scope: Scope) -> QuerySet[Finding]:
@@ -160,13 +119,6 @@ def _findings(scope: Scope) -> QuerySet[Finding]:
     if scope.limit is not None:
         rows = rows.filter(project__in=scope.limit.values("pk"))
     return rows.order_by(order, "title", "pk")
-
-
-def _operations(scope: Scope) -> OperationQuerySet:
-    rows: OperationQuerySet = Operation.objects.select_related("project")
-    if scope.limit is not None:
-        rows = rows.filter(project__in=scope.limit.values("pk"))
-    return rows.order_by("-created_at", "pk")
 
 
 def _operation_rows(rows: Iterable[Operation], now: datetime) -> tuple[OperationRow, ...]:

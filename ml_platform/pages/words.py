@@ -8,7 +8,6 @@ from ml_platform.models.states import (
     EndpointState,
     FindingKind,
     FindingStatus,
-    OperationKind,
     OperationStatus,
     RunStatus,
     ScheduleState,
@@ -41,34 +40,6 @@ STEP_BADGES: Mapping[str, tuple[str, str]] = {
     "cancelled": ("Cancelled", "quiet"),
     "waiting": ("Waiting", "busy"),
     "running": ("Running", "busy"),
-}
-
-VERBS: Mapping[str, tuple[str, str]] = {
-    OperationKind.SUBMIT: ("submit a run of", "submitted a run of"),
-    OperationKind.CANCEL: ("cancel a run of", "cancelled a run of"),
-    OperationKind.REGISTER: ("register", "registered"),
-    OperationKind.DEPLOY: ("deploy", "deployed"),
-    OperationKind.UNDEPLOY: ("undeploy", "undeployed"),
-    OperationKind.REDEPLOY: ("redeploy", "redeployed"),
-    OperationKind.DELETE: ("delete", "deleted"),
-    OperationKind.ADOPT: ("adopt", "adopted"),
-    OperationKind.REPAIR: ("repair", "repaired"),
-    OperationKind.CLEANUP: ("clean up", "cleaned up"),
-    OperationKind.SCHEDULE: ("change the schedule of", "changed the schedule of"),
-    OperationKind.ALIAS: ("move an alias of", "moved an alias of"),
-    OperationKind.IGNORE: ("ignore the finding", "ignored the finding"),
-    OperationKind.UNIGNORE: ("reopen the finding", "reopened the finding"),
-    OperationKind.METRICS: ("collect", "collected"),
-    OperationKind.SWEEP: ("check", "checked"),
-}
-"""Of each kind: what somebody wants, and what was done."""
-
-CLAUSES: Mapping[str, str] = {
-    OperationStatus.PENDING: "waits to {want}",
-    OperationStatus.RUNNING: "began to {want}",
-    OperationStatus.SUCCEEDED: "{did}",
-    OperationStatus.FAILED: "could not {want}",
-    OperationStatus.CANCELLED: "cancelled: {want}",
 }
 
 FINDING_TONES: Mapping[str, str] = {
@@ -159,13 +130,6 @@ PLANE_NAMES: Mapping[str, str] = {
 def badge(label: str, tone: str, hint: str = "", mark: str = "") -> Badge:
     """A state as word, shape and tone; `mark` is a class for a state with a look of its own."""
     return Badge(label=label, tone=tone, icon=ICONS[tone], hint=hint, mark=mark)
-
-
-def clause(kind: str, status: str) -> str:
-    """What somebody did, in words between his name and the subject's."""
-    label = kind.replace("_", " ")
-    want, did = VERBS.get(kind, (label, f"{label}:"))
-    return CLAUSES[status].format(want=want, did=did)
 
 
 def counted(number: int, one: str, many: str = "") -> str:

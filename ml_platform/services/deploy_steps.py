@@ -28,6 +28,7 @@ from .remote_service import SENT, endpoint_of
 from .serving import ServingConfig
 from .verification import find_artifacts, find_version, too_young
 
+PRIVATE = "Only accounts with a permission of the project may call it."
 _KEPT = ("run", "service", "config", "said", "cleared", SENT)
 """What a retry still needs to know, and what a stale pointer said."""
 
@@ -122,7 +123,7 @@ def _set_invokers(work: Work) -> Outcome:
     config = ServingConfig.from_dict(work.data["config"])
     before = set(work.data["invokers_before"])
     if not config.invokers and not before:
-        return Done(note="Private.")
+        return Done(note=PRIVATE)
     if endpoint.run_id != work.data["run"] or endpoint.config != config.to_dict():
         raise Conflict(
             f"{endpoint.service_name} was changed since.",
@@ -133,7 +134,7 @@ def _set_invokers(work: Work) -> Outcome:
     wanted = held - before | set(config.invokers)
     if wanted != held:
         cloud_run.set_invokers(endpoint.service_name, wanted)
-    return Done(note=", ".join(sorted(wanted)) or "Private.")
+    return Done(note=", ".join(sorted(wanted)) or PRIVATE)
 
 
 # ---- what its end changes ----------------------------------------------------------------------

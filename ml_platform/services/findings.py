@@ -22,6 +22,12 @@ from .drift import Drift
 from .operations import Actor, Subject, record
 from .subjects import lineage_lock
 
+ENDED_AS = {
+    FindingStatus.REPAIRED: "The finding is repaired.",
+    FindingStatus.GONE: "There was nothing to repair any more; the finding is closed.",
+}
+"""What a repair says of its finding at its end."""
+
 
 def standing() -> QuerySet[Finding]:
     """Findings that were not repaired and are still seen, the ignored ones included."""

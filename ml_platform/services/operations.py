@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,6 +35,10 @@ class Busy(Conflict):
 
     code = "busy"
     advice = "Wait for it to end, then try again."
+
+    def __init__(self, message: str, *, advice: str = "", holder: Operation | None = None) -> None:
+        super().__init__(message, advice=advice)
+        self.holder = holder
 
 
 class KeyReused(Conflict):
@@ -142,14 +146,25 @@ def _replayed(key: str, fingerprint: str) -> Operation | None:
 
 
 def _busy(subject: Subject) -> Busy:
-    held = Q(lineage_key=subject.lineage_key) & ~Q(lineage_key="")
-    held |= Q(service_key=subject.service_key) & ~Q(service_key="")
-    holder = Operation.objects.filter(held, status=OperationStatus.RUNNING).first()
+    holder = holders(lineages=[subject.lineage_key], services=[subject.service_key]).first()
     if holder is None:
         return Busy(f"{subject.name} was busy a moment ago.", advice="Try again now.")
-    return Busy(
-        f"{subject.name} is held by operation {holder.id}: {holder.get_kind_display()} "
-        f"by {holder.actor_label}, since {holder.created_at:%Y-%m-%d %H:%M} UTC."
+    return Busy(f"{subject.name} {held_by(holder)}", holder=holder)
+
+
+def holders(*, lineages: Collection[str], services: Collection[str]) -> QuerySet[Operation]:
+    """The operations that hold one of these locks now."""
+    held = Q(lineage_key__in=[key for key in lineages if key])
+    held |= Q(service_key__in=[key for key in services if key])
+    return Operation.objects.filter(held, status=OperationStatus.RUNNING)
+
+
+def held_by(holder: Operation) -> str:
+    """`is held by Deploy test-v1-rank, which ana began on 8 Feb 2026 at 12:03 UTC.`"""
+    begun = holder.started_at or holder.created_at
+    return (
+        f"is held by {holder.get_kind_display()} {holder.subject_name}, which "
+        f"{holder.actor_label} began on {begun.day} {begun:%b %Y at %H:%M} UTC."
     )
 
 

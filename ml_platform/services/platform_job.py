@@ -151,10 +151,10 @@ def _look(work: Work) -> Outcome:
         with _access_needed():
             job = scheduler.get_job(wanted.job_id)
     except CloudAbsent:
-        return Done(to="create_job", note="There is none.")
+        return Done(to="create_job", note="Cloud Scheduler has no such job yet.")
     work.data["job"] = str(job.name)
     if job.spec != wanted:
-        return Done(to="update_job", note="It is another one.")
+        return Done(to="update_job", note="The job differs from what it shall be.")
     return Done(to="job_stands", note=f"{job.name} rings at {wanted.uri}.")
 
 
@@ -195,5 +195,5 @@ STEPS = (
     Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
     Step(name="create_job", title="Create the job", run=_create, look_up=FIRST_STEP),
     Step(name="update_job", title="Correct the job", run=_update, look_up=FIRST_STEP),
-    Step(name="job_stands", title="It stands", run=_stands, ends=True),
+    Step(name="job_stands", title="See that it stands", run=_stands, ends=True),
 )

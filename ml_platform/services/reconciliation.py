@@ -36,7 +36,7 @@ from ml_platform.models.states import (
 from . import worker
 from .engine import Done, Outcome, Recipe, Step, Wait
 from .english import counted
-from .findings import end_findings, link_findings
+from .findings import ENDED_AS, end_findings, link_findings
 from .labels import OWNER, RUN, owner
 from .lineages import clear_pointer, lose_versions
 from .operations import Actor, Clock, Work, open_operation
@@ -346,7 +346,7 @@ def _close(work: Work) -> Outcome:
     kinds = list(FindingKind) if status == FindingStatus.REPAIRED else list(SETTLED_BY_A_LOOK)
     now = work.clock()
     end = partial(end_findings, operation=work.operation, status=status, now=now, kinds=kinds)
-    return Done(note=str(status.label), change=end)
+    return Done(note=ENDED_AS[status], change=end)
 
 
 def _versions(work: Work) -> QuerySet[TrainingRun]:

@@ -173,7 +173,7 @@ RECIPE = Recipe(
         Step(name="prepare", title="Read the template", run=_prepare, cancellable=True),
         Step(name="look_up", title="Look for the run's pipeline in Vertex AI", run=_look_up),
         Step(name="create", title="Start the pipeline", run=_create, look_up="look_up"),
-        Step(name="record", title="Record it", run=_record),
+        Step(name="record", title="Record that it began", run=_record),
     ),
     on_failure=_fail_run,
     on_cancel=_cancel_run,

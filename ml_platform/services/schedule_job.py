@@ -85,9 +85,9 @@ def _look(work: Work) -> Outcome:
     try:
         job = scheduler.get_job(job_id_of(schedule))
     except CloudAbsent:
-        return Done(to=next_step(schedule, None), note="There is none.")
+        return Done(to=next_step(schedule, None), note="Cloud Scheduler has no job of it yet.")
     work.data["job"] = str(job.name)
-    return Done(to=next_step(schedule, job), note=f"It is {job.state}.")
+    return Done(to=next_step(schedule, job), note=f"Its job is {job.state.lower()}.")
 
 
 def _create(work: Work) -> Outcome:
@@ -153,7 +153,7 @@ RECIPE = Recipe(
         _effect("pause", lambda s: scheduler.pause_job(job_id_of(s))),
         _effect("resume", lambda s: scheduler.resume_job(job_id_of(s))),
         _effect("delete", _delete),
-        Step(name="record", title="Record it", run=_record),
+        Step(name="record", title="Record the job", run=_record),
     ),
 )
 """It looks and acts until job and row agree, whatever the order of operations was."""

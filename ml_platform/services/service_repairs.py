@@ -34,7 +34,7 @@ from ml_platform.models.states import (
 from . import worker
 from .endpoint_rows import record_serving, record_stopped
 from .engine import Done, Outcome, Step, Wait
-from .findings import end_findings, link_findings
+from .findings import ENDED_AS, end_findings, link_findings
 from .labels import ENDPOINT, OWNER, RUN, owner
 from .operations import Actor, Subject, Work, open_operation
 from .remote_service import (
@@ -171,7 +171,7 @@ def _wait_for_leftover(work: Work) -> Outcome:
 def _end_leftover(work: Work) -> Outcome:
     status = FindingStatus.REPAIRED if SENT in work.data else FindingStatus.GONE
     change = partial(end_findings, operation=work.operation, status=status, now=work.clock())
-    return Done(note=str(status.label), change=change)
+    return Done(note=ENDED_AS[status], change=change)
 
 
 def begin_again(work: Work) -> None:

@@ -266,7 +266,7 @@ def _require_deletable(run: TrainingRun) -> None:
     busy = Operation.objects.live().filter(subject_type="trainingrun", subject_id=str(run.pk))
     if operation := busy.first():
         raise Conflict(
-            f"{run} is held by operation {operation.pk}: {operation.get_kind_display()}.",
+            f"{run} is to be changed by {operation.get_kind_display()} {operation.subject_name}.",
             code="busy",
             advice="Wait for it to end, then try again.",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from django.db import transaction
@@ -11,7 +12,7 @@ from ml_platform.cloud.answers import Absent, Present, ask
 from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, CloudConflict, CloudUnavailable, Conflict
-from ml_platform.models import Operation, TrainingRun
+from ml_platform.models import Finding, Operation, TrainingRun
 from ml_platform.models.states import FindingKind, OperationKind
 
 from . import worker
@@ -44,7 +45,7 @@ def delete_unmanaged_model(*, resource_name: str, actor: Actor, now: datetime) -
     with transaction.atomic():
         operation, _ = open_operation(
             kind=OperationKind.REPAIR,
-            subject=subject_of(name),
+            subject=replace(subject_of(name), name=_called(name)),
             actor=actor,
             now=now,
             step="check_unmanaged",
@@ -63,6 +64,12 @@ def subject_of(name: ModelName) -> Subject:
         name=f"Vertex AI model {name.model_id}",
         service_key=f"models/{name.model_id}",
     )
+
+
+def _called(name: ModelName) -> str:
+    """The name that the newest finding saw on it: what people know it by."""
+    found = Finding.objects.filter(kind=FindingKind.UNMANAGED, subject=str(name)).last()
+    return str((found and found.evidence.get("display_name")) or f"model {name.model_id}")
 
 
 def require_unclaimed(name: ModelName) -> None:

@@ -83,7 +83,9 @@ def test_deploy_opens_one_operation_however_often_it_is_pressed(admin, lineage):
     assert (operation.kind, operation.actor_label, operation.origin) == ("deploy", "root", "page")
     again = press(admin, "deploy-run", lineage.latest_run_id, key=uuid.uuid4().hex)
     assert again.status_code == 409
-    assert "is held by operation" in again.content.decode()
+    body = again.content.decode()
+    assert "is held by Deploy rank v1, which root began on" in body
+    assert f'href="/operations/{operation.pk}/">Watch what holds it' in body
 
 
 def test_a_script_gets_the_same_answers_as_json(admin, lineage):
@@ -131,6 +133,48 @@ def test_an_endpoint_whose_model_was_deleted_is_refused_by_the_server_too(admin,
     assert answer.status_code == 409
     assert "The model was deleted; this endpoint cannot be restored." in answer.content.decode()
     assert Operation.objects.get().status == OperationStatus.FAILED
+
+
+def test_an_endpoint_that_is_held_is_not_stopped_and_the_page_says_who_holds_it(admin, endpoint):
+    press(admin, "redeploy", endpoint.pk, key="k")
+    DeployedEndpoint.objects.update(is_active=True)
+    holder = "It is held by Redeploy svc, which root began on"
+    for verb in ("undeploy", "rollback", "deploy-run"):
+        subject = endpoint.run_id if verb == "deploy-run" else endpoint.pk
+        DeployedEndpoint.objects.update(previous_run=endpoint.run)
+        TrainingRun.objects.update(status=RunStatus.COMPLETED)
+        assert holder in why(admin, verb, subject), verb
+    assert why(admin, "delete-endpoint", endpoint.pk) == "It is deploying. Undeploy it first."
+    page = admin.get(f"/projects/{endpoint.project_id}/training/").content.decode()
+    assert f'aria-label="Undeploy svc: {holder}' in page
+    # A deploy that ended without our knowing what serves leaves it so: then undeploy finds out.
+    Operation.objects.update(status=OperationStatus.FAILED, finished_at=timezone.now())
+    assert why(admin, "undeploy", endpoint.pk) == ""
+
+
+def test_a_question_before_a_deploy_says_what_it_replaces_and_warns_of_a_worse_one(admin, lineage):
+    old, new = lineage.latest_run, version_of(lineage)
+    TrainingRun.objects.filter(pk=old.pk).update(metrics={"recall_at_100": 0.5})
+    TrainingRun.objects.filter(pk=new.pk).update(metrics={"recall_at_100": 0.4})
+    url = f"/projects/{lineage.project_id}/training/"
+    assert "Deploy rank v2 as a new service on Cloud Run?\nRecall@100 0.400." in text_with_forms(
+        admin, url
+    )
+    DeployedEndpointFactory.create(
+        registered_model=lineage, run=old, service_name="svc", serving=True
+    )
+    text = text_with_forms(admin, url)
+    assert (
+        "Deploy rank v2 to svc?\nsvc serves v1 now.\n⚠ Recall@100 0.400 is worse than the" in text
+    )
+    DeployedEndpoint.objects.update(run=new, previous_run=old)
+    text = text_with_forms(admin, url)
+    assert 'aria-label="Roll svc back to v1">Roll back to v1<' in text
+    assert "svc serves v2 now.\nRecall@100 0.500 is better than the 0.400 of v2." in text
+
+
+def text_with_forms(client: Client, url: str) -> str:
+    return client.get(url).content.decode()
 
 
 def test_endpoints_are_stopped_and_removed(admin, endpoint):

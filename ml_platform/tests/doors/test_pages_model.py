@@ -14,7 +14,12 @@ from django.utils import timezone
 from ml_platform.cloud import channels
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import OperationKind, OperationStatus, Registration
+from ml_platform.models.states import (
+    OperationKind,
+    OperationStatus,
+    Registration,
+    RegistryState,
+)
 from ml_platform.pages.comparing import Measured, compare
 from ml_platform.services.worker import resume_operations
 from ml_platform.tests.factories import (
@@ -60,9 +65,44 @@ def url_of(model: RegisteredModel, rest: str = "") -> str:
     return f"/models/{model.pk}/{rest}"
 
 
-def test_the_page_lists_the_versions_newest_first_with_aliases_and_metrics(admin, lineage):
+def seen_by_a_sweep(state: RegistryState) -> None:
+    finished_sweep(timezone.now())
+    RegisteredModel.objects.update(registry_state=state, registry_checked_at=timezone.now())
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (RegistryState.MISSING, "✕ Not in Registry"),
+        (RegistryState.SUSPECTED, "? Unknown"),
+        (RegistryState.VERIFIED, "✓ Registered"),
+    ],
+)
+def test_a_version_is_called_registered_only_where_a_sweep_saw_it(admin, lineage, state, told):
+    seen_by_a_sweep(state)
     text = text_of(admin, url_of(lineage))
-    assert "rank ? Unknown" in text
+    assert f"Version v3 {told}" in text[: text.index("Versions 3 versions")]
+    rows = text[text.index("Versions 3 versions") :]
+    assert f"v3 {told}" in rows
+    assert ("✓ Registered" in text) is (state == RegistryState.VERIFIED)
+
+
+def test_the_head_says_what_serves_and_the_picture_is_of_that_version(admin, lineage):
+    first = lineage.training_runs.get(version=1)
+    assert "Serving nothing" in text_of(admin, url_of(lineage))
+    DeployedEndpointFactory.create(
+        registered_model=lineage, run=first, service_name="svc", serving=True
+    )
+    text = text_of(admin, url_of(lineage))
+    assert "Serving v1 on svc" in text
+    assert "Where v1 comes from" in text
+    assert "Where v3 comes from" in text_of(admin, url_of(lineage, "?picture=3"))
+
+
+def test_the_page_lists_the_versions_newest_first_with_aliases_and_metrics(admin, lineage):
+    assert "rank ? Unknown" in text_of(admin, url_of(lineage))
+    seen_by_a_sweep(RegistryState.VERIFIED)
+    text = text_of(admin, url_of(lineage))
     assert re.search(r"v3 ✓ Registered default ✓ Blessed 0\.500 ", text)
     assert text.index("v3 ✓ Registered") < text.index("v2 ✓ Registered")
     assert "Registered versions 3" in text
@@ -107,7 +147,7 @@ def test_the_picture_shows_each_node_with_its_state(admin, lineage):
     picture = text[text.index("Where v3 comes from") : text.index("Versions 3 versions")]
     assert "Schedule Nightly ✓ Active" in picture
     assert "✓ Completed Artifacts" in picture
-    assert "? Unknown Version v3 ✓ Registered" in picture
+    assert "? Unknown Version v3 ? Unknown" in picture
     assert "Endpoint svc-a ✓ Active Endpoint svc-b ! Model Deleted" in picture
     assert "Where v1 comes from" in text_of(admin, url_of(lineage, "?picture=1"))
     assert "Endpoint none" in text_of(admin, url_of(lineage, "?picture=1"))

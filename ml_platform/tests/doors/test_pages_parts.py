@@ -8,11 +8,12 @@ import pytest
 
 from ml_platform.kpis import FourCounts, HistoryPoint
 from ml_platform.models.states import FindingKind, OperationKind, OperationStatus
-from ml_platform.pages import words
+from ml_platform.pages import deeds, words
 from ml_platform.pages.charts import HEIGHT, LABEL_GAP, history_chart, nice_top
-from ml_platform.pages.serialize import facts
+from ml_platform.pages.evidence import facts, readable
 from ml_platform.pages.times import duration, moment, relative
 from ml_platform.pages.truth import truth_strip
+from ml_platform.services.worker import recipes
 from ml_platform.templatetags.ml_platform import cut
 
 NOW = datetime(2026, 2, 8, 12, tzinfo=UTC)
@@ -136,8 +137,8 @@ def test_every_state_has_its_word_and_its_shape():
     assert {str(kind) for kind in words.FINDING_TONES} == set(FindingKind.values)
     assert {str(kind) for kind in words.FINDING_NOTES} == set(FindingKind.values)
     assert {str(kind) for kind in words.FINDING_MEANINGS} == set(FindingKind.values)
-    assert {str(kind) for kind in words.VERBS} == set(OperationKind.values)
-    assert {str(status) for status in words.CLAUSES} == set(OperationStatus.values)
+    assert {str(kind) for kind in deeds.KINDS} == set(OperationKind.values)
+    assert {str(status) for status in deeds.CLAUSES} == set(OperationStatus.values)
     assert {str(status) for status in words.OPERATION_TONES} == set(OperationStatus.values)
     tones = {*words.FINDING_TONES.values(), *words.OPERATION_TONES.values()}
     assert tones <= set(words.ICONS)
@@ -151,15 +152,38 @@ def test_evidence_is_told_in_plain_words_and_ids_are_marked_as_code():
             "versions": [1, 2],
             "bucket": None,
             "reason": "The pipeline failed.",
-        }
+            "created_at": "2026-02-06T12:00:00+00:00",
+            "registered_model_id": 7,
+        },
+        NOW,
     )
     assert [(fact.name, fact.value, fact.code) for fact in told] == [
-        ("Resource name", "projects/p/locations/l/models/6812719181234962432", True),
+        ("In Vertex AI", "projects/p/locations/l/models/6812719181234962432", True),
         ("Seen", "no", False),
         ("Versions", "1, 2", False),
-        ("Bucket", "–", False),  # noqa: RUF001
         ("Reason", "The pipeline failed.", False),
+        ("Created", "2 d ago, 2026-02-06 12:00:00 UTC", False),
     ]
+
+
+def test_what_vertex_ai_says_of_a_failed_pipeline_is_one_sentence():
+    raw = (
+        "The DAG failed because some tasks failed. The failed tasks are: [train].; Job (project_id "
+        "= b2b, job_id = 77) is failed due to the above error."
+    )
+    assert readable(raw) == "The pipeline failed at train."
+    assert readable("Quota\n  exceeded.") == "Quota exceeded."
+
+
+def test_every_path_of_an_operation_is_made_of_steps_that_there_are():
+    known = {step.name for recipe in recipes().values() for step in recipe.steps}
+    deeds_ = (*deeds.BEGINNINGS.values(), *deeds.TURNS.values(), deeds.CREATION)
+    assert {name for deed in deeds_ for name in deed.path} <= known
+    assert set(deeds.BEGINNINGS) <= known
+    titles = [step.title for recipe in recipes().values() for step in recipe.steps]
+    assert {deeds.doing(title).partition(" ")[0][-3:] for title in titles} == {"ing"}
+    assert deeds.doing("Set who may call it") == "setting who may call it"
+    assert deeds.doing("Move the default alias") == "moving the default alias"
 
 
 def test_long_names_are_cut_in_the_middle_and_short_ones_are_not():

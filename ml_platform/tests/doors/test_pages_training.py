@@ -143,7 +143,7 @@ def test_a_version_that_went_is_not_rolled_back_to_nor_counted(admin, project):
     DeployedEndpointFactory.create(
         registered_model=lineage, run=new, previous_run=old, service_name="svc", serving=True
     )
-    off = 'aria-label="Roll svc back: '
+    off = 'aria-label="Roll svc back to v1: '
     assert "v2 of 2" in table(admin, project, "models")
     assert off not in admin.get(url_of(project)).content.decode()
     clear_pointer(run=old, registration=Registration.DELETED)
@@ -164,7 +164,7 @@ def test_traffic_and_latency_are_of_the_last_seven_full_days_and_a_dash_when_unr
             service_name="svc", endpoint=endpoint, project=project, read_at=now,
             day=now.date() - timedelta(days=ago), requests=requests, latency_p95=80 + ago,
         )  # fmt: skip
-    assert "svc ✓ Active m v1 1,200 84 ms" in table(admin, project, "endpoints")
+    assert "svc ✓ Active m v1 1,200 87 ms" in table(admin, project, "endpoints")
 
 
 def test_runs_show_their_stage_and_progress_and_what_can_be_done(admin, project):
@@ -260,7 +260,7 @@ def test_the_page_takes_the_same_queries_however_much_there_is(
     for more in (1, 40):
         grow(project, more)
         for query in ("", "?q=m&sort=name&type=retrieval&state=deployed&registry=unknown"):
-            with django_assert_num_queries(21):
+            with django_assert_num_queries(22):
                 assert admin.get(url_of(project, query)).status_code == 200
 
 

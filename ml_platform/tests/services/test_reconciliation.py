@@ -138,7 +138,7 @@ def test_a_name_that_is_wanted_by_the_time_of_its_deletion_stays(
 def test_an_orphan_that_is_worked_on_is_not_cleaned_up(cloud: LocalCloud) -> None:
     orphan = RegisteredModelFactory.create()
     clean_up_orphan(registered_model=orphan, actor=ANA, now=database_now())
-    with pytest.raises(Busy, match="held by operation"):
+    with pytest.raises(Busy, match="is held by Clean up"):
         clean_up_orphan(registered_model=orphan, actor=ANA, now=database_now())
 
 

@@ -5,10 +5,11 @@ const NO_ANSWER = "The server did not answer.";
 
 /** What went wrong, in words; `answered` is false when nobody knows what the server did. */
 export class Failure extends Error {
-  constructor(message, { advice = "", status = 0 } = {}) {
+  constructor(message, { advice = "", status = 0, url = "" } = {}) {
     super(message);
     this.advice = advice;
     this.status = status;
+    this.url = url; // of the operation that stands in the way
     this.answered = status > 0;
   }
 }
@@ -44,7 +45,7 @@ async function ask(url, options) {
     throw new Failure(refusal(answer.status), { status: answer.status });
   }
   const told = await answer.json();
-  if (!answer.ok) throw new Failure(told.error, { advice: told.advice, status: answer.status });
+  if (!answer.ok) throw new Failure(told.error, { ...told, status: answer.status });
   return told;
 }
 

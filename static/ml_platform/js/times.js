@@ -8,12 +8,21 @@ const UNITS = [
 ];
 const EVERY = 20_000;
 
-/** As pages/times.py spells them: `3 min ago`, short `3m`, and a length `3 min 05 s`. */
+/** As pages/times.py spells them: `3 min ago`, short `3m`, a length `3 min 05 s` or `3:05`. */
 function spell(seconds, form) {
   if (form === "long") return length(Math.max(0, Math.floor(seconds)));
+  if (form === "clock") return clock(Math.max(0, Math.floor(seconds)));
   const text = relative(seconds);
   if (form !== "short") return text;
   return text.replace(/ ago$|^just /, "").replace(/(\d+) ([a-z])[a-z]*/, "$1$2");
+}
+
+function clock(seconds) {
+  const minutes = Math.floor(seconds / 60);
+  const two = (number) => String(number).padStart(2, "0");
+  const rest = two(seconds % 60);
+  if (minutes < 60) return `${minutes}:${rest}`;
+  return `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${rest}`;
 }
 
 function length(seconds) {
