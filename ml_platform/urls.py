@@ -13,6 +13,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^api/(?P<path>.*)$", door, name="api"),
     path("", page("views.start"), name="start"),
     path("projects/<slug:project_id>/training/", page("training.training"), name="training"),
+    path("projects/<slug:project_id>/training/new-run/", page("making.new_run"), name="new_run"),
+    path(
+        "projects/<slug:project_id>/training/new-schedule/",
+        page("making.new_schedule"),
+        name="new_schedule",
+    ),
     path("models/<int:model_id>/", page("model.model"), name="model"),
     path("models/<int:model_id>/delete/", page("deleting.delete"), name="delete"),
     path("registry-health/", page("views.registry_health"), name="registry_health"),

@@ -18,11 +18,13 @@ from ml_platform.models import (
 )
 from ml_platform.services.access import scope_of
 
-from .buttons import Hand, run_buttons
+from .buttons import Hand
 from .context import Act
 from .finding import ignore_button
 from .frame import hand_of, open_count, render_page
 from .model_rows import ReasonPage
+from .registry_table import model_url
+from .run_buttons import alias_button, run_buttons, why_not_alias
 
 
 def _register(hand: Hand, run: TrainingRun) -> Act | None:
@@ -32,8 +34,9 @@ def _register(hand: Hand, run: TrainingRun) -> Act | None:
 REASONS: Mapping[str, Callable[[Hand, Any], Act | None]] = {
     "register-run": _register,
     "ignore-finding": ignore_button,
+    "alias-run": lambda hand, run: None if why_not_alias(run) else alias_button(hand, run),
 }
-"""The verbs that want a reason, each with its button."""
+"""The verbs that want a reason or other words, each with its button."""
 ANCHORS: Mapping[type, str] = {
     TrainingRun: "run",
     DeployedEndpoint: "endpoint",
@@ -47,6 +50,8 @@ def page_about(subject: Any) -> str:
         return reverse("ml_platform:operation", args=[subject.pk])
     if isinstance(subject, Finding):
         return reverse("ml_platform:finding", args=[subject.pk])
+    if isinstance(subject, TrainingRun) and subject.version and subject.registered_model_id:
+        return f"{model_url(subject.registered_model_id)}#version-{subject.version}"
     training = reverse("ml_platform:training", args=[subject.project_id])
     return f"{training}#{ANCHORS[type(subject)]}-{subject.pk}"
 
@@ -56,6 +61,9 @@ def ask(request: HttpRequest, verb: str, subject: Any) -> HttpResponse:
     act = REASONS[verb](hand_of(request), subject) if verb in REASONS else None
     if act is None or act.why or not act.reason:
         return redirect(page_about(subject))
-    found = ReasonPage(act=act, verb=act.label.rstrip("…"), back=page_about(subject))
+    aliases = ", ".join(subject.aliases) if verb == "alias-run" else None
+    found = ReasonPage(
+        act=act, verb=act.label.rstrip("…"), back=page_about(subject), aliases=aliases
+    )
     shown = open_count(scope_of(request.user))
     return render_page(request, "reason", found, findings_open=shown)

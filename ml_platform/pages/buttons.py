@@ -8,20 +8,14 @@ from uuid import uuid4
 
 from django.urls import reverse
 
-from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
+from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.states import (
-    LIVE_RUN_STATUSES,
-    LIVE_SCHEDULE_STATES,
-    SUCCEEDED_RUN_STATUSES,
-    TRAINING_RUN_STATUSES,
     EndpointState,
-    Registration,
     RunStatus,
-    ScheduleState,
 )
 from ml_platform.services.endpoint_rows import NotDeployable, require_deployable, require_restorable
 from ml_platform.services.registry_state import RegistryVerdict
-from ml_platform.services.rights import Right, right_to_register
+from ml_platform.services.rights import Right
 
 from .context import Act
 from .metrics import main_metric, measured_against
@@ -82,7 +76,7 @@ def deploy_button(
         name=f"Deploy {what}",
         right=Right.DEPLOY,
         why=why_not_deploy(run, verdict, endpoints),
-        confirm=question_of_deploy(run, target_of(endpoints)),
+        confirm=question_of_deploy(f"Deploy {what}", run, target_of(endpoints)),
     )
 
 
@@ -91,10 +85,10 @@ def target_of(endpoints: Sequence[DeployedEndpoint]) -> DeployedEndpoint | None:
     return next((endpoint for endpoint in endpoints if not endpoint.model_deleted), None)
 
 
-def question_of_deploy(run: TrainingRun, target: DeployedEndpoint | None) -> str:
+def question_of_deploy(what: str, run: TrainingRun, target: DeployedEndpoint | None) -> str:
     """Where it goes, what it replaces, whether it is better: what there is to decide."""
     where = f"to {target.service_name}" if target else "as a new service on Cloud Run"
-    lines = [f"Deploy {run.model_name} v{run.version} {where}?"]
+    lines = [f"{what} {where}?"]
     served = target.run if target and target.is_active else None
     if target and served and served.pk != run.pk:
         lines.append(f"{target.service_name} serves v{served.version} now.")
@@ -170,7 +164,9 @@ def endpoint_buttons(
         name=f"Roll {service} back to v{before.version}",
         right=Right.DEPLOY,
         why=why_not_rollback(endpoint, verdict, busy),
-        confirm=question_of_deploy(before, endpoint),
+        confirm=question_of_deploy(
+            f"Return {before.model_name} v{before.version}", before, endpoint
+        ),
     )
     return rollback, undeploy
 
@@ -217,102 +213,6 @@ def why_not_remove(endpoint: DeployedEndpoint) -> str:
     if stopped(endpoint):
         return ""
     return f"It is {endpoint.get_state_display().lower()}. Undeploy it first."
-
-
-def run_buttons(hand: Hand, run: TrainingRun) -> tuple[Act, ...]:
-    """Cancel while it runs; run again or register when it is over."""
-    what = f"run {run.pk} of {run.model_name}"
-    if run.status in TRAINING_RUN_STATUSES:
-        cancel = hand.button(
-            "cancel-run",
-            run.pk,
-            "Cancel",
-            name=f"Cancel {what}",
-            right=Right.TRAIN,
-            confirm=f"Cancel {what}? Its pipeline is stopped.",
-            tone="danger",
-        )
-        return (cancel,)
-    buttons = []
-    if not why_not_register(run):
-        buttons.append(_register_button(hand, run, what))
-    if run.status not in LIVE_RUN_STATUSES:
-        buttons.append(
-            hand.button(
-                "rerun",
-                run.pk,
-                "Rerun",
-                name=f"Run {what} again",
-                right=Right.TRAIN,
-                why="" if run.template_uri else "Its pipeline template was not kept.",
-                confirm=f"Train {run.model_name} again with the same pipeline and parameters?",
-            )
-        )
-    return tuple(buttons)
-
-
-def _register_button(hand: Hand, run: TrainingRun, what: str) -> Act:
-    forced = run.status == RunStatus.NOT_BLESSED
-    return hand.button(
-        "register-run",
-        run.pk,
-        "Register…" if forced else "Register",
-        name=f"Register {what}",
-        right=right_to_register(run),
-        confirm="" if forced else f"Register {what} as a version of {run.model_name}?",
-        reason="Its evaluator did not bless it. Why register it?" if forced else "",
-    )
-
-
-def why_not_register(run: TrainingRun) -> str:
-    """What stands against making a run a version."""
-    if run.registration == Registration.DELETED:
-        return "Its version was deleted. Train it again."
-    if run.registration not in (Registration.NONE, Registration.LOST):
-        return "It is a version already."
-    if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:
-        return f"It is {run.get_status_display().lower()}."
-    return ""
-
-
-SCHEDULE_VERBS: tuple[tuple[str, str, tuple[str, ...], str, str], ...] = (
-    ("trigger-schedule", "Train now", LIVE_SCHEDULE_STATES, "Train now, beside {}?", "plain"),
-    ("pause-schedule", "Pause", (ScheduleState.ACTIVE,), "", "plain"),
-    ("resume-schedule", "Resume", (ScheduleState.PAUSED,), "", "plain"),
-    (
-        "cancel-schedule",
-        "End",
-        LIVE_SCHEDULE_STATES,
-        "End {} for good? Its runs and versions stay.",
-        "danger",
-    ),
-)
-"""Verb, label, the states it may start from, its question, its tone."""
-
-
-def schedule_buttons(hand: Hand, schedule: TrainingSchedule) -> tuple[Act, ...]:
-    """What a schedule's state allows."""
-    return tuple(
-        hand.button(
-            verb,
-            schedule.pk,
-            label,
-            name=f"{label}: {schedule.name}",
-            right=Right.TRAIN,
-            confirm=question.format(schedule.name),
-            tone=tone,
-        )
-        for verb, label, states, question, tone in SCHEDULE_VERBS
-        if schedule.state in states
-    )
-
-
-def why_not_schedule(verb: str, schedule: TrainingSchedule) -> str:
-    """What stands against that verb now."""
-    states = next(states for name, _, states, _, _ in SCHEDULE_VERBS if name == verb)
-    if schedule.state in states:
-        return ""
-    return f"The schedule is {schedule.get_state_display().lower()}."
 
 
 def _told(error: NotDeployable) -> str:

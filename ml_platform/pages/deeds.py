@@ -117,6 +117,8 @@ def deed_of(operation: Operation) -> Deed:
         return CREATION if created else TURNS.get(operation.reason, usual)
     if operation.subject_type == ORPHANS:
         return usual
+    if operation.kind == OperationKind.CLEANUP and operation.subject_type == "trainingrun":
+        return Deed("delete {}", "deleted {}")
     special = BEGINNINGS.get(first)
     if special is None:
         return usual

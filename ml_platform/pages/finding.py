@@ -60,6 +60,16 @@ def _of_pointer(row: Finding) -> tuple[str, ...]:
     )
 
 
+REPAIRS: Mapping[str, str] = {
+    FindingKind.ORPHAN: "Delete the orphan",
+    FindingKind.STALE_POINTER: "Clear the pointers",
+    FindingKind.VERSION_MISMATCH: "Correct the pointers",
+    FindingKind.SURPLUS_VERSION: "Delete what is surplus",
+    FindingKind.LEFTOVER_SERVICE: "Delete the service",
+    FindingKind.SERVICE_MISSING: "Record what is there",
+    FindingKind.SERVICE_MISMATCH: "Record what it serves",
+}
+"""What the button of a repair says that it does."""
 PREVIEWS: Mapping[str, Callable[[Finding], tuple[str, ...]]] = {
     FindingKind.ORPHAN: _of_orphan,
     FindingKind.STALE_POINTER: _of_pointer,
@@ -78,8 +88,8 @@ def _repair(hand: Hand, row: Finding) -> Act | None:
     return hand.button(
         "repair-finding",
         row.pk,
-        "Repair",
-        name=f"Repair: {row.title}",
+        REPAIRS.get(row.kind, "Repair"),
+        name=f"{REPAIRS.get(row.kind, 'Repair')}: {row.title}",
         right=Right.ADMINISTER,
         tone="main",
     )

@@ -29,6 +29,7 @@ from .model_rows import Comparison, ModelPage, Picture, VersionRow
 from .paging import query_url
 from .picture import artifacts_badge, draw
 from .registry_table import blessed_badge, registry_badge, verdict_of
+from .run_buttons import alias_button
 from .times import moment
 from .verb import in_scope
 from .words import badge
@@ -168,6 +169,7 @@ def _version(
         run_id=run.pk,
         number=run.version or 0,
         aliases=tuple(run.aliases),
+        alias=alias_button(hand, run) if registered else None,
         state=version_badge(run, verdict, now),
         blessed=blessed_badge(run),
         metric=main_metric(run.metrics),

@@ -16,6 +16,7 @@ class VersionRow:
     run_id: int
     number: int
     aliases: tuple[str, ...]
+    alias: Act | None
     state: Badge
     blessed: Badge
     metric: Metric | None
@@ -170,11 +171,13 @@ class DeletePage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasonPage:
-    """The question for a reason, and the verb on its button."""
+    """The question for a reason, or for the aliases of a version, and the verb on its button."""
 
     act: Act
     verb: str
     back: str
+    aliases: str | None
+    """Those it has; None where a reason is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

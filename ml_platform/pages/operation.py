@@ -11,7 +11,13 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingSchedule
+from ml_platform.models import (
+    DeployedEndpoint,
+    Finding,
+    Operation,
+    TrainingRun,
+    TrainingSchedule,
+)
 from ml_platform.models.operation import OperationQuerySet
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationKind, OperationStatus
 from ml_platform.services.access import Scope, scope_of
@@ -114,7 +120,7 @@ def _about(row: Operation) -> Iterator[Link]:
         yield Link(text=f"Model {row.lineage.model_name}", url=model_url(row.lineage.pk))
     if row.project_id:
         training = reverse("ml_platform:training", args=[row.project_id])
-        if row.subject_type == "trainingrun":
+        if row.subject_type == "trainingrun" and _is_there(row.subject_id):
             yield Link(text=f"Run {row.subject_id}", url=f"{training}#run-{row.subject_id}")
         endpoint = DeployedEndpoint.objects.filter(service_name=row.service_key or None).first()
         if endpoint:
@@ -128,6 +134,10 @@ def _about(row: Operation) -> Iterator[Link]:
     for finding in Finding.objects.filter(operation=row)[:FINDINGS_SHOWN]:
         url = reverse("ml_platform:finding", args=[finding.pk])
         yield Link(text=f"Finding: {finding.title}", url=url)
+
+
+def _is_there(run_id: str) -> bool:
+    return TrainingRun.objects.filter(pk=run_id).exists()
 
 
 def _facts(row: Operation, now: datetime) -> tuple[Fact, ...]:

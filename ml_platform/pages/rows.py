@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .context import Act, Badge, Figure, Link, Pager, Tab
 from .times import Moment
@@ -75,6 +76,9 @@ class RunRow:
     since: str
     """When it began, while it is not over: its length grows."""
     acts: tuple[Act, ...]
+    more: tuple[Act, ...]
+    schedule: str
+    """The form that schedules this training; empty where it cannot be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +146,10 @@ class Registry:
 class TrainingPage:
     """The training page of a project."""
 
+    id: Any
     name: str
     url: str
+    may_train: bool
     figures: tuple[Figure, ...]
     registry: Registry
     endpoints: tuple[EndpointRow, ...]
@@ -154,5 +160,6 @@ class TrainingPage:
     runs_metric: str
     runs_tabs: tuple[Tab, ...]
     runs_pager: Pager
+    runs_narrowed: bool
     schedules: tuple[ScheduleRow, ...]
     schedules_pager: Pager

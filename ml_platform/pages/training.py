@@ -14,6 +14,7 @@ from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
 from ml_platform.services.access import scope_of
+from ml_platform.services.rights import Right
 
 from .context import Tab
 from .frame import hand_of, open_count, page, project_of, render_page
@@ -57,8 +58,10 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
     )
     lines = run_rows(runs, hand=hand, now=now)
     found = TrainingPage(
+        id=project.pk,
         name=str(project),
         url=reverse("ml_platform:training", args=[project.pk]),
+        may_train=Right.TRAIN in hand.rights,
         figures=asset_figures(kpis.assets([project.pk])),
         registry=registry,
         endpoints=endpoint_rows(endpoints, hand=hand, unread=registry.unread, now=now),
@@ -71,6 +74,7 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
             for name, (label, _) in RUN_TABS.items()
         ),
         runs_pager=runs_pager,
+        runs_narrowed=tab != "all",
         schedules=schedule_rows(schedules, hand=hand, now=now),
         schedules_pager=schedules_pager,
     )

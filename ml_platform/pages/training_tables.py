@@ -6,20 +6,23 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
+from django.urls import reverse
 
 from ml_platform.errors import Invalid
 from ml_platform.kpis import Traffic, service_traffic
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import TRAINING_RUN_STATUSES, EndpointState, ScheduleState
+from ml_platform.services.rights import Right
 from ml_platform.services.schedule_times import next_times
 
-from .buttons import Hand, endpoint_buttons, run_buttons, schedule_buttons
+from .buttons import Hand, endpoint_buttons
 from .context import Badge, Link
 from .evidence import readable
 from .holding import who_holds
 from .metrics import main_metric
 from .registry_table import model_url, verdict_of
 from .rows import EndpointRow, RunRow, ScheduleRow
+from .run_buttons import more_of_run, run_buttons, schedule_buttons
 from .times import duration, moment
 from .words import ENDPOINT_TONES, RUN_TONES, SCHEDULE_TONES, badge
 
@@ -109,6 +112,8 @@ def run_rows(runs: Iterable[TrainingRun], *, hand: Hand, now: datetime) -> tuple
             took=duration(_length(run, now)),
             since=_since(run),
             acts=run_buttons(hand, run),
+            more=more_of_run(hand, run),
+            schedule=_scheduling_url(hand, run),
         )
         for run in runs
     )
@@ -118,6 +123,14 @@ def _model_of(run: TrainingRun) -> Link:
     """A run that was never registered has no lineage, so no page (law 2)."""
     known = run.registered_model_id
     return Link(text=run.model_name, url=model_url(known) if known else "")
+
+
+def _scheduling_url(hand: Hand, run: TrainingRun) -> str:
+    """Where its training can be scheduled; what was not kept cannot be repeated."""
+    if Right.TRAIN not in hand.rights or not run.template_uri:
+        return ""
+    form = reverse("ml_platform:new_schedule", args=[run.project_id])
+    return f"{form}?run={run.pk}"
 
 
 def _maker(run: TrainingRun) -> str:

@@ -13,15 +13,7 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
-from ml_platform.models.states import TRAINING_RUN_STATUSES
-from ml_platform.services import (
-    deployment,
-    interventions,
-    registration,
-    scheduling,
-    training,
-    worker,
-)
+from ml_platform.services import deployment, interventions, registration, scheduling, worker
 from ml_platform.services.access import Scope
 from ml_platform.services.registry_state import RegistryVerdict
 from ml_platform.services.rights import Right, right_for, right_to_register
@@ -31,22 +23,17 @@ from .buttons import (
     Hand,
     why_not_deploy,
     why_not_redeploy,
-    why_not_register,
     why_not_remove,
     why_not_rollback,
-    why_not_schedule,
     why_not_undeploy,
 )
 from .context import Act
 from .finding_verbs import FINDING_VERBS
 from .holding import who_holds
 from .registry_table import verdict_of
-from .verb import Asked, Verb, always, in_scope, nothing
-
-
-def _run(scope: Scope, key: str) -> TrainingRun:
-    rows = TrainingRun.objects.select_related("registered_model", "project", "schedule")
-    return in_scope(rows, scope, key)
+from .run_buttons import why_not_register, why_not_schedule
+from .run_verbs import RUN_VERBS, find_run
+from .verb import Asked, Verb, always, in_scope
 
 
 def _endpoint(scope: Scope, key: str) -> DeployedEndpoint:
@@ -86,11 +73,6 @@ def _against_redeploy(endpoint: DeployedEndpoint) -> str:
 
 def _against_rollback(endpoint: DeployedEndpoint) -> str:
     return why_not_rollback(endpoint, _verdict(endpoint.registered_model), _busy(endpoint))
-
-
-def _rerun(run: TrainingRun, asked: Asked) -> Operation:
-    again = training.rerun(run=run, actor=asked.actor, now=asked.now, idempotency_key=asked.key)
-    return training.submit_run(run=again, actor=asked.actor, now=asked.now)
 
 
 def _trigger(schedule: TrainingSchedule, asked: Asked) -> Operation | None:
@@ -163,7 +145,7 @@ def _scheduled(verb: str, do: Callable[..., Operation]) -> Verb:
 
 VERBS: Mapping[str, Verb] = {
     "deploy-run": Verb(
-        _run,
+        find_run,
         always(Right.DEPLOY),
         _against_deploy,
         lambda run, asked: deployment.deploy_run(
@@ -219,24 +201,13 @@ VERBS: Mapping[str, Verb] = {
         ),
     ),
     "register-run": Verb(
-        _run,
+        find_run,
         right_to_register,
         why_not_register,
         lambda run, asked: registration.register_run(
             run=run, actor=asked.actor, now=asked.now, force_reason=asked.reason
         ),
     ),
-    "cancel-run": Verb(
-        _run,
-        always(Right.TRAIN),
-        lambda run: (
-            ""
-            if run.status in TRAINING_RUN_STATUSES
-            else f"It is {run.get_status_display().lower()}."
-        ),
-        lambda run, asked: training.cancel_run(run=run, actor=asked.actor, now=asked.now),
-    ),
-    "rerun": Verb(_run, always(Right.TRAIN), nothing, _rerun),
     "trigger-schedule": Verb(
         _schedule,
         always(Right.TRAIN),
@@ -248,5 +219,6 @@ VERBS: Mapping[str, Verb] = {
     "cancel-schedule": _scheduled("cancel-schedule", scheduling.cancel_schedule),
     "retry-operation": Verb(_operation, right_for, why_not_retry, _retry),
     "cancel-operation": Verb(_operation, right_for, why_not_cancel, _cancel),
+    **RUN_VERBS,
     **FINDING_VERBS,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 from ml_platform.cloud import cloud_run, storage, vertex
@@ -28,7 +29,6 @@ from .remote_service import SENT, endpoint_of
 from .serving import ServingConfig
 from .verification import find_artifacts, find_version, too_young
 
-PRIVATE = "Only accounts with a permission of the project may call it."
 _KEPT = ("run", "service", "config", "said", "cleared", SENT)
 """What a retry still needs to know, and what a stale pointer said."""
 
@@ -123,7 +123,7 @@ def _set_invokers(work: Work) -> Outcome:
     config = ServingConfig.from_dict(work.data["config"])
     before = set(work.data["invokers_before"])
     if not config.invokers and not before:
-        return Done(note=PRIVATE)
+        return Done(note=_served(endpoint.service_name))
     if endpoint.run_id != work.data["run"] or endpoint.config != config.to_dict():
         raise Conflict(
             f"{endpoint.service_name} was changed since.",
@@ -134,7 +134,12 @@ def _set_invokers(work: Work) -> Outcome:
     wanted = held - before | set(config.invokers)
     if wanted != held:
         cloud_run.set_invokers(endpoint.service_name, wanted)
-    return Done(note=", ".join(sorted(wanted)) or PRIVATE)
+    return Done(note=_served(endpoint.service_name, wanted))
+
+
+def _served(service: str, invokers: Collection[str] = ()) -> str:
+    callers = ", ".join(sorted(invokers)) or "those whom the project's own rights let"
+    return f"{service} serves it; it may be called by {callers}."
 
 
 # ---- what its end changes ----------------------------------------------------------------------

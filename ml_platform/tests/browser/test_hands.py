@@ -121,7 +121,7 @@ def test_an_endpoint_whose_model_went_meanwhile_is_not_deployed(site: Site):
     page = site.training()
     DeployedEndpoint.objects.filter(service_name=service).update(model_deleted=True)
     before = Operation.objects.count()
-    page.get_by_role("button", name=f"Deploy {service} again").click()
+    page.get_by_role("button", name=f"Deploy v1 to {service}").click()
     yes(site).click()
     expect(page.get_by_role("alert")).to_contain_text(
         "The model was deleted; this endpoint cannot be restored."

@@ -23,6 +23,7 @@ def urls(live_server, browser_page, log_in):
     paths = ["/", "/registry-health/", "/operations/", "/login/", "/api/docs"]
     paths += [f"/operations/{operation.pk}/" for operation in operations]
     paths += [f"/projects/{project.pk}/training/", f"/projects/{project.pk}/training/?q=none-such"]
+    paths += [f"/projects/{project.pk}/training/new-{what}/" for what in ("run", "schedule")]
     paths += [f"/models/{model.pk}/" for model in RegisteredModel.objects.order_by("pk")[1:3]]
     paths += [f"/registry-health/findings/{finding.pk}/" for finding in Finding.objects.all()[:3]]
     return [live_server.url + path for path in paths]
