@@ -145,8 +145,9 @@ def test_two_changes_of_one_lineage_cannot_be_opened_at_once_and_the_error_names
     clock: StoppedClock,
 ) -> None:
     held = opened(clock)
-    with pytest.raises(Busy, match=str(held.pk)):
+    with pytest.raises(Busy, match=f"is held by .* {held.subject_name}, which ") as refused:
         opened(clock)
+    assert refused.value.holder == held
     assert Operation.objects.count() == 1
 
 
