@@ -11,13 +11,12 @@ from django import forms
 from ml_platform.errors import PlatformError
 from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import Frequency, ModelType
+from ml_platform.services.pipeline_templates import BadTemplate
 from ml_platform.services.schedule_times import zone_of
 
 PLACES: Mapping[str, str] = {
     "bad_model_name": "model_name",
     "bad_model_type": "model_type",
-    "bad_template": "template_uri",
-    "template_missing": "template_uri",
     "bad_parameters": "parameters",
     "unknown_parameter": "parameters",
     "bad_schedule_name": "name",
@@ -36,7 +35,7 @@ class TellingForm(forms.Form):
 
     def refuse(self, error: PlatformError) -> None:
         """Put the error where it belongs, else above all fields."""
-        place = PLACES.get(error.code)
+        place = "template_uri" if isinstance(error, BadTemplate) else PLACES.get(error.code)
         self.add_error(place if place in self.fields else None, f"{error} {error.advice}".strip())
 
 

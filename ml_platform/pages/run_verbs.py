@@ -32,7 +32,11 @@ def _set_aliases(run: TrainingRun, asked: Asked) -> Operation:
     """Change what the person changed; an alias that came meanwhile stays."""
     wanted, was = _names(asked.form.get("aliases", "")), _names(asked.form.get("was", ""))
     if wanted == was:
-        raise Invalid("These are the aliases that it has.", code="no_change")
+        raise Invalid(
+            "These are the aliases that it has.",
+            code="no_change",
+            advice="Add one, or take one away that is not default.",
+        )
     return aliases.set_aliases(
         run=run,
         add=wanted - was,

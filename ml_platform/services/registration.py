@@ -134,12 +134,13 @@ def _find_artifacts(work: Work) -> Outcome:
 def _record(work: Work) -> Outcome:
     run = run_of(work.operation)
     if run.registration == Registration.REGISTERED:
-        return Done(note=f"Version {run.version}.")
+        return Done(note=f"It is v{run.version} already.")
     if work.data.get("again") and (pause := look_for_copies(work, run)):
         return pause
     pointer = ModelName.parse(work.data["pointer"])
     return Done(
-        note=f"Version in Vertex AI: {pointer.version}.", change=partial(_register, work, pointer)
+        note=f"It is {pointer.model_id}@{pointer.version} in Vertex AI.",
+        change=partial(_register, work, pointer),
     )
 
 

@@ -19,6 +19,7 @@ from ml_platform.models import DeployedEndpoint, Operation, ServiceDay
 from ml_platform.models.states import OperationKind
 
 from .engine import Again, Done, Outcome, Recipe, Step, advance
+from .english import counted
 from .operations import Actor, Beat, Clock, Subject, Work, open_operation
 from .told import NothingRead, Tell, keep, say
 
@@ -78,7 +79,8 @@ class MetricsReport:
     def summary(self) -> str:
         """What was read, in a sentence."""
         read = "Would read" if self.operation is None else "Read"
-        said = f"{read} {self.days} day(s) of {self.services} active service(s)"
+        services = counted(self.services, "active service")
+        said = f"{read} {counted(self.days, 'day')} of {services}"
         return f"{said}, {len(self.unknown)} unknown." if self.unknown else f"{said}."
 
 
@@ -135,7 +137,7 @@ def _rehearse(now: datetime, tell: Tell) -> MetricsReport:
         services += 1
         if missing := missing_days(endpoint=endpoint, now=now):
             days += len(missing)
-            say(tell, [f"Would read {len(missing)} day(s) of {endpoint.service_name}."])
+            say(tell, [f"Would read {counted(len(missing), 'day')} of {endpoint.service_name}."])
     return MetricsReport(services=services, days=days)
 
 
@@ -177,7 +179,7 @@ def _collect_next(work: Work, tell: Tell) -> Outcome:
     answer = ask(lambda: _read(endpoint.service_name, missing[0], missing[-1], work.hold))
     if isinstance(answer, Present):
         data["days"] = data.get("days", 0) + len(missing)
-        line = f"Read {len(missing)} day(s) of {endpoint.service_name}."
+        line = f"Read {counted(len(missing), 'day')} of {endpoint.service_name}."
         change = partial(_store, endpoint, missing, answer.value, work.clock())
     else:
         reason = f"{endpoint.service_name}: {answer.reason}"

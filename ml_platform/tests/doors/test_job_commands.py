@@ -75,7 +75,7 @@ def test_metrics_that_cannot_be_read_end_with_two(cloud: LocalCloud):
     version = version_of(lineage)
     serving = {"registered_model": lineage, "run": version, "serving": True}
     DeployedEndpointFactory.create(**serving, deployed_at=LONG_AGO)
-    assert "Read 40 day(s) of 1 active service(s)." in run("collect_resource_metrics")
+    assert "Read 40 days of 1 active service." in run("collect_resource_metrics")
     DeployedEndpointFactory.create(**serving, deployed_at=LONG_AGO)
     cloud.faults.order(
         "MetricService.ListTimeSeries", "error", code="PERMISSION_DENIED", times=None

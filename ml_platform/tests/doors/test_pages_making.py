@@ -102,7 +102,7 @@ def test_a_run_is_written_down_for_later_and_submitted_by_its_button(admin, proj
     [
         ({"model_name": "Not A Name"}, "lower-case"),
         ({"model_type": "x"}, "Select a valid choice"),
-        ({"template_uri": "gs://none/none.json"}, "There is no template gs://none/none.json."),
+        ({"template_uri": "gs://none/none.json"}, "There is no bucket none."),
         ({"parameters": '{"a": 1'}, "This is no JSON."),
         ({"parameters": "[1]"}, "This is no JSON object."),
         ({"parameters": '{"nope": 1}'}, "The pipeline has no parameter 'nope'. Its parameters:"),
@@ -136,6 +136,7 @@ def test_a_schedule_is_made_and_its_first_time_is_in_its_zone(admin, project, te
     operation, schedule = Operation.objects.get(), TrainingSchedule.objects.get()
     assert answer["Location"] == f"/operations/{operation.pk}/"
     assert (schedule.cron, schedule.time_zone) == ("30 4 * * *", "Europe/Berlin")
+    assert schedule.starts_at
     assert schedule.starts_at.astimezone(UTC).hour in (2, 3)
     page = admin.get(f"/operations/{operation.pk}/").content.decode()
     assert "<h1>Create the schedule" in page

@@ -167,6 +167,17 @@ def test_traffic_and_latency_are_of_the_last_seven_full_days_and_a_dash_when_unr
     assert "svc ✓ Active m v1 1,200 87 ms" in table(admin, project, "endpoints")
 
 
+def test_a_run_that_is_being_deployed_is_not_under_way_anywhere(admin, project):
+    lineage = model_in(project, "m")
+    TrainingRun.objects.update(status=RunStatus.DEPLOYING, progress=100)
+    TrainingRunFactory.create(project=project, model_name="a", status=RunStatus.RUNNING)
+    body = admin.get(url_of(project)).content.decode()
+    assert ">1 under way<" in body
+    assert body.count("data-moving") == 1
+    assert "1 run</p>" in admin.get(url_of(project, "?runs=live")).content.decode()
+    assert f"/do/cancel-run/{lineage.latest_run_id}/" not in body
+
+
 def test_runs_show_their_stage_and_progress_and_what_can_be_done(admin, project):
     TrainingRunFactory.create(
         project=project, model_name="a", status=RunStatus.RUNNING, stage="train", progress=40

@@ -108,7 +108,7 @@ def test_what_cannot_be_read_is_unknown_and_read_the_next_time(cloud: LocalCloud
     report = collect()
     assert (report.services, report.days, len(report.unknown)) == (2, 3, 1)
     assert report.unknown[0].startswith("one: ")
-    assert report.summary == "Read 3 day(s) of 2 active service(s), 1 unknown."
+    assert report.summary == "Read 3 days of 2 active services, 1 unknown."
     assert not ServiceDay.objects.filter(service_name="one").exists()
     assert collect().days == 3
     assert ServiceDay.objects.get(service_name="one", day=ago(1)).requests == 5
@@ -128,8 +128,8 @@ def test_a_rehearsal_asks_nobody(cloud: LocalCloud):
     a_service("chern")
     lines: list[str] = []
     assert collect(dry_run=True, tell=lines.append).days == 3
-    assert lines == ["Would read 3 day(s) of chern."]
-    assert collect(dry_run=True).summary == "Would read 3 day(s) of 1 active service(s)."
+    assert lines == ["Would read 3 days of chern."]
+    assert collect(dry_run=True).summary == "Would read 3 days of 1 active service."
     assert (ServiceDay.objects.count(), Operation.objects.count()) == (0, 0)
     assert cloud.effects.count("*") == 0
 
@@ -138,7 +138,7 @@ def test_a_collection_is_in_the_history(cloud: LocalCloud):
     collect()
     operation = Operation.objects.get()
     assert (operation.kind, operation.actor_label) == ("metrics", "ana")
-    assert operation.steps[0]["note"] == "Read 0 day(s) of 0 active service(s)."
+    assert operation.steps[0]["note"] == "Read 0 days of 0 active services."
 
 
 def test_one_key_reads_once_and_is_answered_twice(cloud: LocalCloud):
