@@ -142,12 +142,13 @@ class Harness:
             wrong = self._die(name, point, facts) or self._recover(name, facts)
             outcome = self._outcome()
             wrong += broken
-        return wrong + [
-            f"{part} is {now.get(part)!r} and not {then.get(part)!r}"
-            for then, now in zip(reference, outcome, strict=True)
-            for part in sorted(then.keys() | now.keys())
-            if then.get(part) != now.get(part)
-        ]
+            wrong += [
+                f"{part} is {now.get(part)!r} and not {then.get(part)!r}"
+                for then, now in zip(reference, outcome, strict=True)
+                for part in sorted(then.keys() | now.keys())
+                if then.get(part) != now.get(part)
+            ]
+            return wrong + self._said() if wrong else []
 
     @contextlib.contextmanager
     def _prepared(self, name: str) -> Iterator[tuple[dict[str, int], list[str]]]:
@@ -191,6 +192,13 @@ class Harness:
         except Exception as error:  # noqa: BLE001 - whatever comes is a failure of this point
             return [f"{type(error).__name__}: {error}"]
         return unsettled(self._world)
+
+    def _said(self) -> list[str]:
+        """What operations that failed say, beside what is wrong."""
+        from ml_platform.models import Operation
+
+        failed = Operation.objects.filter(status="failed")
+        return [f"{operation} failed: {operation.error}" for operation in failed]
 
     def _outcome(self) -> list[dict[str, Any]]:
         from .world import done_once, signature
