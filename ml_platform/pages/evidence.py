@@ -42,12 +42,17 @@ DAG = re.compile(
 
 def facts(values: Mapping[str, Any], now: datetime) -> tuple[Fact, ...]:
     """What a JSON object says, one line for each of its keys that says anything."""
-    named = [(NAMES.get(key, key.replace("_", " ").capitalize()), v) for key, v in values.items()]
+    named = [(NAMES.get(key, _titled(key)), v) for key, v in values.items()]
     return tuple(
         Fact(name=name, value=_plain(value, now), code=_is_code(value))
         for name, value in named
         if name and (value or value is False)
     )
+
+
+def _titled(key: str) -> str:
+    words = key.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def _plain(value: Any, now: datetime) -> str:
