@@ -6,6 +6,7 @@ photographs it light, dark and narrow.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -135,4 +136,6 @@ def _photograph(
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER))
+    parser = argparse.ArgumentParser(prog="python -m ml_platform.tests.screenshots")
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
+    sys.exit(main(parser.parse_args().folder))
