@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 
@@ -20,6 +21,7 @@ from .engine import Done, Outcome, Step, Wait
 from .english import counted
 from .findings import link_findings
 from .labels import OWNER
+from .mirror import unmirror_model
 from .operations import Actor, Subject, Work, open_operation
 from .touched import VERTEX_MODEL
 
@@ -100,7 +102,7 @@ def _check(work: Work) -> Outcome:
     name = ModelName.parse(work.data["name"])
     answer = ask(lambda: read_versions(name))
     if isinstance(answer, Absent):
-        return Done(to="close", note=f"{name.model_id} is gone already.")
+        return _gone(name, f"{name.model_id} is gone already.")
     if not isinstance(answer, Present):
         raise CloudUnavailable(f"{name} could not be read: {answer.reason}", code=answer.code)
     require_unclaimed(name)
@@ -122,7 +124,7 @@ def _delete(work: Work) -> Outcome:
     try:
         started = vertex.delete_model(name)
     except CloudAbsent:
-        return Done(to="close", note=f"{name.model_id} is gone already.")
+        return _gone(name, f"{name.model_id} is gone already.")
     work.remote_operation = str(started.name)
     if started.error:
         raise started.error
@@ -146,10 +148,15 @@ def _confirm(work: Work) -> Outcome:
     name = ModelName.parse(work.data["name"])
     answer = ask(lambda: vertex.get_model(name))
     if isinstance(answer, Absent):
-        return Done(to="close", note=f"Vertex AI answers NOT_FOUND for {name.model_id}.")
+        return _gone(name, f"Vertex AI answers NOT_FOUND for {name.model_id}.")
     if isinstance(answer, Present):
         raise CloudConflict(f"{name} is still there after its deletion.")
     raise CloudUnavailable(answer.reason, code=answer.code)
+
+
+def _gone(name: ModelName, note: str) -> Done:
+    """No count waits for the next sweep to hear of it."""
+    return Done(to="close", note=note, change=partial(unmirror_model, name=name))
 
 
 STEPS = (

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ml_platform import kpis
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import Conflict, Invalid
@@ -301,6 +302,7 @@ def test_a_person_may_delete_an_unmanaged_model(cloud: LocalCloud) -> None:
     assert [call.method for call in cloud.effects.mutations()] == ["ModelService.DeleteModel"]
     assert cloud.storage.read("foreign-bucket", "model/saved_model.pb") == b"theirs"
     assert Finding.objects.get().status == FindingStatus.REPAIRED
+    assert kpis.four_counts().vertex == 0, "no sweep has looked since"
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED"])
