@@ -29,6 +29,7 @@ def urls(live_server, browser_page, log_in):
     return [live_server.url + path for path in paths]
 
 
+@pytest.mark.any_database
 def test_a_strict_policy_breaks_nothing_and_the_style_sheet_applies(urls, browser_page):
     # The fixture fails on whatever the console complains of, refused styles and scripts too.
     for url in urls:
@@ -36,6 +37,7 @@ def test_a_strict_policy_breaks_nothing_and_the_style_sheet_applies(urls, browse
         assert browser_page.evaluate("getComputedStyle(document.body).margin") == "0px"
 
 
+@pytest.mark.any_database
 def test_nothing_is_wider_than_a_window_of_360_pixels(urls, browser_page):
     browser_page.set_viewport_size({"width": 360, "height": 720})
     for url in urls:
@@ -44,6 +46,7 @@ def test_nothing_is_wider_than_a_window_of_360_pixels(urls, browser_page):
         assert width == 360, url
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation(urls, browser_page, scheme: str):
     browser_page.emulate_media(color_scheme=scheme)

@@ -146,5 +146,6 @@ def test_who_comes_second_is_told_who_holds_the_model_and_with_what(
     holder = last()
     answer = post(ana, f"/api/training-runs/{runs[1].pk}/deploy-cloud-run/")
     refused(answer, "busy")
-    told = answer.json()["detail"]
-    assert f"operation {holder.pk}: Delete by ana" in told
+    told = answer.json()
+    assert "is held by Delete chern v1, which ana began on " in told["detail"]
+    assert told["operation"] == str(holder.pk)

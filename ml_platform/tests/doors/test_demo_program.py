@@ -118,7 +118,7 @@ def test_it_serves_the_incident_and_a_signal_leaves_nothing_running(tmp_path, nu
         opener = running.logged_in()
         page = opener.open(running.url).read().decode()
         assert "They differ" in page
-        assert "chern_rank_v1" in page
+        assert "1 points at nothing" in page
         style = opener.open(f"{running.url}static/ml_platform/css/ml_platform.css")
         assert style.headers["Content-Type"] == "text/css"
         assert running.children() == ""
@@ -231,8 +231,7 @@ def test_a_port_that_is_none_is_said_in_the_usage(tmp_path):
 
 
 def test_an_interrupt_while_a_command_starts_is_one_word(tmp_path):
-    text = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
-    (tmp_path / "interrupted.py").write_text(text)
+    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt")
     answer = run(tmp_path, "demo", DJANGO_SETTINGS_MODULE="interrupted", PYTHONPATH=str(tmp_path))
     assert (answer.returncode, answer.stdout, answer.stderr) == (130, "", "Interrupted.\n")
 
