@@ -25,7 +25,10 @@ RECORD_SERVED = (
     "Look again; if it still serves that version, all of it, record so: what serves is protected. "
     "The traffic is left as it is. Redeploy to bring back the other."
 )
-REDEPLOY = "None by itself. Redeploy the endpoint, which brings back the version it should serve."
+REDEPLOY = (
+    "None by itself. Redeploy the endpoint, which brings back the version it should serve; if that "
+    "version is lost, undeploy it or deploy another."
+)
 SOMEBODY_ELSES = (
     "None by itself: without our labels it is not ours to change. Undeploy the endpoint, which "
     "leaves that service alone, or put the labels back."

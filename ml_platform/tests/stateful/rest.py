@@ -120,8 +120,10 @@ def _follow_advice(play: Play) -> None:
     found = Finding.objects.open().filter(kind=FindingKind.SERVICE_MISMATCH, repair=REDEPLOY)
     for finding in found:
         endpoint = DeployedEndpoint.objects.get(service_name=finding.evidence["service_name"])
-        play.tell(f"  redeploy {endpoint}")
-        _try(play, lambda e=endpoint: redeploy_endpoint(endpoint=e, actor=BO, now=world.now()))
+        there = endpoint.run and endpoint.run.registration == Registration.REGISTERED
+        verb = redeploy_endpoint if there else undeploy_endpoint
+        play.tell(f"  {verb.__name__} {endpoint}")
+        _try(play, lambda e=endpoint, do=verb: do(endpoint=e, actor=BO, now=world.now()))
     settle(world)
 
 
