@@ -1,5 +1,7 @@
 """Runs every test on SQLite and, beside it, each test that uses a database on PostgreSQL.
 
+What drives the browser's hands, where no database shows, is shared out between the two.
+
 `python -m ml_platform.tests [pytest arguments]` says what it found, and fails rather than leave
 something out.
 """
@@ -35,7 +37,7 @@ def main(arguments: list[str]) -> int:
     started = time.monotonic()
     with tempfile.TemporaryFile() as output:
         runs = {
-            "SQLite": _pytest("sqlite", [*workers, *arguments], None),
+            "SQLite": _pytest("sqlite", [*workers, "-m", "not on_postgresql", *arguments], None),
             "PostgreSQL": _pytest("postgresql", [*workers, "--database-only", *arguments], output),
         }
         try:

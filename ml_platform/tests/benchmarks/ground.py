@@ -148,11 +148,11 @@ def _endpoints(models: int) -> str:
     at = f"(i * {models // deployed})"
     return f"""
         INSERT INTO ml_platform_deployedendpoint (id, uid, project_id, registered_model_id,
-            service_name, state, is_active, model_deleted, run_id, url, revision, config, error,
-            deployed_at, created_at, updated_at)
+            service_name, state, is_active, model_deleted, run_id, url, revision, config,
+            previous_config, error, deployed_at, created_at, updated_at)
         SELECT i, {uid("i")}, 1 + {at} % {PROJECTS}, {at}, 'service-' || i, 'active', true, false,
-            {at}, 'https://service-' || i || '.a.run.app', '', '{{}}', '', {moment("0")},
-            {moment("0")}, {moment("0")}
+            {at}, 'https://service-' || i || '.a.run.app', '', '{{}}', '{{}}', '',
+            {moment("0")}, {moment("0")}, {moment("0")}
         FROM {series(deployed)}"""
 
 

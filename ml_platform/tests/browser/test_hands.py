@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from ml_platform.tests.browser.conftest import Site
 
+pytestmark = pytest.mark.on_postgresql
+
 EVIL = "<img src=x onerror=alert(1)>"
 DEPLOY = "Deploy chern_retriv_v6 v1"
 
@@ -245,7 +247,6 @@ def test_hostile_names_are_text_in_toasts_and_dialogs_too(site: Site):
     assert page.locator("img").count() == 0
 
 
-@pytest.mark.any_database
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation_in_dialogs_toasts_and_every_state(site: Site, scheme: Any):
     page = site.page
@@ -280,7 +281,6 @@ def test_axe_finds_no_violation_in_dialogs_toasts_and_every_state(site: Site, sc
     check("choice")
 
 
-@pytest.mark.any_database
 def test_nothing_is_wider_than_a_small_window_with_dialogs_open(site: Site):
     page = site.page
     page.set_viewport_size({"width": 360, "height": 720})

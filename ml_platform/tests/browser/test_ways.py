@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ml_platform.tests.browser.conftest import Site
 
+pytestmark = pytest.mark.on_postgresql
+
 LONG = "test-v1-chern-retriv-v6-42febc29b3"
 TOO_WIDE = """[...document.querySelectorAll(".mlp-table-box")]
     .filter(box => box.scrollWidth > box.clientWidth).map(box => box.textContent.slice(0, 40))"""

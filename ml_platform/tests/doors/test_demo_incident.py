@@ -32,7 +32,7 @@ from ml_platform.models import (
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus, Registration
 from ml_platform.services.operations import Actor
-from ml_platform.services.reconciliation import clear_stale_pointers
+from ml_platform.services.pointer_repairs import clear_stale_pointers
 from ml_platform.services.run_polling import poll_training_runs
 from ml_platform.services.schedule_job import job_spec
 from ml_platform.services.sweeping import sweep

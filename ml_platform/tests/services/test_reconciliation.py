@@ -32,13 +32,8 @@ from ml_platform.services.labels import OWNER, RUN
 from ml_platform.services.lineages import lose_versions
 from ml_platform.services.operations import Actor, Busy
 from ml_platform.services.orphans import clean_up_orphan
-from ml_platform.services.reconciliation import (
-    NoRepair,
-    clear_stale_pointers,
-    finish_operation,
-    repair_finding,
-    restore_lost_versions,
-)
+from ml_platform.services.pointer_repairs import clear_stale_pointers, restore_lost_versions
+from ml_platform.services.reconciliation import NoRepair, finish_operation, repair_finding
 from ml_platform.services.sweeping import sweep
 from ml_platform.services.unmanaged import Managed, delete_unmanaged_model
 from ml_platform.tests.factories import (

@@ -16,11 +16,8 @@ from ml_platform.services.deletion import delete_versions
 from ml_platform.services.labels import labels_for
 from ml_platform.services.lineages import clear_pointer
 from ml_platform.services.operations import Actor, Busy
-from ml_platform.services.reconciliation import (
-    clear_stale_pointers,
-    finish_operation,
-    repair_finding,
-)
+from ml_platform.services.pointer_repairs import clear_stale_pointers
+from ml_platform.services.reconciliation import finish_operation, repair_finding
 from ml_platform.services.registration import register_run
 from ml_platform.services.surplus import purge_surplus
 from ml_platform.services.sweeping import sweep

@@ -28,7 +28,8 @@ from ml_platform.services.deletion_marks import pointer_of
 from ml_platform.services.deployment import redeploy_endpoint
 from ml_platform.services.interventions import retry_operation
 from ml_platform.services.labels import ENDPOINT
-from ml_platform.services.reconciliation import SAFE, clear_stale_pointers, repair_finding
+from ml_platform.services.pointer_repairs import clear_stale_pointers
+from ml_platform.services.reconciliation import SAFE, repair_finding
 from ml_platform.services.registration import register_run
 from ml_platform.services.remote_service import SENT
 from ml_platform.services.run_polling import poll_training_runs

@@ -33,7 +33,8 @@ from ml_platform.services.deployment import deploy_run, redeploy_endpoint, rollb
 from ml_platform.services.interventions import request_cancel, retry_operation
 from ml_platform.services.labels import OWNER, owner
 from ml_platform.services.lineages import lineage_uid
-from ml_platform.services.reconciliation import SAFE, clear_stale_pointers, repair_finding
+from ml_platform.services.pointer_repairs import clear_stale_pointers
+from ml_platform.services.reconciliation import SAFE, repair_finding
 from ml_platform.services.registration import register_run
 from ml_platform.services.run_polling import poll_training_runs
 from ml_platform.services.service_names import service_name

@@ -24,11 +24,8 @@ from ml_platform.services.checking import check_registry
 from ml_platform.services.endpoint_rows import lose_version
 from ml_platform.services.labels import labels_for
 from ml_platform.services.orphans import clean_up_orphan
-from ml_platform.services.reconciliation import (
-    clear_stale_pointers,
-    repair_finding,
-    restore_lost_versions,
-)
+from ml_platform.services.pointer_repairs import clear_stale_pointers, restore_lost_versions
+from ml_platform.services.reconciliation import repair_finding
 from ml_platform.services.service_metrics import collect_metrics
 from ml_platform.services.service_repairs import look_at_service
 from ml_platform.services.surplus import purge_surplus

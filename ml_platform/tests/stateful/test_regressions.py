@@ -21,7 +21,8 @@ from ml_platform.services.deletion_preview import preview_deletion
 from ml_platform.services.deployment import deploy_run, redeploy_endpoint
 from ml_platform.services.endpoint_rows import lose_version
 from ml_platform.services.interventions import retry_operation
-from ml_platform.services.reconciliation import clear_stale_pointers, is_safe
+from ml_platform.services.pointer_repairs import clear_stale_pointers
+from ml_platform.services.reconciliation import is_safe
 from ml_platform.services.registration import register_run
 from ml_platform.services.service_repairs import look_at_service
 from ml_platform.services.sweeping import sweep
