@@ -6,8 +6,8 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-handler404 = "ml_platform.pages.frame.not_found"
-handler403 = "ml_platform.pages.frame.forbidden"
+handler404 = "ml_platform.pages.door.not_found"
+handler403 = "ml_platform.pages.door.forbidden"
 
 urlpatterns = [
     path("admin/", admin.site.urls),

@@ -24,9 +24,23 @@ def page(name: str) -> Callable[..., HttpResponseBase]:
         try:
             answer: HttpResponseBase = shown(request, **kwargs)
         except Http404 as error:
-            answer = import_string("ml_platform.pages.frame.not_found")(request, error)
+            answer = not_found(request, error)
         except PermissionDenied as error:
-            answer = import_string("ml_platform.pages.frame.forbidden")(request, error)
+            answer = forbidden(request, error)
         return answer
 
     return view
+
+
+def _late(name: str) -> Callable[..., HttpResponseBase]:
+    """A view of the frame, imported when it is shown: Django imports a host's handlers at start."""
+
+    def view(*args: object, **kwargs: object) -> HttpResponseBase:
+        answer: HttpResponseBase = import_string(f"ml_platform.pages.frame.{name}")(*args, **kwargs)
+        return answer
+
+    return view
+
+
+not_found, forbidden, csrf_failure = map(_late, ("not_found", "forbidden", "csrf_failure"))
+"""Good as a host's `handler404`, `handler403` and `CSRF_FAILURE_VIEW`."""

@@ -107,7 +107,7 @@ def url_of_holder(error: PlatformError) -> str:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """A page for what is not there; good as a host's `handler404`."""
+    """A page for what is not there."""
     told = next(iter(exception.args), "")
     message = told if isinstance(told, str) and told else "There is no such page."
     found = ErrorPage(message=message, advice=GONE, code="not_found")
@@ -115,13 +115,13 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """A page for what somebody may not do; good as a host's `handler403`."""
+    """A page for what somebody may not do."""
     found = ErrorPage(message=str(exception) or "You may not do this.", advice=ASK, code="denied")
     return _error_page(request, found, status=403)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A page for a form that is too old; good as a host's `CSRF_FAILURE_VIEW`."""
+    """A page for a form that is too old."""
     found = ErrorPage(message="This form is too old. Nothing was done.", advice=ANEW, code="csrf")
     return _error_page(request, found, status=403)
 
