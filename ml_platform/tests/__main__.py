@@ -1,6 +1,6 @@
 """Runs every test on SQLite and, beside it, each test that uses a database on PostgreSQL.
 
-What drives the browser's hands, where no database shows, is shared out between the two.
+What drives the browser or fuzzes the API, where no database shows, is shared out between the two.
 
 `python -m ml_platform.tests [pytest arguments]` says what it found, and fails rather than leave
 something out.

@@ -14,7 +14,7 @@ from ml_platform.models.states import RunStatus
 if TYPE_CHECKING:
     from .conftest import Site
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.on_postgresql]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.any_database]
 
 
 def test_a_deploy_says_what_it_replaces_and_a_rollback_names_its_version(site: Site):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ml_platform.tests.browser.conftest import Site
 
-pytestmark = pytest.mark.on_postgresql
+pytestmark = pytest.mark.any_database
 
 LONG = "test-v1-chern-retriv-v6-42febc29b3"
 TOO_WIDE = """[...document.querySelectorAll(".mlp-table-box")]

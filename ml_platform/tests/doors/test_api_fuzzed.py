@@ -38,7 +38,11 @@ if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
 # The longer legs ask for more than the two minutes that any other test may take.
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(1200),
+    pytest.mark.on_postgresql,
+]
 
 EXAMPLES = int(os.environ.get("ML_PLATFORM_FUZZ", "2"))
 """Requests for each operation, caller and mode; a long proof sets ML_PLATFORM_FUZZ=12 and more."""
