@@ -14,7 +14,6 @@ from django.db.models import QuerySet
 from ml_platform.cloud import vertex
 from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName, same_resource
-from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import (
@@ -29,7 +28,7 @@ from . import worker
 from .engine import Done, Outcome, Step, Wait
 from .english import counted
 from .findings import link_findings
-from .labels import OWNER, RUN, owner
+from .labels import RUN, is_version_of
 from .lineages import clear_pointer, lose_versions
 from .operations import Actor, Work, open_operation
 from .subjects import subject_of_lineage
@@ -118,7 +117,8 @@ def _lost_of(name: ModelName, runs: Iterable[TrainingRun]) -> dict[str, str]:
     if not isinstance(versions, Present):
         raise _unavailable(versions)
     by_version = {v.version: v for v in versions.value}
-    missing = [r for r in runs if not _is_version_of(by_version.get(r.vertex_model_version), r)]
+    there = ((by_version.get(run.vertex_model_version), run) for run in runs)
+    missing = [run for seen, run in there if seen is None or not is_version_of(seen, run)]
     reasons = {str(run.pk): _why_lost(name.at(run.vertex_model_version), run) for run in missing}
     return {pk: reason for pk, reason in reasons.items() if reason}
 
@@ -140,12 +140,6 @@ def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
     if not said and made and run.registered_at and made > run.registered_at + REBORN_MARGIN:
         return f"{pointer} is there, without a label, made at {made:%Y-%m-%d %H:%M} UTC."
     return ""
-
-
-def _is_version_of(model: RemoteModel | None, run: TrainingRun) -> bool:
-    if model is None:
-        return False
-    return model.labels.get(RUN) == run.uid.hex and model.labels.get(OWNER) == owner()
 
 
 def _unavailable(answer: Absent | Unknown) -> PlatformError:
@@ -196,7 +190,7 @@ def _find_lost(work: Work) -> Outcome:
         answer = ask(partial(vertex.get_model, pointer))
         if isinstance(answer, Unknown):
             raise _unavailable(answer)
-        if isinstance(answer, Present) and _is_version_of(answer.value, run):
+        if isinstance(answer, Present) and is_version_of(answer.value, run):
             back[str(run.pk)] = str(pointer)
     if not back:
         work.data["ended_as"] = FindingStatus.GONE
