@@ -201,7 +201,7 @@ def test_a_refusal_has_the_category_of_its_code(cloud, limits, name, code):
 def test_a_call_that_hangs_ends_in_time(cloud, limits, name):
     remote = REMOTES[name]
     channels.client("models")  # what is made at first use is no part of a call's time
-    limits(CALL_TIMEOUT=0.15, RETRY_TIMEOUT=5.0)
+    limits(CALL_TIMEOUT=0.5, RETRY_TIMEOUT=5.0)
     cloud.faults.order(remote.method, kind="hang", times=None)
     is_read = METHODS[remote.method].is_read
     with pytest.raises(CloudUnavailable) as error:
