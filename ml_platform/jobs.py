@@ -11,13 +11,15 @@ from ml_platform.conf import get_settings
 from ml_platform.errors import CloudUnavailable, PlatformError
 from ml_platform.models import Operation
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
-from ml_platform.services import artifact_cleanup, orphans, service_metrics
-from ml_platform.services.checking import check_registry_here, sweep_of
-from ml_platform.services.operations import Actor, Clock
-from ml_platform.services.platform_job import JobSetup, set_up_job
-from ml_platform.services.run_polling import poll_training_runs
-from ml_platform.services.told import NothingRead, Tell, say
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.cleanup import artifacts as artifact_cleanup
+from ml_platform.services.cleanup import orphans
+from ml_platform.services.metrics import service_metrics
+from ml_platform.services.operations.log import NothingRead, Tell, say
+from ml_platform.services.operations.store import Actor, Clock
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.scheduling.platform_jobs import JobSetup, set_up_job
+from ml_platform.services.sweeps.operation import check_registry_here, sweep_of
+from ml_platform.services.training.polling import poll_training_runs
 
 Status: TypeAlias = Literal["success", "partial", "error"]
 

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path, re_path
 
-from .api.door import door
-from .pages.door import page
+from ml_platform.api.lazy import door
+from ml_platform.pages.lazy import page
 
 app_name = "ml_platform"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^api/(?P<path>.*)$", door, name="api"),
-    path("", page("views.start"), name="start"),
-    path("projects/<slug:project_id>/training/", page("training.training"), name="training"),
-    path("projects/<slug:project_id>/training/new-run/", page("making.new_run"), name="new_run"),
+    path("", page("start.views.start"), name="start"),
+    path("projects/<slug:project_id>/training/", page("training.views.training"), name="training"),
+    path(
+        "projects/<slug:project_id>/training/new-run/",
+        page("training.create.new_run"),
+        name="new_run",
+    ),
     path(
         "projects/<slug:project_id>/training/new-schedule/",
-        page("making.new_schedule"),
+        page("training.create.new_schedule"),
         name="new_schedule",
     ),
-    path("models/<int:model_id>/", page("model.model"), name="model"),
-    path("models/<int:model_id>/delete/", page("deleting.delete"), name="delete"),
-    path("registry-health/", page("views.registry_health"), name="registry_health"),
-    path("registry-health/check/", page("actions.check_now"), name="check_now"),
-    path("registry-health/findings/<int:finding_id>/", page("finding.finding"), name="finding"),
-    path("operations/", page("views.operations"), name="operations"),
-    path("operations/<uuid:operation_id>/", page("operation.operation"), name="operation"),
+    path("models/<int:model_id>/", page("model.views.model"), name="model"),
+    path("models/<int:model_id>/delete/", page("model.delete.delete"), name="delete"),
+    path("registry-health/", page("start.views.registry_health"), name="registry_health"),
+    path("registry-health/check/", page("actions.views.check_now"), name="check_now"),
+    path(
+        "registry-health/findings/<int:finding_id>/",
+        page("findings.finding.finding"),
+        name="finding",
+    ),
+    path("operations/", page("start.views.operations"), name="operations"),
+    path(
+        "operations/<uuid:operation_id>/", page("operations.operation.operation"), name="operation"
+    ),
     path(
         "operations/<uuid:operation_id>/status/",
-        page("operation.operation_status"),
+        page("operations.operation.operation_status"),
         name="operation_status",
     ),
-    path("do/<slug:verb>/<slug:subject>/", page("actions.do"), name="do"),
-    path("do/<slug:verb>/<slug:subject>/check/", page("actions.check"), name="check"),
+    path("do/<slug:verb>/<slug:subject>/", page("actions.views.do"), name="do"),
+    path("do/<slug:verb>/<slug:subject>/check/", page("actions.views.check"), name="check"),
 ]

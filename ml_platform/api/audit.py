@@ -8,24 +8,31 @@ from django.http import HttpResponse
 from ninja import Query, Router
 
 from ml_platform import kpis
+from ml_platform.api.http.auth import Caller
+from ml_platform.api.http.lists import answer_list, of_project
+from ml_platform.api.schemas.details import AuditOut
+from ml_platform.api.schemas.inputs import AuditQuery, IgnoreIn, RepairIn, optional
+from ml_platform.api.schemas.operation import OperationOut
+from ml_platform.api.schemas.serialize import (
+    accepted,
+    counts_json,
+    finding_json,
+    operation_json,
+    reply,
+    sweep_json,
+)
 from ml_platform.errors import Invalid
 from ml_platform.models import Finding, Operation, Sweep
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingKind, FindingStatus, SweepStatus
-from ml_platform.services.adoption import adopt_model
-from ml_platform.services.checking import check_registry
-from ml_platform.services.findings import ignore_finding, reopen_finding
-from ml_platform.services.reconciliation import NoRepair, repair_finding
-from ml_platform.services.rights import Right
-from ml_platform.services.unmanaged import delete_unmanaged_model
+from ml_platform.services.access.rights import Right
+from ml_platform.services.findings.store import ignore_finding, reopen_finding
+from ml_platform.services.registration.adoption import adopt_model
+from ml_platform.services.repairs.reconciliation import NoRepair, repair_finding
+from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
+from ml_platform.services.sweeps.operation import check_registry
 
-from .auth import Caller
-from .lists import answer_list, of_project
 from .runs import find_project
-from .schemas_in import AuditQuery, IgnoreIn, RepairIn, optional
-from .schemas_operation import OperationOut
-from .schemas_whole import AuditOut
-from .serialize import accepted, counts_json, finding_json, operation_json, reply, sweep_json
 
 router = Router(tags=["audit"])
 

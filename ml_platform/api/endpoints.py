@@ -7,20 +7,26 @@ from typing import Any
 from django.http import HttpResponse
 from ninja import Query, Router
 
+from ml_platform.api.http.auth import Caller
+from ml_platform.api.http.lists import answer_list, of_project
+from ml_platform.api.schemas.inputs import (
+    DeleteEndpointIn,
+    EndpointsQuery,
+    RedeployIn,
+    UndeployIn,
+    optional,
+)
+from ml_platform.api.schemas.operation import OperationOut
+from ml_platform.api.schemas.outputs import EndpointOut, EndpointsOut
+from ml_platform.api.schemas.serialize import accepted, endpoint_json, operation_json, reply
 from ml_platform.errors import Invalid
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.services.deployment import redeploy_endpoint, rollback_endpoint
-from ml_platform.services.rights import Right
-from ml_platform.services.undeployment import delete_endpoint, undeploy_endpoint
+from ml_platform.services.access.rights import Right
+from ml_platform.services.deployment.deploy import redeploy_endpoint, rollback_endpoint
+from ml_platform.services.deployment.undeploy import delete_endpoint, undeploy_endpoint
 
-from .auth import Caller
-from .lists import answer_list, of_project
 from .runs import serving_config
-from .schemas_in import DeleteEndpointIn, EndpointsQuery, RedeployIn, UndeployIn, optional
-from .schemas_operation import OperationOut
-from .schemas_out import EndpointOut, EndpointsOut
-from .serialize import accepted, endpoint_json, operation_json, reply
 
 router = Router(tags=["endpoints"])
 ENDPOINTS = DeployedEndpoint.objects.select_related(

@@ -8,24 +8,11 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpResponse
 from ninja import Query, Router
 
-from ml_platform.errors import NotFound
-from ml_platform.kpis import plane_unread, registered_models
-from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
-from ml_platform.models.clock import database_now
-from ml_platform.services.aliases import set_aliases
-from ml_platform.services.deletion import delete_versions
-from ml_platform.services.deletion_preview import DELETABLE, preview_deletion
-from ml_platform.services.deployment import newest_version
-from ml_platform.services.rights import Right
-
-from .auth import Caller
-from .endpoints import ENDPOINTS
-from .lists import answer_list, of_project, where_of
-from .live import verify_page
-from .model_lines import kpi_json, lines_json, rows_of, serving_of
-from .paging import pagination, take
-from .runs import deploy_version
-from .schemas_in import (
+from ml_platform.api.http.auth import Caller
+from ml_platform.api.http.lists import answer_list, of_project, where_of
+from ml_platform.api.http.pagination import pagination, take
+from ml_platform.api.schemas.details import PlanOut
+from ml_platform.api.schemas.inputs import (
     AliasesIn,
     DeleteVersionsIn,
     DeployModelIn,
@@ -33,10 +20,9 @@ from .schemas_in import (
     VersionsQuery,
     optional,
 )
-from .schemas_operation import OperationOut
-from .schemas_out import ModelDetail, ModelsOut, VersionsOut
-from .schemas_whole import PlanOut
-from .serialize import (
+from ml_platform.api.schemas.operation import OperationOut
+from ml_platform.api.schemas.outputs import ModelDetail, ModelsOut, VersionsOut
+from ml_platform.api.schemas.serialize import (
     accepted,
     endpoint_json,
     plan_json,
@@ -44,6 +30,20 @@ from .serialize import (
     url_of,
     version_json,
 )
+from ml_platform.errors import NotFound
+from ml_platform.kpis import plane_unread, registered_models
+from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models.clock import database_now
+from ml_platform.services.access.rights import Right
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deletion.preview import DELETABLE, preview_deletion
+from ml_platform.services.deployment.deploy import newest_version
+from ml_platform.services.registry.aliases import set_aliases
+
+from .endpoints import ENDPOINTS
+from .live_verification import verify_page
+from .model_list import kpi_json, lines_json, rows_of, serving_of
+from .runs import deploy_version
 
 router = Router(tags=["models"])
 SORTS = {

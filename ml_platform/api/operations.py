@@ -8,17 +8,16 @@ from uuid import UUID
 from django.http import HttpResponse
 from ninja import Query, Router
 
+from ml_platform.api.http.auth import Caller
+from ml_platform.api.http.lists import answer_list, of_project
+from ml_platform.api.schemas.inputs import OperationsQuery
+from ml_platform.api.schemas.operation import OperationDetail, OperationOut, OperationsOut
+from ml_platform.api.schemas.serialize import accepted, operation_detail_json, operation_json, reply
 from ml_platform.models import Operation
 from ml_platform.models.clock import database_now
-from ml_platform.services import worker
-from ml_platform.services.interventions import request_cancel, retry_operation
-from ml_platform.services.rights import right_for
-
-from .auth import Caller
-from .lists import answer_list, of_project
-from .schemas_in import OperationsQuery
-from .schemas_operation import OperationDetail, OperationOut, OperationsOut
-from .serialize import accepted, operation_detail_json, operation_json, reply
+from ml_platform.services.access.rights import right_for
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
 
 router = Router(tags=["operations"])
 
@@ -49,7 +48,7 @@ def retry(request: Any, operation_id: UUID) -> HttpResponse:
     """Let a failed operation go on at the step that failed."""
     operation, caller = _mine(request.auth, operation_id)
     operation = retry_operation(operation=operation, actor=caller.actor)
-    worker.ring(operation)
+    worker.enqueue(operation)
     return accepted(operation)
 
 
@@ -60,7 +59,7 @@ def cancel(request: Any, operation_id: UUID) -> HttpResponse:
     """Ask an operation to stop; a running one does at its next safe step, if it has one left."""
     operation, caller = _mine(request.auth, operation_id)
     operation = request_cancel(operation=operation, actor=caller.actor, now=database_now())
-    worker.ring(operation)
+    worker.enqueue(operation)
     return accepted(operation)
 
 

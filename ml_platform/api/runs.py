@@ -7,22 +7,28 @@ from typing import Any
 from django.http import HttpResponse
 from ninja import Query, Router
 
+from ml_platform.api.http.auth import Caller
+from ml_platform.api.http.lists import answer_list, of_project
+from ml_platform.api.schemas.inputs import (
+    DeployRunIn,
+    RegisterIn,
+    RunIn,
+    RunsQuery,
+    ServingIn,
+    optional,
+)
+from ml_platform.api.schemas.operation import OperationOut
+from ml_platform.api.schemas.outputs import RunOut, RunsOut
+from ml_platform.api.schemas.serialize import accepted, operation_json, reply, run_json
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.services import training
-from ml_platform.services.access import all_projects
-from ml_platform.services.deployment import deploy_run
-from ml_platform.services.registration import register_run
-from ml_platform.services.rights import Right, right_to_register
-from ml_platform.services.serving import ServingConfig
-
-from .auth import Caller
-from .lists import answer_list, of_project
-from .schemas_in import DeployRunIn, RegisterIn, RunIn, RunsQuery, ServingIn, optional
-from .schemas_operation import OperationOut
-from .schemas_out import RunOut, RunsOut
-from .serialize import accepted, operation_json, reply, run_json
+from ml_platform.services.access.rights import Right, right_to_register
+from ml_platform.services.access.scope import all_projects
+from ml_platform.services.deployment.deploy import deploy_run
+from ml_platform.services.deployment.serving import ServingConfig
+from ml_platform.services.registration.register import register_run
+from ml_platform.services.training import runs as training
 
 router = Router(tags=["training runs"])
 RUNS = TrainingRun.objects.select_related("project", "registered_model", "schedule")

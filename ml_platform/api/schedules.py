@@ -8,18 +8,26 @@ from django.db.models import Q
 from django.http import HttpResponse
 from ninja import Query, Router
 
+from ml_platform.api.http.auth import Caller
+from ml_platform.api.http.lists import answer_list, of_project
+from ml_platform.api.schemas.inputs import ScheduleFromRunIn, ScheduleIn, SchedulesQuery, TimesIn
+from ml_platform.api.schemas.operation import OperationOut, TriggerOut
+from ml_platform.api.schemas.outputs import ScheduleOut, SchedulesOut
+from ml_platform.api.schemas.serialize import (
+    Json,
+    accepted,
+    operation_json,
+    reply,
+    run_json,
+    schedule_json,
+    url_of,
+)
 from ml_platform.models import TrainingRun, TrainingSchedule
 from ml_platform.models.clock import database_now
-from ml_platform.services import scheduling
-from ml_platform.services.rights import Right
+from ml_platform.services.access.rights import Right
+from ml_platform.services.scheduling import schedules as scheduling
 
-from .auth import Caller
-from .lists import answer_list, of_project
 from .runs import find_project
-from .schemas_in import ScheduleFromRunIn, ScheduleIn, SchedulesQuery, TimesIn
-from .schemas_operation import OperationOut, TriggerOut
-from .schemas_out import ScheduleOut, SchedulesOut
-from .serialize import Json, accepted, operation_json, reply, run_json, schedule_json, url_of
 
 router = Router(tags=["schedules"])
 SCHEDULES = TrainingSchedule.objects.select_related("project", "registered_model")

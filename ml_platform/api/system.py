@@ -10,14 +10,13 @@ from django.http import HttpResponse
 from ninja import Router
 
 from ml_platform import kpis
+from ml_platform.api.http.auth import Caller
+from ml_platform.api.schemas.details import KpisOut, SetupOut
+from ml_platform.api.schemas.serialize import counts_json, reply, when
 from ml_platform.jobs import JOBS, set_up
 from ml_platform.models.clock import database_now
-from ml_platform.services.rights import Right
-from ml_platform.services.service_metrics import daily_totals
-
-from .auth import Caller
-from .schemas_whole import KpisOut, SetupOut
-from .serialize import counts_json, reply, when
+from ml_platform.services.access.rights import Right
+from ml_platform.services.metrics.service_metrics import daily_totals
 
 router = Router(tags=["system"])
 CARDS = 100

@@ -11,6 +11,10 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router
 from ninja.security.http import HttpBearer
 
+from ml_platform.api.http.errors import Unauthenticated
+from ml_platform.api.http.idempotency import forget_old_answers
+from ml_platform.api.schemas.details import WebhookOut
+from ml_platform.api.schemas.serialize import reply
 from ml_platform.cloud.identity import verify_token
 from ml_platform.cloud.types import Identity
 from ml_platform.conf import get_settings
@@ -18,13 +22,8 @@ from ml_platform.errors import Denied, Invalid, Misconfigured, NotFound
 from ml_platform.jobs import JOBS, JobFailed, Status, run_job
 from ml_platform.models import TrainingSchedule
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations import Actor
-from ml_platform.services.scheduling import fire_schedule
-
-from .errors import Unauthenticated
-from .keyed import forget_old_answers
-from .schemas_whole import WebhookOut
-from .serialize import reply
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.scheduling.schedules import fire_schedule
 
 log = logging.getLogger(__name__)
 

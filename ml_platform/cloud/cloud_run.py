@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Any
 
+from ml_platform.cloud.transport.raw import enum_name, read_time, unwrap
 from ml_platform.errors import CloudUnavailable
 
-from . import channels, operations
 from .names import OperationName, ServiceName
-from .raw import enum_name, read_time, unwrap
+from .transport import channels, operations
 from .types import Ingress, RemoteOperation, RemoteService, ServiceSpec, TrafficShare
 
 INVOKER = "roles/run.invoker"

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from ml_platform.cloud.transport.raw import read_time
 from ml_platform.errors import DEFECT, CloudUnavailable, Invalid
 
-from . import channels
-from .raw import read_time
+from .transport import channels
 from .types import Point
 
 PREFIX = "run.googleapis.com/"

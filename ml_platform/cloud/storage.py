@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import Any
 
+from ml_platform.cloud.transport.errors import from_http
 from ml_platform.conf import get_settings
 from ml_platform.errors import CloudRejected, OutcomeUnknown, PlatformError
 
-from . import channels
-from .errors import from_http
+from .transport import channels
 from .types import DeletedObject, DeleteOutcome, RemoteBucket, RemoteObject
 
 BATCH = 100

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.contrib.auth.models import AbstractBaseUser
 
-from ml_platform.cloud.channels import storage_client
+from ml_platform.cloud.transport.channels import storage_client
 from ml_platform.conf import require_settings
 from ml_platform.localcloud import LocalCloud
 from ml_platform.models import Project

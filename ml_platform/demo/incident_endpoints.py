@@ -9,9 +9,9 @@ from ml_platform.cloud.types import ServiceSpec
 from ml_platform.conf import require_settings
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import EndpointState, OperationKind, RunStatus
-from ml_platform.services import operations
-from ml_platform.services.labels import labels_for
-from ml_platform.services.subjects import subject_of_version
+from ml_platform.services.operations import store as operations
+from ml_platform.services.operations.subjects import subject_of_version
+from ml_platform.services.registry.labels import labels_for
 
 from . import incident_data as data
 from .stage import Stage

@@ -14,10 +14,10 @@ from django_tasks_db.management.commands.db_worker import Worker
 from ml_platform.errors import PlatformError
 from ml_platform.models import Sweep, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations import Actor
-from ml_platform.services.run_polling import poll_training_runs
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.services.training.polling import poll_training_runs
 
 from .world import PortTaken
 

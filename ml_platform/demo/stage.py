@@ -9,7 +9,7 @@ from itertools import count
 
 from ml_platform.localcloud import LocalCloud
 from ml_platform.models import Project
-from ml_platform.services.operations import Actor
+from ml_platform.services.operations.store import Actor
 
 TRAINING = timedelta(hours=2, minutes=12)
 """How long a run takes."""

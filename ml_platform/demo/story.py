@@ -13,11 +13,11 @@ from ml_platform.errors import PlatformError
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingSchedule
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingKind, OperationStatus
-from ml_platform.services.english import counted
-from ml_platform.services.operations import Actor
-from ml_platform.services.reconciliation import finish_operation, repair_finding
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.unmanaged import delete_unmanaged_model
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.repairs.reconciliation import finish_operation, repair_finding
+from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
+from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.text import counted
 
 PLAIN_WIDTH = 110
 VERDICTS = {

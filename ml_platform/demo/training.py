@@ -12,9 +12,9 @@ from ml_platform.localcloud import LocalCloud
 from ml_platform.models import Project
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import Frequency, ModelType
-from ml_platform.services.operations import Actor
-from ml_platform.services.scheduling import create_schedule
-from ml_platform.services.training import create_run, submit_run
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.scheduling.schedules import create_schedule
+from ml_platform.services.training.runs import create_run, submit_run
 
 from .empty import make_bucket
 from .incident import metrics

@@ -8,11 +8,11 @@ from ml_platform import jobs
 from ml_platform.localcloud import LocalCloud
 from ml_platform.models import RegisteredModel
 from ml_platform.models.clock import database_now
-from ml_platform.services import worker
-from ml_platform.services.deployment import deploy_run
-from ml_platform.services.operations import Actor
-from ml_platform.services.run_polling import poll_training_runs
-from ml_platform.services.training import create_run, submit_run
+from ml_platform.services.deployment.deploy import deploy_run
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.training.polling import poll_training_runs
+from ml_platform.services.training.runs import create_run, submit_run
 
 from . import incident_data as data
 from .pipeline import PARAMETERS, STAGES, template_uri
@@ -47,7 +47,7 @@ def train(stage: Stage, began: datetime) -> None:
         now=began,
     )
     submission = submit_run(run=run, actor=stage.actor, now=began)
-    worker.carry_on(operation_id=submission.pk, clock=lambda: began)
+    worker.run_until_idle(operation_id=submission.pk, clock=lambda: began)
     pipelines.stage_seconds = pace
 
 
@@ -60,5 +60,5 @@ def deploy(*, cloud: LocalCloud, actor: Actor, now: datetime) -> None:
     remote = cloud.core.operations
     pace, remote.lro_seconds = remote.lro_seconds, BRING_UP_SECONDS
     operation = deploy_run(run=run, service_name=service, actor=actor, now=now)
-    worker.carry_on(operation_id=operation.pk, clock=database_now)
+    worker.run_until_idle(operation_id=operation.pk, clock=database_now)
     remote.lro_seconds = pace

@@ -6,8 +6,8 @@ from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 
-handler404 = "ml_platform.pages.door.not_found"
-handler403 = "ml_platform.pages.door.forbidden"
+handler404 = "ml_platform.pages.lazy.not_found"
+handler403 = "ml_platform.pages.lazy.forbidden"
 
 urlpatterns = [
     path("admin/", admin.site.urls),

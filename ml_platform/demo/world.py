@@ -22,8 +22,8 @@ from ml_platform.conf import require_settings
 from ml_platform.errors import Conflict, Invalid, Misconfigured
 from ml_platform.localcloud import LocalCloud, PortBusy, Unusable
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations import Actor
-from ml_platform.services.sweeping import sweep
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.sweeps.sweep import sweep
 
 from . import under_way
 from .empty import load_empty

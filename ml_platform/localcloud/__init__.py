@@ -34,25 +34,25 @@ from google.cloud.scheduler_v1.services.cloud_scheduler.transports.grpc import (
     CloudSchedulerGrpcTransport,
 )
 
-from ml_platform.localcloud.console import Console
-from ml_platform.localcloud.control import Control
-from ml_platform.localcloud.core import Core
-from ml_platform.localcloud.endpoints import EndpointService
-from ml_platform.localcloud.errors import CloudError, PortBusy, Unusable
-from ml_platform.localcloud.gcs import Storage
-from ml_platform.localcloud.gcs_batch import Batch
-from ml_platform.localcloud.http import HttpServer, Router
-from ml_platform.localcloud.metadata import Metadata
-from ml_platform.localcloud.models import ModelService
-from ml_platform.localcloud.monitoring import Monitoring
-from ml_platform.localcloud.oidc import Identity
-from ml_platform.localcloud.pipelines import PipelineService
-from ml_platform.localcloud.projects import Projects
-from ml_platform.localcloud.run import CloudRun
-from ml_platform.localcloud.run_revisions import Revisions
-from ml_platform.localcloud.scheduler import CloudScheduler
-from ml_platform.localcloud.tls import make_certificate, server_credentials
-from ml_platform.localcloud.wire import wire, wire_operations
+from .control.console import Console
+from .control.control import Control
+from .core.core import Core
+from .core.errors import CloudError, PortBusy, Unusable
+from .gcs.batch import Batch
+from .gcs.storage import Storage
+from .monitoring.series import Monitoring
+from .run.revisions import Revisions
+from .run.services import CloudRun
+from .scheduler.jobs import CloudScheduler
+from .server.grpc_server import wire, wire_operations
+from .server.http import HttpServer, Router
+from .server.metadata import Metadata
+from .server.oidc import Identity
+from .server.projects import Projects
+from .server.tls import make_certificate, server_credentials
+from .vertex.endpoints import EndpointService
+from .vertex.models import ModelService
+from .vertex.pipelines import PipelineService
 
 __all__ = ["CloudError", "LocalCloud", "PortBusy", "Unusable"]
 

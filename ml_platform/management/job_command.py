@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ml_platform.jobs import JOBS, run_job, set_up
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations import Actor
+from ml_platform.services.operations.store import Actor
 
 from .base import UNREADABLE, PlatformCommand
 

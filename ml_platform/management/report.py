@@ -16,9 +16,9 @@ from rich.table import Table
 
 from ml_platform.models import Finding, Sweep
 from ml_platform.models.states import FindingKind
-from ml_platform.services import audit
-from ml_platform.services.audit import Existence, OurRow, Verdict, VertexRow
-from ml_platform.services.english import counted
+from ml_platform.services.sweeps import audit
+from ml_platform.services.sweeps.audit import AuditVerdict, Existence, OurRow, VertexRow
+from ml_platform.text import counted
 
 PLAIN_WIDTH = 140
 SHOWN = 100
@@ -40,11 +40,11 @@ EXISTS = {
     Existence.NO_VERSION: "No version left",
 }
 VERDICTS = {
-    Verdict.AGREE: "[green]The planes agree{compared}.[/]",
-    Verdict.DIFFER: "[red]The planes differ.[/]",
-    Verdict.UNKNOWN: "[yellow]Unknown: could not read {unread}, so nothing is called missing.[/]",
+    AuditVerdict.AGREE: "[green]The planes agree{compared}.[/]",
+    AuditVerdict.DIFFER: "[red]The planes differ.[/]",
+    AuditVerdict.UNKNOWN: "[yellow]Unknown: could not read {unread}, so nothing is called missing.[/]",
 }
-EXIT_CODES = {Verdict.AGREE: 0, Verdict.DIFFER: 1, Verdict.UNKNOWN: 2}
+EXIT_CODES = {AuditVerdict.AGREE: 0, AuditVerdict.DIFFER: 1, AuditVerdict.UNKNOWN: 2}
 
 
 class _Stream:
@@ -100,7 +100,7 @@ def print_verdict(console: Console, sweep: Sweep, project: Model | None) -> None
     for told in sweep.counts["left_out"]:
         console.print(f"     {escape(told['what'])}: {told['why']}")
     unread = " and ".join(PLANES[name][0] for name in audit.unread(sweep))
-    verdict = VERDICTS[audit.judge_sweep(sweep, project=project)]
+    verdict = VERDICTS[audit.compare_sweep(sweep, project=project)]
     compared = " in what was compared" if held else ""
     console.print(verdict.format(unread=unread, compared=compared))
 
@@ -203,7 +203,7 @@ def _seen_by(sweep: Sweep, finding: Finding) -> bool:
 
 def json_audit(sweep: Sweep, project: Model | None) -> Iterator[str]:
     """The audit as one JSON object, in pieces; a row is never held after it was written."""
-    verdict = audit.judge_sweep(sweep, project=project)
+    verdict = audit.compare_sweep(sweep, project=project)
     head: dict[str, Any] = {
         "verdict": verdict.value,
         "exit_code": EXIT_CODES[verdict],

@@ -16,8 +16,8 @@ from ml_platform.conf import project_model
 from .states import (
     LIVE_SCHEDULE_STATES,
     ModelType,
-    Need,
     RegistryState,
+    RetentionReason,
 )
 
 MODEL_NAME_MAX = 63
@@ -58,7 +58,7 @@ class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
         return dict(self.annotate(need=need).exclude(need="").values_list("pk", "need"))
 
 
-def _needs() -> dict[Need, Q]:
+def _needs() -> dict[RetentionReason, Q]:
     """What keeps a lineage, however old (law 9); the first that holds is named."""
     from .deployed_endpoint import DeployedEndpoint
     from .operation import Operation
@@ -70,10 +70,13 @@ def _needs() -> dict[Need, Q]:
     same_name = runs.filter(project=OuterRef("project"), model_name=OuterRef("model_name"))
     schedules = TrainingSchedule.objects.filter(state__in=LIVE_SCHEDULE_STATES)
     return {
-        Need.RUN: Q(Exists(runs.filter(registered_model=lineage))) | Q(Exists(same_name)),
-        Need.SCHEDULE: Q(Exists(schedules.filter(registered_model=lineage))),
-        Need.ENDPOINT: Q(Exists(DeployedEndpoint.objects.filter(registered_model=lineage))),
-        Need.OPERATION: Q(Exists(Operation.objects.live().filter(lineage=lineage))),
+        RetentionReason.RUN: Q(Exists(runs.filter(registered_model=lineage)))
+        | Q(Exists(same_name)),
+        RetentionReason.SCHEDULE: Q(Exists(schedules.filter(registered_model=lineage))),
+        RetentionReason.ENDPOINT: Q(
+            Exists(DeployedEndpoint.objects.filter(registered_model=lineage))
+        ),
+        RetentionReason.OPERATION: Q(Exists(Operation.objects.live().filter(lineage=lineage))),
     }
 
 

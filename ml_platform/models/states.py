@@ -95,7 +95,7 @@ class RegistryState(models.TextChoices):
     MISSING = "missing", "Not in Registry"
 
 
-class Need(models.TextChoices):
+class RetentionReason(models.TextChoices):
     """What keeps a lineage that was never registered from being an orphan (law 9)."""
 
     RUN = "run", "a run that may still finish"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import connection
 
-from ml_platform.cloud.channels import before_call
+from ml_platform.cloud.transport.channels import before_call
 
 
 def refuse_inside_transaction(method: str) -> None:

@@ -66,8 +66,8 @@ def _site(directory: str) -> Iterator[tuple[str, str, dict[str, str]]]:
 
     from ml_platform.demo import site, world
     from ml_platform.models.clock import database_now
-    from ml_platform.services.operations import Actor
-    from ml_platform.services.sweeping import sweep
+    from ml_platform.services.operations.store import Actor
+    from ml_platform.services.sweeps.sweep import sweep
 
     with ExitStack() as started:
         server = started.enter_context(site.bound_server(port=0))

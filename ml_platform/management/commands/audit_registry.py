@@ -11,9 +11,9 @@ from ml_platform.management.base import UNREADABLE, PlatformCommand
 from ml_platform.management.report import EXIT_CODES, json_audit, make_console, print_audit
 from ml_platform.models import Sweep
 from ml_platform.models.clock import database_now
-from ml_platform.services import audit
-from ml_platform.services.operations import Actor
-from ml_platform.services.sweeping import sweep
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.sweeps import audit
+from ml_platform.services.sweeps.sweep import sweep
 
 
 class Command(PlatformCommand):
@@ -38,7 +38,7 @@ class Command(PlatformCommand):
         else:
             require_any_plane(done)
             print_audit(make_console(self.stdout), done, project)
-        return EXIT_CODES[audit.judge_sweep(done, project=project)]
+        return EXIT_CODES[audit.compare_sweep(done, project=project)]
 
 
 def require_any_plane(done: Sweep) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from ml_platform.api.auth import make_token
+from ml_platform.api.http.auth import make_token
 from ml_platform.errors import Invalid, NotFound
 from ml_platform.management.base import PlatformCommand
 from ml_platform.models import ApiToken

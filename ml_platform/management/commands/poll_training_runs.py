@@ -6,8 +6,8 @@ from typing import Any
 
 from ml_platform.management.base import UNREADABLE, PlatformCommand
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations import Actor
-from ml_platform.services.run_polling import poll_training_runs
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.training.polling import poll_training_runs
 
 
 class Command(PlatformCommand):

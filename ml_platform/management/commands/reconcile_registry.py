@@ -26,14 +26,14 @@ from ml_platform.management.report import (
 from ml_platform.models import Finding, Operation
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingKind, OperationStatus
-from ml_platform.services import audit
-from ml_platform.services.adoption import adopt_model
-from ml_platform.services.audit import Verdict
-from ml_platform.services.english import counted
-from ml_platform.services.operations import Actor
-from ml_platform.services.reconciliation import finish_operation, is_safe, repair_finding
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.unmanaged import delete_unmanaged_model
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.registration.adoption import adopt_model
+from ml_platform.services.repairs.reconciliation import finish_operation, is_safe, repair_finding
+from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
+from ml_platform.services.sweeps import audit
+from ml_platform.services.sweeps.audit import AuditVerdict
+from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.text import counted
 
 ACTOR = Actor(label="reconcile_registry", origin="command")
 UNMANAGED: Mapping[str, str] = {
@@ -74,8 +74,8 @@ class Command(PlatformCommand):
         first = sweep(actor=ACTOR, clock=database_now)
         require_any_plane(first)
         print_counts(console, first, None)
-        verdict = audit.judge_sweep(first)
-        if verdict == Verdict.UNKNOWN:
+        verdict = audit.compare_sweep(first)
+        if verdict == AuditVerdict.UNKNOWN:
             print_verdict(console, first, None)
             console.print("No repair was started.")
             return EXIT_CODES[verdict]
@@ -90,7 +90,7 @@ class Command(PlatformCommand):
         second = sweep(actor=ACTOR, clock=database_now)
         print_counts(console, second, None)
         print_verdict(console, second, None)
-        return EXIT_CODES[audit.judge_sweep(second)]
+        return EXIT_CODES[audit.compare_sweep(second)]
 
     def _check(self, options: dict[str, Any]) -> Model | None:
         """Refuse what cannot be meant, before anything is read.

@@ -10,7 +10,7 @@ from django.core.management.base import CommandParser
 from ml_platform.management.base import PlatformCommand
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.operations.worker import resume_operations
 
 
 class Command(PlatformCommand):

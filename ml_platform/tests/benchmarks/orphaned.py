@@ -13,8 +13,8 @@ from django.db import connection, transaction
 
 from ml_platform.models import Project
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations import Actor
-from ml_platform.services.orphans import clean_up_orphans
+from ml_platform.services.cleanup.orphans import clean_up_orphans
+from ml_platform.services.operations.store import Actor
 
 from .ground import moment, open_database, series, settle, uid
 from .pairs import Figure

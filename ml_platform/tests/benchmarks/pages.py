@@ -14,7 +14,7 @@ from django.core.wsgi import get_wsgi_application
 from django.test import Client
 from django.utils.crypto import get_random_string
 
-from ml_platform.api.auth import make_token
+from ml_platform.api.http.auth import make_token
 from ml_platform.models.clock import database_now
 
 from .ground import SEARCHED, use_database

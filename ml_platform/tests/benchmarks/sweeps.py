@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from ml_platform.cloud import cloud_run, storage, vertex
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations import Actor
-from ml_platform.services.sweeping import sweep
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.sweeps.sweep import sweep
 
 from .cloud import BUCKET, SWEPT
 from .ground import fill, open_database

@@ -15,9 +15,9 @@ from django.test import Client
 from ml_platform.demo.incident import load_incident
 from ml_platform.models import Operation, Project, RegisteredModel
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations import Actor
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.sweeps.sweep import sweep
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page, Route

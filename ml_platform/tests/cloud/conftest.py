@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ml_platform.cloud import channels
+from ml_platform.cloud.transport import channels
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import pytest
 from google.cloud.aiplatform_v1.services.model_service.pagers import ListModelsPager
 from google.cloud.aiplatform_v1.types import ListModelsRequest, ListModelsResponse
 
-from ml_platform.cloud import channels, storage, vertex
-from ml_platform.cloud.channels import because, one_patience
-from ml_platform.cloud.methods import METHODS
+from ml_platform.cloud import storage, vertex
 from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.transport import channels
+from ml_platform.cloud.transport.channels import request_reason, shared_retry_budget
+from ml_platform.cloud.transport.methods import METHODS
 from ml_platform.errors import (
     CloudAbsent,
     CloudRejected,
@@ -113,11 +114,11 @@ def test_an_empty_page_with_a_token_is_not_the_end():
 
 def test_the_reason_reaches_google_and_ends_with_its_block(cloud):
     cloud.storage.write("demo-artifacts", "a.txt", b"a")
-    with because("operation 1"):
+    with request_reason("operation 1"):
         list_all()
         storage.read_text("demo-artifacts", "a.txt", limit_bytes=1)
         storage.delete_objects("demo-artifacts", [("a.txt", 1)])
-        with because("operation 2"):
+        with request_reason("operation 2"):
             list_all()
         list_all()
     list_all()
@@ -132,7 +133,7 @@ def test_the_reason_reaches_google_and_ends_with_its_block(cloud):
 
 
 def test_each_thread_has_a_reason_of_its_own(cloud):
-    with because("operation 1"):
+    with request_reason("operation 1"):
         thread = threading.Thread(target=list_all)
         thread.start()
         thread.join()
@@ -141,7 +142,7 @@ def test_each_thread_has_a_reason_of_its_own(cloud):
 
 @pytest.mark.parametrize("reason", ["a\nb: c", "é", "x" * 201])
 def test_a_reason_that_fits_in_no_header_is_refused(reason):
-    with pytest.raises(ValueError, match="header"), because(reason):
+    with pytest.raises(ValueError, match="header"), request_reason(reason):
         pass
 
 
@@ -240,7 +241,7 @@ def test_a_cloud_that_is_not_there_is_unavailable(limits):
 def test_of_a_cloud_that_is_away_one_read_waits_and_the_others_ask_once(cloud, limits):
     limits(RETRY_TIMEOUT=1.0)
     cloud.models.seed("7", display_name="seven")
-    with one_patience():
+    with shared_retry_budget():
         cloud.faults.order("ModelService.GetModel", times=2)
         assert vertex.get_model(NAME).display_name == "seven", "an answer costs nothing"
         cloud.faults.order("*", times=None)

@@ -16,10 +16,10 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 
-from ml_platform.cloud import errors
 from ml_platform.cloud.answers import Absent, Present, Unknown, ask
-from ml_platform.cloud.errors import from_http, from_status
-from ml_platform.cloud.methods import METHODS, Kind, plane
+from ml_platform.cloud.transport import errors
+from ml_platform.cloud.transport.errors import from_http, from_status
+from ml_platform.cloud.transport.methods import METHODS, Kind, plane
 from ml_platform.errors import (
     CloudAbsent,
     CloudConflict,

@@ -13,18 +13,11 @@ from typing import Any
 
 import pytest
 
-from ml_platform.cloud import (
-    channels,
-    cloud_run,
-    monitoring,
-    pipelines,
-    scheduler,
-    storage,
-    vertex,
-)
+from ml_platform.cloud import cloud_run, monitoring, pipelines, scheduler, storage, vertex
 from ml_platform.cloud.answers import Unknown, ask
-from ml_platform.cloud.methods import METHODS
 from ml_platform.cloud.names import ModelName, OperationName, PipelineJobName
+from ml_platform.cloud.transport import channels
+from ml_platform.cloud.transport.methods import METHODS
 from ml_platform.cloud.types import JobSpec, ServiceSpec
 from ml_platform.errors import (
     CloudDenied,

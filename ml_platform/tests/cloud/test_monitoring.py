@@ -6,8 +6,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from ml_platform.cloud import channels, monitoring
+from ml_platform.cloud import monitoring
 from ml_platform.cloud.monitoring import Aligner, Reducer
+from ml_platform.cloud.transport import channels
 from ml_platform.errors import CloudUnavailable, Invalid
 
 DAY = date(2026, 3, 1)

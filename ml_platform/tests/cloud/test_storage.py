@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from ml_platform.cloud import channels, storage
+from ml_platform.cloud import storage
+from ml_platform.cloud.transport import channels
 from ml_platform.cloud.types import DeleteOutcome
 from ml_platform.errors import CloudAbsent, CloudConflict, CloudRejected, OutcomeUnknown
 

@@ -14,7 +14,7 @@ from jsonschema_rs import Draft202012Validator
 
 from ml_platform.models import Project
 from ml_platform.models.clock import database_now
-from ml_platform.services.rights import Right
+from ml_platform.services.access.rights import Right
 from ml_platform.tests.factories import UserFactory
 
 
@@ -30,7 +30,7 @@ def member_of(project: Project | None, *rights: Right, name: str = "") -> Any:
 
 def bearer(user: Any) -> Client:
     """A program of the user's, with a token of its own."""
-    from ml_platform.api.auth import make_token
+    from ml_platform.api.http.auth import make_token
 
     _, token = make_token(user=user, name="tests", days=1, now=database_now())
     return Client(HTTP_AUTHORIZATION=f"Bearer {token}")
@@ -53,8 +53,8 @@ def post(client: Client, path: str, body: Any = None, **headers: Any) -> Any:
 @lru_cache(maxsize=1)
 def contract() -> dict[str, Any]:
     """The contract as the tests' host serves it."""
-    from ml_platform.api.contract import openapi
-    from ml_platform.api.root import api
+    from ml_platform.api.api import api
+    from ml_platform.api.http.contract import openapi
 
     return openapi(api, "/api/")
 

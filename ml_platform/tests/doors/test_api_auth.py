@@ -15,7 +15,7 @@ from django.test import Client
 
 from ml_platform.models import ApiToken, Finding, Operation, RegisteredModel
 from ml_platform.models.clock import database_now
-from ml_platform.services.rights import Right
+from ml_platform.services.access.rights import Right
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     ProjectFactory,

@@ -16,10 +16,10 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.result import Ok
 
-from ml_platform.api.auth import make_token
+from ml_platform.api.http.auth import make_token
 from ml_platform.models import Finding, Operation
 from ml_platform.models.clock import database_now
-from ml_platform.services.rights import Right
+from ml_platform.services.access.rights import Right
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     ProjectFactory,

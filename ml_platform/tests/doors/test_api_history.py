@@ -9,7 +9,7 @@ from django.db import transaction
 from django.test import Client
 
 from ml_platform.models import DeployedEndpoint, Operation, Project, TrainingRun
-from ml_platform.services.endpoint_rows import MODEL_NOT_FOUND, lose_version
+from ml_platform.services.deployment.endpoint_state import MODEL_NOT_FOUND, mark_version_lost
 from ml_platform.tests.factories import DeployedEndpointFactory, ProjectFactory, TrainingRunFactory
 from ml_platform.tests.services.world import BUCKET, Clock, a_lineage, settle
 
@@ -106,7 +106,7 @@ def test_a_lineage_whose_only_version_was_lost_says_so(
 ):
     lineage, (run,) = a_lineage(cloud, Clock(), project=project)
     with transaction.atomic():
-        lose_version(run_id=run.pk)
+        mark_version_lost(run_id=run.pk)
     answer = post(ana, f"/api/models/{lineage.pk}/deploy/", WHY)
     keeps_contract(answer, "/api/models/{model_id}/deploy/", "post")
     assert refused(answer, "model_not_found").error == MODEL_NOT_FOUND

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from ml_platform.api.keyed import forget_old_answers
+from ml_platform.api.http.idempotency import forget_old_answers
 from ml_platform.models import KeptAnswer, Operation, Project, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory, UserFactory

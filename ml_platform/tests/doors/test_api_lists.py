@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from ml_platform.cloud import channels
+from ml_platform.cloud.transport import channels
 from ml_platform.models import RegisteredModel
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import ModelType, RegistryState

@@ -11,7 +11,7 @@ import pytest
 from django.db.backends.signals import connection_created
 from django.test import Client
 
-from ml_platform.api import live
+from ml_platform.api import live_verification as live
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
@@ -23,8 +23,8 @@ from ml_platform.models import (
 )
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingKind
-from ml_platform.services.rights import Right
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.access.rights import Right
+from ml_platform.services.operations.worker import resume_operations
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     ProjectFactory,

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from ml_platform.models import RegisteredModel
 from ml_platform.models.clock import database_now
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.operations.worker import resume_operations
 from ml_platform.tests.factories import ProjectFactory
 from ml_platform.tests.services.training_tools import STAGES, TEMPLATE_URI, CloudClock
 

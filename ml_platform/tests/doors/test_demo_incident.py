@@ -31,12 +31,12 @@ from ml_platform.models import (
 )
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus, Registration
-from ml_platform.services.operations import Actor
-from ml_platform.services.pointer_repairs import clear_stale_pointers
-from ml_platform.services.run_polling import poll_training_runs
-from ml_platform.services.schedule_job import job_spec
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.repairs.pointers import clear_stale_pointers
+from ml_platform.services.scheduling.job import job_spec
+from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.services.training.polling import poll_training_runs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ACTOR = Actor(label="demo", origin="command")

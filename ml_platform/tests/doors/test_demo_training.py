@@ -13,10 +13,10 @@ from ml_platform.demo import site
 from ml_platform.demo.training import ENDINGS, HOURLY, STAGE_SECONDS, load_training, next_minute
 from ml_platform.models import Operation, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations import Actor
-from ml_platform.services.run_polling import poll_training_runs
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.services.training.polling import poll_training_runs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ACTOR = Actor(label="demo", origin="command")

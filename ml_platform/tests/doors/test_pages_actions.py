@@ -6,12 +6,12 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-from ml_platform.cloud import channels
+from ml_platform.cloud.transport import channels
 from ml_platform.models import Operation, Sweep
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import SweepStatus
-from ml_platform.services.checking import check_registry
-from ml_platform.services.operations import Actor
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.sweeps.operation import check_registry
 from ml_platform.tests.factories import ProjectFactory, UserFactory
 
 URL = "/registry-health/check/"

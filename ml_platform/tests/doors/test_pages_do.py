@@ -12,7 +12,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
-from ml_platform.cloud import channels
+from ml_platform.cloud.transport import channels
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
@@ -30,7 +30,7 @@ from ml_platform.models.states import (
     RegistryState,
     RunStatus,
 )
-from ml_platform.pages.verbs import VERBS
+from ml_platform.pages.actions.verbs import VERBS
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     RegisteredModelFactory,

@@ -12,13 +12,13 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
-from ml_platform.cloud import channels
+from ml_platform.cloud.transport import channels
 from ml_platform.demo.pipeline import PARAMETERS, write_pipeline
 from ml_platform.models import Operation, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.states import Registration, RunStatus
-from ml_platform.pages.deeds import deed_of
-from ml_platform.services.lineages import clear_pointer
-from ml_platform.services.operations import digest
+from ml_platform.pages.common.operation_titles import deed_of
+from ml_platform.services.operations.store import digest
+from ml_platform.services.registry.lineages import clear_pointer
 from ml_platform.tests.factories import (
     ProjectFactory,
     RegisteredModelFactory,

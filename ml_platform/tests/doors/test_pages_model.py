@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
-from ml_platform.cloud import channels
+from ml_platform.cloud.transport import channels
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import (
@@ -20,8 +20,8 @@ from ml_platform.models.states import (
     Registration,
     RegistryState,
 )
-from ml_platform.pages.comparing import Measured, compare
-from ml_platform.services.worker import resume_operations
+from ml_platform.pages.model.metric_comparison import Measured, compare
+from ml_platform.services.operations.worker import resume_operations
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     RegisteredModelFactory,

@@ -8,12 +8,13 @@ import pytest
 
 from ml_platform.kpis import FourCounts, HistoryPoint
 from ml_platform.models.states import FindingKind, OperationKind, OperationStatus
-from ml_platform.pages import deeds, words
-from ml_platform.pages.charts import HEIGHT, LABEL_GAP, history_chart, nice_top
-from ml_platform.pages.evidence import facts, readable
-from ml_platform.pages.times import duration, moment, relative
-from ml_platform.pages.truth import truth_strip
-from ml_platform.services.worker import recipes
+from ml_platform.pages.common import badges as words
+from ml_platform.pages.common import operation_titles as deeds
+from ml_platform.pages.common.charts import HEIGHT, LABEL_GAP, history_chart, nice_top
+from ml_platform.pages.common.fact_list import facts, readable
+from ml_platform.pages.common.times import duration, moment, relative
+from ml_platform.pages.start.count_strip import truth_strip
+from ml_platform.services.operations.worker import workflows
 from ml_platform.templatetags.ml_platform import cut
 
 NOW = datetime(2026, 2, 8, 12, tzinfo=UTC)
@@ -176,11 +177,11 @@ def test_what_vertex_ai_says_of_a_failed_pipeline_is_one_sentence():
 
 
 def test_every_path_of_an_operation_is_made_of_steps_that_there_are():
-    known = {step.name for recipe in recipes().values() for step in recipe.steps}
+    known = {step.name for workflow in workflows().values() for step in workflow.steps}
     deeds_ = (*deeds.BEGINNINGS.values(), *deeds.TURNS.values(), deeds.CREATION)
     assert {name for deed in deeds_ for name in deed.path} <= known
     assert set(deeds.BEGINNINGS) <= known
-    titles = [step.title for recipe in recipes().values() for step in recipe.steps]
+    titles = [step.title for workflow in workflows().values() for step in workflow.steps]
     assert {deeds.doing(title).partition(" ")[0][-3:] for title in titles} == {"ing"}
     assert deeds.doing("Set who may call it") == "setting who may call it"
     assert deeds.doing("Move the default alias") == "moving the default alias"

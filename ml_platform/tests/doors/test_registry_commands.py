@@ -26,10 +26,10 @@ from ml_platform.models import (
 )
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingKind, OperationKind, ScheduleState
-from ml_platform.services.labels import labels_for
-from ml_platform.services.operations import Actor, Subject, lineage_key, open_operation
-from ml_platform.services.reconciliation import finish_operation
-from ml_platform.services.serving import ServingConfig, service_spec
+from ml_platform.services.deployment.serving import ServingConfig, service_spec
+from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
+from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.repairs.reconciliation import finish_operation
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     ProjectFactory,

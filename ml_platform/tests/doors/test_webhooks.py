@@ -22,8 +22,8 @@ from ml_platform.models import (
 )
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
-from ml_platform.services.rights import Right
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.access.rights import Right
+from ml_platform.services.operations.worker import resume_operations
 from ml_platform.tests.cloud.test_identity import (
     ACCEPTED,
     AUDIENCE,

@@ -14,7 +14,7 @@ from django.utils import timezone  # noqa: E402
 
 from ml_platform.models import Sweep  # noqa: E402
 from ml_platform.models.states import OperationKind  # noqa: E402
-from ml_platform.services.operations import Actor, Subject, record  # noqa: E402
+from ml_platform.services.operations.store import Actor, Subject, record  # noqa: E402
 from ml_platform.tests.host.models import Shop  # noqa: E402
 
 PAGES = ("/ml/", "/ml/registry-health/", "/ml/operations/")

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from ml_platform.localcloud.clock import Clock
+from ml_platform.localcloud.core.clock import Clock
 
 NOON = datetime(2026, 2, 8, 12, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from google.api_core import exceptions
 from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.effects import Call
+from ml_platform.localcloud.core.call_log import Call
 from ml_platform.tests.localcloud.conftest import PARENT
 
 UPLOAD = {"parent": PARENT, "model_id": "ranker", "model": {"display_name": "ranker"}}

@@ -11,7 +11,7 @@ from google.api_core import exceptions
 from google.cloud import monitoring_v3
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.monitoring_spread import Spread
+from ml_platform.localcloud.monitoring.spread import Spread
 
 Aligner: Any = monitoring_v3.Aggregation.Aligner
 Reducer: Any = monitoring_v3.Aggregation.Reducer

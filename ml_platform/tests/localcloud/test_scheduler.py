@@ -17,8 +17,8 @@ from google.cloud import scheduler_v1
 from google.oauth2 import id_token
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.scheduler_rules import Job as RawJob
-from ml_platform.localcloud.scheduler_rules import backoff, next_tick
+from ml_platform.localcloud.scheduler.rules import Job as RawJob
+from ml_platform.localcloud.scheduler.rules import backoff, next_tick
 from ml_platform.tests.localcloud.conftest import PARENT
 
 NAME = f"{PARENT}/jobs/nightly"

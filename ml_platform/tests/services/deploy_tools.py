@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.types import RemoteService
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
-from ml_platform.services.deployment import deploy_run
-from ml_platform.services.undeployment import undeploy_endpoint
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.deployment.deploy import deploy_run
+from ml_platform.services.deployment.undeploy import undeploy_endpoint
+from ml_platform.services.operations.worker import resume_operations
 
 from .world import ANA, Clock, a_lineage, settle
 

@@ -9,9 +9,10 @@ import pytest
 
 from ml_platform.models import Operation, TrainingRun
 from ml_platform.models.states import OperationStatus, Registration, RunStatus
-from ml_platform.services import artifact_cleanup, worker
-from ml_platform.services.artifact_cleanup import ArtifactCleanup, clean_up_artifacts
-from ml_platform.services.registration import register_run
+from ml_platform.services.cleanup import artifacts as artifact_cleanup
+from ml_platform.services.cleanup.artifacts import ArtifactCleanup, clean_up_artifacts
+from ml_platform.services.operations import worker
+from ml_platform.services.registration.register import register_run
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     RegisteredModelFactory,

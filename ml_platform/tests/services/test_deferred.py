@@ -15,9 +15,10 @@ from ml_platform.cloud import vertex
 from ml_platform.errors import PlatformError
 from ml_platform.models import Project, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.states import RunStatus
-from ml_platform.services import scheduling, training
-from ml_platform.services.registration import NotRegistrable, register_run
-from ml_platform.services.scheduling import (
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.registration.register import NotRegistrable, register_run
+from ml_platform.services.scheduling import schedules as scheduling
+from ml_platform.services.scheduling.schedules import (
     Firing,
     cancel_schedule,
     create_schedule,
@@ -27,8 +28,8 @@ from ml_platform.services.scheduling import (
     resume_schedule,
     trigger_schedule,
 )
-from ml_platform.services.training import cancel_run, create_run, delete_run, rerun, submit_run
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.training import runs as training
+from ml_platform.services.training.runs import cancel_run, create_run, delete_run, rerun, submit_run
 
 from .training_tools import ANA, STAGES, TEMPLATE_URI, CloudClock, poll, settle, start_run
 

@@ -7,25 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml_platform.cloud import channels, cloud_run, vertex
+from ml_platform.cloud import cloud_run, vertex
 from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.transport import channels
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.errors import Conflict
 from ml_platform.kpis import four_counts
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import EndpointState, Registration
-from ml_platform.services.artifacts import UnsafePath, guard
-from ml_platform.services.deletion import delete_versions
-from ml_platform.services.deletion_marks import DeployedModel
-from ml_platform.services.deletion_preview import preview_deletion
-from ml_platform.services.engine import advance
-from ml_platform.services.interventions import request_cancel, retry_operation
-from ml_platform.services.labels import labels_for
-from ml_platform.services.operations import Busy
-from ml_platform.services.recipes import RECIPES
-from ml_platform.services.registration import NotRegistrable, register_run
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deletion.preview import preview_deletion
+from ml_platform.services.deletion.state import DeployedModel
+from ml_platform.services.operations.engine import advance
+from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
+from ml_platform.services.operations.store import Busy
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.registration.register import NotRegistrable, register_run
+from ml_platform.services.registry.artifacts import UnsafePath, guard
+from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import DeployedEndpointFactory
 
 from .world import (
@@ -476,11 +477,11 @@ def test_run_1_goes_and_run_10_stays(cloud: LocalCloud, clock: Clock) -> None:
 def test_the_memory_of_a_deletion_does_not_grow_with_its_objects(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forget(method: str) -> None:
+    def record_version_deleted(method: str) -> None:
         if method == "storage.batch":
             cloud.effects.reset()  # the local cloud's own record, in this process too
 
-    monkeypatch.setattr(channels, "before_call", [forget])
+    monkeypatch.setattr(channels, "before_call", [record_version_deleted])
     peaks = [peak_of_deleting(cloud, clock, count) for count in (1_000, 4_000)]
     assert peaks[1] < 1.2 * peaks[0] + 200_000, peaks
 
@@ -510,7 +511,7 @@ def test_ten_thousand_objects_go_in_at_most_a_hundred_batches_with_progress_betw
         for number in range(9_999):
             write_artifact(cloud, run, f"data/{number:05}")
     operation = delete(lineage, run, clock=clock)
-    advance(operation_id=operation.pk, recipes=RECIPES, clock=clock, steps=7)
+    advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock, steps=7)
     operation.refresh_from_db()
     halfway = operation.steps[-1]["note"]
     settle(clock)

@@ -13,13 +13,13 @@ from ml_platform.cloud.types import ServiceSpec
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.states import Registration, RunStatus
-from ml_platform.services.deletion import delete_versions
-from ml_platform.services.deletion_marks import DeployedModel
-from ml_platform.services.deployment import redeploy_endpoint, rollback_endpoint
-from ml_platform.services.endpoint_rows import ForeignService, NotDeployable
-from ml_platform.services.labels import ENDPOINT, OPERATION, OWNER, RUN
-from ml_platform.services.operations import Busy, KeyReused
-from ml_platform.services.serving import ServingConfig
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deletion.state import DeployedModel
+from ml_platform.services.deployment.deploy import redeploy_endpoint, rollback_endpoint
+from ml_platform.services.deployment.endpoint_state import ForeignService, NotDeployable
+from ml_platform.services.deployment.serving import ServingConfig
+from ml_platform.services.operations.store import Busy, KeyReused
+from ml_platform.services.registry.labels import ENDPOINT, OPERATION, OWNER, RUN
 from ml_platform.tests.factories import DeployedEndpointFactory
 
 from .deploy_tools import (

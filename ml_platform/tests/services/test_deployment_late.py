@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ml_platform.cloud import channels
-from ml_platform.localcloud.run_rollout import SERVICE
-from ml_platform.localcloud.run_rules import Service
+from ml_platform.cloud.transport import channels
+from ml_platform.localcloud.run.rollout import SERVICE
+from ml_platform.localcloud.run.rules import Service
 from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.states import EndpointState
 

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml_platform.cloud import channels, cloud_run, storage, vertex
+from ml_platform.cloud import cloud_run, storage, vertex
 from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.transport import channels
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration, RunStatus
-from ml_platform.services.engine import advance
-from ml_platform.services.interventions import request_cancel, retry_operation
-from ml_platform.services.recipes import RECIPES
-from ml_platform.services.registration import register_run
-from ml_platform.services.serving import ServingConfig
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.deployment.serving import ServingConfig
+from ml_platform.services.operations.engine import advance
+from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.registration.register import register_run
+from ml_platform.services.workflows import WORKFLOWS
 
 from .deploy_tools import (
     A_WHILE,
@@ -325,7 +326,7 @@ def test_a_worker_that_dies_after_the_upsert_leaves_it_to_be_found_not_repeated(
 ) -> None:
     _, (run,) = a_lineage(cloud, clock)
     operation = deploy(run, clock)
-    advance(operation_id=operation.pk, recipes=RECIPES, clock=clock, steps=3)
+    advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock, steps=3)
     with pytest.raises(KeyboardInterrupt):
         _die_after("Services.CreateService", operation, clock)
     clock.forward(61)
@@ -358,7 +359,7 @@ def _die_after(method: str, operation: Operation, clock: Clock) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(channels, "call", dying)
-        advance(operation_id=operation.pk, recipes=RECIPES, clock=clock)
+        advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock)
 
 
 # ---- what does not come up ---------------------------------------------------------------------
@@ -474,7 +475,7 @@ def test_a_deploy_cancelled_before_the_upsert_leaves_all_as_it_was(
 ) -> None:
     endpoint, (old, new) = deployed(cloud, clock, versions=2)
     operation = deploy(new, clock)
-    advance(operation_id=operation.pk, recipes=RECIPES, clock=clock, steps=1)
+    advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock, steps=1)
     request_cancel(operation=operation, actor=ANA, now=clock())
     assert finish(operation, clock).status == "cancelled"
     assert facts(endpoint) == ("active", True, old.pk, None)
@@ -501,7 +502,7 @@ def test_a_person_changing_the_service_meanwhile_is_met_by_its_etag(
 ) -> None:
     endpoint, (_, new) = deployed(cloud, clock, versions=2)
     operation = deploy(new, clock)
-    advance(operation_id=operation.pk, recipes=RECIPES, clock=clock, steps=3)
+    advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock, steps=3)
     cloud_run.set_invokers(endpoint.service_name, ["user:ops@example.com"])
     theirs = service_of(endpoint)
     _touch(theirs.service_id, dict(theirs.labels))

@@ -22,20 +22,20 @@ from ml_platform.errors import (
 )
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationKind, OperationStatus
-from ml_platform.services import worker
-from ml_platform.services.engine import (
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.engine import (
     PATIENCE,
-    Again,
-    Done,
+    Continue,
+    Next,
     Outcome,
-    Recipe,
+    Poll,
     Step,
-    Wait,
+    Workflow,
     advance,
-    judge,
+    decide_retry,
 )
-from ml_platform.services.interventions import request_cancel, retry_operation
-from ml_platform.services.operations import (
+from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
+from ml_platform.services.operations.store import (
     Actor,
     Busy,
     KeyReused,
@@ -73,17 +73,17 @@ class Script:
     failures: list[str] = field(default_factory=list)
     cancels: int = 0
 
-    def recipes(self) -> dict[str, Recipe]:
+    def workflows(self) -> dict[str, Workflow]:
         steps = (
             Step(name="look", title="Look", run=self._play("look", self.look), cancellable=True),
-            Step(name="act", title="Act", run=self._play("act", self.act), look_up="look"),
+            Step(name="act", title="Act", run=self._play("act", self.act), probe="look"),
         )
-        recipe = Recipe(
+        workflow = Workflow(
             steps=steps,
             on_failure=lambda work, error: self.failures.append(error.code),
             on_cancel=self._cancelled,
         )
-        return {OperationKind.REPAIR: recipe}
+        return {OperationKind.REPAIR: workflow}
 
     def _cancelled(self, work: Work) -> None:
         self.cancels += 1
@@ -91,10 +91,10 @@ class Script:
     def _play(self, name: str, lines: list[Any]) -> Callable[[Work], Outcome]:
         def run(work: Work) -> Outcome:
             self.played.append(name)
-            line = lines.pop(0) if lines else Done()
+            line = lines.pop(0) if lines else Next()
             if isinstance(line, BaseException):
                 raise line
-            assert isinstance(line, Done | Again | Wait)
+            assert isinstance(line, Next | Continue | Poll)
             return line
 
         return run
@@ -121,7 +121,7 @@ def opened(clock: StoppedClock, **options: Any) -> Operation:
 
 
 def advanced(operation: Operation, script: Script, clock: StoppedClock) -> Operation:
-    advance(operation_id=operation.pk, recipes=script.recipes(), clock=clock)
+    advance(operation_id=operation.pk, workflows=script.workflows(), clock=clock)
     operation.refresh_from_db()
     return operation
 
@@ -129,7 +129,7 @@ def advanced(operation: Operation, script: Script, clock: StoppedClock) -> Opera
 def test_an_operation_runs_its_steps_once_and_records_each_with_its_times(
     clock: StoppedClock,
 ) -> None:
-    script = Script(act=[Done(note="one model")])
+    script = Script(act=[Next(note="one model")])
     operation = advanced(opened(clock), script, clock)
     assert script.played == ["look", "act"]
     assert operation.status == OperationStatus.SUCCEEDED
@@ -156,7 +156,7 @@ def test_a_queued_operation_waits_for_the_lineage_and_goes_on_when_it_is_free(
 ) -> None:
     held, queued = opened(clock), opened(clock, queue=True)
     script = Script()
-    assert advance(operation_id=queued.pk, recipes=script.recipes(), clock=clock) is None
+    assert advance(operation_id=queued.pk, workflows=script.workflows(), clock=clock) is None
     assert script.played == []
     advanced(held, script, clock)
     assert advanced(queued, script, clock).status == OperationStatus.SUCCEEDED
@@ -209,7 +209,7 @@ def test_what_a_step_changes_is_undone_when_its_record_cannot_be_written(
 
 def test_a_crash_between_steps_is_only_a_pause(clock: StoppedClock) -> None:
     operation = opened(clock)
-    advance(operation_id=operation.pk, recipes=Script().recipes(), clock=clock, steps=1)
+    advance(operation_id=operation.pk, workflows=Script().workflows(), clock=clock, steps=1)
     resumed = Script()
     assert advanced(operation, resumed, clock).status == OperationStatus.SUCCEEDED
     assert resumed.played == ["act"]
@@ -222,7 +222,7 @@ def test_after_a_death_in_a_step_with_an_effect_the_effect_is_looked_up_first(
     script = Script(act=[SystemExit("killed")])
     with pytest.raises(SystemExit):
         advanced(operation, script, clock)
-    assert advance(operation_id=operation.pk, recipes=script.recipes(), clock=clock) is None
+    assert advance(operation_id=operation.pk, workflows=script.workflows(), clock=clock) is None
     clock.forward(61)
     assert advanced(operation, script, clock).status == OperationStatus.SUCCEEDED
     assert script.played == ["look", "act", "look", "act"]
@@ -252,7 +252,7 @@ def test_looking_up_between_tries_does_not_make_an_effect_that_is_always_denied_
 
 
 def test_a_step_that_waits_is_not_run_before_its_time(clock: StoppedClock) -> None:
-    script = Script(look=[Wait(seconds=5, note="uploading")])
+    script = Script(look=[Poll(seconds=5, note="uploading")])
     operation = advanced(opened(clock), script, clock)
     advanced(operation, script, clock)
     assert script.played == ["look"]
@@ -262,7 +262,9 @@ def test_a_step_that_waits_is_not_run_before_its_time(clock: StoppedClock) -> No
 
 
 def test_chunked_work_stays_one_entry_in_the_history(clock: StoppedClock) -> None:
-    script = Script(look=[Again(note="100 of 250"), Again(note="200 of 250"), Done(note="250")])
+    script = Script(
+        look=[Continue(note="100 of 250"), Continue(note="200 of 250"), Next(note="250")]
+    )
     operation = advanced(opened(clock), script, clock)
     assert script.played == ["look", "look", "look", "act"]
     assert [(s["step"], s.get("note")) for s in operation.steps] == [("look", "250"), ("act", "")]
@@ -311,15 +313,15 @@ def test_a_defect_in_what_a_failure_changes_does_not_leave_the_operation_running
     clock: StoppedClock,
 ) -> None:
     script = Script(act=[Invalid("no")])
-    recipe = script.recipes()[OperationKind.REPAIR]
+    workflow = script.workflows()[OperationKind.REPAIR]
 
     def defect(work: Work, error: PlatformError) -> None:
         raise ZeroDivisionError("oops")
 
     operation = opened(clock)
-    recipes: dict[str, Recipe] = {OperationKind.REPAIR: replace(recipe, on_failure=defect)}
+    workflows: dict[str, Workflow] = {OperationKind.REPAIR: replace(workflow, on_failure=defect)}
     with pytest.raises(ZeroDivisionError):
-        advance(operation_id=operation.pk, recipes=recipes, clock=clock)
+        advance(operation_id=operation.pk, workflows=workflows, clock=clock)
     operation.refresh_from_db()
     assert (operation.status, operation.error_code) == (OperationStatus.FAILED, "invalid")
 
@@ -335,7 +337,7 @@ def test_a_defect_in_one_operation_does_not_stop_the_others(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script(look=[ZeroDivisionError("oops")])
-    monkeypatch.setattr(worker, "recipes", script.recipes)
+    monkeypatch.setattr(worker, "recipes", script.workflows)
     first = opened(clock)
     clock.forward(1)
     second = opened(clock, subject=Subject(type="model", id="2", name="other"))
@@ -351,7 +353,7 @@ def test_cancelling_stops_before_a_step_that_allows_it_and_nowhere_else(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting, early, late = Script(), Script(), Script()
-    monkeypatch.setattr(worker, "recipes", waiting.recipes)
+    monkeypatch.setattr(worker, "recipes", waiting.workflows)
     queued = opened(clock, queue=True)
     assert request_cancel(operation=queued, actor=ANA, now=clock()).status == "cancelled"
     assert waiting.cancels == 1
@@ -362,7 +364,7 @@ def test_cancelling_stops_before_a_step_that_allows_it_and_nowhere_else(
     assert (early.played, early.cancels) == ([], 1)
 
     past = opened(clock)
-    advance(operation_id=past.pk, recipes=waiting.recipes(), clock=clock, steps=1)
+    advance(operation_id=past.pk, workflows=waiting.workflows(), clock=clock, steps=1)
     request_cancel(operation=past, actor=ANA, now=clock())
     assert advanced(past, late, clock).status == OperationStatus.SUCCEEDED
     with pytest.raises(Conflict, match="succeeded already"):
@@ -373,7 +375,7 @@ def test_an_operation_that_waits_at_a_step_which_must_be_taken_is_not_cancelled(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script()
-    monkeypatch.setattr(worker, "recipes", script.recipes)
+    monkeypatch.setattr(worker, "recipes", script.workflows)
     queued = opened(clock, queue=True, step="act")
     with pytest.raises(Conflict) as refused:
         request_cancel(operation=queued, actor=ANA, now=clock())
@@ -386,9 +388,9 @@ def test_a_wish_to_cancel_ends_with_the_try_it_was_meant_for(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script(act=[Invalid("no")])
-    monkeypatch.setattr(worker, "recipes", script.recipes)
+    monkeypatch.setattr(worker, "recipes", script.workflows)
     operation = opened(clock)
-    advance(operation_id=operation.pk, recipes=script.recipes(), clock=clock, steps=1)
+    advance(operation_id=operation.pk, workflows=script.workflows(), clock=clock, steps=1)
     request_cancel(operation=operation, actor=ANA, now=clock())
     operation = advanced(operation, script, clock)
     assert operation.status == OperationStatus.FAILED
@@ -421,7 +423,7 @@ def test_a_repeated_key_answers_with_the_first_operation_and_never_opens_a_secon
     assert Operation.objects.count() == 1
 
 
-STEP = Step(name="act", title="Act", run=lambda work: Done(), look_up="look")
+STEP = Step(name="act", title="Act", run=lambda work: Next(), probe="look")
 
 
 @pytest.mark.parametrize(
@@ -441,14 +443,14 @@ STEP = Step(name="act", title="Act", run=lambda work: Done(), look_up="look")
 def test_each_category_of_error_has_its_verdict(
     error: PlatformError, attempts: int, fail: bool, step: str
 ) -> None:
-    verdict = judge(error=error, step=STEP, attempts=attempts, age=timedelta(0), spread=0.0)
+    verdict = decide_retry(error=error, step=STEP, attempts=attempts, age=timedelta(0), spread=0.0)
     assert verdict.fail is fail
     assert fail or verdict.step == step
 
 
 def test_patience_ends_after_a_day_and_pauses_grow_to_five_minutes_at_most() -> None:
     def pause(attempts: int, spread: float, error: PlatformError | None = None) -> float:
-        return judge(
+        return decide_retry(
             error=error or CloudUnavailable("503"),
             step=STEP,
             attempts=attempts,
@@ -456,7 +458,7 @@ def test_patience_ends_after_a_day_and_pauses_grow_to_five_minutes_at_most() -> 
             spread=spread,
         ).pause
 
-    late = judge(
+    late = decide_retry(
         error=CloudUnavailable("503"),
         step=STEP,
         attempts=1,

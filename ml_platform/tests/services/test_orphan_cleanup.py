@@ -20,12 +20,12 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, FindingStatus, Need, OperationKind
-from ml_platform.services import orphan_batches
-from ml_platform.services import orphans as orphans_verb
-from ml_platform.services.operations import Actor, Subject, lineage_key, open_operation
-from ml_platform.services.orphans import OrphanCleanup, clean_up_orphans
-from ml_platform.services.worker import resume_operations
+from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, RetentionReason
+from ml_platform.services.cleanup import orphan_batches
+from ml_platform.services.cleanup import orphans as orphans_verb
+from ml_platform.services.cleanup.orphans import OrphanCleanup, clean_up_orphans
+from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
+from ml_platform.services.operations.worker import resume_operations
 from ml_platform.tests.factories import (
     LONG_AGO,
     DeployedEndpointFactory,
@@ -266,7 +266,7 @@ def test_two_at_once_delete_each_orphan_once_and_both_answer(
     deleted = [line for line in lines if line.startswith("Deleted")]
     assert len(deleted) == len(set(deleted)) == 400
     assert left() == ["keeps-a-run"]
-    assert all(result.kept.get(Need.RUN, 0) <= 1 for result in results)
+    assert all(result.kept.get(RetentionReason.RUN, 0) <= 1 for result in results)
 
 
 def on_its_own_connection(run: Callable[[], OrphanCleanup]) -> OrphanCleanup:

@@ -26,16 +26,16 @@ from ml_platform.models.states import (
     Registration,
     ScheduleState,
 )
-from ml_platform.services.adoption import adopt_model
-from ml_platform.services.findings import ignore_finding, reopen_finding
-from ml_platform.services.labels import OWNER, RUN
-from ml_platform.services.lineages import lose_versions
-from ml_platform.services.operations import Actor, Busy
-from ml_platform.services.orphans import clean_up_orphan
-from ml_platform.services.pointer_repairs import clear_stale_pointers, restore_lost_versions
-from ml_platform.services.reconciliation import NoRepair, finish_operation, repair_finding
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.unmanaged import Managed, delete_unmanaged_model
+from ml_platform.services.cleanup.orphans import clean_up_orphan
+from ml_platform.services.findings.store import ignore_finding, reopen_finding
+from ml_platform.services.operations.store import Actor, Busy
+from ml_platform.services.registration.adoption import adopt_model
+from ml_platform.services.registry.labels import OWNER, RUN
+from ml_platform.services.registry.lineages import lose_versions
+from ml_platform.services.repairs.pointers import clear_stale_pointers, restore_lost_versions
+from ml_platform.services.repairs.reconciliation import NoRepair, finish_operation, repair_finding
+from ml_platform.services.repairs.unmanaged_models import Managed, delete_unmanaged_model
+from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import (
     ProjectFactory,
     RegisteredModelFactory,

@@ -10,17 +10,17 @@ from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import FindingKind, OperationStatus, Registration, RunStatus
-from ml_platform.services.aliases import set_aliases
-from ml_platform.services.deployment import deploy_run
-from ml_platform.services.endpoint_rows import NotDeployable
-from ml_platform.services.engine import advance
-from ml_platform.services.interventions import request_cancel
-from ml_platform.services.labels import OWNER, RUN
-from ml_platform.services.lineages import lineage_uid
-from ml_platform.services.operations import Actor
-from ml_platform.services.recipes import RECIPES
-from ml_platform.services.registration import NotRegistrable, register_run
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.deployment.deploy import deploy_run
+from ml_platform.services.deployment.endpoint_state import NotDeployable
+from ml_platform.services.operations.engine import advance
+from ml_platform.services.operations.retry_cancel import request_cancel
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.registration.register import NotRegistrable, register_run
+from ml_platform.services.registry.aliases import set_aliases
+from ml_platform.services.registry.labels import OWNER, RUN
+from ml_platform.services.registry.lineages import lineage_uid
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
 
 from .training_tools import CloudClock, poll, start_run
@@ -336,7 +336,7 @@ def test_after_a_second_upload_the_copy_of_the_first_is_found_whatever_the_listi
     cloud.faults.order("ModelService.UploadModel", "lost", "INTERNAL")
     operation = register_run(run=run, actor=ANA, now=clock())
     while operation.step != "record":
-        advance(operation_id=operation.pk, recipes=RECIPES, clock=clock, steps=1)
+        advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock, steps=1)
         operation.refresh_from_db()
         clock.forward(5)
     clock.forward(200)

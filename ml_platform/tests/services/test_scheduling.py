@@ -16,10 +16,11 @@ from ml_platform.cloud.types import JobState, RemoteJob
 from ml_platform.errors import CloudAbsent, Conflict, Invalid, Misconfigured
 from ml_platform.models import Operation, Project, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.states import OperationStatus, ScheduleState
-from ml_platform.services.interventions import request_cancel, retry_operation
-from ml_platform.services.operations import KeyReused
-from ml_platform.services.schedule_job import job_id_of, job_spec
-from ml_platform.services.scheduling import (
+from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
+from ml_platform.services.operations.store import KeyReused
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.scheduling.job import job_id_of, job_spec
+from ml_platform.services.scheduling.schedules import (
     Firing,
     cancel_schedule,
     create_schedule,
@@ -29,8 +30,7 @@ from ml_platform.services.scheduling import (
     resume_schedule,
     trigger_schedule,
 )
-from ml_platform.services.training import delete_run
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.training.runs import delete_run
 
 from .training_tools import ANA, TEMPLATE_URI, CloudClock, make_run, poll, settle
 

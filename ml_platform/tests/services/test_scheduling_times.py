@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ml_platform.errors import Invalid
 from ml_platform.models.states import Frequency
-from ml_platform.services.schedule_times import (
+from ml_platform.services.scheduling.times import (
     cron_for,
     cron_zone,
     next_times,

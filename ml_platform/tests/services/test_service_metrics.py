@@ -9,17 +9,17 @@ import pytest
 
 from ml_platform.models import DeployedEndpoint, Operation, ServiceDay
 from ml_platform.models.states import OperationKind
-from ml_platform.services.engine import advance
-from ml_platform.services.interventions import retry_operation
-from ml_platform.services.operations import Subject, open_operation
-from ml_platform.services.service_metrics import (
+from ml_platform.services.metrics.service_metrics import (
     DAYS_BACK,
     STEP,
     MetricsReport,
     collect_metrics,
     daily_totals,
 )
-from ml_platform.services.worker import recipes
+from ml_platform.services.operations.engine import advance
+from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.operations.store import Subject, open_operation
+from ml_platform.services.operations.worker import workflows
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     ProjectFactory,
@@ -178,7 +178,7 @@ def test_another_worker_goes_on_with_the_services_that_are_left(cloud: LocalClou
         now=NOW,
         step=STEP,
     )
-    advance(operation_id=operation.pk, recipes=recipes(), clock=lambda: NOW, steps=1)
+    advance(operation_id=operation.pk, workflows=workflows(), clock=lambda: NOW, steps=1)
     assert set(ServiceDay.objects.values_list("service_name", flat=True)) == {"one"}
     settle(Clock(now=NOW))
     assert set(ServiceDay.objects.values_list("service_name", flat=True)) == {"one", "two"}

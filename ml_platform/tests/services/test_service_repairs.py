@@ -16,12 +16,12 @@ from ml_platform.models.states import (
     Registration,
     RunStatus,
 )
-from ml_platform.services.labels import labels_for
-from ml_platform.services.operations import Busy
-from ml_platform.services.reconciliation import NoRepair, repair_finding
-from ml_platform.services.serving import ServingConfig, service_spec
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.undeployment import undeploy_endpoint
+from ml_platform.services.deployment.serving import ServingConfig, service_spec
+from ml_platform.services.deployment.undeploy import undeploy_endpoint
+from ml_platform.services.operations.store import Busy
+from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.repairs.reconciliation import NoRepair, repair_finding
+from ml_platform.services.sweeps.sweep import sweep
 
 from .deploy_tools import A_WHILE, deploy, deployed, facts, finish, service_of, services, status
 from .world import ANA, Clock

@@ -11,10 +11,11 @@ from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.states import OperationStatus, RunStatus
-from ml_platform.services import stray_folders, stray_steps, unmanaged
-from ml_platform.services.adoption import adopt_model
-from ml_platform.services.artifact_cleanup import ArtifactCleanup, clean_up_artifacts
-from ml_platform.services.stray_folders import EVERYTHING, name_below
+from ml_platform.services.cleanup import stray_folders, stray_steps
+from ml_platform.services.cleanup.artifacts import ArtifactCleanup, clean_up_artifacts
+from ml_platform.services.cleanup.stray_folders import EVERYTHING, name_below
+from ml_platform.services.registration.adoption import adopt_model
+from ml_platform.services.repairs import unmanaged_models as unmanaged
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
 
 from .world import ANA, BUCKET, Clock, a_run, artifacts, settle

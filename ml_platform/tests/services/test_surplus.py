@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from google.cloud.aiplatform_v1.types import UploadModelRequest
 
-from ml_platform.cloud import channels, vertex
+from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.transport import channels
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingKind, FindingStatus, OperationStatus, Registration
-from ml_platform.services.deletion import delete_versions
-from ml_platform.services.labels import labels_for
-from ml_platform.services.lineages import clear_pointer
-from ml_platform.services.operations import Actor, Busy
-from ml_platform.services.pointer_repairs import clear_stale_pointers
-from ml_platform.services.reconciliation import finish_operation, repair_finding
-from ml_platform.services.registration import register_run
-from ml_platform.services.surplus import purge_surplus
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.version_cache import sync_version_cache
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.operations.store import Actor, Busy
+from ml_platform.services.registration.register import register_run
+from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.registry.lineages import clear_pointer
+from ml_platform.services.registry.version_cache import sync_version_cache
+from ml_platform.services.repairs.duplicate_versions import purge_surplus
+from ml_platform.services.repairs.pointers import clear_stale_pointers
+from ml_platform.services.repairs.reconciliation import finish_operation, repair_finding
+from ml_platform.services.sweeps.sweep import sweep
 
 from .vertex_rows import managed
 from .world import Clock, a_run, settle, vertex_versions

@@ -13,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from ml_platform.models import Finding, MirroredModel, Sweep
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus
-from ml_platform.services import audit
-from ml_platform.services.operations import Actor
-from ml_platform.services.sweeping import sweep
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.sweeps import audit
+from ml_platform.services.sweeps.sweep import sweep
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml_platform.cloud import channels, pipelines
+from ml_platform.cloud import pipelines
+from ml_platform.cloud.transport import channels
 from ml_platform.cloud.types import PipelineState
 from ml_platform.errors import CloudUnavailable, Conflict, Invalid
 from ml_platform.models import Operation, Project, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationStatus, RunStatus
-from ml_platform.services.interventions import retry_operation
-from ml_platform.services.operations import KeyReused
-from ml_platform.services.run_submission import job_name
-from ml_platform.services.training import cancel_run, delete_run, rerun, submit_run
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.operations.store import KeyReused
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.training.runs import cancel_run, delete_run, rerun, submit_run
+from ml_platform.services.training.submission import job_name
 from ml_platform.tests.factories import version_of
 
 from .training_tools import (

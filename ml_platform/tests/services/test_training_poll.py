@@ -11,11 +11,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from ml_platform.cloud import channels, pipelines, storage
+from ml_platform.cloud import pipelines, storage
+from ml_platform.cloud.transport import channels
 from ml_platform.models import Operation, Project, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationKind, RunStatus
-from ml_platform.services.labels import labels_for
-from ml_platform.services.run_polling import (
+from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.training.polling import (
     ENDED_A_POLL,
     FORGOTTEN,
     NO_RESULTS,
@@ -24,7 +25,7 @@ from ml_platform.services.run_polling import (
     PollResult,
     unfinished_filter,
 )
-from ml_platform.services.run_submission import job_name
+from ml_platform.services.training.submission import job_name
 from ml_platform.tests.factories import TrainingRunFactory
 
 from .training_tools import BUCKET, SPEC, CloudClock, poll, settle, start_run

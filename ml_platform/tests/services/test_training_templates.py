@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ml_platform.errors import Invalid
-from ml_platform.services.pipeline_templates import (
+from ml_platform.services.training.templates import (
     LIMIT_BYTES,
     BadParameters,
     BadTemplate,

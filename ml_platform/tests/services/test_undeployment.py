@@ -11,14 +11,14 @@ from ml_platform.cloud.types import ServiceSpec
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.states import EndpointState, RunStatus
-from ml_platform.services.deletion import delete_versions
-from ml_platform.services.deletion_marks import DeployedModel
-from ml_platform.services.engine import advance
-from ml_platform.services.interventions import retry_operation
-from ml_platform.services.operations import Busy
-from ml_platform.services.recipes import RECIPES
-from ml_platform.services.undeployment import NotStopped, delete_endpoint
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deletion.state import DeployedModel
+from ml_platform.services.deployment.undeploy import NotStopped, delete_endpoint
+from ml_platform.services.operations.engine import advance
+from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.operations.store import Busy
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import DeployedEndpointFactory
 
 from .deploy_tools import (
@@ -153,7 +153,7 @@ def test_a_service_that_changed_since_it_was_looked_at_is_looked_at_again(
     endpoint, _ = deployed(cloud, clock)
     name = endpoint.service_name
     operation = undeploy(endpoint, clock)
-    advance(operation_id=operation.pk, recipes=RECIPES, clock=clock, steps=1)
+    advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock, steps=1)
     cloud_run.delete_service(name, etag="")
     cloud_run.create_service(name, ServiceSpec(image="theirs", labels={"team": "theirs"}))
     settle(clock)

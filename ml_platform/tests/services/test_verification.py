@@ -11,7 +11,7 @@ from ml_platform.cloud.answers import Absent, Present, Unknown
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import Invalid
 from ml_platform.models import TrainingRun
-from ml_platform.services.verification import (
+from ml_platform.services.registry.verification import (
     batch_verify_models_in_vertex_ai,
     verify_gcs_artifacts_exist,
     verify_model_in_vertex_ai,

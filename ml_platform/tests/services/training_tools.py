@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ml_platform.models import Operation, Project, TrainingRun
-from ml_platform.services.operations import Actor
-from ml_platform.services.run_polling import PollResult, poll_training_runs
-from ml_platform.services.training import create_run, submit_run
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.training.polling import PollResult, poll_training_runs
+from ml_platform.services.training.runs import create_run, submit_run
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud

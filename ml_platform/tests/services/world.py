@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.services.operations import Actor
-from ml_platform.services.registration import register_run
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.registration.register import register_run
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ml_platform.cloud import channels
+from ml_platform.cloud.transport import channels
 
 
 class BrokenInvariant(BaseException):

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from ml_platform.cloud import channels
+from ml_platform.cloud.transport import channels
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
-from ml_platform.services.deletion import delete_versions
-from ml_platform.services.deployment import deploy_run
-from ml_platform.services.registration import register_run
-from ml_platform.services.worker import carry_on, resume_operations
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deployment.deploy import deploy_run
+from ml_platform.services.operations.worker import resume_operations, run_until_idle
+from ml_platform.services.registration.register import register_run
 
 from . import planes
 from .play import STALE
@@ -62,7 +62,7 @@ def stalled_upload(world: World) -> list[str]:
             held.append(method)
             world.forward(61)
             for _ in range(10):
-                carry_on(operation_id=operation.pk, clock=world.now)
+                run_until_idle(operation_id=operation.pk, clock=world.now)
                 world.forward(31)
 
     with before_each_call(stall):

@@ -19,7 +19,7 @@ def swap(target: str, value: Any) -> Any:
 
 
 def prefix_without_slash() -> list[Any]:
-    from ml_platform.services.artifacts import deletable_prefix as original
+    from ml_platform.services.registry.artifacts import deletable_prefix as original
 
     def cut(**given: Any) -> Any:
         prefix = original(**given)
@@ -29,8 +29,8 @@ def prefix_without_slash() -> list[Any]:
 
 
 def denied_is_gone() -> list[Any]:
-    from ml_platform.cloud import channels
-    from ml_platform.cloud.errors import translate as original
+    from ml_platform.cloud.transport import channels
+    from ml_platform.cloud.transport.errors import translate as original
     from ml_platform.errors import CloudAbsent, CloudDenied
 
     def guess(error: Exception, method: str) -> Any:
@@ -49,7 +49,7 @@ def parent_for_a_version() -> list[Any]:
 
 
 def no_lock() -> list[Any]:
-    from ml_platform.services import operations
+    from ml_platform.services.operations import store as operations
 
     original = operations._columns
 
@@ -63,8 +63,8 @@ def silent_reupload() -> list[Any]:
     from ml_platform.cloud import vertex
     from ml_platform.cloud.names import ModelName
     from ml_platform.errors import CloudAbsent
-    from ml_platform.services.labels import labels_for
-    from ml_platform.services.verification import find_version as original
+    from ml_platform.services.registry.labels import labels_for
+    from ml_platform.services.registry.verification import find_version as original
 
     def helpful(*, run: Any) -> Any:
         try:
@@ -90,7 +90,7 @@ def not_asked_whose() -> list[Any]:
 
 
 def first_page_only() -> list[Any]:
-    from ml_platform.cloud import channels
+    from ml_platform.cloud.transport import channels
 
     original = channels.rpc_pages
 
@@ -102,7 +102,7 @@ def first_page_only() -> list[Any]:
 
 def row_after_cloud_run() -> list[Any]:
     from ml_platform.models import DeployedEndpoint
-    from ml_platform.services.endpoint_rows import mark_deploying as original
+    from ml_platform.services.deployment.endpoint_state import mark_deploying as original
 
     def late(**given: Any) -> None:
         original(**given)
@@ -114,30 +114,30 @@ def row_after_cloud_run() -> list[Any]:
 
 
 def inactive_before_gone() -> list[Any]:
-    from ml_platform.services.endpoint_rows import record_stopped
+    from ml_platform.services.deployment.endpoint_state import record_stopped
 
     return [swap("undeployment.mark_undeploying", record_stopped)]
 
 
 def step_of(kind: str, name: str, **changes: Any) -> list[Any]:
     """One step of a recipe, changed."""
-    from ml_platform.services.recipes import RECIPES
+    from ml_platform.services.workflows import WORKFLOWS
 
-    recipe = RECIPES[kind]
-    steps = tuple(replace(s, **changes) if s.name == name else s for s in recipe.steps)
-    return [patch.dict(RECIPES, {kind: replace(recipe, steps=steps)})]
+    workflow = WORKFLOWS[kind]
+    steps = tuple(replace(s, **changes) if s.name == name else s for s in workflow.steps)
+    return [patch.dict(WORKFLOWS, {kind: replace(workflow, steps=steps)})]
 
 
 def mark_is_left() -> list[Any]:
-    from ml_platform.services.recipes import RECIPES
+    from ml_platform.services.workflows import WORKFLOWS
 
-    recipe = replace(RECIPES["delete"], on_failure=nothing, on_cancel=nothing)
-    return [patch.dict(RECIPES, {"delete": recipe})]
+    workflow = replace(WORKFLOWS["delete"], on_failure=nothing, on_cancel=nothing)
+    return [patch.dict(WORKFLOWS, {"delete": workflow})]
 
 
 def swallowed() -> list[Any]:
     from ml_platform.errors import CloudUnavailable
-    from ml_platform.services.artifacts import delete_chunk as original
+    from ml_platform.services.registry.artifacts import delete_chunk as original
 
     def cheerful(**given: Any) -> Any:
         try:
@@ -150,7 +150,7 @@ def swallowed() -> list[Any]:
 
 def empty_page_is_the_end() -> list[Any]:
     from ml_platform.cloud import storage
-    from ml_platform.services.artifacts import delete_chunk as original
+    from ml_platform.services.registry.artifacts import delete_chunk as original
 
     def hasty(*, prefix: Any) -> Any:
         pages = storage.list_objects(prefix.bucket, prefix.key)
@@ -168,7 +168,7 @@ def sent_for_all() -> list[Any]:
 
 
 def lost_not_looked_for() -> list[Any]:
-    from ml_platform.services.deletion_marks import pointer_of as original
+    from ml_platform.services.deletion.state import pointer_of as original
 
     def nowhere(run: Any) -> Any:
         pointer = original(run)
@@ -186,7 +186,7 @@ def traffic_not_asked() -> list[Any]:
 
 def same_generation() -> list[Any]:
     from ml_platform.models import RegisteredModel
-    from ml_platform.services.lineages import end_version, lose_versions
+    from ml_platform.services.registry.lineages import end_version, lose_versions
 
     def keeping(original: Callable[..., Any]) -> Callable[..., Any]:
         def same(*given: Any, **named: Any) -> Any:
@@ -203,20 +203,20 @@ def same_generation() -> list[Any]:
 
 
 def one_strike() -> list[Any]:
-    from ml_platform.services import version_upload
+    from ml_platform.services.registration import upload as version_upload
 
     return [patch.object(version_upload, "SECOND_LOOK_SECONDS", 0.0)]
 
 
 def lease_not_asked() -> list[Any]:
-    from ml_platform.services.operations import Work
+    from ml_platform.services.operations.store import Work
 
     return [patch.object(Work, "require_lease", nothing)]
 
 
 def lease_not_kept() -> list[Any]:
     from ml_platform.models import Operation
-    from ml_platform.services import operations
+    from ml_platform.services.operations import store as operations
 
     return [patch.object(operations, "_due", lambda now: Operation.objects.live())]
 
@@ -226,13 +226,13 @@ def no_replay() -> list[Any]:
 
 
 def no_heir() -> list[Any]:
-    from ml_platform.services import deletion_steps
-    from ml_platform.services.engine import Done
+    from ml_platform.services.deletion import steps as deletion_steps
+    from ml_platform.services.operations.engine import Next
 
     original = deletion_steps._choose
 
     def forgetful(*given: Any) -> Any:
         outcome = original(*given)
-        return replace(outcome, change=None) if isinstance(outcome, Done) else outcome
+        return replace(outcome, change=None) if isinstance(outcome, Next) else outcome
 
     return [swap("deletion_steps._choose", forgetful)]

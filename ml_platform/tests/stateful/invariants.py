@@ -27,13 +27,13 @@ from ml_platform.models.states import (
     OperationStatus,
     Registration,
 )
-from ml_platform.services.labels import ENDPOINT, OWNER, RUN, owner
+from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, owner
 
 from . import planes
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
-    from ml_platform.localcloud.effects import Call
+    from ml_platform.localcloud.core.call_log import Call
 
 DELETIONS = ("ModelService.DeleteModel", "ModelService.DeleteModelVersion")
 SERVICE_CHANGES = {

@@ -209,7 +209,7 @@ class Harness:
 @contextlib.contextmanager
 def harness(cloud: LocalCloud, mutant: str = "") -> Iterator[Harness]:
     """A harness on the database and cloud that ML_PLATFORM points at."""
-    from ml_platform.services import recipes  # noqa: F401 - before anybody dies of it
+    from ml_platform.services import workflows as workflows
 
     from .world import World
 

@@ -65,7 +65,7 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "no-look-up": Mutant(
         "an upload of unknown outcome is sent again",
-        lambda: defects.step_of("register", "upload", look_up=""),
+        lambda: defects.step_of("register", "upload", probe=""),
         course="lost_upload",
     ),
     "mark-is-left": Mutant(

@@ -10,12 +10,12 @@ from google.cloud.run_v2.types import revision as revision_types
 from google.cloud.run_v2.types import service as service_types
 from google.cloud.scheduler_v1.types import job as job_types
 
-from ml_platform.localcloud.model_rules import Model, Parent
-from ml_platform.localcloud.model_store import MODEL, VERSION
-from ml_platform.localcloud.pipeline_runner import JOB as PIPELINE
-from ml_platform.localcloud.run_rollout import REVISION, SERVICE
-from ml_platform.localcloud.scheduler import JOB
-from ml_platform.services.labels import RUN
+from ml_platform.localcloud.run.rollout import REVISION, SERVICE
+from ml_platform.localcloud.scheduler.jobs import JOB
+from ml_platform.localcloud.vertex.model_rules import Model, Parent
+from ml_platform.localcloud.vertex.model_store import MODEL, VERSION
+from ml_platform.localcloud.vertex.pipeline_runner import JOB as PIPELINE
+from ml_platform.services.registry.labels import RUN
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud

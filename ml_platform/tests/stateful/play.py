@@ -13,10 +13,10 @@ from unittest.mock import patch
 
 from django.db import connection
 
-from ml_platform.cloud import channels
-from ml_platform.cloud.methods import METHODS
+from ml_platform.cloud.transport import channels
+from ml_platform.cloud.transport.methods import METHODS
 from ml_platform.errors import PlatformError
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.operations.worker import resume_operations
 
 from .boundaries import BrokenInvariant, watched
 from .ground import UPLOAD_HORIZON

@@ -13,11 +13,11 @@ from django.db import connection
 from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.services.deletion import delete_versions
-from ml_platform.services.deployment import deploy_run
-from ml_platform.services.registration import register_run
-from ml_platform.services.undeployment import undeploy_endpoint
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deployment.deploy import deploy_run
+from ml_platform.services.deployment.undeploy import undeploy_endpoint
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.registration.register import register_run
 
 from .world import BO
 

@@ -23,19 +23,19 @@ from ml_platform.models.states import (
     Registration,
     RunStatus,
 )
-from ml_platform.services.deletion import delete_versions
-from ml_platform.services.deletion_marks import pointer_of
-from ml_platform.services.deployment import redeploy_endpoint
-from ml_platform.services.interventions import retry_operation
-from ml_platform.services.labels import ENDPOINT
-from ml_platform.services.pointer_repairs import clear_stale_pointers
-from ml_platform.services.reconciliation import SAFE, repair_finding
-from ml_platform.services.registration import register_run
-from ml_platform.services.remote_service import SENT
-from ml_platform.services.run_polling import poll_training_runs
-from ml_platform.services.service_drift import REDEPLOY
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.undeployment import undeploy_endpoint
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deletion.state import pointer_of
+from ml_platform.services.deployment.deploy import redeploy_endpoint
+from ml_platform.services.deployment.service_polling import SENT
+from ml_platform.services.deployment.undeploy import undeploy_endpoint
+from ml_platform.services.findings.compare_services import REDEPLOY
+from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.registration.register import register_run
+from ml_platform.services.registry.labels import ENDPOINT
+from ml_platform.services.repairs.pointers import clear_stale_pointers
+from ml_platform.services.repairs.reconciliation import SAFE, repair_finding
+from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.services.training.polling import poll_training_runs
 
 from . import planes
 from .boundaries import BrokenInvariant

@@ -25,24 +25,24 @@ from ml_platform.models.states import (
     Registration,
     ScheduleState,
 )
-from ml_platform.services import scheduling
-from ml_platform.services.adoption import adopt_model
-from ml_platform.services.aliases import set_aliases
-from ml_platform.services.deletion import delete_versions
-from ml_platform.services.deployment import deploy_run, redeploy_endpoint, rollback_endpoint
-from ml_platform.services.interventions import request_cancel, retry_operation
-from ml_platform.services.labels import OWNER, owner
-from ml_platform.services.lineages import lineage_uid
-from ml_platform.services.pointer_repairs import clear_stale_pointers
-from ml_platform.services.reconciliation import SAFE, repair_finding
-from ml_platform.services.registration import register_run
-from ml_platform.services.run_polling import poll_training_runs
-from ml_platform.services.service_names import service_name
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.training import cancel_run, create_run, submit_run
-from ml_platform.services.undeployment import delete_endpoint, undeploy_endpoint
-from ml_platform.services.unmanaged import delete_unmanaged_model
-from ml_platform.services.worker import carry_on, resume_operations
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deployment.deploy import deploy_run, redeploy_endpoint, rollback_endpoint
+from ml_platform.services.deployment.service_names import service_name
+from ml_platform.services.deployment.undeploy import delete_endpoint, undeploy_endpoint
+from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
+from ml_platform.services.operations.worker import resume_operations, run_until_idle
+from ml_platform.services.registration.adoption import adopt_model
+from ml_platform.services.registration.register import register_run
+from ml_platform.services.registry.aliases import set_aliases
+from ml_platform.services.registry.labels import OWNER, owner
+from ml_platform.services.registry.lineages import lineage_uid
+from ml_platform.services.repairs.pointers import clear_stale_pointers
+from ml_platform.services.repairs.reconciliation import SAFE, repair_finding
+from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
+from ml_platform.services.scheduling import schedules as scheduling
+from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.services.training.polling import poll_training_runs
+from ml_platform.services.training.runs import cancel_run, create_run, submit_run
 from ml_platform.tests.services.training_tools import TEMPLATE_URI
 
 from . import planes
@@ -326,7 +326,7 @@ def stalled(play: Play) -> None:
     running = Operation.objects.filter(status=OperationStatus.RUNNING)
     play.delayed.update(str(key) for key in running.values_list("pk", flat=True))
     for operation in running:
-        carry_on(operation_id=operation.pk, clock=play.world.now)
+        run_until_idle(operation_id=operation.pk, clock=play.world.now)
 
 
 RULES: Mapping[str, tuple[int, Rule]] = {

@@ -7,8 +7,9 @@ from datetime import timedelta
 from django.db import transaction
 from google.cloud.run_v2.types import service as service_types
 
-from ml_platform.cloud import channels, vertex
+from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.transport import channels
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
@@ -18,19 +19,19 @@ from ml_platform.models import (
     TrainingRun,
 )
 from ml_platform.models.states import EndpointState, FindingKind, OperationKind, RunStatus
-from ml_platform.services.adoption import adopt_model
-from ml_platform.services.artifact_cleanup import clean_up_artifacts
-from ml_platform.services.checking import check_registry
-from ml_platform.services.endpoint_rows import lose_version
-from ml_platform.services.labels import labels_for
-from ml_platform.services.orphans import clean_up_orphan
-from ml_platform.services.pointer_repairs import clear_stale_pointers, restore_lost_versions
-from ml_platform.services.reconciliation import repair_finding
-from ml_platform.services.service_metrics import collect_metrics
-from ml_platform.services.service_repairs import look_at_service
-from ml_platform.services.surplus import purge_surplus
-from ml_platform.services.sweeping import sweep
-from ml_platform.services.unmanaged import delete_unmanaged_model
+from ml_platform.services.cleanup.artifacts import clean_up_artifacts
+from ml_platform.services.cleanup.orphans import clean_up_orphan
+from ml_platform.services.deployment.endpoint_state import mark_version_lost
+from ml_platform.services.metrics.service_metrics import collect_metrics
+from ml_platform.services.registration.adoption import adopt_model
+from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.repairs.duplicate_versions import purge_surplus
+from ml_platform.services.repairs.pointers import clear_stale_pointers, restore_lost_versions
+from ml_platform.services.repairs.reconciliation import repair_finding
+from ml_platform.services.repairs.services import look_at_service
+from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
+from ml_platform.services.sweeps.operation import check_registry
+from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import RegisteredModelFactory, TrainingRunFactory
 
 from . import planes
@@ -98,7 +99,7 @@ def lost(world: World) -> Facts:
     """A version was recorded as lost, and is there."""
     facts = versions(2)(world)
     with transaction.atomic():
-        lose_version(run_id=facts["first"])
+        mark_version_lost(run_id=facts["first"])
     world.forward(300)
     return facts
 

@@ -9,11 +9,11 @@ from datetime import timedelta
 from ml_platform.cloud import scheduler
 from ml_platform.models import Operation, Project, TrainingRun, TrainingSchedule
 from ml_platform.models.states import OperationKind, RunStatus, ScheduleState
-from ml_platform.services import scheduling
-from ml_platform.services.platform_job import set_up_job
-from ml_platform.services.run_polling import poll_training_runs
-from ml_platform.services.schedule_job import job_spec
-from ml_platform.services.training import cancel_run, submit_run
+from ml_platform.services.scheduling import schedules as scheduling
+from ml_platform.services.scheduling.job import job_spec
+from ml_platform.services.scheduling.platform_jobs import set_up_job
+from ml_platform.services.training.polling import poll_training_runs
+from ml_platform.services.training.runs import cancel_run, submit_run
 from ml_platform.tests.factories import TrainingRunFactory
 from ml_platform.tests.services.training_tools import TEMPLATE_URI
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 from ml_platform.models import RegisteredModel, TrainingRun
-from ml_platform.services import artifacts
-from ml_platform.services.aliases import set_aliases
-from ml_platform.services.deletion import delete_versions
-from ml_platform.services.registration import register_run
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.registration.register import register_run
+from ml_platform.services.registry import artifacts
+from ml_platform.services.registry.aliases import set_aliases
 
 from .world import BO, Facts, Hands, World, settle
 

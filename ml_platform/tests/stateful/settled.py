@@ -35,16 +35,16 @@ from ml_platform.models.states import (
     OperationStatus,
     Registration,
 )
-from ml_platform.services.artifacts import MODEL_FILE, run_prefix
-from ml_platform.services.labels import ENDPOINT, LINEAGE, OWNER, RUN, owner
-from ml_platform.services.schedule_job import job_id_of
-from ml_platform.services.serving import ARTIFACT_ENV
+from ml_platform.services.deployment.serving import ARTIFACT_ENV
+from ml_platform.services.registry.artifacts import MODEL_FILE, run_prefix
+from ml_platform.services.registry.labels import ENDPOINT, LINEAGE, OWNER, RUN, owner
+from ml_platform.services.scheduling.job import job_id_of
 
 from . import planes
 from .invariants import DELETIONS
 
 if TYPE_CHECKING:
-    from ml_platform.localcloud.effects import Call
+    from ml_platform.localcloud.core.call_log import Call
 
     from .world import World
 

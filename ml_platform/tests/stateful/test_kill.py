@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.services.aliases import set_aliases
-from ml_platform.services.deletion import delete_versions
-from ml_platform.services.engine import Recipe
-from ml_platform.services.recipes import RECIPES
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.operations.engine import Workflow
+from ml_platform.services.registry.aliases import set_aliases
+from ml_platform.services.workflows import WORKFLOWS
 
 from .kill import Harness
 from .scenarios import SCENARIOS
@@ -54,7 +54,7 @@ def test_the_harness_sees_what_an_undisturbed_course_would_not_have_done(
 def test_scenarios_pass_every_step_and_act_again_without_doing_anything_again(
     world: World,
 ) -> None:
-    passed: dict[Recipe, set[str]] = {recipe: set() for recipe in RECIPES.values()}
+    passed: dict[Workflow, set[str]] = {workflow: set() for workflow in WORKFLOWS.values()}
     for name, scenario in SCENARIOS.items():
         world.reset()
         facts = scenario.prepare(world)
@@ -66,10 +66,10 @@ def test_scenarios_pass_every_step_and_act_again_without_doing_anything_again(
         assert {o.status for o in Operation.objects.all()} <= {"succeeded", "failed"} != set(), name
         assert unsettled(world) == [], name
         for operation in Operation.objects.all():
-            passed[RECIPES[operation.kind]] |= {step["step"] for step in operation.steps}
-    for recipe, names in passed.items():
+            passed[WORKFLOWS[operation.kind]] |= {step["step"] for step in operation.steps}
+    for workflow, names in passed.items():
         # A look-up may be taken after a death only; the kills take it.
-        steps = {step.name for step in recipe.steps if not recipe.looks_up(step)}
+        steps = {step.name for step in workflow.steps if not workflow.is_probe(step)}
         assert steps <= names
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db import transaction
 
-from ml_platform.cloud import channels
+from ml_platform.cloud.transport import channels
 from ml_platform.errors import Conflict
 from ml_platform.models import (
     Finding,
@@ -16,16 +16,16 @@ from ml_platform.models import (
     TrainingRun,
 )
 from ml_platform.models.states import OperationStatus
-from ml_platform.services.deletion import delete_versions
-from ml_platform.services.deletion_preview import preview_deletion
-from ml_platform.services.deployment import deploy_run, redeploy_endpoint
-from ml_platform.services.endpoint_rows import lose_version
-from ml_platform.services.interventions import retry_operation
-from ml_platform.services.pointer_repairs import clear_stale_pointers
-from ml_platform.services.reconciliation import is_safe
-from ml_platform.services.registration import register_run
-from ml_platform.services.service_repairs import look_at_service
-from ml_platform.services.sweeping import sweep
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deletion.preview import preview_deletion
+from ml_platform.services.deployment.deploy import deploy_run, redeploy_endpoint
+from ml_platform.services.deployment.endpoint_state import mark_version_lost
+from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.registration.register import register_run
+from ml_platform.services.repairs.pointers import clear_stale_pointers
+from ml_platform.services.repairs.reconciliation import is_safe
+from ml_platform.services.repairs.services import look_at_service
+from ml_platform.services.sweeps.sweep import sweep
 
 from . import planes
 from .courses import COURSES, be_stale, pinned, registered
@@ -165,7 +165,7 @@ def test_a_lost_version_that_is_there_after_all_goes_from_vertex_ai_too(
 ) -> None:
     run = world.a_lineage(versions=versions)[0]
     with transaction.atomic():
-        lose_version(run_id=run.pk)
+        mark_version_lost(run_id=run.pk)
     world.forward(300)
     run.refresh_from_db()
     delete(world, run)
@@ -179,7 +179,7 @@ def test_a_lost_version_that_is_there_after_all_goes_from_vertex_ai_too(
 def test_a_lost_version_whose_place_another_model_has_leaves_that_one_alone(world: World) -> None:
     run = world.a_lineage()[0]
     with transaction.atomic():
-        lose_version(run_id=run.pk)
+        mark_version_lost(run_id=run.pk)
     world.vanish(planes.versions(world.cloud)[0].model_id)
     run.refresh_from_db()
     model_id = run.former_vertex_version.rpartition("/")[2].partition("@")[0]

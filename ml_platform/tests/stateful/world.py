@@ -13,8 +13,8 @@ from unittest.mock import patch
 from django.db import connection, transaction
 from google.cloud.run_v2.types import service as service_types
 
-from ml_platform.cloud import channels
-from ml_platform.localcloud.effects import Running, serving
+from ml_platform.cloud.transport import channels
+from ml_platform.localcloud.core.call_log import Running, serving
 from ml_platform.models import (
     DeployedEndpoint,
     Operation,
@@ -23,10 +23,10 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
-from ml_platform.services.aliases import DEFAULT
-from ml_platform.services.labels import RUN
-from ml_platform.services.operations import Actor
-from ml_platform.services.worker import resume_operations
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.registry.aliases import DEFAULT
+from ml_platform.services.registry.labels import RUN
 from ml_platform.tests.factories import TrainingRunFactory
 from ml_platform.tests.services.training_tools import CloudClock
 from ml_platform.tests.services.vertex_rows import managed

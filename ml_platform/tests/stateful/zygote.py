@@ -25,7 +25,7 @@ IMPORTED = (
     "google.cloud.scheduler_v1.services.cloud_scheduler",
     "google.cloud.storage",
     "grpc_status.rpc_status",
-    "ml_platform.services.recipes",
+    "ml_platform.services.workflows",
 )
 
 

@@ -34,7 +34,7 @@ def found(settings: Any, given: Mapping[str, object]) -> list[checks.CheckMessag
         GOOD | LOCAL | HOOKS | {"PUBLIC_URL": "http://127.0.0.1:8000/"},
         GOOD | HOOKS | {"PUBLIC_URL": "", "WEBHOOK_AUDIENCE": "https://ml.example.com/"},
         GOOD | {"PROJECT_ID": "example.com:my-project", "LOCATION": "northamerica-northeast1"},
-        GOOD | {"PROJECTS_FOR_USER": "ml_platform.services.access.scope_of"},
+        GOOD | {"PROJECTS_FOR_USER": "ml_platform.services.access.scope.scope_of"},
         GOOD | {"ARTIFACTS_PREFIX": "ml/runs.v2", "INSTALLATION": "shop_1", "RETRY_TIMEOUT": 0},
     ],
 )

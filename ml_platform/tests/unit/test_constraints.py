@@ -25,7 +25,7 @@ from ml_platform.models.states import (
     RunStatus,
     ScheduleState,
 )
-from ml_platform.services.operations import Actor, Subject, record
+from ml_platform.services.operations.store import Actor, Subject, record
 from ml_platform.tests.factories import (
     LONG_AGO,
     DeployedEndpointFactory,

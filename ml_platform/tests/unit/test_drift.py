@@ -9,22 +9,27 @@ import pytest
 
 from ml_platform.cloud.names import ModelName
 from ml_platform.models.states import FindingKind, Registration
-from ml_platform.services.drift import Orphan, Version, judge_artifacts, judge_orphan
-from ml_platform.services.vertex_drift import (
+from ml_platform.services.findings.compare_models import (
     REBORN_MARGIN,
     Lineage,
-    Place,
-    Seen,
-    judge_lineage,
-    judge_unclaimed,
+    ListedModel,
+    Location,
+    compare_lineage,
+    compare_unclaimed,
+)
+from ml_platform.services.findings.discrepancy import (
+    Orphan,
+    Version,
+    compare_artifacts,
+    compare_orphan,
 )
 
 THEN = datetime(2026, 2, 8, 12, tzinfo=UTC)
 NAME = ModelName("123", "europe-central2", "m1")
-HERE = Place(project="acme", number="123", location="europe-central2", owner="us")
+HERE = Location(project="acme", number="123", location="europe-central2", owner="us")
 UID = "a" * 32
 LINEAGE = Lineage(id=1, project_id=1, model_name="chern", name=NAME, versions=2, registered_at=THEN)
-SEEN = Seen(
+SEEN = ListedModel(
     name=NAME,
     display_name="chern",
     version="2",
@@ -105,9 +110,9 @@ def test_while_the_number_is_not_known_any_number_may_be_ours() -> None:
     ],
 )
 def test_a_pointer_is_name_version_and_label(
-    seen: Seen | None, run: Version | None, kind: FindingKind | None, words: str
+    seen: ListedModel | None, run: Version | None, kind: FindingKind | None, words: str
 ) -> None:
-    drift = judge_lineage(LINEAGE, seen, run, HERE)
+    drift = compare_lineage(LINEAGE, seen, run, HERE)
     assert (drift.kind if drift else None) == kind
     if drift:
         assert words in drift.title
@@ -144,15 +149,15 @@ LOST = replace(RUN, registration=Registration.LOST, former=f"{NAME.at('2')}".rep
     ],
 )
 def test_what_no_version_points_at_is_unmanaged_or_back(
-    seen: Seen, run: Version | None, kind: FindingKind, project: int | None
+    seen: ListedModel, run: Version | None, kind: FindingKind, project: int | None
 ) -> None:
-    drift = judge_unclaimed(seen, run, HERE)
+    drift = compare_unclaimed(seen, run, HERE)
     assert (drift.kind, drift.project_id) == (kind, project)
 
 
 def test_artifacts_are_there_or_missing() -> None:
-    assert judge_artifacts(RUN, there=True) is None
-    missing = judge_artifacts(RUN, there=False)
+    assert compare_artifacts(RUN, there=True) is None
+    missing = compare_artifacts(RUN, there=False)
     assert missing is not None
     assert (missing.kind, missing.run_id) == (FindingKind.ARTIFACTS_MISSING, 7)
     assert missing.evidence["artifacts"] == RUN.artifacts
@@ -160,13 +165,13 @@ def test_artifacts_are_there_or_missing() -> None:
 
 def test_an_orphan_says_what_stays() -> None:
     orphan = Orphan(id=5, project_id=1, model_name="x", created_at=THEN, runs=0, schedules=1)
-    drift = judge_orphan(orphan)
+    drift = compare_orphan(orphan)
     assert drift.repair.endswith("there stay 1 ended schedule and 0 ended runs.")
 
 
 def test_titles_fit_their_column() -> None:
     long = replace(LINEAGE, model_name="m" * 63, name=replace(NAME, model_id="i" * 63))
     far = replace(RUN, lineage_id=2, model_name="n" * 63)
-    for drift in (judge_lineage(long, None, None, HERE), judge_lineage(long, SEEN, far, HERE)):
+    for drift in (compare_lineage(long, None, None, HERE), compare_lineage(long, SEEN, far, HERE)):
         assert drift is not None
         assert max(len(drift.title), len(drift.repair), len(drift.subject)) <= 255

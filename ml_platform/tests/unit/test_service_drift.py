@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ml_platform.models.states import EndpointState, FindingKind, Registration
-from ml_platform.services.service_drift import (
+from ml_platform.services.findings.compare_services import (
     DELETE_SERVICE,
     END_ENDPOINT,
     RECORD_SERVED,
@@ -17,8 +17,8 @@ from ml_platform.services.service_drift import (
     Endpoint,
     SeenService,
     Served,
-    judge_endpoint,
-    judge_leftover,
+    compare_endpoint,
+    compare_leftover,
 )
 
 RUN = Served(
@@ -73,7 +73,7 @@ def test_a_service_is_left_over_when_no_endpoint_may_need_it(
     repair: str | None,
     words: str,
 ) -> None:
-    drift = judge_leftover(SEEN, named, on_its_name, run)
+    drift = compare_leftover(SEEN, named, on_its_name, run)
     assert (drift.repair if drift else None) == repair
     if drift:
         assert drift.kind == FindingKind.LEFTOVER_SERVICE
@@ -126,7 +126,7 @@ def test_an_active_endpoint_has_its_service_with_its_labels_and_its_run(
     repair: str | None,
     run_id: int | None,
 ) -> None:
-    drift = judge_endpoint(ROW, seen, run, owner="us")
+    drift = compare_endpoint(ROW, seen, run, owner="us")
     assert (drift.kind if drift else None) == kind
     if drift:
         assert (drift.repair, drift.run_id, drift.lineage_id) == (repair, run_id, 1)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from ml_platform.cloud.names import ServiceName
 from ml_platform.cloud.types import Ingress, RemoteService, TrafficShare
 from ml_platform.errors import Invalid
-from ml_platform.services.serving import (
+from ml_platform.services.deployment.serving import (
     ServingConfig,
     belongs_to,
-    judge_service,
+    compare_service,
     service_spec,
 )
 
@@ -163,7 +163,7 @@ JUDGED: list[tuple[dict[str, Any], bool | None]] = [
 def test_success_is_a_ready_newest_revision_with_all_the_traffic(
     change: dict[str, Any], serves: bool | None
 ) -> None:
-    judged = judge_service(replace(SERVICE, **change))
+    judged = compare_service(replace(SERVICE, **change))
     assert judged.serves is serves
     assert judged.reason
     if change.get("reason"):

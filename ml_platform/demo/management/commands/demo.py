@@ -16,8 +16,8 @@ from ml_platform.demo import site, story, world
 from ml_platform.errors import Invalid
 from ml_platform.management.base import PlatformCommand
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations import Actor
-from ml_platform.services.sweeping import sweep
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.sweeps.sweep import sweep
 
 FOLDER = Path(".demo")
 ACTOR = Actor(label=world.USER, origin="command")

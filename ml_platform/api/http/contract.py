@@ -1,0 +1,218 @@
+"""The contract: OpenAPI 3.1 with every failure and with examples, and its page without a script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from ninja import NinjaAPI
+
+from ml_platform import kpis
+from ml_platform.api.schemas.examples import EXAMPLES
+from ml_platform.api.schemas.outputs import Problem
+from ml_platform.conf import OWN_BASE, get_settings
+from ml_platform.services.access.scope import scope_of
+
+from .auth import identify
+from .errors import MEDIA_TYPE, Unauthenticated
+
+DESCRIPTION = """\
+The registry of models on Google Cloud: what exists, what serves, what was done and what drifted.
+
+Long work answers 202 with its operation; watch it at the Location until it has ended.
+A POST may carry an Idempotency-Key: sent again, it is done once and answered the same.
+Failures are application/problem+json with a stable code and a sentence that says what to do.
+Lists are read by `page` or by `cursor`, with the exact total.
+"""
+METHODS = ("get", "post", "put", "patch", "delete")
+Json: TypeAlias = dict[str, Any]
+
+ALWAYS = (401, 403, 422, 503)
+WITH_ID = (404,)
+CHANGING = (404, 409, 429, 500, 502)
+WITH_BODY = (400, 413, 415)
+
+KEY_PARAMETER: Json = {
+    "in": "header",
+    "name": "Idempotency-Key",
+    "required": False,
+    "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,200}$"},
+    "description": "Makes the request safe to send again, for a week.",
+    "example": "0b6f0d5e-5c1f-4a57-9a5e-6a1a1f6f7a01",
+}
+
+
+def openapi(api: NinjaAPI, prefix: str) -> Json:
+    """The whole contract, for an API mounted at `prefix`."""
+    schema: Json = json.loads(json.dumps(api.get_openapi_schema(path_prefix=prefix)))
+    components = schema["components"]["schemas"]
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    components.update(problem.pop("$defs", {}))
+    components["Problem"] = problem
+    for path, method, operation in _operations(schema):
+        for status in _failures(path, method, operation):
+            said = operation["responses"].setdefault(str(status), {"content": {}})
+            failure = _failure(status)
+            operation["responses"][str(status)] = failure | {
+                "content": said["content"] | failure["content"]
+            }
+        if method == "post" and _by_a_user(operation):
+            operation.setdefault("parameters", []).append(KEY_PARAMETER)
+        _say_location(operation)
+    for name, example in EXAMPLES.items():
+        components[name]["examples"] = [example]
+    return schema
+
+
+def _operations(schema: Json) -> Iterator[tuple[str, str, Json]]:
+    for path, methods in schema["paths"].items():
+        for method in METHODS:
+            if method in methods:
+                yield path, method, methods[method]
+
+
+def _by_a_user(operation: Json) -> bool:
+    return any("Session" in scheme for scheme in operation.get("security", ()))
+
+
+def _failures(path: str, method: str, operation: Json) -> list[int]:
+    found = list(ALWAYS)
+    found += WITH_ID if "{" in path else ()
+    found += CHANGING if method != "get" else ()
+    found += WITH_BODY if method != "get" else ()
+    if operation["operationId"] == "list_models":
+        found.append(500)  # ?verify=live with wrong settings
+    return sorted(set(found))
+
+
+def _failure(status: int) -> Json:
+    reference = {"$ref": "#/components/schemas/Problem"}
+    said: Json = {
+        "description": HTTPStatus(status).phrase,
+        "content": {MEDIA_TYPE: {"schema": reference}},
+    }
+    header = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}.get(status)
+    if header:
+        said["headers"] = {header: {"schema": {"type": "string"}}}
+    return said
+
+
+def _say_location(operation: Json) -> None:
+    for status in ("201", "202"):
+        if status in operation["responses"]:
+            operation["responses"][status]["headers"] = {
+                "Location": {
+                    "schema": {"type": "string"},
+                    "description": "What was made, or where to watch the work.",
+                }
+            }
+
+
+def openapi_json(api: NinjaAPI, request: HttpRequest) -> HttpResponse:
+    """`/api/openapi.json`, for whoever may use the API.
+
+    :raises Unauthenticated: nobody is logged in.
+    """
+    if identify(request) is None:
+        raise Unauthenticated("Nobody is logged in.")
+    return HttpResponse(json.dumps(openapi(api, _prefix())), content_type="application/json")
+
+
+def docs(api: NinjaAPI, request: HttpRequest) -> HttpResponseBase:
+    """`/api/docs`: the contract as a page, rendered here, so that it asks no other host."""
+    return login_required(_docs)(request, api)
+
+
+def _docs(request: HttpRequest, api: NinjaAPI) -> HttpResponse:
+    schema = openapi(api, _prefix())
+    groups: dict[str, list[Json]] = {}
+    for path, method, operation in _operations(schema):
+        entry = _entry(path, method, operation, schema["components"]["schemas"])
+        groups.setdefault((operation.get("tags") or ["system"])[0], []).append(entry)
+    context = {
+        "info": schema["info"],
+        "groups": groups,
+        "contract": f"{_prefix()}openapi.json",
+        **_frame(request),
+    }
+    return render(request, "ml_platform/api_docs.html", context)
+
+
+def _frame(request: HttpRequest) -> Json:
+    """What stands around every page of ours."""
+    base = get_settings().BASE_TEMPLATE
+    found = kpis.open_findings(scope_of(request.user).limit)
+    frame = {
+        "section": "api",
+        "own_base": base == OWN_BASE,
+        "user": request.user.get_username(),
+        "findings_open": sum(found.values()),
+    }
+    return {"base_template": base, "frame": frame}
+
+
+def _entry(path: str, method: str, operation: Json, components: Json) -> Json:
+    """One operation as the page shows it."""
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    body = _resolve(content.get("schema", {}), components)
+    required = set(body.get("required", ()))
+    return {
+        "path": path,
+        "method": method.upper(),
+        "id": operation["operationId"],
+        "description": operation.get("description", ""),
+        "parameters": [
+            {**_described(each.get("schema", {})), **each} for each in operation["parameters"]
+        ],
+        "fields": [
+            {"name": name, "required": name in required, **_described(field)}
+            for name, field in body.get("properties", {}).items()
+        ],
+        "answers": [
+            {
+                "status": status,
+                "said": answer["description"],
+                "example": _example(answer, components),
+            }
+            for status, answer in sorted(operation["responses"].items())
+        ],
+    }
+
+
+def _resolve(schema: Json, components: Json) -> Json:
+    """The schema itself where it is named by reference."""
+    if "allOf" in schema:
+        schema = schema["allOf"][0]
+    reference: str = schema.get("$ref", "")
+    found: Json = components[reference.rpartition("/")[2]] if reference else schema
+    return found
+
+
+def _described(field: Json) -> Json:
+    kinds = [field, *field.get("anyOf", ()), *field.get("allOf", ())]
+    names = [str(kind["type"]) for kind in kinds if "type" in kind and kind["type"] != "null"]
+    choices = [str(choice) for kind in kinds for choice in kind.get("enum", ())]
+    return {
+        "kind": names[0] if names else "",
+        "choices": ", ".join(choices),
+        "description": field.get("description", ""),
+    }
+
+
+def _example(answer: Json, components: Json) -> str:
+    for content in answer.get("content", {}).values():
+        schema = _resolve(content["schema"], components)
+        if examples := schema.get("examples"):
+            return json.dumps(examples[0], indent=2)
+    return ""
+
+
+def _prefix() -> str:
+    return reverse("ml_platform:api", kwargs={"path": ""})

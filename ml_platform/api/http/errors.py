@@ -1,0 +1,222 @@
+"""Failures as application/problem+json (RFC 9457): the only place that knows status numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from django.db import OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+
+from ml_platform.errors import (
+    CloudRejected,
+    CloudThrottled,
+    CloudUnavailable,
+    Conflict,
+    Denied,
+    Invalid,
+    Misconfigured,
+    NotFound,
+    PlatformError,
+)
+from ml_platform.jobs import JobFailed
+from ml_platform.services.operations.store import Busy
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 30
+"""Retry-After where Google named no time."""
+
+
+class Unauthenticated(Denied):
+    """Nobody is logged in, or the token is not good."""
+
+    code = "unauthenticated"
+    advice = (
+        "Log in, or send the header `Authorization: Bearer <token>`; "
+        "`manage.py create_api_token` makes one."
+    )
+
+
+class TooLarge(Invalid):
+    """The body is larger than any request needs."""
+
+    code = "body_too_large"
+    advice = "Large things belong into Cloud Storage; name them by their gs:// address."
+
+
+class WrongType(Invalid):
+    """The body is not JSON by its own word."""
+
+    code = "not_json"
+    advice = "Send the header `Content-Type: application/json`."
+
+
+class NotAllowed(Invalid):
+    """The path knows no such method."""
+
+    code = "method_not_allowed"
+
+
+class Malformed(Invalid):
+    """The body cannot be read as JSON that we store."""
+
+    code = "malformed_body"
+
+
+STATUS: Mapping[type[PlatformError], int] = {
+    Malformed: 400,
+    Unauthenticated: 401,
+    Denied: 403,
+    NotFound: 404,
+    NotAllowed: 405,
+    Conflict: 409,
+    TooLarge: 413,
+    WrongType: 415,
+    Invalid: 422,
+    CloudThrottled: 429,
+    Misconfigured: 500,
+    PlatformError: 500,
+    CloudRejected: 502,
+    CloudUnavailable: 503,
+    JobFailed: 503,
+}
+"""From a category to its status; a subclass has its nearest parent's."""
+
+
+def status_of(error: PlatformError) -> int:
+    """The status of an error's nearest category."""
+    return next(STATUS[parent] for parent in type(error).__mro__ if parent in STATUS)
+
+
+def problem(error: PlatformError, **more: Any) -> HttpResponse:
+    """The failure as a response; `more` are further members of the body."""
+    status = status_of(error)
+    body = {
+        "type": f"urn:ml-platform:{error.code}",
+        "code": error.code,
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": str(error),
+        "advice": error.advice,
+        **more,
+    }
+    response = HttpResponse(json.dumps(body), status=status, content_type=MEDIA_TYPE)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response["WWW-Authenticate"] = "Bearer"
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        wait = getattr(error, "retry_after", 0.0) or RETRY_SECONDS
+        response["Retry-After"] = str(math.ceil(wait))
+    return response
+
+
+def install(api: NinjaAPI) -> None:
+    """Have the API answer every failure that we know as a problem; others stay Django's."""
+    api.add_exception_handler(PlatformError, _platform_error)
+    api.add_exception_handler(ValidationError, _validation_error)
+    api.add_exception_handler(AuthenticationError, _not_authenticated)
+    api.add_exception_handler(HttpError, _http_error)
+    api.add_exception_handler(Http404, _not_found)
+    api.add_exception_handler(OperationalError, _database_busy)
+    api.add_exception_handler(Exception, _unforeseen)
+
+
+def _platform_error(request: HttpRequest, error: PlatformError | type[PlatformError]) -> Any:
+    found = _instance(error)
+    holder = found.holder if isinstance(found, Busy) else None
+    return problem(found, **({"operation": str(holder.pk)} if holder else {}))
+
+
+def _validation_error(request: HttpRequest, error: ValidationError | type[ValidationError]) -> Any:
+    given = getattr(error, "errors", [])
+    errors = [
+        {"field": ".".join(str(part) for part in _place(item["loc"])), "message": _words(item)}
+        for item in given
+    ]
+    named = "; ".join(f"{item['field']}: {item['message']}" for item in errors[:3])
+    invalid = Invalid(
+        f"The request is not as it should be. {named}"[:1000],
+        code="invalid_request",
+        advice="The paths, their fields and examples are at /api/docs.",
+    )
+    return problem(invalid, errors=errors)
+
+
+WORDS: Mapping[str, str] = {
+    "missing": "It is missing.",
+    "extra_forbidden": "There is no such field.",
+    "int_parsing": "It is no whole number.",
+    "int_type": "It is no whole number.",
+    "int_from_float": "It is no whole number.",
+    "int_parsing_size": "It is too large a number.",
+    "bool_parsing": "It is neither true nor false.",
+    "bool_type": "It is neither true nor false.",
+    "string_type": "It is no text.",
+    "list_type": "It is no list.",
+    "dict_type": "It is no object.",
+    "model_type": "It is no object.",
+    "model_attributes_type": "It is no object.",
+    "enum": "It is none of {expected}.",
+    "literal_error": "It is none of {expected}.",
+    "string_too_long": "It is longer than {max_length} characters.",
+    "string_too_short": "It is shorter than {min_length} characters.",
+    "too_long": "It has more than {max_length} items.",
+    "too_short": "It has fewer than {min_length} items.",
+    "greater_than_equal": "It is less than {ge}.",
+    "less_than_equal": "It is more than {le}.",
+    "datetime_from_date_parsing": "It is no time such as 2026-03-01T02:00:00Z.",
+    "datetime_parsing": "It is no time such as 2026-03-01T02:00:00Z.",
+    "datetime_type": "It is no time such as 2026-03-01T02:00:00Z.",
+    "uuid_parsing": "It is no UUID.",
+}
+"""What is wrong with a field, by pydantic's name for it; what is not here says pydantic itself."""
+
+
+def _words(item: Mapping[str, Any]) -> str:
+    said = WORDS.get(item["type"])
+    return said.format(**item.get("ctx", {})) if said else f"{item['msg']}."
+
+
+def _place(location: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Where in the request: ninja puts the name of our function's argument in between."""
+    return (location[0], *location[2:]) if location[0] == "body" and location[1:] else location
+
+
+def _not_authenticated(request: HttpRequest, error: object) -> Any:
+    return problem(Unauthenticated("Nobody is logged in."))
+
+
+def _http_error(request: HttpRequest, error: HttpError | type[HttpError]) -> Any:
+    """What ninja itself refuses: a body that is no JSON."""
+    return problem(
+        Malformed(
+            "The body cannot be read as JSON.",
+            advice="Send one JSON object in UTF-8, without NaN, NUL characters or lone surrogates.",
+        )
+    )
+
+
+def _not_found(request: HttpRequest, error: object) -> Any:
+    return problem(NotFound("There is no such thing.", advice="The paths are at /api/docs."))
+
+
+def _database_busy(request: HttpRequest, error: object) -> Any:
+    return problem(
+        CloudUnavailable(
+            "The database did not answer in time.",
+            code="database_busy",
+            advice="Nothing is lost; try again.",
+        )
+    )
+
+
+def _unforeseen(request: HttpRequest, error: Exception | type[Exception]) -> Any:
+    raise error
+
+
+def _instance(error: PlatformError | type[PlatformError]) -> PlatformError:
+    return error if isinstance(error, PlatformError) else error("")

@@ -1,0 +1,28 @@
+"""The one view in the url configuration: the API behind it is built at its first request.
+
+django-ninja and pydantic cost more to import than the rest of the app together; a host that
+never asks the API, or only runs a command, does not pay for them.
+"""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_not_required
+from django.db import transaction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+
+
+# A host's ATOMIC_REQUESTS would put calls to Google into a transaction (law 6), its
+# LoginRequiredMiddleware would send programs to a login page, and its CSRF middleware would ask
+# bearers of tokens for a cookie: the API sees to all three itself.
+@transaction.non_atomic_requests
+@login_not_required
+@csrf_exempt
+@never_cache
+def door(request: HttpRequest, path: str) -> HttpResponseBase:
+    """Hand a request for `/api/<path>` to the API."""
+    from .api import serve
+
+    return serve(request, path)

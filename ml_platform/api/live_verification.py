@@ -1,0 +1,52 @@
+"""`?verify=live`: Vertex AI is asked now, about the models of one page, within a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from ml_platform.api.schemas.serialize import Json, when
+from ml_platform.cloud.answers import Absent, Answer, Present
+from ml_platform.cloud.types import RemoteModel
+from ml_platform.conf import require_settings
+from ml_platform.models.clock import database_now
+from ml_platform.services.registry.verification import verify_model_in_vertex_ai
+
+from .model_list import Row, newest_run
+
+DEADLINE = 8.0
+"""Seconds after which what has not answered is unknown."""
+AT_ONCE = 16
+
+
+def verify_page(rows: Sequence[Row], items: Sequence[Json]) -> bool:
+    """Write into the items what Vertex AI says of each newest version; whether all answered.
+
+    Nothing is stored: what a page shows is no second look of a sweep (law 3).
+    """
+    require_settings()
+    pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="verify")
+    asked = [
+        pool.submit(verify_model_in_vertex_ai, run=run)
+        for row in rows
+        if (run := newest_run(row)) is not None
+    ]
+    wait(asked, timeout=DEADLINE)
+    pool.shutdown(wait=False, cancel_futures=True)
+    now = when(database_now())
+    complete = True
+    for item, future in zip(items, asked, strict=True):
+        verified, reason = _said(future)
+        item["registry_verified"], item["registry_reason"] = verified, reason
+        item["verified_at"] = now if verified is not None else item["verified_at"]
+        complete = complete and verified is not None
+    return complete
+
+
+def _said(future: Future[Answer[RemoteModel]]) -> tuple[bool | None, str]:
+    if not future.done() or future.cancelled():
+        return None, f"Vertex AI did not answer within {DEADLINE:.0f} seconds."
+    answer = future.result()
+    if isinstance(answer, Present):
+        return True, ""
+    return (False if isinstance(answer, Absent) else None), answer.reason

@@ -1,0 +1,158 @@
+"""Lines of the registry: lineages read without model objects, beside them who serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from django.apps import apps
+from django.db.models import Exists, Model, OuterRef, QuerySet
+
+from ml_platform.api.schemas.serialize import VERSION, Json, project_json
+from ml_platform.conf import project_model
+from ml_platform.kpis import registered_models
+from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.services.registry.registry_state import registry_verdict
+
+Row = Mapping[str, Any]
+
+_LINEAGE = (
+    "pk", "model_name", "model_type", "total_versions", "latest_run", "latest_registered_at",
+    "vertex_model_resource_name", "registry_state", "registry_checked_at", "description",
+    "created_at", "latest_run__uid",
+)  # fmt: skip
+
+
+def rows_of(models: QuerySet[RegisteredModel]) -> QuerySet[RegisteredModel, dict[str, Any]]:
+    """What a line says of these lineages, their newest versions and projects, as plain rows."""
+    versions = (f"latest_run__{column}" for column in VERSION.values())
+    projects = (f"project__{column}" for column in _project_columns())
+    rows: QuerySet[RegisteredModel, dict[str, Any]] = models.values(*_LINEAGE, *versions, *projects)
+    return rows
+
+
+def serving_of(endpoints: QuerySet[DeployedEndpoint]) -> list[Row]:
+    """Active endpoints of registered lineages, the newest first; Cloud Run holds few services."""
+    registered = registered_models().filter(pk=OuterRef("registered_model"))
+    rows = endpoints.filter(Exists(registered), is_active=True).order_by("-deployed_at", "-pk")
+    return list(
+        rows.values(
+            "pk",
+            "registered_model",
+            "registered_model__latest_run",
+            "run",
+            "run__version",
+            "service_name",
+            "url",
+        )
+    )
+
+
+def lines_json(rows: Sequence[Row], serving: Collection[Row], base: str, unread: str) -> list[Json]:
+    """The rows as JSON; `base` is the address of the list.
+
+    `unread` is why the newest sweep did not read Vertex AI, '' when it did.
+    """
+    endpoints: dict[int, list[Row]] = {}
+    for endpoint in serving:
+        endpoints.setdefault(endpoint["registered_model"], []).append(endpoint)
+    projects: dict[Any, Json] = {}
+    return [
+        {
+            "id": row["pk"],
+            "name": row["model_name"],
+            "type": row["model_type"],
+            "project": _project(row, projects),
+            "versions": row["total_versions"],
+            "latest_version": _latest(row),
+            "deployment": _deployment(row, endpoints.get(row["pk"], ())),
+            "vertex_model_resource_name": row["vertex_model_resource_name"],
+            **_registry(row, unread),
+            "created_at": row["created_at"],
+            "url": f"{base}{row['pk']}/",
+        }
+        for row in rows
+    ]
+
+
+def kpi_json(serving: Collection[Row], total: int) -> Json:
+    """Registered models by whether their newest version is served, an older one, or none."""
+    served = {endpoint["registered_model"] for endpoint in serving}
+    newest = {endpoint["registered_model"] for endpoint in serving if _is_newest(endpoint)}
+    return {
+        "total": total,
+        "deployed": len(newest),
+        "outdated": len(served - newest),
+        "idle": total - len(served),
+    }
+
+
+def newest_run(row: Row) -> TrainingRun | None:
+    """As much of a row's newest version as its verification asks for."""
+    if row["latest_run"] is None:
+        return None
+    return TrainingRun(
+        pk=row["latest_run"],
+        uid=row["latest_run__uid"],
+        model_name=row["model_name"],
+        vertex_model_resource_name=row["latest_run__vertex_model_resource_name"],
+        vertex_model_version=row["latest_run__vertex_model_version"],
+    )
+
+
+def _is_newest(endpoint: Row) -> bool:
+    return bool(endpoint["run"] == endpoint["registered_model__latest_run"])
+
+
+def _latest(row: Row) -> Json | None:
+    if row["latest_run"] is None:
+        return None
+    return {name: row[f"latest_run__{column}"] for name, column in VERSION.items()}
+
+
+def _registry(row: Row, unread: str) -> Json:
+    """What the newest sweep knows, and what was known last."""
+    state, checked_at = row["registry_state"], row["registry_checked_at"]
+    verdict = registry_verdict(state=state, checked_at=checked_at, unread=unread)
+    return {
+        "registry_verified": verdict.verified,
+        "registry_state": state or "unchecked",
+        "registry_reason": verdict.reason,
+        "verified_at": checked_at,
+    }
+
+
+def _deployment(row: Row, serving: Sequence[Row]) -> Json:
+    newest = any(endpoint["run"] == row["latest_run"] for endpoint in serving)
+    last = serving[0] if serving else None
+    return {
+        "status": "deployed" if newest else "outdated" if serving else "idle",
+        "active_endpoints": len(serving),
+        "endpoint": last
+        and {
+            "id": last["pk"],
+            "service_name": last["service_name"],
+            "url": last["url"],
+            "version": last["run__version"],
+        },
+    }
+
+
+def _project(row: Row, known: dict[Any, Json]) -> Json:
+    """A project's name is what its `__str__` says, be it a host's own; once for all its rows."""
+    model = _project_class()
+    pk = row[f"project__{model._meta.pk.attname}"]  # noqa: SLF001 - Django's documented name
+    if pk not in known:
+        columns = _project_columns()
+        values = [row[f"project__{column}"] for column in columns]
+        known[pk] = project_json(model.from_db(None, columns, values))
+    return known[pk]
+
+
+def _project_class() -> type[Model]:
+    return apps.get_model(project_model())
+
+
+def _project_columns() -> list[str]:
+    fields = _project_class()._meta.concrete_fields  # noqa: SLF001 - Django's documented name
+    return [field.attname for field in fields]

@@ -1,0 +1,261 @@
+"""How every call reaches Google: cached clients, and one function for limits and errors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from importlib import import_module
+from threading import Lock
+from typing import Any, TypeVar
+
+from ml_platform.cloud.names import ResourceName
+from ml_platform.conf import get_settings, require_settings
+from ml_platform.errors import CloudRejected
+
+from .errors import NOT_SENT, code_of, failures, translate
+from .methods import METHODS
+from .raw import unwrap
+
+T = TypeVar("T")
+
+REASON_HEADER = "x-goog-request-reason"
+_POOL = 32
+_LOCAL_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", -1),
+    # A restarted local cloud is found again at once, not after gRPC's two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+# client -> (module, class, endpoint; '' is the library's own)
+_CLIENTS = {
+    "models": (
+        "google.cloud.aiplatform_v1.services.model_service",
+        "ModelServiceClient",
+        "{location}-aiplatform.googleapis.com",
+    ),
+    "pipelines": (
+        "google.cloud.aiplatform_v1.services.pipeline_service",
+        "PipelineServiceClient",
+        "{location}-aiplatform.googleapis.com",
+    ),
+    "services": ("google.cloud.run_v2.services.services", "ServicesClient", ""),
+    "revisions": ("google.cloud.run_v2.services.revisions", "RevisionsClient", ""),
+    "scheduler": (
+        "google.cloud.scheduler_v1.services.cloud_scheduler",
+        "CloudSchedulerClient",
+        "",
+    ),
+    "metrics": ("google.cloud.monitoring_v3.services.metric_service", "MetricServiceClient", ""),
+}
+
+before_call: list[Callable[[str], None]] = []
+"""Observers called with the method's name before each call; one that raises stops the call."""
+
+_reason: ContextVar[str] = ContextVar("reason", default="")
+_guards: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("guards", default=())
+_patience: ContextVar[list[float] | None] = ContextVar("patience", default=None)
+_making = Lock()
+
+
+@contextmanager
+def request_reason(reason: str) -> Iterator[None]:
+    """Send `reason` with every call made inside, as the system parameter X-Goog-Request-Reason.
+
+    Cloud Audit Logs show it, as Google says of the input `request_reason` in the README of
+    github.com/google-github-actions/auth; it is Request.reason, "used by security systems to
+    associate auditing information with a request" (google/rpc/context/attribute_context.proto).
+
+    :raises ValueError: it does not fit into a header.
+    """
+    if not (reason.isascii() and reason.isprintable() and len(reason) <= 200):
+        raise ValueError(f"{reason!r} does not fit into a header")
+    token = _reason.set(reason)
+    try:
+        yield
+    finally:
+        _reason.reset(token)
+
+
+@contextmanager
+def guarded(guard: Callable[[], None]) -> Iterator[None]:
+    """Have `guard` called right before each effect made inside; if it raises, nothing is sent."""
+    token = _guards.set((*_guards.get(), guard))
+    try:
+        yield
+    finally:
+        _guards.reset(token)
+
+
+@contextmanager
+def shared_retry_budget() -> Iterator[None]:
+    """Have the reads inside wait in vain but once: after a RETRY_TIMEOUT that brought no answer
+    the others ask once each, so that a cloud that is away does not cost it again and again."""
+    token = _patience.set([get_settings().RETRY_TIMEOUT])
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
+def call(method: str, send: Callable[[], T]) -> T:
+    """Send one request, of which `send` bounds each try to CALL_TIMEOUT.
+
+    A read that met UNAVAILABLE is tried again for RETRY_TIMEOUT seconds (`one_patience`), an
+    effect never.
+
+    :raises PlatformError: as the table in `errors` says; other exceptions are bugs and pass.
+    """
+    kind = METHODS[method]
+    for observer in before_call:
+        observer(method)
+    for guard in () if kind.is_read else _guards.get():
+        guard()
+    try:
+        return _repeat(send) if kind.is_read else send()
+    except failures() as error:
+        ours = translate(error, method)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def rpc(method: str, send: Callable[..., T], request: dict[str, Any]) -> T:
+    """Send one gRPC request through a generated client's method."""
+    timeout = get_settings().CALL_TIMEOUT
+    reason = _reason.get()
+    metadata = ((REASON_HEADER, reason),) if reason else ()
+    return call(
+        method, lambda: send(request=request, timeout=timeout, retry=None, metadata=metadata)
+    )
+
+
+def rpc_pages(method: str, send: Callable[..., Any], request: dict[str, Any]) -> Iterator[Any]:
+    """Yield the raw message of each page until the token is empty, over empty pages too."""
+    token = ""
+    while True:
+        pager = rpc(method, send, {**request, "page_token": token})
+        page = next(pager.pages)
+        yield unwrap(page)
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def client(kind: str) -> Any:
+    """Return this process's generated client of that kind, one of the table's."""
+    settings = require_settings()
+    with _making:
+        return _make_client(os.getpid(), kind, settings.LOCAL_CLOUD, settings.LOCATION)
+
+
+def storage_client() -> Any:
+    """Return this process's `google.cloud.storage.Client`."""
+    settings = require_settings()
+    local = settings.LOCAL_CLOUD_HTTP if settings.LOCAL_CLOUD else ""
+    with _making:
+        return _make_storage_client(os.getpid(), settings.PROJECT_ID, local)
+
+
+def location_path() -> str:
+    """Return `projects/P/locations/L` as configured."""
+    settings = require_settings()
+    return f"projects/{settings.PROJECT_ID}/locations/{settings.LOCATION}"
+
+
+def project_path() -> str:
+    """Return `projects/P` as configured."""
+    return f"projects/{require_settings().PROJECT_ID}"
+
+
+def checked(name: ResourceName) -> str:
+    """Return the name as sent, when it lies where we may look.
+
+    A project number cannot be compared with the configured id, so it passes.
+
+    :raises CloudRejected: another project or location, of which our NOT_FOUND would prove nothing.
+    """
+    settings = require_settings()
+    foreign = name.location != settings.LOCATION or (
+        not name.project.isdigit() and name.project != settings.PROJECT_ID
+    )
+    if foreign:
+        raise CloudRejected(
+            f"{name} lies outside the configured project {settings.PROJECT_ID} "
+            f"and location {settings.LOCATION}.",
+            code="foreign_name",
+            advice="Nothing was asked. Check PROJECT_ID and LOCATION.",
+        )
+    return str(name)
+
+
+def _repeat(send: Callable[[], T]) -> T:
+    from google.api_core.exceptions import RetryError
+    from google.api_core.retry import Retry
+
+    patience = _patience.get() or [get_settings().RETRY_TIMEOUT]
+    again: Callable[[Callable[[], T]], Callable[[], T]] = Retry(
+        predicate=lambda error: code_of(error) in ("UNAVAILABLE", NOT_SENT),
+        initial=0.1,
+        multiplier=2.0,
+        maximum=5.0,
+        timeout=patience[0],
+    )
+    try:
+        return again(send)()
+    except RetryError:
+        patience[0] = 0.0
+        raise
+
+
+@lru_cache(maxsize=16)
+def _local_channel(pid: int, target: str) -> Any:
+    import grpc
+
+    return grpc.insecure_channel(target, options=_LOCAL_OPTIONS)
+
+
+@lru_cache(maxsize=64)
+def _make_client(pid: int, kind: str, local: str, location: str) -> Any:
+    """Keyed by process and address: neither a fork nor a changed setting meets a stale client."""
+    module, name, endpoint = _CLIENTS[kind]
+    made: Any = getattr(import_module(module), name)
+    if local:
+        transport = made.get_transport_class("grpc")
+        return made(transport=transport(channel=_local_channel(pid, local)))
+    if endpoint:
+        return made(client_options={"api_endpoint": endpoint.format(location=location)})
+    return made()
+
+
+@lru_cache(maxsize=16)
+def _make_storage_client(pid: int, project: str, local: str) -> Any:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.storage import Client
+    from requests import PreparedRequest
+    from requests.adapters import HTTPAdapter
+
+    class Adapter(HTTPAdapter):
+        """Adds the reason; `add_headers` is the hook that requests keeps for subclasses."""
+
+        def add_headers(self, request: PreparedRequest, **_: Any) -> None:
+            if reason := _reason.get():
+                request.headers[REASON_HEADER] = reason
+
+    if local:
+        made = Client(
+            project=project,
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": local},
+        )
+    else:
+        made = Client(project=project)
+    # Its cache asks for buckets from threads of its own, outside our limits and our count of calls.
+    made._bucket_metadata_cache = None  # noqa: SLF001
+    for scheme in ("https://", "http://"):
+        made._http.mount(scheme, Adapter(pool_maxsize=_POOL))  # noqa: SLF001
+    return made

@@ -1,0 +1,289 @@
+"""The closed table from Google's failures to our categories: only here are they interpreted.
+
+It branches on class and code, never on text. What is not in the table propagates unchanged.
+The codes' meaning: https://google.aip.dev/193 and google/rpc/code.proto; what may be repeated: https://google.aip.dev/194.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ml_platform.errors import (
+    CloudAbsent,
+    CloudConflict,
+    CloudDenied,
+    CloudExists,
+    CloudRejected,
+    CloudThrottled,
+    CloudUnavailable,
+    OutcomeUnknown,
+    PlatformError,
+)
+
+from .methods import METHODS, plane
+
+NOT_SENT = "NOT_SENT"
+"""Our own code beside gRPC's: no connection came about, so nothing can have been done."""
+
+_TEXT_LIMIT = 600
+# How the two wires say that no connection came about, for the sentence alone.
+_NO_CONNECTION = (
+    re.compile(r"ipv[46]:(?P<at>\S+): (?:[\w ]+: )*(?P<why>[A-Z][a-z ]+)(?: \(\d+\))?$"),
+    re.compile(r"host='(?P<host>[^']+)', port=(?P<port>\d+).*\[Errno -?\d+\] (?P<why>[\w ]+)"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRule:
+    """The category of a failure, what happened in words, and what to do."""
+
+    category: type[PlatformError]
+    what: str
+    advice: str
+    code: str = ""
+
+
+_AGAIN = "Nothing was changed by this call; try again in a minute."
+_ABSENT = ErrorRule(
+    CloudAbsent, "{plane} has no such thing", "It may have been deleted; check the name."
+)
+_NO_PARENT = ErrorRule(
+    CloudRejected,
+    "{plane} does not know the place or parent asked in",
+    "Check PROJECT_ID, LOCATION, BUCKET and the parent's name. Nothing is known of what is in it.",
+    "parent_not_found",
+)
+_EXISTS = ErrorRule(
+    CloudExists, "{plane} has something of that name already", "Look at it before going on."
+)
+_CONFLICT = ErrorRule(
+    CloudConflict,
+    "{plane} refused because the thing changed or its state forbids it",
+    "Look at it again, then decide.",
+)
+_REJECTED = ErrorRule(
+    CloudRejected, "{plane} refused the request as wrong", "Repeating it will not help."
+)
+_DENIED = ErrorRule(
+    CloudDenied,
+    "{plane} refused access",
+    "Check the service account's roles, the credentials, billing and whether the API is enabled. "
+    "It says nothing about what exists.",
+)
+_THROTTLED = ErrorRule(
+    CloudThrottled, "{plane} refused because a quota is used up", "Wait, or ask for more quota."
+)
+_SILENT = ErrorRule(CloudUnavailable, "{plane} could not be reached", _AGAIN)
+_SLOW = ErrorRule(CloudUnavailable, "{plane} did not answer in time", _AGAIN)
+_BROKEN = ErrorRule(CloudUnavailable, "{plane} failed", _AGAIN)
+_LOST = ErrorRule(
+    OutcomeUnknown,
+    "{plane} did not say whether it was done",
+    "It may have happened: look before trying again.",
+)
+
+# code -> (verdict for a read, verdict for an effect)
+_TABLE: dict[str, tuple[ErrorRule, ErrorRule]] = {
+    "NOT_FOUND": (_ABSENT, _ABSENT),
+    "ALREADY_EXISTS": (_EXISTS, _EXISTS),
+    "ABORTED": (_CONFLICT, _CONFLICT),
+    "FAILED_PRECONDITION": (_CONFLICT, _CONFLICT),
+    "INVALID_ARGUMENT": (_REJECTED, _REJECTED),
+    "OUT_OF_RANGE": (_REJECTED, _REJECTED),
+    "UNIMPLEMENTED": (_REJECTED, _REJECTED),
+    "PERMISSION_DENIED": (_DENIED, _DENIED),
+    "UNAUTHENTICATED": (_DENIED, _DENIED),
+    "RESOURCE_EXHAUSTED": (_THROTTLED, _THROTTLED),
+    NOT_SENT: (_SILENT, _SILENT),
+    # A lost answer shows as UNAVAILABLE too, so for an effect it proves nothing.
+    "UNAVAILABLE": (_SILENT, _LOST),
+    "DEADLINE_EXCEEDED": (_SLOW, _LOST),
+    "CANCELLED": (_BROKEN, _LOST),
+    "UNKNOWN": (_BROKEN, _LOST),
+    "INTERNAL": (_BROKEN, _LOST),
+    "DATA_LOSS": (_BROKEN, _LOST),
+}
+
+# Statuses of the JSON APIs (Cloud Storage), https://cloud.google.com/storage/docs/json_api/v1/status-codes
+_HTTP = {
+    304: "FAILED_PRECONDITION",
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "UNIMPLEMENTED",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    410: "ABORTED",
+    411: "INVALID_ARGUMENT",
+    412: "FAILED_PRECONDITION",
+    413: "INVALID_ARGUMENT",
+    416: "OUT_OF_RANGE",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNKNOWN",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+# google/rpc/code.proto, in the order of its numbers
+_RPC_CODES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+
+
+def translate(error: Exception, method: str) -> PlatformError | None:
+    """Return our error for what a call of `method` raised, None when the table has no row."""
+    from google.api_core.exceptions import RetryError
+
+    if isinstance(error, RetryError):
+        return translate(error.cause, method)
+    code = code_of(error)
+    if code is None:
+        return None
+    return _build(method, code, _text_of(error), retry_after=_retry_after(error))
+
+
+def from_status(method: str, code: int, message: str) -> PlatformError:
+    """Return our error for the google.rpc.Status that a long-running operation ended with."""
+    name = _RPC_CODES[code] if 0 < code < len(_RPC_CODES) else "UNKNOWN"
+    return _build(method, name, message)
+
+
+def from_http(method: str, status: int, message: str) -> PlatformError:
+    """Return our error for one part of a batch that was answered with `status`."""
+    return _build(method, _HTTP.get(status, "UNKNOWN"), message)
+
+
+def code_of(error: Exception) -> str | None:
+    """Return the gRPC code (or NOT_SENT) of what happened, None when the table has no row."""
+    for kind, code in _classes():
+        if isinstance(error, kind):
+            return code if isinstance(code, str) else code(error)
+    return None
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return the classes the table knows, for an `except` clause."""
+    return tuple(kind for kind, _ in _classes())
+
+
+def _build(method: str, code: str, text: str, *, retry_after: float = 0.0) -> PlatformError:
+    kind = METHODS[method]
+    verdict = _TABLE[code][0 if kind.is_read else 1]
+    if verdict is _ABSENT and not kind.names_its_subject:
+        verdict = _NO_PARENT
+    sentence = f"{verdict.what.format(plane=plane(method))} ({method}: {code}). {_short(text)}"
+    sentence = sentence.rstrip()
+    if issubclass(verdict.category, CloudThrottled):
+        return verdict.category(sentence, advice=verdict.advice, retry_after=retry_after)
+    return verdict.category(sentence, code=verdict.code, advice=verdict.advice)
+
+
+def _short(text: str) -> str:
+    """The cause alone when there was no connection; an endless text ends between two words."""
+    text = " ".join(text.split())
+    for wire in _NO_CONNECTION:
+        if match := wire.search(text):
+            said = match.groupdict()
+            return f"{said['why']} at {said.get('at') or '{host}:{port}'.format(**said)}."
+    cut = text[:_TEXT_LIMIT]
+    return text if cut == text else f"{cut.rpartition(' ')[0] or cut} …"
+
+
+@lru_cache(maxsize=1)
+def _classes() -> tuple[tuple[type[Exception], str | Callable[[Any], str | None]], ...]:
+    """First match wins: subclasses stand before bases. Imported late: start-up needs none."""
+    import grpc
+    import requests.exceptions as http
+    import urllib3.exceptions as wire
+    from google.api_core import exceptions as api
+    from google.auth import exceptions as auth
+    from google.cloud.storage import exceptions as storage
+
+    return (
+        (api.RetryError, lambda error: code_of(error.cause)),
+        (api.GoogleAPICallError, _api_code),
+        (auth.TransportError, NOT_SENT),  # the token could not be fetched, so nothing went out
+        (auth.TimeoutError, NOT_SENT),
+        (auth.GoogleAuthError, "UNAUTHENTICATED"),
+        (storage.DataCorruption, "DATA_LOSS"),
+        (storage.InvalidResponse, lambda error: _HTTP.get(error.response.status_code)),
+        (http.ConnectTimeout, NOT_SENT),
+        (http.ConnectionError, _connection_code),
+        (http.Timeout, "DEADLINE_EXCEEDED"),
+        (http.ChunkedEncodingError, "UNAVAILABLE"),
+        (http.ContentDecodingError, "UNKNOWN"),
+        (http.JSONDecodeError, "UNKNOWN"),
+        (wire.NewConnectionError, NOT_SENT),
+        (wire.ConnectTimeoutError, NOT_SENT),
+        (wire.TimeoutError, "DEADLINE_EXCEEDED"),
+        (wire.ProtocolError, "UNAVAILABLE"),
+        (grpc.FutureTimeoutError, "DEADLINE_EXCEEDED"),
+        (grpc.RpcError, _grpc_code),
+        (ConnectionRefusedError, NOT_SENT),
+        (ConnectionError, "UNAVAILABLE"),
+        (TimeoutError, "DEADLINE_EXCEEDED"),  # concurrent.futures' is the same class
+    )
+
+
+def _api_code(error: Any) -> str | None:
+    if error.grpc_status_code is not None:
+        return str(error.grpc_status_code.name)
+    return _HTTP.get(error.code)
+
+
+def _grpc_code(error: Any) -> str | None:
+    code = getattr(error, "code", None)
+    return str(code().name) if callable(code) else None
+
+
+def _connection_code(error: Any) -> str:
+    import urllib3.exceptions as wire
+
+    cause = error.args[0] if error.args else None
+    reason = getattr(cause, "reason", cause)
+    return NOT_SENT if isinstance(reason, wire.NewConnectionError) else "UNAVAILABLE"
+
+
+def _text_of(error: Exception) -> str:
+    """Google's own sentence; Cloud Storage's client hides it in JSON behind the request's URL."""
+    with suppress(AttributeError, KeyError, TypeError, ValueError):
+        return str(json.loads(error.response.text)["error"]["message"])  # type: ignore[attr-defined]
+    return str(getattr(error, "message", "") or error)
+
+
+def _retry_after(error: Exception) -> float:
+    """Seconds Google asks to wait: gRPC's RetryInfo or HTTP's Retry-After, else 0."""
+    from google.rpc.error_details_pb2 import RetryInfo
+
+    for detail in getattr(error, "details", None) or ():
+        if isinstance(detail, RetryInfo):
+            return float(detail.retry_delay.ToTimedelta().total_seconds())
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    given = str(headers.get("Retry-After", ""))
+    return float(given) if given.isdigit() else 0.0

@@ -1,0 +1,231 @@
+"""The console page: what is there, and a button to delete it behind everybody's back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qs, quote
+
+from google.cloud.aiplatform_v1.types import model_service as model_wire
+from google.cloud.run_v2.types import service as run_wire
+from google.cloud.scheduler_v1.types import cloudscheduler as scheduler_wire
+
+from ..core.errors import CloudError
+from ..server.http_types import HttpError, Reply, Request, Route
+from ..server.same_origin import check_same_origin
+from .snapshot import inventory
+
+if TYPE_CHECKING:
+    from .. import LocalCloud
+
+_PAGE = Template((Path(__file__).parent / "console.html").read_text(encoding="utf-8"))
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+REASON = "console"
+Row = list[str]
+
+
+class _Kind(NamedTuple):
+    """Something that has a delete button: its method at the gate, its request, who does it."""
+
+    method: str
+    request: type
+    do: Callable[[Any], Any]
+
+
+class Console:
+    """One page, no script, nothing from other hosts."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        self._cloud = cloud
+        self._kinds = {
+            "model": _Kind(
+                "ModelService.DeleteModel",
+                model_wire.DeleteModelRequest,
+                cloud.models.delete_model,
+            ),
+            "version": _Kind(
+                "ModelService.DeleteModelVersion",
+                model_wire.DeleteModelVersionRequest,
+                cloud.models.delete_model_version,
+            ),
+            "service": _Kind(
+                "Services.DeleteService", run_wire.DeleteServiceRequest, cloud.run.delete_service
+            ),
+            "job": _Kind(
+                "CloudScheduler.DeleteJob",
+                scheduler_wire.DeleteJobRequest,
+                cloud.scheduler.delete_job,
+            ),
+        }
+
+    def routes(self) -> list[Route]:
+        """`/` and `/console/delete`."""
+        return [
+            Route("GET", "/", "", self._show),
+            Route("POST", "/console/delete", "", self._delete),
+        ]
+
+    def _show(self, request: Request) -> Reply:
+        cloud = self._cloud
+        said = request.query.get("said", "")
+        page = _PAGE.substitute(
+            project=escape(cloud.project),
+            number=cloud.project_number,
+            location=escape(cloud.location),
+            now=escape(f"{cloud.clock.now():%Y-%m-%d %H:%M:%S} UTC"),
+            grpc=escape(cloud.grpc_target),
+            http=escape(cloud.http_url),
+            calls=cloud.effects.count(),
+            said=f'<p class="said" role="status">{escape(said)}</p>' if said else "",
+            sections="\n".join(_sections(inventory(cloud))),
+        )
+        headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
+        return Reply(200, page.encode(), "text/html; charset=utf-8", headers)
+
+    def _delete(self, request: Request) -> Reply:
+        """Through the gate as any client's call, with the reason `console`."""
+        check_same_origin(request)
+        form = {key: values[0] for key, values in parse_qs(request.body.decode()).items()}
+        kind, name = self._kinds.get(form.get("kind", "")), form.get("name", "")
+        if kind is None or not name:
+            raise HttpError(400, "invalid", "The form needs a kind and a name.")
+        asked = kind.request(name=name)
+        try:
+            self._cloud.core.gate(kind.method, asked, lambda: kind.do(asked), reason=REASON)
+            said = f"Deleted {name}."
+        except CloudError as error:
+            said = f"Not deleted: {error.message}"
+        return Reply(303, headers={"Location": f"/?said={quote(said)}"})
+
+
+def _sections(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+    models = found["models"]
+    first = _section(
+        "Models", "Vertex AI Model Registry", _MODEL_HEAD, _model_rows(models), len(models)
+    )
+    return [
+        first,
+        *(
+            _section(key.title(), service, head, map(row, found[key]))
+            for key, (service, head, row) in _TABLES.items()
+        ),
+    ]
+
+
+def _model_rows(models: list[dict[str, Any]]) -> Iterable[Row]:
+    for model in models:
+        many = len(model["versions"]) > 1
+        for at, one in enumerate(model["versions"]):
+            buttons = [_button("version", one["name"], f"Delete v{one['version']}")] * many
+            buttons += [_button("model", model["name"], "Delete model")] * (at == 0)
+            yield [
+                _two(model["display_name"], model["id"]) if at == 0 else "",
+                escape(one["version"]),
+                escape(", ".join(one["aliases"])),
+                _code(one["artifact_uri"]),
+                _labels(one["labels"]),
+                " ".join(buttons),
+            ]
+
+
+def _pipeline_row(one: dict[str, Any]) -> Row:
+    return [
+        _two(one["display_name"], one["name"]),
+        escape(one["state"]),
+        escape(one["created"]),
+        _labels(one["labels"]),
+    ]
+
+
+def _service_row(one: dict[str, Any]) -> Row:
+    return [
+        _two(one["id"], one["uri"]),
+        escape(one["state"].removeprefix("CONDITION_")),
+        _code(one["revision"]),
+        _labels(one["labels"]),
+        _button("service", one["name"]),
+    ]
+
+
+def _job_row(one: dict[str, Any]) -> Row:
+    return [
+        _two(one["id"], one["uri"]),
+        _code(one["schedule"]),
+        escape(one["state"]),
+        escape(one["next"]),
+        escape(f"{one['last']} {one['status']}"),
+        _button("job", one["name"]),
+    ]
+
+
+def _endpoint_row(one: dict[str, Any]) -> Row:
+    return [_two(one["display_name"], one["name"]), _code(", ".join(one["models"]))]
+
+
+def _bucket_row(one: dict[str, Any]) -> Row:
+    return [_code(f"gs://{one['name']}"), f"{one['objects']:,}", f"{one['bytes']:,}"]
+
+
+_MODEL_HEAD = ["Model", "Version", "Aliases", "Artifacts", "Labels", ""]
+# what the inventory calls it: (Google's service, the columns, a row)
+_TABLES: dict[str, tuple[str, list[str], Callable[[dict[str, Any]], Row]]] = {
+    "pipelines": ("Vertex AI Pipelines", ["Name", "State", "Created", "Labels"], _pipeline_row),
+    "services": (
+        "Cloud Run",
+        ["Service", "State", "Ready revision", "Labels", ""],
+        _service_row,
+    ),
+    "jobs": ("Cloud Scheduler", ["Job", "Schedule", "State", "Next", "Last", ""], _job_row),
+    "endpoints": ("Vertex AI", ["Endpoint", "Deployed models"], _endpoint_row),
+    "buckets": ("Cloud Storage", ["Bucket", "Objects", "Bytes"], _bucket_row),
+}
+
+
+def _section(
+    title: str, service: str, head: list[str], rows: Iterable[Row], count: int | None = None
+) -> str:
+    body = [_row(row) for row in rows]
+    cells = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
+    table = f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    shown = table if body else f'<p class="empty">No {escape(title.lower())}.</p>'
+    heading = (
+        f"{escape(title)} <span>{len(body) if count is None else count} · {escape(service)}</span>"
+    )
+    return f'<section><h2>{heading}</h2><div class="box">{shown}</div></section>'
+
+
+def _row(cells: Row) -> str:
+    marked = (
+        f'<td class="act">{cell}</td>' if "<form" in cell else f"<td>{cell}</td>" for cell in cells
+    )
+    return f"<tr>{''.join(marked)}</tr>"
+
+
+def _button(kind: str, name: str, text: str = "Delete") -> str:
+    hidden = "".join(
+        f'<input type="hidden" name="{key}" value="{escape(value)}">'
+        for key, value in (("kind", kind), ("name", name))
+    )
+    label = f"{text}: {name.rpartition('/')[2]}"
+    return (
+        f'<form method="post" action="/console/delete">{hidden}'
+        f'<button aria-label="{escape(label)}">{escape(text)}</button></form>'
+    )
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(text)}</code>" if text else ""
+
+
+def _two(title: str, small: str) -> str:
+    return f"{escape(title)}<br>{_code(small)}"
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return "<br>".join(_code(f"{key}={value}") for key, value in sorted(labels.items()))

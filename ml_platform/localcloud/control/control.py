@@ -1,0 +1,154 @@
+"""The control API below /_localcloud/: what tests in other processes, and the demo, steer with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..core.call_log import Call
+from ..core.faults import Fault
+from ..scheduler.ring import Attempt
+from ..server.http_types import HttpError, Reply, Request, Route, json_reply
+from ..server.same_origin import check_same_origin
+from .snapshot import inventory
+
+if TYPE_CHECKING:
+    from .. import LocalCloud
+
+_ROOT = "/_localcloud"
+
+
+class Control:
+    """JSON in, JSON out; HTTP 400 says in a sentence what was wrong."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        self._cloud = cloud
+
+    def routes(self) -> list[Route]:
+        """Every path of the control API."""
+        table: list[tuple[str, str, Callable[[Request], object]]] = [
+            ("GET", "/state", self._state),
+            ("POST", "/clock", self._clock),
+            ("GET", "/faults", self._faults),
+            ("POST", "/faults", self._order),
+            ("DELETE", "/faults", self._clear),
+            ("GET", "/calls", self._calls),
+            ("GET", "/attempts", self._attempts),
+            ("POST", "/seed/model", self._seed_model),
+            ("POST", "/seed/metrics", self._seed_metrics),
+            ("POST", "/outcome", self._outcome),
+            ("POST", "/reset", self._reset),
+        ]
+        return [Route(verb, _ROOT + path, "", _guarded(do)) for verb, path, do in table]
+
+    def _state(self, _: Request) -> object:
+        cloud = self._cloud
+        return {
+            "project": cloud.project,
+            "project_number": cloud.project_number,
+            "location": cloud.location,
+            "grpc": cloud.grpc_target,
+            "http": cloud.http_url,
+            "now": cloud.clock.now().isoformat(),
+            "calls": cloud.effects.count(),
+            **inventory(cloud),
+        }
+
+    def _clock(self, request: Request) -> object:
+        """{"advance": seconds}, {"set": "2026-01-31T04:00:00Z"}, {"freeze": true} or thaw."""
+        clock = self._cloud.clock
+        for verb, value in request.json().items():
+            if verb == "advance":
+                clock.advance(float(value))
+            elif verb == "set":
+                clock.set(_aware(value))
+            elif verb in ("freeze", "thaw"):
+                (clock.freeze if verb == "freeze" else clock.thaw)()
+            else:
+                raise ValueError(f"{verb!r} is none of advance, set, freeze, thaw.")
+        return {"now": clock.now().isoformat()}
+
+    def _faults(self, _: Request) -> object:
+        return {"faults": [_fault(fault) for fault in self._cloud.faults.orders()]}
+
+    def _order(self, request: Request) -> object:
+        """The arguments of `Faults.order`."""
+        return _fault(self._cloud.faults.order(**request.json()))
+
+    def _clear(self, request: Request) -> object:
+        """?method= as it was ordered, or all; hung calls go on."""
+        self._cloud.faults.clear(request.query.get("method"))
+        return {}
+
+    def _calls(self, request: Request) -> object:
+        """?method=glob&mutating=true&after=seq&limit=n: oldest first."""
+        effects, glob = self._cloud.effects, request.query.get("method", "*")
+        mutating = request.query.get("mutating") == "true"
+        found = effects.mutations(glob) if mutating else effects.calls(glob)
+        after, limit = request.number("after") or 0, request.number("limit") or 1000
+        behind = [call for call in found if call.seq > after]
+        return {"calls": [_call(call) for call in behind[:limit]], "total": len(behind)}
+
+    def _attempts(self, _: Request) -> object:
+        return {"attempts": [_attempt(one) for one in list(self._cloud.scheduler.attempts)]}
+
+    def _seed_model(self, request: Request) -> object:
+        """The arguments of `ModelService.seed`."""
+        return {"name": self._cloud.models.seed(**request.json())}
+
+    def _seed_metrics(self, request: Request) -> object:
+        """The arguments of `Monitoring.seed`; `day` as 2026-01-31."""
+        told = request.json()
+        told["day"] = date.fromisoformat(str(told.get("day", "")))
+        self._cloud.monitoring.seed(**told)
+        return {}
+
+    def _outcome(self, request: Request) -> object:
+        """{"plane": "pipelines" | "run"} and the arguments of that plane's `outcome`."""
+        told = request.json()
+        plane = told.pop("plane", "pipelines")
+        if plane not in ("pipelines", "run"):
+            raise ValueError(f"{plane!r} is none of pipelines, run.")
+        order = self._cloud.run.outcome if plane == "run" else self._cloud.pipelines.outcome
+        order(**told)
+        return {}
+
+    def _reset(self, _: Request) -> object:
+        self._cloud.reset()
+        return {}
+
+
+def _guarded(do: Callable[[Request], object]) -> Callable[[Request], Reply]:
+    def handle(request: Request) -> Reply:
+        check_same_origin(request)
+        try:
+            return json_reply(do(request))
+        except (TypeError, ValueError) as error:
+            raise HttpError(400, "invalid", str(error)) from error
+
+    return handle
+
+
+def _aware(text: object) -> datetime:
+    when = datetime.fromisoformat(str(text))
+    if when.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone.")
+    return when
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    public = ("method", "kind", "message", "nth", "times", "seconds", "when", "seen", "hits")
+    return {name: getattr(fault, name) for name in public} | {"code": fault.code.name}
+
+
+def _call(call: Call) -> dict[str, Any]:
+    values = {field.name: getattr(call, field.name) for field in fields(call)}
+    return values | {"at": call.at.isoformat()}
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    values = {field.name: getattr(attempt, field.name) for field in fields(attempt)}
+    times = {name: values[name].isoformat() for name in ("at", "schedule_time")}
+    return values | times

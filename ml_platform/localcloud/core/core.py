@@ -1,0 +1,57 @@
+"""What every service of the local cloud is built on, in one object."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from .call_log import Effects
+from .clock import Clock
+from .faults import Faults
+from .interceptor import Gate, Quota, horizon
+from .names import Names
+from .operations import Operations
+from .store import Store
+
+
+class Core:
+    """Clock, store, faults, effects, gate and operations of one cloud.
+
+    `lock` is held by the gate around every call. A timer's function must take it itself, and must
+    not hold it while it waits for somebody else's HTTP server.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        project_number: int,
+        location: str,
+        *,
+        state: Path | None = None,
+        lro_seconds: float = 0.0,
+        quotas: bool = False,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.names = Names(project, project_number, location)
+        self.clock = Clock()
+        self.faults = Faults()
+        self.effects = Effects(self.clock.now)
+        self.quota = Quota(self.clock.now, on=quotas)
+        self.gate = Gate(self.effects, self.faults, self.quota, self.lock)
+        self.store = Store(state, self.clock.now, self.horizon)
+        self.operations = Operations(
+            self.store, self.clock, self.effects, self.lock, self.names, lro_seconds
+        )
+
+    def horizon(self) -> float | None:
+        """For reads of one's own tables: leave out what was born after this timestamp."""
+        return horizon(self.clock.now)
+
+    def reset(self) -> None:
+        """As new: nothing stored, ordered, recorded or due; real time."""
+        self.faults.clear()
+        with self.lock:
+            self.clock.reset()
+            self.store.reset()
+            self.effects.reset()
+            self.quota.reset()

@@ -1,0 +1,186 @@
+"""The filter and order_by expressions of Vertex's lists (what they document of AIP-160)."""
+
+from __future__ import annotations
+
+import fnmatch
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from .errors import invalid
+
+T = TypeVar("T")
+# What a resource answers for a field: a text, a map (labels), a time, or None when it has no such.
+Value = str | Mapping[str, str] | datetime | None
+Fields = Callable[[str], Value]
+Predicate = Callable[[Fields], bool]
+
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<op><=|>=|!=|=|:|<|>|\(|\)|\.)|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>[^\s()=!<>:."]+))"""
+)
+_ORDERED: dict[str, Callable[[datetime, datetime], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def compile_filter(expression: str, allowed: Iterable[str]) -> Predicate:
+    """A predicate over fields; `labels` is a map, other names are texts or times.
+
+    Field names may be snake_case or camelCase. AND, OR (which binds tighter, as AIP-160 has it),
+    NOT or -, and parentheses. INVALID_ARGUMENT for anything else.
+    """
+    if not expression.strip():
+        return lambda _: True
+    return _Parser(expression, frozenset(allowed)).parse()
+
+
+def compile_order(order_by: str, allowed: Iterable[str]) -> list[tuple[str, bool]]:
+    """[(field, descending)] of `create_time desc, display_name`; INVALID_ARGUMENT otherwise."""
+    names, out = frozenset(allowed), []
+    for part in filter(None, (part.strip() for part in order_by.split(","))):
+        field, _, direction = part.partition(" ")
+        field, direction = _snake(field), direction.strip().lower() or "asc"
+        if field not in names or direction not in {"asc", "desc"}:
+            raise invalid("order_by", f"Unsupported order_by: {part!r}.")
+        out.append((field, direction == "desc"))
+    return out
+
+
+def sort(items: list[T], order: list[tuple[str, bool]], key: Callable[[T, str], str]) -> list[T]:
+    """`items` by several fields, each up or down; equal ones keep their order."""
+    for field, descending in reversed(order):
+        items = sorted(items, key=lambda item, f=field: key(item, f), reverse=descending)  # type: ignore[misc]
+    return items
+
+
+class _Parser:
+    def __init__(self, expression: str, allowed: frozenset[str]) -> None:
+        self._expression, self._allowed = expression, allowed
+        self._tokens = self._scan(expression)
+        self._at = 0
+
+    def parse(self) -> Predicate:
+        found = self._and()
+        if self._at != len(self._tokens):
+            raise self._wrong()
+        return found
+
+    def _wrong(self) -> Exception:
+        return invalid("filter", f"Invalid filter expression: {self._expression!r}.")
+
+    def _scan(self, expression: str) -> list[tuple[str, str]]:
+        tokens, at = [], 0
+        while at < len(expression.rstrip()):
+            match = _TOKEN.match(expression, at)
+            if match is None or match.lastgroup is None:
+                raise self._wrong()
+            tokens.append((match.lastgroup, match[match.lastgroup]))
+            at = match.end()
+        return tokens
+
+    def _peek(self) -> tuple[str, str]:
+        return self._tokens[self._at] if self._at < len(self._tokens) else ("end", "")
+
+    def _next(self) -> tuple[str, str]:
+        token = self._peek()
+        self._at += 1
+        return token
+
+    def _accept(self, *texts: str) -> bool:
+        kind, text = self._peek()
+        if kind != "text" and text in texts:
+            self._at += 1
+            return True
+        return False
+
+    def _and(self) -> Predicate:
+        parts = [self._or()]
+        # Two terms side by side mean AND too.
+        while self._accept("AND") or self._peek() not in {("end", ""), ("op", ")")}:
+            parts.append(self._or())
+        return lambda fields: all(part(fields) for part in parts)
+
+    def _or(self) -> Predicate:
+        parts = [self._term()]
+        while self._accept("OR"):
+            parts.append(self._term())
+        return lambda fields: any(part(fields) for part in parts)
+
+    def _term(self) -> Predicate:
+        if self._accept("NOT"):
+            inner = self._term()
+            return lambda fields: not inner(fields)
+        if self._accept("("):
+            inner = self._and()
+            if not self._accept(")"):
+                raise self._wrong()
+            return inner
+        return self._comparison()
+
+    def _comparison(self) -> Predicate:
+        field, key = _snake(self._word()), ""
+        if field not in self._allowed:
+            raise invalid("filter", f"Unsupported field in filter: {field!r}.")
+        if self._accept("."):
+            key = self._word()
+        kind, sign = self._next()
+        if kind != "op" or sign not in {*_ORDERED, ":"}:
+            raise self._wrong()
+        value = self._dotted()
+        return lambda fields: _holds(fields(field), key, sign, value)
+
+    def _word(self) -> str:
+        kind, text = self._next()
+        if kind == "word":
+            return text
+        if kind == "text":
+            return re.sub(r"\\(.)", r"\1", text[1:-1])
+        raise self._wrong()
+
+    def _dotted(self) -> str:
+        value = self._word()
+        # An unquoted value may hold dots and colons: a time, a version.
+        while self._accept("."):
+            value += f".{self._word()}"
+        return value
+
+
+def _holds(actual: Value, key: str, sign: str, wanted: str) -> bool:
+    if isinstance(actual, Mapping):
+        if not key:
+            return sign == ":" and wanted in actual
+        if sign == ":" and wanted == "*":
+            return key in actual
+        return _text_holds(actual.get(key), sign, wanted)
+    if isinstance(actual, datetime):
+        return _time_holds(actual, sign, wanted)
+    return _text_holds(actual, sign, wanted)
+
+
+def _time_holds(actual: datetime, sign: str, wanted: str) -> bool:
+    try:
+        when = datetime.fromisoformat(wanted)
+        return sign in _ORDERED and _ORDERED[sign](actual, when)
+    except (ValueError, TypeError):
+        raise invalid("filter", f"Not an RFC 3339 time: {wanted!r}.") from None
+
+
+def _text_holds(actual: str | None, sign: str, wanted: str) -> bool:
+    if sign == "!=":
+        return actual != wanted
+    if actual is None:
+        return False
+    if "*" in wanted:
+        return fnmatch.fnmatchcase(actual, wanted.replace("[", "[[]"))
+    return wanted in actual if sign == ":" else actual == wanted
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

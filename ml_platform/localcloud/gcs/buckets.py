@@ -1,0 +1,227 @@
+"""The buckets of the JSON API, with their IAM policy."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from ..core.core import Core
+from ..server.http_types import HttpError, Reply, Request, Route, json_reply
+from . import rules
+from .store import ObjectTables, stamp
+
+_ONE = r"/storage/v1/b/(?P<bucket>[^/]+)"
+_MAX_RESULTS = 1000
+# What the service says about a bucket; a client's word on these is ignored.
+_OURS = (
+    "kind",
+    "id",
+    "selfLink",
+    "name",
+    "projectNumber",
+    "metageneration",
+    "timeCreated",
+    "updated",
+    "etag",
+    "location",
+    "locationType",
+)
+
+
+class Buckets:
+    """Any bucket of the project may be made; all lie in the cloud's location unless told."""
+
+    def __init__(self, tables: ObjectTables, core: Core) -> None:
+        self._tables = tables
+        self._clock = core.clock
+        self._effects = core.effects
+        self._projects = {core.names.project, str(core.names.number)}
+        self._number = str(core.names.number)
+        self._location = core.names.location.upper()
+
+    def routes(self) -> list[Route]:
+        """Everything under /storage/v1/b, but the objects."""
+        return [
+            Route("GET", "/storage/v1/b", "storage.buckets.list", self._list),
+            Route("POST", "/storage/v1/b", "storage.buckets.insert", self._insert),
+            Route("GET", _ONE, "storage.buckets.get", self._get),
+            Route("PATCH", _ONE, "storage.buckets.patch", self._patch),
+            Route("PUT", _ONE, "storage.buckets.update", self._patch),
+            Route("DELETE", _ONE, "storage.buckets.delete", self._delete),
+            Route("GET", f"{_ONE}/iam", "storage.buckets.getIamPolicy", self._get_policy),
+            Route("PUT", f"{_ONE}/iam", "storage.buckets.setIamPolicy", self._set_policy),
+            Route(
+                "GET",
+                f"{_ONE}/iam/testPermissions",
+                "storage.buckets.testIamPermissions",
+                self._test_permissions,
+            ),
+        ]
+
+    def need(self, name: str) -> dict[str, Any]:
+        """The bucket, or HTTP 404."""
+        found = self._tables.bucket(name)
+        if found is None:
+            raise HttpError(404, "notFound", "The specified bucket does not exist.")
+        return found
+
+    def ensure(self, name: str) -> None:
+        """Make the bucket unless it is there."""
+        if self._tables.bucket(name) is None:
+            rules.check_bucket_name(name)
+            self._tables.put_bucket(self._fresh({"name": name}))
+
+    def _fresh(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        now = stamp(self._clock.now())
+        location = str(wanted.get("location", self._location)).upper()
+        defaults: dict[str, Any] = {
+            "storageClass": "STANDARD",
+            "iamConfiguration": {
+                "uniformBucketLevelAccess": {"enabled": True},
+                "publicAccessPrevention": "inherited",
+            },
+        }
+        ours = {
+            "kind": "storage#bucket",
+            "id": wanted["name"],
+            "name": wanted["name"],
+            "projectNumber": self._number,
+            "metageneration": "1",
+            "timeCreated": now,
+            "updated": now,
+            "location": location,
+            "locationType": "multi-region" if location in ("EU", "US", "ASIA") else "region",
+        }
+        return rules.merged(defaults, _theirs(wanted)) | ours
+
+    def _check_project(self, request: Request) -> None:
+        project = request.query.get("project", "")
+        if not project:
+            raise rules.bad("Required parameter: project", "required")
+        if project not in self._projects:
+            raise HttpError(
+                403, "forbidden", f"The caller does not have access to project {project}."
+            )
+
+    def _insert(self, request: Request) -> Reply:
+        self._check_project(request)
+        wanted = request.json()
+        name = str(wanted.get("name", ""))
+        rules.check_bucket_name(name)
+        with self._tables.transaction():
+            if self._tables.bucket(name) is not None:
+                raise HttpError(
+                    409,
+                    "conflict",
+                    "Your previous request to create the named bucket succeeded "
+                    "and you already own it.",
+                )
+            made = self._fresh(wanted)
+            self._tables.put_bucket(made)
+        self._effects.record(name)
+        return _answer(request, made)
+
+    def _list(self, request: Request) -> Reply:
+        self._check_project(request)
+        limit = min(request.number("maxResults") or _MAX_RESULTS, _MAX_RESULTS)
+        start = rules.decode_token(request.query.get("pageToken", ""))
+        found = self._tables.buckets(request.query.get("prefix", ""), start, limit + 1)
+        page, rest = found[:limit], found[limit:]
+        answer: dict[str, Any] = {
+            "kind": "storage#buckets",
+            "items": [_shown(request, bucket) for bucket in page],
+        }
+        if rest:
+            answer["nextPageToken"] = rules.encode_token(rest[0]["name"])
+        return json_reply(answer)
+
+    def _get(self, request: Request, bucket: str) -> Reply:
+        found = self.need(bucket)
+        _check_metageneration(request, found, read=True)
+        return _answer(request, found)
+
+    def _patch(self, request: Request, bucket: str) -> Reply:
+        with self._tables.transaction():
+            found = self.need(bucket)
+            _check_metageneration(request, found)
+            changed = rules.merged(found, _theirs(request.json())) | {
+                "updated": stamp(self._clock.now()),
+                "metageneration": str(int(found["metageneration"]) + 1),
+            }
+            self._tables.put_bucket(changed)
+        self._effects.record(bucket)
+        return _answer(request, changed)
+
+    def _delete(self, request: Request, bucket: str) -> Reply:
+        with self._tables.transaction():
+            _check_metageneration(request, self.need(bucket))
+            if self._tables.scan(bucket, "", "", 1):
+                raise HttpError(409, "conflict", "The bucket you tried to delete is not empty.")
+            self._tables.drop_bucket(bucket)
+        self._effects.record(bucket)
+        return Reply(204)
+
+    def _get_policy(self, request: Request, bucket: str) -> Reply:
+        del request
+        return json_reply(_policy(self.need(bucket)))
+
+    def _set_policy(self, request: Request, bucket: str) -> Reply:
+        with self._tables.transaction():
+            found = self.need(bucket)
+            before = _policy(found)
+            wanted = request.json()
+            if wanted.get("etag") not in (None, before["etag"]):
+                raise HttpError(412, "conditionNotMet", "The policy's etag does not match.")
+            number = int(base64.b64decode(before["etag"])) + 1
+            found["_policy"] = before | {
+                "bindings": wanted.get("bindings", []),
+                "version": wanted.get("version", 1),
+                "etag": base64.b64encode(str(number).encode()).decode(),
+            }
+            self._tables.put_bucket(found)
+        self._effects.record(bucket)
+        return json_reply(_policy(found))
+
+    def _test_permissions(self, request: Request, bucket: str) -> Reply:
+        self.need(bucket)
+        asked = request.query.get("permissions", "").split("\n")
+        return json_reply(
+            {"kind": "storage#testIamPermissionsResponse", "permissions": [p for p in asked if p]}
+        )
+
+
+def _theirs(wanted: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in wanted.items() if k not in _OURS and not k.startswith("_")}
+
+
+def _shown(request: Request, bucket: dict[str, Any]) -> dict[str, Any]:
+    shown = {key: value for key, value in bucket.items() if not key.startswith("_")}
+    tag = base64.b64encode(bucket["metageneration"].encode()).decode()
+    return shown | {
+        "selfLink": f"{request.base_url}/storage/v1/b/{bucket['name']}",
+        "etag": tag,
+    }
+
+
+def _answer(request: Request, bucket: dict[str, Any]) -> Reply:
+    return json_reply(_shown(request, bucket))
+
+
+def _policy(bucket: dict[str, Any]) -> dict[str, Any]:
+    fresh = {
+        "kind": "storage#policy",
+        "resourceId": f"projects/_/buckets/{bucket['name']}",
+        "version": 1,
+        "bindings": [],
+        "etag": base64.b64encode(b"1").decode(),
+    }
+    stored: dict[str, Any] = bucket.get("_policy", fresh)
+    return stored
+
+
+def _check_metageneration(request: Request, bucket: dict[str, Any], *, read: bool = False) -> None:
+    actual = int(bucket["metageneration"])
+    if request.number("ifMetagenerationMatch") not in (None, actual):
+        raise HttpError(412, "conditionNotMet", "The bucket's metageneration does not match.")
+    if request.number("ifMetagenerationNotMatch") == actual:
+        raise HttpError(304 if read else 412, "conditionNotMet", "The metageneration matches.")

@@ -1,0 +1,194 @@
+"""Cloud Run's rules that need no storage: what is valid, what is filled in, where traffic goes.
+
+Behavior after google/cloud/run/v2/service.proto and cloud.google.com/run/docs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grpc
+from google.cloud.run_v2.types import condition as condition_types
+from google.cloud.run_v2.types import revision as revision_types
+from google.cloud.run_v2.types import service as service_types
+from google.cloud.run_v2.types import traffic_target as traffic_types
+from google.protobuf import field_mask_pb2
+
+from ..core.errors import CloudError
+
+Service: Any = service_types.Service.meta.pb
+Revision: Any = revision_types.Revision.meta.pb
+Condition: Any = condition_types.Condition.meta.pb
+TrafficStatus: Any = traffic_types.TrafficTargetStatus.meta.pb
+State = condition_types.Condition.State
+LATEST = traffic_types.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST
+PINNED = traffic_types.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION
+
+# "must be less than 50 characters" (CreateServiceRequest.service_id).
+_SERVICE_ID = re.compile(r"[a-z]([a-z0-9-]{0,47}[a-z0-9])?")
+_RESERVED = (
+    "run.googleapis.com/",
+    "cloud.googleapis.com/",
+    "serving.knative.dev/",
+    "autoscaling.knative.dev/",
+)
+_MASKABLE = (
+    "annotations",
+    "binary_authorization",
+    "client",
+    "client_version",
+    "custom_audiences",
+    "default_uri_disabled",
+    "description",
+    "ingress",
+    "invoker_iam_disabled",
+    "labels",
+    "launch_stage",
+    "scaling",
+    "template",
+    "traffic",
+)
+
+
+def refuse(message: str) -> CloudError:
+    """INVALID_ARGUMENT in Cloud Run's manner."""
+    return CloudError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def check_service_id(service_id: str) -> None:
+    """INVALID_ARGUMENT unless it is a DNS label of fewer than 50 characters."""
+    if not _SERVICE_ID.fullmatch(service_id):
+        raise refuse(
+            f"Violation in CreateServiceRequest.service_id: {service_id!r} must begin with a "
+            "lowercase letter, hold only lowercase letters, digits and hyphens, not end with a "
+            "hyphen, and be less than 50 characters."
+        )
+
+
+def check_service(asked: Any) -> None:
+    """INVALID_ARGUMENT for a service Cloud Run would not take."""
+    if not asked.template.containers or not asked.template.containers[0].image:
+        raise refuse("template.containers[0].image: should not be empty.")
+    for labels in (asked.labels, asked.template.labels):
+        for key in labels:
+            if key.startswith(_RESERVED):
+                raise refuse(f"The label {key!r} is in a reserved namespace.")
+    if asked.traffic and sum(target.percent for target in asked.traffic) != 100:
+        raise refuse("traffic: percents must add up to 100.")
+
+
+def merge(stored: Any, asked: Any, paths: Iterable[str]) -> Any:
+    """What the service becomes: all that may be said by `asked`, or only the masked paths."""
+    wanted = list(paths) or list(_MASKABLE)
+    for path in wanted:
+        if path != "*" and path.split(".")[0] not in _MASKABLE:
+            raise refuse(f"update_mask: {path!r} cannot be updated.")
+    if "*" in wanted:
+        wanted = list(_MASKABLE)
+    fresh = Service()
+    fresh.CopyFrom(stored)
+    try:
+        field_mask_pb2.FieldMask(paths=wanted).MergeMessage(
+            asked, fresh, replace_message_field=True, replace_repeated_field=True
+        )
+    except ValueError as error:
+        raise refuse(f"update_mask: {error}") from error
+    return fresh
+
+
+def fill_defaults(service: Any, account: str) -> None:
+    """What Cloud Run writes into a service when the client leaves it out."""
+    template = service.template
+    service.ingress = service.ingress or 1  # IngressTraffic.INGRESS_TRAFFIC_ALL
+    service.launch_stage = service.launch_stage or 4  # google.api.LaunchStage.GA
+    template.service_account = template.service_account or account
+    concurrency = template.max_instance_request_concurrency
+    template.max_instance_request_concurrency = concurrency or 80
+    if not template.HasField("timeout"):
+        template.timeout.FromSeconds(300)
+    if not template.scaling.max_instance_count:
+        template.scaling.max_instance_count = 100
+    first = template.containers[0]
+    if not first.ports:
+        first.ports.add(name="http1", container_port=8080)
+    limits = first.resources.limits
+    for resource, amount in (("cpu", "1000m"), ("memory", "512Mi")):
+        if resource not in limits:
+            limits[resource] = amount
+    if not service.traffic:
+        service.traffic.add(type_=LATEST, percent=100)
+
+
+def revision_of(service: Any, name: str) -> Any:
+    """The revision that a service's template makes."""
+    template, fresh = service.template, Revision(name=name, service=service.name, generation=1)
+    shared = {field.name for field in Revision.DESCRIPTOR.fields} & {
+        field.name for field in template.DESCRIPTOR.fields
+    }
+    for field in shared - {"labels", "annotations", "scaling"}:
+        value = getattr(template, field)
+        if hasattr(value, "CopyFrom"):
+            if template.HasField(field):
+                getattr(fresh, field).CopyFrom(value)
+        elif hasattr(value, "extend"):
+            getattr(fresh, field).extend(value)
+        else:
+            setattr(fresh, field, value)
+    fresh.labels.update(template.labels)
+    fresh.annotations.update(template.annotations)
+    fresh.scaling.CopyFrom(template.scaling)
+    return fresh
+
+
+def revision_name(service_id: str, number: int) -> str:
+    """`<service>-00001-abc`: the letters come from the name, so that a replay gives the same."""
+    digest = hashlib.sha256(f"{service_id}/{number}".encode()).digest()
+    letters = "".join("bcdfghjklmnpqrstvwxz"[byte % 20] for byte in digest[:3])
+    return f"{service_id}-{number:05d}-{letters}"
+
+
+def check_traffic(service: Any, exists: Callable[[str], bool]) -> None:
+    """INVALID_ARGUMENT when a target names a revision that is neither there nor about to be."""
+    for target in service.traffic:
+        named = target.revision if target.type_ == PINNED else ""
+        if named and named != service.template.revision and not exists(named):
+            raise refuse(f"traffic: revision {named!r} does not exist.")
+
+
+def traffic_statuses(service: Any, ready: str) -> list[Any]:
+    """Where requests go: LATEST is the latest *ready* revision, nowhere while there is none."""
+    statuses = []
+    for target in service.traffic:
+        revision = target.revision if target.type_ == PINNED else ready.rpartition("/")[2]
+        if revision:
+            statuses.append(
+                TrafficStatus(
+                    type_=target.type_,
+                    revision=revision,
+                    percent=target.percent,
+                    tag=target.tag,
+                    uri=service.uri.replace("://", f"://{target.tag}---") if target.tag else "",
+                )
+            )
+    return statuses
+
+
+def etag_of(service: Any) -> str:
+    """Changes whenever the service does."""
+    bare = Service()
+    bare.CopyFrom(service)
+    bare.etag = ""
+    digest = hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+    return f'"{digest[:32]}"'
+
+
+def check_etag(sent: str, stored: str) -> None:
+    """ABORTED when the client has seen an older service."""
+    if sent and sent != stored:
+        raise CloudError(
+            grpc.StatusCode.ABORTED,
+            "Conflict for resource: version in the request does not match the stored one.",
+        )

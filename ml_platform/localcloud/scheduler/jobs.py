@@ -1,0 +1,261 @@
+"""Cloud Scheduler: jobs that really ring, on the cloud's Clock, with a signed token."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import grpc
+from google.cloud.scheduler_v1.types import cloudscheduler as wire_types
+from google.protobuf import empty_pb2
+
+from ..core.core import Core
+from ..core.errors import CloudError, not_found, precondition
+from ..core.pages import page, start_of
+from ..server.oidc import Identity
+from . import rules
+from .ring import Attempt, send
+from .rules import Job, State
+
+JOB = "scheduler.job"
+_PARENT = "projects/{project}/locations/{location}"
+_NAME = _PARENT + "/jobs/{job}"
+_LIST_LIMIT = 500
+
+
+class CloudScheduler:
+    """google.cloud.scheduler.v1.CloudScheduler for HTTP targets.
+
+    Ticks that `Clock.advance` passes over ring one after the other, and it waits for each; ticks
+    of real time and forced runs ring in a thread of their own. `attempts` keeps every ring.
+    """
+
+    def __init__(self, core: Core, identity: Identity) -> None:
+        self._core, self._store, self._identity = core, core.store, identity
+        self.attempts: list[Attempt] = []
+        self._busy = 0
+        self._changed = threading.Condition()
+
+    def rearm(self) -> None:
+        """After a restart: wait for the next ticks; those that passed meanwhile are gone."""
+        with self._core.lock:
+            for _, blob in list(self._store.list(JOB)):
+                job = Job.FromString(blob)
+                if job.state == State.ENABLED:
+                    self._schedule(job)
+
+    def reset(self) -> None:
+        """Forget the attempts."""
+        with self._changed:
+            self.attempts.clear()
+
+    def wait_idle(self, seconds: float = 10.0) -> bool:
+        """Wait (real time) until no ring is under way; False when one still is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._busy == 0, seconds)
+
+    # the API
+
+    def create_job(self, request: Any) -> Any:
+        """ALREADY_EXISTS for a name that is taken; a job without a name gets one."""
+        asked = wire_types.CreateJobRequest.pb(request)
+        self._core.names.locate(asked.parent, _PARENT, field="parent", api="cloudscheduler")
+        job = rules.merge(Job(), asked.job, ())
+        job_id = self._id(asked.job.name) if asked.job.name else uuid.uuid4().hex[:20]
+        rules.check_job_id(job_id)
+        job.name = f"{self._core.names.parent}/jobs/{job_id}"
+        rules.fill_defaults(job)
+        rules.check_job(job)
+        if self._store.get(JOB, job_id) is not None:
+            raise CloudError(grpc.StatusCode.ALREADY_EXISTS, f"Job {job.name} already exists.")
+        job.state = State.ENABLED
+        return self._changed_by_user(job)
+
+    def get_job(self, request: Any) -> Any:
+        """NOT_FOUND when there is none of that name."""
+        return self._need(request.name)
+
+    def list_jobs(self, request: Any) -> Any:
+        """In pages of at most 500, whatever is asked."""
+        self._core.names.locate(request.parent, _PARENT, field="parent", api="cloudscheduler")
+        asked = wire_types.ListJobsRequest(request)
+        asked.page_size = min(max(asked.page_size, 0), _LIST_LIMIT)
+        rows = self._store.rows(JOB, after=start_of(asked))
+        found, token = page(
+            ((seq, Job.FromString(blob)) for seq, _, blob in rows),
+            asked,
+            default=_LIST_LIMIT,
+            limit=_LIST_LIMIT,
+        )
+        answer: Any = wire_types.ListJobsResponse.meta.pb
+        return answer(jobs=found, next_page_token=token)
+
+    def update_job(self, request: Any) -> Any:
+        """NOT_FOUND when there is none of that name."""
+        asked = wire_types.UpdateJobRequest.pb(request)
+        stored = self._need(asked.job.name)
+        job = rules.merge(stored, asked.job, asked.update_mask.paths)
+        rules.fill_defaults(job)
+        rules.check_job(job)
+        return self._changed_by_user(job)
+
+    def delete_job(self, request: Any) -> Any:
+        """A ring that is under way goes on."""
+        job = self._need(request.name)
+        self._core.clock.cancel(_key(job))
+        self._store.delete(JOB, self._id(job.name))
+        self._core.effects.record(job.name)
+        return empty_pb2.Empty()
+
+    def pause_job(self, request: Any) -> Any:
+        """FAILED_PRECONDITION unless the job is enabled."""
+        return self._turn(request.name, State.ENABLED, State.PAUSED)
+
+    def resume_job(self, request: Any) -> Any:
+        """FAILED_PRECONDITION unless the job is paused."""
+        return self._turn(request.name, State.PAUSED, State.ENABLED)
+
+    def run_job(self, request: Any) -> Any:
+        """Ring now, whatever the schedule; the ring carries the time of the next tick."""
+        job = self._need(request.name)
+        now = self._core.clock.now()
+        tick = rules.next_tick(job, now)
+        self._core.effects.record(job.name, detail={"forced": True})
+        self._in_background(lambda: self._ring(job.name, tick, now, forced=True))
+        return job
+
+    # ticking
+
+    def _turn(self, name: str, before: Any, after: Any) -> Any:
+        job = self._need(name)
+        if job.state != before:
+            raise precondition(f"Job state must be {before.name} for this; it is not.")
+        job.state = after
+        return self._changed_by_user(job)
+
+    def _changed_by_user(self, job: Any) -> Any:
+        job.user_update_time.FromDatetime(self._core.clock.now())
+        if job.state == State.ENABLED:
+            self._schedule(job)
+        else:
+            self._core.clock.cancel(_key(job))
+            job.ClearField("schedule_time")
+            self._save(job)
+        self._core.effects.record(job.name, detail={"schedule": job.schedule, "state": job.state})
+        return job
+
+    def _schedule(self, job: Any) -> None:
+        tick = rules.next_tick(job, self._core.clock.now())
+        job.schedule_time.FromDatetime(tick)
+        self._save(job)
+        name = job.name
+        self._core.clock.call_at(tick, _key(job), lambda: self._tick(name, tick))
+
+    def _tick(self, name: str, tick: datetime) -> None:
+        with self._core.lock:
+            blob = self._store.get(JOB, self._id(name))
+            if blob is None:
+                return
+            job = Job.FromString(blob)
+            if job.state != State.ENABLED:
+                return
+            # The next tick is armed first: an advance over several ticks meets them in order.
+            self._schedule(job)
+        self._go(lambda: self._ring(name, tick, tick))
+
+    def _go(self, ring: Callable[[], None]) -> None:
+        """Ring; an advance of the Clock waits for it, the Clock's own thread must not."""
+        thread = self._in_background(ring)
+        if self._core.clock.advancing:
+            thread.join()
+
+    def _in_background(self, ring: Callable[[], None]) -> threading.Thread:
+        with self._changed:
+            self._busy += 1
+
+        def run() -> None:
+            try:
+                ring()
+            finally:
+                with self._changed:
+                    self._busy -= 1
+                    self._changed.notify_all()
+
+        thread = threading.Thread(target=run, name="localcloud-ring", daemon=True)
+        thread.start()
+        return thread
+
+    def _ring(
+        self, name: str, tick: datetime, first: datetime, *, retry: int = 0, forced: bool = False
+    ) -> None:
+        """Send the request without holding the cloud's lock: the target may call back."""
+        with self._core.lock:
+            blob = self._store.get(JOB, self._id(name))
+        if blob is None:
+            return
+        job, at = Job.FromString(blob), self._core.clock.now()
+        headers = rules.headers_of(job, tick, self._token(job))
+        http_status, code, message = send(job, headers)
+        attempt = Attempt(name, at, tick, retry, forced, http_status, code, message)
+        with self._changed:
+            self.attempts.append(attempt)
+        self._note(attempt)
+        if code and retry < job.retry_config.retry_count:
+            self._retry_later(job, attempt, first)
+
+    def _note(self, attempt: Attempt) -> None:
+        """Write the outcome into the job, unless it is gone."""
+        with self._core.lock:
+            blob = self._store.get(JOB, self._id(attempt.job))
+            if blob is None:
+                return
+            job = Job.FromString(blob)
+            job.last_attempt_time.FromDatetime(attempt.at)
+            job.status.Clear()
+            job.status.code, job.status.message = attempt.code, attempt.message
+            self._save(job)
+
+    def _retry_later(self, job: Any, attempt: Attempt, first: datetime) -> None:
+        number = attempt.retry + 1
+        due = attempt.at + rules.backoff(job.retry_config, number)
+        limit = job.retry_config.max_retry_duration.ToTimedelta()
+        if limit and due - first > limit:
+            return
+        self._core.clock.call_at(
+            due,
+            f"{_key(job)}/retry/{attempt.schedule_time.isoformat()}",
+            lambda: self._go(
+                lambda: self._ring(
+                    job.name, attempt.schedule_time, first, retry=number, forced=attempt.forced
+                )
+            ),
+        )
+
+    # helpers
+
+    def _token(self, job: Any) -> str:
+        target = job.http_target
+        kind = target.WhichOneof("authorization_header")
+        if kind == "oidc_token":
+            oidc = target.oidc_token
+            return self._identity.token(oidc.audience, oidc.service_account_email)
+        return f"ya29.localcloud-{uuid.uuid4().hex}" if kind == "oauth_token" else ""
+
+    def _id(self, name: str) -> str:
+        return self._core.names.locate(name, _NAME, api="cloudscheduler")["job"]
+
+    def _need(self, name: str) -> Any:
+        blob = self._store.get(JOB, self._id(name))
+        if blob is None:
+            raise not_found(f"Job not found. Resource name: {name}")
+        return Job.FromString(blob)
+
+    def _save(self, job: Any) -> None:
+        self._store.put(JOB, self._id(job.name), job.SerializeToString())
+
+
+def _key(job: Any) -> str:
+    return f"scheduler:{job.name}"

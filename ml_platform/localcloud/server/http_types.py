@@ -1,0 +1,141 @@
+"""What an HTTP request and its answer are inside the local cloud, and how Google writes errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import grpc
+
+from ..core.errors import CloudError
+from ..core.faults import OnGone
+
+JSON_TYPE = "application/json; charset=UTF-8"
+
+# google.rpc.Code to HTTP, as google/rpc/code.proto lays it down, and Google's JSON `reason`.
+_BY_CODE: dict[grpc.StatusCode, tuple[int, str]] = {
+    grpc.StatusCode.CANCELLED: (499, "cancelled"),
+    grpc.StatusCode.UNKNOWN: (500, "backendError"),
+    grpc.StatusCode.INVALID_ARGUMENT: (400, "invalid"),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (504, "gatewayTimeout"),
+    grpc.StatusCode.NOT_FOUND: (404, "notFound"),
+    grpc.StatusCode.ALREADY_EXISTS: (409, "conflict"),
+    grpc.StatusCode.PERMISSION_DENIED: (403, "forbidden"),
+    grpc.StatusCode.UNAUTHENTICATED: (401, "required"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (429, "rateLimitExceeded"),
+    grpc.StatusCode.FAILED_PRECONDITION: (400, "failedPrecondition"),
+    grpc.StatusCode.ABORTED: (409, "conflict"),
+    grpc.StatusCode.OUT_OF_RANGE: (400, "outOfRange"),
+    grpc.StatusCode.UNIMPLEMENTED: (501, "notImplemented"),
+    grpc.StatusCode.INTERNAL: (500, "internalError"),
+    grpc.StatusCode.UNAVAILABLE: (503, "backendError"),
+    grpc.StatusCode.DATA_LOSS: (500, "internalError"),
+}
+_BY_STATUS: dict[int, grpc.StatusCode] = {
+    304: grpc.StatusCode.FAILED_PRECONDITION,
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    405: grpc.StatusCode.UNIMPLEMENTED,
+    409: grpc.StatusCode.ALREADY_EXISTS,
+    410: grpc.StatusCode.NOT_FOUND,
+    411: grpc.StatusCode.INVALID_ARGUMENT,
+    412: grpc.StatusCode.FAILED_PRECONDITION,
+    416: grpc.StatusCode.OUT_OF_RANGE,
+    499: grpc.StatusCode.CANCELLED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+class HttpError(CloudError):
+    """A refusal whose HTTP status says more than a gRPC code can (304, 412, 416)."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(_BY_STATUS[status], message)
+        self.http_status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request: header names in lower case, the path still percent-encoded."""
+
+    verb: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    base_url: str = ""
+    on_gone: OnGone | None = None
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object ({} when empty). Raises HttpError 400."""
+        if not self.body:
+            return {}
+        try:
+            value = json.loads(self.body)
+        except ValueError as error:
+            raise HttpError(400, "parseError", f"Parse Error: {error}") from error
+        if not isinstance(value, dict):
+            raise HttpError(400, "parseError", "Parse Error: a JSON object was expected.")
+        return value
+
+    def number(self, key: str) -> int | None:
+        """A query parameter as an integer, None when it is not given. Raises HttpError 400."""
+        text = self.query.get(key)
+        if text is None:
+            return None
+        try:
+            return int(text)
+        except ValueError as error:
+            message = f"Invalid value at '{key}': \"{text}\""
+            raise HttpError(400, "invalidParameter", message) from error
+
+
+@dataclass(slots=True)
+class Reply:
+    """One HTTP answer."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = JSON_TYPE
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Route(NamedTuple):
+    """A path (a regular expression over the encoded path) and who answers it.
+
+    `call` is the method's name at the gate; '' means that the call is not one of the cloud's API
+    (certificates, console, control) and passes ungated.
+    """
+
+    verb: str
+    pattern: str
+    call: str
+    handler: Callable[..., Reply]
+
+
+def json_reply(value: object, status: int = 200, **headers: str) -> Reply:
+    """An answer in JSON; underscores in header names become hyphens."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Reply(status, json.dumps(value).encode(), JSON_TYPE, named)
+
+
+def error_reply(error: CloudError, *, plain: bool = False) -> Reply:
+    """Google's JSON error object; media downloads answer in plain text, as GCS does."""
+    status, reason = _BY_CODE.get(error.code, (500, "internalError"))
+    if isinstance(error, HttpError):
+        status, reason = error.http_status, error.reason
+    if status == 304:
+        return Reply(status)
+    if plain:
+        return Reply(status, error.message.encode(), "text/html; charset=UTF-8")
+    item = {"message": error.message, "domain": "global", "reason": reason}
+    if status == 412:
+        item |= {"locationType": "header", "location": "If-Match"}
+    return json_reply(
+        {"error": {"code": status, "message": error.message, "errors": [item]}}, status
+    )

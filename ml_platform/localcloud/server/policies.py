@@ -1,0 +1,53 @@
+"""IAM policies of resources: read, written under their etag, and a caller who may do everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.iam.v1 import iam_policy_pb2, policy_pb2
+
+from ..core.core import Core
+from ..core.errors import CloudError
+
+
+class Policies:
+    """`need(resource)` answers the resource's canonical name or raises NOT_FOUND."""
+
+    def __init__(self, core: Core, kind: str, need: Callable[[str], str]) -> None:
+        self._core, self._store, self._kind, self._need = core, core.store, kind, need
+
+    def get(self, resource: str) -> Any:
+        """The policy; one that was never set is empty, with an etag of its own."""
+        blob = self._store.get(self._kind, self._need(resource))
+        if blob is None:
+            return policy_pb2.Policy(version=1, etag=b"ACAB")
+        return policy_pb2.Policy.FromString(blob)
+
+    def set(self, resource: str, policy: Any) -> Any:
+        """Replace it; ABORTED when the sent etag is not the stored one."""
+        name = self._need(resource)
+        if policy.etag and policy.etag != self.get(name).etag:
+            raise CloudError(
+                grpc.StatusCode.ABORTED,
+                "There were concurrent policy changes. Please retry the whole read-modify-write "
+                "with exponential backoff.",
+            )
+        fresh = policy_pb2.Policy()
+        fresh.CopyFrom(policy)
+        fresh.version = fresh.version or 1
+        fresh.etag = b"BwY%06d" % self._store.next_id(self._kind)
+        self._store.put(self._kind, name, fresh.SerializeToString())
+        members = {binding.role: list(binding.members) for binding in fresh.bindings}
+        self._core.effects.record(name, detail={"bindings": members})
+        return fresh
+
+    def test(self, resource: str, permissions: list[str]) -> Any:
+        """All of the asked permissions."""
+        self._need(resource)
+        return iam_policy_pb2.TestIamPermissionsResponse(permissions=permissions)
+
+    def drop(self, name: str) -> None:
+        """Its resource is gone."""
+        self._store.delete(self._kind, name)

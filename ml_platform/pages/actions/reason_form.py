@@ -1,0 +1,64 @@
+"""A verb opened as a page: the question for its reason, or the page of what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun, TrainingSchedule
+from ml_platform.pages.common.buttons import Permissions
+from ml_platform.pages.common.context import Button
+from ml_platform.pages.findings.finding import ignore_button
+from ml_platform.pages.layout import open_count, permissions_of, render_page
+from ml_platform.pages.model.rows import ReasonPage
+from ml_platform.pages.run.buttons import alias_button, reason_disabled_alias, run_buttons
+from ml_platform.pages.training.registry_table import model_url
+from ml_platform.services.access.scope import scope_of
+
+
+def _register(permissions: Permissions, run: TrainingRun) -> Button | None:
+    return next((act for act in run_buttons(permissions, run) if act.reason), None)
+
+
+REASONS: Mapping[str, Callable[[Permissions, Any], Button | None]] = {
+    "register-run": _register,
+    "ignore-finding": ignore_button,
+    "alias-run": lambda permissions, run: (
+        None if reason_disabled_alias(run) else alias_button(permissions, run)
+    ),
+}
+"""The verbs that want a reason or other words, each with its button."""
+ANCHORS: Mapping[type, str] = {
+    TrainingRun: "run",
+    DeployedEndpoint: "endpoint",
+    TrainingSchedule: "schedule",
+}
+
+
+def page_about(subject: Any) -> str:
+    """Where the thing that a verb is about can be read."""
+    if isinstance(subject, Operation):
+        return reverse("ml_platform:operation", args=[subject.pk])
+    if isinstance(subject, Finding):
+        return reverse("ml_platform:finding", args=[subject.pk])
+    if isinstance(subject, TrainingRun) and subject.version and subject.registered_model_id:
+        return f"{model_url(subject.registered_model_id)}#version-{subject.version}"
+    training = reverse("ml_platform:training", args=[subject.project_id])
+    return f"{training}#{ANCHORS[type(subject)]}-{subject.pk}"
+
+
+def ask(request: HttpRequest, verb: str, subject: Any) -> HttpResponse:
+    """Ask for the reason where the verb wants one and may be done; else show its subject."""
+    act = REASONS[verb](permissions_of(request), subject) if verb in REASONS else None
+    if act is None or act.why or not act.reason:
+        return redirect(page_about(subject))
+    aliases = ", ".join(subject.aliases) if verb == "alias-run" else None
+    found = ReasonPage(
+        act=act, verb=act.label.rstrip("…"), back=page_about(subject), aliases=aliases
+    )
+    shown = open_count(scope_of(request.user))
+    return render_page(request, "reason", found, findings_open=shown)

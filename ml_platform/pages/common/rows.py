@@ -1,0 +1,165 @@
+"""What the training page and the model page hand to their templates: frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .context import Badge, Button, Figure, Link, Pager, Tab
+from .times import Moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A number an evaluator gave."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """One line of the Model Registry table."""
+
+    id: int
+    link: Link
+    latest: str
+    versions: str
+    others: bool
+    """Whether there are versions beside the newest, to be deployed from the model's page."""
+    type: str
+    registry: Badge
+    checked: Moment | None
+    blessed: Badge
+    metric: Metric | None
+    serving: Badge
+    services: tuple[Link, ...]
+    schedules: str
+    registered: Moment | None
+    deploy: Button
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointRow:
+    """One line of the Endpoints table; `traffic` is None where Cloud Monitoring was not read."""
+
+    id: int
+    service: str
+    url: str
+    model: Link
+    version: str
+    state: Badge
+    deleted: Badge | None
+    note: str
+    requests: str
+    latency: str
+    deployed: Moment | None
+    acts: tuple[Button, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """One line of the Runs table."""
+
+    id: int
+    model: Link
+    status: Badge
+    stage: str
+    progress: int | None
+    """Per cent, None when nothing moves any more."""
+    version: str
+    by: str
+    note: str
+    metric: Metric | None
+    created: Moment | None
+    took: str
+    since: str
+    """When it began, while it is not over: its length grows."""
+    acts: tuple[Button, ...]
+    more: tuple[Button, ...]
+    schedule: str
+    """The form that schedules this training; empty where it cannot be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRow:
+    """One line of the Schedules table; `times` are the next ones, the nearest first."""
+
+    id: int
+    name: str
+    model: Link
+    state: Badge
+    rhythm: str
+    cron: str
+    times: tuple[Moment, ...]
+    last: Moment | None
+    acts: tuple[Button, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One entry of a select."""
+
+    value: str
+    label: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Select:
+    """A filter with its choices."""
+
+    name: str
+    label: str
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sorting:
+    """The head of a column that sorts: where it leads, and how it sorts now."""
+
+    url: str
+    direction: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """The Model Registry table with what narrows it."""
+
+    search: str
+    selects: tuple[Select, ...]
+    narrowed: bool
+    rows: tuple[ModelRow, ...]
+    pager: Pager
+    unread: str
+    """Why the newest sweep did not read Vertex AI, '' when it did."""
+    swept: Moment | None
+    read: Moment | None
+    """When Vertex AI was last read, which a sweep that tried in vain did not."""
+    metric: str
+    """The name of the rows' metric where it is the same for all."""
+    by_name: Sorting
+    by_age: Sorting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPage:
+    """The training page of a project."""
+
+    id: Any
+    name: str
+    url: str
+    may_train: bool
+    figures: tuple[Figure, ...]
+    registry: Registry
+    endpoints: tuple[EndpointRow, ...]
+    p95: str
+    """What the p95 of an endpoint is."""
+    endpoints_pager: Pager
+    runs: tuple[RunRow, ...]
+    runs_metric: str
+    runs_tabs: tuple[Tab, ...]
+    runs_pager: Pager
+    runs_narrowed: bool
+    schedules: tuple[ScheduleRow, ...]
+    schedules_pager: Pager

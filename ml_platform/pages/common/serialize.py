@@ -1,0 +1,200 @@
+"""From rows to the frozen values that templates get; the only place that reads a row's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from django.urls import reverse
+
+from ml_platform.kpis import WORST_P95, Assets, ProjectCard, Traffic, unread_because
+from ml_platform.models import Finding, Operation, Sweep
+from ml_platform.models.states import (
+    LIVE_OPERATION_STATUSES,
+    FindingKind,
+    FindingStatus,
+    OperationStatus,
+)
+
+from .badges import (
+    FINDING_MEANINGS,
+    FINDING_STATUS_TONES,
+    FINDING_TONES,
+    OPERATION_TONES,
+    PLANE_NAMES,
+    SWEEP_TONES,
+    badge,
+    counted,
+)
+from .charts import spark, spark_days
+from .context import Card, Figure, FindingGroup, FindingRow, OperationRow, SweepRow
+from .fact_list import facts, readable
+from .operation_titles import clause, doing, planned, progress
+from .times import clock, duration, moment
+
+
+def asset_figures(assets: Assets) -> tuple[Figure, ...]:
+    """The figures of the Assets card."""
+    return (
+        Figure(name="Models", value=f"{assets.models:,}"),
+        Figure(name="Versions", value=f"{assets.versions:,}"),
+        _deployed(assets.deployed, assets.models),
+        _endpoints(assets.endpoints_active, assets.endpoints_total),
+        Figure(
+            name="Runs",
+            value=f"{assets.runs:,}",
+            note=f"{assets.runs_live or 'none'} under way",
+        ),
+        Figure(name="Schedules", value=f"{assets.schedules_live:,}", note="live"),
+    )
+
+
+def _endpoints(active: int, total: int) -> Figure:
+    return Figure(
+        name="Endpoints", value=f"{active:,}", note=f"of {total:,} active" if total else "none yet"
+    )
+
+
+def _deployed(deployed: int, models: int) -> Figure:
+    note = f"of {models:,}" if models else "nothing to deploy yet"
+    return Figure(name="Deployed", value=f"{deployed:,}", note=note)
+
+
+def project_card(card: ProjectCard, traffic: Traffic | None, now: datetime) -> Card:
+    """A project's card; without traffic where Cloud Monitoring was not read."""
+    return Card(
+        name=card.name,
+        url=reverse("ml_platform:training", args=[card.project_id]),
+        figures=(
+            Figure(name="Models", value=f"{card.models:,}", note=counted(card.versions, "version")),
+            _deployed(card.deployed, card.models),
+            _endpoints(card.endpoints_active, card.endpoints_total),
+            _requests(traffic),
+        ),
+        registered=moment(card.latest_registered_at, now),
+        runs_live=card.runs_live,
+        spark=spark(traffic.days) if traffic else "",
+        spark_label=f"Requests a day over {len(traffic.days)} days, {traffic.requests:,} in the "
+        f"last seven, {traffic.before:,} in the seven before."
+        if traffic
+        else "",
+        spark_note=f"{len(traffic.days)} days, {min(traffic.days):,} to {max(traffic.days):,} a day"
+        if traffic
+        else "",
+        spark_days=spark_days(traffic.days, now.date()) if traffic else (),
+    )
+
+
+def _requests(traffic: Traffic | None) -> Figure:
+    if traffic is None:
+        return Figure(name="Requests, 7 days", value="–", note="not read")  # noqa: RUF001
+    notes = [_change(traffic.requests, traffic.before)]
+    notes += [] if traffic.p95 is None else [f"p95 {traffic.p95:,.0f} ms"]
+    told = " · ".join(note for note in notes if note)
+    return Figure(name="Requests, 7 days", value=f"{traffic.requests:,}", note=told, hint=WORST_P95)
+
+
+def _change(now: int, before: int) -> str:
+    if not before:
+        return ""
+    share = round(100 * (now - before) / before)
+    sign = "+" if share > 0 else "−" if share < 0 else "±"  # noqa: RUF001
+    return f"{sign}{abs(share)} %"
+
+
+def finding_row(finding: Finding, now: datetime) -> FindingRow:
+    """A finding; its project and operation must be loaded."""
+    kind = FindingKind(finding.kind)
+    status = FindingStatus(finding.status)
+    ignored = ""
+    if status == FindingStatus.IGNORED:
+        ignored = f"{finding.ignored_by}: {finding.ignored_reason}"
+    return FindingRow(
+        id=finding.pk,
+        title=finding.title,
+        kind=badge(str(kind.label), FINDING_TONES[kind]),
+        project=str(finding.project) if finding.project else "",
+        evidence=facts(finding.evidence, now),
+        repair=finding.repair,
+        looks=finding.looks,
+        first_seen=moment(finding.first_seen_at, now),
+        last_seen=moment(finding.last_seen_at, now),
+        ended=moment(finding.ended_at, now),
+        status=badge(str(status.label), FINDING_STATUS_TONES[status]),
+        ignored=ignored,
+        operation=str(finding.operation_id or ""),
+    )
+
+
+def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[FindingGroup, ...]:
+    """Findings by kind; they must come in the order of their kinds."""
+    return tuple(
+        FindingGroup(
+            kind=str(FindingKind(kind).label),
+            meaning=FINDING_MEANINGS[kind],
+            rows=tuple(finding_row(finding, now) for finding in found),
+        )
+        for kind, found in groupby(rows, key=lambda finding: finding.kind)
+    )
+
+
+def sweep_row(sweep: Sweep, now: datetime) -> SweepRow:
+    """A sweep in one line."""
+    ended = sweep.finished_at is not None
+    return SweepRow(
+        id=sweep.pk,
+        status=badge(sweep.get_status_display(), SWEEP_TONES[sweep.status]),
+        actor=sweep.actor_label,
+        started=moment(sweep.started_at, now),
+        took=duration(sweep.finished_at - sweep.started_at) if sweep.finished_at else "",
+        planes=tuple(
+            badge(name, "unknown" if reason else "good", reason)
+            for plane, name in PLANE_NAMES.items()
+            if ended
+            for reason in [unread_because(sweep.planes, plane)]
+        ),
+    )
+
+
+def operation_row(operation: Operation, now: datetime) -> OperationRow:
+    """An operation in one line; its project must be loaded."""
+    live = operation.status in LIVE_OPERATION_STATUSES
+    verb, after = clause(operation)
+    done, steps = progress(operation)
+    return OperationRow(
+        id=str(operation.pk),
+        actor=operation.actor_label,
+        verb=verb,
+        subject=operation.subject_name,
+        after=after,
+        project=str(operation.project) if operation.project else "",
+        note=_newest_note(operation),
+        status=badge(operation.get_status_display(), OPERATION_TONES[operation.status]),
+        live=live,
+        created=moment(operation.created_at, now),
+        took=duration(_length(operation, now)),
+        clock=clock(_length(operation, now)) if live else "",
+        since=operation.started_at.isoformat(timespec="seconds")
+        if live and operation.started_at
+        else "",
+        done=done if live else 0,
+        steps=steps,
+    )
+
+
+def _length(operation: Operation, now: datetime) -> timedelta | None:
+    if operation.started_at is None:
+        return None
+    return (operation.finished_at or now) - operation.started_at
+
+
+def _newest_note(operation: Operation) -> str:
+    """What a live one is doing, what one that ended said last; a failure's own words come first."""
+    if operation.error:
+        return readable(operation.error)
+    if operation.status == OperationStatus.RUNNING:
+        return next((doing(step.title) for step in planned(operation)), "")
+    newest = operation.steps[-1] if operation.steps else {}
+    # What needed one transaction only has its words as the title of its only step.
+    return str(newest.get("note") or (newest.get("title") if newest.get("step") == "done" else ""))

@@ -1,0 +1,139 @@
+"""What every page shares: who may see it, what stands around it, how an error looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from ml_platform import kpis
+from ml_platform.conf import OWN_BASE, get_settings
+from ml_platform.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, PlatformError
+from ml_platform.pages.common.buttons import Permissions
+from ml_platform.pages.common.context import ErrorPage, Frame
+from ml_platform.services.access.rights import Right, has_right
+from ml_platform.services.access.scope import Scope, scope_of, visible_project
+from ml_platform.services.operations.store import Busy
+
+STATUSES: tuple[tuple[type[PlatformError], int], ...] = (
+    (Invalid, 422),
+    (Denied, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (Misconfigured, 503),
+)
+"""The HTTP status of each category; what is missing here says nothing for sure: 503."""
+
+GONE = "It may have been deleted, or it belongs to a project that you do not see."
+SECTIONS: Mapping[str, str] = {
+    "training": "projects",
+    "model": "projects",
+    "delete": "projects",
+    "new_run": "projects",
+    "new_schedule": "projects",
+    "finding": "registry_health",
+    "operation": "operations",
+}
+"""To which entry of the menu a page belongs, where it has another name."""
+ASK = "Ask an administrator if you need it."
+ANEW = "You logged in or out since it was shown. Go back, reload the page and try again."
+
+V = TypeVar("V", bound=Callable[..., HttpResponse])
+
+
+def page(view: V) -> V:
+    """A page for people who are logged in, read anew each time: an old answer may be untrue."""
+    return login_required(require_safe(never_cache(view)))
+
+
+def project_of(request: HttpRequest, project_id: str) -> Any:
+    """The project of a URL, whatever its key is.
+
+    :raises Http404: there is none, or it is another tenant's.
+    """
+    try:
+        key = scope_of(request.user).projects.model._meta.pk.to_python(project_id)  # noqa: SLF001 - documented
+        return visible_project(request.user, key)
+    except (NotFound, ValidationError) as error:
+        raise Http404("There is no such project.") from error
+
+
+def permissions_of(request: HttpRequest) -> Permissions:
+    """What the person who asks may do."""
+    return Permissions(frozenset(right for right in Right if has_right(request.user, right)))
+
+
+def open_count(scope: Scope) -> int:
+    """How many findings are open, for the count beside the menu."""
+    return sum(kpis.open_findings(scope.limit).values())
+
+
+def status_of(error: PlatformError) -> int:
+    """The HTTP status that says this."""
+    return next((status for kind, status in STATUSES if isinstance(error, kind)), 503)
+
+
+def render_error(request: HttpRequest, error: PlatformError, *, back: str = "") -> HttpResponse:
+    """What happened and what to do, in the frame of our pages."""
+    found = ErrorPage(
+        message=str(error),
+        advice=error.advice,
+        code=error.code,
+        back=back,
+        holder=url_of_holder(error),
+    )
+    return _error_page(request, found, status=status_of(error))
+
+
+def url_of_holder(error: PlatformError) -> str:
+    """The page of the operation that stands in the way, '' where none does."""
+    holder = error.holder if isinstance(error, Busy) else None
+    return reverse("ml_platform:operation", args=[holder.pk]) if holder else ""
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """A page for what is not there."""
+    told = next(iter(exception.args), "")
+    message = told if isinstance(told, str) and told else "There is no such page."
+    found = ErrorPage(message=message, advice=GONE, code="not_found")
+    return _error_page(request, found, status=404)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """A page for what somebody may not do."""
+    found = ErrorPage(message=str(exception) or "You may not do this.", advice=ASK, code="denied")
+    return _error_page(request, found, status=403)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A page for a form that is too old."""
+    found = ErrorPage(message="This form is too old. Nothing was done.", advice=ANEW, code="csrf")
+    return _error_page(request, found, status=403)
+
+
+def _error_page(request: HttpRequest, found: ErrorPage, *, status: int) -> HttpResponse:
+    known = request.user.is_authenticated
+    shown = open_count(scope_of(request.user)) if known else 0
+    return render_page(request, "error", found, findings_open=shown, status=status)
+
+
+def render_page(
+    request: HttpRequest, name: str, found: object, *, findings_open: int, status: int = 200
+) -> HttpResponse:
+    """A page of ours in the host's base template or our own."""
+    base = get_settings().BASE_TEMPLATE
+    frame = Frame(
+        section=SECTIONS.get(name, name),
+        own_base=base == OWN_BASE,
+        user=request.user.get_username(),
+        findings_open=findings_open,
+    )
+    context = {"base_template": base, "frame": frame, "page": found}
+    return render(request, f"ml_platform/{name}.html", context, status=status)

@@ -1,0 +1,155 @@
+"""`/models/<id>/delete/`: what a deletion would take, and the one page that asks Google."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import uuid4
+
+from django.contrib.auth.decorators import login_required
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from ml_platform.errors import Invalid, PlatformError
+from ml_platform.models import RegisteredModel, TrainingRun
+from ml_platform.pages.actions.views import action_request_of, begun, failed, wants_json
+from ml_platform.pages.common.context import Fact, Link
+from ml_platform.pages.common.verb import in_scope
+from ml_platform.pages.layout import open_count, render_page
+from ml_platform.pages.training.registry_table import model_url
+from ml_platform.services.access.rights import Right, require_right
+from ml_platform.services.access.scope import scope_of
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deletion.plan import Block, DeletionPlan, VersionFacts
+from ml_platform.services.deletion.preview import DELETABLE, preview_deletion
+from ml_platform.services.registry.artifacts import Size, human_size
+
+from .rows import DeletePage
+
+
+# A host's ATOMIC_REQUESTS would put the calls to Google into a transaction (law 6).
+@transaction.non_atomic_requests
+@login_required
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def delete(request: HttpRequest, model_id: int) -> HttpResponse:
+    """Show the plan; with the name typed, open the deletion, which checks it all again."""
+    scope = scope_of(request.user)
+    lineage = in_scope(RegisteredModel.objects.select_related("project"), scope, str(model_id))
+    try:
+        require_right(request.user, Right.DELETE)
+        runs = _runs(request, lineage)
+        mistake = _mistake(request, lineage, runs) if request.method == "POST" else None
+        if request.method == "POST" and mistake is None:
+            return _delete(request, lineage, runs)
+        if mistake is not None and wants_json(request):
+            raise mistake
+        plan = preview_deletion(lineage=lineage, runs=runs)
+    except PlatformError as error:
+        return failed(request, error, back=model_url(lineage.pk))
+    found = _page(lineage, runs, plan)
+    if mistake is not None:
+        typed = request.POST.get("name", "")
+        found = replace(found, error=f"{mistake} {mistake.advice}", typed=typed)
+    status = 422 if mistake else 200
+    return render_page(request, "delete", found, findings_open=open_count(scope), status=status)
+
+
+def _runs(request: HttpRequest, lineage: RegisteredModel) -> list[TrainingRun]:
+    """The version that is asked for, or all of them."""
+    asked = (request.POST if request.method == "POST" else request.GET).get("version", "")
+    rows = lineage.training_runs.filter(registration__in=DELETABLE).order_by("version")
+    if asked:
+        rows = (
+            rows.filter(version=int(asked))
+            if asked.isdecimal() and len(asked) < 10
+            else rows.none()
+        )
+    runs = list(rows)
+    if not runs:
+        raise Http404("There is no such version.")
+    return runs
+
+
+def _mistake(
+    request: HttpRequest, lineage: RegisteredModel, runs: Sequence[TrainingRun]
+) -> Invalid | None:
+    """What is wrong with the form that was sent."""
+    if request.POST.get("name", "").strip() != lineage.model_name:
+        return Invalid(
+            f"The name typed is not {lineage.model_name}. Nothing was deleted.",
+            code="name_differs",
+            advice="Type the name of the model.",
+        )
+    if sorted(map(str, _ids(runs))) != sorted(request.POST.getlist("run")):
+        return Invalid(
+            "The versions are not those of the plan any more. Nothing was deleted.",
+            code="plan_changed",
+            advice="Look at the plan again.",
+        )
+    return None
+
+
+def _delete(
+    request: HttpRequest, lineage: RegisteredModel, runs: Sequence[TrainingRun]
+) -> HttpResponse:
+    asked = action_request_of(request)
+    operation = delete_versions(
+        lineage=lineage,
+        runs=runs,
+        actor=asked.actor,
+        now=asked.now,
+        reason=asked.reason,
+        idempotency_key=asked.key,
+    )
+    return begun(request, operation)
+
+
+def _ids(runs: Sequence[TrainingRun]) -> tuple[int, ...]:
+    return tuple(run.pk for run in runs)
+
+
+def _page(lineage: RegisteredModel, runs: Sequence[TrainingRun], plan: DeletionPlan) -> DeletePage:
+    training = reverse("ml_platform:training", args=[lineage.project_id])
+    return DeletePage(
+        project=Link(text=str(lineage.project), url=training),
+        model=Link(text=lineage.model_name, url=model_url(lineage.pk)),
+        name=lineage.model_name,
+        what=f"version {runs[0].version}" if len(runs) == 1 else f"all {len(runs)} versions",
+        url=reverse("ml_platform:delete", args=[lineage.pk]),
+        version=str(runs[0].version) if len(runs) == 1 else "",
+        run_ids=_ids(runs),
+        key=uuid4().hex,
+        going=tuple(_going(version) for version in plan.versions),
+        staying=tuple(f"v{version.number}" for version in plan.siblings),
+        endpoints=tuple(endpoint.service_name for endpoint in plan.endpoints_marked),
+        moves_default=f"v{plan.default_moves_to.number}" if plan.default_moves_to else "",
+        ends_registration=plan.ends_registration,
+        size=_size(plan.size) if len(plan.versions) > 1 else "",
+        blocks=tuple(_block(block, lineage) for block in plan.blocks),
+        unknown=plan.unknown,
+        error="",
+        typed="",
+    )
+
+
+def _going(version: VersionFacts) -> Fact:
+    size = _size(version.size) if version.size else "no artifacts of ours"
+    aliases = f", its aliases {', '.join(version.aliases)}" if version.aliases else ""
+    return Fact(name=f"v{version.number}", value=f"{size}{aliases}")
+
+
+def _size(size: Size) -> str:
+    more = "" if size.complete else "at least "
+    return (
+        f"{more}{size.objects:,} object{'' if size.objects == 1 else 's'}, {human_size(size.bytes)}"
+    )
+
+
+def _block(block: Block, lineage: RegisteredModel) -> Link:
+    training = reverse("ml_platform:training", args=[lineage.project_id])
+    anchor = f"#endpoint-{block.endpoint_id}" if block.endpoint_id else ""
+    return Link(text=block.message, url=f"{training}{anchor}" if anchor else "")

@@ -1,0 +1,113 @@
+"""Versions side by side: their metrics as a table and one of them as a chart. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ml_platform.pages.common.metrics import FIRST, label, lower_is_better, written
+
+from .rows import Cell, Comparison, Dot, Gridline, MetricChart, MetricRow
+
+WIDTH, HEIGHT = 380, 200
+LEFT, RIGHT, TOP, BOTTOM = 48, 8, 28, 30
+NONE = "–"  # noqa: RUF001
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A version and its metrics."""
+
+    version: int
+    metrics: Mapping[str, float]
+
+
+def compare(
+    versions: Sequence[Measured], *, metric: str, url_of: Callable[[str], str]
+) -> Comparison:
+    """Compare versions, oldest first; the chart is of `metric`, or of the one known best."""
+    chosen = sorted(versions, key=lambda one: one.version)
+    names = _names(chosen)
+    if not names:
+        return Comparison(versions=(), rows=(), chart=None)
+    charted = metric if metric in names else names[0]
+    return Comparison(
+        versions=tuple(f"v{one.version}" for one in chosen),
+        rows=tuple(
+            MetricRow(
+                name=label(name),
+                url=url_of(name),
+                charted=name == charted,
+                cells=_cells(name, [one.metrics.get(name) for one in chosen]),
+            )
+            for name in names
+        ),
+        chart=_chart(charted, chosen),
+    )
+
+
+def _names(versions: Sequence[Measured]) -> list[str]:
+    known = {name for one in versions for name in one.metrics}
+    first = [name for name in FIRST if name in known]
+    return first + sorted(known - set(first))
+
+
+def _cells(name: str, values: Sequence[float | None]) -> tuple[Cell, ...]:
+    known = [value for value in values if value is not None]
+    best = (min if lower_is_better(name) else max)(known)
+    cells, before = [], None
+    for value in values:
+        if value is None:
+            cells.append(Cell(value=NONE))
+            continue
+        cells.append(_cell(name, value, before, best=value == best and len(set(known)) > 1))
+        before = value
+    return tuple(cells)
+
+
+def _cell(name: str, value: float, before: float | None, *, best: bool) -> Cell:
+    change = 0.0 if not before else (value - before) / abs(before)
+    if abs(change) < 0.0005:
+        return Cell(value=written(value), best=best)
+    better = (change < 0) is lower_is_better(name)
+    sign = "+" if change > 0 else "−"  # noqa: RUF001
+    return Cell(
+        value=written(value),
+        change=f"{sign}{abs(change):.1%}",
+        tone="good" if better else "bad",
+        best=best,
+    )
+
+
+def _chart(name: str, versions: Sequence[Measured]) -> MetricChart:
+    told = [(one.version, one.metrics[name]) for one in versions if name in one.metrics]
+    low, high = min(v for _, v in told), max(v for _, v in told)
+    room = (high - low) * 0.15 or abs(high) * 0.1 or 1.0
+    low, high = low - room, high + room
+
+    def y_of(value: float) -> float:
+        share = (value - low) / (high - low)
+        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+
+    step = (WIDTH - LEFT - RIGHT) / max(1, len(told))
+    dots = tuple(
+        Dot(
+            x=round(LEFT + step * (i + 0.5), 1),
+            y=y_of(value),
+            version=f"v{version}",
+            value=written(value),
+        )
+        for i, (version, value) in enumerate(told)
+    )
+    return MetricChart(
+        name=label(name),
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        ticks=tuple(
+            Gridline(y=y_of(value), label=written(value)) for value in (low, (low + high) / 2, high)
+        ),
+        dots=dots,
+        points=" ".join(f"{dot.x},{dot.y}" for dot in dots),
+        summary=f"{label(name)}: " + ", ".join(f"{dot.version} {dot.value}" for dot in dots) + ".",
+    )

@@ -1,0 +1,228 @@
+"""`/models/<id>/`: which version, how good, where does it run?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from ml_platform import kpis
+from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models.states import HOLDS_POINTER, Registration
+from ml_platform.pages.common import serialize
+from ml_platform.pages.common.badges import badge
+from ml_platform.pages.common.buttons import Permissions, deploy_button
+from ml_platform.pages.common.context import Badge, Fact, Link
+from ml_platform.pages.common.keyset import Order, key_page
+from ml_platform.pages.common.metrics import common_name, main_metric, numbers
+from ml_platform.pages.common.paging import query_url
+from ml_platform.pages.common.times import moment
+from ml_platform.pages.common.verb import in_scope
+from ml_platform.pages.layout import open_count, page, permissions_of, render_page
+from ml_platform.pages.run.buttons import alias_button
+from ml_platform.pages.training.registry_table import blessed_badge, registry_badge, verdict_of
+from ml_platform.services.access.rights import Right
+from ml_platform.services.access.scope import scope_of
+from ml_platform.services.deletion.preview import DELETABLE
+from ml_platform.services.registry.registry_state import RegistryVerdict
+
+from .lineage_graph import artifacts_badge, draw
+from .metric_comparison import Measured, compare
+from .rows import Comparison, ModelPage, Picture, VersionRow
+
+NEWEST_VERSION = Order("Newest first", "version", descending=True, tied=False)
+VERSIONS_A_PAGE = 20
+COMPARED = 5
+COMPARED_MAX = 12
+HISTORY_SHOWN = 12
+REGISTRATIONS = {
+    Registration.REGISTERED: ("Registered", "good"),
+    Registration.DELETING: ("Being deleted", "busy"),
+    Registration.DELETED: ("Deleted", "quiet"),
+    Registration.LOST: ("Not in Registry", "bad"),
+    Registration.NONE: ("Not registered", "quiet"),
+}
+NOT_REGISTERED = "It has no version in the Vertex AI Model Registry."
+
+
+@page
+def model(request: HttpRequest, model_id: int) -> HttpResponse:
+    """One lineage, its versions, and how the chosen ones compare; read from our tables only."""
+    now, scope, permissions = timezone.now(), scope_of(request.user), permissions_of(request)
+    rows = RegisteredModel.objects.select_related("project", "latest_run")
+    row = in_scope(rows, scope, str(model_id))
+    reading = kpis.vertex_reading()
+    verdict = verdict_of(row, reading.unread)
+    endpoints = list(row.deployed_endpoints.select_related("run", "intended_run").order_by("pk"))
+    numbered = row.training_runs.filter(version__isnull=False).select_related(
+        "schedule", "created_by"
+    )
+    shown, pager = key_page(
+        numbered, request, order=NEWEST_VERSION, size=VERSIONS_A_PAGE, name="versions"
+    )
+    compared = _compared(request, numbered, shown)
+    pictured = _pictured(request, numbered, shown, endpoints)
+    found = ModelPage(
+        id=row.pk,
+        name=row.model_name,
+        project=Link(
+            text=str(row.project), url=reverse("ml_platform:training", args=[row.project_id])
+        ),
+        registry=_registry(row, verdict, now),
+        checked=moment(verdict.at, now),
+        deploy=deploy_button(permissions, row.latest_run, verdict, endpoints)
+        if row.latest_run
+        else None,
+        delete_url=_delete_url(row, permissions) if row.total_versions else "",
+        facts=_facts(row),
+        serving=_serving(row, endpoints),
+        versions=tuple(
+            _version(request, run, row, endpoints, permissions, verdict, compared, pictured, now)
+            for run in shown
+        ),
+        metric=common_name(main_metric(run.metrics) for run in shown),
+        versions_pager=pager,
+        comparison=_comparison(request, compared),
+        picture=_picture(pictured, endpoints, verdict, now),
+        history=tuple(
+            serialize.operation_row(operation, now)
+            for operation in row.operations.select_related("project").order_by("-created_at")[
+                :HISTORY_SHOWN
+            ]
+        ),
+    )
+    return render_page(request, "model", found, findings_open=open_count(scope))
+
+
+def _registry(row: RegisteredModel, verdict: RegistryVerdict, now: datetime) -> Badge:
+    if not row.total_versions:
+        return badge("Not registered", "quiet", NOT_REGISTERED)
+    return registry_badge(verdict, now)
+
+
+def _facts(row: RegisteredModel) -> tuple[Fact, ...]:
+    told = (
+        Fact(name="Type", value=row.get_model_type_display()),
+        Fact(name="Registered versions", value=f"{row.total_versions:,}"),
+        Fact(name="In Vertex AI", value=row.vertex_model_resource_name, code=True),
+        Fact(name="About", value=row.description),
+    )
+    return tuple(fact for fact in told if fact.value)
+
+
+def _serving(row: RegisteredModel, endpoints: Sequence[DeployedEndpoint]) -> tuple[Link, ...]:
+    """`v5 on test-v1-retriv`, for each endpoint that serves a version."""
+    training = reverse("ml_platform:training", args=[row.project_id])
+    return tuple(
+        Link(text=f"v{e.run.version} on {e.service_name}", url=f"{training}#endpoint-{e.pk}")
+        for e in endpoints
+        if e.is_active and e.run
+    )
+
+
+def _compared(
+    request: HttpRequest, numbered: QuerySet[TrainingRun], shown: Sequence[TrainingRun]
+) -> list[TrainingRun]:
+    """The versions asked for, or the newest of the page that are registered."""
+    asked = {int(v) for v in request.GET.getlist("v") if v.isdecimal() and len(v) < 10}
+    if asked:
+        here = [run for run in shown if run.version in asked]
+        if len(here) == len(asked):
+            return here[:COMPARED_MAX]
+        return list(numbered.filter(version__in=sorted(asked)[-COMPARED_MAX:]))
+    return [run for run in shown if run.registration in HOLDS_POINTER][:COMPARED]
+
+
+def _pictured(
+    request: HttpRequest,
+    numbered: QuerySet[TrainingRun],
+    shown: Sequence[TrainingRun],
+    endpoints: Sequence[DeployedEndpoint],
+) -> TrainingRun | None:
+    """The version of the lineage picture: the one asked for, else the newest that serves, else the
+    newest registered one."""
+    asked = request.GET.get("picture", "")
+    of_version = {str(run.version): run for run in shown}
+    if asked in of_version:
+        return of_version[asked]
+    serving = numbered.filter(pk__in=[e.run_id for e in endpoints if e.is_active])
+    registered = (run for run in shown if run.registration in HOLDS_POINTER)
+    return serving.order_by("-version").first() or next(registered, shown[0] if shown else None)
+
+
+def _version(
+    request: HttpRequest,
+    run: TrainingRun,
+    row: RegisteredModel,
+    endpoints: Sequence[DeployedEndpoint],
+    permissions: Permissions,
+    verdict: RegistryVerdict,
+    compared: Sequence[TrainingRun],
+    pictured: TrainingRun | None,
+    now: datetime,
+) -> VersionRow:
+    registered = run.registration == Registration.REGISTERED
+    training = reverse("ml_platform:training", args=[row.project_id])
+    return VersionRow(
+        run_id=run.pk,
+        number=run.version or 0,
+        aliases=tuple(run.aliases),
+        alias=alias_button(permissions, run) if registered else None,
+        state=version_badge(run, verdict, now),
+        blessed=blessed_badge(run),
+        metric=main_metric(run.metrics),
+        services=tuple(
+            Link(text=e.service_name, url=f"{training}#endpoint-{e.pk}")
+            for e in endpoints
+            if e.is_active and e.run_id == run.pk
+        ),
+        by=run.schedule.name if run.schedule else "",
+        registered=moment(run.registered_at, now),
+        vertex=f"{run.vertex_model_resource_name}@{run.vertex_model_version}" if registered else "",
+        chosen=run in compared,
+        shown=run == pictured,
+        picture_url=f"{query_url(request, 'picture', run.version or 0)}#lineage",
+        deploy=deploy_button(permissions, run, verdict, endpoints) if registered else None,
+        delete_url=f"{_delete_url(row, permissions)}?version={run.version}"
+        if run.registration in DELETABLE and _delete_url(row, permissions)
+        else "",
+    )
+
+
+def version_badge(run: TrainingRun, verdict: RegistryVerdict, now: datetime) -> Badge:
+    """Whether it is a version, is going or is gone; what the sweeps did not verify is not green."""
+    if run.registration == Registration.REGISTERED and not verdict.verified:
+        return registry_badge(verdict, now)
+    return badge(*REGISTRATIONS[Registration(run.registration)])
+
+
+def _delete_url(row: RegisteredModel, permissions: Permissions) -> str:
+    if Right.DELETE not in permissions.rights:
+        return ""
+    return reverse("ml_platform:delete", args=[row.pk])
+
+
+def _comparison(request: HttpRequest, compared: Sequence[TrainingRun]) -> Comparison:
+    return compare(
+        [Measured(run.version or 0, numbers(run.metrics)) for run in compared],
+        metric=request.GET.get("metric", ""),
+        url_of=lambda name: f"{query_url(request, 'metric', name)}#compare",
+    )
+
+
+def _picture(
+    run: TrainingRun | None,
+    endpoints: Sequence[DeployedEndpoint],
+    verdict: RegistryVerdict,
+    now: datetime,
+) -> Picture | None:
+    if run is None:
+        return None
+    mine = [e for e in endpoints if run.pk in (e.run_id, e.intended_run_id)]
+    state = artifacts_badge(run, kpis.plane_unread("gcs"), now)
+    version = version_badge(run, verdict, now)
+    return draw(run, mine, version_state=version, artifacts=state)

@@ -1,0 +1,177 @@
+"""`/operations/<uuid>/`: how did it go, step by step, and what is it about?"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun, TrainingSchedule
+from ml_platform.models.operation import OperationQuerySet
+from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationKind, OperationStatus
+from ml_platform.pages.actions.verbs import operation_buttons
+from ml_platform.pages.common.badges import STEP_BADGES, badge
+from ml_platform.pages.common.context import Fact, Link, OperationDetail, StepRow
+from ml_platform.pages.common.fact_list import facts, readable
+from ml_platform.pages.common.operation_titles import heading, planned
+from ml_platform.pages.common.serialize import operation_row
+from ml_platform.pages.common.times import duration, moment
+from ml_platform.pages.layout import open_count, page, permissions_of, render_page
+from ml_platform.pages.training.registry_table import model_url
+from ml_platform.services.access.scope import Scope, scope_of
+from ml_platform.services.operations.store import held_by, holders
+
+FINDINGS_SHOWN = 5
+ORIGINS: Mapping[str, str] = {
+    "page": "these pages",
+    "api": "the API",
+    "command": "a command",
+    "scheduler": "Cloud Scheduler",
+    "worker": "a worker",
+}
+
+
+def operations_of(scope: Scope) -> OperationQuerySet:
+    """The operations that somebody may see, the newest first."""
+    rows: OperationQuerySet = Operation.objects.select_related("project", "lineage")
+    if scope.limit is not None:
+        rows = rows.filter(project__in=scope.limit.values("pk"))
+    return rows.order_by("-created_at", "pk")
+
+
+def _find(request: HttpRequest, operation_id: uuid.UUID) -> Operation:
+    row = operations_of(scope_of(request.user)).filter(pk=operation_id).first()
+    if row is None:
+        raise Http404("There is no such operation.")
+    return row
+
+
+@page
+def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
+    """All that an operation's row tells, and the pages of what it is about."""
+    now, row = timezone.now(), _find(request, operation_id)
+    before, after = heading(row)
+    waits = _waits_for(row)
+    found = OperationDetail(
+        row=operation_row(row, now),
+        before=before,
+        after=after,
+        about=tuple(_about(row)),
+        facts=_facts(row, now),
+        steps=(*(_step(entry, now) for entry in row.steps), *_ahead(row)),
+        waits=waits,
+        error=readable(row.error),
+        error_code=row.error_code,
+        advice=row.advice,
+        started=moment(row.started_at, now),
+        finished=moment(row.finished_at, now),
+        acts=operation_buttons(permissions_of(request), row),
+    )
+    shown = open_count(scope_of(request.user))
+    return render_page(request, "operation", found, findings_open=shown)
+
+
+@page
+def operation_status(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
+    """How an operation stands, as JSON for the script that watches it."""
+    row = _find(request, operation_id)
+    told = operation_row(row, timezone.now())
+    return JsonResponse(
+        {
+            "status": row.status,
+            "label": told.status.label,
+            "live": told.live,
+            "what": f"{told.actor} {told.verb} {told.subject} {told.after}".strip(),
+            "note": told.note,
+            "done": told.done,
+            "steps": told.steps,
+            "error": readable(row.error),
+            "advice": row.advice,
+        }
+    )
+
+
+def _waits_for(row: Operation) -> Link | None:
+    """Why one that waits has not begun: another one holds what it is about; or no worker came."""
+    if row.status != OperationStatus.PENDING:
+        return None
+    holder = holders(lineages=[row.lineage_key], services=[row.service_key]).first()
+    if holder is None:
+        return Link(text="It waits for a worker.")
+    url = reverse("ml_platform:operation", args=[holder.pk])
+    return Link(text=f"It waits for its turn: {row.subject_name} {held_by(holder)}", url=url)
+
+
+def _about(row: Operation) -> Iterator[Link]:
+    """The pages of its model, run, endpoint, schedule, and of the findings that it works on."""
+    if row.lineage:
+        yield Link(text=f"Model {row.lineage.model_name}", url=model_url(row.lineage.pk))
+    if row.project_id:
+        training = reverse("ml_platform:training", args=[row.project_id])
+        if row.subject_type == "trainingrun" and _is_there(row.subject_id):
+            yield Link(text=f"Run {row.subject_id}", url=f"{training}#run-{row.subject_id}")
+        endpoint = DeployedEndpoint.objects.filter(service_name=row.service_key or None).first()
+        if endpoint:
+            name = f"Endpoint {endpoint.service_name}"
+            yield Link(text=name, url=f"{training}#endpoint-{endpoint.pk}")
+        if row.subject_type == "trainingschedule":
+            schedule = TrainingSchedule.objects.filter(pk=row.subject_id).first()
+            if schedule:
+                name = f"Schedule {schedule.name}"
+                yield Link(text=name, url=f"{training}#schedule-{schedule.pk}")
+    for finding in Finding.objects.filter(operation=row)[:FINDINGS_SHOWN]:
+        url = reverse("ml_platform:finding", args=[finding.pk])
+        yield Link(text=f"Finding: {finding.title}", url=url)
+
+
+def _is_there(run_id: str) -> bool:
+    return TrainingRun.objects.filter(pk=run_id).exists()
+
+
+def _facts(row: Operation, now: datetime) -> tuple[Fact, ...]:
+    named = {
+        "project": str(row.project) if row.project else None,
+        "asked through": ORIGINS.get(row.origin, row.origin),
+        # Of a change of a schedule it is the state that the title tells already.
+        "reason": row.reason if row.kind != OperationKind.SCHEDULE else None,
+        "idempotency key": row.idempotency_key if row.origin == "api" else None,
+        "operation at Google": row.remote_operation,
+        "tries of this step": row.attempts,
+        "id": str(row.pk),
+    }
+    return facts(named, now)
+
+
+def _step(entry: Mapping[str, Any], now: datetime) -> StepRow:
+    label, tone = STEP_BADGES.get(entry.get("status", ""), ("Not begun", "quiet"))
+    started, finished = _time(entry, "started_at"), _time(entry, "finished_at")
+    return StepRow(
+        title=str(entry.get("title") or entry.get("step") or ""),
+        note=readable(str(entry.get("note") or "")),
+        status=badge(label, tone),
+        started=moment(started or finished, now),
+        took=duration(finished - started) if started and finished and finished > started else "",
+    )
+
+
+def _ahead(row: Operation) -> Iterator[StepRow]:
+    """The steps before a live operation; the one that it is at may stand in its history already."""
+    if row.status not in LIVE_OPERATION_STATUSES:
+        return
+    newest = row.steps[-1] if row.steps else {}
+    for step in planned(row):
+        at_it = step.name == row.step
+        if at_it and newest.get("step") == step.name and newest.get("status") != "done":
+            continue
+        running = at_it and row.status == OperationStatus.RUNNING
+        state = badge("Running", "busy") if running else badge("Waiting", "quiet")
+        yield StepRow(title=step.title, note="", status=state, started=None, took="")
+
+
+def _time(entry: Mapping[str, Any], key: str) -> datetime | None:
+    return datetime.fromisoformat(entry[key]) if entry.get(key) else None

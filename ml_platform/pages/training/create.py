@@ -1,0 +1,158 @@
+"""`/projects/<id>/training/new-run/` and `new-schedule/`: forms that work without a script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from django.contrib.auth.decorators import login_required
+from django.db.models import Model
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from ml_platform.errors import PlatformError
+from ml_platform.models import TrainingRun
+from ml_platform.pages.actions.views import action_request_of, begun
+from ml_platform.pages.common.context import Link
+from ml_platform.pages.layout import open_count, project_of, render_error, render_page
+from ml_platform.pages.run.verbs import find_run
+from ml_platform.services.access.rights import Right, RightMissing, require_right
+from ml_platform.services.access.scope import scope_of
+from ml_platform.services.scheduling import schedules as scheduling
+from ml_platform.services.training import runs as training
+
+from .forms import RunForm, ScheduleForm, TellingForm, TimesForm
+
+TOMORROW = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormPage:
+    """A form, and the project it leads back to; the buttons are the template's."""
+
+    project: Link
+    form: TellingForm
+    of_run: str = ""
+
+
+def _form(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    methods = require_http_methods(["GET", "HEAD", "POST"])
+    wrapped: Callable[..., HttpResponse] = login_required(methods(never_cache(view)))
+    return wrapped
+
+
+@_form
+def new_run(request: HttpRequest, project_id: str) -> HttpResponse:
+    """Write a run down and submit it, or leave it for later."""
+    project = project_of(request, project_id)
+    form = RunForm(request.POST or None, initial=_as_the_newest(project))
+    return _answer(request, project, "new_run", form, lambda: _make_run(request, project, form))
+
+
+@_form
+def new_schedule(request: HttpRequest, project_id: str) -> HttpResponse:
+    """Schedule a training: that of a run, or one that is told in full."""
+    project, run = project_of(request, project_id), _run_of(request)
+    if run and run.project_id != project.pk:
+        raise Http404("There is no such training run.")
+    first = {"day": timezone.now().date() + TOMORROW, "time": "04:00"}
+    form: TimesForm
+    if run:
+        form = TimesForm(request.POST or None, initial=_keyed(first))
+    else:
+        form = ScheduleForm(request.POST or None, initial=_as_the_newest(project) | first)
+    of_run = f"run {run.pk} of {run.model_name}" if run else ""
+
+    def make() -> HttpResponse:
+        return _make_schedule(request, project, run, form)
+
+    return _answer(request, project, "new_schedule", form, make, of_run)
+
+
+def _answer(
+    request: HttpRequest,
+    project: Model,
+    name: str,
+    form: TellingForm,
+    make: Callable[[], HttpResponse],
+    of_run: str = "",
+) -> HttpResponse:
+    """The form; sent and right, what it makes; sent and wrong, the form with its errors."""
+    training_url = reverse("ml_platform:training", args=[project.pk])
+    try:
+        require_right(request.user, Right.TRAIN)
+    except RightMissing as error:
+        return render_error(request, error, back=training_url)
+    if form.is_valid():
+        try:
+            return make()
+        except PlatformError as error:
+            form.refuse(error)
+    found = FormPage(project=Link(text=str(project), url=training_url), form=form, of_run=of_run)
+    shown = open_count(scope_of(request.user))
+    status = 422 if form.is_bound else 200
+    return render_page(request, name, found, findings_open=shown, status=status)
+
+
+def _make_run(request: HttpRequest, project: Model, form: TellingForm) -> HttpResponse:
+    asked = action_request_of(request)
+    run = training.create_run(
+        project=project,
+        **_training_of(form),
+        actor=asked.actor,
+        now=asked.now,
+        idempotency_key=asked.key,
+    )
+    if "later" in request.POST:
+        return redirect(f"{reverse('ml_platform:training', args=[project.pk])}#run-{run.pk}")
+    return begun(request, training.submit_run(run=run, actor=asked.actor, now=asked.now))
+
+
+def _make_schedule(
+    request: HttpRequest, project: Model, run: TrainingRun | None, form: TimesForm
+) -> HttpResponse:
+    asked = action_request_of(request)
+    rhythm: dict[str, Any] = {
+        "name": form.cleaned_data["name"],
+        "frequency": form.cleaned_data["frequency"],
+        "time_zone": form.cleaned_data["time_zone"],
+        "first": form.first(),
+        "actor": asked.actor,
+        "now": asked.now,
+        "idempotency_key": asked.key,
+    }
+    if run:
+        operation = scheduling.create_schedule_from_run(run=run, **rhythm)
+    else:
+        operation = scheduling.create_schedule(project=project, **_training_of(form), **rhythm)
+    return begun(request, operation)
+
+
+def _training_of(form: TellingForm) -> dict[str, Any]:
+    fields = ("model_name", "model_type", "template_uri", "parameters")
+    return {name: form.cleaned_data[name] for name in fields}
+
+
+def _run_of(request: HttpRequest) -> TrainingRun | None:
+    asked = request.GET.get("run", "")
+    return find_run(scope_of(request.user), asked) if asked else None
+
+
+def _as_the_newest(project: Model) -> dict[str, Any]:
+    """What the newest run of the project was made with: the next one is likely to be like it."""
+    newest = TrainingRun.objects.filter(project=project.pk).order_by("-created_at", "-pk").first()
+    if newest is None:
+        return _keyed({})
+    names = ("model_name", "model_type", "template_uri", "parameters")
+    return _keyed({name: getattr(newest, name) for name in names})
+
+
+def _keyed(initial: dict[str, Any]) -> dict[str, Any]:
+    return {"key": uuid4().hex, **initial}

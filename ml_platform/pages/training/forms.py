@@ -1,0 +1,103 @@
+"""The forms for a new run and a new schedule: their fields, and at which one an error belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django import forms
+
+from ml_platform.errors import PlatformError
+from ml_platform.models.registered_model import validate_model_name
+from ml_platform.models.states import Frequency, ModelType
+from ml_platform.services.scheduling.times import zone_of
+from ml_platform.services.training.templates import BadTemplate
+
+PLACES: Mapping[str, str] = {
+    "bad_model_name": "model_name",
+    "bad_model_type": "model_type",
+    "bad_parameters": "parameters",
+    "unknown_parameter": "parameters",
+    "bad_schedule_name": "name",
+    "schedule_exists": "name",
+    "bad_frequency": "frequency",
+    "bad_time": "day",
+    "bad_time_zone": "time_zone",
+}
+"""The field that an error of a service is about."""
+
+
+class TellingForm(forms.Form):
+    """A form that says at its fields what a service refused."""
+
+    key = forms.CharField(widget=forms.HiddenInput, max_length=64)
+
+    def refuse(self, error: PlatformError) -> None:
+        """Put the error where it belongs, else above all fields."""
+        place = "template_uri" if isinstance(error, BadTemplate) else PLACES.get(error.code)
+        self.add_error(place if place in self.fields else None, f"{error} {error.advice}".strip())
+
+
+class RunForm(TellingForm):
+    """A training run."""
+
+    model_name = forms.CharField(
+        max_length=63,
+        validators=[validate_model_name],
+        help_text="A run that succeeds gives it a version.",
+    )
+    model_type = forms.ChoiceField(choices=ModelType.choices, label="Type")
+    template_uri = forms.CharField(
+        max_length=1024,
+        label="Pipeline template",
+        help_text="The gs:// address of the compiled pipeline, JSON or YAML.",
+    )
+    parameters = forms.JSONField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
+        help_text="A JSON object with a value for each parameter of the pipeline.",
+        error_messages={"invalid": 'This is no JSON. Write it as {"epochs": 3}.'},
+    )
+
+    def clean_parameters(self) -> dict[str, Any]:
+        """An object; an empty field is one without parameters.
+
+        :raises ValidationError: it is other JSON.
+        """
+        given = self.cleaned_data["parameters"]
+        if given is None:
+            return {}
+        if not isinstance(given, dict):
+            raise forms.ValidationError('This is no JSON object. Write it as {"epochs": 3}.')
+        return given
+
+
+class TimesForm(TellingForm):
+    """When a schedule trains: it repeats what its first time is in its zone."""
+
+    name = forms.CharField(max_length=128, label="Name of the schedule")
+    frequency = forms.ChoiceField(choices=Frequency.choices, initial=Frequency.DAILY)
+    day = forms.DateField(
+        label="First day",
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        help_text="Weekly ones keep its weekday, monthly ones its day of the month.",
+    )
+    time = forms.TimeField(
+        label="Time of day", widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M")
+    )
+    time_zone = forms.CharField(max_length=64, initial="UTC", help_text="Such as Europe/Berlin.")
+
+    def first(self) -> datetime:
+        """The first time, in its zone.
+
+        :raises Invalid: there is no such zone.
+        """
+        said = self.cleaned_data
+        return datetime.combine(said["day"], said["time"], tzinfo=zone_of(said["time_zone"]))
+
+
+class ScheduleForm(TimesForm, RunForm):
+    """A schedule with all that its runs need."""
+
+    field_order = ("name", "model_name", "model_type", "template_uri", "parameters")

@@ -1,0 +1,193 @@
+"""The other tables of the training page: Endpoints, Runs and Schedules, from rows to lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.db.models import QuerySet
+from django.urls import reverse
+
+from ml_platform.errors import Invalid
+from ml_platform.kpis import Traffic, service_traffic
+from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
+from ml_platform.models.states import TRAINING_RUN_STATUSES, EndpointState, ScheduleState
+from ml_platform.pages.common.badges import ENDPOINT_TONES, RUN_TONES, SCHEDULE_TONES, badge
+from ml_platform.pages.common.buttons import Permissions, endpoint_buttons
+from ml_platform.pages.common.context import Badge, Link
+from ml_platform.pages.common.fact_list import readable
+from ml_platform.pages.common.locks import who_holds
+from ml_platform.pages.common.metrics import main_metric
+from ml_platform.pages.common.rows import EndpointRow, RunRow, ScheduleRow
+from ml_platform.pages.common.times import duration, moment
+from ml_platform.pages.run.buttons import more_of_run, run_buttons, schedule_buttons
+from ml_platform.services.access.rights import Right
+from ml_platform.services.scheduling.times import next_times
+
+from .registry_table import model_url, verdict_of
+
+TIMES_SHOWN = 3
+MODEL_DELETED = "The version it served was deleted; it can never serve again."
+RESTORABLE = "It is stopped and can be deployed again."
+
+
+def endpoint_rows(
+    endpoints: Iterable[DeployedEndpoint], *, permissions: Permissions, unread: str, now: datetime
+) -> tuple[EndpointRow, ...]:
+    """Lines for these endpoints; their runs and models must be loaded. Two statements."""
+    shown = list(endpoints)
+    names = [one.service_name for one in shown]
+    held = who_holds([one.registered_model for one in shown], names)
+    traffic = service_traffic(names, today=now.date())
+    return tuple(
+        EndpointRow(
+            id=endpoint.pk,
+            service=endpoint.service_name,
+            url=endpoint.url,
+            model=Link(
+                text=endpoint.registered_model.model_name,
+                url=model_url(endpoint.registered_model_id),
+            ),
+            version=_version(endpoint),
+            state=endpoint_badge(endpoint),
+            deleted=deleted_badge(endpoint),
+            note=endpoint.error,
+            **_figures(traffic.get(endpoint.service_name)),
+            deployed=moment(endpoint.deployed_at, now),
+            acts=endpoint_buttons(
+                permissions,
+                endpoint,
+                verdict_of(endpoint.registered_model, unread),
+                held.of(endpoint.registered_model, endpoint.service_name),
+            ),
+        )
+        for endpoint in shown
+    )
+
+
+def endpoint_badge(endpoint: DeployedEndpoint) -> Badge:
+    """Whether it serves, is on its way there or back, or is stopped."""
+    if endpoint.state == EndpointState.INACTIVE:
+        hint = "" if endpoint.model_deleted else RESTORABLE
+        return badge("Stopped", "quiet", hint)
+    return badge(endpoint.get_state_display(), ENDPOINT_TONES[endpoint.state])
+
+
+def deleted_badge(endpoint: DeployedEndpoint) -> Badge | None:
+    """The amber badge of an endpoint whose model is gone."""
+    if not endpoint.model_deleted:
+        return None
+    return badge("Model Deleted", "warn", MODEL_DELETED, "model-deleted")
+
+
+def _version(endpoint: DeployedEndpoint) -> str:
+    served = f"v{endpoint.run.version}" if endpoint.run else ""
+    if endpoint.state == EndpointState.DEPLOYING and endpoint.intended_run:
+        coming = f"v{endpoint.intended_run.version}"
+        return f"{served} → {coming}" if served and served != coming else coming
+    return served
+
+
+def _figures(traffic: Traffic | None) -> dict[str, str]:
+    if traffic is None:
+        return {"requests": "", "latency": ""}
+    p95 = "" if traffic.p95 is None else f"{traffic.p95:,.0f} ms"
+    return {"requests": f"{traffic.requests:,}", "latency": p95}
+
+
+def run_rows(
+    runs: Iterable[TrainingRun], *, permissions: Permissions, now: datetime
+) -> tuple[RunRow, ...]:
+    """Lines for these runs; their schedules and makers must be loaded. No statement."""
+    return tuple(
+        RunRow(
+            id=run.pk,
+            model=_model_of(run),
+            status=badge(run.get_status_display(), RUN_TONES[run.status]),
+            stage=run.stage if run.status != "completed" else "",
+            progress=run.progress if run.status in TRAINING_RUN_STATUSES else None,
+            version=f"v{run.version}" if run.version else "",
+            by=run.schedule.name if run.schedule else _maker(run),
+            note=readable(run.error),
+            metric=main_metric(run.metrics),
+            created=moment(run.created_at, now),
+            took=duration(_length(run, now)),
+            since=_since(run),
+            acts=run_buttons(permissions, run),
+            more=more_of_run(permissions, run),
+            schedule=_scheduling_url(permissions, run),
+        )
+        for run in runs
+    )
+
+
+def _model_of(run: TrainingRun) -> Link:
+    """A run that was never registered has no lineage, so no page (law 2)."""
+    known = run.registered_model_id
+    return Link(text=run.model_name, url=model_url(known) if known else "")
+
+
+def _scheduling_url(permissions: Permissions, run: TrainingRun) -> str:
+    """Where its training can be scheduled; what was not kept cannot be repeated."""
+    if Right.TRAIN not in permissions.rights or not run.template_uri:
+        return ""
+    form = reverse("ml_platform:new_schedule", args=[run.project_id])
+    return f"{form}?run={run.pk}"
+
+
+def _maker(run: TrainingRun) -> str:
+    return run.created_by.get_username() if run.created_by else ""
+
+
+def _since(run: TrainingRun) -> str:
+    if run.submitted_at is None or run.finished_at or run.status not in TRAINING_RUN_STATUSES:
+        return ""
+    return run.submitted_at.isoformat(timespec="seconds")
+
+
+def _length(run: TrainingRun, now: datetime) -> timedelta | None:
+    if run.submitted_at is None:
+        return None
+    return (run.finished_at or now) - run.submitted_at
+
+
+def schedule_rows(
+    schedules: QuerySet[TrainingSchedule] | Iterable[TrainingSchedule],
+    *,
+    permissions: Permissions,
+    now: datetime,
+) -> tuple[ScheduleRow, ...]:
+    """Lines for these schedules. No statement."""
+    return tuple(
+        ScheduleRow(
+            id=schedule.pk,
+            name=schedule.name,
+            model=Link(
+                text=schedule.model_name,
+                url=model_url(schedule.registered_model_id) if schedule.registered_model_id else "",
+            ),
+            state=badge(schedule.get_state_display(), SCHEDULE_TONES[schedule.state]),
+            rhythm=schedule.get_frequency_display(),
+            cron=f"{schedule.cron} {schedule.time_zone}",
+            times=tuple(m for time in _times(schedule, now) if (m := moment(time, now))),
+            last=moment(schedule.last_run_at, now),
+            acts=schedule_buttons(permissions, schedule),
+        )
+        for schedule in schedules
+    )
+
+
+def _times(schedule: TrainingSchedule, now: datetime) -> list[datetime]:
+    """The next times of a schedule that rings; none for a row whose times cannot be told."""
+    if schedule.state != ScheduleState.ACTIVE:
+        return []
+    try:
+        return next_times(
+            frequency=schedule.frequency,
+            first=schedule.starts_at or schedule.created_at,
+            time_zone=schedule.time_zone,
+            after=now,
+            count=TIMES_SHOWN,
+        )
+    except Invalid:
+        return []

@@ -1,0 +1,101 @@
+"""`/projects/<id>/training/`: what can I deploy? Models, endpoints, runs and schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import Case, QuerySet, Value, When
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from ml_platform import kpis
+from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
+from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
+from ml_platform.pages.common.context import Tab
+from ml_platform.pages.common.keyset import Order, key_page
+from ml_platform.pages.common.metrics import common_name
+from ml_platform.pages.common.paging import page_of
+from ml_platform.pages.common.rows import TrainingPage
+from ml_platform.pages.common.serialize import asset_figures
+from ml_platform.pages.layout import open_count, page, permissions_of, project_of, render_page
+from ml_platform.services.access.rights import Right
+from ml_platform.services.access.scope import scope_of
+
+from .registry_table import registry_table
+from .tables import endpoint_rows, run_rows, schedule_rows
+
+ROWS_A_TABLE = 15
+NEWEST = Order("Newest first", "created_at", descending=True)
+RUN_TABS: Mapping[str, tuple[str, list[str]]] = {
+    "all": ("All", []),
+    "live": ("Under way", sorted(TRAINING_RUN_STATUSES)),
+    "failed": ("Failed", [RunStatus.FAILED, RunStatus.DEPLOY_FAILED]),
+}
+
+
+@page
+def training(request: HttpRequest, project_id: str) -> HttpResponse:
+    """The four tables of a project, each bounded, paged by key and read from our tables only."""
+    now, project = timezone.now(), project_of(request, project_id)
+    permissions, tab = permissions_of(request), _run_tab(request)
+    registry = registry_table(request, project=project, permissions=permissions, now=now)
+    endpoints, endpoints_pager = key_page(
+        DeployedEndpoint.objects.filter(project=project).select_related(
+            "registered_model", "run", "intended_run", "previous_run"
+        ),
+        request,
+        order=NEWEST,
+        size=ROWS_A_TABLE,
+        name="endpoints",
+    )
+    runs, runs_pager = key_page(
+        _runs(project, tab), request, order=NEWEST, size=ROWS_A_TABLE, name="runs"
+    )
+    schedules, schedules_pager = page_of(
+        _schedules(project), request, size=ROWS_A_TABLE, parameter="schedules", anchor="schedules"
+    )
+    lines = run_rows(runs, permissions=permissions, now=now)
+    found = TrainingPage(
+        id=project.pk,
+        name=str(project),
+        url=reverse("ml_platform:training", args=[project.pk]),
+        may_train=Right.TRAIN in permissions.rights,
+        figures=asset_figures(kpis.assets([project.pk])),
+        registry=registry,
+        endpoints=endpoint_rows(
+            endpoints, permissions=permissions, unread=registry.unread, now=now
+        ),
+        p95=kpis.WORST_P95,
+        endpoints_pager=endpoints_pager,
+        runs=lines,
+        runs_metric=common_name(line.metric for line in lines),
+        runs_tabs=tuple(
+            Tab(label=label, url=f"?runs={name}#runs", current=name == tab)
+            for name, (label, _) in RUN_TABS.items()
+        ),
+        runs_pager=runs_pager,
+        runs_narrowed=tab != "all",
+        schedules=schedule_rows(schedules, permissions=permissions, now=now),
+        schedules_pager=schedules_pager,
+    )
+    shown = open_count(scope_of(request.user))
+    return render_page(request, "training", found, findings_open=shown)
+
+
+def _run_tab(request: HttpRequest) -> str:
+    asked = request.GET.get("runs", "")
+    return asked if asked in RUN_TABS else "all"
+
+
+def _schedules(project: Any) -> QuerySet[TrainingSchedule]:
+    """By name, those that ring or may ring again before those that have ended."""
+    ended = Case(When(state__in=LIVE_SCHEDULE_STATES, then=Value(0)), default=Value(1))
+    return TrainingSchedule.objects.filter(project=project).order_by(ended, "name", "pk")
+
+
+def _runs(project: Any, tab: str) -> Any:
+    rows = TrainingRun.objects.filter(project=project).select_related("schedule", "created_by")
+    statuses = RUN_TABS[tab][1]
+    return rows.filter(status__in=statuses) if statuses else rows

@@ -1,0 +1,67 @@
+"""Which runs' artifacts are old and no version's, and what stands against deleting them (law 8)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db.models import CharField, Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Cast
+
+from ml_platform.cloud import vertex
+from ml_platform.cloud.answers import Absent, Present, ask
+from ml_platform.cloud.names import ModelName
+from ml_platform.errors import PlatformError
+from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
+from ml_platform.models.states import LIVE_RUN_STATUSES, Registration
+from ml_platform.services.operations.store import Json
+from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix
+
+
+def candidates(data: Json) -> QuerySet[TrainingRun]:
+    """Runs that ended long ago, are no version, and that no endpoint or live work needs."""
+    old = datetime.fromisoformat(data["ended_before"])
+    states = [Registration.NONE, Registration.DELETED]
+    if data["include_registered"]:
+        states.append(Registration.LOST)
+    this = OuterRef("pk")
+    served = DeployedEndpoint.objects.protecting().filter(
+        Q(run=this) | Q(intended_run=this) | Q(previous_run=this)
+    )
+    busy = Operation.objects.live().filter(
+        subject_type="trainingrun", subject_id=Cast(this, CharField())
+    )
+    ended = TrainingRun.objects.exclude(status__in=LIVE_RUN_STATUSES)
+    return (
+        ended.exclude(gcs_artifacts_path="")
+        .filter(registration__in=states, created_at__lt=old)
+        .filter(Q(finished_at__isnull=True) | Q(finished_at__lt=old))
+        .exclude(Exists(served) | Exists(busy))
+    )
+
+
+def reason_to_keep(run: TrainingRun) -> str:
+    """What stands against deleting a run's artifacts, '' when nothing does."""
+    try:
+        deletable_prefix(run=run)
+    except UnsafePath as error:
+        return str(error)
+    busy = Operation.objects.live().filter(subject_type="trainingrun", subject_id=str(run.pk))
+    if operation := busy.first():
+        return f"operation {operation.pk} works on it."
+    if run.registration == Registration.LOST:
+        return _reason_of_vertex(run)
+    if run.registration not in (Registration.NONE, Registration.DELETED):
+        return f"it is {run.get_registration_display().lower()}."
+    return ""
+
+
+def _reason_of_vertex(run: TrainingRun) -> str:
+    """Why a lost version may not be gone: only Vertex AI's NOT_FOUND for its very name says so."""
+    try:
+        name = ModelName.parse(run.former_vertex_version)
+    except PlatformError as error:
+        return str(error)
+    answer = ask(lambda: vertex.get_model(name))
+    if isinstance(answer, Absent):
+        return ""
+    return "Vertex AI has it." if isinstance(answer, Present) else answer.reason

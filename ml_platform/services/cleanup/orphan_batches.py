@@ -1,0 +1,139 @@
+"""Orphans by the thousand: read in batches by key, judged and deleted set by set (law 9)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import router
+from django.db.models import CharField, Max, Model
+from django.db.models.functions import Cast
+
+from ml_platform.errors import DEFECT, Conflict
+from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun, TrainingSchedule
+from ml_platform.models.registered_model import RegisteredModelQuerySet
+from ml_platform.models.states import (
+    STANDING_FINDING_STATUSES,
+    FindingKind,
+    FindingStatus,
+    RetentionReason,
+)
+from ml_platform.services.operations.store import lineage_key
+
+BATCH = 10_000
+"""Rows in one transaction: about a second's work, and the bound of the memory it takes."""
+
+# Foreign keys to a lineage that outlive it. All others keep it (PROTECT, and the database's own).
+_POINTERS: tuple[tuple[type[Model], str, str], ...] = (
+    (TrainingRun, "registered_model", "run"),
+    (TrainingSchedule, "registered_model", "schedule"),
+    (Operation, "lineage", ""),
+    (Finding, "registered_model", ""),
+)
+Row = tuple[int, str, int, str]
+# The time as text, of which a line says the day: a million rows need no datetime each.
+_COLUMNS = ("pk", "model_name", "project_id", Cast("created_at", CharField()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What became of a batch: how many went, why others stayed, and a line for each."""
+
+    deleted: int
+    kept: Mapping[str, int]
+    lines: Iterator[str]
+
+
+def candidates(*, created_before: datetime) -> RegisteredModelQuerySet:
+    """Lineages that were never registered and are older than that, needed or not."""
+    return RegisteredModel.objects.never_registered().filter(created_at__lt=created_before)
+
+
+def end_of_batch(*, created_before: datetime, after: int) -> int | None:
+    """The id with which the batch that follows that id ends; None when nothing follows."""
+    rows = candidates(created_before=created_before).filter(pk__gt=after).order_by("pk")
+    last: int | None = rows[:BATCH].aggregate(last=Max("pk"))["last"]
+    return last
+
+
+def compare_batch(*, created_before: datetime, after: int, last: int) -> Judged:
+    """Say what would be deleted and what kept, as things stand now; nothing is changed."""
+    rows = candidates(created_before=created_before).filter(pk__gt=after, pk__lte=last)
+    batch = list(rows.order_by("pk").values_list(*_COLUMNS))
+    return _judged(batch, _needs(rows, batch), {}, deleted="Would delete")
+
+
+def delete_batch(
+    *, created_before: datetime, after: int, last: int, operation: Operation, now: datetime
+) -> Judged:
+    """Judge the batch and delete its orphans, in the caller's transaction.
+
+    The lock keeps PostgreSQL from letting anything refer to a row between the look and its
+    deletion, and lets another cleanup wait until the row is gone; SQLite has one writer.
+    """
+    rows = candidates(created_before=created_before).filter(pk__gt=after, pk__lte=last)
+    batch = list(rows.order_by("pk").select_for_update().values_list(*_COLUMNS))
+    # Looked at apart from the lock: only a new statement sees what was committed before it.
+    needs = _needs(rows, batch)
+    orphans = rows.exclude(pk__in=needs) if needs else rows
+    detached = _detach(orphans, operation, now)
+    # Without the collector, which would read every row again: what points here is detached above,
+    # and a foreign key that is not refuses the whole batch.
+    gone = orphans._raw_delete(using=router.db_for_write(RegisteredModel))  # noqa: SLF001
+    if gone != len(batch) - len(needs):
+        raise Conflict(
+            f"{gone} rows went where {len(batch) - len(needs)} were judged.", advice=DEFECT
+        )
+    return _judged(batch, needs, detached, deleted="Deleted")
+
+
+def _needs(rows: RegisteredModelQuerySet, batch: Sequence[Row]) -> dict[int, str]:
+    """Of those of these rows that something needs: the id, and what it is."""
+    needs = rows.needs()
+    # An operation may hold the name before it knows the row.
+    live = Operation.objects.live().exclude(lineage_key="").values_list("lineage_key", flat=True)
+    held = set(live)
+    for pk, name, project_id, _ in batch if held else ():
+        if lineage_key(project_id=project_id, model_name=name) in held:
+            needs.setdefault(pk, RetentionReason.OPERATION)
+    return needs
+
+
+def _detach(
+    orphans: RegisteredModelQuerySet, operation: Operation, now: datetime
+) -> dict[int, list[str]]:
+    """Let what ended with them stay without them; returns which runs and schedules those were."""
+    Finding.objects.filter(
+        registered_model__in=orphans, kind=FindingKind.ORPHAN, status__in=STANDING_FINDING_STATUSES
+    ).update(status=FindingStatus.REPAIRED, ended_at=now, operation=operation)
+    said: dict[int, list[str]] = {}
+    for table, field, word in _POINTERS:
+        rows = table._default_manager.filter(**{f"{field}__in": orphans})  # noqa: SLF001 - Django's documented name
+        for pk, lineage in rows.values_list("pk", field).iterator() if word else ():
+            said.setdefault(lineage, []).append(f"{word} {pk}")
+        rows.update(**{field: None})
+    return said
+
+
+def _judged(
+    batch: Sequence[Row],
+    needs: Mapping[int, str],
+    detached: Mapping[int, Sequence[str]],
+    *,
+    deleted: str,
+) -> Judged:
+    def lines() -> Iterator[str]:
+        for pk, name, project_id, created_at in batch:
+            row = f"{name} (id {pk}, project {project_id}, created {created_at[:10]})"
+            if pk in needs:
+                yield f"Kept {row}: {RetentionReason(needs[pk]).label} needs it."
+            elif pk in detached:
+                yield f"{deleted} {row}; detached {', '.join(detached[pk])}."
+            else:
+                yield f"{deleted} {row}."
+
+    return Judged(
+        deleted=len(batch) - len(needs), kept=Counter(map(str, needs.values())), lines=lines()
+    )

@@ -1,0 +1,91 @@
+"""Deletion: a plan that can be previewed, and an operation that any crash only pauses (law 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import transaction
+
+from ml_platform.errors import Conflict
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import OperationKind
+from ml_platform.services.deployment.service_polling import SENT
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.store import (
+    Actor,
+    Subject,
+    answered_before,
+    open_operation,
+    refusals_recorded,
+)
+from ml_platform.services.operations.subjects import subject_of_lineage
+from ml_platform.services.registry.artifacts import deletable_prefix
+
+from .preview import DELETABLE
+from .state import mark_deleting, sent_before
+
+
+def delete_versions(
+    *,
+    lineage: RegisteredModel,
+    runs: Sequence[TrainingRun],
+    actor: Actor,
+    now: datetime,
+    reason: str = "",
+    idempotency_key: str = "",
+) -> Operation:
+    """Open the deletion of some versions of a lineage, or of all of them. A refusal is recorded.
+
+    :raises DeployedModel: an endpoint of ours serves one of them.
+    :raises Busy: another operation holds the lineage.
+    :raises UnsafePath: artifacts lie outside their run's own prefix.
+    :raises Conflict: there is no run, or one is no version of this lineage.
+    """
+    ids = sorted(run.pk for run in runs)
+    request = {"lineage": lineage.pk, "runs": ids}
+    if known := answered_before(idempotency_key=idempotency_key, request=request):
+        return known
+    subject = _subject(lineage, runs)
+    kept = refusals_recorded(
+        kind=OperationKind.DELETE, subject=subject, actor=actor, now=now, reason=reason
+    )
+    with kept, transaction.atomic():
+        _require_deletable(lineage, runs)
+        operation, new = open_operation(
+            kind=OperationKind.DELETE,
+            subject=subject,
+            actor=actor,
+            now=now,
+            step="check",
+            data={"runs": ids, "marked": True, SENT: sent_before(ids)},
+            reason=reason,
+            idempotency_key=idempotency_key,
+            request=request,
+        )
+        if new:
+            mark_deleting(ids)
+            worker.enqueue(operation)
+    return operation
+
+
+def _require_deletable(lineage: RegisteredModel, runs: Sequence[TrainingRun]) -> None:
+    if not runs:
+        raise Conflict(
+            f"{lineage} has no version to delete.",
+            code="nothing_to_delete",
+            advice="It is deleted already, or was never registered.",
+        )
+    for run in runs:
+        if run.registered_model_id != lineage.pk or run.registration not in DELETABLE:
+            raise Conflict(
+                f"{run} is no version of {lineage}.",
+                code="no_version",
+                advice="Only a registered version can be deleted.",
+            )
+        deletable_prefix(run=run)
+
+
+def _subject(lineage: RegisteredModel, runs: Sequence[TrainingRun]) -> Subject:
+    numbers = ", ".join(f"v{run.version}" for run in runs)
+    return subject_of_lineage(lineage, name=f"{lineage.model_name} {numbers}".strip()[:255])

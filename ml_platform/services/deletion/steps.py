@@ -1,0 +1,273 @@
+"""The steps of a deletion: check, look, delete in Vertex AI until nothing is left, then in GCS."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import partial
+
+from ml_platform.cloud import vertex
+from ml_platform.cloud.names import ModelName, OperationName
+from ml_platform.cloud.types import RemoteModel, RemoteOperation
+from ml_platform.errors import CloudAbsent, CloudConflict, Conflict, OutcomeUnknown, PlatformError
+from ml_platform.models import Operation, TrainingRun
+from ml_platform.models.training_run import TrainingRunQuerySet
+from ml_platform.services.deployment.service_polling import SENT, tolerate_denied_after_send
+from ml_platform.services.operations.engine import Continue, Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.operations.store import Work
+from ml_platform.services.registry.aliases import DEFAULT, note_aliases
+from ml_platform.services.registry.artifacts import Size, deletable_prefix, delete_chunk, human_size
+from ml_platform.services.registry.labels import OWNER, RUN, is_version_of, owner
+from ml_platform.services.registry.verification import seconds_until_consistent
+from ml_platform.text import counted
+
+from .preview import DELETABLE, services_of
+from .state import (
+    DeployedModel,
+    is_sent,
+    mark_deleting,
+    pointer_of,
+    record_version_deleted,
+    unmark_deleting,
+)
+
+POLL_SECONDS = 5.0
+
+
+def _check(work: Work) -> Outcome:
+    runs = _runs(work)
+    serving = services_of(runs)
+    if serving:
+        raise DeployedModel(
+            f"Cannot delete a deployed model. Cloud Run serves it as {serving[0].service_name}."
+        )
+    work.data["marked"] = True
+    return Next(
+        note="No endpoint serves it.", change=partial(mark_deleting, [run.pk for run in runs])
+    )
+
+
+def _look(work: Work) -> Outcome:
+    """See what of the versions is left in Vertex AI and choose the next thing to delete.
+
+    A lost one is looked for where it was: it may be back, or never have gone.
+    """
+    for run in _runs(work):
+        if run.registration not in DELETABLE:
+            continue
+        pointer = pointer_of(run)
+        try:
+            with tolerate_denied_after_send(work):
+                model = vertex.get_model(pointer)
+        except CloudAbsent as absent:
+            if wait := _may_yet_show(work, run, pointer):
+                return Poll(seconds=wait, note=f"{absent} It is so new that it may yet show.")
+            return _gone(work, run, pointer, f"{pointer} is gone.")
+        if not is_version_of(model, run):
+            note = f"{pointer} is another run's model now; this run's version is gone."
+            return _gone(work, run, pointer, note)
+        return _choose(work, pointer)
+    work.data[SENT] = []
+    return Next(to="artifacts", note="Nothing of it is left in Vertex AI.")
+
+
+def _may_yet_show(work: Work, run: TrainingRun, pointer: ModelName) -> float:
+    """Seconds for which NOT_FOUND of this version proves nothing; 0 once its deletion was sent."""
+    return (
+        0.0
+        if is_sent(work, pointer)
+        else seconds_until_consistent(run.registered_at, now=work.clock())
+    )
+
+
+def _gone(work: Work, run: TrainingRun, pointer: ModelName, note: str) -> Continue:
+    _not_sent(work, str(pointer))
+    return Continue(note=note, change=partial(record_version_deleted, work, run.pk))
+
+
+def _choose(work: Work, pointer: ModelName) -> Next | Poll:
+    """Delete one version, or the model if the whole listing holds nothing but what goes."""
+    doomed = {run.uid.hex for run in _runs(work)}
+    with tolerate_denied_after_send(work):
+        versions = [v for page in vertex.list_model_versions(pointer.bare) for v in page]
+    if wait := _hides_siblings(work, pointer, {v.version for v in versions}):
+        return Poll(seconds=wait, note="The listing does not show every version of ours yet.")
+    ours = [v for v in versions if v.labels.get(OWNER) == owner()]
+    pointed_at = set(
+        _siblings(pointer)
+        .exclude(pk__in=work.data["runs"])
+        .values_list("vertex_model_version", flat=True)
+    )
+    # Whatever its label says, what a row of ours points at stays.
+    staying = [v for v in ours if v.labels.get(RUN) not in doomed or v.version in pointed_at]
+    alone = len(ours) == len(versions) and not staying
+    pointer = _copy_of(work, pointer, [v for v in ours if v not in staying]) or pointer
+    held = next((v for v in versions if v.version == pointer.version), None)
+    is_default = held is not None and DEFAULT in held.aliases
+    work.data["target"] = str(pointer.bare if alone else pointer)
+    work.data["only_theirs_stay"] = is_default and not staying and not alone
+    if is_default and staying:
+        newest = max(staying, key=lambda version: int(version.version))
+        work.data["default_to"] = str(newest.pointer)
+        return Next(note=f"{pointer} is there and is the default.")
+    _about_to_send(work)
+    # An earlier try may have moved the alias without living to write it down.
+    heir = next((v.pointer for v in staying if DEFAULT in v.aliases), None)
+    change = partial(_note_default, heir) if heir else None
+    return Next(to="delete", note=f"{work.data['target']} is there.", change=change)
+
+
+def _copy_of(work: Work, pointer: ModelName, ours: Sequence[RemoteModel]) -> ModelName | None:
+    """A version that a late upload made of a run that goes: it goes first, or nobody would know."""
+    for run in _runs(work):
+        own = pointer_of(run).version if run.registration in DELETABLE else ""
+        for version in ours:
+            mine = version.labels.get(RUN) == run.uid.hex and version.name == pointer.bare
+            if mine and version.version != own:
+                return version.pointer
+    return None
+
+
+def _hides_siblings(work: Work, pointer: ModelName, listed: Collection[str]) -> float:
+    """Seconds until a listing must show each sibling of ours; without one it may be too early to
+    take the version for the only one, and delete the model with it."""
+    unseen = _siblings(pointer).exclude(vertex_model_version__in=listed)
+    return max(
+        (seconds_until_consistent(run.registered_at, now=work.clock()) for run in unseen),
+        default=0.0,
+    )
+
+
+def _move_default(work: Work) -> Outcome:
+    name = ModelName.parse(work.data["default_to"])
+    vertex.merge_version_aliases(name, [DEFAULT])
+    _about_to_send(work)
+    return Next(note=f"{name.version} is the default now.", change=partial(_note_default, name))
+
+
+def _note_default(name: ModelName) -> None:
+    heir = TrainingRun.objects.filter(
+        vertex_model_resource_name=str(name.bare), vertex_model_version=name.version
+    ).first()
+    if heir:
+        note_aliases(run=heir, aliases=sorted({*heir.aliases, DEFAULT}))
+
+
+def _about_to_send(work: Work) -> None:
+    """From the next COMMIT on the deletion may be sent; `again` if it may have been before."""
+    sent, target = work.data.setdefault(SENT, []), work.data["target"]
+    work.data["again"] = target in sent
+    if target not in sent:
+        sent.append(target)
+
+
+def _not_sent(work: Work, target: str) -> None:
+    work.data[SENT] = [other for other in work.data.get(SENT, ()) if other != target]
+
+
+def _refused(work: Work) -> None:
+    """Vertex AI has refused the deletion for certain; an earlier one may still be on its way."""
+    if not work.data["again"]:
+        _not_sent(work, work.data["target"])
+
+
+def _delete(work: Work) -> Outcome:
+    target = ModelName.parse(work.data["target"])
+    delete = vertex.delete_model_version if target.version else vertex.delete_model
+    try:
+        started = delete(target)
+    except CloudAbsent:
+        return Next(to="look", note=f"{target} was gone already.")
+    except OutcomeUnknown:
+        raise
+    except PlatformError as error:
+        _refused(work)
+        _explain_default(work, error)
+        raise
+    work.remote_operation = str(started.name)
+    return _ended(work, started) if started.done else Next(note=str(started.name))
+
+
+def _explain_default(work: Work, error: PlatformError) -> None:
+    """Vertex AI keeps a default version; to make one of somebody else's it is not ours to touch."""
+    if isinstance(error, CloudConflict) and work.data["only_theirs_stay"]:
+        raise Conflict(
+            f"{work.data['target']} is the default version, and none of ours stays beside it: "
+            f"{error}",
+            code="default_version",
+            advice="Give the alias default to another version in Vertex AI, then retry.",
+        ) from error
+
+
+def _wait(work: Work) -> Outcome:
+    try:
+        with tolerate_denied_after_send(work):
+            state = vertex.get_operation(OperationName.parse(work.remote_operation))
+    except CloudAbsent as forgotten:
+        return Next(to="look", note=str(forgotten))
+    if not state.done:
+        return Poll(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+    return _ended(work, state)
+
+
+def _ended(work: Work, state: RemoteOperation) -> Next:
+    if state.error and not isinstance(state.error, OutcomeUnknown):
+        _refused(work)
+        _explain_default(work, state.error)
+        raise state.error
+    return Next(to="look", note=str(state.error or f"Deleted {work.data['target']}."))
+
+
+def _artifacts(work: Work) -> Outcome:
+    """Delete the artifacts chunk by chunk; only now, when no version needs them (law 8)."""
+    done = Size(*work.data.get("freed", (0, 0)))
+    for run in _runs(work):
+        prefix = deletable_prefix(run=run)
+        if prefix and (chunk := delete_chunk(prefix=prefix)):
+            done = Size(done.objects + chunk.objects, done.bytes + chunk.bytes)
+            work.data["freed"] = (done.objects, done.bytes)
+            return Continue(
+                note=f"{counted(done.objects, 'object')}, {human_size(done.bytes)} so far"
+            )
+    return Next(note=f"{counted(done.objects, 'object')}, {human_size(done.bytes)}")
+
+
+def _failed(work: Work, error: PlatformError) -> None:
+    """Free what was not destroyed. A retry begins at the check, for all may have changed."""
+    unmark_deleting(work)
+    data = {**work.data, "marked": False}
+    Operation.objects.filter(pk=work.operation.pk).update(step="check", data=data)
+
+
+# ---- what they read ----------------------------------------------------------------------------
+
+
+def _siblings(pointer: ModelName) -> TrainingRunQuerySet:
+    return TrainingRun.objects.versions().filter(vertex_model_resource_name=str(pointer.bare))
+
+
+def _runs(work: Work) -> list[TrainingRun]:
+    return list(TrainingRun.objects.filter(pk__in=work.data["runs"]).order_by("-version"))
+
+
+WORKFLOW = Workflow(
+    steps=(
+        Step(
+            name="check",
+            title="Check that no endpoint serves it",
+            run=_check,
+            cancellable=True,
+        ),
+        Step(name="look", title="Look what is in Vertex AI", run=_look),
+        Step(
+            name="move_default",
+            title="Move the default alias",
+            run=_move_default,
+            probe="look",
+        ),
+        Step(name="delete", title="Delete in Vertex AI", run=_delete, probe="look"),
+        Step(name="wait", title="Wait for Vertex AI", run=_wait),
+        Step(name="artifacts", title="Delete the artifacts in GCS", run=_artifacts),
+    ),
+    on_failure=_failed,
+    on_cancel=unmark_deleting,
+)

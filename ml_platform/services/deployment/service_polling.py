@@ -1,0 +1,130 @@
+"""What the deploy and the undeploy of a Cloud Run service have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from ml_platform.cloud import cloud_run
+from ml_platform.cloud.names import OperationName
+from ml_platform.cloud.types import RemoteOperation, RemoteService
+from ml_platform.errors import (
+    CloudAbsent,
+    CloudDenied,
+    CloudRejected,
+    CloudUnavailable,
+    NotFound,
+    PlatformError,
+)
+from ml_platform.models import DeployedEndpoint
+from ml_platform.services.operations.engine import Next, Outcome, Poll
+from ml_platform.services.operations.store import Work
+
+from .endpoint_state import ForeignService
+from .serving import belongs_to
+
+POLL_SECONDS = 5.0
+REFUSALS = 3
+"""How often a long-running operation may end in an error before the whole one fails."""
+LONGEST = timedelta(minutes=30)
+"""How long Cloud Run may be at it, bringing a service up or removing it, before we look for
+ourselves and, where that shows no end either, fail."""
+SINCE = "since"
+"""In the data: when Cloud Run was last asked for a change."""
+ENDED = "ended"
+"""In the data after a long-running operation ended well."""
+SENT = "sent"
+"""In an operation's data from before an effect until its outcome is known: while it is there, the
+service may be in either state, and our rows go on protecting both versions."""
+
+
+def endpoint_of(work: Work) -> DeployedEndpoint:
+    """The endpoint an operation is about.
+
+    :raises NotFound: its row was deleted since.
+    """
+    found = DeployedEndpoint.objects.filter(service_name=work.data["service"]).first()
+    if found is None:
+        raise NotFound(
+            f"The endpoint {work.data['service']} was deleted.", advice="Deploy the model anew."
+        )
+    return found
+
+
+def require_ours(service: RemoteService, endpoint: DeployedEndpoint) -> None:
+    """Check by its labels that the service is that endpoint's.
+
+    :raises ForeignService: it is not.
+    """
+    if not belongs_to(service, endpoint.uid):
+        raise ForeignService(
+            f"The service {service.service_id} on Cloud Run belongs to somebody else: its labels "
+            "do not name this endpoint."
+        )
+
+
+@contextmanager
+def tolerate_denied_after_send(work: Work) -> Iterator[None]:
+    """After an effect was sent, a lost right to look does not end the operation: it waits."""
+    try:
+        yield
+    except CloudDenied as error:
+        if not work.data.get(SENT):
+            raise
+        raise CloudUnavailable(str(error), code=error.code, advice=error.advice) from error
+
+
+def after_start(work: Work, started: RemoteOperation, *, to: str) -> Next:
+    """Follow an operation just started: wait for it, or go `to` where its effect is looked at."""
+    work.data.pop(ENDED, None)
+    work.data[SINCE] = work.clock().isoformat()
+    work.remote_operation = str(started.name)
+    if not started.done:
+        return Next(note=str(started.name))
+    return _ended(work, started, to=to)
+
+
+def is_late(work: Work) -> bool:
+    """Whether Cloud Run has had LONGEST for what was asked of it last."""
+    since = work.data.setdefault(SINCE, work.clock().isoformat())
+    return work.clock() - datetime.fromisoformat(since) > LONGEST
+
+
+def wait_for(work: Work, *, to: str) -> Outcome:
+    """Ask once how the operation stands; when it ended, however, go `to` where its effect shows."""
+    try:
+        with tolerate_denied_after_send(work):
+            state = cloud_run.get_operation(OperationName.parse(work.remote_operation))
+    except CloudAbsent as forgotten:
+        return Next(to=to, note=str(forgotten))
+    if not state.done and is_late(work):
+        return Next(to=to, note=f"Cloud Run has not ended its operation after {LONGEST}.")
+    if not state.done:
+        return Poll(seconds=POLL_SECONDS, note="Cloud Run is still at it.")
+    return _ended(work, state, to=to)
+
+
+def _ended(work: Work, state: RemoteOperation, *, to: str) -> Next:
+    if state.error is None:
+        work.data[ENDED] = True
+        return Next(to=to, note="Cloud Run has ended its operation.")
+    work.data["refusals"] = work.data.get("refusals", 0) + 1
+    work.data["refusal"] = str(state.error)
+    return Next(to=to, note=str(state.error))
+
+
+def require_not_refused(work: Work) -> None:
+    """Stop asking for what Cloud Run has refused to do several times; nothing of it was done.
+
+    :raises CloudRejected: with what it said last.
+    """
+    if work.data.get("refusals", 0) >= REFUSALS:
+        work.data.pop(SENT, None)
+        raise CloudRejected(work.data["refusal"], code="refused_by_cloud_run")
+
+
+def not_done(work: Work, error: PlatformError) -> PlatformError:
+    """Note that the effect was refused before anything was done, and hand the error on."""
+    work.data.pop(SENT, None)
+    return error

@@ -1,0 +1,201 @@
+"""Undeploy: a service goes, and only when Cloud Run says so does its version lose protection."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+
+from ml_platform.cloud import cloud_run
+from ml_platform.errors import CloudAbsent, Conflict, OutcomeUnknown, PlatformError
+from ml_platform.models import DeployedEndpoint, Operation
+from ml_platform.models.states import EndpointState, OperationKind
+from ml_platform.services.operations import store as operations
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.engine import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.operations.store import Actor, Work, open_operation, refusals_recorded
+from ml_platform.services.operations.subjects import subject_of_endpoint
+from ml_platform.services.registry.verification import seconds_until_consistent
+
+from .endpoint_state import abort_undeploy, mark_undeploying, record_stopped
+from .service_polling import (
+    ENDED,
+    POLL_SECONDS,
+    SENT,
+    after_start,
+    endpoint_of,
+    not_done,
+    require_not_refused,
+    tolerate_denied_after_send,
+    wait_for,
+)
+from .serving import belongs_to
+
+
+class NotStopped(Conflict):
+    """The endpoint serves, or may serve."""
+
+    code = "endpoint_active"
+    advice = "Undeploy it first."
+
+
+def undeploy_endpoint(
+    *,
+    endpoint: DeployedEndpoint,
+    actor: Actor,
+    now: datetime,
+    reason: str = "",
+    idempotency_key: str = "",
+) -> Operation:
+    """Open the undeploy of an endpoint; a service that is gone already counts as done.
+
+    :raises Conflict: nothing of it serves or may serve.
+    :raises Busy: another operation holds the lineage or the service.
+    """
+    subject = subject_of_endpoint(endpoint)
+    kept = refusals_recorded(
+        kind=OperationKind.UNDEPLOY, subject=subject, actor=actor, now=now, reason=reason
+    )
+    with kept, transaction.atomic():
+        operation, new = open_operation(
+            kind=OperationKind.UNDEPLOY,
+            subject=subject,
+            actor=actor,
+            now=now,
+            step="look",
+            data={"service": endpoint.service_name},
+            reason=reason,
+            idempotency_key=idempotency_key,
+            request={"endpoint": endpoint.pk},
+        )
+        if new:
+            _require_started(endpoint)
+            mark_undeploying(service=endpoint.service_name)
+            worker.enqueue(operation)
+    return operation
+
+
+def delete_endpoint(
+    *, endpoint: DeployedEndpoint, actor: Actor, now: datetime, reason: str = ""
+) -> Operation:
+    """Delete the row of an endpoint that is stopped; its history stays in the operations.
+
+    :raises NotStopped: it serves, or may serve.
+    """
+    subject = subject_of_endpoint(endpoint)
+    kept = refusals_recorded(
+        kind=OperationKind.DELETE, subject=subject, actor=actor, now=now, reason=reason
+    )
+    with kept, transaction.atomic():
+        row = DeployedEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
+        if row is None:
+            raise Conflict(
+                f"{endpoint.service_name} is deleted already.",
+                code="deleted",
+                advice="Nothing is left to do.",
+            )
+        if not _is_stopped(row):
+            state = row.get_state_display().lower()
+            raise NotStopped(f"{row.service_name} is {state}; it cannot be deleted.")
+        served = f" It served {row.run} last." if row.run else ""
+        row.delete()
+        return operations.record(
+            kind=OperationKind.DELETE,
+            subject=subject,
+            actor=actor,
+            now=now,
+            note=f"Deleted the endpoint {row.service_name}.{served}",
+            reason=reason,
+        )
+
+
+def _require_started(endpoint: DeployedEndpoint) -> None:
+    row = DeployedEndpoint.objects.select_for_update().get(pk=endpoint.pk)
+    if _is_stopped(row):
+        raise Conflict(
+            f"{row.service_name} is not deployed.",
+            code="not_deployed",
+            advice="There is nothing to undeploy.",
+        )
+
+
+def _is_stopped(row: DeployedEndpoint) -> bool:
+    return row.state == EndpointState.INACTIVE and not row.is_active
+
+
+# ---- the steps ---------------------------------------------------------------------------------
+
+
+def _look(work: Work) -> Outcome:
+    """See whether a service of this endpoint is left; somebody else's of that name is not it."""
+    endpoint = endpoint_of(work)
+    try:
+        with tolerate_denied_after_send(work):
+            service = cloud_run.get_service(endpoint.service_name)
+    except CloudAbsent as absent:
+        waits = (
+            0.0
+            if SENT in work.data
+            else seconds_until_consistent(endpoint.deployed_at, now=work.clock())
+        )
+        if waits:
+            return Poll(seconds=waits, note=f"{absent} It is so new that it may yet show.")
+        return Next(to="record", note=str(absent))
+    if not belongs_to(service, endpoint.uid):
+        note = f"{endpoint.service_name} is somebody else's service now; it was left alone."
+        return Next(to="record", note=note)
+    if work.data.pop(ENDED, False) and work.data.get("etag") == service.etag:
+        return Poll(seconds=POLL_SECONDS, note="Deleted, but Cloud Run still shows it.")
+    require_not_refused(work)
+    work.data["etag"] = service.etag
+    work.data[SENT] = True
+    return Next(
+        note=f"{endpoint.service_name} is there and ours.",
+        change=partial(mark_undeploying, service=endpoint.service_name),
+    )
+
+
+def _delete(work: Work) -> Outcome:
+    try:
+        started = cloud_run.delete_service(work.data["service"], etag=work.data["etag"])
+    except OutcomeUnknown:
+        raise
+    except CloudAbsent as gone:
+        return Next(to="look", note=str(gone))
+    except PlatformError as error:
+        raise not_done(work, error) from error
+    return after_start(work, started, to="look")
+
+
+def _wait(work: Work) -> Outcome:
+    return wait_for(work, to="look")
+
+
+def _record(work: Work) -> Outcome:
+    work.data.pop(SENT, None)
+    return Next(
+        note="It serves no more.", change=partial(record_stopped, service=work.data["service"])
+    )
+
+
+def _failed(work: Work, error: PlatformError) -> None:
+    """Without an effect all is as before; with one of unknown outcome the version stays protected
+    as `undeploying`. A retry looks first."""
+    service = work.data["service"]
+    if SENT in work.data:
+        DeployedEndpoint.objects.filter(service_name=service).update(error=str(error))
+    else:
+        abort_undeploy(service=service, error=str(error))
+    Operation.objects.filter(pk=work.operation.pk).update(step="look", data={"service": service})
+
+
+WORKFLOW = Workflow(
+    steps=(
+        Step(name="look", title="Look at the service on Cloud Run", run=_look),
+        Step(name="delete", title="Delete the service", run=_delete, probe="look"),
+        Step(name="wait", title="Wait for Cloud Run", run=_wait),
+        Step(name="record", title="Record that it is gone", run=_record),
+    ),
+    on_failure=_failed,
+)

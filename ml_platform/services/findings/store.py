@@ -1,0 +1,232 @@
+"""The findings' rows: seen again, seen first, no longer seen, repaired. None is ever deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+
+from ml_platform.errors import Conflict, Invalid
+from ml_platform.models import Finding, Operation, RegisteredModel, Sweep
+from ml_platform.models.states import (
+    STANDING_FINDING_STATUSES,
+    FindingKind,
+    FindingStatus,
+    OperationKind,
+)
+from ml_platform.services.operations.store import Actor, Subject, record
+from ml_platform.services.operations.subjects import lineage_lock
+
+from .discrepancy import Discrepancy
+
+ENDED_AS = {
+    FindingStatus.REPAIRED: "The finding is repaired.",
+    FindingStatus.GONE: "There was nothing to repair any more; the finding is closed.",
+}
+"""What a repair says of its finding at its end."""
+
+
+def standing() -> QuerySet[Finding]:
+    """Findings that were not repaired and are still seen, the ignored ones included."""
+    return Finding.objects.filter(status__in=STANDING_FINDING_STATUSES)
+
+
+def keep_findings(*, drifts: Sequence[Discrepancy], sweep: Sweep, now: datetime) -> dict[str, int]:
+    """Write down what a sweep found; returns for each subject how many sweeps in a row saw it.
+
+    Sweeps that ran side by side are one look: absence must be seen twice, one after the other.
+    """
+    if not drifts:
+        return {}
+    known = {(f.kind, f.subject): f for f in _of(drifts)}
+    changed = [
+        finding
+        for drift in drifts
+        if (finding := known.get((drift.kind, drift.subject))) and _update(finding, drift)
+    ]
+    Finding.objects.bulk_update(
+        changed, ["title", "evidence", "repair", "project", "registered_model", "run"]
+    )
+    again = Finding.objects.filter(pk__in=[finding.pk for finding in known.values()])
+    again.filter(_before(sweep), last_seen_at__lte=sweep.started_at).update(looks=F("looks") + 1)
+    again.filter(_before(sweep)).update(last_sweep=sweep)
+    again.update(last_seen_at=now)
+    new = [d for d in drifts if (d.kind, d.subject) not in known]
+    Finding.objects.bulk_create([_new(drift, sweep, now) for drift in new], ignore_conflicts=True)
+    return {finding.subject: finding.looks for finding in _of(drifts)}
+
+
+def _before(sweep: Sweep) -> Q:
+    return Q(last_sweep__lt=sweep.pk) | Q(last_sweep__isnull=True)
+
+
+def _of(drifts: Sequence[Discrepancy]) -> QuerySet[Finding]:
+    return standing().filter(
+        kind__in={drift.kind for drift in drifts}, subject__in=[d.subject for d in drifts]
+    )
+
+
+def _columns(drift: Discrepancy) -> dict[str, Any]:
+    return {
+        "title": drift.title,
+        "evidence": dict(drift.evidence),
+        "repair": drift.repair,
+        "project_id": drift.project_id,
+        "registered_model_id": drift.lineage_id,
+        "run_id": drift.run_id,
+    }
+
+
+def _update(finding: Finding, drift: Discrepancy) -> bool:
+    """Bring a finding's words up to date; whether any changed."""
+    wanted = _columns(drift)
+    differs = any(getattr(finding, name) != value for name, value in wanted.items())
+    for name, value in wanted.items():
+        setattr(finding, name, value)
+    return differs
+
+
+def _new(drift: Discrepancy, sweep: Sweep | None, now: datetime) -> Finding:
+    return Finding(
+        kind=drift.kind,
+        subject=drift.subject,
+        **_columns(drift),
+        first_sweep=sweep,
+        last_sweep=sweep,
+        first_seen_at=now,
+        last_seen_at=now,
+    )
+
+
+def note_finding(*, drift: Discrepancy, now: datetime) -> None:
+    """Write down, in the caller's transaction, what somebody else than a sweep found."""
+    known = _of([drift]).first()
+    if known is None:
+        Finding.objects.bulk_create([_new(drift, None, now)], ignore_conflicts=True)
+    elif _update(known, drift):
+        known.save()
+
+
+def hold_findings(*, subjects: Collection[str], sweep: Sweep) -> None:
+    """Leave the findings on these subjects as they are: this sweep could not judge them."""
+    held = standing().filter(subject__in=subjects)
+    held.filter(_before(sweep)).update(last_sweep=sweep)
+
+
+def close_unseen(*, kinds: Collection[FindingKind], sweep: Sweep, now: datetime) -> int:
+    """End the findings of these kinds that this sweep, which judged them all, did not see."""
+    unseen = standing().filter(kind__in=kinds, last_seen_at__lte=sweep.started_at)
+    return unseen.filter(_before(sweep)).update(status=FindingStatus.GONE, ended_at=now)
+
+
+def link_findings(
+    *,
+    operation: Operation,
+    kinds: Collection[FindingKind],
+    subject: str = "",
+    lineage: RegisteredModel | None = None,
+) -> None:
+    """Say on the findings, by their subject or by the lineage, which operation works on them."""
+    found = standing().filter(kind__in=kinds)
+    found = found.filter(registered_model=lineage) if lineage else found.filter(subject=subject)
+    found.update(operation=operation)
+
+
+def end_findings(
+    *,
+    operation: Operation,
+    status: FindingStatus,
+    now: datetime,
+    kinds: Collection[FindingKind] = tuple(FindingKind),
+) -> None:
+    """End the findings that an operation worked on."""
+    worked_on = standing().filter(operation=operation, kind__in=kinds)
+    worked_on.update(status=status, ended_at=now)
+
+
+def ignore_finding(*, finding: Finding, actor: Actor, reason: str, now: datetime) -> Operation:
+    """Leave an open finding out of the counts, saying who chose to and why; sweeps keep it so.
+
+    :raises Invalid: no reason was given.
+    :raises Conflict: it is not open any more.
+    """
+    return _decide(
+        finding=finding,
+        moves=(FindingStatus.OPEN, FindingStatus.IGNORED),
+        kind=OperationKind.IGNORE,
+        actor=actor,
+        reason=reason,
+        now=now,
+    )
+
+
+def reopen_finding(*, finding: Finding, actor: Actor, now: datetime, reason: str = "") -> Operation:
+    """Count an ignored finding again.
+
+    :raises Conflict: it is not ignored.
+    """
+    return _decide(
+        finding=finding,
+        moves=(FindingStatus.IGNORED, FindingStatus.OPEN),
+        kind=OperationKind.UNIGNORE,
+        actor=actor,
+        reason=reason,
+        now=now,
+    )
+
+
+def _decide(
+    *,
+    finding: Finding,
+    moves: tuple[FindingStatus, FindingStatus],
+    kind: OperationKind,
+    actor: Actor,
+    reason: str,
+    now: datetime,
+) -> Operation:
+    before, after = moves
+    reason = reason.strip()
+    ignored = after == FindingStatus.IGNORED
+    if ignored and not reason:
+        raise Invalid(
+            "Ignoring a finding needs a reason.",
+            code="reason_missing",
+            advice="Say why as `reason`.",
+        )
+    with transaction.atomic():
+        moved = Finding.objects.filter(pk=finding.pk, status=before).update(
+            status=after,
+            ignored_by=actor.label[:150] if ignored else "",
+            ignored_reason=reason if ignored else "",
+        )
+        finding.refresh_from_db()
+        if not moved:
+            state = finding.get_status_display().lower()
+            raise Conflict(
+                f"This finding is {state}, not {before.label.lower()}.",
+                code=f"finding_not_{before.value}",
+                advice="Somebody was faster; look at it again.",
+            )
+        return record(
+            kind=kind,
+            subject=_subject(finding),
+            actor=actor,
+            now=now,
+            note=f"{finding.get_kind_display()}: {finding.title}",
+            reason=reason,
+        )
+
+
+def _subject(finding: Finding) -> Subject:
+    lineage = finding.registered_model
+    return Subject(
+        type="finding",
+        id=str(finding.pk),
+        name=finding.title,
+        project_id=finding.project_id,
+        lineage=lineage,
+        lineage_key=lineage_lock(lineage) if lineage else "",
+    )

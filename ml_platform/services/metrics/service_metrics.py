@@ -1,0 +1,289 @@
+"""What each active service did, day by day, read from Cloud Monitoring into our table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from typing import Any
+
+from django.db.models import F, FloatField, Max, QuerySet, Sum
+from django.db.models.functions import Coalesce
+
+from ml_platform.cloud import monitoring
+from ml_platform.cloud.answers import Present, ask
+from ml_platform.cloud.monitoring import Aligner, Reducer
+from ml_platform.conf import require_settings
+from ml_platform.models import DeployedEndpoint, Operation, ServiceDay
+from ml_platform.models.states import OperationKind
+from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow, advance
+from ml_platform.services.operations.log import NothingRead, Tell, keep, say
+from ml_platform.services.operations.store import (
+    Actor,
+    Clock,
+    Heartbeat,
+    Subject,
+    Work,
+    open_operation,
+)
+from ml_platform.text import counted
+
+DAYS_BACK = 40
+"""Cloud Monitoring keeps six weeks: https://cloud.google.com/monitoring/quotas#data_retention"""
+DAY_SECONDS = 86_400
+STEP = "read_metrics"
+
+SERIES: Mapping[str, Mapping[str, Any]] = {
+    "requests": {"metric": "request_count", "aligner": Aligner.DELTA},
+    "errors": {
+        "metric": "request_count",
+        "aligner": Aligner.DELTA,
+        "response_class": "5xx",
+    },
+    "latency_p50": {
+        "metric": "request_latencies",
+        "aligner": Aligner.DELTA,
+        "reducer": Reducer.P50,
+    },
+    "latency_p95": {
+        "metric": "request_latencies",
+        "aligner": Aligner.DELTA,
+        "reducer": Reducer.P95,
+    },
+    "cpu": {
+        "metric": "container/cpu/utilizations",
+        "aligner": Aligner.P99,
+        "reducer": Reducer.MAX,
+    },
+    "memory": {
+        "metric": "container/memory/utilizations",
+        "aligner": Aligner.P99,
+        "reducer": Reducer.MAX,
+    },
+    "instances": {
+        "metric": "container/instance_count",
+        "aligner": Aligner.MAX,
+        "reducer": Reducer.MAX,
+    },
+}
+"""Column -> how it is asked for; one request each for all missing days of a service."""
+WHOLE = ("requests", "errors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsReport:
+    """What a collection did so far; without an operation: what one would do."""
+
+    services: int = 0
+    days: int = 0
+    unknown: Sequence[str] = ()
+    """Of which services nothing could be read, and why."""
+    operation: Operation | None = None
+
+    @property
+    def summary(self) -> str:
+        """What was read, in a sentence."""
+        read = "Would read" if self.operation is None else "Read"
+        services = counted(self.services, "active service")
+        said = f"{read} {counted(self.days, 'day')} of {services}"
+        return f"{said}, {len(self.unknown)} unknown." if self.unknown else f"{said}."
+
+
+def collect_metrics(
+    *,
+    actor: Actor,
+    clock: Clock,
+    dry_run: bool = False,
+    tell: Tell = lambda line: None,
+    idempotency_key: str = "",
+) -> MetricsReport:
+    """Read the days of each active service that are over and not kept yet, as one operation.
+
+    A service that cannot be read leaves a gap, which the next collection fills; when none that was
+    asked about could be read, the operation fails. Twice at once is the same as once: a day is
+    written over by what Monitoring says of it. A dry run asks nobody.
+
+    :raises Misconfigured: PROJECT_ID, LOCATION or BUCKET is missing.
+    :raises KeyReused: the key was used for a different request.
+    """
+    require_settings()
+    if dry_run:
+        return _rehearse(clock(), tell)
+    operation, _ = open_operation(
+        kind=OperationKind.METRICS,
+        subject=Subject(type="metrics", id="", name="resource metrics"),
+        actor=actor,
+        now=clock(),
+        step=STEP,
+        idempotency_key=idempotency_key,
+        request={"job": "metrics"},
+    )
+    advance(
+        operation_id=operation.pk,
+        workflows={OperationKind.METRICS: workflow(tell=tell)},
+        clock=clock,
+    )
+    operation.refresh_from_db()
+    return metrics_report_of(operation)
+
+
+def metrics_report_of(operation: Operation) -> MetricsReport:
+    """How far an operation that collects metrics is."""
+    data = operation.data
+    return MetricsReport(
+        services=data.get("services", 0),
+        days=data.get("days", 0),
+        unknown=data.get("unknown", ()),
+        operation=operation,
+    )
+
+
+def _rehearse(now: datetime, tell: Tell) -> MetricsReport:
+    services = days = 0
+    for endpoint in _active().iterator():
+        services += 1
+        if missing := missing_days(endpoint=endpoint, now=now):
+            days += len(missing)
+            say(tell, [f"Would read {counted(len(missing), 'day')} of {endpoint.service_name}."])
+    return MetricsReport(services=services, days=days)
+
+
+def _active() -> QuerySet[DeployedEndpoint]:
+    return DeployedEndpoint.objects.filter(is_active=True).order_by("pk")
+
+
+def missing_days(*, endpoint: DeployedEndpoint, now: datetime) -> list[date]:
+    """The days since its first deploy that are over and not kept, oldest first."""
+    today = now.astimezone(UTC).date()
+    began = min(filter(None, (endpoint.deployed_at, endpoint.created_at))).astimezone(UTC).date()
+    first = max(began, today - timedelta(days=DAYS_BACK))
+    kept = set(
+        ServiceDay.objects.filter(
+            service_name=endpoint.service_name, day__gte=first, complete=True
+        ).values_list("day", flat=True)
+    )
+    days = (first + timedelta(days=n) for n in range((today - first).days))
+    return [day for day in days if day not in kept]
+
+
+def _collect_next(work: Work, tell: Tell) -> Outcome:
+    """Read one more service; nothing is known when none of those asked about could be read."""
+    data = work.data
+    endpoint = _active().filter(pk__gt=data.get("after", 0)).first()
+    if endpoint is None:
+        report = metrics_report_of(work.operation)
+        if report.unknown and len(report.unknown) == data["asked"]:
+            for name in ("after", "services", "asked", "unknown"):  # a retry begins again
+                del data[name]
+            raise NothingRead(f"No metrics could be read. {report.unknown[0]}")
+        return Next(note=report.summary)
+    data["after"] = endpoint.pk
+    data["services"] = data.get("services", 0) + 1
+    missing = missing_days(endpoint=endpoint, now=work.clock())
+    if not missing:
+        return Continue(note=endpoint.service_name)
+    data["asked"] = data.get("asked", 0) + 1
+    answer = ask(lambda: _read(endpoint.service_name, missing[0], missing[-1], work.renew_lease))
+    if isinstance(answer, Present):
+        data["days"] = data.get("days", 0) + len(missing)
+        line = f"Read {counted(len(missing), 'day')} of {endpoint.service_name}."
+        change = partial(_store, endpoint, missing, answer.value, work.clock())
+    else:
+        reason = f"{endpoint.service_name}: {answer.reason}"
+        data["unknown"] = [*data.get("unknown", ()), reason]
+        line, change = f"Unknown: {reason}", None
+    keep(data, [line])
+    say(tell, [line])
+    return Continue(note=line, change=change)
+
+
+def _store(
+    endpoint: DeployedEndpoint,
+    days: Sequence[date],
+    numbers: Mapping[date, Mapping[str, float | int]],
+    now: datetime,
+) -> None:
+    rows = [
+        ServiceDay(
+            service_name=endpoint.service_name,
+            endpoint=endpoint,
+            project_id=endpoint.project_id,
+            day=day,
+            complete=True,
+            read_at=now,
+            **numbers.get(day, {}),
+        )
+        for day in days
+    ]
+    ServiceDay.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=["service_name", "day"],
+        update_fields=["endpoint", "project", "complete", "read_at", *SERIES],
+    )
+
+
+def _read(
+    service: str, first: date, last: date, heartbeat: Heartbeat
+) -> dict[date, dict[str, float | int]]:
+    """Each day's numbers; what Monitoring has no data for is not among them."""
+    midnight = time(tzinfo=UTC)
+    found: dict[date, dict[str, float | int]] = {}
+    for column, series in SERIES.items():
+        heartbeat()
+        points = monitoring.read_series(
+            service=service,
+            start=datetime.combine(first, midnight),
+            end=datetime.combine(last + timedelta(days=1), midnight),
+            period_seconds=DAY_SECONDS,
+            **series,
+        )
+        for point in points:
+            day = (point.end - timedelta(microseconds=1)).astimezone(UTC).date()
+            value = round(point.value) if column in WHOLE else point.value
+            found.setdefault(day, {})[column] = value
+    return found
+
+
+def workflow(*, tell: Tell = lambda line: None) -> Workflow:
+    """One service after the other; `tell` hears a line for each."""
+    step = Step(name=STEP, title="Read each service's days", run=partial(_collect_next, tell=tell))
+    return Workflow(steps=(step,))
+
+
+WORKFLOW = workflow()
+
+
+def daily_totals(
+    *, today: date, days: int = 30, projects: QuerySet[Any] | None = None
+) -> list[dict[str, Any]]:
+    """All services' days together, oldest first.
+
+    The median is weighted by requests; p95, CPU and memory are those of the worst service.
+    """
+    rows = ServiceDay.objects.filter(day__gt=today - timedelta(days=days))
+    if projects is not None:
+        rows = rows.filter(project__in=projects.order_by().values("pk"))
+    weighed = rows.values("day").annotate(
+        total=Coalesce(Sum("requests"), 0),
+        failed=Coalesce(Sum("errors"), 0),
+        p50=Sum(F("latency_p50") * F("requests"), output_field=FloatField()),
+        p95=Max("latency_p95"),
+        most_cpu=Max("cpu"),
+        most_memory=Max("memory"),
+        all_instances=Sum("instances"),
+    )
+    return [
+        {
+            "day": row["day"].isoformat(),
+            "requests": row["total"],
+            "errors": row["failed"],
+            "latency_p50": row["p50"] / row["total"] if row["p50"] else row["p50"],
+            "latency_p95": row["p95"],
+            "cpu": row["most_cpu"],
+            "memory": row["most_memory"],
+            "instances": row["all_instances"],
+        }
+        for row in weighed.order_by("day")
+    ]

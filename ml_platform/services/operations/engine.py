@@ -1,0 +1,305 @@
+"""The engine: carries an operation through its steps, one remote effect between two commits."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeAlias
+
+from ml_platform.cloud.transport.channels import guarded, request_reason
+from ml_platform.errors import (
+    CloudConflict,
+    CloudDenied,
+    CloudThrottled,
+    CloudUnavailable,
+    Invalid,
+    PlatformError,
+)
+from ml_platform.models import Operation
+from ml_platform.models.states import OperationStatus
+
+from .store import Clock, Json, LeaseLost, Work, claim
+
+FIRST_PAUSE = 2.0
+LONGEST_PAUSE = 300.0
+PATIENCE = timedelta(hours=24)
+"""How long an operation may meet no usable answer before it fails and asks for a person."""
+TRIES: Mapping[type[PlatformError], int] = {CloudDenied: 5, CloudConflict: 5}
+"""How often these are met before the operation fails; other temporary errors until PATIENCE."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Next:
+    """The step's effect is established. `change` runs in the transaction that records it."""
+
+    note: str = ""
+    change: Callable[[], None] | None = None
+    to: str = ""
+    """Next step by name; empty for the one that follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continue:
+    """A part of the step is done; go on with it at once."""
+
+    note: str = ""
+    change: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll:
+    """Nothing to do until the remote side is further; look again after so many seconds."""
+
+    seconds: float
+    note: str = ""
+
+
+Outcome: TypeAlias = Next | Continue | Poll
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One repeatable step: at most one remote effect; what it learnt is in `work.data`."""
+
+    name: str
+    title: str
+    run: Callable[[Work], Outcome]
+    probe: str = ""
+    """For a step with an effect: the step that looks for the effect, taken before any second try
+    and after a worker died in this one (law 7)."""
+    cancellable: bool = False
+    ends: bool = False
+    """Whether the operation has succeeded after it, although other steps stand below."""
+
+
+def _unknown_step(name: str) -> Step:
+    def refuse(work: Work) -> Outcome:
+        raise Invalid(
+            f"This release knows no step {name!r} of {work.operation.get_kind_display()}.",
+            code="unknown_step",
+            advice="The operation was opened by another release. Open it anew.",
+        )
+
+    return Step(name=name, title=name, run=refuse)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workflow:
+    """The steps of one kind of operation, and what its end changes in our tables."""
+
+    steps: tuple[Step, ...]
+    on_failure: Callable[[Work, PlatformError], None] = lambda work, error: None
+    on_cancel: Callable[[Work], None] = lambda work: None
+    """Also called for an operation that waits and so does not hold its lineage: it may undo only
+    what this operation marked itself."""
+    require_retryable: Callable[[Operation], object] = lambda operation: None
+    """Raises a Conflict when a retry can only fail, for its subject has ended."""
+
+    def step(self, name: str) -> Step:
+        """The step of that name; one that this recipe does not know can only fail."""
+        return next((step for step in self.steps if step.name == name), _unknown_step(name))
+
+    def is_probe(self, step: Step) -> bool:
+        """Whether it is where another step goes after trouble; passing it again is no progress."""
+        return any(other.probe == step.name for other in self.steps)
+
+    def after(self, step: Step) -> str:
+        """Name of the step that follows, '' after the last."""
+        if step.ends:
+            return ""
+        names = [s.name for s in self.steps] + [""]
+        return names[names.index(step.name) + 1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryDecision:
+    """What to do about a step's error: fail, or try `step` again after `pause` seconds."""
+
+    fail: bool
+    step: str = ""
+    pause: float = 0.0
+
+
+def decide_retry(
+    *, error: PlatformError, step: Step, attempts: int, age: timedelta, spread: float
+) -> RetryDecision:
+    """Decide about an error. `attempts` counts this step's tries before; `spread` is in [0, 1)."""
+    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * (0.5 + spread / 2)
+    if isinstance(error, CloudThrottled):
+        pause = max(pause, error.retry_after)
+    tries = next((n for category, n in TRIES.items() if isinstance(error, category)), None)
+    temporary = tries is not None or isinstance(error, CloudUnavailable)
+    if not temporary or age > PATIENCE or (tries is not None and attempts >= tries):
+        return RetryDecision(fail=True)
+    return RetryDecision(fail=False, step=step.probe or step.name, pause=pause)
+
+
+def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
+    """The history with this step's entry brought up to date; a step tried again stays one entry."""
+    history = [dict(entry) for entry in entries]
+    if not history or history[-1]["step"] != step.name or history[-1].get("status") == "done":
+        history.append({"step": step.name, "title": step.title, "started_at": now.isoformat()})
+    history[-1].update(what)
+    if what.get("status") in ("done", "failed", "cancelled"):
+        history[-1]["finished_at"] = now.isoformat()
+    return history
+
+
+def advance(
+    *,
+    operation_id: uuid.UUID,
+    workflows: Mapping[str, Workflow],
+    clock: Clock,
+    steps: int | None = None,
+) -> Operation | None:
+    """Claim an operation and carry it as far as it goes now, or by `steps` steps.
+
+    Returns it as it stands then, or None if it is not due, is worked on, or its lineage is held.
+    An error that no category knows is recorded as the operation's failure and raised again.
+    """
+    work = claim(operation_id=operation_id, clock=clock)
+    if work is None:
+        return None
+    workflow = workflows[work.operation.kind]
+    if work.after_crash:
+        interrupted = workflow.step(work.operation.step)
+        work.operation.step = interrupted.probe or interrupted.name
+    try:
+        with request_reason(f"operation {operation_id}"), guarded(work.require_lease):
+            while steps is None or steps > 0:
+                steps = None if steps is None else steps - 1
+                if not _take_step(work, workflow):
+                    return work.operation
+        work.commit(lease_until=None)
+    except LeaseLost:
+        return None
+    return work.operation
+
+
+def _take_step(work: Work, workflow: Workflow) -> bool:
+    """Run the current step and commit what came of it; whether to go on at once."""
+    step = workflow.step(work.operation.step)
+    if step.cancellable and _cancel_requested(work):
+        _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
+        return False
+    try:
+        return _after_outcome(work, workflow, step, step.run(work))
+    except PlatformError as error:
+        return _after_error(work, workflow, step, error)
+    except LeaseLost:
+        raise
+    except Exception as error:
+        unforeseen = PlatformError(
+            f"{type(error).__name__}: {error}",
+            code="internal_error",
+            advice="This is a defect of the platform. Report it, then retry the operation.",
+        )
+        _fail(work, workflow, step, unforeseen)
+        raise
+
+
+def _cancel_requested(work: Work) -> bool:
+    return Operation.objects.filter(pk=work.operation.pk, cancel_requested=True).exists()
+
+
+def _after_outcome(work: Work, workflow: Workflow, step: Step, outcome: Outcome) -> bool:
+    now = work.clock()
+    history = work.operation.steps
+    if isinstance(outcome, Poll):
+        work.commit(
+            steps=written(history, step, now, status="waiting", note=outcome.note),
+            next_attempt_at=now + timedelta(seconds=outcome.seconds),
+            lease_until=None,
+        )
+        return False
+    if isinstance(outcome, Continue):
+        work.commit(
+            outcome.change,
+            steps=written(history, step, now, status="running", note=outcome.note),
+            attempts=0,
+        )
+        return True
+    following = outcome.to or workflow.after(step)
+    if not following:
+        _end(work, step, OperationStatus.SUCCEEDED, note=outcome.note, change=outcome.change)
+        return False
+    history = written(history, step, now, status="done", note=outcome.note)
+    attempts = work.operation.attempts if workflow.is_probe(step) else 0
+    work.commit(outcome.change, steps=history, step=following, attempts=attempts)
+    return True
+
+
+def _after_error(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> bool:
+    now = work.clock()
+    operation = work.operation
+    verdict = decide_retry(
+        error=error,
+        step=step,
+        attempts=operation.attempts,
+        age=now - (operation.started_at or now),
+        spread=random.random(),  # noqa: S311 - jitter, not a secret
+    )
+    if verdict.fail:
+        _fail(work, workflow, step, error)
+        return False
+    work.commit(
+        steps=written(operation.steps, step, now, status="waiting", note=str(error)),
+        step=verdict.step,
+        attempts=operation.attempts + 1,
+        error=str(error),
+        error_code=error.code,
+        advice=error.advice,
+        next_attempt_at=now + timedelta(seconds=verdict.pause),
+        lease_until=None,
+    )
+    return False
+
+
+def _fail(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> None:
+    """End it as failed. A defect in what a failure changes is raised, but keeps nothing running."""
+    said: Json = {
+        "note": str(error),
+        "error": str(error),
+        "error_code": error.code,
+        "advice": error.advice,
+    }
+    failed = partial(_end, work, step, OperationStatus.FAILED, **said)
+    try:
+        failed(change=lambda: workflow.on_failure(work, error))
+    except LeaseLost:
+        raise
+    except Exception:
+        failed()
+        raise
+
+
+_WORDS = {
+    OperationStatus.SUCCEEDED: "done",
+    OperationStatus.FAILED: "failed",
+    OperationStatus.CANCELLED: "cancelled",
+}
+
+
+def _end(
+    work: Work,
+    step: Step,
+    status: OperationStatus,
+    *,
+    note: str = "",
+    change: Callable[[], None] | None = None,
+    **fields: Any,
+) -> None:
+    now = work.clock()
+    work.commit(
+        change,
+        steps=written(work.operation.steps, step, now, status=_WORDS[status], note=note),
+        status=status,
+        finished_at=now,
+        lease_until=None,
+        next_attempt_at=None,
+        **{"error": "", "error_code": "", "advice": "", **fields},
+    )

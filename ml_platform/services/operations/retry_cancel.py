@@ -1,0 +1,146 @@
+"""What a person may do with an operation: retry one that failed, cancel one that has not ended."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from ml_platform.errors import Conflict
+from ml_platform.models import Operation
+from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
+
+from . import worker
+from .engine import Workflow
+from .store import Actor, Work
+
+
+def require_retryable(operation: Operation) -> None:
+    """Check that a retry of the operation can come to something.
+
+    :raises Conflict: it did not fail, was refused before it began, or its subject has ended.
+    """
+    if operation.status != OperationStatus.FAILED:
+        raise _not_failed(operation)
+    if not operation.step:
+        raise Conflict(
+            f"{operation} was refused before its first step; nothing of it began.",
+            code="was_refused",
+            advice="Ask for it anew.",
+        )
+    _recipe(operation).require_retryable(operation)
+
+
+def retry_operation(*, operation: Operation, actor: Actor) -> Operation:
+    """Let a failed operation go on at the step that failed, as soon as its lineage is free.
+
+    :raises Conflict: as `require_retryable` says.
+    """
+    require_retryable(operation)
+    if not _revive(operation, f"Retried by {actor.label}"):
+        raise _not_failed(operation)
+    return operation
+
+
+def ask_again(*, operation: Operation, actor: Actor, reason: str = "") -> Operation:
+    """Give an operation that failed to whoever asks for the same thing again.
+
+    It goes on at the step where it ended; the history keeps who asks now, and why.
+    """
+    _revive(
+        operation,
+        f"Asked for again by {actor.label}",
+        note=reason,
+        actor_id=actor.user_id,
+        actor_label=actor.label,
+        origin=actor.origin,
+        reason=reason,
+    )
+    return operation
+
+
+def _revive(operation: Operation, title: str, *, note: str = "", **fields: Any) -> bool:
+    """Let it go on from where it is seen to have ended; False when somebody did so already."""
+    entry = {"step": "retry", "title": title, "status": "done", "note": note}
+    moved = Operation.objects.filter(pk=operation.pk, status=operation.status).update(
+        status=OperationStatus.PENDING,
+        attempts=0,
+        started_at=None,
+        finished_at=None,
+        cancel_requested=False,
+        error="",
+        error_code="",
+        advice="",
+        steps=[*operation.steps, entry],
+        **fields,
+    )
+    operation.refresh_from_db()
+    return bool(moved)
+
+
+def _not_failed(operation: Operation) -> Conflict:
+    return Conflict(
+        f"This operation is {operation.get_status_display().lower()}, not failed.",
+        code="not_failed",
+        advice="Only a failed operation can be retried.",
+    )
+
+
+def require_cancellable(operation: Operation) -> None:
+    """Check that the operation may be asked to stop.
+
+    :raises Conflict: it has ended, or it has no step at which it may stop.
+    """
+    if operation.status not in LIVE_OPERATION_STATUSES:
+        raise Conflict(
+            f"This operation has {operation.get_status_display().lower()} already.",
+            code="operation_ended",
+            advice="There is nothing to cancel.",
+        )
+    workflow = _recipe(operation)
+    waits = operation.status == OperationStatus.PENDING
+    steps = (workflow.step(operation.step),) if waits else workflow.steps
+    if not any(step.cancellable for step in steps):
+        raise Conflict(
+            f"{operation} cannot be cancelled: our records and Google would not agree after it.",
+            code="not_cancellable",
+            advice="Let it end, then change back what it did.",
+        )
+
+
+def request_cancel(*, operation: Operation, actor: Actor, now: datetime) -> Operation:
+    """Ask an operation to stop; one that still waits ends at once, a running one at a safe step.
+
+    :raises Conflict: as `require_cancellable` says.
+    """
+    require_cancellable(operation)
+    if not _end_waiting(operation, actor, now) and not Operation.objects.filter(
+        pk=operation.pk, status=OperationStatus.RUNNING
+    ).update(cancel_requested=True):
+        operation.refresh_from_db()
+        require_cancellable(operation)
+    operation.refresh_from_db()
+    return operation
+
+
+def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:
+    """End it if it still waits where it was seen, and what its recipe undoes with it."""
+    waiting = Operation.objects.filter(
+        pk=operation.pk, status=OperationStatus.PENDING, step=operation.step
+    )
+    work = Work(operation, operation.fence, lambda: now, now, data=dict(operation.data))
+    with transaction.atomic():
+        ended = waiting.update(
+            status=OperationStatus.CANCELLED,
+            finished_at=now,
+            next_attempt_at=None,
+            error=f"Cancelled by {actor.label}.",
+        )
+        if ended:
+            _recipe(operation).on_cancel(work)
+    return bool(ended)
+
+
+def _recipe(operation: Operation) -> Workflow:
+    return worker.workflows().get(operation.kind, Workflow(steps=()))

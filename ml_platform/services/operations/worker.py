@@ -1,0 +1,85 @@
+"""The bell: a task for each operation that has something to do now. The row stays the truth."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+from django.utils.module_loading import import_string
+from django_tasks import task
+
+from ml_platform.models import Operation
+from ml_platform.models.clock import database_now
+from ml_platform.models.states import OperationStatus
+
+from .engine import Workflow, advance
+from .store import Clock, due_operations
+
+
+def workflows() -> Mapping[str, Workflow]:
+    """The table of all recipes; read late, because the verbs in it ring this bell themselves."""
+    table: Mapping[str, Workflow] = import_string("ml_platform.services.workflows.WORKFLOWS")
+    return table
+
+
+def enqueue(operation: Operation) -> None:
+    """Have a worker carry the operation on, once the transaction that opened it is committed."""
+    transaction.on_commit(partial(_enqueue, operation.pk, operation.next_attempt_at))
+
+
+def _enqueue(operation_id: uuid.UUID, run_after: datetime | None) -> None:
+    call = advance_operation
+    if run_after is not None:
+        if not call.get_backend().supports_defer:
+            return  # resume_operations looks for what is due
+        call = call.using(run_after=run_after)
+    call.enqueue(str(operation_id))
+
+
+@task()
+def advance_operation(operation_id: str) -> None:
+    """Carry one operation as far as it goes now, then ring for what follows from that."""
+    run_until_idle(operation_id=uuid.UUID(operation_id), clock=database_now)
+
+
+def run_until_idle(*, operation_id: uuid.UUID, clock: Clock) -> Operation | None:
+    """Advance an operation and ring: for itself if it waits, for its lineage's next if it ended."""
+    operation = advance(operation_id=operation_id, workflows=workflows(), clock=clock)
+    if operation is None:
+        return None
+    if operation.status == OperationStatus.RUNNING:
+        enqueue(operation)
+    else:
+        for following in _waiting_for(operation):
+            enqueue(following)
+    return operation
+
+
+def _waiting_for(ended: Operation) -> list[Operation]:
+    """The oldest operation that waits for each lock which this one has given back."""
+    locks = {"lineage_key": ended.lineage_key, "service_key": ended.service_key}
+    waiting = Operation.objects.filter(status=OperationStatus.PENDING).order_by("created_at")
+    found = [waiting.filter(**{lock: key}).first() for lock, key in locks.items() if key]
+    return [operation for operation in found if operation is not None]
+
+
+def resume_operations(*, clock: Clock, limit: int = 1000) -> list[Operation]:
+    """Go on with every due operation that no living worker holds; returns those moved.
+
+    :raises ExceptionGroup: defects that some of them met, after all others were carried on.
+    """
+    moved: list[Operation] = []
+    defects: list[Exception] = []
+    for operation_id in due_operations(now=clock(), limit=limit):
+        try:
+            operation = run_until_idle(operation_id=operation_id, clock=clock)
+        except Exception as defect:  # noqa: BLE001 - one defect must not stop the others
+            defects.append(defect)
+            continue
+        moved += [operation] if operation is not None else []
+    if defects:
+        raise ExceptionGroup("Operations met defects", defects)
+    return moved

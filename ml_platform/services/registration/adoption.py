@@ -1,0 +1,203 @@
+"""Adoption: a model somebody made in Vertex AI becomes a registered lineage of ours."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from ml_platform.cloud import vertex
+from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.types import RemoteModel
+from ml_platform.errors import Conflict, Invalid
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.registered_model import validate_model_name
+from ml_platform.models.states import (
+    FindingKind,
+    FindingStatus,
+    ModelType,
+    OperationKind,
+    Registration,
+    RunStatus,
+)
+from ml_platform.services.findings.store import end_findings, link_findings
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow
+from ml_platform.services.operations.store import Actor, Subject, Work, lineage_key, open_operation
+from ml_platform.services.registry.labels import OWNER, labels_for, owner
+from ml_platform.services.registry.lineages import claim_lineage
+from ml_platform.services.registry.version_cache import sync_version_cache
+from ml_platform.services.repairs.unmanaged_models import (
+    Managed,
+    read_versions,
+    require_unclaimed,
+    subject_of,
+)
+from ml_platform.text import counted
+
+
+def adopt_model(
+    *, resource_name: str, project: Any, model_name: str, actor: Actor, now: datetime
+) -> Operation:
+    """Make a model of Vertex AI a lineage of `project`, each of its versions a completed run.
+
+    Its artifacts stay where they are and are never ours to delete.
+
+    :raises Invalid: the resource name or the model name is none.
+    :raises Conflict: the project has a registered model of that name.
+    :raises Managed: a version of ours points at it.
+    :raises Busy: the name or the model is being worked on.
+    """
+    name = ModelName.parse(resource_name).bare
+    try:
+        validate_model_name(model_name)
+    except ValidationError as error:
+        raise Invalid(
+            f"{model_name!r} cannot be a name here. {error.messages[0]}",
+            advice="Adopt it under another name.",
+        ) from error
+    require_unclaimed(name)
+    _require_free(project.pk, model_name)
+    vertex_model = subject_of(name)
+    with transaction.atomic():
+        operation, _ = open_operation(
+            kind=OperationKind.ADOPT,
+            subject=Subject(
+                type=vertex_model.type,
+                id=vertex_model.id,
+                name=model_name,
+                project_id=project.pk,
+                lineage_key=lineage_key(project_id=project.pk, model_name=model_name),
+                service_key=vertex_model.service_key,
+            ),
+            actor=actor,
+            now=now,
+            step="read",
+            data={"name": str(name), "project": project.pk, "model_name": model_name},
+        )
+        link_findings(operation=operation, kinds=[FindingKind.UNMANAGED], subject=str(name))
+        worker.enqueue(operation)
+    return operation
+
+
+def _require_free(project_id: Any, model_name: str) -> None:
+    taken = RegisteredModel.objects.registered().filter(
+        project_id=project_id, model_name=model_name
+    )
+    if taken.exists():
+        raise Conflict(
+            f"The project has a registered model {model_name} already.",
+            code="name_taken",
+            advice="Adopt it under another name.",
+        )
+
+
+# ---- the steps ---------------------------------------------------------------------------------
+
+
+def _read(work: Work) -> Outcome:
+    name = ModelName.parse(work.data["name"])
+    versions = read_versions(name)
+    owners = {v.labels.get(OWNER, "") for v in versions} - {"", owner()}
+    if owners:
+        raise Managed(f"{name} carries the owner label of {', '.join(sorted(owners))}.")
+    work.data["versions"] = [_described(version) for version in versions]
+    work.data["location"] = str(versions[0].name)
+    return Next(note=f"{counted(len(versions), 'version')}.")
+
+
+def _described(version: RemoteModel) -> dict[str, Any]:
+    made = version.version_create_time or version.create_time
+    return {
+        "version": version.version,
+        "aliases": sorted(version.aliases),
+        "labels": dict(version.labels),
+        "artifact_uri": version.artifact_uri,
+        "made": made.isoformat() if made else "",
+    }
+
+
+def _record(work: Work) -> Outcome:
+    return Next(
+        note=f"Versions of {work.data['model_name']} in our records.", change=partial(_adopt, work)
+    )
+
+
+def _adopt(work: Work) -> None:
+    """The one transaction in which the lineage and all its versions come to be."""
+    operation, name = work.operation, ModelName.parse(work.data["location"])
+    require_unclaimed(name)
+    _require_free(work.data["project"], work.data["model_name"])
+    lineage = claim_lineage(
+        project_id=work.data["project"],
+        model_name=work.data["model_name"],
+        model_type=ModelType.OTHER,
+    )
+    lineage = RegisteredModel.objects.select_for_update().get(pk=lineage.pk)
+    first = lineage.next_version
+    versions = work.data["versions"]
+    RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=first + len(versions))
+    runs = TrainingRun.objects.bulk_create(
+        _run(lineage, name, first + position, version, work.clock())
+        for position, version in enumerate(versions)
+    )
+    sync_version_cache(registered_model=lineage)
+    work.data["runs"] = [run.pk for run in runs]
+    Operation.objects.filter(pk=operation.pk).update(lineage=lineage, data=work.data)
+
+
+def _run(
+    lineage: RegisteredModel, name: ModelName, number: int, version: dict[str, Any], now: datetime
+) -> TrainingRun:
+    made = datetime.fromisoformat(version["made"]) if version["made"] else now
+    return TrainingRun(
+        project_id=lineage.project_id,
+        model_name=lineage.model_name,
+        model_type=lineage.model_type,
+        registered_model=lineage,
+        status=RunStatus.COMPLETED,
+        progress=100,
+        registration=Registration.REGISTERED,
+        version=number,
+        vertex_model_resource_name=str(name),
+        vertex_model_name=lineage.model_name,
+        vertex_model_version=version["version"],
+        registered_at=now,
+        aliases=version["aliases"],
+        parameters={"adopted_from": version["artifact_uri"]},
+        created_at=made,
+        finished_at=made,
+    )
+
+
+def _label(work: Work) -> Outcome:
+    """Write our labels on one version after the other; writing them twice changes nothing."""
+    done = work.data.setdefault("labeled", 0)
+    if done == len(work.data["runs"]):
+        return Next(note=f"{counted(done, 'version')}.", change=partial(_close, work))
+    run = TrainingRun.objects.select_related("registered_model").get(pk=work.data["runs"][done])
+    name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
+    ours = labels_for(
+        lineage=run.registered_model.uid if run.registered_model else None,
+        run=run.uid,
+        operation=work.operation.pk,
+    )
+    vertex.update_model_labels(name, work.data["versions"][done]["labels"] | ours)
+    work.data["labeled"] = done + 1
+    return Continue(note=str(name))
+
+
+def _close(work: Work) -> None:
+    end_findings(operation=work.operation, status=FindingStatus.REPAIRED, now=work.clock())
+
+
+WORKFLOW = Workflow(
+    steps=(
+        Step(name="read", title="Read its versions", run=_read, cancellable=True),
+        Step(name="record", title="Record the lineage and its versions", run=_record),
+        Step(name="label", title="Label the versions as ours", run=_label, probe="label"),
+    )
+)

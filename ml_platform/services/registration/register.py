@@ -1,0 +1,212 @@
+"""Registration: from a run that succeeded to a version, exactly once whatever dies (laws 2, 7)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+from django.db.models import F
+
+from ml_platform.cloud import storage
+from ml_platform.cloud.names import ModelName, ObjectPath
+from ml_platform.errors import Conflict, PlatformError
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import (
+    SUCCEEDED_RUN_STATUSES,
+    OperationKind,
+    OperationStatus,
+    Registration,
+    RunStatus,
+)
+from ml_platform.services.findings.compare_models import compare_surplus
+from ml_platform.services.findings.discrepancy import version_of
+from ml_platform.services.findings.store import note_finding
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow
+from ml_platform.services.operations.retry_cancel import ask_again
+from ml_platform.services.operations.store import Actor, Work, open_operation, refusals_recorded
+from ml_platform.services.operations.subjects import run_of, subject_of_run
+from ml_platform.services.registry.aliases import move_default, note_aliases
+from ml_platform.services.registry.artifacts import MODEL_FILE, newest_folder
+from ml_platform.services.registry.lineages import claim_lineage
+from ml_platform.services.registry.mirror import mirror_version
+from ml_platform.services.registry.version_cache import sync_version_cache
+
+from .upload import look_for_copies, probe, upload, wait_for_upload
+
+REGISTRABLE = (Registration.NONE, Registration.LOST)
+
+
+class NotRegistrable(Conflict):
+    """The run cannot become a version as it stands."""
+
+    code = "not_registrable"
+    advice = "Look at the run, or train it again."
+
+
+def register_run(
+    *, run: TrainingRun, actor: Actor, now: datetime, force_reason: str = ""
+) -> Operation:
+    """Open the registration of a run, or return the one there is; asking twice is asking once.
+
+    `force_reason` lets a person register a run that its evaluator did not bless; it is kept in
+    the Operation. One that failed begins again for whoever asks now. A refusal is recorded.
+
+    :raises NotRegistrable: it did not succeed, was not blessed, or its version was deleted.
+    """
+    forced = run.status == RunStatus.NOT_BLESSED
+    reason = force_reason.strip() if forced else ""
+    subject = subject_of_run(run)
+    kept = refusals_recorded(
+        kind=OperationKind.REGISTER, subject=subject, actor=actor, now=now, reason=force_reason
+    )
+    with kept, transaction.atomic():
+        require_registrable(run=run, force_reason=reason)
+        operation, new = open_operation(
+            kind=OperationKind.REGISTER,
+            subject=subject,
+            actor=actor,
+            now=now,
+            step="find_artifacts",
+            reason=reason,
+            idempotency_key=f"register:{run.uid.hex}:{run.former_vertex_version}",
+            request={"run": run.pk},
+            queue=True,
+        )
+        if not new and operation.status == OperationStatus.FAILED:
+            operation = ask_again(operation=operation, actor=actor, reason=reason)
+        worker.enqueue(operation)
+    return operation
+
+
+def require_registrable(*, run: TrainingRun, force_reason: str) -> None:
+    """Check whether the run may become a version, or is one.
+
+    :raises NotRegistrable: with what stands against it.
+    """
+    if run.registration not in (*REGISTRABLE, Registration.REGISTERED):
+        raise NotRegistrable(
+            f"The version of {run} was deleted.", advice="Train the model again to register it."
+        )
+    if run.status == RunStatus.NOT_BLESSED and not force_reason:
+        raise NotRegistrable(
+            f"{run} was not blessed by its evaluator.",
+            code="not_blessed",
+            advice="Look at its metrics; a person may register it with a reason.",
+        )
+    if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:
+        raise NotRegistrable(
+            f"{run} is {run.get_status_display().lower()}.",
+            advice="Only a run whose pipeline succeeded can be registered.",
+        )
+
+
+# ---- the steps ---------------------------------------------------------------------------------
+
+
+def _find_artifacts(work: Work) -> Outcome:
+    run = run_of(work.operation)
+    if run.registration == Registration.REGISTERED:
+        return Next(to="record", note=f"It is version {run.version} already.")
+    require_registrable(run=run, force_reason=work.operation.reason)
+    path = ObjectPath.parse(run.gcs_artifacts_path)
+    pages = storage.list_objects(
+        path.bucket, path.key, glob=f"{path.key}pushed_model/*/{MODEL_FILE}"
+    )
+    newest = newest_folder(found.name.split("/")[-2] for page in pages for found in page)
+    if newest is None:
+        raise NotRegistrable(
+            f"{run.gcs_artifacts_path} holds no pushed_model/<number>/{MODEL_FILE}.",
+            code="artifacts_missing",
+            advice="Look whether the pipeline pushed its model, then retry.",
+        )
+    work.data["artifact_uri"] = f"{run.gcs_artifacts_path}pushed_model/{newest}"
+    return Next(note=f"{work.data['artifact_uri']}")
+
+
+def _record(work: Work) -> Outcome:
+    run = run_of(work.operation)
+    if run.registration == Registration.REGISTERED:
+        return Next(note=f"It is v{run.version} already.")
+    if work.data.get("again") and (pause := look_for_copies(work, run)):
+        return pause
+    pointer = ModelName.parse(work.data["pointer"])
+    return Next(
+        note=f"It is {pointer.model_id}@{pointer.version} in Vertex AI.",
+        change=partial(_register, work, pointer),
+    )
+
+
+def _register(work: Work, pointer: ModelName) -> None:
+    """The one transaction in which a version, and with the first one its lineage, comes to be."""
+    run = run_of(work.operation)
+    lineage = claim_lineage(
+        project_id=run.project_id, model_name=run.model_name, model_type=run.model_type
+    )
+    lineage = RegisteredModel.objects.select_for_update().get(pk=lineage.pk)
+    number = run.version or lineage.next_version
+    if not run.version:
+        RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=F("next_version") + 1)
+    became = TrainingRun.objects.filter(pk=run.pk, registration__in=REGISTRABLE).update(
+        registration=Registration.REGISTERED,
+        registered_model=lineage,
+        version=number,
+        vertex_model_resource_name=str(pointer.bare),
+        vertex_model_name=run.model_name,
+        vertex_model_version=pointer.version,
+        registered_at=work.clock(),
+    )
+    if not became:
+        raise NotRegistrable(f"The version of {run} was deleted meanwhile.")
+    _note_aliases(work, lineage, run)
+    sync_version_cache(registered_model=lineage)
+    Operation.objects.filter(pk=work.operation.pk).update(lineage=lineage)
+    artifacts = work.data.get("artifact_uri", "")
+    mirror_version(run=run, pointer=pointer, artifacts=artifacts, now=work.clock())
+    if surplus := [ModelName.parse(name) for name in work.data.get("surplus", ())]:
+        run.refresh_from_db()
+        note_finding(drift=compare_surplus(version_of(run), *surplus), now=work.clock())
+
+
+def _note_aliases(work: Work, lineage: RegisteredModel, run: TrainingRun) -> None:
+    """An upload takes the default alias; a version found later has what the listing says."""
+    if "aliases" not in work.data:
+        move_default(lineage=lineage, run_id=run.pk)
+        return
+    run.refresh_from_db()
+    note_aliases(run=run, aliases=work.data["aliases"], taken=work.data["taken"])
+
+
+def _begin_again(work: Work, error: PlatformError) -> None:
+    """A retry starts from the artifacts, for all may have changed."""
+    del error
+    Operation.objects.filter(pk=work.operation.pk).update(step="find_artifacts")
+
+
+def _give_key_back(work: Work) -> None:
+    """What was cancelled stays so; whoever asks again opens another registration."""
+    Operation.objects.filter(pk=work.operation.pk).update(idempotency_key=None)
+
+
+def _require_retryable(operation: Operation) -> None:
+    require_registrable(run=run_of(operation), force_reason=operation.reason)
+
+
+WORKFLOW = Workflow(
+    steps=(
+        Step(
+            name="find_artifacts",
+            title="Find the pushed model in GCS",
+            run=_find_artifacts,
+            cancellable=True,
+        ),
+        Step(name="look_up", title="Look for this run in Vertex AI", run=probe),
+        Step(name="upload", title="Upload to Vertex AI", run=upload, probe="look_up"),
+        Step(name="wait", title="Wait for Vertex AI", run=wait_for_upload, probe="look_up"),
+        Step(name="record", title="Record the version", run=_record),
+    ),
+    on_failure=_begin_again,
+    on_cancel=_give_key_back,
+    require_retryable=_require_retryable,
+)

@@ -1,0 +1,124 @@
+"""Aliases of versions: shown as Vertex AI last said, moved through our door."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+
+from ml_platform.cloud import vertex
+from ml_platform.cloud.names import ModelName, check_alias
+from ml_platform.errors import Conflict, Invalid
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import OperationKind, Registration
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow
+from ml_platform.services.operations.store import (
+    Actor,
+    Work,
+    answered_before,
+    open_operation,
+    refusals_recorded,
+)
+from ml_platform.services.operations.subjects import run_of, subject_of_version
+
+from .labels import is_version_of
+
+DEFAULT = "default"
+
+
+def set_aliases(
+    *,
+    run: TrainingRun,
+    add: Collection[str] = (),
+    remove: Collection[str] = (),
+    actor: Actor,
+    now: datetime,
+    idempotency_key: str = "",
+) -> Operation:
+    """Give aliases to a version, each taken from the version that had it, and take others away.
+
+    A refusal is recorded.
+
+    :raises Invalid: an alias breaks Vertex AI's pattern, or `default` would be taken away: exactly
+        one version has it, so give it to another one.
+    :raises Conflict: the run is no version.
+    """
+    subject = subject_of_version(run)
+    kept = refusals_recorded(kind=OperationKind.ALIAS, subject=subject, actor=actor, now=now)
+    with kept, transaction.atomic():
+        change = _change(add, remove)
+        request = {"run": run.pk, "change": change}
+        if known := answered_before(idempotency_key=idempotency_key, request=request):
+            return known
+        _require_version(run)
+        operation, _ = open_operation(
+            kind=OperationKind.ALIAS,
+            subject=subject,
+            actor=actor,
+            now=now,
+            step="merge",
+            data={"change": change},
+            idempotency_key=idempotency_key,
+            request=request,
+        )
+        worker.enqueue(operation)
+    return operation
+
+
+def _change(add: Collection[str], remove: Collection[str]) -> list[str]:
+    """The aliases as Vertex AI wants them: those to take away with a minus."""
+    for alias in (*add, *remove):
+        check_alias(alias)
+    if DEFAULT in remove:
+        raise Invalid(
+            "The alias default cannot be taken away.", advice="Give it to another version."
+        )
+    return [*sorted(set(add)), *(f"-{alias}" for alias in sorted(set(remove) - set(add)))]
+
+
+def _require_version(run: TrainingRun) -> None:
+    if run.registration != Registration.REGISTERED:
+        raise Conflict(f"{run} is no version.", advice="Only a registered version has aliases.")
+
+
+def _merge(work: Work) -> Outcome:
+    """Move them only on the version that our labels name: another may have taken its place."""
+    run = run_of(work.operation)
+    _require_version(run)
+    name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
+    if not is_version_of(vertex.get_model(name), run):
+        raise Conflict(
+            f"{name} is there, but its labels do not name {run}: it is another model's.",
+            code="foreign_model",
+            advice="Sweep the registry and repair what it finds.",
+        )
+    model = vertex.merge_version_aliases(name, work.data["change"])
+    held = sorted(model.aliases)
+    return Next(note=", ".join(held), change=partial(note_aliases, run=run, aliases=held))
+
+
+def note_aliases(*, run: TrainingRun, aliases: Sequence[str], taken: Collection[str] = ()) -> None:
+    """Record, in the caller's transaction, that this version has exactly these aliases now.
+
+    Those in `taken` went to versions that are no run's; so no sibling has them either.
+    """
+    gone = {*aliases, *taken}
+    siblings = TrainingRun.objects.versions().filter(registered_model=run.registered_model_id)
+    for sibling in siblings.exclude(aliases=[]):
+        kept = [alias for alias in sibling.aliases if alias not in gone]
+        TrainingRun.objects.filter(pk=sibling.pk).update(aliases=kept)
+    TrainingRun.objects.filter(pk=run.pk).update(aliases=list(aliases))
+
+
+def move_default(*, lineage: RegisteredModel, run_id: int) -> None:
+    """Record, in the caller's transaction, that the default alias moved to this version."""
+    run = TrainingRun.objects.get(pk=run_id, registered_model=lineage)
+    note_aliases(run=run, aliases=sorted({*run.aliases, DEFAULT}))
+
+
+WORKFLOW = Workflow(
+    steps=(Step(name="merge", title="Move the aliases in Vertex AI", run=_merge, probe="merge"),)
+)

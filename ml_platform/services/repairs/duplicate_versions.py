@@ -1,0 +1,283 @@
+"""Surplus: versions in Vertex AI with our labels whose run is another version, or was deleted.
+
+A late upload makes them; a run is one version at most (R4), and deleted stays deleted (R7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+
+from ml_platform.cloud import vertex
+from ml_platform.cloud.answers import Absent, Present, Unknown, ask
+from ml_platform.cloud.names import ModelName, OperationName, same_resource
+from ml_platform.cloud.types import RemoteModel
+from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, PlatformError
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, Registration
+from ml_platform.services.findings.store import end_findings, link_findings
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
+from ml_platform.services.operations.store import Actor, Work, open_operation
+from ml_platform.services.operations.subjects import subject_of_lineage
+from ml_platform.services.registry.aliases import DEFAULT, note_aliases
+from ml_platform.services.registry.labels import OWNER, RUN, owner
+from ml_platform.services.registry.verification import seconds_until_consistent
+from ml_platform.services.registry.version_cache import sync_version_cache
+from ml_platform.services.sweeps.services import is_uid
+
+from .unmanaged_models import read_versions
+
+FIRST_STEP = "list_versions"
+POLL_SECONDS = 5.0
+
+
+def purge_surplus(
+    *, registered_model: RegisteredModel, resource_name: str, actor: Actor, now: datetime
+) -> Operation:
+    """Delete from a model of Vertex AI what is surplus there; its other versions stay.
+
+    :raises Invalid: that is no name of a model.
+    :raises Busy: another operation holds the lineage.
+    """
+    name = ModelName.parse(resource_name).bare
+    with transaction.atomic():
+        operation, _ = open_operation(
+            kind=OperationKind.CLEANUP,
+            subject=subject_of_lineage(registered_model),
+            actor=actor,
+            now=now,
+            step=FIRST_STEP,
+            data={"name": str(name)},
+        )
+        kinds = [FindingKind.SURPLUS_VERSION]
+        link_findings(operation=operation, kinds=kinds, subject=resource_name)
+        worker.enqueue(operation)
+    return operation
+
+
+# ---- the steps ---------------------------------------------------------------------------------
+
+
+def _list(work: Work) -> Outcome:
+    """Read all versions and their labels again, and choose one thing to do."""
+    name = ModelName.parse(work.data["name"])
+    answer = ask(lambda: read_versions(name))
+    if isinstance(answer, Absent):
+        return Next(to="end_surplus", note=f"{name.model_id} is gone.")
+    if not isinstance(answer, Present):
+        raise _unread(work, answer)
+    surplus: list[RemoteModel] = []
+    for run, versions in _by_run(answer.value):
+        if run.registration == Registration.DELETED:
+            surplus += versions
+        elif run.registration == Registration.REGISTERED:
+            keeper = _keeper(work, run, versions)
+            if isinstance(keeper, Poll | Next):
+                return keeper
+            surplus += [v for v in versions if v.pointer != keeper]
+    return _choose(work, name, answer.value, surplus)
+
+
+def _by_run(versions: Iterable[RemoteModel]) -> Iterator[tuple[TrainingRun, list[RemoteModel]]]:
+    """Our versions by the run of this lineage that their label names, in the order of the runs."""
+    ours: dict[str, list[RemoteModel]] = {}
+    for version in versions:
+        uid = version.labels.get(RUN, "")
+        if version.labels.get(OWNER) == owner() and is_uid(uid):
+            ours.setdefault(uid, []).append(version)
+    for run in TrainingRun.objects.filter(uid__in=ours).order_by("pk"):
+        yield run, ours[run.uid.hex]
+
+
+def _keeper(
+    work: Work, run: TrainingRun, versions: Sequence[RemoteModel]
+) -> ModelName | Poll | Next:
+    """The version that is the run's. If it is gone, the lowest of the others is the run's now."""
+    pointer = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
+    for version in versions:
+        if same_resource(version.pointer, pointer):
+            return version.pointer
+    answer = ask(lambda: vertex.get_model(pointer))
+    if isinstance(answer, Unknown):
+        raise _unread(work, answer)
+    if isinstance(answer, Present) and answer.value.labels.get(RUN) == run.uid.hex:
+        return pointer
+    if seconds := seconds_until_consistent(run.registered_at, now=work.clock()):
+        return Poll(seconds=seconds, note=f"{pointer} is so new that it may yet show.")
+    found = versions[0].pointer
+    if not same_resource(found.bare, pointer.bare):
+        raise Conflict(
+            f"{run} points at {pointer}, which is gone; {found} carries its label.",
+            code="pointer_gone",
+            advice="Repair the stale pointer first.",
+        )
+    return Next(
+        to=FIRST_STEP,
+        note=f"{pointer} is gone; {run} is {found.model_id}@{found.version}.",
+        change=partial(_point_at, run.pk, found),
+    )
+
+
+def _point_at(run_id: int, found: ModelName) -> None:
+    run = TrainingRun.objects.select_for_update().get(pk=run_id)
+    if run.registration != Registration.REGISTERED or run.registered_model is None:
+        return
+    TrainingRun.objects.filter(pk=run_id).update(
+        vertex_model_version=found.version,
+        former_vertex_version=f"{run.vertex_model_resource_name}@{run.vertex_model_version}",
+    )
+    sync_version_cache(registered_model=run.registered_model)
+
+
+def _choose(
+    work: Work,
+    name: ModelName,
+    versions: Sequence[RemoteModel],
+    surplus: Iterable[RemoteModel],
+) -> Next:
+    """The next version to delete, or the model if the listing holds nothing but surplus."""
+    left = [version for version in surplus if _is_there(work, version)]
+    if not left:
+        return Next(to="end_surplus", note="Nothing is surplus.")
+    if any(version.deployed for version in left):
+        raise Conflict(
+            f"A Vertex AI endpoint serves a surplus version of {name}.",
+            code="model_deployed",
+            advice="Undeploy it there first.",
+        )
+    numbers = {version.version for version in left}
+    staying = [v for v in versions if v.version not in numbers]
+    target = left[0]
+    if not staying:
+        _require_unpointed(name)
+        work.data["target"] = str(name)
+    elif DEFAULT in target.aliases and (heir := _heir(name, staying)):
+        work.data["default_to"] = heir.pk
+        return Next(to="give_default", note=f"{target.pointer} is surplus and the default.")
+    else:
+        work.data["target"] = str(target.pointer)
+    # An earlier try may have moved the alias without living to write it down.
+    held = _heir(name, [version for version in staying if DEFAULT in version.aliases])
+    change = partial(_note_default, held) if held else None
+    return Next(to="purge", note=f"{work.data['target']} is surplus.", change=change)
+
+
+def _is_there(work: Work, version: RemoteModel) -> bool:
+    """Read this very version right before its end; a listing may be behind."""
+    answer = ask(lambda: vertex.get_model(version.pointer))
+    if isinstance(answer, Unknown):
+        raise _unread(work, answer)
+    if not isinstance(answer, Present):
+        return False
+    labels = (OWNER, RUN)
+    return [answer.value.labels.get(k) for k in labels] == [version.labels[k] for k in labels]
+
+
+def _pointed_at(name: ModelName, numbers: Collection[str] | None = None) -> list[TrainingRun]:
+    where = f"/locations/{name.location}/models/{name.model_id}"
+    rows = TrainingRun.objects.versions().filter(vertex_model_resource_name__endswith=where)
+    if numbers is not None:
+        rows = rows.filter(vertex_model_version__in=numbers)
+    return list(rows.order_by("-version"))
+
+
+def _require_unpointed(name: ModelName) -> None:
+    """Refuse to delete a whole model that a version of ours points at, listed or not."""
+    if runs := _pointed_at(name):
+        raise Conflict(
+            f"{runs[0].model_name} v{runs[0].version} points at {name}, which does not list it.",
+            code="pointer_not_listed",
+            advice="Repair the stale pointer first.",
+        )
+
+
+def _heir(name: ModelName, staying: Sequence[RemoteModel]) -> TrainingRun | None:
+    """The newest of our versions that stay; without one, Google chooses."""
+    runs = _pointed_at(name, {version.version for version in staying})
+    return runs[0] if runs else None
+
+
+def _give_default(work: Work) -> Outcome:
+    run = TrainingRun.objects.get(pk=work.data["default_to"])
+    name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
+    vertex.merge_version_aliases(name, [DEFAULT])
+    change = partial(_note_default, run)
+    return Next(to=FIRST_STEP, note=f"{name.version} is the default now.", change=change)
+
+
+def _note_default(run: TrainingRun) -> None:
+    note_aliases(run=run, aliases=sorted({*run.aliases, DEFAULT}))
+
+
+def _purge(work: Work) -> Outcome:
+    target = ModelName.parse(work.data["target"])
+    purged = work.data.setdefault("purged", [])
+    if str(target) not in purged:
+        purged.append(str(target))
+    delete = vertex.delete_model_version if target.version else vertex.delete_model
+    try:
+        started = delete(target)
+    except CloudAbsent:
+        return Next(to=FIRST_STEP, note=f"{target} is gone already.")
+    work.remote_operation = str(started.name)
+    if started.error:
+        raise started.error
+    if started.done:
+        return Next(to=FIRST_STEP, note=f"Deleted {target}.")
+    note = f"Vertex AI has begun, as operation {started.name.operation_id}."
+    return Next(to="wait_for_purge", note=note)
+
+
+def _wait(work: Work) -> Outcome:
+    answer = ask(lambda: vertex.get_operation(OperationName.parse(work.remote_operation)))
+    if isinstance(answer, Absent):
+        return Next(to=FIRST_STEP, note="Vertex AI has forgotten the deletion.")
+    if not isinstance(answer, Present):
+        raise _unread(work, answer)
+    if not answer.value.done:
+        return Poll(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+    if answer.value.error:
+        raise answer.value.error
+    return Next(to=FIRST_STEP, note=f"Deleted {work.data['target']}.")
+
+
+def _end(work: Work) -> Outcome:
+    purged = work.data.get("purged", [])
+    status = FindingStatus.REPAIRED if purged else FindingStatus.GONE
+    change = partial(end_findings, operation=work.operation, status=status, now=work.clock())
+    return Next(note=", ".join(purged) or "There was nothing to delete.", change=change)
+
+
+def _unread(work: Work, answer: Unknown | Absent) -> PlatformError:
+    """Before an effect the operation ends, with nothing changed; after one it must find out."""
+    if "purged" in work.data:
+        return CloudUnavailable(answer.reason, code=getattr(answer, "code", "cloud_unavailable"))
+    return PlatformError(
+        answer.reason,
+        code="cloud_unavailable",
+        advice="Nothing was changed. Repair again when Vertex AI answers.",
+    )
+
+
+def begin_again(work: Work) -> None:
+    """A retry of one that failed reads everything again."""
+    if any(step.name == work.operation.step for step in STEPS):
+        Operation.objects.filter(pk=work.operation.pk).update(step=FIRST_STEP)
+
+
+STEPS = (
+    Step(name=FIRST_STEP, title="Read all versions", run=_list, cancellable=True),
+    Step(
+        name="give_default",
+        title="Give the default alias to a version of ours",
+        run=_give_default,
+        probe=FIRST_STEP,
+    ),
+    Step(name="purge", title="Delete what is surplus", run=_purge, probe=FIRST_STEP),
+    Step(name="wait_for_purge", title="Wait for Vertex AI", run=_wait),
+    Step(name="end_surplus", title="End the finding", run=_end, ends=True),
+)

@@ -1,0 +1,301 @@
+"""Repairs of what Cloud Run and our endpoints disagree on: each reads the service itself first.
+
+A leftover is deleted; a row that no service stands for ends; what really serves is recorded.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+from django.db.models import Q
+
+from ml_platform.cloud import cloud_run
+from ml_platform.cloud.answers import Absent, Present, Unknown, ask
+from ml_platform.cloud.types import RemoteService
+from ml_platform.errors import (
+    CloudAbsent,
+    CloudUnavailable,
+    Conflict,
+    OutcomeUnknown,
+    PlatformError,
+)
+from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import (
+    EndpointState,
+    FindingKind,
+    FindingStatus,
+    OperationKind,
+    Registration,
+    RunStatus,
+)
+from ml_platform.services.deployment.endpoint_state import record_serving, record_stopped
+from ml_platform.services.deployment.service_polling import (
+    ENDED,
+    POLL_SECONDS,
+    SENT,
+    after_start,
+    not_done,
+    require_not_refused,
+    require_ours,
+    wait_for,
+)
+from ml_platform.services.deployment.serving import ServingConfig, compare_service
+from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.store import ENDED_AS, end_findings, link_findings
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
+from ml_platform.services.operations.store import Actor, Subject, Work, open_operation
+from ml_platform.services.operations.subjects import lineage_lock, subject_of_endpoint
+from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, owner
+from ml_platform.services.registry.verification import seconds_until_consistent
+
+SERVICE_TYPE = "service"
+"""Subject type of operations on a service of Cloud Run that no endpoint needs."""
+LOOK_AT_LEFTOVER = "read_leftover"
+
+
+def delete_leftover(
+    *,
+    finding: Finding,
+    registered_model: RegisteredModel,
+    actor: Actor,
+    now: datetime,
+) -> Operation:
+    """Delete a service with our label that no endpoint needs, as the finding names it.
+
+    :raises Busy: another operation holds the lineage or the service.
+    """
+    name = finding.evidence["service_name"]
+    lineage = registered_model
+    subject = Subject(
+        type=SERVICE_TYPE,
+        id=name,
+        name=name,
+        project_id=lineage.project_id,
+        lineage=lineage,
+        lineage_key=lineage_lock(lineage),
+        service_key=name,
+    )
+    data = {"service": name, "endpoint": finding.evidence["cloud_run_label_mlp_endpoint"]}
+    return _open(OperationKind.CLEANUP, subject, LOOK_AT_LEFTOVER, data, actor, now)
+
+
+def look_at_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) -> Operation:
+    """Look at the service of an active endpoint, and record what is true: that it is gone, or that
+    it serves another version of ours. Cloud Run is left as it is.
+
+    :raises Busy: another operation holds the lineage or the service.
+    """
+    subject = subject_of_endpoint(endpoint)
+    data = {"service": endpoint.service_name}
+    return _open(OperationKind.REPAIR, subject, "look_at_service", data, actor, now)
+
+
+_KINDS = {
+    OperationKind.CLEANUP: [FindingKind.LEFTOVER_SERVICE],
+    OperationKind.REPAIR: [FindingKind.SERVICE_MISSING, FindingKind.SERVICE_MISMATCH],
+}
+
+
+def _open(
+    kind: OperationKind,
+    subject: Subject,
+    step: str,
+    data: dict[str, str],
+    actor: Actor,
+    now: datetime,
+) -> Operation:
+    with transaction.atomic():
+        operation, _ = open_operation(
+            kind=kind, subject=subject, actor=actor, now=now, step=step, data=data
+        )
+        about = service_subject(data["service"])
+        link_findings(operation=operation, kinds=_KINDS[kind], subject=about)
+        worker.enqueue(operation)
+    return operation
+
+
+# ---- leftovers ---------------------------------------------------------------------------------
+
+
+def _read_leftover(work: Work) -> Outcome:
+    """Read the service, its labels and our rows right before the deletion, and after it."""
+    answer = ask(lambda: cloud_run.get_service(work.data["service"]))
+    if isinstance(answer, Absent):
+        return Next(to="end_leftover", note=answer.reason)
+    if not isinstance(answer, Present):
+        raise _unread(work, answer)
+    service = answer.value
+    if reason := _why_kept(work, service):
+        return Next(to="end_leftover", note=reason)
+    if work.data.pop(ENDED, False) and work.data.get("etag") == service.etag:
+        return Poll(seconds=POLL_SECONDS, note="Deleted, but Cloud Run still shows it.")
+    require_not_refused(work)
+    work.data["etag"] = service.etag
+    work.data["labels"] = dict(service.labels)
+    work.data[SENT] = True
+    return Next(note=f"{service.service_id} is there, ours, and no endpoint needs it.")
+
+
+def _why_kept(work: Work, service: RemoteService) -> str:
+    uid = work.data["endpoint"]
+    if service.labels.get(OWNER) != owner() or service.labels.get(ENDPOINT, "") != uid:
+        return f"{service.service_id} carries other labels now; it is left alone."
+    rows = Q(service_name=service.service_id)
+    if uid:
+        rows |= Q(uid=uid)
+    if row := DeployedEndpoint.objects.protecting().filter(rows).first():
+        return f"The endpoint {row} is {row.get_state_display().lower()} now; it is left alone."
+    return ""
+
+
+def _delete_leftover(work: Work) -> Outcome:
+    try:
+        started = cloud_run.delete_service(work.data["service"], etag=work.data["etag"])
+    except OutcomeUnknown:
+        raise
+    except CloudAbsent as gone:
+        return Next(to=LOOK_AT_LEFTOVER, note=str(gone))
+    except PlatformError as error:
+        raise not_done(work, error) from error
+    return after_start(work, started, to=LOOK_AT_LEFTOVER)
+
+
+def _wait_for_leftover(work: Work) -> Outcome:
+    return wait_for(work, to=LOOK_AT_LEFTOVER)
+
+
+def _end_leftover(work: Work) -> Outcome:
+    status = FindingStatus.REPAIRED if SENT in work.data else FindingStatus.GONE
+    change = partial(end_findings, operation=work.operation, status=status, now=work.clock())
+    return Next(note=ENDED_AS[status], change=change)
+
+
+def begin_again(work: Work) -> None:
+    """A retry of one that failed reads the service again."""
+    if any(step.name == work.operation.step for step in LEFTOVER_STEPS):
+        Operation.objects.filter(pk=work.operation.pk).update(step=LOOK_AT_LEFTOVER)
+
+
+# ---- endpoints whose service is missing, or serves another version -----------------------------
+
+
+def _look_at_service(work: Work) -> Outcome:
+    endpoint = _endpoint(work)
+    if not endpoint.is_active or endpoint.state != EndpointState.ACTIVE:
+        work.data["ended_as"] = FindingStatus.GONE
+        return Next(to="close", note=f"{endpoint} is {endpoint.get_state_display().lower()} now.")
+    answer = ask(lambda: cloud_run.get_service(endpoint.service_name))
+    if isinstance(answer, Unknown):
+        raise _unread(work, answer)
+    if isinstance(answer, Absent):
+        return _end_endpoint(work, endpoint, answer.reason)
+    return _record_served(work, endpoint, answer.value)
+
+
+def _end_endpoint(work: Work, endpoint: DeployedEndpoint, reason: str) -> Outcome:
+    """NOT_FOUND counts only beside a listing of the same location that works (law 3)."""
+    if seconds := seconds_until_consistent(endpoint.deployed_at, now=work.clock()):
+        return Poll(seconds=seconds, note=f"{reason} It is so new that it may yet show.")
+    control = ask(lambda: next(iter(cloud_run.list_services(page_size=1)), ()))
+    if not isinstance(control, Present):
+        raise _unread(work, control)
+    work.data["said"] = _said(endpoint)
+    work.data["ended_as"] = FindingStatus.REPAIRED
+    change = partial(record_stopped, service=endpoint.service_name)
+    return Next(to="close", note=f"{reason} {endpoint} serves no more.", change=change)
+
+
+def _record_served(work: Work, endpoint: DeployedEndpoint, service: RemoteService) -> Outcome:
+    require_ours(service, endpoint)
+    as_we_have_it = endpoint.run and service.labels.get(RUN) == endpoint.run.uid.hex
+    known = {service.latest_created_revision, endpoint.revision}
+    if as_we_have_it and known.issuperset(service.serving):
+        work.data["ended_as"] = FindingStatus.GONE
+        return Next(to="close", note=f"{endpoint} serves {endpoint.run}, as we have it.")
+    run = _registered(service, endpoint)
+    judged = compare_service(service)
+    if judged.serves is None:
+        return Poll(seconds=POLL_SECONDS, note=judged.reason)
+    if run is None or as_we_have_it or not judged.serves:
+        why = judged.reason if run else "What it serves is no version of this model."
+        raise Conflict(
+            f"{endpoint} serves another version. {why}",
+            code="service_mismatch",
+            advice="Redeploy the endpoint.",
+        )
+    work.data["said"] = _said(endpoint)
+    work.data["ended_as"] = FindingStatus.REPAIRED
+    change = partial(_serve, work, run.pk, service)
+    return Next(to="close", note=f"{endpoint} serves {run}; recorded so.", change=change)
+
+
+def _registered(service: RemoteService, endpoint: DeployedEndpoint) -> TrainingRun | None:
+    runs = endpoint.registered_model.training_runs.filter(registration=Registration.REGISTERED)
+    return next((run for run in runs if run.uid.hex == service.labels.get(RUN)), None)
+
+
+def _serve(work: Work, run_id: int, service: RemoteService) -> None:
+    TrainingRun.objects.filter(pk=run_id).move(to=RunStatus.DEPLOYING)
+    record_serving(
+        service=service.service_id,
+        run_id=run_id,
+        config=ServingConfig.from_dict(_endpoint(work).config),
+        url=service.uri,
+        revision=service.latest_ready_revision,
+        now=work.clock(),
+    )
+
+
+def _said(endpoint: DeployedEndpoint) -> dict[str, str]:
+    """What the row said, for the history."""
+    run = str(endpoint.run) if endpoint.run else ""
+    return {"run": run, "url": endpoint.url, "revision": endpoint.revision}
+
+
+# ---- what they read ----------------------------------------------------------------------------
+
+
+def _endpoint(work: Work) -> DeployedEndpoint:
+    rows = DeployedEndpoint.objects.select_related("registered_model", "run")
+    return rows.get(service_name=work.data["service"])
+
+
+def _unread(work: Work, answer: Absent | Unknown) -> PlatformError:
+    """Before an effect the operation ends, with nothing changed; after one it must find out."""
+    if SENT in work.data:
+        return CloudUnavailable(answer.reason, code=getattr(answer, "code", "cloud_unavailable"))
+    return PlatformError(
+        answer.reason,
+        code="cloud_unavailable",
+        advice="Nothing was changed. Repair again when Cloud Run answers.",
+    )
+
+
+LEFTOVER_STEPS = (
+    Step(
+        name=LOOK_AT_LEFTOVER,
+        title="Read the service and its labels",
+        run=_read_leftover,
+        cancellable=True,
+    ),
+    Step(
+        name="delete_leftover",
+        title="Delete the service",
+        run=_delete_leftover,
+        probe=LOOK_AT_LEFTOVER,
+    ),
+    Step(name="wait_for_leftover", title="Wait for Cloud Run", run=_wait_for_leftover),
+    Step(name="end_leftover", title="End the finding", run=_end_leftover, ends=True),
+)
+STEPS = (
+    Step(
+        name="look_at_service",
+        title="Look at the service on Cloud Run",
+        run=_look_at_service,
+        cancellable=True,
+    ),
+)
+"""The first of a repair; the end of all repairs follows."""

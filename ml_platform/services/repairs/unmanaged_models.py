@@ -1,0 +1,171 @@
+"""Models in Vertex AI that no row of ours points at: deleted only because a person chose to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+
+from ml_platform.cloud import vertex
+from ml_platform.cloud.answers import Absent, Present, ask
+from ml_platform.cloud.names import ModelName, OperationName
+from ml_platform.cloud.types import RemoteModel
+from ml_platform.errors import CloudAbsent, CloudConflict, CloudUnavailable, Conflict
+from ml_platform.models import Finding, Operation, TrainingRun
+from ml_platform.models.states import FindingKind, OperationKind
+from ml_platform.services.findings.store import link_findings
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
+from ml_platform.services.operations.store import Actor, Subject, Work, open_operation
+from ml_platform.services.registry.labels import OWNER
+from ml_platform.services.registry.mirror import unmirror_model
+from ml_platform.services.sweeps.exclusions import VERTEX_MODEL
+from ml_platform.text import counted
+
+POLL_SECONDS = 5.0
+
+
+class Managed(Conflict):
+    """The model is somebody's: a row of ours points at it, or an installation's label is on it."""
+
+    code = "managed_model"
+    advice = "Sweep again to see whose it is."
+
+
+def delete_unmanaged_model(*, resource_name: str, actor: Actor, now: datetime) -> Operation:
+    """Delete a model with all its versions from Vertex AI; its artifacts are left alone.
+
+    :raises Invalid: that is no name of a model.
+    :raises Managed: a version of ours points at it.
+    :raises Busy: it is being adopted or deleted.
+    """
+    name = ModelName.parse(resource_name).bare
+    require_unclaimed(name)
+    with transaction.atomic():
+        operation, _ = open_operation(
+            kind=OperationKind.REPAIR,
+            subject=replace(subject_of(name), name=_called(name)),
+            actor=actor,
+            now=now,
+            step="check_unmanaged",
+            data={"name": str(name)},
+        )
+        link_findings(operation=operation, kinds=[FindingKind.UNMANAGED], subject=str(name))
+        worker.enqueue(operation)
+    return operation
+
+
+def subject_of(name: ModelName) -> Subject:
+    """The model as an operation's subject; the lock on its id shares a column with services."""
+    return Subject(
+        type=VERTEX_MODEL,
+        id=name.model_id,
+        name=f"Vertex AI model {name.model_id}",
+        service_key=f"models/{name.model_id}",
+    )
+
+
+def _called(name: ModelName) -> str:
+    """The name that the newest finding saw on it: what people know it by."""
+    found = Finding.objects.filter(kind=FindingKind.UNMANAGED, subject=str(name)).last()
+    return str((found and found.evidence.get("display_name")) or f"model {name.model_id}")
+
+
+def require_unclaimed(name: ModelName) -> None:
+    """Refuse a model that one of our versions points at.
+
+    :raises Managed: one does.
+    """
+    where = f"/locations/{name.location}/models/{name.model_id}"
+    run = TrainingRun.objects.versions().filter(vertex_model_resource_name__endswith=where).first()
+    if run is not None:
+        raise Managed(f"{name} is {run.model_name} v{run.version} of ours.")
+
+
+def read_versions(name: ModelName) -> list[RemoteModel]:
+    """All versions of a model, oldest first.
+
+    :raises CloudAbsent: there is no such model.
+    """
+    found = [version for page in vertex.list_model_versions(name) for version in page]
+    return sorted(found, key=lambda version: int(version.version))
+
+
+# ---- the steps ---------------------------------------------------------------------------------
+
+
+def _check(work: Work) -> Outcome:
+    """Read again, right before the deletion, that nobody has made it his own since."""
+    name = ModelName.parse(work.data["name"])
+    answer = ask(lambda: read_versions(name))
+    if isinstance(answer, Absent):
+        return _gone(name, f"{name.model_id} is gone already.")
+    if not isinstance(answer, Present):
+        raise CloudUnavailable(f"{name} could not be read: {answer.reason}", code=answer.code)
+    require_unclaimed(name)
+    if owners := {v.labels[OWNER] for v in answer.value if v.labels.get(OWNER)}:
+        raise Managed(f"{name} carries the owner label of {', '.join(sorted(owners))}.")
+    if any(version.deployed for version in answer.value):
+        raise Conflict(
+            f"A Vertex AI endpoint serves {name}.",
+            code="model_deployed",
+            advice="Undeploy it there first.",
+        )
+    said = [{"version": v.version, "artifact_uri": v.artifact_uri} for v in answer.value]
+    work.data["versions"] = said
+    return Next(note=f"{counted(len(said), 'version')}, nobody's.")
+
+
+def _delete(work: Work) -> Outcome:
+    name = ModelName.parse(work.data["name"])
+    try:
+        started = vertex.delete_model(name)
+    except CloudAbsent:
+        return _gone(name, f"{name.model_id} is gone already.")
+    work.remote_operation = str(started.name)
+    if started.error:
+        raise started.error
+    return Next(note=f"Vertex AI has begun, as operation {started.name.operation_id}.")
+
+
+def _wait(work: Work) -> Outcome:
+    answer = ask(lambda: vertex.get_operation(OperationName.parse(work.remote_operation)))
+    if isinstance(answer, Absent):
+        return Next(note="Vertex AI has forgotten the deletion; the model itself tells.")
+    if not isinstance(answer, Present):
+        raise CloudUnavailable(answer.reason, code=answer.code)
+    if not answer.value.done:
+        return Poll(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+    if answer.value.error:
+        raise answer.value.error
+    return Next()
+
+
+def _confirm(work: Work) -> Outcome:
+    name = ModelName.parse(work.data["name"])
+    answer = ask(lambda: vertex.get_model(name))
+    if isinstance(answer, Absent):
+        return _gone(name, f"Vertex AI answers NOT_FOUND for {name.model_id}.")
+    if isinstance(answer, Present):
+        raise CloudConflict(f"{name} is still there after its deletion.")
+    raise CloudUnavailable(answer.reason, code=answer.code)
+
+
+def _gone(name: ModelName, note: str) -> Next:
+    """No count waits for the next sweep to hear of it."""
+    return Next(to="close", note=note, change=partial(unmirror_model, name=name))
+
+
+STEPS = (
+    Step(name="check_unmanaged", title="Read whose model it is", run=_check, cancellable=True),
+    Step(
+        name="delete_model",
+        title="Delete it from Vertex AI",
+        run=_delete,
+        probe="check_unmanaged",
+    ),
+    Step(name="wait_for_deletion", title="Wait for Vertex AI", run=_wait),
+    Step(name="confirm_gone", title="See that it is gone", run=_confirm),
+)

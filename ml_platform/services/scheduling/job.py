@@ -1,0 +1,159 @@
+"""A schedule's Cloud Scheduler job, brought step by step to where the schedule's row is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from django.db.models import Q
+
+from ml_platform.cloud import scheduler
+from ml_platform.cloud.types import JobSpec, JobState, RemoteJob
+from ml_platform.conf import get_settings
+from ml_platform.errors import CloudAbsent, CloudConflict, CloudExists, Misconfigured
+from ml_platform.models import TrainingSchedule
+from ml_platform.models.states import LIVE_SCHEDULE_STATES, ScheduleState
+from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow
+from ml_platform.services.operations.store import Work
+
+from .times import cron_zone
+
+FIRST_STEP = "look"
+ATTEMPT_SECONDS = 60
+RETRIES = 3
+"""A ring that got no answer is repeated; the run of its time is made once all the same."""
+
+
+def require_webhook() -> None:
+    """Check that the settings say where and as whom Cloud Scheduler rings.
+
+    :raises Misconfigured: they do not.
+    """
+    settings = get_settings()
+    needed = ("PUBLIC_URL", "WEBHOOK_SERVICE_ACCOUNTS")
+    if missing := [key for key in needed if not getattr(settings, key)]:
+        raise Misconfigured(
+            f"ML_PLATFORM has no {', '.join(missing)}.",
+            advice="Cloud Scheduler rings at PUBLIC_URL with a token of the first of "
+            "WEBHOOK_SERVICE_ACCOUNTS; set both to use schedules.",
+        )
+
+
+def job_id_of(schedule: TrainingSchedule) -> str:
+    """The one id that the schedule's job can have."""
+    return f"mlp-{schedule.uid.hex}"
+
+
+def job_spec(schedule: TrainingSchedule) -> JobSpec:
+    """What the schedule's job shall be.
+
+    :raises Misconfigured: the settings do not say where and as whom it rings.
+    """
+    require_webhook()
+    settings = get_settings()
+    base = settings.PUBLIC_URL.rstrip("/")
+    return JobSpec(
+        job_id=job_id_of(schedule),
+        schedule=schedule.cron,
+        time_zone=cron_zone(frequency=schedule.frequency, time_zone=schedule.time_zone),
+        uri=f"{base}/api/training/schedules/{schedule.pk}/webhook/",
+        audience=settings.WEBHOOK_AUDIENCE or settings.PUBLIC_URL,
+        service_account=settings.WEBHOOK_SERVICE_ACCOUNTS[0],
+        body=b"{}",
+        description=f"Trains {schedule.model_name}.",
+        attempt_deadline=ATTEMPT_SECONDS,
+        retry_count=RETRIES,
+    )
+
+
+def next_step(schedule: TrainingSchedule, job: RemoteJob | None) -> str:
+    """The step that brings the job nearer to the row, `record` when it is there."""
+    if schedule.state not in LIVE_SCHEDULE_STATES:
+        return "delete" if job else "record"
+    if job is None:
+        return "create"
+    if job.spec != job_spec(schedule):
+        return "update"
+    paused = job.state == JobState.PAUSED
+    if paused == (schedule.state == ScheduleState.PAUSED):
+        return "record"
+    return "resume" if paused else "pause"
+
+
+def _look(work: Work) -> Outcome:
+    schedule = _schedule(work)
+    try:
+        job = scheduler.get_job(job_id_of(schedule))
+    except CloudAbsent:
+        return Next(to=next_step(schedule, None), note="Cloud Scheduler has no job of it yet.")
+    work.data["job"] = str(job.name)
+    return Next(to=next_step(schedule, job), note=f"Its job is {job.state.lower()}.")
+
+
+def _create(work: Work) -> Outcome:
+    try:
+        job = scheduler.create_job(job_spec(_schedule(work)))
+    except CloudExists as error:
+        raise CloudConflict(str(error)) from error  # an earlier try: look at it
+    return Next(to=FIRST_STEP, note=str(job.name))
+
+
+def _effect(name: str, act: Callable[[TrainingSchedule], RemoteJob | None]) -> Step:
+    """A step that changes the job that was seen, and goes on from what Google answered.
+
+    An answer that asks for the same change again is a conflict, which the engine tries a few times.
+    """
+
+    def run(work: Work) -> Outcome:
+        schedule = _schedule(work)
+        try:
+            job = act(schedule)
+        except CloudAbsent as gone:
+            return Next(to=FIRST_STEP, note=str(gone))
+        following = next_step(schedule, job)
+        if following == name:
+            raise CloudConflict(
+                f"Cloud Scheduler keeps {job_id_of(schedule)} otherwise than it was told.",
+                advice="Compare the job in Cloud Scheduler with the schedule, then retry.",
+            )
+        return Next(to=following)
+
+    return _step(name, f"{name.capitalize()} the job", run)
+
+
+def _delete(schedule: TrainingSchedule) -> None:
+    scheduler.delete_job(job_id_of(schedule))
+
+
+def _record(work: Work) -> Outcome:
+    return Next(change=partial(_note_job, work))
+
+
+def _note_job(work: Work) -> None:
+    """Note the job's name; '' when the schedule has ended and its job is gone."""
+    schedule = TrainingSchedule.objects.filter(pk=work.operation.subject_id)
+    ended = ~Q(state__in=LIVE_SCHEDULE_STATES)
+    schedule.filter(ended).update(scheduler_job_name="")
+    schedule.exclude(ended).update(scheduler_job_name=work.data.get("job", ""))
+
+
+def _schedule(work: Work) -> TrainingSchedule:
+    return TrainingSchedule.objects.get(pk=work.operation.subject_id)
+
+
+def _step(name: str, title: str, run: Callable[[Work], Outcome]) -> Step:
+    return Step(name=name, title=title, run=run, probe=FIRST_STEP)
+
+
+WORKFLOW = Workflow(
+    steps=(
+        Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
+        _step("create", "Create the job", _create),
+        _effect("update", lambda s: scheduler.update_job(job_spec(s))),
+        _effect("pause", lambda s: scheduler.pause_job(job_id_of(s))),
+        _effect("resume", lambda s: scheduler.resume_job(job_id_of(s))),
+        _effect("delete", _delete),
+        Step(name="record", title="Record the job", run=_record),
+    ),
+)
+"""It looks and acts until job and row agree, whatever the order of operations was."""

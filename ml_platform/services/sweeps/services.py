@@ -1,0 +1,142 @@
+"""The comparison of our endpoints with the mirror of Cloud Run, a chunk of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db.models import Q, QuerySet
+
+from ml_platform.models import DeployedEndpoint, MirroredService, Sweep, TrainingRun
+from ml_platform.models.states import EndpointState
+from ml_platform.services.findings.compare_services import (
+    Endpoint,
+    SeenService,
+    Served,
+    compare_endpoint,
+    compare_leftover,
+    service_subject,
+)
+from ml_platform.services.findings.discrepancy import Discrepancy
+from ml_platform.services.findings.store import hold_findings, keep_findings
+from ml_platform.services.operations.store import lineage_key
+from ml_platform.services.registry.labels import owner
+
+from .exclusions import NEW, WORKED_ON, LeftOut, Touched, chunks, touched_since
+
+
+def compare_leftovers(sweep: Sweep, now: datetime) -> list[LeftOut]:
+    """Judge the services with our label that no endpoint keeps; returns what it held."""
+    held: list[LeftOut] = []
+    for chunk in chunks(MirroredService.objects.filter(owner=owner())):
+        services = [_seen(row) for row in chunk]
+        uids = [s.endpoint_uid for s in services if is_uid(s.endpoint_uid)]
+        about = Q(uid__in=uids) | Q(service_name__in=[s.name for s in services])
+        rows = [_endpoint(row) for row in _endpoints().filter(about)]
+        by_uid, by_name = {r.uid: r for r in rows}, {r.name: r for r in rows}
+        runs = _runs(services)
+        touched = touched_since(sweep.started_at)
+        drifts: list[Discrepancy] = []
+        busy: list[str] = []
+        for seen in services:
+            named, run = by_uid.get(seen.endpoint_uid), runs.get(seen.run_uid)
+            drift = compare_leftover(seen, named, by_name.get(seen.name), run)
+            if drift and _is_touched(touched, seen.name, named or run):
+                busy.append(drift.subject)
+                held.append(LeftOut(seen.name, WORKED_ON))
+            elif drift:
+                drifts.append(drift)
+        keep_findings(drifts=drifts, sweep=sweep, now=now)
+        hold_findings(subjects=busy, sweep=sweep)
+    return held
+
+
+def compare_endpoints(sweep: Sweep, now: datetime) -> list[LeftOut]:
+    """Judge the active endpoints by the services of their names; returns what it held."""
+    held: list[LeftOut] = []
+    for chunk in chunks(_endpoints().filter(is_active=True)):
+        rows = [(_endpoint(row), row.deployed_at) for row in chunk]
+        names = [row.name for row, _ in rows]
+        found = MirroredService.objects.filter(service_name__in=names)
+        services = {row.service_name: _seen(row) for row in found}
+        runs = _runs(services.values())
+        touched = touched_since(sweep.started_at)
+        drifts: list[Discrepancy] = []
+        busy: list[str] = []
+        for row, deployed_at in rows:
+            seen = services.get(row.name)
+            run = runs.get(seen.run_uid) if seen else None
+            young = deployed_at is not None and deployed_at > sweep.started_at
+            moving = row.state != EndpointState.ACTIVE
+            if young or moving or _is_touched(touched, row.name, row):
+                busy.append(service_subject(row.name))
+                held.append(LeftOut(row.name, NEW if young else WORKED_ON))
+            elif drift := compare_endpoint(row, seen, run, owner=owner()):
+                drifts.append(drift)
+        keep_findings(drifts=drifts, sweep=sweep, now=now)
+        hold_findings(subjects=busy, sweep=sweep)
+    return held
+
+
+def _is_touched(touched: Touched, service: str, about: Endpoint | Served | None) -> bool:
+    if service in touched.services:
+        return True
+    if about is None:
+        return False
+    key = lineage_key(project_id=about.project_id, model_name=about.model_name)
+    return key in touched.lineages
+
+
+def is_uid(text: str) -> bool:
+    """Whether a label's value is a uid as we write them; anybody may write labels."""
+    return len(text) == 32 and all(letter in "0123456789abcdef" for letter in text)
+
+
+def _endpoints() -> QuerySet[DeployedEndpoint]:
+    return DeployedEndpoint.objects.select_related("registered_model", "run")
+
+
+def _seen(row: MirroredService) -> SeenService:
+    return SeenService(
+        name=row.service_name,
+        owner=row.owner,
+        endpoint_uid=row.endpoint_uid,
+        run_uid=row.run_uid,
+        uri=row.uri,
+        newest=row.newest_revision,
+        serving=tuple(row.serving_revisions),
+    )
+
+
+def _runs(services: Iterable[SeenService]) -> dict[str, Served]:
+    """The runs that these services' labels name, by uid."""
+    uids = {seen.run_uid for seen in services if is_uid(seen.run_uid)}
+    return {run.uid.hex: _served(run) for run in TrainingRun.objects.filter(uid__in=uids)}
+
+
+def _endpoint(row: DeployedEndpoint) -> Endpoint:
+    return Endpoint(
+        id=row.pk,
+        uid=row.uid.hex,
+        name=row.service_name,
+        state=row.state,
+        is_active=row.is_active,
+        model_deleted=row.model_deleted,
+        revision=row.revision,
+        lineage_id=row.registered_model_id,
+        project_id=row.project_id,
+        model_name=row.registered_model.model_name,
+        run=_served(row.run) if row.run else None,
+    )
+
+
+def _served(run: TrainingRun) -> Served:
+    return Served(
+        id=run.pk,
+        uid=run.uid.hex,
+        lineage_id=run.registered_model_id,
+        project_id=run.project_id,
+        model_name=run.model_name,
+        number=run.version,
+        registration=run.registration,
+    )

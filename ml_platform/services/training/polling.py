@@ -1,0 +1,199 @@
+"""How live runs get to their end: one listing of the unfinished jobs, then those that left it.
+
+The list view has no task details (google/cloud/aiplatform_v1/types/pipeline_job.py, `job_detail`),
+so a job is asked about by name when it has ended, and some of the live ones for their progress.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from django.db import transaction
+
+from ml_platform.cloud import pipelines
+from ml_platform.cloud.answers import Absent, Answer, Present, Unknown, ask
+from ml_platform.cloud.names import PipelineJobName, label_filter
+from ml_platform.cloud.transport.channels import request_reason
+from ml_platform.cloud.types import PipelineState, RemotePipelineJob
+from ml_platform.models import TrainingRun
+from ml_platform.models.states import RunStatus
+from ml_platform.services.operations.store import Actor, Clock
+from ml_platform.services.registration.register import register_run
+from ml_platform.services.registry.labels import OWNER, RUN, owner
+
+from .results import Results, error_of, percent_of, read_results, stage_of
+
+WATCHED = 25
+"""So many live runs one poll asks about one by one, for their stage and progress."""
+WATCHABLE = 500
+"""Among more live runs none is watched: its turn would come too seldom to be worth the calls."""
+ENDED_A_POLL = 100
+"""Ended runs that one poll looks into, three reads each: a share of Vertex AI's 600 a minute."""
+SETTLING = timedelta(minutes=5)
+"""How long after its submission a job that Vertex AI does not know may still be about to appear."""
+NO_RESULTS = "Its pipeline succeeded, but the bucket with its results is gone."
+FORGOTTEN = "Vertex AI does not know the run's pipeline any more: it was deleted there."
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_ENDED = {
+    PipelineState.FAILED: RunStatus.FAILED,
+    PipelineState.CANCELLED: RunStatus.CANCELLED,
+}
+
+
+@dataclass(slots=True)
+class PollResult:
+    """What a poll saw: live runs, how many reached which status, and what could not be said."""
+
+    live: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+    unknown: list[str] = field(default_factory=list)
+    left: int = 0
+    """Ended runs kept for the next poll."""
+
+    listed: bool = False
+    """Whether Vertex AI listed the unfinished jobs."""
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether nothing could be said of any live run."""
+        return bool(self.live) and (not self.listed or len(self.unknown) >= self.live)
+
+    @property
+    def summary(self) -> str:
+        """What a poll says of itself."""
+        ended = ", ".join(f"{count} {status}" for status, count in sorted(self.ended.items()))
+        left = f" {self.left} more have ended; poll again." if self.left else ""
+        return f"{self.live} running, of which ended: {ended or 'none'}.{left}"
+
+
+def poll_training_runs(*, actor: Actor, clock: Clock) -> PollResult:
+    """Follow all running runs to where their pipelines are; safe to run twice at once.
+
+    An answer that proves nothing changes nothing: the next poll asks again.
+    """
+    runs = TrainingRun.objects.filter(status=RunStatus.RUNNING).exclude(pipeline_job_name="")
+    live = {run.uid.hex: run for run in runs.order_by("submitted_at")}
+    result = PollResult(live=len(live))
+    if not live:
+        return result
+    with request_reason("poll_training_runs"):
+        listed = ask(lambda: _unfinished(live))
+        match listed:
+            case Present(value=unfinished):
+                result.listed = True
+                _follow(live, unfinished, actor, clock, result)
+            case Absent(reason=reason) | Unknown(reason=reason):
+                result.unknown.append(reason)
+    return result
+
+
+def unfinished_filter() -> str:
+    """The listing filter for jobs of ours that have not ended."""
+    ended = ("SUCCEEDED", "FAILED", "CANCELLED")
+    return " AND ".join(
+        [label_filter({OWNER: owner()}), *(f'state!="PIPELINE_STATE_{state}"' for state in ended)]
+    )
+
+
+def _unfinished(live: Mapping[str, TrainingRun]) -> dict[str, RemotePipelineJob]:
+    pages = pipelines.list_pipeline_jobs(filter=unfinished_filter())
+    jobs = ((job.labels.get(RUN, ""), job) for page in pages for job in page)
+    return {uid: job for uid, job in jobs if uid in live}
+
+
+def _follow(
+    live: Mapping[str, TrainingRun],
+    unfinished: Mapping[str, RemotePipelineJob],
+    actor: Actor,
+    clock: Clock,
+    result: PollResult,
+) -> None:
+    gone = _by_turn(run for uid, run in live.items() if uid not in unfinished)
+    running = _by_turn(live[uid] for uid in unfinished)
+    result.left = max(0, len(gone) - ENDED_A_POLL)
+    watched = running[:WATCHED] if len(running) <= WATCHABLE else []
+    for run in (*gone[:ENDED_A_POLL], *watched):
+        TrainingRun.objects.filter(pk=run.pk).update(watched_at=clock())
+        _settle(run, actor, clock, result)
+
+
+def _by_turn(runs: Iterable[TrainingRun]) -> list[TrainingRun]:
+    """Those looked at longest ago first: one that cannot end keeps no other from its turn."""
+    return sorted(runs, key=lambda run: run.watched_at or _NEVER)
+
+
+def _settle(run: TrainingRun, actor: Actor, clock: Clock, result: PollResult) -> None:
+    """Ask for this run's job and bring the run to where it is."""
+    name = PipelineJobName.parse(run.pipeline_job_name)
+    answer: Answer[RemotePipelineJob] = ask(lambda: pipelines.get_pipeline_job(name))
+    now = clock()
+    match answer:
+        case Present(value=job) if job.labels.get(RUN) != run.uid.hex:
+            result.unknown.append(f"{name} is not the pipeline of {run}.")
+        case Present(value=job) if job.state in _ENDED:
+            _end(run, job, _ENDED[job.state], now, result)
+        case Present(value=job) if job.state == PipelineState.SUCCEEDED:
+            _succeed(run, actor, now, result)
+        case Present(value=job):
+            _note_progress(run, job)
+        case Absent() if run.submitted_at and now - run.submitted_at >= SETTLING:
+            _move(run, RunStatus.FAILED, now, result, error=FORGOTTEN)
+        case Absent(reason=reason) | Unknown(reason=reason):
+            result.unknown.append(reason)
+
+
+def _end(
+    run: TrainingRun, job: RemotePipelineJob, status: RunStatus, now: datetime, result: PollResult
+) -> None:
+    error = error_of(job) if status == RunStatus.FAILED else job.error
+    stage, progress = stage_of(job.tasks) or run.stage, percent_of(job.tasks) or run.progress
+    _move(run, status, now, result, error=error, stage=stage, progress=progress)
+
+
+def _succeed(run: TrainingRun, actor: Actor, now: datetime, result: PollResult) -> None:
+    answer: Answer[Results] = ask(lambda: read_results(run.gcs_artifacts_path))
+    match answer:
+        case Unknown(reason=reason, code="parent_not_found"):
+            result.unknown.append(reason)
+            there = TrainingRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING)
+            there.update(error=f"{NO_RESULTS} {reason}")
+        case Absent(reason=reason) | Unknown(reason=reason):
+            result.unknown.append(reason)
+        case Present(value=found):
+            status = RunStatus.COMPLETED if found.blessed else RunStatus.NOT_BLESSED
+            with transaction.atomic():  # a blessed run and its registration come together
+                moved = _move(
+                    run,
+                    status,
+                    now,
+                    result,
+                    is_blessed=found.blessed,
+                    metrics=found.metrics,
+                    error=found.remark,
+                    stage="",
+                    progress=100,
+                )
+                if moved and found.blessed:
+                    run.refresh_from_db()
+                    register_run(run=run, actor=actor, now=now)
+
+
+def _move(
+    run: TrainingRun, status: RunStatus, now: datetime, result: PollResult, **changes: object
+) -> bool:
+    moved = TrainingRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING).move(
+        to=status, finished_at=now, **changes
+    )
+    result.ended[status] += moved
+    return bool(moved)
+
+
+def _note_progress(run: TrainingRun, job: RemotePipelineJob) -> None:
+    stage, progress = stage_of(job.tasks) or run.stage, percent_of(job.tasks)
+    if job.tasks and (stage, progress) != (run.stage, run.progress):
+        TrainingRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING).update(
+            stage=stage, progress=progress
+        )

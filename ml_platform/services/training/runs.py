@@ -1,0 +1,281 @@
+"""Training runs: create, submit, cancel, rerun, delete. A run is no model before its success."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import Model, ProtectedError
+
+from ml_platform.conf import require_settings
+from ml_platform.errors import Conflict, Invalid
+from ml_platform.models import Operation, TrainingRun, TrainingSchedule
+from ml_platform.models.registered_model import validate_model_name
+from ml_platform.models.states import (
+    LIVE_RUN_STATUSES,
+    ModelType,
+    OperationKind,
+    OperationStatus,
+    Registration,
+    RunStatus,
+)
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.store import Actor, KeyReused, open_operation, record
+
+from .submission import check_bucket, subject_of
+from .templates import check_parameters, read_template
+
+_NAMESPACE = uuid.UUID("4b8b6f0e-0d7a-4f43-8a50-0f9f6f5c0c8e")
+NOT_SUBMITTED = (RunStatus.PENDING, RunStatus.SCHEDULED)
+
+
+def create_run(
+    *,
+    project: Model,
+    model_name: str,
+    model_type: str,
+    template_uri: str,
+    parameters: Mapping[str, Any],
+    actor: Actor,
+    now: datetime,
+    rerun_of: TrainingRun | None = None,
+    idempotency_key: str = "",
+) -> TrainingRun:
+    """Check what a run needs, in GCS too, and write it down; it has no lineage (law 2).
+
+    :raises Invalid: the name, the template, the bucket or a parameter is wrong; nothing is kept.
+    :raises KeyReused: the key made a different run.
+    :raises CloudUnavailable: Cloud Storage could not be asked.
+    """
+    check_names(model_name=model_name, model_type=model_type)
+    wanted: dict[str, Any] = {
+        "model_name": model_name,
+        "model_type": model_type,
+        "template_uri": template_uri,
+        "parameters": dict(parameters),
+        "rerun_of_id": rerun_of.pk if rerun_of else None,
+    }
+    uid = keyed_uid("run", project.pk, idempotency_key) if idempotency_key else uuid.uuid4()
+    if not TrainingRun.objects.filter(uid=uid).exists():
+        check_recipe(template_uri=template_uri, parameters=parameters)
+    run, new = add_run(uid=uid, project_id=project.pk, actor=actor, now=now, **wanted)
+    if not new and any(getattr(run, name) != value for name, value in wanted.items()):
+        raise KeyReused(f"The idempotency key {idempotency_key} made {run}, a different run.")
+    return run
+
+
+def check_names(*, model_name: str, model_type: str) -> None:
+    """Check the name and the type of a model to be trained.
+
+    :raises Invalid: one of them cannot be used.
+    """
+    try:
+        validate_model_name(model_name)
+    except ValidationError as error:
+        raise Invalid(
+            error.messages[0], code="bad_model_name", advice="Give it another name."
+        ) from error
+    if model_type not in ModelType.values:
+        raise Invalid(
+            f"{model_type!r:.80} is no type of model.",
+            code="bad_model_type",
+            advice=f"Types: {', '.join(ModelType.values)}.",
+        )
+
+
+def check_recipe(*, template_uri: str, parameters: Mapping[str, Any]) -> None:
+    """Check in GCS that a run with this template and these parameters can be submitted.
+
+    :raises Invalid: it cannot.
+    """
+    check_parameters(template=read_template(template_uri), given=parameters)
+    check_bucket()
+
+
+def keyed_uid(kind: str, *parts: object) -> uuid.UUID:
+    """The uid that the same request always gets: the database refuses it the second time."""
+    return uuid.uuid5(_NAMESPACE, ":".join([kind, *map(str, parts)]))
+
+
+def add_run(
+    *,
+    uid: uuid.UUID,
+    project_id: int,
+    actor: Actor,
+    now: datetime,
+    schedule: TrainingSchedule | None = None,
+    scheduled_for: datetime | None = None,
+    **fields: Any,
+) -> tuple[TrainingRun, bool]:
+    """Write a run down, unless its uid or its scheduled time is there; and whether it is new.
+
+    Only a run of a schedule carries a lineage: its schedule's (law 2).
+    """
+    settings = require_settings()
+    run = TrainingRun(
+        uid=uid,
+        project_id=project_id,
+        schedule=schedule,
+        scheduled_for=scheduled_for,
+        registered_model=schedule.registered_model if schedule else None,
+        status=RunStatus.SCHEDULED if scheduled_for else RunStatus.PENDING,
+        gcs_artifacts_path=f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX}/{uid.hex}/",
+        created_by_id=actor.user_id,
+        created_at=now,
+        **fields,
+    )
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+    except IntegrityError:
+        known = TrainingRun.objects.filter(uid=uid).first()
+        if known is None:
+            raise
+        return known, False
+    return run, True
+
+
+def submission_key(uid: uuid.UUID) -> str:
+    """The idempotency key of the one submission that a run of that uid can have."""
+    return f"submit:{uid.hex}"
+
+
+def was_deleted(uid: uuid.UUID) -> bool:
+    """Whether a run of that uid was submitted once and its record is gone."""
+    submitted = Operation.objects.filter(idempotency_key=submission_key(uid)).exists()
+    return submitted and not TrainingRun.objects.filter(uid=uid).exists()
+
+
+def submit_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
+    """Open the submission of a run; asking twice gives the same operation.
+
+    :raises Conflict: the run was cancelled or has ended without having been submitted.
+    """
+    again = "Rerun it to train again."
+    with transaction.atomic():
+        operation, new = open_operation(
+            kind=OperationKind.SUBMIT,
+            subject=subject_of(run),
+            actor=actor,
+            now=now,
+            step="prepare",
+            idempotency_key=submission_key(run.uid),
+            request={"run": run.pk},
+        )
+        if new and not TrainingRun.objects.filter(pk=run.pk).move(to=RunStatus.SUBMITTING):
+            raise _wrong_status(run, "be submitted", again)
+        if operation.status in (OperationStatus.FAILED, OperationStatus.CANCELLED):
+            raise _wrong_status(run, "be submitted", again)
+        worker.enqueue(operation)
+    return operation
+
+
+def cancel_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
+    """Cancel a run: at once when it was not submitted, else by cancelling its pipeline.
+
+    A pipeline may still succeed or fail before Vertex AI has cancelled it; the run then says so.
+
+    :raises Conflict: the run has ended.
+    """
+    with transaction.atomic():
+        waiting = TrainingRun.objects.filter(pk=run.pk, status__in=NOT_SUBMITTED)
+        if waiting.move(to=RunStatus.CANCELLED, finished_at=now):
+            note = "Cancelled before it was submitted."
+            return record(
+                kind=OperationKind.CANCEL, subject=subject_of(run), actor=actor, now=now, note=note
+            )
+    under_way = (RunStatus.SUBMITTING, RunStatus.RUNNING)
+    if not TrainingRun.objects.filter(pk=run.pk, status__in=under_way).exists():
+        raise _wrong_status(run, "be cancelled", "There is nothing to cancel.")
+    live = Operation.objects.live()
+    with transaction.atomic():
+        # A submission that is past the point of no return ends first; then its job is cancelled.
+        live.filter(idempotency_key=submission_key(run.uid)).update(cancel_requested=True)
+        asked = live.filter(kind=OperationKind.CANCEL, subject_id=str(run.pk))
+        if operation := asked.first():
+            return operation
+        operation, _ = open_operation(
+            kind=OperationKind.CANCEL,
+            subject=subject_of(run),
+            actor=actor,
+            now=now,
+            step="cancel",
+        )
+        worker.enqueue(operation)
+    return operation
+
+
+def rerun(
+    *, run: TrainingRun, actor: Actor, now: datetime, idempotency_key: str = ""
+) -> TrainingRun:
+    """Create a run like this one. It is a manual run, also when this one was scheduled.
+
+    :raises Invalid: what was right then is wrong now, for example the template.
+    """
+    return create_run(
+        project=run.project,
+        model_name=run.model_name,
+        model_type=run.model_type,
+        template_uri=run.template_uri,
+        parameters=run.parameters,
+        actor=actor,
+        now=now,
+        rerun_of=run,
+        idempotency_key=idempotency_key,
+    )
+
+
+def delete_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
+    """Delete the record of a run that has ended and never became a version; its files stay.
+
+    :raises Conflict: it may still finish, is or was a version, or something refers to it.
+    """
+    with transaction.atomic():
+        locked = TrainingRun.objects.select_for_update().get(pk=run.pk)
+        _require_deletable(locked)
+        try:
+            locked.delete()
+        except ProtectedError as error:
+            raise Conflict(
+                f"{run} is referred to by {len(error.protected_objects)} other records.",
+                code="run_in_use",
+                advice="A run that was rerun or deployed is kept.",
+            ) from error
+        return record(
+            kind=OperationKind.CLEANUP,
+            subject=subject_of(run),
+            actor=actor,
+            now=now,
+            note=f"The record was deleted; files stay at {run.gcs_artifacts_path}",
+        )
+
+
+def _require_deletable(run: TrainingRun) -> None:
+    if run.registration != Registration.NONE:
+        raise Conflict(
+            f"{run} is or was a version.",
+            code="run_is_version",
+            advice="Delete the version; its run stays in the history.",
+        )
+    if run.status in LIVE_RUN_STATUSES:
+        raise _wrong_status(run, "be deleted", "Cancel it, or wait for its end.")
+    busy = Operation.objects.live().filter(subject_type="trainingrun", subject_id=str(run.pk))
+    if operation := busy.first():
+        raise Conflict(
+            f"{run} is to be changed by {operation.get_kind_display()} {operation.subject_name}.",
+            code="busy",
+            advice="Wait for it to end, then try again.",
+        )
+
+
+def _wrong_status(run: TrainingRun, verb: str, advice: str) -> Conflict:
+    status = TrainingRun.objects.get(pk=run.pk).get_status_display().lower()
+    return Conflict(
+        f"{run} is {status} and cannot {verb}.",
+        code="wrong_run_status",
+        advice=advice,
+    )

@@ -1,0 +1,185 @@
+"""From a run to its pipeline job, and the job's cancellation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from ml_platform.cloud import pipelines, storage
+from ml_platform.cloud.names import PipelineJobName
+from ml_platform.cloud.types import RemotePipelineJob
+from ml_platform.conf import require_settings
+from ml_platform.errors import (
+    CloudAbsent,
+    CloudConflict,
+    CloudExists,
+    Conflict,
+    Invalid,
+    PlatformError,
+)
+from ml_platform.models import Operation, TrainingRun
+from ml_platform.models.states import RunStatus
+from ml_platform.models.training_run import TrainingRunQuerySet
+from ml_platform.services.operations.engine import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.operations.store import Subject, Work
+from ml_platform.services.operations.subjects import run_of, subject_of_run
+from ml_platform.services.registry.labels import RUN, labels_for
+
+from .templates import check_parameters, read_template, template_of
+
+SUBMIT_STAGE = "submit"
+WAIT_SECONDS = 2.0
+
+
+def subject_of(run: TrainingRun) -> Subject:
+    """What an operation on a run's pipeline is about; it leaves the lineage free for others."""
+    return replace(subject_of_run(run), lineage_key="")
+
+
+def job_name(run: TrainingRun) -> PipelineJobName:
+    """The one name a run's job can have, so that Vertex AI itself refuses a second one."""
+    settings = require_settings()
+    return PipelineJobName(settings.PROJECT_ID, settings.LOCATION, f"mlp-{run.uid.hex}")
+
+
+def check_bucket() -> None:
+    """Check that the bucket for artifacts is there.
+
+    :raises Invalid: Cloud Storage says that there is none.
+    """
+    bucket = require_settings().BUCKET
+    try:
+        storage.get_bucket(bucket)
+    except CloudAbsent as error:
+        raise Invalid(
+            f"There is no bucket {bucket}.",
+            code="bucket_missing",
+            advice="Create it, or correct ML_PLATFORM's BUCKET.",
+        ) from error
+
+
+def _prepare(work: Work) -> Outcome:
+    run = _submitting(work)
+    template = read_template(run.template_uri)
+    check_parameters(template=template, given=run.parameters)
+    check_bucket()
+    work.data["spec"] = template.spec  # what was checked is what is sent
+    return Next(to="create", note=run.template_uri)
+
+
+def _look_up(work: Work) -> Outcome:
+    """Find the job that an earlier try may have made."""
+    run = _submitting(work)
+    try:
+        job = pipelines.get_pipeline_job(job_name(run))
+    except CloudAbsent as absent:
+        return Next(note=str(absent))
+    return _found(work, run, job)
+
+
+def _create(work: Work) -> Outcome:
+    run = _submitting(work)
+    lineage = run.registered_model
+    template = template_of(work.data["spec"])
+    try:
+        job = pipelines.create_pipeline_job(
+            job_id=job_name(run).job_id,
+            display_name=run.model_name,
+            spec=template.spec,
+            parameters=template.values(run.parameters),
+            typed=template.is_old,
+            output_directory=run.gcs_artifacts_path.rstrip("/"),
+            labels=labels_for(
+                lineage=lineage.uid if lineage else None, run=run.uid, operation=work.operation.pk
+            ),
+        )
+    except CloudExists as error:
+        raise CloudConflict(str(error)) from error  # an earlier try: look it up
+    return _found(work, run, job)
+
+
+def _found(work: Work, run: TrainingRun, job: RemotePipelineJob) -> Next:
+    if job.labels.get(RUN) != run.uid.hex:
+        raise Conflict(
+            f"{job.name} exists and is not of {run}.",
+            code="foreign_job",
+            advice="Train it again; it gets another name.",
+        )
+    work.data["job"] = str(job.name)
+    work.data.pop("spec", None)
+    return Next(to="record", note=job.job_id)
+
+
+def _record(work: Work) -> Outcome:
+    return Next(change=partial(_mark_running, work))
+
+
+def _mark_running(work: Work) -> None:
+    _runs(work).move(
+        to=RunStatus.RUNNING, pipeline_job_name=work.data["job"], submitted_at=work.clock()
+    )
+
+
+def _cancel(work: Work) -> Outcome:
+    """Cancel the job; what comes of it, perhaps a success, the poll reads from the job."""
+    run = run_of(work.operation)
+    if run.status == RunStatus.SUBMITTING:
+        return Poll(seconds=WAIT_SECONDS, note="It is being submitted.")
+    if run.status != RunStatus.RUNNING:
+        return Next(note=f"It is {run.get_status_display().lower()} already.")
+    try:
+        pipelines.cancel_pipeline_job(PipelineJobName.parse(run.pipeline_job_name))
+    except (CloudAbsent, CloudConflict) as error:
+        return Next(note=str(error))
+    return Next(note="Vertex AI ends the pipeline.")
+
+
+def _fail_run(work: Work, error: PlatformError) -> None:
+    _runs(work).filter(status=RunStatus.SUBMITTING).move(
+        to=RunStatus.FAILED,
+        stage=SUBMIT_STAGE,
+        error=f"{error} {error.advice}".strip(),
+        finished_at=work.clock(),
+    )
+
+
+def _cancel_run(work: Work) -> None:
+    _runs(work).filter(status=RunStatus.SUBMITTING).move(
+        to=RunStatus.CANCELLED, stage=SUBMIT_STAGE, finished_at=work.clock()
+    )
+
+
+def _submitting(work: Work) -> TrainingRun:
+    return _require_submitting(work.operation)
+
+
+def _require_submitting(operation: Operation) -> TrainingRun:
+    run = run_of(operation)
+    if run.status != RunStatus.SUBMITTING:
+        raise Conflict(
+            f"{run} is {run.get_status_display().lower()}.",
+            code="run_ended",
+            advice="A run is submitted once. Rerun it to try again.",
+        )
+    return run
+
+
+def _runs(work: Work) -> TrainingRunQuerySet:
+    return TrainingRun.objects.filter(pk=work.operation.subject_id)
+
+
+WORKFLOW = Workflow(
+    steps=(
+        Step(name="prepare", title="Read the template", run=_prepare, cancellable=True),
+        Step(name="look_up", title="Look for the run's pipeline in Vertex AI", run=_look_up),
+        Step(name="create", title="Start the pipeline", run=_create, probe="look_up"),
+        Step(name="record", title="Record that it began", run=_record),
+    ),
+    on_failure=_fail_run,
+    on_cancel=_cancel_run,
+    require_retryable=_require_submitting,
+)
+
+CANCELLATION = Workflow(
+    steps=(Step(name="cancel", title="Cancel the pipeline", run=_cancel, probe="cancel"),)
+)
