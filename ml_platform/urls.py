@@ -25,14 +25,14 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("models/<int:model_id>/", page("model.views.model"), name="model"),
     path("models/<int:model_id>/delete/", page("model.delete.delete"), name="delete"),
-    path("registry-health/", page("start.views.registry_health"), name="registry_health"),
+    path("registry-health/", page("findings.views.registry_health"), name="registry_health"),
     path("registry-health/check/", page("actions.views.check_now"), name="check_now"),
     path(
         "registry-health/findings/<int:finding_id>/",
         page("findings.finding.finding"),
         name="finding",
     ),
-    path("operations/", page("start.views.operations"), name="operations"),
+    path("operations/", page("operations.views.operations"), name="operations"),
     path(
         "operations/<uuid:operation_id>/", page("operations.operation.operation"), name="operation"
     ),

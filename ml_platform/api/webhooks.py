@@ -123,7 +123,7 @@ def ring_schedule(request: Any, schedule_id: int) -> HttpResponse:
     return reply({"status": "success", "message": firing.message, "output": run})
 
 
-def _ring(request: Any, name: str) -> HttpResponse:
+def _run_webhook(request: Any, name: str) -> HttpResponse:
     """Run a job, once for each time it was due; 503 has Cloud Scheduler ring again."""
     forget_old_answers()
     lines: list[str] = []
@@ -151,11 +151,11 @@ def _ring(request: Any, name: str) -> HttpResponse:
     return answer(report.status, report.message, report.waits, report.output)
 
 
-def _ringer(name: str) -> Callable[[Any], HttpResponse]:
-    def ring(request: Any) -> HttpResponse:
-        return _ring(request, name)
+def _webhook_of(name: str) -> Callable[[Any], HttpResponse]:
+    def webhook(request: Any) -> HttpResponse:
+        return _run_webhook(request, name)
 
-    return ring
+    return webhook
 
 
 for _job in JOBS.values():
@@ -165,4 +165,4 @@ for _job in JOBS.values():
         operation_id=f"ring_{_job.noun}",
         summary=f"Ring {_job.noun.replace('_', ' ')}",
         description=_job.description,
-    )(_ringer(_job.name))
+    )(_webhook_of(_job.name))

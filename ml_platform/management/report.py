@@ -42,7 +42,9 @@ EXISTS = {
 VERDICTS = {
     AuditVerdict.AGREE: "[green]The planes agree{compared}.[/]",
     AuditVerdict.DIFFER: "[red]The planes differ.[/]",
-    AuditVerdict.UNKNOWN: "[yellow]Unknown: could not read {unread}, so nothing is called missing.[/]",
+    AuditVerdict.UNKNOWN: (
+        "[yellow]Unknown: could not read {unread}, so nothing is called missing.[/]"
+    ),
 }
 EXIT_CODES = {AuditVerdict.AGREE: 0, AuditVerdict.DIFFER: 1, AuditVerdict.UNKNOWN: 2}
 

@@ -1,0 +1,3 @@
+"""What the API takes and answers: types, examples, serializers."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Cloud Storage."""
+
+from __future__ import annotations

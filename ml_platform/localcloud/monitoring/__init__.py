@@ -1,0 +1,3 @@
+"""Cloud Monitoring."""
+
+from __future__ import annotations

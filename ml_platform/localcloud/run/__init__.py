@@ -1,0 +1,3 @@
+"""Cloud Run."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Cloud Scheduler."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Vertex AI: models, endpoints, pipelines."""
+
+from __future__ import annotations

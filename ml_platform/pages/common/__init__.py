@@ -1,0 +1,3 @@
+"""What several pages share: view models, badges, buttons, charts, lists."""
+
+from __future__ import annotations

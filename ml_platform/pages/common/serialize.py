@@ -198,3 +198,8 @@ def _newest_note(operation: Operation) -> str:
     newest = operation.steps[-1] if operation.steps else {}
     # What needed one transaction only has its words as the title of its only step.
     return str(newest.get("note") or (newest.get("title") if newest.get("step") == "done" else ""))
+
+
+def operation_rows(rows: Iterable[Operation], now: datetime) -> tuple[OperationRow, ...]:
+    """The rows of a list of operations."""
+    return tuple(operation_row(row, now) for row in rows)

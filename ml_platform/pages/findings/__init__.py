@@ -1,0 +1,3 @@
+"""Registry health: findings and their repairs."""
+
+from __future__ import annotations

@@ -15,10 +15,10 @@ from django.views.decorators.http import require_http_methods
 
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.models import RegisteredModel, TrainingRun
-from ml_platform.pages.actions.views import action_request_of, begun, failed, wants_json
 from ml_platform.pages.common.context import Fact, Link
 from ml_platform.pages.common.verb import in_scope
 from ml_platform.pages.layout import open_count, render_page
+from ml_platform.pages.requests import action_request_of, begun, failed, wants_json
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.services.access.rights import Right, require_right
 from ml_platform.services.access.scope import scope_of

@@ -1,0 +1,3 @@
+"""What was done, by whom, step by step."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The starting page."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What nobody needs goes: old artifacts, orphans, stray folders."""
+
+from __future__ import annotations

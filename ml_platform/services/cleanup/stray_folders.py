@@ -19,8 +19,10 @@ from ml_platform.errors import CloudUnavailable
 from ml_platform.models import TrainingRun
 from ml_platform.services.operations.store import Heartbeat
 from ml_platform.services.registry.artifacts import CHUNK, Size, delete_found
-from ml_platform.services.registry.verification import batch_verify_models_in_vertex_ai
-from ml_platform.services.repairs.unmanaged_models import read_versions
+from ml_platform.services.registry.verification import (
+    batch_verify_models_in_vertex_ai,
+    read_versions,
+)
 
 EVERYTHING = ""
 """The name of the root itself: what lies there lies in no folder, so every folder may be its."""

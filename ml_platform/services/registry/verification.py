@@ -90,3 +90,15 @@ def seconds_until_consistent(made_at: datetime | None, *, now: datetime) -> floa
     if made_at is None:
         return 0.0
     return max(0.0, (made_at + EVENTUAL_CONSISTENCY_WINDOW - now).total_seconds())
+
+
+def read_versions(name: ModelName) -> list[RemoteModel]:
+    """All versions of a model, oldest first.
+
+    :raises CloudAbsent: there is no such model.
+    """
+    found = [version for page in vertex.list_model_versions(name) for version in page]
+    return sorted(found, key=lambda version: int(version.version))
+
+
+# ---- the steps ---------------------------------------------------------------------------------

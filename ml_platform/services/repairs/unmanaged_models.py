@@ -11,7 +11,6 @@ from django.db import transaction
 from ml_platform.cloud import vertex
 from ml_platform.cloud.answers import Absent, Present, ask
 from ml_platform.cloud.names import ModelName, OperationName
-from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, CloudConflict, CloudUnavailable, Conflict
 from ml_platform.models import Finding, Operation, TrainingRun
 from ml_platform.models.states import FindingKind, OperationKind
@@ -21,6 +20,7 @@ from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
 from ml_platform.services.operations.store import Actor, Subject, Work, open_operation
 from ml_platform.services.registry.labels import OWNER
 from ml_platform.services.registry.mirror import unmirror_model
+from ml_platform.services.registry.verification import read_versions
 from ml_platform.services.sweeps.exclusions import VERTEX_MODEL
 from ml_platform.text import counted
 
@@ -82,15 +82,6 @@ def require_unclaimed(name: ModelName) -> None:
     run = TrainingRun.objects.versions().filter(vertex_model_resource_name__endswith=where).first()
     if run is not None:
         raise Managed(f"{name} is {run.model_name} v{run.version} of ours.")
-
-
-def read_versions(name: ModelName) -> list[RemoteModel]:
-    """All versions of a model, oldest first.
-
-    :raises CloudAbsent: there is no such model.
-    """
-    found = [version for page in vertex.list_model_versions(name) for version in page]
-    return sorted(found, key=lambda version: int(version.version))
 
 
 # ---- the steps ---------------------------------------------------------------------------------

@@ -1,0 +1,3 @@
+"""Runs: create, submit, poll, read their results."""
+
+from __future__ import annotations

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import ml_platform.cloud
 
+WINDOW = Path(ml_platform.cloud.__file__).parent
 ROOMS = sorted(
-    f"ml_platform.cloud.{path.stem}"
-    for path in Path(ml_platform.cloud.__file__).parent.glob("[a-z]*.py")
+    f"ml_platform.cloud.{'.'.join(path.relative_to(WINDOW).with_suffix('').parts)}"
+    for path in WINDOW.rglob("[a-z]*.py")
 )
 PROGRAM = """
 import importlib, sys

@@ -11,9 +11,9 @@ from ml_platform.models.states import FindingKind, OperationKind, OperationStatu
 from ml_platform.pages.common import badges as words
 from ml_platform.pages.common import operation_titles as deeds
 from ml_platform.pages.common.charts import HEIGHT, LABEL_GAP, history_chart, nice_top
+from ml_platform.pages.common.count_strip import truth_strip
 from ml_platform.pages.common.fact_list import facts, readable
 from ml_platform.pages.common.times import duration, moment, relative
-from ml_platform.pages.start.count_strip import truth_strip
 from ml_platform.services.operations.worker import workflows
 from ml_platform.templatetags.ml_platform import cut
 

@@ -185,9 +185,9 @@ WALKED = {
     },
 }
 """The verbs that the tests above go through."""
-MAKERS = {"services/registration.py", "services/scheduling.py"}
+MAKERS = {"services/registration/register.py", "services/scheduling/schedules.py"}
 """Who may ask for a lineage besides those that adopt what is in Vertex AI already."""
-ADOPTERS = {"services/adoption.py", "services/reconciliation.py"}
+ADOPTERS = {"services/registration/adoption.py", "services/repairs/reconciliation.py"}
 
 
 def test_the_tests_above_walk_every_verb_of_training_and_scheduling() -> None:
@@ -229,7 +229,7 @@ def test_lineages_are_made_in_one_place_which_only_registration_schedules_and_ad
         or (called.startswith("RegisteredModel.") and called.split(".")[-1] in creating)
         or (called.split(".")[-1] in creating and "registered_models" in called)
     }
-    assert makers == {"services/lineages.py"}
+    assert makers == {"services/registry/lineages.py"}
     callers = {name for name, called in calls if called.split(".")[-1] == "claim_lineage"}
     assert callers >= MAKERS
     assert callers <= MAKERS | ADOPTERS
@@ -237,4 +237,4 @@ def test_lineages_are_made_in_one_place_which_only_registration_schedules_and_ad
 
 def test_models_are_uploaded_by_registration_alone() -> None:
     uploaders = {name for name, called in product_calls() if called.endswith("upload_model")}
-    assert uploaders - {"cloud/vertex.py"} == {"services/version_upload.py"}
+    assert uploaders - {"cloud/vertex.py"} == {"services/registration/upload.py"}

@@ -337,7 +337,7 @@ def test_a_defect_in_one_operation_does_not_stop_the_others(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script(look=[ZeroDivisionError("oops")])
-    monkeypatch.setattr(worker, "recipes", script.workflows)
+    monkeypatch.setattr(worker, "workflows", script.workflows)
     first = opened(clock)
     clock.forward(1)
     second = opened(clock, subject=Subject(type="model", id="2", name="other"))
@@ -353,7 +353,7 @@ def test_cancelling_stops_before_a_step_that_allows_it_and_nowhere_else(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting, early, late = Script(), Script(), Script()
-    monkeypatch.setattr(worker, "recipes", waiting.workflows)
+    monkeypatch.setattr(worker, "workflows", waiting.workflows)
     queued = opened(clock, queue=True)
     assert request_cancel(operation=queued, actor=ANA, now=clock()).status == "cancelled"
     assert waiting.cancels == 1
@@ -375,7 +375,7 @@ def test_an_operation_that_waits_at_a_step_which_must_be_taken_is_not_cancelled(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script()
-    monkeypatch.setattr(worker, "recipes", script.workflows)
+    monkeypatch.setattr(worker, "workflows", script.workflows)
     queued = opened(clock, queue=True, step="act")
     with pytest.raises(Conflict) as refused:
         request_cancel(operation=queued, actor=ANA, now=clock())
@@ -388,7 +388,7 @@ def test_a_wish_to_cancel_ends_with_the_try_it_was_meant_for(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script(act=[Invalid("no")])
-    monkeypatch.setattr(worker, "recipes", script.workflows)
+    monkeypatch.setattr(worker, "workflows", script.workflows)
     operation = opened(clock)
     advance(operation_id=operation.pk, workflows=script.workflows(), clock=clock, steps=1)
     request_cancel(operation=operation, actor=ANA, now=clock())

@@ -15,7 +15,7 @@ from ml_platform.services.cleanup import stray_folders, stray_steps
 from ml_platform.services.cleanup.artifacts import ArtifactCleanup, clean_up_artifacts
 from ml_platform.services.cleanup.stray_folders import EVERYTHING, name_below
 from ml_platform.services.registration.adoption import adopt_model
-from ml_platform.services.repairs import unmanaged_models as unmanaged
+from ml_platform.services.registry import verification
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
 
 from .world import ANA, BUCKET, Clock, a_run, artifacts, settle
@@ -185,7 +185,7 @@ def test_a_long_look_keeps_the_lease(
     write(cloud, "runs/abc/a")
     for number in range(9):
         cloud.models.seed(f"m-{number}", display_name="m")
-    read = unmanaged.read_versions
+    read = verification.read_versions
 
     def slow(name: Any) -> Any:
         clock.forward(20)

@@ -1,0 +1,66 @@
+"""`/registry-health/`: the list of findings. Reading only, and never a call to Google."""
+
+from __future__ import annotations
+
+from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from ml_platform import kpis
+from ml_platform.models import Finding, Sweep
+from ml_platform.models.states import FindingStatus
+from ml_platform.pages.common import serialize
+from ml_platform.pages.common.badges import FINDING_TONES
+from ml_platform.pages.common.context import HealthPage
+from ml_platform.pages.common.count_strip import truth_strip
+from ml_platform.pages.common.paging import page_of
+from ml_platform.pages.common.tabs import tabs_of
+from ml_platform.pages.layout import page, render_page
+from ml_platform.services.access.scope import Scope, scope_of
+
+FINDINGS_A_PAGE = 50
+SWEEPS_SHOWN = 20
+FINDING_TABS: dict[str, tuple[str, list[str]]] = {
+    "open": ("Open", [FindingStatus.OPEN]),
+    "ignored": ("Ignored", [FindingStatus.IGNORED]),
+    "ended": ("Ended", [FindingStatus.REPAIRED, FindingStatus.GONE]),
+}
+
+
+@page
+def registry_health(request: HttpRequest) -> HttpResponse:
+    """`/registry-health/`: what is wrong, and what repairs it?"""
+    now, scope = timezone.now(), scope_of(request.user)
+    by_kind = kpis.open_findings(scope.limit)
+    tabs, statuses = tabs_of(request, FINDING_TABS)
+    shown, pager = page_of(
+        _findings(scope).filter(status__in=statuses), request, size=FINDINGS_A_PAGE
+    )
+    counts = kpis.four_counts(scope.limit)
+    found = HealthPage(
+        truth=truth_strip(counts=counts, findings=by_kind, now=now),
+        may_check=scope.everything,
+        tabs=tabs,
+        healthy=not by_kind and tabs[0].current and not counts.vertex_reason,
+        groups=serialize.finding_groups(shown, now),
+        pager=pager,
+        sweeps=tuple(
+            serialize.sweep_row(sweep, now)
+            for sweep in Sweep.objects.order_by("-id")[:SWEEPS_SHOWN]
+        ),
+    )
+    return render_page(request, "registry_health", found, findings_open=sum(by_kind.values()))
+
+
+def _findings(scope: Scope) -> QuerySet[Finding]:
+    """Findings worst first; what belongs to no project, only for those who
+    see everything."""
+    order = Case(
+        *(When(kind=kind, then=Value(i)) for i, kind in enumerate(FINDING_TONES)),
+        default=Value(len(FINDING_TONES)),
+        output_field=IntegerField(),
+    )
+    rows = Finding.objects.select_related("project")
+    if scope.limit is not None:
+        rows = rows.filter(project__in=scope.limit.values("pk"))
+    return rows.order_by(order, "title", "pk")

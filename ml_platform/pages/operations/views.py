@@ -1,0 +1,35 @@
+"""`/operations/`: the list of operations. Reading only, and never a call to Google."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from ml_platform.models.states import OperationStatus
+from ml_platform.pages.common import serialize
+from ml_platform.pages.common.context import OperationsPage
+from ml_platform.pages.common.paging import page_of
+from ml_platform.pages.common.tabs import tabs_of
+from ml_platform.pages.layout import open_count, page, render_page
+from ml_platform.services.access.scope import scope_of
+
+from .operation import operations_of
+
+OPERATIONS_A_PAGE = 50
+OPERATION_TABS: dict[str, tuple[str, list[str]]] = {
+    "all": ("All", []),
+    "live": ("Running", [OperationStatus.PENDING, OperationStatus.RUNNING]),
+    "failed": ("Failed", [OperationStatus.FAILED]),
+}
+
+
+@page
+def operations(request: HttpRequest) -> HttpResponse:
+    """`/operations/`: what was done, by whom?"""
+    now, scope = timezone.now(), scope_of(request.user)
+    tabs, statuses = tabs_of(request, OPERATION_TABS)
+    rows = operations_of(scope)
+    rows = rows.filter(status__in=statuses) if statuses else rows
+    shown, pager = page_of(rows, request, size=OPERATIONS_A_PAGE)
+    found = OperationsPage(tabs=tabs, rows=serialize.operation_rows(shown, now), pager=pager)
+    return render_page(request, "operations", found, findings_open=open_count(scope))
