@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import re
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_LONGEST = 10_000
+_LONGEST_CODE = 64
+
+
+def storable(text: str) -> str:
+    """Return the text as every database of ours can store it: NUL characters and lone surrogates
+    become U+FFFD."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def _bounded(text: str) -> str:
+    text = storable(text)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
 
 class PlatformError(Exception):
-    """A failure a person can act on: what happened, a stable `code`, `advice` on what to do."""
+    """A failure a person can act on: what happened, a stable `code`, `advice` on what to do.
+
+    Its texts can always be stored and printed, whatever was quoted in them.
+    """
 
     code = "platform_error"
     advice = ""
 
     def __init__(self, message: str, *, code: str = "", advice: str = "") -> None:
-        super().__init__(message)
-        self.code = code or type(self).code
-        self.advice = advice or type(self).advice
+        super().__init__(_bounded(message))
+        self.code = storable(code or type(self).code)[:_LONGEST_CODE]
+        self.advice = _bounded(advice or type(self).advice)
 
 
 DEFECT = "This is a defect of the platform: report it."

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from threading import Event, Thread
 
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
-from django.db import connections
+from django.db import close_old_connections, connections
 from django_tasks_db.management.commands.db_worker import Worker
 
 from ml_platform.errors import PlatformError
 from ml_platform.models import Sweep, TrainingRun
 from ml_platform.models.clock import database_now
+from ml_platform.services.operations.database_failures import LAPSES
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.sweeps.sweep import sweep
@@ -122,11 +123,12 @@ def following(*, actor: Actor, pause: float = FOLLOW_PAUSE) -> Iterator[None]:
 def _look(actor: Actor) -> None:
     """One failure is told, and the next look tries again."""
     try:
+        close_old_connections()
         poll_training_runs(actor=actor, clock=database_now)
         resume_operations(clock=database_now)
         swept = Sweep.objects.order_by("-id").first()
         newer = TrainingRun.objects.versions()
         if swept is not None and newer.filter(registered_at__gt=swept.started_at).exists():
             sweep(actor=actor, clock=database_now)
-    except (PlatformError, ExceptionGroup):
+    except (PlatformError, ExceptionGroup, *LAPSES):
         logging.getLogger(__name__).exception("A look at the cloud failed")

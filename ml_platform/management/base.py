@@ -6,10 +6,11 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, ProgrammingError
+from django.db import ProgrammingError
 
 from ml_platform.checks import check_settings
 from ml_platform.errors import CloudUnavailable, Misconfigured, PlatformError
+from ml_platform.services.operations.database_failures import LAPSES
 
 FAILED = 1
 UNREADABLE = 2
@@ -42,7 +43,7 @@ class PlatformCommand(BaseCommand):
             code = self.work(**options)
         except PlatformError as error:
             raise command_error(error) from error
-        except (OperationalError, ProgrammingError) as error:
+        except (*LAPSES, ProgrammingError) as error:
             raise CommandError(
                 f"The database refused: {error}. Is it up, and did `manage.py migrate` run?"
             ) from error

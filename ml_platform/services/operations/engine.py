@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias
 
+from django.db.models import F
+
 from ml_platform.cloud.transport.channels import guarded, request_reason
 from ml_platform.errors import (
     CloudConflict,
@@ -22,6 +24,7 @@ from ml_platform.errors import (
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
+from .database_failures import LAPSES, drop_connection, leave
 from .store import Clock, Json, LeaseLost, Work, claim
 
 FIRST_PAUSE = 2.0
@@ -30,6 +33,13 @@ PATIENCE = timedelta(hours=24)
 """How long an operation may meet no usable answer before it fails and asks for a person."""
 TRIES: Mapping[type[PlatformError], int] = {CloudDenied: 5, CloudConflict: 5}
 """How often these are met before the operation fails; other temporary errors until PATIENCE."""
+
+
+class DatabaseFailed(PlatformError):
+    """The database has failed under a step for as long as an operation may take."""
+
+    code = "database_failed"
+    advice = "Have the database looked at, then retry the operation: it looks first what was done."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,9 +168,20 @@ def advance(
 ) -> Operation | None:
     """Claim an operation and carry it as far as it goes now, or by `steps` steps.
 
-    Returns it as it stands then, or None if it is not due, is worked on, or its lineage is held.
+    Returns it as it stands then, or None if it is not due, is worked on, its lineage is held, or
+    the database failed meanwhile, which is as a death of this worker.
     An error that no category knows is recorded as the operation's failure and raised again.
     """
+    try:
+        return _advance(operation_id, workflows, clock, steps)
+    except LAPSES as error:
+        leave(operation_id, error)
+        return None
+
+
+def _advance(
+    operation_id: uuid.UUID, workflows: Mapping[str, Workflow], clock: Clock, steps: int | None
+) -> Operation | None:
     work = claim(operation_id=operation_id, clock=clock)
     if work is None:
         return None
@@ -183,15 +204,21 @@ def advance(
 def _take_step(work: Work, workflow: Workflow) -> bool:
     """Run the current step and commit what came of it; whether to go on at once."""
     step = workflow.step(work.operation.step)
-    if step.cancellable and _cancel_requested(work):
-        _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
-        return False
     try:
+        if step.cancellable and _cancel_requested(work):
+            _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
+            return False
         return _after_outcome(work, workflow, step, step.run(work))
     except PlatformError as error:
         return _after_error(work, workflow, step, error)
     except LeaseLost:
         raise
+    except LAPSES as error:
+        drop_connection()
+        if not work.after_crash or _age(work) <= PATIENCE:
+            raise
+        _fail(work, workflow, step, DatabaseFailed(f"The database fails: {error}"))
+        return False
     except Exception as error:
         unforeseen = PlatformError(
             f"{type(error).__name__}: {error}",
@@ -200,6 +227,11 @@ def _take_step(work: Work, workflow: Workflow) -> bool:
         )
         _fail(work, workflow, step, unforeseen)
         raise
+
+
+def _age(work: Work) -> timedelta:
+    now = work.clock()
+    return now - (work.operation.started_at or now)
 
 
 def _cancel_requested(work: Work) -> bool:
@@ -240,7 +272,7 @@ def _after_error(work: Work, workflow: Workflow, step: Step, error: PlatformErro
         error=error,
         step=step,
         attempts=operation.attempts,
-        age=now - (operation.started_at or now),
+        age=_age(work),
         spread=random.random(),  # noqa: S311 - jitter, not a secret
     )
     if verdict.fail:
@@ -260,7 +292,8 @@ def _after_error(work: Work, workflow: Workflow, step: Step, error: PlatformErro
 
 
 def _fail(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> None:
-    """End it as failed. A defect in what a failure changes is raised, but keeps nothing running."""
+    """End it as failed. A defect in what a failure changes, or in what the step left to be kept, is
+    raised, but keeps nothing running."""
     said: Json = {
         "note": str(error),
         "error": str(error),
@@ -270,10 +303,10 @@ def _fail(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> N
     failed = partial(_end, work, step, OperationStatus.FAILED, **said)
     try:
         failed(change=lambda: workflow.on_failure(work, error))
-    except LeaseLost:
+    except (LeaseLost, *LAPSES):
         raise
     except Exception:
-        failed()
+        failed(data=F("data"), remote_operation=F("remote_operation"))  # as last committed
         raise
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from ml_platform.conf import get_settings
-from ml_platform.errors import Conflict, PlatformError
+from ml_platform.errors import Conflict, PlatformError, storable
 from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.states import OperationKind, OperationStatus
 
@@ -211,6 +212,7 @@ class Work:
         :raises LeaseLost: the fence is no longer ours; nothing was written.
         """
         now = self.clock()
+        fields = {name: kept(value) for name, value in fields.items()}
         with transaction.atomic():
             mine = Operation.objects.filter(
                 pk=self.operation.pk, fence=self.fence, status=OperationStatus.RUNNING
@@ -218,7 +220,7 @@ class Work:
             written = mine.update(
                 **{
                     "lease_until": lease_end(now),
-                    "data": self.data,
+                    "data": kept(self.data),
                     "remote_operation": self.remote_operation,
                     **fields,
                 },
@@ -231,6 +233,21 @@ class Work:
             setattr(self.operation, name, value)
         self.lease_until = lease_end(now)
         self.operation.data = self.data
+
+
+def kept(value: Any) -> Any:
+    """A text, or what is to be JSON, as every database can store it; an infinite number becomes
+    null. Anything else stays as it is."""
+    match value:
+        case str():
+            return storable(value)
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {kept(key): kept(item) for key, item in value.items()}
+        case list() | tuple():
+            return [kept(item) for item in value]
+    return value
 
 
 def lease_end(now: datetime) -> datetime:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils.module_loading import import_string
 from django_tasks import task
 
@@ -15,6 +15,7 @@ from ml_platform.models import Operation
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 
+from .database_failures import LAPSES, leave
 from .engine import Workflow, advance
 from .store import Clock, due_operations
 
@@ -48,14 +49,19 @@ def advance_operation(operation_id: str) -> None:
 def run_until_idle(*, operation_id: uuid.UUID, clock: Clock) -> Operation | None:
     """Advance an operation and ring: for itself if it waits, for its lineage's next if it ended."""
     operation = advance(operation_id=operation_id, workflows=workflows(), clock=clock)
-    if operation is None:
-        return None
-    if operation.status == OperationStatus.RUNNING:
-        enqueue(operation)
-    else:
-        for following in _waiting_for(operation):
-            enqueue(following)
+    try:
+        _ring_after(operation)
+    except LAPSES as error:
+        leave(operation_id, error)
     return operation
+
+
+def _ring_after(operation: Operation | None) -> None:
+    if operation is None:
+        return
+    waits = operation.status == OperationStatus.RUNNING
+    for following in [operation] if waits else _waiting_for(operation):
+        enqueue(following)
 
 
 def _waiting_for(ended: Operation) -> list[Operation]:
@@ -70,12 +76,19 @@ def resume_operations(*, clock: Clock, limit: int = 1000) -> list[Operation]:
     """Go on with every due operation that no living worker holds; returns those moved.
 
     :raises ExceptionGroup: defects that some of them met, after all others were carried on.
+    :raises OperationalError: the database is away; those not reached stay due.
     """
     moved: list[Operation] = []
     defects: list[Exception] = []
     for operation_id in due_operations(now=clock(), limit=limit):
         try:
+            connection.ensure_connection()
             operation = run_until_idle(operation_id=operation_id, clock=clock)
+        except LAPSES as away:
+            if not defects:
+                raise
+            defects.append(away)
+            break
         except Exception as defect:  # noqa: BLE001 - one defect must not stop the others
             defects.append(defect)
             continue

@@ -63,7 +63,7 @@ def set_up_job(
 
     :raises Misconfigured: the settings do not say where and as whom it rings.
     :raises Busy: somebody else is at it.
-    :raises CloudUnavailable: Cloud Scheduler has not answered yet; a worker goes on with it.
+    :raises CloudUnavailable: Cloud Scheduler or the database gave no answer yet; a worker goes on.
     :raises SetupRefused: it failed, with the reason and what to do about it.
     """
     spec = {
@@ -121,7 +121,7 @@ def _require_success(operation: Operation) -> None:
     if operation.status in LIVE_OPERATION_STATUSES:
         goes_on = f"Operation {operation.pk} goes on by itself; watch it."
         raise CloudUnavailable(
-            operation.error or "Cloud Scheduler has not answered yet.",
+            operation.error or f"{operation} has not ended yet.",
             code=operation.error_code,
             advice=f"{operation.advice} {goes_on}".strip(),
         )

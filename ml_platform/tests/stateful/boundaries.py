@@ -1,4 +1,4 @@
-"""Every place where a process may die: around each call to Google and around each COMMIT."""
+"""Every place where a process may die, or where its connection to the database may end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ def outside_transactions(method: str) -> None:
 def watched(*, before: Callable[[str], None], after: Callable[[str], None]) -> Iterator[None]:
     """Have both called around each call to Google (`storage.batch`) and each `COMMIT`."""
     call = channels.call
-    commit: Callable[[BaseDatabaseWrapper], None] = vars(BaseDatabaseWrapper)["_commit"]
 
     def around_call(method: str, send: Callable[[], Any]) -> Any:
         outside_transactions(method)
@@ -36,13 +35,35 @@ def watched(*, before: Callable[[str], None], after: Callable[[str], None]) -> I
         after(method)
         return answer
 
-    def around_commit(self: BaseDatabaseWrapper) -> None:
+    with patch.object(channels, "call", around_call), _commits(before, after):
+        yield
+
+
+@contextmanager
+def statements(*, before: Callable[[str], None], after: Callable[[str], None]) -> Iterator[None]:
+    """Have `before` called before each statement of SQL, and `after` when one has taken effect for
+    good: a COMMIT, or a statement outside a transaction."""
+
+    def around(execute: Callable[..., Any], sql: str, *given: Any) -> Any:
+        name = " ".join(sql.split()[:3])
+        before(name)
+        answer = execute(sql, *given)
+        if not (connection.in_atomic_block or sql.startswith("SELECT")):
+            after(name)
+        return answer
+
+    with connection.execute_wrapper(around), _commits(before, after):
+        yield
+
+
+@contextmanager
+def _commits(before: Callable[[str], None], after: Callable[[str], None]) -> Iterator[None]:
+    commit: Callable[[BaseDatabaseWrapper], None] = vars(BaseDatabaseWrapper)["_commit"]
+
+    def around(self: BaseDatabaseWrapper) -> None:
         before("COMMIT")
         commit(self)
         after("COMMIT")
 
-    with (
-        patch.object(channels, "call", around_call),
-        patch.object(BaseDatabaseWrapper, "_commit", around_commit),
-    ):
+    with patch.object(BaseDatabaseWrapper, "_commit", around):
         yield

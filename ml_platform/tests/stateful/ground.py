@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 RINGER = "ringer@demo-project.iam.gserviceaccount.com"
 UPLOAD_HORIZON = 120
+DIE, DROP = "die", "drop"
+"""What the kill harness does at a boundary: the process dies, or its database connection ends."""
 
 
 def tuned(grpc_target: str, http_url: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import defects
 from .boundaries import BrokenInvariant
-from .ground import standing
+from .ground import DIE, DROP, standing
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -29,6 +29,7 @@ class Mutant:
     what: str
     patches: Callable[[], list[Any]]
     kills: str = ""
+    way: str = DIE
     course: str = ""
 
 
@@ -105,6 +106,12 @@ MUTANTS: Mapping[str, Mutant] = {
         defects.traffic_not_asked,
         course="pinned_deletion",
     ),
+    "database-is-defect": Mutant(
+        "an operation fails when its database does",
+        lambda: [defects.swap("engine.LAPSES", ())],
+        kills="register-first",
+        way=DROP,
+    ),
     "no-heir": Mutant(
         "a moved alias is not written down", defects.no_heir, kills="delete-one-of-three"
     ),
@@ -151,7 +158,7 @@ def _what(caught: BaseException) -> str:
 def _hunt_by_kills(cloud: LocalCloud, name: str) -> tuple[int, str]:
     from .kill import harness
 
-    with harness(cloud, mutant=name) as walker, seeded(name):
+    with harness(cloud, mutant=name, way=MUTANTS[name].way) as walker, seeded(name):
         try:
             walk = walker.walk(MUTANTS[name].kills, until_failure=True)
         except RuntimeError as caught:

@@ -12,6 +12,7 @@ from ml_platform.services.operations.engine import Workflow
 from ml_platform.services.registry.aliases import set_aliases
 from ml_platform.services.workflows import WORKFLOWS
 
+from .ground import DIE, DROP
 from .kill import Harness
 from .scenarios import SCENARIOS
 from .settled import unsettled
@@ -29,9 +30,12 @@ def killing(world: World, zygote: Zygote) -> Harness:
     return Harness(world, zygote)
 
 
+@pytest.mark.parametrize("way", [DIE, DROP])
 @pytest.mark.parametrize("name", ["register-later", "delete-one-of-three"])
-def test_a_killed_process_is_only_a_pause(killing: Harness, name: str) -> None:
-    walk = killing.walk(name, sample=5)
+def test_a_killed_process_or_an_ended_connection_is_only_a_pause(
+    world: World, zygote: Zygote, name: str, way: str
+) -> None:
+    walk = Harness(world, zygote, way).walk(name, sample=5)
     assert walk.points >= 5
     assert walk.failures == []
 

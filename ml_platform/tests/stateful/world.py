@@ -75,6 +75,7 @@ class World:
 
     def __init__(self, cloud: LocalCloud) -> None:
         self.cloud = cloud
+        self.vendor = connection.vendor
         self.project: Any = None
 
     def reset(self) -> None:

@@ -7,15 +7,18 @@ is one line for several children, answered by what each of them was told.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
 import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
 
-from .ground import begin, tuned
+from .ground import DROP, begin, tuned
 
 IMPORTED = (
     "google.auth.credentials",
@@ -56,7 +59,12 @@ def main() -> None:
     settings.ML_PLATFORM = tuned(os.environ["ML_PLATFORM_LOCAL_CLOUD"], control)
     for module in IMPORTED:
         import_module(module)
+    from ml_platform.services.operations import database_failures as lapses
+
     from . import mutants, races, scenarios  # noqa: F401 - so that no child imports them
+
+    # That the database fails is meant; it need not be told at each point.
+    logging.getLogger(lapses.log.name).addHandler(logging.NullHandler())
 
     _say({"ready": True})
     for line in sys.stdin:
@@ -118,26 +126,34 @@ def _say(what: dict[str, Any]) -> None:
 
 
 def _live_and_die(order: dict[str, Any], control: str, pipe: int) -> None:
-    """Act, and be killed at boundary `at`; with `at` 0 live on and write the boundaries down."""
-    from .boundaries import watched
+    """Act, and meet the trouble of this way at boundary `at` (0: none); who lives writes down the
+    boundaries they passed."""
+    from django.db import InterfaceError, OperationalError
+
+    from ml_platform.errors import CloudUnavailable
+
     from .mutants import seeded
     from .scenarios import SCENARIOS
 
+    answered_503 = (OperationalError, InterfaceError, CloudUnavailable)
+    """By the door through which the verb was asked for."""
     passed: list[str] = []
+    watch, before, after = _way(order["way"])
 
-    def boundary(name: str) -> None:
+    def boundary(name: str, trouble: Callable[[], None]) -> None:
         passed.append(name)
         if len(passed) == order["at"]:
-            os.kill(os.getpid(), signal.SIGKILL)
+            trouble()
 
     hands = Child(control, order["now"])
     try:
         with (
             seeded(order["mutant"]),
-            watched(
-                before=lambda name: boundary(f"before {name}"),
-                after=lambda name: boundary(f"after {name}"),
+            watch(
+                before=lambda name: boundary(f"before {name}", before),
+                after=lambda name: boundary(f"after {name}", after),
             ),
+            suppress(*(answered_503 if order["way"] == DROP else ())),
         ):
             SCENARIOS[order["scenario"]].act(hands, order["facts"])
         os.write(pipe, json.dumps(passed).encode())
@@ -145,6 +161,21 @@ def _live_and_die(order: dict[str, Any], control: str, pipe: int) -> None:
         sys.excepthook(*sys.exc_info())
         os._exit(1)
     os._exit(0)
+
+
+def _way(way: str) -> tuple[Any, Callable[[], None], Callable[[], None]]:
+    """Where it may be met, and what is met there: before and after."""
+    from ml_platform.tests.connections import end_connection, lose_answer
+
+    from .boundaries import statements, watched
+
+    if way == DROP:
+        return statements, end_connection, lose_answer
+    return watched, _die, _die
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

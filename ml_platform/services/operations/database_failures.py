@@ -1,0 +1,32 @@
+"""A lapse of the database, one that passes, is to an operation as the death of its worker: nothing
+more is written, and whoever claims it when its lease is over looks before it goes on."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+from django.db import InterfaceError, InternalError, OperationalError, connection
+
+log = logging.getLogger("ml_platform.operations")
+
+LAPSES = (OperationalError, InterfaceError, InternalError)
+"""A connection that ended, a lock or statement timeout, a deadlock, a database that is locked,
+read-only or full. Django raises the others for what we did wrong."""
+
+
+def drop_connection() -> None:
+    """Close a connection that may be broken, so that the next use opens another."""
+    if not connection.in_atomic_block:
+        connection.close()
+
+
+def leave(operation_id: uuid.UUID, error: Exception) -> None:
+    """Leave an operation as it is when the database has failed, and say so in the log."""
+    drop_connection()
+    log.warning(
+        "The database failed under operation %s: %s. Nothing more was written; "
+        "what is left of it goes on once it is due.",
+        operation_id,
+        " ".join(str(error).split()) or type(error).__name__,
+    )
