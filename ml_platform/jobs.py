@@ -26,7 +26,7 @@ Status: TypeAlias = Literal["success", "partial", "error"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a run of a job did; `unknown` tells what could not be asked."""
+    """What a run of a job did; `unknown` tells what could not be asked or done."""
 
     message: str
     output: str
@@ -165,7 +165,7 @@ def _clean_up_artifacts(
         message=_message("Artifact cleanup", result.operation, dry_run=dry_run),
         output=f"{result.summary}.\n",
         operation=result.operation,
-        unknown=tuple(filter(None, [result.strays.unknown])),
+        unknown=tuple(filter(None, [result.strays.unknown, result.refused])),
     )
 
 

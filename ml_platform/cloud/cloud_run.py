@@ -104,25 +104,32 @@ def get_operation(name: OperationName) -> RemoteOperation:
 
 def get_invokers(service_id: str) -> tuple[str, ...]:
     """Return the members that may call the service without a condition, such as `allUsers`."""
-    policy = _get_policy(service_id)
-    members = {m for b in policy.bindings if _is_invoker(b) for m in b.members}
-    return tuple(sorted(members))
+    return tuple(sorted(_invokers(_get_policy(service_id))))
 
 
-def set_invokers(service_id: str, members: Collection[str]) -> None:
-    """Let exactly these members call the service; other roles and conditional grants stay.
+def change_invokers(
+    service_id: str, *, add: Collection[str], remove: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Let `add` call the service and the rest of `remove` no more; return who may then.
 
-    :raises CloudConflict: somebody changed the policy in between.
+    The policy is read once and written once, under the etag of that read, so that every other
+    grant stays, also one made in between. Nothing is written when nothing changes.
+
+    :raises CloudConflict: somebody changed the policy in between; read it again.
     """
     policy = _get_policy(service_id)
-    kept = [binding for binding in policy.bindings if not _is_invoker(binding)]
-    del policy.bindings[:]
-    policy.bindings.extend(kept)
-    if members:
-        policy.bindings.add(role=INVOKER, members=sorted(members))
-    send = channels.client("services").set_iam_policy
-    request = {"resource": str(_name(service_id)), "policy": policy}
-    channels.rpc("Services.SetIamPolicy", send, request)
+    held = _invokers(policy)
+    wanted = held - set(remove) | set(add)
+    if wanted != held:
+        kept = [binding for binding in policy.bindings if not _is_invoker(binding)]
+        del policy.bindings[:]
+        policy.bindings.extend(kept)
+        if wanted:
+            policy.bindings.add(role=INVOKER, members=sorted(wanted))
+        send = channels.client("services").set_iam_policy
+        request = {"resource": str(_name(service_id)), "policy": policy}
+        channels.rpc("Services.SetIamPolicy", send, request)
+    return tuple(sorted(wanted))
 
 
 def _name(service_id: str) -> ServiceName:
@@ -137,6 +144,10 @@ def _get_policy(service_id: str) -> Any:
         "options": {"requested_policy_version": 3},
     }
     return channels.rpc("Services.GetIamPolicy", send, request)
+
+
+def _invokers(policy: Any) -> set[str]:
+    return {m for b in policy.bindings if _is_invoker(b) for m in b.members}
 
 
 def _is_invoker(binding: Any) -> bool:

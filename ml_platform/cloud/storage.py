@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_platform.cloud.transport.errors import from_http
 from ml_platform.conf import get_settings
-from ml_platform.errors import CloudRejected, OutcomeUnknown, PlatformError
+from ml_platform.errors import CloudDenied, CloudRejected, OutcomeUnknown, PlatformError
 
 from .transport import channels
 from .types import DeletedObject, DeleteOutcome, RemoteBucket, RemoteObject
@@ -20,14 +20,20 @@ _OUTCOMES = {404: DeleteOutcome.GONE, 412: DeleteOutcome.CHANGED}
 
 
 def list_objects(
-    bucket: str, prefix: str, *, glob: str = "", page_size: int = 1000
+    bucket: str, prefix: str, *, glob: str = "", after: str = "", page_size: int = 1000
 ) -> Iterator[tuple[RemoteObject, ...]]:
-    """Yield the objects below `prefix` page by page; a page that cannot be read raises."""
+    """Yield the objects below `prefix`, of names behind `after`, page by page; a page that cannot
+    be read raises."""
     fields = "items(name,size,generation,updated,crc32c),nextPageToken"
     for page in _pages(
-        bucket, prefix=prefix, match_glob=glob or None, page_size=page_size, fields=fields
+        bucket,
+        prefix=prefix,
+        match_glob=glob or None,
+        start_offset=after or None,
+        page_size=page_size,
+        fields=fields,
     ):
-        yield tuple(_read_object(blob) for blob in page)
+        yield tuple(_read_object(blob) for blob in page if blob.name > after)
 
 
 def list_children(bucket: str, prefix: str) -> Iterator[tuple[str, ...]]:
@@ -164,7 +170,8 @@ def _read_part(name: str, response: Any) -> DeletedObject:
     if 200 <= status < 300:
         return DeletedObject(name=name, outcome=DeleteOutcome.DELETED)
     error: PlatformError = from_http("storage.batch", status, response.text)
-    outcome = _OUTCOMES.get(status, DeleteOutcome.FAILED)
+    final = isinstance(error, CloudDenied | CloudRejected)
+    outcome = _OUTCOMES.get(status, DeleteOutcome.REFUSED if final else DeleteOutcome.FAILED)
     return DeletedObject(name=name, outcome=outcome, reason=str(error))
 
 

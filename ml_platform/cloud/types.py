@@ -147,12 +147,15 @@ class DeleteOutcome(StrEnum):
     """It was not there any more."""
     CHANGED = "changed"
     """It has another generation than the one we decided about; it was left alone."""
+    REFUSED = "refused"
+    """Cloud Storage will not delete it: a hold, a retention policy, a right we lack."""
     FAILED = "failed"
+    """No usable answer; the same may work later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletedObject:
-    """The outcome for one object; `reason` says why when it is FAILED or CHANGED."""
+    """The outcome for one object; `reason` says why unless it is DELETED or GONE."""
 
     name: str
     outcome: DeleteOutcome
@@ -170,7 +173,7 @@ class Ingress(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
-    """What a Cloud Run service shall be; who may call it is set apart (`set_invokers`)."""
+    """What a Cloud Run service shall be; who may call it is set apart (`change_invokers`)."""
 
     image: str
     labels: Mapping[str, str] = field(hash=False)

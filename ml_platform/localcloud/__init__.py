@@ -46,6 +46,7 @@ from .run.services import CloudRun
 from .scheduler.jobs import CloudScheduler
 from .server.grpc_server import wire, wire_operations
 from .server.http import HttpServer, Router
+from .server.loopback import ADDRESS
 from .server.metadata import Metadata
 from .server.oidc import Identity
 from .server.projects import Projects
@@ -82,7 +83,6 @@ class LocalCloud:
         grpc_port: int = 0,
         http_port: int = 0,
         tls_port: int | None = None,
-        host: str = "127.0.0.1",
         state: Path | None = None,
         lro_seconds: float = 0.0,
         quotas: bool = False,
@@ -111,7 +111,7 @@ class LocalCloud:
         for part in (self.storage, self.batch, self.identity, metadata, *pages):
             self.router.add(part.routes())
         self._handlers = self._wired()
-        self._host, self._ports = host, (grpc_port, http_port, tls_port)
+        self._ports = grpc_port, http_port, tls_port
         self.grpc_port = self.http_port = self.tls_port = 0
         self._tls_dir: tempfile.TemporaryDirectory[str] | None = None
         self._server: grpc.Server | None = None
@@ -141,7 +141,7 @@ class LocalCloud:
             self._tls_dir = tempfile.TemporaryDirectory(prefix="localcloud-")
             self.tls_ca_file.write_bytes(certificate)
             self.tls_port = self._bind(server, tls, server_credentials(key, certificate))
-        self._http = HttpServer(self._host, http, self.router.dispatch, self.clock)
+        self._http = HttpServer(http, self.router.dispatch, self.clock)
         self.http_port, self._http.tls_port = self._http.port, self.tls_port
         self._http.begin()
         server.start()
@@ -176,12 +176,12 @@ class LocalCloud:
     @property
     def grpc_target(self) -> str:
         """What `grpc.insecure_channel` wants."""
-        return f"{self._host}:{self.grpc_port}"
+        return f"{ADDRESS}:{self.grpc_port}"
 
     @property
     def http_url(self) -> str:
         """What `STORAGE_EMULATOR_HOST` wants; the console page for a browser."""
-        return f"http://{self._host}:{self.http_port}"
+        return f"http://{ADDRESS}:{self.http_port}"
 
     @property
     def tls_target(self) -> str:
@@ -216,12 +216,12 @@ class LocalCloud:
     def _bind(
         self, server: grpc.Server, port: int, credentials: grpc.ServerCredentials | None
     ) -> int:
-        address = f"{self._host}:{port}"
+        address = f"{ADDRESS}:{port}"
         # Asked first, because gRPC tells of a busy port on stderr as well.
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((self._host, port))
+                probe.bind((ADDRESS, port))
             except OSError as error:
                 raise PortBusy(f"Cannot listen on {address}: {error.strerror}.") from None
         if credentials is None:

@@ -22,7 +22,7 @@ import pytest
 
 from ml_platform.localcloud import LocalCloud
 
-from .browsers import MISSING, find_browser
+from .browsers import provide_browser
 from .postgres import postgres_version
 
 
@@ -59,10 +59,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _browser() -> str:
-    path = find_browser()
-    if not path:
-        raise FileNotFoundError(MISSING)
-    return subprocess.run([path, "--version"], check=True, capture_output=True, text=True).stdout
+    version = [provide_browser(), "--version"]
+    return subprocess.run(version, check=True, capture_output=True, text=True).stdout
 
 
 def _local_cloud() -> str:

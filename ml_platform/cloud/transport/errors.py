@@ -176,7 +176,7 @@ def from_status(method: str, code: int, message: str) -> PlatformError:
 
 def from_http(method: str, status: int, message: str) -> PlatformError:
     """Return our error for one part of a batch that was answered with `status`."""
-    return _build(method, _HTTP.get(status, "UNKNOWN"), message)
+    return _build(method, _HTTP.get(status, "UNKNOWN"), _sentence(message) or message)
 
 
 def code_of(error: Exception) -> str | None:
@@ -272,9 +272,15 @@ def _connection_code(error: Any) -> str:
 
 def _text_of(error: Exception) -> str:
     """Google's own sentence; Cloud Storage's client hides it in JSON behind the request's URL."""
+    answer = getattr(getattr(error, "response", None), "text", "")
+    return _sentence(answer) or str(getattr(error, "message", "") or error)
+
+
+def _sentence(answer: str) -> str:
+    """What the JSON of a refusal says, '' when it is no such JSON."""
     with suppress(AttributeError, KeyError, TypeError, ValueError):
-        return str(json.loads(error.response.text)["error"]["message"])  # type: ignore[attr-defined]
-    return str(getattr(error, "message", "") or error)
+        return str(json.loads(answer)["error"]["message"])
+    return ""
 
 
 def _retry_after(error: Exception) -> float:

@@ -77,6 +77,21 @@ def check_preconditions(
             raise HttpError(304 if read else 412, "conditionNotMet", _NOT_MET)
 
 
+def check_hold(found: StoredObject | None) -> None:
+    """Raise HTTP 403 for an object under a hold: it can be neither deleted nor overwritten.
+
+    After cloud.google.com/storage/docs/object-holds; its metadata can be changed.
+    """
+    for key, kind in (("temporaryHold", "Temporary"), ("eventBasedHold", "Event-Based")):
+        if found is not None and found.settable.get(key):
+            raise HttpError(
+                403,
+                "objectUnderActiveHold",
+                f"Object '{found.bucket}/{found.name}' is under active {kind} hold and cannot be "
+                "deleted, overwritten or archived until hold is removed.",
+            )
+
+
 def settable(resource: dict[str, Any]) -> dict[str, Any]:
     """What a client may say about an object; everything else in its JSON is ours to say."""
     kept = {key: resource[key] for key in SETTABLE if resource.get(key) is not None}

@@ -185,10 +185,7 @@ class Storage:
         with self.tables.transaction():
             found = self._found(request, bucket, name)
             rules.check_preconditions(request, found)
-            if found.settable.get("temporaryHold") or found.settable.get("eventBasedHold"):
-                raise HttpError(
-                    403, "objectUnderActiveHold", f"Object '{bucket}/{name}' is under active hold."
-                )
+            rules.check_hold(found)
             self.tables.delete(bucket, name)
         self._effects.record(
             f"{bucket}/{name}",
@@ -217,6 +214,7 @@ class Storage:
 
     def _move(self, request: Request, bucket: str, name: str, to_name: str) -> Reply:
         with self.tables.transaction():
+            rules.check_hold(self.tables.get(bucket, name))
             made = self._duplicate(request, bucket, name, bucket, to_name)
             self.tables.delete(bucket, name)
         return self._answer(request, made)
@@ -229,7 +227,9 @@ class Storage:
             source = self._found(request, bucket, name, "sourceGeneration")
             rules.check_preconditions(request, source, kind="ifSource")
             self._buckets.need(to_bucket)
-            rules.check_preconditions(request, self.tables.get(to_bucket, to_name))
+            there = self.tables.get(to_bucket, to_name)
+            rules.check_preconditions(request, there)
+            rules.check_hold(there)
             settable = rules.settable(source.settable | request.json())
             data = self.tables.body(source.generation)
             made = self.tables.put(to_bucket, to_name, data, settable, md5=bool(source.md5))
@@ -247,7 +247,9 @@ class Storage:
             )
         with self.tables.transaction():
             self._buckets.need(bucket)
-            rules.check_preconditions(request, self.tables.get(bucket, name))
+            there = self.tables.get(bucket, name)
+            rules.check_preconditions(request, there)
+            rules.check_hold(there)
             data = b"".join(self._component(bucket, part) for part in parts)
             settable = rules.settable(wanted.get("destination", {}))
             made = self.tables.put(bucket, name, data, settable, md5=False)

@@ -67,7 +67,9 @@ class Uploads:
         _check_hashes(wanted, request.headers.get("x-goog-hash", ""), data)
         with self._tables.transaction():
             self._buckets.need(bucket)
-            rules.check_preconditions(request, self._tables.get(bucket, name))
+            there = self._tables.get(bucket, name)
+            rules.check_preconditions(request, there)
+            rules.check_hold(there)
             made = self._tables.put(bucket, name, data, rules.settable(wanted))
         return self._made(request, made)
 

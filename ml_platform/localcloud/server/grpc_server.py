@@ -16,6 +16,7 @@ from ..core.errors import CloudError
 from ..core.interceptor import Gate
 from ..core.operations import Operations
 from ..core.pages import page
+from .loopback import is_loopback, refusal
 
 __all__ = ["CloudError", "methods", "page", "wire", "wire_operations"]
 
@@ -130,6 +131,7 @@ def _handler(
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
         metadata = dict(context.invocation_metadata())
         try:
+            _check_authority(context)
             return gate(
                 method,
                 request,
@@ -142,6 +144,19 @@ def _handler(
             _abort(context, error)
 
     return handle
+
+
+def _check_authority(context: grpc.ServicerContext) -> None:
+    """PERMISSION_DENIED for a call to another host; Google's own names are served over TLS only.
+
+    gRPC's public interface does not tell the authority; a test pins the private name.
+    """
+    authority = context._rpc_event.call_details.host.decode("latin-1")  # type: ignore[attr-defined] # noqa: SLF001
+    if is_loopback(authority):
+        return
+    over_tls = "ssl_session_reused" in context.auth_context()
+    if not (over_tls and authority.partition(":")[0].endswith(".googleapis.com")):
+        raise CloudError(grpc.StatusCode.PERMISSION_DENIED, refusal(authority))
 
 
 def _abort(context: grpc.ServicerContext, error: CloudError) -> NoReturn:

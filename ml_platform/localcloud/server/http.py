@@ -18,6 +18,7 @@ from ..core.clock import Clock
 from ..core.errors import CloudError, PortBusy
 from ..core.interceptor import Gate
 from .http_types import HttpError, Reply, Request, Route, error_reply
+from .loopback import ADDRESS, check_request
 from .tls import relay
 
 _REASON = "x-goog-request-reason"
@@ -78,9 +79,27 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: HttpServer
 
+    def parse_request(self) -> bool:
+        """Read the head; who may not ask is answered here, before a body is read."""
+        if not super().parse_request():
+            return False
+        if self.command == "CONNECT":
+            return True  # its target and its Host are the API's name, which `do_CONNECT` judges
+        try:
+            check_request(
+                verb=self.command,
+                target=self.path,
+                version=self.request_version,
+                headers=self.headers,
+            )
+        except HttpError as error:
+            self.close_connection = True
+            self._write(error_reply(error))
+            return False
+        return True
+
     def _answer(self) -> None:
         url = urlsplit(self.path)
-        host = self.headers.get("Host") or "{}:{}".format(*self.server.server_address[:2])
         body = self._body()
         if body is None:
             return
@@ -92,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
                     dict(parse_qsl(url.query, keep_blank_values=True)),
                     {name.lower(): text for name, text in self.headers.items()},
                     body,
-                    f"http://{host}",
+                    self.server.url,
                     watch.on_gone,
                 )
             )
@@ -110,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.flush()
-        relay(self.connection, (str(self.server.server_address[0]), self.server.tls_port))
+        relay(self.connection, (ADDRESS, self.server.tls_port))
 
     def _body(self) -> bytes | None:
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
@@ -198,21 +217,26 @@ class HttpServer(ThreadingHTTPServer):
     request_queue_size = 128
     tls_port = 0  # where tunnels lead; 0 for nowhere
 
-    def __init__(
-        self, host: str, port: int, dispatch: Callable[[Request], Reply], clock: Clock
-    ) -> None:
+    def __init__(self, port: int, dispatch: Callable[[Request], Reply], clock: Clock) -> None:
         self.dispatch = dispatch
         self._clock = clock
         self._open: set[socket.socket] = set()
         try:
-            super().__init__((host, port), _Handler)
+            super().__init__((ADDRESS, port), _Handler)
         except OSError as error:
-            raise PortBusy(f"HTTP port {port} on {host} is busy or not ours: {error}.") from error
+            raise PortBusy(
+                f"HTTP port {port} on {ADDRESS} is busy or not ours: {error}."
+            ) from error
 
     @property
     def port(self) -> int:
         """The port that is really listened on."""
         return int(self.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """Where answers say that things are: never what a request called us."""
+        return f"http://{ADDRESS}:{self.port}"
 
     def now(self) -> datetime:
         """The cloud's time."""

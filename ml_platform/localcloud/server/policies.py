@@ -11,6 +11,9 @@ from google.iam.v1 import iam_policy_pb2, policy_pb2
 from ..core.core import Core
 from ..core.errors import CloudError
 
+_CONDITIONS = 3
+"""The version of policies with conditions (cloud.google.com/iam/docs/policies#versions)."""
+
 
 class Policies:
     """`need(resource)` answers the resource's canonical name or raises NOT_FOUND."""
@@ -33,6 +36,11 @@ class Policies:
                 grpc.StatusCode.ABORTED,
                 "There were concurrent policy changes. Please retry the whole read-modify-write "
                 "with exponential backoff.",
+            )
+        if policy.version < _CONDITIONS and any(b.HasField("condition") for b in policy.bindings):
+            raise CloudError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "Role bindings with conditions need a policy of version 3.",
             )
         fresh = policy_pb2.Policy()
         fresh.CopyFrom(policy)

@@ -18,10 +18,11 @@ from ml_platform.models.states import OperationKind
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow, advance
 from ml_platform.services.operations.log import Tell, keep, say
 from ml_platform.services.operations.store import Actor, Clock, Json, Subject, Work, open_operation
+from ml_platform.services.registry import refusals
 from ml_platform.services.registry.artifacts import (
     Size,
     deletable_prefix,
-    delete_chunk,
+    delete_what_may_go,
     human_size,
     measure,
 )
@@ -47,6 +48,8 @@ class ArtifactCleanup:
     freed: Size
     strays: Strays
     strays_deleted: int = 0
+    refused: str = ""
+    """How much Cloud Storage would not delete, '' for nothing."""
     operation: Operation | None = None
 
     @property
@@ -58,6 +61,8 @@ class ArtifactCleanup:
             f"than {self.days} days: {counted(self.freed.objects, 'object')}, "
             f"{human_size(self.freed.bytes)}; kept those of {self.kept}"
         )
+        if self.refused:
+            said += f"; {self.refused}"
         if self.strays.unknown:
             return f"{said}; what belongs to no run is unknown"
         if self.strays.total:
@@ -125,6 +130,7 @@ def artifact_cleanup_of(operation: Operation) -> ArtifactCleanup:
             unknown=data.get("strays_unknown", ""),
         ),
         strays_deleted=data.get("strays_deleted", 0),
+        refused=refusals.in_all(data),
         operation=operation,
     )
 
@@ -197,8 +203,7 @@ def _recheck(work: Work, tell: Tell) -> Outcome:
 
 
 def _spare(work: Work, spared: Sequence[Sequence[Any]], staying: Sequence[Sequence[Any]]) -> None:
-    for pk, path in spared:
-        TrainingRun.objects.filter(pk=pk, gcs_artifacts_path="").update(gcs_artifacts_path=path)
+    _give_back(spared)
     _keep(work, doomed=staying, kept=work.data.get("kept", 0) + len(spared))
 
 
@@ -214,11 +219,17 @@ def _delete(work: Work, tell: Tell) -> Outcome:
         return Continue(note=path)
     run.gcs_artifacts_path = path
     prefix = deletable_prefix(run=run)
-    if prefix and (chunk := delete_chunk(prefix=prefix)):
-        freed = Size(*work.data.get("freed", (0, 0)))
-        work.data["freed"] = (freed.objects + chunk.objects, freed.bytes + chunk.bytes)
-        return Continue(note=f"{path}: {counted(chunk.objects, 'object')}")
+    after = refusals.place(work.data)
+    if prefix and (chunk := delete_what_may_go(prefix=prefix, after=after)):
+        freed, went = Size(*work.data.get("freed", (0, 0))), chunk.size
+        work.data["freed"] = (freed.objects + went.objects, freed.bytes + went.bytes)
+        refusals.pass_by(work.data, chunk)
+        return Continue(note=f"{path}: {counted(went.objects, 'object')}")
     work.data["doomed"] = doomed[1:]
+    if refused := refusals.end_folder(work.data, path):
+        work.data["kept"] = work.data.get("kept", 0) + 1
+        _tell(work, tell, f"Kept {_named(run)}: {refused}")
+        return Continue(note=path, change=partial(_give_back, [(pk, path)]))
     work.data["runs"] = work.data.get("runs", 0) + 1
     _tell(work, tell, f"Deleted {_named(run)}.")
     return Continue(note=path)
@@ -226,12 +237,17 @@ def _delete(work: Work, tell: Tell) -> Outcome:
 
 def restore(work: Work, error: PlatformError) -> None:
     """A cleanup that failed gives back what it marked and did not finish."""
-    for pk, path in work.data.get("doomed", ()):
-        TrainingRun.objects.filter(pk=pk, gcs_artifacts_path="").update(gcs_artifacts_path=path)
+    _give_back(work.data.get("doomed", ()))
+    refusals.forget_folder(work.data)
     if work.operation.subject_type == ARTIFACTS:
         Operation.objects.filter(pk=work.operation.pk).update(
             step=FIRST_STEP, data=work.data | {"doomed": [], "after": 0}
         )
+
+
+def _give_back(runs: Sequence[Sequence[Any]]) -> None:
+    for pk, path in runs:
+        TrainingRun.objects.filter(pk=pk, gcs_artifacts_path="").update(gcs_artifacts_path=path)
 
 
 def _doomed(work: Work) -> Iterator[tuple[TrainingRun, str]]:

@@ -6,24 +6,25 @@ artifacts are, be it ours, another installation's or nobody's (law 8).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from uuid import UUID
 
 from ml_platform.cloud import storage
 from ml_platform.cloud.answers import Present, Unknown, ask
-from ml_platform.cloud.names import ObjectPath
 from ml_platform.cloud.types import RemoteModel, RemoteObject
 from ml_platform.conf import require_settings
 from ml_platform.errors import CloudUnavailable
 from ml_platform.models import TrainingRun
 from ml_platform.services.operations.store import Heartbeat
-from ml_platform.services.registry.artifacts import CHUNK, Size, delete_found
+from ml_platform.services.registry.artifacts import CHUNK, Chunk, UnsafePath, delete_found
 from ml_platform.services.registry.verification import (
     batch_verify_models_in_vertex_ai,
     read_versions,
 )
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 EVERYTHING = ""
 """The name of the root itself: what lies there lies in no folder, so every folder may be its."""
 
@@ -73,33 +74,51 @@ def name_below(*, uri: str, bucket: str, root: str) -> str | None:
     return EVERYTHING if below.startswith(path) else None
 
 
+def in_one_line(name: str) -> str:
+    """A name as it can be said: Cloud Storage allows some that break a line."""
+    return name if name.isprintable() else repr(name)
+
+
 def reason_to_keep(stray: str, *, before: datetime, heartbeat: Heartbeat = lambda: None) -> str:
     """What stands against deleting a stray, '' when nothing does; reads all of its objects."""
-    path = ObjectPath.parse(stray)
-    if _runs([path.key.rstrip("/").rpartition("/")[2]]):
+    bucket, key = _place_of(stray)
+    if _runs([key.rstrip("/").rpartition("/")[2]]):
         return "it is a run's by now."
-    for page in storage.list_objects(path.bucket, path.key):
+    if _SURROGATE.search(stray):
+        return "its name is no Unicode text, so that no request can say it."
+    for page in storage.list_objects(bucket, key):
         heartbeat()
         for item in page:
-            if _is_in(item.name, path) and not _is_older(item, before):
-                return f"{item.name} was written at {item.updated:%Y-%m-%d %H:%M} UTC."
+            if _is_in(item.name, key) and not _is_older(item, before):
+                return f"{in_one_line(item.name)} was written at {item.updated:%Y-%m-%d %H:%M} UTC."
     return ""
 
 
-def delete_chunk_of(stray: str, *, before: datetime) -> Size | None:
-    """Delete up to a chunk of a stray's objects that are older than that; None when none is left.
+def delete_chunk_of(stray: str, *, before: datetime, after: str = "") -> Chunk | None:
+    """Delete up to a chunk of a stray's objects that are older than that and of names behind
+    `after`; None when none is left.
 
     :raises CloudUnavailable: some objects could not be deleted; the others are.
     """
-    path = ObjectPath.parse(stray)
-    pages = storage.list_objects(path.bucket, path.key, page_size=CHUNK)
-    below = ([i for i in page if _is_in(i.name, path) and _is_older(i, before)] for page in pages)
+    bucket, key = _place_of(stray)
+    pages = storage.list_objects(bucket, key, after=after, page_size=CHUNK)
+    below = ([i for i in page if _is_in(i.name, key) and _is_older(i, before)] for page in pages)
     old = next((page for page in below if page), None)
-    return None if old is None else delete_found(old, at=path)
+    return None if old is None else delete_found(old, bucket=bucket, at=repr(stray))
 
 
-def _is_in(name: str, path: ObjectPath) -> bool:
-    return name.startswith(path.key) if path.key.endswith("/") else name == path.key
+def _place_of(stray: str) -> tuple[str, str]:
+    """Its bucket and name. It was listed, so it has any name that Cloud Storage allows."""
+    settings = require_settings()
+    root = f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX}/"
+    name = stray.removeprefix(root)
+    if not stray.startswith(root) or not name.rstrip("/"):
+        raise UnsafePath(f"{stray!r} does not lie directly below {root}.")
+    return settings.BUCKET, f"{settings.ARTIFACTS_PREFIX}/{name}"
+
+
+def _is_in(name: str, key: str) -> bool:
+    return name.startswith(key) if key.endswith("/") else name == key
 
 
 def _is_older(item: RemoteObject, before: datetime) -> bool:

@@ -10,9 +10,11 @@ from functools import partial
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Step
 from ml_platform.services.operations.log import Tell, keep, say
 from ml_platform.services.operations.store import Heartbeat, Work
+from ml_platform.services.registry import refusals
+from ml_platform.services.registry.refusals import quoted, unquoted
 from ml_platform.text import counted
 
-from .stray_folders import VertexUnread, delete_chunk_of, find_strays, reason_to_keep
+from .stray_folders import VertexUnread, delete_chunk_of, find_strays, in_one_line, reason_to_keep
 
 FIRST_STEP = "find_strays"
 SHOWN = 1000
@@ -33,7 +35,7 @@ class Strays:
         if self.unknown:
             return [f"Kept all that may belong to no run: {self.unknown}"]
         more = self.total - len(self.shown)
-        said = [f"{stray} belongs to no run." for stray in self.shown]
+        said = [f"{in_one_line(stray)} belongs to no run." for stray in self.shown]
         return [*said, f"… and {more} more that belong to no run."] if more else said
 
 
@@ -55,9 +57,10 @@ def look_for_strays(*, every_version: bool, heartbeat: Heartbeat = lambda: None)
 def _find(work: Work, tell: Tell) -> Outcome:
     found = look_for_strays(every_version=work.data["delete_strays"], heartbeat=work.renew_lease)
     deleted = work.data.get("strays_deleted", 0)
+    refusals.forget_folder(work.data)
     work.data |= {
-        "strays": list(found.shown),
-        "strays_left": list(found.shown) if work.data["delete_strays"] else [],
+        "strays": [in_one_line(stray) for stray in found.shown],
+        "strays_left": [quoted(s) for s in found.shown] if work.data["delete_strays"] else [],
         "strays_found": found.total + deleted,
         "strays_unknown": found.unknown,
     }
@@ -71,16 +74,20 @@ def _delete(work: Work, tell: Tell) -> Outcome:
     left = work.data["strays_left"]
     if not left:
         deleted = work.data.get("strays_deleted", 0)
-        return Next(note=f"{counted(deleted, 'stray')} deleted.")
-    stray, before = left[0], datetime.fromisoformat(work.data["ended_before"])
-    if work.data.get("strays_judged") != stray:
+        said = [f"{counted(deleted, 'stray')} deleted", refusals.in_all(work.data)]
+        return Next(note=f"{'; '.join(filter(None, said))}.")
+    stray, before = unquoted(left[0]), datetime.fromisoformat(work.data["ended_before"])
+    if work.data.get("strays_judged") != left[0]:
         if reason := reason_to_keep(stray, before=before, heartbeat=work.renew_lease):
-            return _after(work, tell, f"Kept {stray}: {reason}")
-        work.data["strays_judged"] = stray
-    if chunk := delete_chunk_of(stray, before=before):
-        return Continue(note=f"{stray}: {counted(chunk.objects, 'object')}")
+            return _after(work, tell, f"Kept {in_one_line(stray)}: {reason}")
+        work.data["strays_judged"] = left[0]
+    if chunk := delete_chunk_of(stray, before=before, after=refusals.place(work.data)):
+        refusals.pass_by(work.data, chunk)
+        return Continue(note=f"{in_one_line(stray)}: {counted(chunk.size.objects, 'object')}")
+    if refused := refusals.end_folder(work.data, stray):
+        return _after(work, tell, f"Kept {in_one_line(stray)}: {refused}")
     work.data["strays_deleted"] = work.data.get("strays_deleted", 0) + 1
-    return _after(work, tell, f"Deleted {stray}.")
+    return _after(work, tell, f"Deleted {in_one_line(stray)}.")
 
 
 def _after(work: Work, tell: Tell, line: str) -> Outcome:

@@ -125,8 +125,7 @@ def _set_invokers(work: Work) -> Outcome:
     """Give and take only what our configurations name; grants made elsewhere stay."""
     endpoint = endpoint_of(work)
     config = ServingConfig.from_dict(work.data["config"])
-    before = set(work.data["invokers_before"])
-    if not config.invokers and not before:
+    if not config.invokers and not work.data["invokers_before"]:
         return Next(note=_served(endpoint.service_name))
     if endpoint.run_id != work.data["run"] or endpoint.config != config.to_dict():
         raise Conflict(
@@ -134,11 +133,11 @@ def _set_invokers(work: Work) -> Outcome:
             code="superseded",
             advice="Deploy it again.",
         )
-    held = set(cloud_run.get_invokers(endpoint.service_name))
-    wanted = held - before | set(config.invokers)
-    if wanted != held:
-        cloud_run.set_invokers(endpoint.service_name, wanted)
-    return Next(note=_served(endpoint.service_name, wanted))
+    # Somebody's change in between is a CloudConflict: the engine takes this step again (law 13).
+    invokers = cloud_run.change_invokers(
+        endpoint.service_name, add=config.invokers, remove=work.data["invokers_before"]
+    )
+    return Next(note=_served(endpoint.service_name, invokers))
 
 
 def _served(service: str, invokers: Collection[str] = ()) -> str:

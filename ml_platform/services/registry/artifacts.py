@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from ml_platform.cloud import storage
 from ml_platform.cloud.names import ObjectPath
-from ml_platform.cloud.types import DeleteOutcome, RemoteObject
+from ml_platform.cloud.types import DeletedObject, DeleteOutcome, RemoteObject
 from ml_platform.conf import require_settings
-from ml_platform.errors import CloudUnavailable, Invalid
+from ml_platform.errors import CloudDenied, CloudUnavailable, Invalid
 from ml_platform.models import TrainingRun
+from ml_platform.text import counted
 
 MODEL_FILE = "saved_model.pb"
 CHUNK = 500
@@ -86,35 +87,70 @@ def measure(*, prefix: ObjectPath) -> Size:
     return Size(objects, size)
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What went of some objects, and what Cloud Storage refused to delete.
+
+    `passed` is the last name when nothing went: the next chunk is looked for behind it.
+    """
+
+    size: Size
+    refused: tuple[DeletedObject, ...] = ()
+    passed: str = ""
+
+
 def delete_chunk(*, prefix: ObjectPath) -> Size | None:
     """Delete up to CHUNK objects below a prefix; returns what went, None when none was left.
 
     Each goes only in the generation that was listed. Repeat it until nothing is left.
 
+    :raises CloudDenied: Cloud Storage refused to delete some objects; the others are deleted.
     :raises CloudUnavailable: some objects could not be deleted; the others are.
     """
-    pages = storage.list_objects(prefix.bucket, prefix.key, page_size=CHUNK)
+    chunk = delete_what_may_go(prefix=prefix)
+    if chunk and chunk.refused:
+        raise _left(CloudDenied, chunk.refused, at=str(prefix))
+    return chunk.size if chunk else None
+
+
+def delete_what_may_go(*, prefix: ObjectPath, after: str = "") -> Chunk | None:
+    """Delete up to CHUNK objects of names behind `after`; what is refused is named, not raised.
+
+    :raises CloudUnavailable: some objects could not be deleted; the others are.
+    """
+    pages = storage.list_objects(prefix.bucket, prefix.key, after=after, page_size=CHUNK)
     below = ([item for item in page if item.name.startswith(prefix.key)] for page in pages)
     found = next((page for page in below if page), None)
-    return None if found is None else delete_found(found, at=prefix)
+    return None if found is None else delete_found(found, bucket=prefix.bucket, at=str(prefix))
 
 
-def delete_found(found: Sequence[RemoteObject], *, at: ObjectPath) -> Size:
-    """Delete these objects of a bucket, each in the generation that was listed; returns what went.
+def delete_found(found: Sequence[RemoteObject], *, bucket: str, at: str) -> Chunk:
+    """Delete these objects of a bucket, each in the generation that was listed; `at` is said.
 
     :raises CloudUnavailable: some objects could not be deleted; the others are.
     """
-    results = storage.delete_objects(at.bucket, [(item.name, item.generation) for item in found])
-    failed = [result for result in results if result.outcome == DeleteOutcome.FAILED]
-    if failed:
-        raise CloudUnavailable(
-            f"{len(failed)} of {len(found)} objects at {at} could not be deleted, "
-            f"the first one {failed[0].name}: {failed[0].reason}",
-            code="objects_left",
-            advice="The rest is deleted when the operation goes on.",
-        )
-    went = {result.name for result in results if result.outcome == DeleteOutcome.DELETED}
-    return Size(len(went), sum(item.size for item in found if item.name in went))
+    results = storage.delete_objects(bucket, [(item.name, item.generation) for item in found])
+    by = {outcome: [r for r in results if r.outcome == outcome] for outcome in DeleteOutcome}
+    if failed := by[DeleteOutcome.FAILED]:
+        raise _left(CloudUnavailable, failed, at=at)
+    went = {result.name for result in by[DeleteOutcome.DELETED]}
+    refused = tuple(by[DeleteOutcome.REFUSED])
+    return Chunk(
+        size=Size(len(went), sum(item.size for item in found if item.name in went)),
+        refused=refused,
+        passed="" if went or by[DeleteOutcome.CHANGED] else found[-1].name,
+    )
+
+
+def _left(
+    category: type[CloudUnavailable], left: Sequence[DeletedObject], *, at: str
+) -> CloudUnavailable:
+    return category(
+        f"{counted(len(left), 'object')} at {at} could not be deleted, "
+        f"the first one {left[0].name!r}: {left[0].reason}",
+        code="objects_left",
+        advice="The rest is deleted when the operation goes on.",
+    )
 
 
 def human_size(count: float) -> str:

@@ -33,8 +33,11 @@ def test_readme_shows_the_two_commands_each_with_all_its_set_up():
     assert "demo" in get_commands()
 
 
-def test_ci_runs_the_test_command_of_the_readme():
-    assert TEST_COMMAND in (ROOT / ".ci" / "run").read_text()
+def test_ci_runs_the_whole_second_command_of_the_readme():
+    lines = [line.strip() for line in (ROOT / ".ci" / "run").read_text().splitlines()]
+    at = lines.index(SET_UP + TEST_COMMAND)
+    assert lines[at - 1].startswith("readme_tests() {")
+    assert 'section "tests" readme_tests' in lines
 
 
 def test_top_of_the_repository_holds_only_what_was_agreed():

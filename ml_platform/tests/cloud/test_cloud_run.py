@@ -180,19 +180,21 @@ def test_a_service_that_is_not_settled_is_neither_ready_nor_failed(cloud, monkey
     assert cloud_run.get_service("chern").ready is None
 
 
-def test_invokers_are_set_and_other_grants_stay(cloud):
+def test_invokers_are_changed_and_other_grants_stay(cloud):
     create()
     assert cloud_run.get_invokers("chern") == ()
     name = f"{channels.location_path()}/services/chern"
     client = channels.client("services")
     policy = client.get_iam_policy({"resource": name})
+    policy.version = 3
     policy.bindings.add(role="roles/run.viewer", members=["user:a@example.com"])
     night = Expr(expression="request.time.getHours() < 6")
     policy.bindings.add(role=cloud_run.INVOKER, members=["user:c@x.com"], condition=night)
     client.set_iam_policy({"resource": name, "policy": policy})
-    cloud_run.set_invokers("chern", ["serviceAccount:b@x.com", "allUsers"])
-    assert cloud_run.get_invokers("chern") == ("allUsers", "serviceAccount:b@x.com")
-    cloud_run.set_invokers("chern", [])
+    who = ("allUsers", "serviceAccount:b@x.com")
+    assert cloud_run.change_invokers("chern", add=who) == cloud_run.get_invokers("chern") == who
+    assert cloud_run.change_invokers("chern", add=(), remove=["user:c@x.com", *who]) == ()
     assert cloud_run.get_invokers("chern") == ()
-    bindings = client.get_iam_policy({"resource": name}).bindings
-    assert [list(b.members) for b in bindings] == [["user:a@example.com"], ["user:c@x.com"]]
+    policy = client.get_iam_policy({"resource": name})
+    assert [list(b.members) for b in policy.bindings] == [["user:a@example.com"], ["user:c@x.com"]]
+    assert (policy.version, policy.bindings[1].condition) == (3, night)

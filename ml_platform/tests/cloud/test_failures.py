@@ -139,8 +139,8 @@ REMOTES = {
         "Operations.GetOperation", lambda: cloud_run.get_operation(OperationName(*WHERE, "1"))
     ),
     "cloud_run.get_invokers": Remote("Services.GetIamPolicy", lambda: cloud_run.get_invokers("s")),
-    "cloud_run.set_invokers": Remote(
-        "Services.GetIamPolicy", lambda: cloud_run.set_invokers("s", ["allUsers"])
+    "cloud_run.change_invokers": Remote(
+        "Services.GetIamPolicy", lambda: cloud_run.change_invokers("s", add=["allUsers"])
     ),
     "scheduler.get_job": Remote("CloudScheduler.GetJob", lambda: scheduler.get_job("j")),
     "scheduler.list_jobs": Remote("CloudScheduler.ListJobs", lambda: list(scheduler.list_jobs())),

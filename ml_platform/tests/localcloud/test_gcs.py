@@ -350,3 +350,29 @@ def test_a_listing_may_begin_with_an_empty_page_and_have_small_ones(
     assert pages == [[], ["a/1", "a/2"], ["a/3"]]
     cloud.reset()
     assert cloud.storage.thin_pages == 0
+
+
+def test_an_object_under_a_hold_is_neither_deleted_nor_overwritten(bucket: Bucket) -> None:
+    free = bucket.blob("free")
+    free.upload_from_string(b"2")
+    for renew_lease, said in (("temporary_hold", "Temporary"), ("event_based_hold", "Event-Based")):
+        blob = bucket.blob(renew_lease)
+        blob.upload_from_string(b"1")
+        setattr(blob, renew_lease, True)
+        blob.patch()
+        refused = f"Object '{bucket.name}/{renew_lease}' is under active {said} hold and cannot be deleted"
+        for deed in (
+            blob.delete,
+            lambda blob=blob: blob.upload_from_string(b"2"),
+            lambda blob=blob: blob.rewrite(free),
+            lambda blob=blob: blob.compose([free]),
+            lambda blob=blob: bucket.move_blob(blob, "moved"),
+        ):
+            with pytest.raises(exceptions.Forbidden, match=refused):
+                deed()
+        assert blob.download_as_bytes() == b"1"
+        blob.metadata = {"why": "an audit"}
+        blob.patch()
+        setattr(blob, renew_lease, False)
+        blob.patch()
+        blob.delete()

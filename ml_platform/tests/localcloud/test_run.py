@@ -222,6 +222,10 @@ def test_a_policy_is_written_under_its_etag(services: run_v2.ServicesClient) -> 
     assert services.set_iam_policy(request=write).bindings[0].members == ["allUsers"]
     with pytest.raises(exceptions.Aborted):
         services.set_iam_policy(request=write)
+    write.policy.etag = b""
+    write.policy.bindings[0].condition.expression = "true"
+    with pytest.raises(exceptions.InvalidArgument, match="version 3"):
+        services.set_iam_policy(request=write)
     asked = iam_policy_pb2.TestIamPermissionsRequest(
         resource=NAME, permissions=["run.routes.invoke"]
     )

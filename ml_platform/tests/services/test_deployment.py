@@ -405,31 +405,3 @@ def test_a_deploy_without_a_configuration_keeps_the_endpoints_own(
     endpoint, (_, new) = deployed(cloud, clock, versions=2, config=ServingConfig(image="ours:2"))
     finish(deploy(new, clock), clock)
     assert service_of(endpoint).image == "ours:2"
-
-
-def test_only_the_invokers_we_gave_are_ever_taken_away(cloud: LocalCloud, clock: Clock) -> None:
-    public = ServingConfig(invokers=("allUsers", "user:ana@example.com"))
-    endpoint, (run,) = deployed(cloud, clock, config=public)
-    name = endpoint.service_name
-    assert cloud_run.get_invokers(name) == ("allUsers", "user:ana@example.com")
-    cloud_run.set_invokers(name, ["allUsers", "user:ana@example.com", "user:ops@example.com"])
-    finish(deploy(run, clock, config=ServingConfig(invokers=("user:bo@example.com",))), clock)
-    assert cloud_run.get_invokers(name) == ("user:bo@example.com", "user:ops@example.com")
-    finish(deploy(run, clock, config=ServingConfig()), clock)
-    assert cloud_run.get_invokers(name) == ("user:ops@example.com",)
-
-
-def test_invokers_that_may_not_be_set_fail_the_operation_but_not_the_serving(
-    cloud: LocalCloud, clock: Clock
-) -> None:
-    _, (run,) = a_lineage(cloud, clock)
-    cloud.faults.order(
-        method="Services.SetIamPolicy", kind="error", code="PERMISSION_DENIED", times=None
-    )
-    operation = finish(deploy(run, clock, config=ServingConfig(invokers=("allUsers",))), clock)
-    endpoint = DeployedEndpoint.objects.get()
-    assert (operation.status, operation.error_code) == ("failed", "cloud_denied")
-    assert facts(endpoint) == ("active", True, run.pk, None)
-    assert endpoint.error == operation.error
-    assert operation.step == "set_invokers"
-    assert status(run) == RunStatus.DEPLOYED

@@ -503,7 +503,7 @@ def test_a_person_changing_the_service_meanwhile_is_met_by_its_etag(
     endpoint, (_, new) = deployed(cloud, clock, versions=2)
     operation = deploy(new, clock)
     advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock, steps=3)
-    cloud_run.set_invokers(endpoint.service_name, ["user:ops@example.com"])
+    cloud_run.change_invokers(endpoint.service_name, add=["user:ops@example.com"])
     theirs = service_of(endpoint)
     _touch(theirs.service_id, dict(theirs.labels))
     assert finish(operation, clock).status == "succeeded"

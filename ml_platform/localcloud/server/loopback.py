@@ -1,0 +1,65 @@
+"""Whom the cloud answers: programs on this machine and its own pages, by this machine's own names.
+
+It hands a token to everybody who asks. A web page whose own name was bound to our address (DNS
+rebinding) reads our answers as if they were its own; the name it asks for gives it away.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from email.message import Message
+from urllib.parse import urlsplit
+
+from .http_types import HttpError
+
+ADDRESS = "127.0.0.1"
+"""The only address the cloud listens on."""
+NAMES = "localhost, *.localhost, 127.0.0.0/8 and ::1"
+
+_AUTHORITY = re.compile(
+    r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]*)?", re.ASCII | re.IGNORECASE
+)
+
+
+def is_loopback(authority: str) -> bool:
+    """Whether `host` or `host:port` can only be this machine."""
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None:
+        return False
+    host = (match["six"] or match["name"]).lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_request(*, verb: str, target: str, version: str, headers: Message) -> None:
+    """Raise HttpError for a request to another host, or one that another web page makes."""
+    hosts = headers.get_all("Host", [])
+    if len(hosts) > 1 or (not hosts and version not in ("HTTP/0.9", "HTTP/1.0")):
+        raise HttpError(400, "badRequest", "A request has exactly one Host header.")
+    try:
+        named = urlsplit(target).netloc
+    except ValueError as error:
+        raise HttpError(400, "badRequest", f"The request's target is no URL: {error}.") from error
+    for authority in (*hosts, named) if named else hosts:
+        if not is_loopback(authority):
+            raise HttpError(403, "forbidden", refusal(authority))
+    _check_same_origin(verb, hosts, headers)
+
+
+def refusal(authority: str) -> str:
+    """What a caller is told who asked for a host that is not this machine."""
+    return f"The local cloud answers to {NAMES} only, not to {authority!r}."
+
+
+def _check_same_origin(verb: str, hosts: list[str], headers: Message) -> None:
+    ours = {f"http://{host}".lower() for host in hosts}
+    origins = {origin.lower() for origin in headers.get_all("Origin", [])}
+    site = headers.get("Sec-Fetch-Site", "none")
+    foreign = verb not in ("GET", "HEAD") and site not in ("same-origin", "none")
+    if foreign or not origins <= ours:
+        raise HttpError(403, "forbidden", "No other web page may use the local cloud.")
