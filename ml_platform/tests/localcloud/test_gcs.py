@@ -355,12 +355,12 @@ def test_a_listing_may_begin_with_an_empty_page_and_have_small_ones(
 def test_an_object_under_a_hold_is_neither_deleted_nor_overwritten(bucket: Bucket) -> None:
     free = bucket.blob("free")
     free.upload_from_string(b"2")
-    for renew_lease, said in (("temporary_hold", "Temporary"), ("event_based_hold", "Event-Based")):
-        blob = bucket.blob(renew_lease)
+    for hold, said in (("temporary_hold", "Temporary"), ("event_based_hold", "Event-Based")):
+        blob = bucket.blob(hold)
         blob.upload_from_string(b"1")
-        setattr(blob, renew_lease, True)
+        setattr(blob, hold, True)
         blob.patch()
-        refused = f"Object '{bucket.name}/{renew_lease}' is under active {said} hold and cannot be deleted"
+        refused = f"Object '{bucket.name}/{hold}' is under active {said} hold and cannot be deleted"
         for deed in (
             blob.delete,
             lambda blob=blob: blob.upload_from_string(b"2"),
@@ -373,6 +373,6 @@ def test_an_object_under_a_hold_is_neither_deleted_nor_overwritten(bucket: Bucke
         assert blob.download_as_bytes() == b"1"
         blob.metadata = {"why": "an audit"}
         blob.patch()
-        setattr(blob, renew_lease, False)
+        setattr(blob, hold, False)
         blob.patch()
         blob.delete()

@@ -50,9 +50,7 @@ def failed_runs(cloud: LocalCloud, *sizes: int) -> list[TrainingRun]:
     return runs
 
 
-def renew_lease(
-    cloud: LocalCloud, *names: str, kind: str = "temporary_hold", on: bool = True
-) -> None:
+def hold(cloud: LocalCloud, *names: str, kind: str = "temporary_hold", on: bool = True) -> None:
     """What a person does with `gcloud storage objects update --temporary-hold`."""
     options = {"api_endpoint": cloud.http_url}
     client = google_storage.Client("demo-project", AnonymousCredentials(), client_options=options)
@@ -64,7 +62,7 @@ def renew_lease(
 
 def held(cloud: LocalCloud, run: TrainingRun, **options: Any) -> list[str]:
     names = objects_of(cloud, run)
-    renew_lease(cloud, *names, **options)
+    hold(cloud, *names, **options)
     return names
 
 
@@ -99,7 +97,7 @@ def test_a_released_object_goes_with_the_next_cleanup(cloud: LocalCloud, clock: 
     (run,) = failed_runs(cloud, 1)
     names = held(cloud, run)
     assert (clean(clock).kept, left(cloud, run)) == (1, [1])
-    renew_lease(cloud, *names, on=False)
+    hold(cloud, *names, on=False)
     result = clean(clock)
     assert (result.runs, result.kept, result.refused, left(cloud, run)) == (1, 0, "", [0])
 
@@ -117,7 +115,7 @@ def test_more_held_objects_than_a_chunk_keep_nothing_that_lies_behind_them(
     monkeypatch.setattr(artifacts, "CHUNK", 3)
     runs = failed_runs(cloud, 20, 2)
     names = objects_of(cloud, runs[0])
-    renew_lease(cloud, *names[:8], *names[10:12])
+    hold(cloud, *names[:8], *names[10:12])
     result = clean(clock)
     assert objects_of(cloud, runs[0]) == [*names[:8], *names[10:12]]
     assert left(cloud, runs[1]) == [0]
@@ -126,7 +124,7 @@ def test_more_held_objects_than_a_chunk_keep_nothing_that_lies_behind_them(
 
 def test_a_worker_that_died_beside_a_held_object_counts_it_once(cloud: LocalCloud, clock: Clock):
     runs = failed_runs(cloud, 2, 1)
-    renew_lease(cloud, objects_of(cloud, runs[0])[0])
+    hold(cloud, objects_of(cloud, runs[0])[0])
     cloud.faults.order("storage.objects.list", code="UNAVAILABLE", nth=3, times=2)
     clean(clock)
     settle(clock)
@@ -137,7 +135,7 @@ def test_a_worker_that_died_beside_a_held_object_counts_it_once(cloud: LocalClou
 def test_a_stray_that_is_gone_over_again_counts_once(cloud: LocalCloud, clock: Clock):
     for name in ("runs/a/x", "runs/b/x"):
         cloud.storage.write(BUCKET, name, b"x")
-    renew_lease(cloud, "runs/a/x")
+    hold(cloud, "runs/a/x")
     cloud.faults.order("storage.objects.delete", code="UNAVAILABLE", nth=2)
     clean(clock, delete_strays=True)
     settle(clock)
@@ -148,7 +146,7 @@ def test_a_stray_that_is_gone_over_again_counts_once(cloud: LocalCloud, clock: C
 def test_a_held_stray_is_passed_by(cloud: LocalCloud, clock: Clock):
     for name in ("runs/a/x", "runs/b/x", "runs/c/x"):
         cloud.storage.write(BUCKET, name, b"x")
-    renew_lease(cloud, "runs/b/x")
+    hold(cloud, "runs/b/x")
     lines: list[str] = []
     result = clean(clock, delete_strays=True, tell=lines.append)
     assert cloud.storage.names(BUCKET) == ["runs/b/x"]
