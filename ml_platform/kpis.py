@@ -39,7 +39,6 @@ from ml_platform.models.states import (
     LIVE_SCHEDULE_STATES,
     STANDING_FINDING_STATUSES,
     TRAINING_RUN_STATUSES,
-    SweepStatus,
 )
 
 Projects: TypeAlias = QuerySet[Any] | Collection[Any] | None
@@ -166,7 +165,7 @@ class VertexReading:
 
 def vertex_reading() -> VertexReading:
     """How old and how good our knowledge of Vertex AI is."""
-    finished = Sweep.objects.exclude(status=SweepStatus.RUNNING).order_by("-id")
+    finished = Sweep.objects.finished()
     newest = finished.first()
     if newest is None:
         return VertexReading(unread=NEVER_SWEPT)
@@ -181,7 +180,7 @@ def vertex_reading() -> VertexReading:
 
 def plane_unread(plane: str) -> str:
     """Why the newest finished sweep did not read that plane, '' when it did."""
-    newest = Sweep.objects.exclude(status=SweepStatus.RUNNING).order_by("-id").first()
+    newest = Sweep.objects.finished().first()
     return NEVER_SWEPT if newest is None else unread_because(newest.planes, plane)
 
 

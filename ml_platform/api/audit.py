@@ -24,7 +24,7 @@ from ml_platform.api.schemas.serialize import (
 from ml_platform.errors import Invalid
 from ml_platform.models import Finding, Operation, Sweep
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, FindingStatus, SweepStatus
+from ml_platform.models.states import FindingKind, FindingStatus
 from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.store import ignore_finding, reopen_finding
 from ml_platform.services.registration.adoption import adopt_model
@@ -46,7 +46,7 @@ def audit(request: Any, query: Query[AuditQuery]) -> HttpResponse:
         rows = rows.filter(status=query.status)
     if query.kind:
         rows = rows.filter(kind=query.kind)
-    newest = Sweep.objects.exclude(status=SweepStatus.RUNNING).order_by("-id").first()
+    newest = Sweep.objects.finished().first()
     return answer_list(
         request,
         query,

@@ -171,6 +171,10 @@ class SweepStatus(models.TextChoices):
     RUNNING = "running", "Running"
     COMPLETE = "complete", "Complete"
     PARTIAL = "partial", "A plane could not be read"
+    INTERRUPTED = "interrupted", "Did not finish"
+
+
+FINISHED_SWEEP_STATUSES = (SweepStatus.COMPLETE, SweepStatus.PARTIAL)
 
 
 class FindingKind(models.TextChoices):

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Self
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
 
 from .operation import Operation
 from .registered_model import RegisteredModel
-from .states import STANDING_FINDING_STATUSES, FindingKind, FindingStatus, SweepStatus
+from .states import (
+    FINISHED_SWEEP_STATUSES,
+    STANDING_FINDING_STATUSES,
+    FindingKind,
+    FindingStatus,
+    SweepStatus,
+)
 from .training_run import TrainingRun
+
+
+class SweepQuerySet(models.QuerySet["Sweep"]):
+    """Sweeps, by how they stand."""
+
+    def finished(self) -> Self:
+        """Those that came to their end, newest first: what they say of the planes can be used."""
+        return self.filter(status__in=FINISHED_SWEEP_STATUSES).order_by("-id")
+
+    def abandoned(self, *, now: datetime) -> Self:
+        """Those that say they run, and whose process has let their lease run out."""
+        return self.filter(_abandoned(now))
+
+    def with_state(self, *, now: datetime) -> Self:
+        """Each with its `state`: the status, but interrupted for one that is abandoned."""
+        interrupted = When(_abandoned(now), then=Value(SweepStatus.INTERRUPTED.value))
+        return self.annotate(
+            state=Case(interrupted, default=F("status"), output_field=models.CharField())
+        )
+
+
+def _abandoned(now: datetime) -> Q:
+    return Q(status=SweepStatus.RUNNING) & (Q(lease_until=None) | Q(lease_until__lt=now))
 
 
 class Sweep(models.Model):
@@ -27,6 +57,11 @@ class Sweep(models.Model):
     counts = models.JSONField(default=dict)
     started_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True, blank=True)
+    lease_until = models.DateTimeField(
+        null=True, blank=True, help_text="The process that sweeps renews it while it lives."
+    )
+
+    objects = SweepQuerySet.as_manager()
 
     class Meta:
         get_latest_by = "id"

@@ -14,6 +14,7 @@ from django.http.response import HttpResponseBase
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import KeptAnswer
 from ml_platform.models.clock import database_now
+from ml_platform.models.locking import delete_rows
 from ml_platform.services.operations.store import KeyReused
 
 from .auth import Caller, identify
@@ -65,7 +66,7 @@ def answer_once(request: HttpRequest, answer: Callable[[], HttpResponseBase]) ->
 
 def forget_old_answers() -> int:
     """Delete answers that are not repeated any more; returns how many."""
-    return KeptAnswer.objects.filter(created_at__lt=database_now() - KEPT).delete()[0]
+    return delete_rows(KeptAnswer.objects.filter(created_at__lt=database_now() - KEPT))
 
 
 def _fingerprint(request: HttpRequest) -> str:

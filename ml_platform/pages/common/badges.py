@@ -90,6 +90,7 @@ SWEEP_TONES: Mapping[str, str] = {
     SweepStatus.RUNNING: "busy",
     SweepStatus.COMPLETE: "good",
     SweepStatus.PARTIAL: "unknown",
+    SweepStatus.INTERRUPTED: "warn",
 }
 
 RUN_TONES: Mapping[str, str] = {

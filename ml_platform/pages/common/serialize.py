@@ -15,6 +15,7 @@ from ml_platform.models.states import (
     FindingKind,
     FindingStatus,
     OperationStatus,
+    SweepStatus,
 )
 
 from .badges import (
@@ -28,7 +29,7 @@ from .badges import (
     counted,
 )
 from .charts import spark, spark_days
-from .context import Card, Figure, FindingGroup, FindingRow, OperationRow, SweepRow
+from .context import Badge, Card, Figure, FindingGroup, FindingRow, OperationRow, SweepRow
 from .fact_list import facts, readable
 from .operation_titles import clause, doing, planned, progress
 from .times import clock, duration, moment
@@ -140,21 +141,30 @@ def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[FindingGroup
 
 
 def sweep_row(sweep: Sweep, now: datetime) -> SweepRow:
-    """A sweep in one line."""
-    ended = sweep.finished_at is not None
+    """A sweep in one line; it must be asked for with its state."""
+    state = SweepStatus(sweep.state)  # type: ignore[attr-defined]
     return SweepRow(
         id=sweep.pk,
-        status=badge(sweep.get_status_display(), SWEEP_TONES[sweep.status]),
+        status=badge(str(state.label), SWEEP_TONES[state]),
         actor=sweep.actor_label,
         started=moment(sweep.started_at, now),
         took=duration(sweep.finished_at - sweep.started_at) if sweep.finished_at else "",
         planes=tuple(
-            badge(name, "unknown" if reason else "good", reason)
-            for plane, name in PLANE_NAMES.items()
-            if ended
-            for reason in [unread_because(sweep.planes, plane)]
+            _plane_badge(sweep, plane)
+            for plane in (() if state == SweepStatus.RUNNING else PLANE_NAMES)
         ),
     )
+
+
+def _plane_badge(sweep: Sweep, plane: str) -> Badge:
+    """Whether it was read, and whether all of it could be kept; rows have names that not everybody
+    may see, so they are only counted."""
+    reason = unread_because(sweep.planes, plane)
+    if reason:
+        return badge(PLANE_NAMES[plane], "unknown", reason)
+    held = sweep.planes[plane].get("held", 0)
+    hint = f"{counted(held, 'row')} could not be stored." if held else ""
+    return badge(PLANE_NAMES[plane], "warn" if held else "good", hint)
 
 
 def operation_row(operation: Operation, now: datetime) -> OperationRow:

@@ -46,7 +46,7 @@ def registry_health(request: HttpRequest) -> HttpResponse:
         pager=pager,
         sweeps=tuple(
             serialize.sweep_row(sweep, now)
-            for sweep in Sweep.objects.order_by("-id")[:SWEEPS_SHOWN]
+            for sweep in Sweep.objects.with_state(now=now).order_by("-id")[:SWEEPS_SHOWN]
         ),
     )
     return render_page(request, "registry_health", found, findings_open=sum(by_kind.values()))

@@ -14,6 +14,7 @@ from ml_platform.cloud.answers import Present, ask
 from ml_platform.conf import require_settings
 from ml_platform.errors import PlatformError
 from ml_platform.models import Operation, TrainingRun
+from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.states import OperationKind
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow, advance
 from ml_platform.services.operations.log import Tell, keep, say
@@ -177,12 +178,10 @@ def _mark(work: Work) -> Outcome:
 
 
 def _mark_batch(work: Work, batch: Sequence[int]) -> None:
-    locked = TrainingRun.objects.filter(pk__in=batch).order_by("pk").select_for_update()
-    list(locked.values_list("pk", flat=True))
-    # Judged apart from the lock: only a new statement sees what was committed before it.
+    lock_rows(TrainingRun.objects.filter(pk__in=batch))
     found = candidates(work.data).filter(pk__in=batch)
     doomed = [[pk, path] for pk, path in found.values_list("pk", "gcs_artifacts_path")]
-    TrainingRun.objects.filter(pk__in=[pk for pk, _ in doomed]).update(gcs_artifacts_path="")
+    update_rows(TrainingRun.objects.filter(pk__in=[pk for pk, _ in doomed]), gcs_artifacts_path="")
     _keep(work, after=batch[-1], doomed=doomed)
 
 
@@ -245,8 +244,10 @@ def restore(work: Work, error: PlatformError) -> None:
         )
 
 
-def _give_back(runs: Sequence[Sequence[Any]]) -> None:
-    for pk, path in runs:
+def _give_back(marked: Sequence[Sequence[Any]]) -> None:
+    """Give runs their artifacts again, in the caller's transaction."""
+    lock_rows(TrainingRun.objects.filter(pk__in=[pk for pk, _ in marked]))
+    for pk, path in marked:
         TrainingRun.objects.filter(pk=pk, gcs_artifacts_path="").update(gcs_artifacts_path=path)
 
 

@@ -13,6 +13,7 @@ from django.db.models.functions import Cast
 
 from ml_platform.errors import DEFECT, Conflict
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun, TrainingSchedule
+from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.registered_model import RegisteredModelQuerySet
 from ml_platform.models.states import (
     STANDING_FINDING_STATUSES,
@@ -25,12 +26,12 @@ from ml_platform.services.operations.store import lineage_key
 BATCH = 10_000
 """Rows in one transaction: about a second's work, and the bound of the memory it takes."""
 
-# Foreign keys to a lineage that outlive it. All others keep it (PROTECT, and the database's own).
+# Foreign keys to a lineage that outlive it, beside the findings'. All others keep it (PROTECT, and
+# the database's own).
 _POINTERS: tuple[tuple[type[Model], str, str], ...] = (
     (TrainingRun, "registered_model", "run"),
     (TrainingSchedule, "registered_model", "schedule"),
     (Operation, "lineage", ""),
-    (Finding, "registered_model", ""),
 )
 Row = tuple[int, str, int, str]
 # The time as text, of which a line says the day: a million rows need no datetime each.
@@ -78,7 +79,7 @@ def delete_batch(
     # Looked at apart from the lock: only a new statement sees what was committed before it.
     needs = _needs(rows, batch)
     orphans = rows.exclude(pk__in=needs) if needs else rows
-    detached = _detach(orphans, operation, now)
+    detached = detach(orphans, operation, now)
     # Without the collector, which would read every row again: what points here is detached above,
     # and a foreign key that is not refuses the whole batch.
     gone = orphans._raw_delete(using=router.db_for_write(RegisteredModel))  # noqa: SLF001
@@ -101,26 +102,29 @@ def _needs(rows: RegisteredModelQuerySet, batch: Sequence[Row]) -> dict[int, str
     return needs
 
 
-def _detach(
+def detach(
     orphans: RegisteredModelQuerySet, operation: Operation, now: datetime
-) -> dict[int, list[str]]:
+) -> dict[int, list[tuple[str, int]]]:
     """Let what ended with them stay without them; returns which runs and schedules those were."""
-    Finding.objects.filter(
-        registered_model__in=orphans, kind=FindingKind.ORPHAN, status__in=STANDING_FINDING_STATUSES
-    ).update(status=FindingStatus.REPAIRED, ended_at=now, operation=operation)
-    said: dict[int, list[str]] = {}
+    said: dict[int, list[tuple[str, int]]] = {}
     for table, field, word in _POINTERS:
         rows = table._default_manager.filter(**{f"{field}__in": orphans})  # noqa: SLF001 - Django's documented name
         for pk, lineage in rows.values_list("pk", field).iterator() if word else ():
-            said.setdefault(lineage, []).append(f"{word} {pk}")
-        rows.update(**{field: None})
+            said.setdefault(lineage, []).append((word, pk))
+        update_rows(rows, **{field: None})
+    found = Finding.objects.filter(registered_model__in=orphans)
+    lock_rows(found)
+    found.filter(kind=FindingKind.ORPHAN, status__in=STANDING_FINDING_STATUSES).update(
+        status=FindingStatus.REPAIRED, ended_at=now, operation=operation
+    )
+    found.update(registered_model=None)
     return said
 
 
 def _judged(
     batch: Sequence[Row],
     needs: Mapping[int, str],
-    detached: Mapping[int, Sequence[str]],
+    detached: Mapping[int, Sequence[tuple[str, int]]],
     *,
     deleted: str,
 ) -> Judged:
@@ -130,7 +134,8 @@ def _judged(
             if pk in needs:
                 yield f"Kept {row}: {RetentionReason(needs[pk]).label} needs it."
             elif pk in detached:
-                yield f"{deleted} {row}; detached {', '.join(detached[pk])}."
+                names = ", ".join(f"{word} {key}" for word, key in detached[pk])
+                yield f"{deleted} {row}; detached {names}."
             else:
                 yield f"{deleted} {row}."
 

@@ -13,16 +13,16 @@ from django.db import transaction
 from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel
-from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, RetentionReason
+from ml_platform.models.states import FindingKind, OperationKind, RetentionReason
 from ml_platform.services.findings.discrepancy import orphan_subject
-from ml_platform.services.findings.store import end_findings, link_findings
+from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow, advance
 from ml_platform.services.operations.log import Tell, keep, say
 from ml_platform.services.operations.store import Actor, Clock, Json, Subject, Work, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
 
-from .orphan_batches import candidates, compare_batch, delete_batch, end_of_batch
+from .orphan_batches import candidates, compare_batch, delete_batch, detach, end_of_batch
 
 ORPHANS = "orphans"
 """Subject type of an operation that cleans up all orphans."""
@@ -66,7 +66,6 @@ def _delete(work: Work) -> Outcome:
     def change() -> None:
         work.data["deleted"] = _delete_if_orphan(work)
         Operation.objects.filter(pk=work.operation.pk).update(data=work.data)
-        end_findings(operation=work.operation, status=FindingStatus.REPAIRED, now=work.clock())
 
     return Next(note=f"{work.operation.subject_name} is deleted.", change=change)
 
@@ -88,16 +87,13 @@ def _delete_if_orphan(work: Work) -> Json:
     waiting = Operation.objects.live().filter(lineage_key=operation.lineage_key)
     if lineage is None or waiting.exclude(pk=operation.pk).exists():
         raise NotAnOrphan(f"{operation.subject_name} is no orphan any more.")
-    schedules = list(lineage.training_schedules.values_list("pk", flat=True))
-    runs = list(lineage.training_runs.values_list("pk", flat=True))
-    lineage.training_schedules.update(registered_model=None)
-    lineage.training_runs.update(registered_model=None)
+    detached = detach(row, operation, work.clock()).get(lineage.pk, [])
     said = {
         "model_name": lineage.model_name,
         "uid": lineage.uid.hex,
         "created_at": lineage.created_at.isoformat(),
-        "detached_schedules": schedules,
-        "detached_runs": runs,
+        "detached_schedules": [pk for word, pk in detached if word == "schedule"],
+        "detached_runs": [pk for word, pk in detached if word == "run"],
     }
     lineage.delete()
     return said

@@ -9,10 +9,11 @@ from django.db.models import Q
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, TrainingRun
+from ml_platform.models.locking import update_rows
 from ml_platform.models.states import Registration
 from ml_platform.services.deployment.service_polling import SENT
 from ml_platform.services.operations.store import Work
-from ml_platform.services.registry.lineages import end_version
+from ml_platform.services.registry.lineages import end_version, lock_version
 from ml_platform.services.registry.mirror import unmirror_model
 
 
@@ -36,9 +37,8 @@ def mark_deleting(run_ids: Sequence[int]) -> None:
             f"Cannot delete a deployed model. Endpoint {endpoint.service_name} is "
             f"{endpoint.get_state_display().lower()}."
         )
-    TrainingRun.objects.filter(pk__in=run_ids, registration=Registration.REGISTERED).update(
-        registration=Registration.DELETING
-    )
+    versions = TrainingRun.objects.filter(pk__in=run_ids, registration=Registration.REGISTERED)
+    update_rows(versions, registration=Registration.DELETING)
 
 
 def unmark_deleting(work: Work) -> None:
@@ -50,7 +50,7 @@ def unmark_deleting(work: Work) -> None:
         pk__in=work.data["runs"], registration=Registration.DELETING
     )
     kept = [run.pk for run in marked if not is_sent(work, pointer_of(run))]
-    marked.filter(pk__in=kept).update(registration=Registration.REGISTERED)
+    update_rows(marked.filter(pk__in=kept), registration=Registration.REGISTERED)
 
 
 def sent_before(run_ids: Sequence[int]) -> list[str]:
@@ -61,14 +61,14 @@ def sent_before(run_ids: Sequence[int]) -> list[str]:
 
 def record_version_deleted(work: Work, run_id: int) -> None:
     """The version is gone from Vertex AI: clear it, mark its endpoints, recount the lineage."""
-    run = TrainingRun.objects.select_for_update().get(pk=run_id)
+    run = lock_version(run_id)
     if work.data.get("target") == str(pointer_of(run).bare):
         unmirror_model(name=pointer_of(run).bare)
     if run.registration == Registration.LOST:
         TrainingRun.objects.filter(pk=run_id).update(registration=Registration.DELETED)
     else:
         end_version(run=run, registration=Registration.DELETED)
-    DeployedEndpoint.objects.filter(run=run).update(model_deleted=True)
+    update_rows(DeployedEndpoint.objects.filter(run=run), model_deleted=True)
 
 
 def pointer_of(run: TrainingRun) -> ModelName:

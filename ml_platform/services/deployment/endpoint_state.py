@@ -15,7 +15,7 @@ from ml_platform.models.states import (
 )
 from ml_platform.services.findings.compare_services import service_subject
 from ml_platform.services.findings.store import standing
-from ml_platform.services.registry.lineages import end_version
+from ml_platform.services.registry.lineages import end_version, lock_version
 
 from .serving import ServingConfig
 
@@ -86,9 +86,9 @@ def mark_deploying(
     :raises NotDeployable: the run is no blessed version, or it serves there already.
     :raises ForeignService: the endpoint of that name is another model's.
     """
-    run = TrainingRun.objects.select_for_update().get(pk=run_id)
-    require_deployable(run)
     endpoint = DeployedEndpoint.objects.select_for_update().filter(service_name=service).first()
+    run = TrainingRun.objects.select_for_update(no_key=True).get(pk=run_id)
+    require_deployable(run)
     if endpoint is None:
         endpoint = DeployedEndpoint(
             project_id=run.project_id,
@@ -232,6 +232,6 @@ def sync_run_status(run_id: int, *, error: str = "") -> None:
 
 def mark_version_lost(*, run_id: int) -> None:
     """Clear exactly this version's stale pointer; what it said stays readable in the run."""
-    run = TrainingRun.objects.select_for_update().get(pk=run_id)
+    run = lock_version(run_id)
     if run.registered_model is not None and run.registration == Registration.REGISTERED:
         end_version(run=run, registration=Registration.LOST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -11,6 +12,7 @@ from django.db.models import F, Q, QuerySet
 
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Finding, Operation, RegisteredModel, Sweep
+from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.states import (
     STANDING_FINDING_STATUSES,
     FindingKind,
@@ -19,6 +21,8 @@ from ml_platform.models.states import (
 )
 from ml_platform.services.operations.store import Actor, Subject, record
 from ml_platform.services.operations.subjects import lineage_lock
+from ml_platform.services.sweeps.exclusions import LeftOut
+from ml_platform.services.sweeps.one_by_one import write_each
 
 from .discrepancy import Discrepancy
 
@@ -34,18 +38,32 @@ def standing() -> QuerySet[Finding]:
     return Finding.objects.filter(status__in=STANDING_FINDING_STATUSES)
 
 
-def keep_findings(*, drifts: Sequence[Discrepancy], sweep: Sweep, now: datetime) -> dict[str, int]:
-    """Write down what a sweep found; returns for each subject how many sweeps in a row saw it.
+def keep_findings(*, drifts: Sequence[Discrepancy], sweep: Sweep, now: datetime) -> list[LeftOut]:
+    """Write down what a sweep found; returns what could not be written.
 
     Sweeps that ran side by side are one look: absence must be seen twice, one after the other.
     """
     if not drifts:
-        return {}
-    known = {(f.kind, f.subject): f for f in _of(drifts)}
+        return []
+    # In two transactions: one that waits for the insertion of another sweep holds no finding.
+    lost = write_each(drifts, partial(_see_again, sweep=sweep, now=now))
+    lost += write_each(sorted(drifts, key=_key), partial(_see_first, sweep=sweep, now=now))
+    hold_findings(subjects=[drift.subject for drift, _ in lost], sweep=sweep)
+    return [LeftOut(drift.title, why) for drift, why in lost]
+
+
+def looks_at(drifts: Sequence[Discrepancy]) -> dict[str, int]:
+    """For each subject how many sweeps in a row saw it."""
+    return {finding.subject: finding.looks for finding in _of(drifts)}
+
+
+def _see_again(drifts: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> None:
+    lock_rows(_of(drifts))
+    known = {_key(finding): finding for finding in _of(drifts)}
     changed = [
         finding
         for drift in drifts
-        if (finding := known.get((drift.kind, drift.subject))) and _update(finding, drift)
+        if (finding := known.get(_key(drift))) and _update(finding, drift)
     ]
     Finding.objects.bulk_update(
         changed, ["title", "evidence", "repair", "project", "registered_model", "run"]
@@ -54,9 +72,17 @@ def keep_findings(*, drifts: Sequence[Discrepancy], sweep: Sweep, now: datetime)
     again.filter(_before(sweep), last_seen_at__lte=sweep.started_at).update(looks=F("looks") + 1)
     again.filter(_before(sweep)).update(last_sweep=sweep)
     again.update(last_seen_at=now)
-    new = [d for d in drifts if (d.kind, d.subject) not in known]
-    Finding.objects.bulk_create([_new(drift, sweep, now) for drift in new], ignore_conflicts=True)
-    return {finding.subject: finding.looks for finding in _of(drifts)}
+
+
+def _see_first(drifts: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> None:
+    known = {_key(finding) for finding in _of(drifts)}
+    new = [_new(drift, sweep, now) for drift in drifts if _key(drift) not in known]
+    Finding.objects.bulk_create(new, ignore_conflicts=True)
+
+
+def _key(about: Discrepancy | Finding) -> tuple[str, str]:
+    """What there is once among those that stand."""
+    return (about.kind, about.subject)
 
 
 def _before(sweep: Sweep) -> Q:
@@ -112,14 +138,18 @@ def note_finding(*, drift: Discrepancy, now: datetime) -> None:
 
 def hold_findings(*, subjects: Collection[str], sweep: Sweep) -> None:
     """Leave the findings on these subjects as they are: this sweep could not judge them."""
-    held = standing().filter(subject__in=subjects)
-    held.filter(_before(sweep)).update(last_sweep=sweep)
+
+    def renew_lease(subjects: Sequence[str]) -> None:
+        held = standing().filter(subject__in=subjects)
+        update_rows(held.filter(_before(sweep)), last_sweep=sweep)
+
+    write_each(list(subjects), renew_lease)
 
 
 def close_unseen(*, kinds: Collection[FindingKind], sweep: Sweep, now: datetime) -> int:
     """End the findings of these kinds that this sweep, which judged them all, did not see."""
     unseen = standing().filter(kind__in=kinds, last_seen_at__lte=sweep.started_at)
-    return unseen.filter(_before(sweep)).update(status=FindingStatus.GONE, ended_at=now)
+    return update_rows(unseen.filter(_before(sweep)), status=FindingStatus.GONE, ended_at=now)
 
 
 def link_findings(
@@ -132,7 +162,7 @@ def link_findings(
     """Say on the findings, by their subject or by the lineage, which operation works on them."""
     found = standing().filter(kind__in=kinds)
     found = found.filter(registered_model=lineage) if lineage else found.filter(subject=subject)
-    found.update(operation=operation)
+    update_rows(found, operation=operation)
 
 
 def end_findings(
@@ -144,7 +174,7 @@ def end_findings(
 ) -> None:
     """End the findings that an operation worked on."""
     worked_on = standing().filter(operation=operation, kind__in=kinds)
-    worked_on.update(status=status, ended_at=now)
+    update_rows(worked_on, status=status, ended_at=now)
 
 
 def ignore_finding(*, finding: Finding, actor: Actor, reason: str, now: datetime) -> Operation:
@@ -197,6 +227,8 @@ def _decide(
             advice="Say why as `reason`.",
         )
     with transaction.atomic():
+        # What its record refers to is locked first: a cleanup that deletes it comes from there.
+        lock_rows(RegisteredModel.objects.filter(pk__in=[finding.registered_model_id]))
         moved = Finding.objects.filter(pk=finding.pk, status=before).update(
             status=after,
             ignored_by=actor.label[:150] if ignored else "",

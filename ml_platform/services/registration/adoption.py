@@ -136,7 +136,7 @@ def _adopt(work: Work) -> None:
         model_name=work.data["model_name"],
         model_type=ModelType.OTHER,
     )
-    lineage = RegisteredModel.objects.select_for_update().get(pk=lineage.pk)
+    lineage = RegisteredModel.objects.select_for_update(no_key=True).get(pk=lineage.pk)
     first = lineage.next_version
     versions = work.data["versions"]
     RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=first + len(versions))

@@ -144,7 +144,7 @@ def _register(work: Work, pointer: ModelName) -> None:
     lineage = claim_lineage(
         project_id=run.project_id, model_name=run.model_name, model_type=run.model_type
     )
-    lineage = RegisteredModel.objects.select_for_update().get(pk=lineage.pk)
+    lineage = RegisteredModel.objects.select_for_update(no_key=True).get(pk=lineage.pk)
     number = run.version or lineage.next_version
     if not run.version:
         RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=F("next_version") + 1)

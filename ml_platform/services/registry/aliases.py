@@ -12,6 +12,7 @@ from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, check_alias
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import OperationKind, Registration
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow
@@ -107,6 +108,7 @@ def note_aliases(*, run: TrainingRun, aliases: Sequence[str], taken: Collection[
     """
     gone = {*aliases, *taken}
     siblings = TrainingRun.objects.versions().filter(registered_model=run.registered_model_id)
+    lock_rows(siblings)
     for sibling in siblings.exclude(aliases=[]):
         kept = [alias for alias in sibling.aliases if alias not in gone]
         TrainingRun.objects.filter(pk=sibling.pk).update(aliases=kept)

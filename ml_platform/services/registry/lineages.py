@@ -7,7 +7,8 @@ import uuid
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from ml_platform.models import RegisteredModel, TrainingRun
+from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import HOLDS_POINTER, Registration
 
 from .version_cache import sync_version_cache
@@ -42,6 +43,14 @@ def claim_lineage(*, project_id: int, model_name: str, model_type: str) -> Regis
         return found.get()
 
 
+def lock_version(run_id: int) -> TrainingRun:
+    """Lock a run, and before it its lineage and endpoints, in the caller's transaction."""
+    run = TrainingRun.objects.filter(pk=run_id)
+    lock_rows(RegisteredModel.objects.filter(pk__in=run.values("registered_model")))
+    lock_rows(DeployedEndpoint.objects.filter(run=run_id))
+    return run.select_for_update(no_key=True).get()
+
+
 def lose_versions(*, lineage: RegisteredModel) -> list[str]:
     """Record, in the caller's transaction, that the lineage's model is gone from Vertex AI.
 
@@ -50,6 +59,8 @@ def lose_versions(*, lineage: RegisteredModel) -> list[str]:
     pointers that were cleared.
     """
     runs = TrainingRun.objects.filter(registered_model=lineage, registration__in=HOLDS_POINTER)
+    lock_rows(RegisteredModel.objects.filter(pk=lineage.pk))
+    lock_rows(runs)
     pointers = []
     for run in runs:
         pointers.append(f"{run.vertex_model_resource_name}@{run.vertex_model_version}")

@@ -25,6 +25,7 @@ from ml_platform.services.operations.store import Actor, Work, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.registry.aliases import DEFAULT, note_aliases
 from ml_platform.services.registry.labels import OWNER, RUN, owner
+from ml_platform.services.registry.lineages import lock_version
 from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
 from ml_platform.services.registry.version_cache import sync_version_cache
 from ml_platform.services.sweeps.services import is_uid
@@ -121,7 +122,7 @@ def _keeper(
 
 
 def _point_at(run_id: int, found: ModelName) -> None:
-    run = TrainingRun.objects.select_for_update().get(pk=run_id)
+    run = lock_version(run_id)
     if run.registration != Registration.REGISTERED or run.registered_model is None:
         return
     TrainingRun.objects.filter(pk=run_id).update(

@@ -16,6 +16,7 @@ from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import (
     FindingKind,
     FindingStatus,
@@ -160,6 +161,7 @@ def _lose(work: Work) -> Outcome:
 
 def _lost(work: Work) -> None:
     lineage = _locked(work)
+    lock_rows(_versions(work))
     runs = list(_versions(work))
     gone = [run for run in runs if str(run.pk) in work.data["lost"]]
     work.data["pointers"] = [
@@ -207,6 +209,7 @@ def _restore(work: Work) -> Outcome:
 def _restored(work: Work) -> None:
     """Point at them again, unless the lineage has a model of its own by now."""
     lineage = _locked(work)
+    lock_rows(TrainingRun.objects.filter(pk__in=work.data["back"]))
     for run_id, pointer in work.data["back"].items():
         name = ModelName.parse(pointer)
         current = lineage.vertex_model_resource_name
@@ -234,7 +237,7 @@ def _versions(work: Work) -> QuerySet[TrainingRun]:
 
 
 def _locked(work: Work) -> RegisteredModel:
-    return RegisteredModel.objects.select_for_update().get(pk=work.operation.subject_id)
+    return RegisteredModel.objects.select_for_update(no_key=True).get(pk=work.operation.subject_id)
 
 
 STEPS = (

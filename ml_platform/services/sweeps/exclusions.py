@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
-from ml_platform.models import Operation
+from ml_platform.models import Operation, Sweep
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
 
 CHUNK = 500
@@ -17,6 +17,7 @@ VERTEX_MODEL = "vertexmodel"
 """Subject type of operations on a model of Vertex AI that no row of ours stands for."""
 WORKED_ON = "an operation works on it, or did since the sweep began"
 NEW = "it is newer than the sweep"
+UNSTORED = "what was read of it could not be stored"
 ELSEWHERE = "its pointer lies outside the configured project and location"
 M = TypeVar("M", bound=Model)
 
@@ -37,6 +38,31 @@ class Touched:
     lineages: frozenset[str]
     models: frozenset[str]
     services: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a sweep has read, as a comparison gets it.
+
+    `unstored` are those of each plane that were there and could not be stored: the mirror does not
+    tell anything about them, least of all that they are missing.
+    """
+
+    sweep: Sweep
+    now: datetime
+    unstored: Mapping[str, Collection[str]]
+    heartbeat: Callable[[], object]
+    """Called before each chunk of rows, so that the sweep lives on."""
+
+    def touched(self) -> Touched:
+        """What is being worked on, or was since it began; read it after the rows."""
+        return touched_since(self.sweep.started_at)
+
+    def chunks(self, rows: QuerySet[M]) -> Iterator[list[M]]:
+        """All rows, a chunk at a time."""
+        for chunk in chunks(rows):
+            self.heartbeat()
+            yield chunk
 
 
 def touched_since(moment: datetime) -> Touched:

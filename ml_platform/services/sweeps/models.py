@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db.models import Count
 
@@ -16,6 +16,7 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.conf import require_settings
 from ml_platform.errors import Invalid
 from ml_platform.models import MirroredArtifacts, MirroredModel, RegisteredModel, Sweep, TrainingRun
+from ml_platform.models.locking import update_rows
 from ml_platform.models.states import FindingKind, RegistryState
 from ml_platform.services.findings.compare_models import (
     Lineage,
@@ -33,22 +34,24 @@ from ml_platform.services.findings.discrepancy import (
     orphan_subject,
     version_of,
 )
-from ml_platform.services.findings.store import close_unseen, hold_findings, keep_findings
+from ml_platform.services.findings.store import close_unseen, hold_findings, keep_findings, looks_at
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import owner
 
-from .exclusions import ELSEWHERE, NEW, WORKED_ON, LeftOut, chunks, touched_since
+from .exclusions import ELSEWHERE, NEW, UNSTORED, WORKED_ON, LeftOut, Reading, Touched
 from .services import compare_endpoints, compare_leftovers, is_uid
 
 SKEW = timedelta(seconds=1)
 """By how much Google's clock may be ahead of ours before a model counts as new to a sweep."""
 
 
-def compare(*, sweep: Sweep, now: datetime) -> list[LeftOut]:
+def compare(reading: Reading) -> list[LeftOut]:
     """Judge everything that the planes this sweep read can tell; returns what it held."""
+    sweep = reading.sweep
     judged = [(judge, kinds) for plane, judge, kinds in JUDGES if not plane or _read(sweep, plane)]
-    held = [left_out for judge, _ in judged for left_out in judge(sweep, now)]
-    close_unseen(kinds=[kind for _, kinds in judged for kind in kinds], sweep=sweep, now=now)
+    held = [left_out for judge, _ in judged for left_out in judge(reading)]
+    kinds = [kind for _, kinds in judged for kind in kinds]
+    close_unseen(kinds=kinds, sweep=sweep, now=reading.now)
     return held
 
 
@@ -59,15 +62,16 @@ def _read(sweep: Sweep, plane: str) -> bool:
 # ---- orphans -------------------------------------------------------------------------------------
 
 
-def _compare_orphans(sweep: Sweep, now: datetime) -> list[LeftOut]:
+def _compare_orphans(reading: Reading) -> list[LeftOut]:
+    sweep, now = reading.sweep, reading.now
     created_before = sweep.started_at - timedelta(days=require_settings().ORPHAN_DAYS)
     held: list[LeftOut] = []
-    for chunk in chunks(RegisteredModel.objects.orphans(created_before=created_before)):
+    for chunk in reading.chunks(RegisteredModel.objects.orphans(created_before=created_before)):
         orphans = _with_leftovers(chunk)
-        touched = touched_since(sweep.started_at).lineages
+        touched = reading.touched().lineages
         free = [o for o in orphans if _key(o) not in touched]
         busy = [o for o in orphans if _key(o) in touched]
-        keep_findings(drifts=[compare_orphan(o) for o in free], sweep=sweep, now=now)
+        held += keep_findings(drifts=[compare_orphan(o) for o in free], sweep=sweep, now=now)
         hold_findings(subjects=[orphan_subject(o.id) for o in busy], sweep=sweep)
         held += [LeftOut(o.model_name, WORKED_ON) for o in busy]
     return held
@@ -97,18 +101,18 @@ def _with_leftovers(chunk: list[RegisteredModel]) -> list[Orphan]:
 # ---- registered lineages and the Vertex AI plane -------------------------------------------------
 
 
-def _compare_lineages(sweep: Sweep, now: datetime) -> list[LeftOut]:
-    place = _place()
+def _compare_lineages(reading: Reading) -> list[LeftOut]:
+    place, sweep = _place(), reading.sweep
     held: list[LeftOut] = []
-    for chunk in chunks(RegisteredModel.objects.registered().only(*_LINEAGE)):
+    for chunk in reading.chunks(RegisteredModel.objects.registered().only(*_LINEAGE)):
         lineages = [_lineage(row) for row in chunk]
         seen = _seen_by_id({lineage.name.model_id for lineage in lineages if lineage})
         labelled = _labelled(seen.values())
-        touched = touched_since(sweep.started_at).lineages
+        touched = reading.touched().lineages
         drifts: list[Discrepancy] = []
         judged: set[int] = set()
         for row, lineage in zip(chunk, lineages, strict=True):
-            why = _why_left_out(lineage, place, sweep, touched)
+            why = _why_left_out(lineage, place, reading, touched)
             if lineage is None or why:
                 held.append(LeftOut(row.model_name, why))
                 continue
@@ -117,38 +121,41 @@ def _compare_lineages(sweep: Sweep, now: datetime) -> list[LeftOut]:
             judged.add(lineage.id)
             if drift := compare_lineage(lineage, found, run, place):
                 drifts.append(drift)
-        looks = keep_findings(drifts=drifts, sweep=sweep, now=now)
+        held += keep_findings(drifts=drifts, sweep=sweep, now=reading.now)
         left = [row for row in chunk if row.pk not in judged]
         hold_findings(subjects=[row.vertex_model_resource_name for row in left], sweep=sweep)
-        _write_states(judged, drifts, looks, sweep)
+        _write_states(judged, drifts, looks_at(drifts), sweep)
     return held
 
 
 def _why_left_out(
-    lineage: Lineage | None, place: Location, sweep: Sweep, touched: Collection[str]
+    lineage: Lineage | None, place: Location, reading: Reading, touched: Collection[str]
 ) -> str:
     """Why a lineage may not be judged, '' when it may."""
     if lineage is None or not place.holds(lineage.name):
         return ELSEWHERE
     if _key(lineage) in touched:
         return WORKED_ON
-    return NEW if lineage.registered_at > sweep.started_at else ""
+    if lineage.name.model_id in reading.unstored["vertex"]:
+        return UNSTORED
+    return NEW if lineage.registered_at > reading.sweep.started_at else ""
 
 
 def _write_states(
     judged: Iterable[int], drifts: Iterable[Discrepancy], looks: dict[str, int], sweep: Sweep
 ) -> None:
-    """Bring the chunk's registry states up to date, one UPDATE for each state."""
+    """Bring the chunk's registry states up to date, those of each state at a time."""
     states = dict.fromkeys(judged, RegistryState.VERIFIED)
     for drift in drifts:
         if drift.lineage_id is not None and drift.kind != FindingKind.SURPLUS_VERSION:
             stale = drift.kind == FindingKind.STALE_POINTER and looks.get(drift.subject, 1) > 1
             states[drift.lineage_id] = RegistryState.MISSING if stale else RegistryState.SUSPECTED
     for state in set(states.values()):
-        RegisteredModel.objects.registered().filter(
+        rows = RegisteredModel.objects.registered().filter(
             pk__in=[pk for pk, wanted in states.items() if wanted == state],
             latest_registered_at__lte=sweep.started_at,
-        ).update(registry_state=state, registry_checked_at=sweep.started_at)
+        )
+        update_rows(rows, registry_state=state, registry_checked_at=sweep.started_at)
 
 
 def _lineage(row: RegisteredModel) -> Lineage | None:
@@ -170,27 +177,36 @@ def _lineage(row: RegisteredModel) -> Lineage | None:
 # ---- models that no version points at ------------------------------------------------------------
 
 
-def _compare_unclaimed(sweep: Sweep, now: datetime) -> list[LeftOut]:
-    place = _place()
+def _compare_unclaimed(reading: Reading) -> list[LeftOut]:
+    place, sweep = _place(), reading.sweep
     held: list[LeftOut] = []
-    for chunk in chunks(MirroredModel.objects.only(*_SEEN)):
+    for chunk in reading.chunks(MirroredModel.objects.only(*_SEEN)):
         models = _unclaimed(chunk, place)
         labelled = _labelled(models)
-        touched = touched_since(sweep.started_at)
+        touched = reading.touched()
         drifts: list[Discrepancy] = []
         busy: list[str] = []
         for seen in models:
             run = labelled.get(seen.run_uid)
-            young = seen.created_at is not None and seen.created_at > sweep.started_at + SKEW
-            worked_on = seen.name.model_id in touched.models
-            if young or worked_on or (run and _key(run) in touched.lineages):
+            why = _why_not(seen, run, reading, touched)
+            if why:
                 busy.append(str(seen.name))
-                held.append(LeftOut(seen.display_name, NEW if young else WORKED_ON))
+                held.append(LeftOut(seen.display_name, why))
             else:
                 drifts.append(compare_unclaimed(seen, run, place))
-        keep_findings(drifts=drifts, sweep=sweep, now=now)
+        held += keep_findings(drifts=drifts, sweep=sweep, now=reading.now)
         hold_findings(subjects=busy, sweep=sweep)
     return held
+
+
+def _why_not(seen: ListedModel, run: Version | None, reading: Reading, touched: Touched) -> str:
+    """Why a model that no version points at may not be judged, '' when it may."""
+    if seen.name.model_id in reading.unstored["vertex"]:
+        return UNSTORED
+    if seen.created_at is not None and seen.created_at > reading.sweep.started_at + SKEW:
+        return NEW
+    worked_on = seen.name.model_id in touched.models
+    return WORKED_ON if worked_on or (run and _key(run) in touched.lineages) else ""
 
 
 def _unclaimed(chunk: list[MirroredModel], place: Location) -> list[ListedModel]:
@@ -211,27 +227,28 @@ def _unclaimed(chunk: list[MirroredModel], place: Location) -> list[ListedModel]
 # ---- artifacts -----------------------------------------------------------------------------------
 
 
-def _compare_artifacts(sweep: Sweep, now: datetime) -> list[LeftOut]:
+def _compare_artifacts(reading: Reading) -> list[LeftOut]:
     """Only folders below the listed root can be judged; adopted models keep theirs elsewhere."""
-    settings = require_settings()
+    settings, sweep = require_settings(), reading.sweep
     root = f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX}/"
     held: list[LeftOut] = []
     versions = TrainingRun.objects.versions().filter(gcs_artifacts_path__startswith=root)
     old = versions.filter(registered_at__lte=sweep.started_at)
-    for chunk in chunks(old.only(*_VERSION)):
+    for chunk in reading.chunks(old.only(*_VERSION)):
         runs = [version_of(run) for run in chunk]
         there = set(
             MirroredArtifacts.objects.filter(
                 prefix__in=[run.artifacts for run in runs]
             ).values_list("prefix", flat=True)
         )
-        touched = touched_since(sweep.started_at).lineages
-        free = [run for run in runs if _key(run) not in touched]
-        judged = (compare_artifacts(run, there=run.artifacts in there) for run in free)
-        keep_findings(drifts=[drift for drift in judged if drift], sweep=sweep, now=now)
-        busy = [run for run in runs if _key(run) in touched]
+        touched = reading.touched().lineages
+        busy = {run: WORKED_ON for run in runs if _key(run) in touched}
+        busy |= {run: UNSTORED for run in runs if run.artifacts in reading.unstored["gcs"]}
+        judged = (compare_artifacts(r, there=r.artifacts in there) for r in runs if r not in busy)
+        drifts = [drift for drift in judged if drift]
+        held += keep_findings(drifts=drifts, sweep=sweep, now=reading.now)
         hold_findings(subjects=[f"run {run.run_id}" for run in busy], sweep=sweep)
-        held += [LeftOut(f"{run.model_name} v{run.number}", WORKED_ON) for run in busy]
+        held += [LeftOut(f"{run.model_name} v{run.number}", why) for run, why in busy.items()]
     return held
 
 

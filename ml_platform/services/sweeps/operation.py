@@ -10,7 +10,7 @@ from ml_platform.models.states import OperationKind
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow, advance
 from ml_platform.services.operations.log import NothingRead, Tell, keep, say
-from ml_platform.services.operations.store import Actor, Clock, Subject, Work, open_operation
+from ml_platform.services.operations.store import Actor, Busy, Clock, Subject, Work, open_operation
 
 from .audit import AuditVerdict, compare_sweep
 from .sweep import sweep
@@ -61,16 +61,23 @@ def sweep_of(operation: Operation) -> Sweep | None:
 
 
 def _open(actor: Actor, clock: Clock, idempotency_key: str) -> Operation:
+    """The check; one whose worker died is gone on with by whoever asks next."""
     require_settings()
-    operation, _ = open_operation(
-        kind=OperationKind.SWEEP,
-        subject=Subject(type=REGISTRY, id="", name="the registry", service_key=LOCK),
-        actor=actor,
-        now=clock(),
-        step=STEP,
-        idempotency_key=idempotency_key,
-        request={"job": REGISTRY},
-    )
+    now = clock()
+    try:
+        operation, _ = open_operation(
+            kind=OperationKind.SWEEP,
+            subject=Subject(type=REGISTRY, id="", name="the registry", service_key=LOCK),
+            actor=actor,
+            now=now,
+            step=STEP,
+            idempotency_key=idempotency_key,
+            request={"job": REGISTRY},
+        )
+    except Busy as busy:
+        if busy.holder and busy.holder.lease_until and busy.holder.lease_until < now:
+            return busy.holder
+        raise
     return operation
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
-from ml_platform.models import DeployedEndpoint, MirroredService, Sweep, TrainingRun
+from ml_platform.models import DeployedEndpoint, MirroredService, TrainingRun
 from ml_platform.models.states import EndpointState
 from ml_platform.services.findings.compare_services import (
     Endpoint,
@@ -22,69 +21,75 @@ from ml_platform.services.findings.store import hold_findings, keep_findings
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import owner
 
-from .exclusions import NEW, WORKED_ON, LeftOut, Touched, chunks, touched_since
+from .exclusions import NEW, UNSTORED, WORKED_ON, LeftOut, Reading, Touched
 
 
-def compare_leftovers(sweep: Sweep, now: datetime) -> list[LeftOut]:
+def compare_leftovers(reading: Reading) -> list[LeftOut]:
     """Judge the services with our label that no endpoint keeps; returns what it held."""
     held: list[LeftOut] = []
-    for chunk in chunks(MirroredService.objects.filter(owner=owner())):
+    for chunk in reading.chunks(MirroredService.objects.filter(owner=owner())):
         services = [_seen(row) for row in chunk]
         uids = [s.endpoint_uid for s in services if is_uid(s.endpoint_uid)]
         about = Q(uid__in=uids) | Q(service_name__in=[s.name for s in services])
         rows = [_endpoint(row) for row in _endpoints().filter(about)]
         by_uid, by_name = {r.uid: r for r in rows}, {r.name: r for r in rows}
         runs = _runs(services)
-        touched = touched_since(sweep.started_at)
+        touched = reading.touched()
         drifts: list[Discrepancy] = []
         busy: list[str] = []
         for seen in services:
             named, run = by_uid.get(seen.endpoint_uid), runs.get(seen.run_uid)
             drift = compare_leftover(seen, named, by_name.get(seen.name), run)
-            if drift and _is_touched(touched, seen.name, named or run):
+            why = _why_not(reading, touched, seen.name, named or run)
+            if drift and why:
                 busy.append(drift.subject)
-                held.append(LeftOut(seen.name, WORKED_ON))
+                held.append(LeftOut(seen.name, why))
             elif drift:
                 drifts.append(drift)
-        keep_findings(drifts=drifts, sweep=sweep, now=now)
-        hold_findings(subjects=busy, sweep=sweep)
+        held += keep_findings(drifts=drifts, sweep=reading.sweep, now=reading.now)
+        hold_findings(subjects=busy, sweep=reading.sweep)
     return held
 
 
-def compare_endpoints(sweep: Sweep, now: datetime) -> list[LeftOut]:
+def compare_endpoints(reading: Reading) -> list[LeftOut]:
     """Judge the active endpoints by the services of their names; returns what it held."""
     held: list[LeftOut] = []
-    for chunk in chunks(_endpoints().filter(is_active=True)):
+    for chunk in reading.chunks(_endpoints().filter(is_active=True)):
         rows = [(_endpoint(row), row.deployed_at) for row in chunk]
         names = [row.name for row, _ in rows]
         found = MirroredService.objects.filter(service_name__in=names)
         services = {row.service_name: _seen(row) for row in found}
         runs = _runs(services.values())
-        touched = touched_since(sweep.started_at)
+        touched = reading.touched()
         drifts: list[Discrepancy] = []
         busy: list[str] = []
         for row, deployed_at in rows:
             seen = services.get(row.name)
             run = runs.get(seen.run_uid) if seen else None
-            young = deployed_at is not None and deployed_at > sweep.started_at
-            moving = row.state != EndpointState.ACTIVE
-            if young or moving or _is_touched(touched, row.name, row):
+            young = deployed_at is not None and deployed_at > reading.sweep.started_at
+            moving = WORKED_ON if row.state != EndpointState.ACTIVE else ""
+            why = NEW if young else moving or _why_not(reading, touched, row.name, row)
+            if why:
                 busy.append(service_subject(row.name))
-                held.append(LeftOut(row.name, NEW if young else WORKED_ON))
+                held.append(LeftOut(row.name, why))
             elif drift := compare_endpoint(row, seen, run, owner=owner()):
                 drifts.append(drift)
-        keep_findings(drifts=drifts, sweep=sweep, now=now)
-        hold_findings(subjects=busy, sweep=sweep)
+        held += keep_findings(drifts=drifts, sweep=reading.sweep, now=reading.now)
+        hold_findings(subjects=busy, sweep=reading.sweep)
     return held
 
 
-def _is_touched(touched: Touched, service: str, about: Endpoint | Served | None) -> bool:
-    if service in touched.services:
-        return True
+def _why_not(
+    reading: Reading, touched: Touched, service: str, about: Endpoint | Served | None
+) -> str:
+    """Why what is said of a service may not be judged, '' when it may."""
+    if service in reading.unstored["cloud_run"]:
+        return UNSTORED
     if about is None:
-        return False
+        return WORKED_ON if service in touched.services else ""
     key = lineage_key(project_id=about.project_id, model_name=about.model_name)
-    return key in touched.lineages
+    worked_on = service in touched.services or key in touched.lineages
+    return WORKED_ON if worked_on else ""
 
 
 def is_uid(text: str) -> bool:

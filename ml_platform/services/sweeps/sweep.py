@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
+from django.db import Error, connection
 from django.db.models import Model, Q
 
 from ml_platform.cloud import cloud_run, storage, vertex
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.transport.channels import request_reason, shared_retry_budget
 from ml_platform.cloud.types import RemoteModel, RemoteObject, RemoteService
-from ml_platform.conf import require_settings
+from ml_platform.conf import get_settings, require_settings
+from ml_platform.errors import Invalid
 from ml_platform.models import (
     MirroredArtifacts,
     MirroredModel,
@@ -21,23 +25,30 @@ from ml_platform.models import (
     RegisteredModel,
     Sweep,
 )
+from ml_platform.models.locking import delete_rows, update_rows
 from ml_platform.models.states import SweepStatus
-from ml_platform.services.operations.store import Actor, Clock, Heartbeat, Json
+from ml_platform.services.operations.store import Actor, Clock, Heartbeat, Json, lease_end
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN
 
+from .exclusions import LeftOut, Reading
 from .models import compare
+from .one_by_one import shown, write_each
 
+log = logging.getLogger("ml_platform.jobs")
 PUSHED = "pushed_model/"
-ABANDONED_AFTER = timedelta(hours=6)
 LEFT_OUT = 20
 """Rows that a sweep could not judge of which it says which and why; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plane:
-    """How a plane is read: its pages, and the mirror rows that a page becomes."""
+    """How a plane is read: its pages, and the mirror row that each thing on one becomes.
+
+    `name` is its key there. `row`, the other columns, raises Invalid for what nothing can point at.
+    """
 
     pages: Callable[[], Iterator[Sequence[Any]]]
+    name: Callable[[Any], str]
     row: Callable[[Any], Json]
     table: type[Model]
     key: str
@@ -47,74 +58,153 @@ def sweep(*, actor: Actor, clock: Clock, heartbeat: Heartbeat = lambda: None) ->
     """Read all planes, keep what they said, and bring the findings up to date.
 
     A plane of which a page failed is unknown: its mirror rows stay, and nothing is concluded
-    from it (law 3).
+    from it (law 3). A row that cannot be stored is left out and named; nothing is concluded of it.
 
     :raises Misconfigured: PROJECT_ID, LOCATION or BUCKET is missing; nothing was written.
     """
     require_settings()
     started = clock()
-    _end_abandoned(clock)
-    current = Sweep.objects.create(actor_label=actor.label, started_at=started)
+    _end_abandoned(started)
+    current = Sweep.objects.create(
+        actor_label=actor.label, started_at=started, lease_until=lease_end(started)
+    )
+    try:
+        _read_and_compare(current, clock, heartbeat)
+    except BaseException:
+        _interrupt(current, clock)
+        raise
+    return current
+
+
+def _read_and_compare(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> None:
+    left_out: dict[str, list[LeftOut]] = {}
     with request_reason(f"sweep {current.pk}"), shared_retry_budget():
         for name, plane in PLANES.items():
-            current.planes[name] = _read_plane(plane, current, clock, heartbeat)
-    held = compare(sweep=current, now=clock())
-    told = [asdict(left_out) for left_out in held[:LEFT_OUT]]
-    current.counts = _counts(current.planes) | {"held": len(held), "left_out": told}
+            left_out[name] = []
+            current.planes[name] = _read_plane(plane, current, clock, heartbeat, left_out[name])
+    reading = Reading(
+        sweep=current,
+        now=clock(),
+        unstored={name: {one.what for one in plane} for name, plane in left_out.items()},
+        heartbeat=partial(_live_on, current, clock, heartbeat),
+    )
+    held = [*(one for plane in left_out.values() for one in plane), *compare(reading)]
+    current.counts = _counts(current.planes) | _told(held)
     complete = all(plane["read"] for plane in current.planes.values())
     current.status = SweepStatus.COMPLETE if complete else SweepStatus.PARTIAL
     current.finished_at = clock()
     current.save()
-    return current
 
 
-def _end_abandoned(clock: Clock) -> None:
-    """A sweep whose process died never says so itself."""
-    dead = Sweep.objects.filter(
-        status=SweepStatus.RUNNING, started_at__lt=clock() - ABANDONED_AFTER
+def _told(left_out: Sequence[LeftOut]) -> Json:
+    first = [{"what": shown(one.what), "why": shown(one.why)} for one in left_out[:LEFT_OUT]]
+    return {"held": len(left_out), "left_out": first}
+
+
+# ---- how long it lives ---------------------------------------------------------------------------
+
+
+def _end_abandoned(now: datetime) -> None:
+    """A sweep whose process was killed never says so itself."""
+    update_rows(Sweep.objects.abandoned(now=now), status=SweepStatus.INTERRUPTED, finished_at=now)
+
+
+def _live_on(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> datetime:
+    """Renew the lease once half of it is gone; one that was taken for dead runs again. Returns the
+    time."""
+    heartbeat()
+    now = clock()
+    half = timedelta(seconds=get_settings().LEASE_SECONDS / 2)
+    if current.lease_until is not None and current.lease_until > lease_end(now) - half:
+        return now
+    current.lease_until = lease_end(now)
+    Sweep.objects.filter(pk=current.pk).update(
+        lease_until=current.lease_until, status=SweepStatus.RUNNING, finished_at=None
     )
-    dead.update(status=SweepStatus.PARTIAL, finished_at=clock())
+    return now
 
 
-def _read_plane(plane: Plane, sweep: Sweep, clock: Clock, heartbeat: Heartbeat) -> Json:
-    answer = ask(lambda: _copy(plane, sweep, clock, heartbeat))
+def _interrupt(current: Sweep, clock: Clock) -> None:
+    """Say that it ends here. Its connection may be what broke, so a new one is tried, once."""
+    mine = Sweep.objects.filter(pk=current.pk)
+    for _ in range(2):
+        try:
+            mine.update(status=SweepStatus.INTERRUPTED, finished_at=clock())
+        except Error:
+            log.exception("%s could not say that it ended; it will once its lease is over", current)
+            if connection.in_atomic_block:
+                return
+            connection.close()
+        else:
+            return
+
+
+# ---- the mirror ----------------------------------------------------------------------------------
+
+
+def _read_plane(
+    plane: Plane, sweep: Sweep, clock: Clock, heartbeat: Heartbeat, left_out: list[LeftOut]
+) -> Json:
+    answer = ask(lambda: _copy(plane, sweep, clock, heartbeat, left_out))
     if not isinstance(answer, Present):
         code = getattr(answer, "code", "cloud_absent")
         return {"read": False, "reason": answer.reason, "code": code}
-    _forget_unseen(plane, sweep)
-    return {"read": True, "reason": "", "code": "", "pages": answer.value}
+    _forget_unseen(plane, sweep, {one.what for one in left_out})
+    return {"read": True, "reason": "", "code": "", "pages": answer.value, **_told(left_out)}
 
 
-def _copy(plane: Plane, sweep: Sweep, clock: Clock, heartbeat: Heartbeat) -> int:
+def _copy(
+    plane: Plane, sweep: Sweep, clock: Clock, heartbeat: Heartbeat, left_out: list[LeftOut]
+) -> int:
     """Write the plane's pages into the mirror, one at a time; returns how many there were."""
     pages = 0
     for page in plane.pages():
-        heartbeat()
+        now = _live_on(sweep, clock, heartbeat)
         pages += 1
-        seen = {"seen_sweep": sweep, "seen_at": clock()}
-        # Keyed, because one statement may not upsert the same row twice; in the keys' order,
-        # because two sweeps that lock rows in different orders would stop each other.
-        keyed = {row[plane.key]: plane.table(**row, **seen) for row in map(plane.row, page)}
-        rows = [keyed[key] for key in sorted(keyed)]
-        columns = [
-            field.name
-            for field in plane.table._meta.concrete_fields  # noqa: SLF001 - Django's documented name
-            if field.name not in ("id", plane.key)
-        ]
-        if rows:
-            plane.table._default_manager.bulk_create(  # noqa: SLF001 - Django's documented name
-                rows,
-                update_conflicts=True,
-                unique_fields=[plane.key],
-                update_fields=columns,
-            )
+        left_out += _keep_page(plane, page, {"seen_sweep": sweep, "seen_at": now})
     return pages
 
 
-def _forget_unseen(plane: Plane, sweep: Sweep) -> None:
-    """Drop what this complete reading did not show, unless a sweep beside it saw it meanwhile."""
+def _keep_page(plane: Plane, page: Sequence[Any], seen: Json) -> list[LeftOut]:
+    """Write a page into the mirror; returns what of it cannot be stored."""
+    left_out: list[LeftOut] = []
+    # Keyed, because one statement may not upsert the same row twice; in the keys' order,
+    # because two sweeps that lock rows in different orders would stop each other.
+    keyed: dict[str, Json] = {}
+    for found in page:
+        name = plane.name(found)
+        try:
+            keyed[name] = {plane.key: name, **plane.row(found), **seen}
+        except Invalid as error:
+            left_out.append(LeftOut(name, str(error)))
+    rows = [keyed[key] for key in sorted(keyed)]
+    unstored = write_each(rows, partial(_upsert, plane)) if rows else []
+    return [*left_out, *(LeftOut(row[plane.key], why) for row, why in unstored)]
+
+
+def _upsert(plane: Plane, rows: Sequence[Json]) -> None:
+    columns = [
+        field.name
+        for field in plane.table._meta.concrete_fields  # noqa: SLF001 - Django's documented name
+        if field.name not in ("id", plane.key)
+    ]
+    plane.table._default_manager.bulk_create(  # noqa: SLF001 - Django's documented name
+        [plane.table(**row) for row in rows],
+        update_conflicts=True,
+        unique_fields=[plane.key],
+        update_fields=columns,
+    )
+
+
+def _forget_unseen(plane: Plane, sweep: Sweep, unstored: Collection[str]) -> None:
+    """Drop what this complete reading did not show, unless a sweep beside it saw it meanwhile, or
+    sees it just now. What was shown but could not be stored is still there."""
     seen = Q(seen_sweep__gte=sweep.pk) | Q(seen_at__gt=sweep.started_at)
-    plane.table._default_manager.exclude(seen).delete()  # noqa: SLF001 - Django's documented name
+    unseen = plane.table._default_manager.exclude(seen)  # noqa: SLF001 - Django's documented name
+    if unstored:
+        keys = unseen.values_list("pk", plane.key).iterator()
+        unseen = unseen.exclude(pk__in=[pk for pk, key in keys if key in unstored])
+    delete_rows(unseen)
 
 
 def _counts(planes: Mapping[str, Json]) -> Json:
@@ -134,8 +224,7 @@ def _counts(planes: Mapping[str, Json]) -> Json:
 
 def _model_row(model: RemoteModel) -> Json:
     return {
-        "model_id": model.name.model_id,
-        "resource_name": str(model.name),
+        "resource_name": str(model.pointer.bare),  # with its version it must be a name, too
         "display_name": model.display_name,
         "version": model.version,
         "artifact_uri": model.artifact_uri[:1024],
@@ -162,7 +251,6 @@ def _folders(bucket: str, page: Iterable[RemoteObject]) -> list[str]:
 
 def _service_row(service: RemoteService) -> Json:
     return {
-        "service_name": service.service_id,
         "uri": service.uri,
         "labels": dict(service.labels),
         "owner": service.labels.get(OWNER, ""),
@@ -177,18 +265,21 @@ def _service_row(service: RemoteService) -> Json:
 PLANES: Mapping[str, Plane] = {
     "vertex": Plane(
         pages=lambda: vertex.list_models(page_size=100),
+        name=lambda model: model.name.model_id,
         row=_model_row,
         table=MirroredModel,
         key="model_id",
     ),
     "gcs": Plane(
         pages=_run_folders,
-        row=lambda prefix: {"prefix": prefix},
+        name=str,
+        row=lambda _: {},
         table=MirroredArtifacts,
         key="prefix",
     ),
     "cloud_run": Plane(
         pages=lambda: cloud_run.list_services(page_size=100),
+        name=lambda service: service.service_id,
         row=_service_row,
         table=MirroredService,
         key="service_name",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db import transaction
 
 from ml_platform import kpis
 from ml_platform.cloud import vertex
@@ -255,7 +256,8 @@ def test_a_version_whose_labels_were_taken_away_is_kept(cloud: LocalCloud) -> No
 def test_lost_versions_that_are_back_are_versions_again(cloud: LocalCloud) -> None:
     lineage = managed(cloud, versions=2)
     before = lineage.vertex_model_resource_name
-    lose_versions(lineage=lineage)
+    with transaction.atomic():
+        lose_versions(lineage=lineage)
     look()
     repair(kind=FindingKind.VERSION_MISMATCH)
     lineage.refresh_from_db()
@@ -267,7 +269,8 @@ def test_lost_versions_that_are_back_are_versions_again(cloud: LocalCloud) -> No
 
 def test_a_lost_version_is_not_restored_beside_a_new_model(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
-    lose_versions(lineage=lineage)
+    with transaction.atomic():
+        lose_versions(lineage=lineage)
     version_of(lineage)
     operation = restore_lost_versions(registered_model=lineage, actor=ANA, now=database_now())
     assert (finish(operation).status, operation.error_code) == ("failed", "other_parent")

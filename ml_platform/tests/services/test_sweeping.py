@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from ml_platform.models import (
     Finding,
@@ -339,7 +339,8 @@ def test_a_pointer_may_name_the_project_by_its_id(cloud: LocalCloud) -> None:
 
 def test_a_lost_version_that_is_back_can_be_restored(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
-    lose_versions(lineage=lineage)
+    with transaction.atomic():
+        lose_versions(lineage=lineage)
     look()
     finding = Finding.objects.get()
     assert finding.kind == FindingKind.VERSION_MISMATCH

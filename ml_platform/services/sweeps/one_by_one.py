@@ -1,0 +1,35 @@
+"""Rows written together: one that cannot be stored is left out, the others are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from django.db import DataError, IntegrityError, transaction
+
+T = TypeVar("T")
+UNSTORABLE = (DataError, IntegrityError, ValueError, OverflowError)
+"""What is wrong with a row, and not with the database: text that it does not take, a value that is
+too long, a row that it refers to and that went meanwhile."""
+
+
+def write_each(rows: Sequence[T], write: Callable[[Sequence[T]], object]) -> list[tuple[T, str]]:
+    """Write the rows in a transaction; returns those that cannot be stored, and why.
+
+    Only when they cannot all be stored are they written in halves, until the bad one is alone.
+    """
+    try:
+        with transaction.atomic():
+            write(rows)
+    except UNSTORABLE as error:
+        if len(rows) == 1:
+            return [(rows[0], f"it could not be stored: {shown(str(error).partition(chr(10))[0])}")]
+        half = len(rows) // 2
+        return [*write_each(rows[:half], write), *write_each(rows[half:], write)]
+    return []
+
+
+def shown(text: str) -> str:
+    """The text with what a database may not take (NUL, lone surrogates) written as an escape."""
+    return re.sub("[\x00-\x1f\ud800-\udfff]", lambda found: ascii(found[0])[1:-1], text)
