@@ -25,7 +25,7 @@ from ml_platform.models import (
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, ScheduleState
 from ml_platform.services.cleanup.orphan_batches import delete_batch
-from ml_platform.services.deletion.state import mark
+from ml_platform.services.deletion.state import mark_deleting
 from ml_platform.services.deployment.endpoint_state import mark_version_lost
 from ml_platform.services.findings import store as findings
 from ml_platform.services.findings.discrepancy import Discrepancy
@@ -118,7 +118,7 @@ def versions() -> tuple[RegisteredModel, list[TrainingRun]]:
 
 def marked() -> Course:
     _, runs = versions()
-    return TrainingRun, lambda: mark([run.pk for run in reversed(runs)])
+    return TrainingRun, lambda: mark_deleting([run.pk for run in reversed(runs)])
 
 
 def lost() -> Course:
