@@ -282,9 +282,13 @@ def traffic(projects: Projects, *, today: date) -> dict[Any, Traffic]:
     return _traffic_by("project", _of(ServiceDay.objects.all(), projects), today)
 
 
-def service_traffic(names: Collection[str], *, today: date) -> dict[str, Traffic]:
-    """The traffic of these services, by the same definitions."""
-    return _traffic_by("service_name", ServiceDay.objects.filter(service_name__in=names), today)
+def service_traffic(names: Collection[str], *, project_id: Any, today: date) -> dict[str, Traffic]:
+    """The traffic of a project's services, by the same definitions.
+
+    A name may have been another project's before; its days are not this one's.
+    """
+    rows = ServiceDay.objects.filter(service_name__in=names, project=project_id)
+    return _traffic_by("service_name", rows, today)
 
 
 def _traffic_by(column: str, rows: QuerySet[ServiceDay], today: date) -> dict[Any, Traffic]:

@@ -14,6 +14,7 @@ from ml_platform.api.schemas.details import AuditOut
 from ml_platform.api.schemas.inputs import AuditQuery, IgnoreIn, RepairIn, optional
 from ml_platform.api.schemas.operation import OperationOut
 from ml_platform.api.schemas.serialize import (
+    Json,
     accepted,
     counts_json,
     finding_json,
@@ -30,6 +31,7 @@ from ml_platform.services.findings.store import ignore_finding, reopen_finding
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.repairs.reconciliation import NoRepair, repair_finding
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
+from ml_platform.services.sweeps.audit import counts_of, left_out_of
 from ml_platform.services.sweeps.operation import check_registry
 
 from .runs import find_project
@@ -47,15 +49,27 @@ def audit(request: Any, query: Query[AuditQuery]) -> HttpResponse:
     if query.kind:
         rows = rows.filter(kind=query.kind)
     newest = Sweep.objects.finished().first()
+    counts = kpis.four_counts(caller.scope.limit)
     return answer_list(
         request,
         query,
         rows,
         sorts={"seen": "first_seen_at"},
         row_json=finding_json,
-        sweep=sweep_json(newest) if newest else None,
-        counts=counts_json(kpis.four_counts(caller.scope.limit)),
+        sweep=_sweep_of(caller, newest, counts.vertex) if newest else None,
+        counts=counts_json(counts),
     )
+
+
+def _sweep_of(caller: Caller, sweep: Sweep, vertex: int | None) -> Json:
+    """A sweep reads the planes of all tenants; who does not see all is told what concerns them."""
+    limit = caller.scope.limit
+    if limit is None:
+        told = {name: value for name, value in sweep.counts.items() if name != "of"}
+        return sweep_json(sweep, actor=sweep.actor_label, counts=told)
+    ids = list(limit.values_list("pk", flat=True))
+    told = counts_of(sweep, projects=ids, vertex=vertex) | left_out_of(sweep, projects=ids)
+    return sweep_json(sweep, actor="", counts=told)
 
 
 @router.post("/run/", response={202: OperationOut}, operation_id="run_audit")
@@ -92,7 +106,12 @@ def _repair(caller: Caller, finding: Finding, body: RepairIn) -> Operation:
     if finding.kind != FindingKind.UNMANAGED or finding.status != FindingStatus.OPEN:
         raise NoRepair(f"{finding.title}: nothing to {body.action}.", advice=finding.repair)
     if body.action == "delete":
-        return delete_unmanaged_model(resource_name=finding.subject, actor=caller.actor, now=now)
+        return delete_unmanaged_model(
+            resource_name=finding.subject,
+            actor=caller.actor,
+            now=now,
+            project_id=finding.project_id,
+        )
     if body.project is None or not body.model_name:
         raise Invalid(
             "An adoption needs the project and the name that the model gets.",

@@ -24,7 +24,6 @@ from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.services.access.rights import Right, right_to_register
-from ml_platform.services.access.scope import all_projects
 from ml_platform.services.deployment.deploy import deploy_run
 from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.registration.register import register_run
@@ -36,10 +35,7 @@ RUNS = TrainingRun.objects.select_related("project", "registered_model", "schedu
 
 def find_project(caller: Caller, project_id: int, right: Right) -> Any:
     """The project that something shall be made in."""
-    projects = all_projects()
-    limit = caller.scope.limit
-    seen = projects if limit is None else projects.filter(pk__in=limit.values("pk"))
-    return caller.get_of(seen, project_id, "project", right)
+    return caller.get_of(caller.scope.projects, project_id, "project", right)
 
 
 @router.get("/", response=RunsOut, operation_id="list_training_runs")

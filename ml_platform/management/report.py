@@ -96,15 +96,21 @@ def print_counts(console: Console, sweep: Sweep, project: Model | None) -> None:
 
 def print_verdict(console: Console, sweep: Sweep, project: Model | None) -> None:
     """One sentence at the end."""
-    held = sweep.counts["held"]
+    held, left_out = _left_out(sweep, project).values()
     if held:
         console.print(f"{counted(held, 'row')} left out:")
-    for told in sweep.counts["left_out"]:
+    for told in left_out:
         console.print(f"     {escape(told['what'])}: {told['why']}")
     unread = " and ".join(PLANES[name][0] for name in audit.unread(sweep))
     verdict = VERDICTS[audit.compare_sweep(sweep, project=project)]
     compared = " in what was compared" if held else ""
     console.print(verdict.format(unread=unread, compared=compared))
+
+
+def _left_out(sweep: Sweep, project: Model | None) -> dict[str, Any]:
+    if project is not None:
+        return audit.left_out_of(sweep, projects=[project.pk])
+    return {name: sweep.counts[name] for name in ("held", "left_out")}
 
 
 def _print_vertex(console: Console, sweep: Sweep, project: Model | None) -> None:
@@ -215,8 +221,7 @@ def json_audit(sweep: Sweep, project: Model | None) -> Iterator[str]:
             "status": sweep.status,
             "started_at": sweep.started_at.isoformat(),
             "finished_at": sweep.finished_at.isoformat() if sweep.finished_at else None,
-            "held": sweep.counts["held"],
-            "left_out": sweep.counts["left_out"],
+            **_left_out(sweep, project),
         },
         "planes": {
             name: {key: plane[key] for key in ("read", "reason", "code")}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -18,8 +17,8 @@ from ml_platform.conf import OWN_BASE, get_settings
 from ml_platform.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, PlatformError
 from ml_platform.pages.common.buttons import Permissions
 from ml_platform.pages.common.context import ErrorPage, Frame
-from ml_platform.services.access.rights import Right, has_right
-from ml_platform.services.access.scope import Scope, scope_of, visible_project
+from ml_platform.services.access.rights import Right, has_right, require_right
+from ml_platform.services.access.scope import Scope, require_everything, scope_of
 from ml_platform.services.operations.store import Busy
 
 STATUSES: tuple[tuple[type[PlatformError], int], ...] = (
@@ -59,10 +58,27 @@ def project_of(request: HttpRequest, project_id: str) -> Any:
     :raises Http404: there is none, or it is another tenant's.
     """
     try:
-        key = scope_of(request.user).projects.model._meta.pk.to_python(project_id)  # noqa: SLF001 - documented
-        return visible_project(request.user, key)
-    except (NotFound, ValidationError) as error:
+        return scope_of(request.user).find_project(project_id)
+    except NotFound as error:
         raise Http404("There is no such project.") from error
+
+
+def require_view(request: HttpRequest) -> None:
+    """Let whoever is logged in read pages if they have the right to view.
+
+    :raises RightMissing: they lack it.
+    """
+    if request.user.is_authenticated:
+        require_right(request.user, Right.VIEW)
+
+
+def may_check(request: HttpRequest) -> bool:
+    """Whether the person may have all planes read."""
+    try:
+        require_everything(request.user, Right.ADMINISTER)
+    except Denied:
+        return False
+    return True
 
 
 def permissions_of(request: HttpRequest) -> Permissions:
@@ -87,15 +103,17 @@ def render_error(request: HttpRequest, error: PlatformError, *, back: str = "") 
         advice=error.advice,
         code=error.code,
         back=back,
-        holder=url_of_holder(error),
+        holder=url_of_holder(request, error),
     )
     return _error_page(request, found, status=status_of(error))
 
 
-def url_of_holder(error: PlatformError) -> str:
-    """The page of the operation that stands in the way, '' where none does."""
+def url_of_holder(request: HttpRequest, error: PlatformError) -> str:
+    """The page of the operation that stands in the way, '' where there is none for them."""
     holder = error.holder if isinstance(error, Busy) else None
-    return reverse("ml_platform:operation", args=[holder.pk]) if holder else ""
+    if holder is None or not scope_of(request.user).sees(holder.project_id):
+        return ""
+    return reverse("ml_platform:operation", args=[holder.pk])
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -119,7 +137,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def _error_page(request: HttpRequest, found: ErrorPage, *, status: int) -> HttpResponse:
-    known = request.user.is_authenticated
+    known = request.user.is_authenticated and has_right(request.user, Right.VIEW)
     shown = open_count(scope_of(request.user)) if known else 0
     return render_page(request, "error", found, findings_open=shown, status=status)
 

@@ -13,6 +13,8 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
+from ml_platform.errors import Denied
+
 
 def page(name: str) -> Callable[..., HttpResponseBase]:
     """The view `ml_platform.pages.<name>`."""
@@ -22,7 +24,10 @@ def page(name: str) -> Callable[..., HttpResponseBase]:
     def view(request: HttpRequest, **kwargs: object) -> HttpResponseBase:
         shown = import_string(f"ml_platform.pages.{name}")
         try:
+            require_view(request)
             answer: HttpResponseBase = shown(request, **kwargs)
+        except Denied as error:
+            answer = denied(request, error, back="")
         except Http404 as error:
             answer = not_found(request, error)
         except PermissionDenied as error:
@@ -33,16 +38,16 @@ def page(name: str) -> Callable[..., HttpResponseBase]:
 
 
 def _late(name: str) -> Callable[..., HttpResponseBase]:
-    """A view of the frame, imported when it is shown: Django imports a host's handlers at start."""
+    """A function of the pages, imported when it is called: a host's handlers are at start."""
 
     def view(*args: object, **kwargs: object) -> HttpResponseBase:
-        answer: HttpResponseBase = import_string(f"ml_platform.pages.layout.{name}")(
-            *args, **kwargs
-        )
+        answer: HttpResponseBase = import_string(f"ml_platform.pages.{name}")(*args, **kwargs)
         return answer
 
     return view
 
 
-not_found, forbidden, csrf_failure = map(_late, ("not_found", "forbidden", "csrf_failure"))
-"""Good as a host's `handler404`, `handler403` and `CSRF_FAILURE_VIEW`."""
+not_found, forbidden = _late("frame.not_found"), _late("frame.forbidden")
+csrf_failure = _late("frame.csrf_failure")
+"""Good, as the two before, as a host's `handler404`, `handler403` and `CSRF_FAILURE_VIEW`."""
+require_view, denied = _late("frame.require_view"), _late("actions.failed")

@@ -11,6 +11,7 @@ from ml_platform.errors import PlatformError
 from ml_platform.models import Operation
 from ml_platform.pages.common.verb import ActionRequest
 from ml_platform.pages.layout import render_error, status_of, url_of_holder
+from ml_platform.services.access.scope import scope_of
 from ml_platform.services.operations.store import Actor
 
 KEY_MAX = 64
@@ -31,6 +32,7 @@ def action_request_of(request: HttpRequest) -> ActionRequest:
         key=f"page:{request.user.pk}:{key}" if key else "",
         reason=request.POST.get("reason", "").strip()[:REASON_MAX],
         form=request.POST.dict(),
+        scope=scope_of(request.user),
     )
 
 
@@ -51,7 +53,7 @@ def failed(request: HttpRequest, error: PlatformError, *, back: str) -> HttpResp
     if not wants_json(request):
         return render_error(request, error, back=back)
     told = {"error": str(error), "advice": error.advice, "code": error.code}
-    told["url"] = url_of_holder(error)
+    told["url"] = url_of_holder(request, error)
     return JsonResponse(told, status=status_of(error))
 
 

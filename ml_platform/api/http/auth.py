@@ -22,7 +22,7 @@ from ml_platform.errors import Denied, NotFound
 from ml_platform.models import ApiToken
 from ml_platform.models.clock import database_now
 from ml_platform.services.access.rights import Right, require_right
-from ml_platform.services.access.scope import Scope, scope_of
+from ml_platform.services.access.scope import Scope, require_everything, scope_of
 from ml_platform.services.operations.store import Actor
 
 from .errors import Unauthenticated
@@ -70,14 +70,9 @@ class Caller:
 
         :raises Denied: he does not.
         """
-        self.require(right)
+        require_everything(self.user, right)
+        self.checked["rights"].append(right)
         self.checked["projects"].append(ALL)
-        if not self.scope.everything:
-            raise Denied(
-                "This concerns all projects, and you do not see them all.",
-                code="needs_everything",
-                advice="Ask a member of staff who may view every project.",
-            )
 
     def only(self, rows: QuerySet[M, R], field: str = "project") -> QuerySet[M, R]:
         """Those of the rows that belong to projects he sees.
@@ -85,8 +80,7 @@ class Caller:
         :raises RightMissing: he may not view anything.
         """
         self.require(Right.VIEW)
-        limit = self.scope.limit
-        return rows if limit is None else rows.filter(**{f"{field}__in": limit.values("pk")})
+        return self.scope.only(rows, field)
 
     def get(self, rows: QuerySet[M, R], pk: Any, noun: str, right: Right = Right.VIEW) -> R:
         """The row, if he sees it and has the right; another tenant's looks like none.

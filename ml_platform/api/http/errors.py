@@ -128,7 +128,10 @@ def install(api: NinjaAPI) -> None:
 def _platform_error(request: HttpRequest, error: PlatformError | type[PlatformError]) -> Any:
     found = _instance(error)
     holder = found.holder if isinstance(found, Busy) else None
-    return problem(found, **({"operation": str(holder.pk)} if holder else {}))
+    scope = getattr(getattr(request, "auth", None), "scope", None)  # Cloud Scheduler has none
+    if holder is None or scope is None or not scope.sees(holder.project_id):
+        return problem(found)
+    return problem(found, operation=str(holder.pk))
 
 
 def _validation_error(request: HttpRequest, error: ValidationError | type[ValidationError]) -> Any:

@@ -254,8 +254,8 @@ def _plan_version(version: VersionFacts) -> Json:
     }
 
 
-def sweep_json(sweep: Sweep) -> Json:
-    """A sweep."""
+def sweep_json(sweep: Sweep, *, actor: str, counts: Json) -> Json:
+    """A sweep, with as much of who asked for it and of what it counted as the caller may know."""
     planes = {
         name: {key: plane.get(key, default) for key, default in _PLANE.items()}
         for name, plane in sweep.planes.items()
@@ -263,9 +263,9 @@ def sweep_json(sweep: Sweep) -> Json:
     return {
         "id": sweep.pk,
         "status": sweep.status,
-        "actor": sweep.actor_label,
+        "actor": actor,
         "planes": planes,
-        "counts": sweep.counts,
+        "counts": counts,
         "started_at": when(sweep.started_at),
         "finished_at": when(sweep.finished_at),
     }

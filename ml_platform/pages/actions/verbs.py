@@ -58,7 +58,7 @@ def _against_deploy(run: TrainingRun) -> str:
         return "It is not registered."
     endpoints = list(lineage.deployed_endpoints.select_related("run").order_by("pk"))
     why = reason_disabled_deploy(run, _verdict(lineage), endpoints)
-    return why or who_holds([lineage]).of(lineage)
+    return why or who_holds(run.project_id, [lineage]).of(lineage)
 
 
 def _verdict(lineage: RegisteredModel) -> RegistryVerdict:
@@ -67,7 +67,7 @@ def _verdict(lineage: RegisteredModel) -> RegistryVerdict:
 
 def _busy(endpoint: DeployedEndpoint) -> str:
     lineage, service = endpoint.registered_model, endpoint.service_name
-    return who_holds([lineage], [service]).of(lineage, service)
+    return who_holds(endpoint.project_id, [lineage], [service]).of(lineage, service)
 
 
 def _against_redeploy(endpoint: DeployedEndpoint) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
@@ -19,8 +18,8 @@ from ml_platform.models.clock import database_now
 from ml_platform.pages.common.verb import Verb
 from ml_platform.pages.layout import page
 from ml_platform.pages.requests import action_request_of, actor_of, begun, failed
-from ml_platform.services.access.rights import RightMissing, require_right
-from ml_platform.services.access.scope import scope_of
+from ml_platform.services.access.rights import Right, RightMissing, require_right
+from ml_platform.services.access.scope import require_everything, scope_of
 from ml_platform.services.operations.store import Busy
 from ml_platform.services.sweeps.operation import check_registry_here
 
@@ -36,7 +35,7 @@ PAGES_WITH_TRUTH = ("start", "registry_health")
 def check_now(request: HttpRequest) -> HttpResponse:
     """Read all planes now and go back to where it was asked for; a login leads there too.
 
-    Only for those who see everything: a sweep reads what belongs to all projects.
+    Only for administrators who see everything: a sweep reads what belongs to all projects.
     """
     asked_at = request.POST.get("back", "")
     name = asked_at if asked_at in PAGES_WITH_TRUTH else PAGES_WITH_TRUTH[0]
@@ -45,9 +44,8 @@ def check_now(request: HttpRequest) -> HttpResponse:
         return redirect_to_login(back)
     if request.method != "POST":
         return redirect(back)
-    if not scope_of(request.user).everything:
-        raise PermissionDenied("Only those who see all projects may have all planes read.")
     try:
+        require_everything(request.user, Right.ADMINISTER)
         check_registry_here(actor=actor_of(request), clock=database_now)
     except Busy:
         return redirect(back)  # who is at it does the same

@@ -140,13 +140,13 @@ def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[FindingGroup
     )
 
 
-def sweep_row(sweep: Sweep, now: datetime) -> SweepRow:
-    """A sweep in one line; it must be asked for with its state."""
+def sweep_row(sweep: Sweep, now: datetime, *, named: bool) -> SweepRow:
+    """A sweep in one line, asked for with its state; `named` says who asked for it."""
     state = SweepStatus(sweep.state)  # type: ignore[attr-defined]
     return SweepRow(
         id=sweep.pk,
         status=badge(str(state.label), SWEEP_TONES[state]),
-        actor=sweep.actor_label,
+        actor=sweep.actor_label if named else "",
         started=moment(sweep.started_at, now),
         took=duration(sweep.finished_at - sweep.started_at) if sweep.finished_at else "",
         planes=tuple(

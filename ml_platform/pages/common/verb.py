@@ -28,6 +28,8 @@ class ActionRequest:
     key: str
     reason: str
     form: Mapping[str, str]
+    scope: Scope
+    """What they see; an id in the form is looked up in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,7 @@ def in_scope(rows: QuerySet[M], scope: Scope, key: str) -> M:
 
     :raises Http404: there is none, or it is another tenant's.
     """
-    if scope.limit is not None:
-        rows = rows.filter(project__in=scope.limit.values("pk"))
-    found = rows.filter(pk=key).first() if _is_key(rows, key) else None
+    found = scope.only(rows).filter(pk=key).first() if _is_key(rows, key) else None
     if found is None:
         raise Http404(f"There is no such {rows.model._meta.verbose_name}.")  # noqa: SLF001 - documented
     return found

@@ -9,7 +9,7 @@ from ml_platform.models import Finding, Operation
 from ml_platform.models.states import FindingKind, FindingStatus
 from ml_platform.pages.common.verb import ActionRequest, Verb, always, in_scope
 from ml_platform.services.access.rights import Right
-from ml_platform.services.access.scope import Scope, all_projects
+from ml_platform.services.access.scope import Scope
 from ml_platform.services.findings.store import ignore_finding, reopen_finding
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.repairs import reconciliation
@@ -60,8 +60,8 @@ def _require_choice(finding: Finding) -> None:
 
 def _adopt(finding: Finding, asked: ActionRequest) -> Operation:
     _require_choice(finding)
-    project = all_projects().filter(pk=asked.form.get("project") or None).first()
-    if project is None:
+    chosen = asked.form.get("project", "")
+    if not chosen:
         raise Invalid(
             "Choose the project that gets it.",
             code="no_project",
@@ -69,7 +69,7 @@ def _adopt(finding: Finding, asked: ActionRequest) -> Operation:
         )
     return adopt_model(
         resource_name=finding.subject,
-        project=project,
+        project=asked.scope.find_project(chosen),
         model_name=asked.form.get("model_name", "").strip(),
         actor=asked.actor,
         now=asked.now,
@@ -84,7 +84,12 @@ def _delete_unmanaged(finding: Finding, asked: ActionRequest) -> Operation:
             code="name_differs",
             advice="Type it as it stands above the field.",
         )
-    return delete_unmanaged_model(resource_name=finding.subject, actor=asked.actor, now=asked.now)
+    return delete_unmanaged_model(
+        resource_name=finding.subject,
+        actor=asked.actor,
+        now=asked.now,
+        project_id=finding.project_id,
+    )
 
 
 FINDING_VERBS: Mapping[str, Verb] = {

@@ -15,7 +15,7 @@ from ml_platform.pages.common.context import HealthPage
 from ml_platform.pages.common.count_strip import truth_strip
 from ml_platform.pages.common.paging import page_of
 from ml_platform.pages.common.tabs import tabs_of
-from ml_platform.pages.layout import page, render_page
+from ml_platform.pages.layout import may_check, page, render_page
 from ml_platform.services.access.scope import Scope, scope_of
 
 FINDINGS_A_PAGE = 50
@@ -39,13 +39,13 @@ def registry_health(request: HttpRequest) -> HttpResponse:
     counts = kpis.four_counts(scope.limit)
     found = HealthPage(
         truth=truth_strip(counts=counts, findings=by_kind, now=now),
-        may_check=scope.everything,
+        may_check=may_check(request),
         tabs=tabs,
         healthy=not by_kind and tabs[0].current and not counts.vertex_reason,
         groups=serialize.finding_groups(shown, now),
         pager=pager,
         sweeps=tuple(
-            serialize.sweep_row(sweep, now)
+            serialize.sweep_row(sweep, now, named=scope.everything)
             for sweep in Sweep.objects.with_state(now=now).order_by("-id")[:SWEEPS_SHOWN]
         ),
     )
@@ -60,7 +60,5 @@ def _findings(scope: Scope) -> QuerySet[Finding]:
         default=Value(len(FINDING_TONES)),
         output_field=IntegerField(),
     )
-    rows = Finding.objects.select_related("project")
-    if scope.limit is not None:
-        rows = rows.filter(project__in=scope.limit.values("pk"))
+    rows = scope.only(Finding.objects.select_related("project"))
     return rows.order_by(order, "title", "pk")

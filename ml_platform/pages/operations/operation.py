@@ -39,13 +39,11 @@ ORIGINS: Mapping[str, str] = {
 def operations_of(scope: Scope) -> OperationQuerySet:
     """The operations that somebody may see, the newest first."""
     rows: OperationQuerySet = Operation.objects.select_related("project", "lineage")
-    if scope.limit is not None:
-        rows = rows.filter(project__in=scope.limit.values("pk"))
-    return rows.order_by("-created_at", "pk")
+    return scope.only(rows).order_by("-created_at", "pk")
 
 
-def _find(request: HttpRequest, operation_id: uuid.UUID) -> Operation:
-    row = operations_of(scope_of(request.user)).filter(pk=operation_id).first()
+def _find(scope: Scope, operation_id: uuid.UUID) -> Operation:
+    row = operations_of(scope).filter(pk=operation_id).first()
     if row is None:
         raise Http404("There is no such operation.")
     return row
@@ -54,14 +52,15 @@ def _find(request: HttpRequest, operation_id: uuid.UUID) -> Operation:
 @page
 def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     """All that an operation's row tells, and the pages of what it is about."""
-    now, row = timezone.now(), _find(request, operation_id)
+    now, scope = timezone.now(), scope_of(request.user)
+    row = _find(scope, operation_id)
     before, after = heading(row)
-    waits = _waits_for(row)
+    waits = _waits_for(row, scope)
     found = OperationDetail(
         row=operation_row(row, now),
         before=before,
         after=after,
-        about=tuple(_about(row)),
+        about=tuple(_about(row, scope)),
         facts=_facts(row, now),
         steps=(*(_step(entry, now) for entry in row.steps), *_ahead(row)),
         waits=waits,
@@ -72,14 +71,13 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
         finished=moment(row.finished_at, now),
         acts=operation_buttons(permissions_of(request), row),
     )
-    shown = open_count(scope_of(request.user))
-    return render_page(request, "operation", found, findings_open=shown)
+    return render_page(request, "operation", found, findings_open=open_count(scope))
 
 
 @page
 def operation_status(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     """How an operation stands, as JSON for the script that watches it."""
-    row = _find(request, operation_id)
+    row = _find(scope_of(request.user), operation_id)
     told = operation_row(row, timezone.now())
     return JsonResponse(
         {
@@ -96,18 +94,20 @@ def operation_status(request: HttpRequest, operation_id: uuid.UUID) -> HttpRespo
     )
 
 
-def _waits_for(row: Operation) -> Link | None:
+def _waits_for(row: Operation, scope: Scope) -> Link | None:
     """Why one that waits has not begun: another one holds what it is about; or no worker came."""
     if row.status != OperationStatus.PENDING:
         return None
     holder = holders(lineages=[row.lineage_key], services=[row.service_key]).first()
     if holder is None:
         return Link(text="It waits for a worker.")
-    url = reverse("ml_platform:operation", args=[holder.pk])
-    return Link(text=f"It waits for its turn: {row.subject_name} {held_by(holder)}", url=url)
+    told = held_by(holder, project_id=row.project_id)
+    shown = scope.sees(holder.project_id)
+    url = reverse("ml_platform:operation", args=[holder.pk]) if shown else ""
+    return Link(text=f"It waits for its turn: {row.subject_name} {told}", url=url)
 
 
-def _about(row: Operation) -> Iterator[Link]:
+def _about(row: Operation, scope: Scope) -> Iterator[Link]:
     """The pages of its model, run, endpoint, schedule, and of the findings that it works on."""
     if row.lineage:
         yield Link(text=f"Model {row.lineage.model_name}", url=model_url(row.lineage.pk))
@@ -115,7 +115,9 @@ def _about(row: Operation) -> Iterator[Link]:
         training = reverse("ml_platform:training", args=[row.project_id])
         if row.subject_type == "trainingrun" and _is_there(row.subject_id):
             yield Link(text=f"Run {row.subject_id}", url=f"{training}#run-{row.subject_id}")
-        endpoint = DeployedEndpoint.objects.filter(service_name=row.service_key or None).first()
+        # The name may be another project's by now, once the endpoint was deleted.
+        own = DeployedEndpoint.objects.filter(project=row.project_id)
+        endpoint = own.filter(service_name=row.service_key or None).first()
         if endpoint:
             name = f"Endpoint {endpoint.service_name}"
             yield Link(text=name, url=f"{training}#endpoint-{endpoint.pk}")
@@ -124,7 +126,7 @@ def _about(row: Operation) -> Iterator[Link]:
             if schedule:
                 name = f"Schedule {schedule.name}"
                 yield Link(text=name, url=f"{training}#schedule-{schedule.pk}")
-    for finding in Finding.objects.filter(operation=row)[:FINDINGS_SHOWN]:
+    for finding in scope.only(Finding.objects.filter(operation=row))[:FINDINGS_SHOWN]:
         url = reverse("ml_platform:finding", args=[finding.pk])
         yield Link(text=f"Finding: {finding.title}", url=url)
 

@@ -14,7 +14,7 @@ from ml_platform.pages.common.context import (
 )
 from ml_platform.pages.common.count_strip import truth_strip
 from ml_platform.pages.common.paging import page_of
-from ml_platform.pages.layout import page, render_page
+from ml_platform.pages.layout import may_check, page, render_page
 from ml_platform.pages.operations.operation import operations_of
 from ml_platform.services.access.scope import scope_of
 
@@ -32,7 +32,7 @@ def start(request: HttpRequest) -> HttpResponse:
     rows = operations_of(scope)
     found = StartPage(
         truth=truth_strip(counts=kpis.four_counts(scope.limit), findings=by_kind, now=now),
-        may_check=scope.everything,
+        may_check=may_check(request),
         assets=serialize.asset_figures(kpis.assets(scope.limit)),
         chart=history_chart(
             kpis.history(today=now.date(), projects=scope.limit),

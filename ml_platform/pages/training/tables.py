@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import QuerySet
 from django.urls import reverse
@@ -32,13 +33,18 @@ RESTORABLE = "It is stopped and can be deployed again."
 
 
 def endpoint_rows(
-    endpoints: Iterable[DeployedEndpoint], *, permissions: Permissions, unread: str, now: datetime
+    endpoints: Iterable[DeployedEndpoint],
+    *,
+    project_id: Any,
+    permissions: Permissions,
+    unread: str,
+    now: datetime,
 ) -> tuple[EndpointRow, ...]:
-    """Lines for these endpoints; their runs and models must be loaded. Two statements."""
+    """Lines for a project's endpoints; their runs and models must be loaded. Two statements."""
     shown = list(endpoints)
     names = [one.service_name for one in shown]
-    held = who_holds([one.registered_model for one in shown], names)
-    traffic = service_traffic(names, today=now.date())
+    held = who_holds(project_id, [one.registered_model for one in shown], names)
+    traffic = service_traffic(names, project_id=project_id, today=now.date())
     return tuple(
         EndpointRow(
             id=endpoint.pk,

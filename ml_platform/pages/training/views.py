@@ -65,7 +65,11 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         figures=asset_figures(kpis.assets([project.pk])),
         registry=registry,
         endpoints=endpoint_rows(
-            endpoints, permissions=permissions, unread=registry.unread, now=now
+            endpoints,
+            project_id=project.pk,
+            permissions=permissions,
+            unread=registry.unread,
+            now=now,
         ),
         p95=kpis.WORST_P95,
         endpoints_pager=endpoints_pager,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from django.apps import apps
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.utils.module_loading import import_string
 
 from ml_platform.conf import get_settings, project_model
-from ml_platform.errors import NotFound
+from ml_platform.errors import Denied, NotFound
+
+from .rights import Right, require_right
+
+Rows = TypeVar("Rows", bound=QuerySet[Any, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,33 @@ class Scope:
     def limit(self) -> QuerySet[Any] | None:
         """The projects to narrow a query to; None narrows nothing."""
         return None if self.everything else self.projects
+
+    def only(self, rows: Rows, field: str = "project") -> Rows:
+        """Those of the rows that belong to these projects."""
+        limit = self.limit
+        return rows if limit is None else rows.filter(**{f"{field}__in": limit.values("pk")})
+
+    def sees(self, project_id: Any) -> bool:
+        """Whether what belongs to that project is shown; what belongs to none is None's."""
+        if self.everything or project_id is None:
+            return self.everything
+        return self.projects.filter(pk=project_id).exists()
+
+    def find_project(self, key: Any) -> Any:
+        """The project of that key, in the form that addresses and forms write it.
+
+        :raises NotFound: there is none, or it is another tenant's; the two look alike.
+        """
+        try:
+            pk = self.projects.model._meta.pk.to_python(key)  # noqa: SLF001 - documented
+            found = self.projects.filter(pk=pk).first()
+        except ValidationError:
+            found = None
+        if found is None:
+            raise NotFound(
+                f"There is no project {key}.", advice="The starting page lists those you see."
+            )
+        return found
 
 
 def all_projects() -> QuerySet[Any]:
@@ -50,17 +82,19 @@ def scope_of(user: AbstractBaseUser | AnonymousUser) -> Scope:
     return Scope(projects.filter(members=user), everything=False)
 
 
-def visible_project(user: AbstractBaseUser | AnonymousUser, project_id: int) -> Any:
-    """The project, if the user sees it.
+def require_everything(user: Any, right: Right) -> None:
+    """Let the user go on with what concerns all projects.
 
-    :raises NotFound: there is none, or it is another tenant's; the two look alike.
+    :raises RightMissing: they lack the right.
+    :raises Denied: they do not see all projects.
     """
-    project = scope_of(user).projects.filter(pk=project_id).first()
-    if project is None:
-        raise NotFound(
-            f"There is no project {project_id}.", advice="The starting page lists those you see."
+    require_right(user, right)
+    if not scope_of(user).everything:
+        raise Denied(
+            "This concerns all projects, and you do not see them all.",
+            code="needs_everything",
+            advice="Ask a member of staff who may view every project.",
         )
-    return project
 
 
 def _may_view_all(user: AbstractBaseUser | AnonymousUser) -> bool:

@@ -96,7 +96,7 @@ def compare_lineage(
     said = {
         "vertex_default_version": seen.version,
         "vertex_label_mlp_owner": seen.owner,
-        "vertex_label_mlp_run": seen.run_uid,
+        "vertex_label_mlp_run": seen.run_uid if not _strange(lineage, labelled) else "",
     }
     ours = labelled is not None and labelled.lineage_id == lineage.id
     if labelled and ours and is_surplus(labelled, seen, place):
@@ -127,12 +127,19 @@ def _is_pointed_at(lineage: Lineage, seen: ListedModel, labelled: Version | None
 def _whose(lineage: Lineage, labelled: Version | None) -> str:
     if labelled is None:
         return "none of our runs"
+    if _strange(lineage, labelled):
+        return "labeled as a run of another project"
     if labelled.lineage_id != lineage.id:
         return f"labeled as a run of {labelled.model_name}"
     if labelled.registration not in HOLDS_POINTER:
         state = Registration(labelled.registration).label.lower()
         return f"our run {labelled.run_id}, whose version is {state}"
     return f"not the version {labelled.vertex_version} that run {labelled.run_id} has with us"
+
+
+def _strange(lineage: Lineage, labelled: Version | None) -> bool:
+    """Whether the label names another tenant's run, which the lineage's own may not read."""
+    return labelled is not None and labelled.project_id != lineage.project_id
 
 
 def _stale(lineage: Lineage, said: Mapping[str, Any], why: str = "") -> Discrepancy:

@@ -101,6 +101,7 @@ def compare_leftover(
         return None
     copied = named is not None and named.name != seen.name
     stands_for_it = None if copied else named or run
+    owners = {thing.project_id for thing in (named, on_its_name, run) if thing}
     lineage = stands_for_it.lineage_id if stands_for_it else None
     return Discrepancy(
         kind=FindingKind.LEFTOVER_SERVICE,
@@ -108,7 +109,8 @@ def compare_leftover(
         title=f"{seen.name} is on Cloud Run with our label, but {_why_left(named, copied)}"[:255],
         repair=DELETE_SERVICE if lineage else UNKNOWN_SERVICE,
         evidence=_evidence(seen) | {"served": str(run) if run else ""},
-        project_id=stands_for_it.project_id if stands_for_it else None,
+        # What names things of two projects is shown to neither (law 10).
+        project_id=stands_for_it.project_id if stands_for_it and len(owners) == 1 else None,
         lineage_id=lineage,
         run_id=run.id if run else None,
     )
@@ -143,7 +145,7 @@ def compare_endpoint(
             endpoint,
             f"{endpoint.name} on Cloud Run does not carry the labels of this endpoint",
             SOMEBODY_ELSES,
-            _evidence(seen),
+            _said_to(endpoint, seen, run),
             None,
         )
     if endpoint.run and seen.run_uid == endpoint.run.uid:
@@ -156,7 +158,7 @@ def compare_endpoint(
         f"{endpoint.name} serves {run if known else 'no version of ours'}, and its endpoint says "
         f"{endpoint.run}",
         RECORD_SERVED if safe else REDEPLOY,
-        _evidence(seen),
+        _said_to(endpoint, seen, run),
         run if safe else None,
     )
 
@@ -200,6 +202,13 @@ def _of_endpoint(
         lineage_id=endpoint.lineage_id,
         run_id=run.id if run else None,
     )
+
+
+def _said_to(endpoint: Endpoint, seen: SeenService, run: Served | None) -> dict[str, Any]:
+    """The evidence for the endpoint's project: labels of another tenant's are left out (law 10)."""
+    if run is None or run.project_id == endpoint.project_id:
+        return _evidence(seen)
+    return _evidence(seen) | {"cloud_run_label_mlp_endpoint": "", "cloud_run_label_mlp_run": ""}
 
 
 def _evidence(seen: SeenService) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def keep_findings(*, drifts: Sequence[Discrepancy], sweep: Sweep, now: datetime)
     lost = write_each(drifts, partial(_see_again, sweep=sweep, now=now))
     lost += write_each(sorted(drifts, key=_key), partial(_see_first, sweep=sweep, now=now))
     hold_findings(subjects=[drift.subject for drift, _ in lost], sweep=sweep)
-    return [LeftOut(drift.title, why) for drift, why in lost]
+    return [LeftOut(drift.title, why, drift.project_id) for drift, why in lost]
 
 
 def looks_at(drifts: Sequence[Discrepancy]) -> dict[str, int]:

@@ -32,7 +32,11 @@ Json: TypeAlias = dict[str, Any]
 
 
 class Busy(Conflict):
-    """Another operation holds the lineage or the service."""
+    """Another operation holds the lineage or the service.
+
+    Its words go into the history of the project it was asked in, and name nothing outside it. A
+    door shows `holder` only to who sees its project.
+    """
 
     code = "busy"
     advice = "Wait for it to end, then try again."
@@ -103,7 +107,7 @@ def open_operation(
     With `queue` it waits until its lineage is free; without, it takes the lock now.
     Call inside a transaction to make the intent and what it marks one.
 
-    :raises Busy: the lock is held; the message names the holder.
+    :raises Busy: the lock is held; the message names a holder of the same project.
     :raises KeyReused: the key was used for a different request.
     """
     fingerprint = digest(request or {})
@@ -142,15 +146,18 @@ def answered_before(*, idempotency_key: str, request: Json) -> Operation | None:
 def _replayed(key: str, fingerprint: str) -> Operation | None:
     known = Operation.objects.filter(idempotency_key=key).first() if key else None
     if known and known.request_digest != fingerprint:
-        raise KeyReused(f"The idempotency key {key} was used for {known}, a different request.")
+        raise KeyReused(f"The idempotency key {key} was used for a different request.")
     return known
 
 
 def _busy(subject: Subject) -> Busy:
-    holder = holders(lineages=[subject.lineage_key], services=[subject.service_key]).first()
+    found = list(holders(lineages=[subject.lineage_key], services=[subject.service_key]))
+    # One holds the lineage, another may hold the service: that of the asker's project can be named.
+    holder = min(found, key=lambda one: one.project_id != subject.project_id, default=None)
     if holder is None:
         return Busy(f"{subject.name} was busy a moment ago.", advice="Try again now.")
-    return Busy(f"{subject.name} {held_by(holder)}", holder=holder)
+    told = f"{subject.name} {held_by(holder, project_id=subject.project_id)}"
+    return Busy(told, holder=holder)
 
 
 def holders(*, lineages: Collection[str], services: Collection[str]) -> QuerySet[Operation]:
@@ -160,8 +167,13 @@ def holders(*, lineages: Collection[str], services: Collection[str]) -> QuerySet
     return Operation.objects.filter(held, status=OperationStatus.RUNNING)
 
 
-def held_by(holder: Operation) -> str:
-    """`is held by Deploy test-v1-rank, which ana began on 8 Feb 2026 at 12:03 UTC.`"""
+def held_by(holder: Operation, *, project_id: Any) -> str:
+    """`is held by Deploy test-v1-rank, which ana began on 8 Feb 2026 at 12:03 UTC.`
+
+    It is read in that project: another tenant's operation, model and person are not named (law 10).
+    """
+    if holder.project_id != project_id:
+        return "is held by an operation outside its project."
     begun = holder.started_at or holder.created_at
     return (
         f"is held by {holder.get_kind_display()} {holder.subject_name}, which "

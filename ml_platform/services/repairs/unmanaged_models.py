@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from django.db import transaction
 
@@ -34,8 +35,12 @@ class Managed(Conflict):
     advice = "Sweep again to see whose it is."
 
 
-def delete_unmanaged_model(*, resource_name: str, actor: Actor, now: datetime) -> Operation:
+def delete_unmanaged_model(
+    *, resource_name: str, actor: Actor, now: datetime, project_id: Any = None
+) -> Operation:
     """Delete a model with all its versions from Vertex AI; its artifacts are left alone.
+
+    With the project of its finding, who sees the finding sees the deletion too.
 
     :raises Invalid: that is no name of a model.
     :raises Managed: a version of ours points at it.
@@ -46,7 +51,7 @@ def delete_unmanaged_model(*, resource_name: str, actor: Actor, now: datetime) -
     with transaction.atomic():
         operation, _ = open_operation(
             kind=OperationKind.REPAIR,
-            subject=replace(subject_of(name), name=_called(name)),
+            subject=replace(subject_of(name), name=_called(name), project_id=project_id),
             actor=actor,
             now=now,
             step="check_unmanaged",
@@ -79,9 +84,8 @@ def require_unclaimed(name: ModelName) -> None:
     :raises Managed: one does.
     """
     where = f"/locations/{name.location}/models/{name.model_id}"
-    run = TrainingRun.objects.versions().filter(vertex_model_resource_name__endswith=where).first()
-    if run is not None:
-        raise Managed(f"{name} is {run.model_name} v{run.version} of ours.")
+    if TrainingRun.objects.versions().filter(vertex_model_resource_name__endswith=where).exists():
+        raise Managed(f"{name} is a version of ours.")  # perhaps another tenant's (law 10)
 
 
 # ---- the steps ---------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from ml_platform.models.states import FindingKind
 from ml_platform.services.access.scope import all_projects
 from ml_platform.services.findings.store import standing
 
-from .exclusions import chunks
+from .exclusions import LEFT_OUT, chunks
 
 KINDS_OF_PLANE: Mapping[str, tuple[FindingKind, ...]] = {
     "vertex": (
@@ -129,22 +129,42 @@ def counts(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | Non
     names = ("rows", "registered", "vertex", "gcs", "cloud_run")
     if project is None:
         return {name: sweep.counts[name] for name in names}
-    rows = RegisteredModel.objects.filter(project=project.pk)
+    listed = sum(1 for _ in vertex_rows(sweep, project=project))
+    return counts_of(sweep, projects=[project.pk], vertex=listed)
+
+
+def counts_of(
+    sweep: Sweep, *, projects: Collection[Any] | QuerySet[Any], vertex: int | None
+) -> dict[str, int | None]:
+    """Counts by plane of these projects; `vertex` is how many models of theirs were listed."""
+    rows = RegisteredModel.objects.filter(project__in=projects)
     folders = TrainingRun.objects.versions().filter(
-        project=project.pk, gcs_artifacts_path__in=MirroredArtifacts.objects.values("prefix")
+        project__in=projects, gcs_artifacts_path__in=MirroredArtifacts.objects.values("prefix")
     )
     services = DeployedEndpoint.objects.filter(
-        project=project.pk, service_name__in=MirroredService.objects.values("service_name")
+        project__in=projects, service_name__in=MirroredService.objects.values("service_name")
     )
     numbers = {
         "rows": rows.count(),
         "registered": rows.registered().count(),
-        "vertex": sum(1 for _ in vertex_rows(sweep, project=project)),
+        "vertex": vertex,
         "gcs": folders.count(),
         "cloud_run": services.count(),
     }
     missing = unread(sweep)
     return {name: None if name in missing else number for name, number in numbers.items()}
+
+
+def left_out_of(sweep: Sweep, *, projects: Collection[Any]) -> dict[str, Any]:
+    """How many rows of these projects the sweep held, and the first of them.
+
+    A sweep of an earlier release did not keep whose they are: their number is unknown, not zero.
+    """
+    if "of" not in sweep.counts:
+        return {"held": None, "left_out": []}
+    found = [sweep.counts["of"][key] for pk in projects if (key := str(pk)) in sweep.counts["of"]]
+    first = [told for part in found for told in part["left_out"]]
+    return {"held": sum(part["held"] for part in found), "left_out": first[:LEFT_OUT]}
 
 
 def unread(sweep: Sweep) -> list[str]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
 from ml_platform.models import Operation, Sweep
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
 
+from .one_by_one import shown
+
 CHUNK = 500
+LEFT_OUT = 20
+"""Rows that a sweep could not judge of which it says which and why; the others are counted."""
 VERTEX_MODEL = "vertexmodel"
 """Subject type of operations on a model of Vertex AI that no row of ours stands for."""
 WORKED_ON = "an operation works on it, or did since the sweep began"
@@ -28,6 +32,25 @@ class LeftOut:
 
     what: str
     why: str
+    project_id: Any
+    """Whose it is; None for what belongs to no project."""
+
+
+def tell_left_out(held: Sequence[LeftOut]) -> dict[str, Any]:
+    """How many rows were held and the first of them: of everything, and `of` each project."""
+    of: dict[str, list[LeftOut]] = {}
+    for row in held:
+        if row.project_id is not None:
+            of.setdefault(str(row.project_id), []).append(row)
+    return count_left_out(held) | {
+        "of": {project: count_left_out(rows) for project, rows in of.items()}
+    }
+
+
+def count_left_out(rows: Sequence[LeftOut]) -> dict[str, Any]:
+    """How many rows those are, and the first of them."""
+    first = [{"what": shown(row.what), "why": shown(row.why)} for row in rows[:LEFT_OUT]]
+    return {"held": len(rows), "left_out": first}
 
 
 @dataclass(frozen=True, slots=True)

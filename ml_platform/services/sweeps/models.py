@@ -73,7 +73,7 @@ def _compare_orphans(reading: Reading) -> list[LeftOut]:
         busy = [o for o in orphans if _key(o) in touched]
         held += keep_findings(drifts=[compare_orphan(o) for o in free], sweep=sweep, now=now)
         hold_findings(subjects=[orphan_subject(o.id) for o in busy], sweep=sweep)
-        held += [LeftOut(o.model_name, WORKED_ON) for o in busy]
+        held += [LeftOut(o.model_name, WORKED_ON, o.project_id) for o in busy]
     return held
 
 
@@ -114,7 +114,7 @@ def _compare_lineages(reading: Reading) -> list[LeftOut]:
         for row, lineage in zip(chunk, lineages, strict=True):
             why = _why_left_out(lineage, place, reading, touched)
             if lineage is None or why:
-                held.append(LeftOut(row.model_name, why))
+                held.append(LeftOut(row.model_name, why, row.project_id))
                 continue
             found = seen.get(lineage.name.model_id)
             run = labelled.get(found.run_uid) if found else None
@@ -191,7 +191,7 @@ def _compare_unclaimed(reading: Reading) -> list[LeftOut]:
             why = _why_not(seen, run, reading, touched)
             if why:
                 busy.append(str(seen.name))
-                held.append(LeftOut(seen.display_name, why))
+                held.append(LeftOut(seen.display_name, why, run.project_id if run else None))
             else:
                 drifts.append(compare_unclaimed(seen, run, place))
         held += keep_findings(drifts=drifts, sweep=sweep, now=reading.now)
@@ -248,7 +248,10 @@ def _compare_artifacts(reading: Reading) -> list[LeftOut]:
         drifts = [drift for drift in judged if drift]
         held += keep_findings(drifts=drifts, sweep=sweep, now=reading.now)
         hold_findings(subjects=[f"run {run.run_id}" for run in busy], sweep=sweep)
-        held += [LeftOut(f"{run.model_name} v{run.number}", why) for run, why in busy.items()]
+        held += [
+            LeftOut(f"{run.model_name} v{run.number}", why, run.project_id)
+            for run, why in busy.items()
+        ]
     return held
 
 

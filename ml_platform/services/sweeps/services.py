@@ -43,7 +43,7 @@ def compare_leftovers(reading: Reading) -> list[LeftOut]:
             why = _why_not(reading, touched, seen.name, named or run)
             if drift and why:
                 busy.append(drift.subject)
-                held.append(LeftOut(seen.name, why))
+                held.append(LeftOut(seen.name, why, drift.project_id))
             elif drift:
                 drifts.append(drift)
         held += keep_findings(drifts=drifts, sweep=reading.sweep, now=reading.now)
@@ -71,7 +71,7 @@ def compare_endpoints(reading: Reading) -> list[LeftOut]:
             why = NEW if young else moving or _why_not(reading, touched, row.name, row)
             if why:
                 busy.append(service_subject(row.name))
-                held.append(LeftOut(row.name, why))
+                held.append(LeftOut(row.name, why, row.project_id))
             elif drift := compare_endpoint(row, seen, run, owner=owner()):
                 drifts.append(drift)
         held += keep_findings(drifts=drifts, sweep=reading.sweep, now=reading.now)

@@ -30,14 +30,12 @@ from ml_platform.models.states import SweepStatus
 from ml_platform.services.operations.store import Actor, Clock, Heartbeat, Json, lease_end
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN
 
-from .exclusions import LeftOut, Reading
+from .exclusions import LeftOut, Reading, count_left_out, tell_left_out
 from .models import compare
-from .one_by_one import shown, write_each
+from .one_by_one import write_each
 
 log = logging.getLogger("ml_platform.jobs")
 PUSHED = "pushed_model/"
-LEFT_OUT = 20
-"""Rows that a sweep could not judge of which it says which and why; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,16 +87,11 @@ def _read_and_compare(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> Non
         heartbeat=partial(_live_on, current, clock, heartbeat),
     )
     held = [*(one for plane in left_out.values() for one in plane), *compare(reading)]
-    current.counts = _counts(current.planes) | _told(held)
+    current.counts = _counts(current.planes) | tell_left_out(held)
     complete = all(plane["read"] for plane in current.planes.values())
     current.status = SweepStatus.COMPLETE if complete else SweepStatus.PARTIAL
     current.finished_at = clock()
     current.save()
-
-
-def _told(left_out: Sequence[LeftOut]) -> Json:
-    first = [{"what": shown(one.what), "why": shown(one.why)} for one in left_out[:LEFT_OUT]]
-    return {"held": len(left_out), "left_out": first}
 
 
 # ---- how long it lives ---------------------------------------------------------------------------
@@ -150,7 +143,13 @@ def _read_plane(
         code = getattr(answer, "code", "cloud_absent")
         return {"read": False, "reason": answer.reason, "code": code}
     _forget_unseen(plane, sweep, {one.what for one in left_out})
-    return {"read": True, "reason": "", "code": "", "pages": answer.value, **_told(left_out)}
+    return {
+        "read": True,
+        "reason": "",
+        "code": "",
+        "pages": answer.value,
+        **count_left_out(left_out),
+    }
 
 
 def _copy(
@@ -176,10 +175,10 @@ def _keep_page(plane: Plane, page: Sequence[Any], seen: Json) -> list[LeftOut]:
         try:
             keyed[name] = {plane.key: name, **plane.row(found), **seen}
         except Invalid as error:
-            left_out.append(LeftOut(name, str(error)))
+            left_out.append(LeftOut(name, str(error), None))
     rows = [keyed[key] for key in sorted(keyed)]
     unstored = write_each(rows, partial(_upsert, plane)) if rows else []
-    return [*left_out, *(LeftOut(row[plane.key], why) for row, why in unstored)]
+    return [*left_out, *(LeftOut(row[plane.key], why, None) for row, why in unstored)]
 
 
 def _upsert(plane: Plane, rows: Sequence[Json]) -> None:

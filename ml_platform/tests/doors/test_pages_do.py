@@ -31,15 +31,17 @@ from ml_platform.models.states import (
     RunStatus,
 )
 from ml_platform.pages.actions.verbs import VERBS
+from ml_platform.services.access.rights import Right
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     RegisteredModelFactory,
     TrainingRunFactory,
     TrainingScheduleFactory,
-    UserFactory,
     version_of,
 )
 from ml_platform.tests.incident_rows import finished_sweep
+
+from .api_tools import member_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 JSON = {"Accept": "application/json"}
@@ -106,7 +108,7 @@ def test_a_script_gets_the_same_answers_as_json(admin, lineage):
 def test_the_status_of_a_foreign_operation_is_not_there(admin, lineage):
     press(admin, "deploy-run", lineage.latest_run_id)
     stranger = Client()
-    stranger.force_login(UserFactory.create())
+    stranger.force_login(member_of(None, Right.VIEW))
     assert stranger.get(f"/operations/{Operation.objects.get().pk}/status/").status_code == 404
 
 
@@ -384,7 +386,7 @@ def test_a_verb_opened_as_a_page_asks_for_its_reason_or_shows_its_subject(admin,
 
 
 def test_no_verb_works_for_a_stranger_or_without_its_right_or_token(lineage, endpoint):
-    user = UserFactory.create()
+    user = member_of(None, Right.VIEW)
     client, strict = Client(), Client(enforce_csrf_checks=True)
     client.force_login(user)
     strict.force_login(user)
@@ -405,7 +407,7 @@ def test_no_verb_works_for_a_stranger_or_without_its_right_or_token(lineage, end
 
 
 def test_a_right_opens_its_verbs_and_no_others(lineage, endpoint):
-    user = UserFactory.create()
+    user = member_of(None, Right.VIEW)
     lineage.project.members.add(user)
     user.user_permissions.add(Permission.objects.get(codename="deploy_registeredmodel"))
     client = Client()

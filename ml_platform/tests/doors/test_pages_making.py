@@ -17,15 +17,17 @@ from ml_platform.demo.pipeline import PARAMETERS, write_pipeline
 from ml_platform.models import Operation, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.states import Registration, RunStatus
 from ml_platform.pages.common.operation_titles import deed_of
+from ml_platform.services.access.rights import Right
 from ml_platform.services.operations.store import digest
 from ml_platform.services.registry.lineages import clear_pointer
 from ml_platform.tests.factories import (
     ProjectFactory,
     RegisteredModelFactory,
     TrainingRunFactory,
-    UserFactory,
     version_of,
 )
+
+from .api_tools import member_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -182,7 +184,7 @@ def ringing(settings) -> None:
 
 
 def test_the_forms_need_the_right_and_the_project(project):
-    user = UserFactory.create()
+    user = member_of(None, Right.VIEW)
     client = Client()
     client.force_login(user)
     for form in ("new-run/", "new-schedule/"):

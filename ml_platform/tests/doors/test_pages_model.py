@@ -21,15 +21,17 @@ from ml_platform.models.states import (
     RegistryState,
 )
 from ml_platform.pages.model.metric_comparison import Measured, compare
+from ml_platform.services.access.rights import Right
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     RegisteredModelFactory,
     TrainingScheduleFactory,
-    UserFactory,
     version_of,
 )
 from ml_platform.tests.incident_rows import finished_sweep
+
+from .api_tools import member_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EVIL = "<img src=x onerror=alert(1)>"
@@ -180,7 +182,7 @@ def test_a_lineage_that_lost_all_its_versions_still_tells_its_history(admin, lin
 
 
 def test_foreign_models_are_not_there_and_names_are_text(admin, lineage):
-    user = UserFactory.create()
+    user = member_of(None, Right.VIEW)
     client = Client()
     client.force_login(user)
     for rest in ("", "delete/"):
@@ -289,7 +291,7 @@ def test_a_deploy_between_plan_and_button_stops_the_deletion(admin, lineage, buc
 
 
 def test_deleting_needs_the_right_and_a_token(lineage, bucket):
-    user = UserFactory.create()
+    user = member_of(None, Right.VIEW)
     lineage.project.members.add(user)
     client = Client(enforce_csrf_checks=True)
     client.force_login(user)

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from ml_platform.models import DeployedEndpoint, RegisteredModel, ServiceDay, TrainingRun
 from ml_platform.models.states import EndpointState, Registration, RegistryState, RunStatus
+from ml_platform.services.access.rights import Right
 from ml_platform.services.registry.lineages import clear_pointer
 from ml_platform.services.registry.version_cache import sync_version_cache
 from ml_platform.tests.factories import (
@@ -21,10 +22,11 @@ from ml_platform.tests.factories import (
     RegisteredModelFactory,
     TrainingRunFactory,
     TrainingScheduleFactory,
-    UserFactory,
     version_of,
 )
 from ml_platform.tests.incident_rows import finished_sweep, incident_rows
+
+from .api_tools import member_of
 
 pytestmark = pytest.mark.django_db
 EVIL = "<img src=x onerror=alert(1)>"
@@ -253,7 +255,7 @@ def test_pages_by_key_meet_each_model_once_forwards_and_backwards(admin, project
 
 def test_a_member_sees_his_own_project_and_may_do_only_what_he_has_the_right_to(project):
     model_in(project, "m")
-    user = UserFactory.create()
+    user = member_of(None, Right.VIEW)
     client = Client()
     client.force_login(user)
     assert client.get(url_of(project)).status_code == 404

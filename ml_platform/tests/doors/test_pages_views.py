@@ -15,8 +15,11 @@ from django.utils import timezone
 
 from ml_platform.models import Finding, Operation, Project
 from ml_platform.models.states import FindingStatus, OperationKind, OperationStatus
-from ml_platform.tests.factories import RegisteredModelFactory, UserFactory, version_of
+from ml_platform.services.access.rights import Right
+from ml_platform.tests.factories import RegisteredModelFactory, version_of
 from ml_platform.tests.incident_rows import finished_sweep, incident_rows, operations_of
+
+from .api_tools import member_of
 
 PAGES = ("/", "/registry-health/", "/operations/")
 EVIL = "<img src=x onerror=alert(1)>"
@@ -99,7 +102,7 @@ def test_the_starting_page_is_quiet_when_all_agree(admin: Client):
 def test_a_user_without_projects_is_not_told_that_all_agree():
     finished_sweep(timezone.now())
     client = Client()
-    client.force_login(UserFactory.create())
+    client.force_login(member_of(None, Right.VIEW))
     text = text_of(client, "/")
     assert "You belong to no project yet." in text
     assert "everywhere" not in text
@@ -185,7 +188,7 @@ def test_a_member_sees_his_projects_only():
     now = timezone.now()
     operations = operations_of(incident_rows(now), now)
     mine = version_of(RegisteredModelFactory.create(project__name="mine"), vertex_id="5").project
-    user = UserFactory.create()
+    user = member_of(None, Right.VIEW)
     mine.members.add(user)
     client = logged_in(user)
     text = text_of(client, "/")
@@ -202,7 +205,7 @@ def test_the_incidents_own_member_sees_its_findings_but_not_what_belongs_to_nobo
     now = timezone.now()
     project = incident_rows(now)
     operations = operations_of(project, now)
-    user = UserFactory.create()
+    user = member_of(None, Right.VIEW)
     project.members.add(user)
     client = logged_in(user)
     text = text_of(client, "/registry-health/")
@@ -213,7 +216,9 @@ def test_the_incidents_own_member_sees_its_findings_but_not_what_belongs_to_nobo
 
 def test_staff_see_all_only_with_the_permission_to_view_projects():
     incident_rows(timezone.now())
-    user = UserFactory.create(is_staff=True)
+    user = member_of(None, Right.VIEW)
+    user.is_staff = True
+    user.save()
     assert "test_v1" not in text_of(logged_in(user), "/")
     user.user_permissions.add(Permission.objects.get(codename="view_project"))
     assert "test_v1" in text_of(logged_in(user), "/")
@@ -230,7 +235,7 @@ def test_a_host_says_who_sees_what_by_a_callable_of_its_own(settings):
         **settings.ML_PLATFORM,
         "PROJECTS_FOR_USER": f"{__name__}.only_named_mine",
     }
-    text = text_of(logged_in(UserFactory.create(username="ann")), "/")
+    text = text_of(logged_in(member_of(None, Right.VIEW, name="ann")), "/")
     assert "of-ann nothing registered" in text
     assert "test_v1" not in text
 

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ml_platform.tests.host.apps import LABEL
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 
@@ -45,8 +47,10 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": f"django.db.backends.{os.environ.get('HOST_DB_ENGINE', 'sqlite3')}",
         "NAME": os.environ.get("HOST_DB", ":memory:"),
+        "HOST": os.environ.get("HOST_DB_HOST", ""),
+        "USER": os.environ.get("HOST_DB_USER", ""),
         "ATOMIC_REQUESTS": True,
     }
 }
@@ -58,7 +62,9 @@ STATICFILES_DIRS = [ROOT / "static"]
 LOGIN_URL = "sign_in"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-ML_PLATFORM_PROJECT_MODEL = "host.Shop"
+ML_PLATFORM_PROJECT_MODEL = f"{LABEL}.Shop"
+# The tables hold any key; addresses and the API know numbers only, which is what the check says.
+SILENCED_SYSTEM_CHECKS = ["mlp.E015"] if os.environ.get("HOST_KEY") == "uuid" else []
 ML_PLATFORM: dict[str, Any] = {
     "PROJECT_ID": "demo-project",
     "LOCATION": "europe-central2",

@@ -6,9 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
+import psycopg
 import pytest
+from django.conf import settings
+from django.db.migrations.migration import SwappableTuple
+
+from ml_platform.conf import project_model
+from ml_platform.tests.postgres import USER, postgres_host
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -30,6 +37,43 @@ def host(tmp_path):
         )
 
     return run
+
+
+@pytest.fixture(params=["sqlite3", "postgresql"])
+def database(request, tmp_path):
+    """An empty database of the host's own, as its settings read it."""
+    if request.param == "sqlite3":
+        yield {}
+        return
+    where, name = postgres_host(), f"host_{os.getpid()}"
+    with psycopg.connect(host=where, user=USER, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        connection.execute(f"CREATE DATABASE {name}")
+        yield {
+            "HOST_DB_ENGINE": request.param,
+            "HOST_DB": name,
+            "HOST_DB_HOST": where,
+            "HOST_DB_USER": USER,
+        }
+        connection.execute(f"DROP DATABASE {name}")
+
+
+@pytest.mark.parametrize(("key", "kind"), [("integer", "int"), ("uuid", "UUID")])
+@pytest.mark.parametrize("label", ["a_host", "z_host"])
+def test_it_migrates_from_empty_whatever_its_label_and_key(host, database, label, key, kind):
+    migrated = host("ml_platform.tests.host.migrated", HOST_LABEL=label, HOST_KEY=key, **database)
+    assert migrated.returncode == 0, migrated.stderr
+    told = json.loads(migrated.stdout)
+    assert told["changes"] == "No changes detected\n"
+    assert f'REFERENCES "{label}_shop" ("id")' in told["sql"]
+    assert told["kept"] == [kind, "a-model"]
+
+
+def test_the_first_migration_waits_for_the_project_model():
+    """`makemigrations` leaves it out, because by default the project model is our own app's."""
+    first = import_module("ml_platform.migrations.0001_initial").Migration
+    waits = [d.setting for d in first.dependencies if isinstance(d, SwappableTuple)]
+    assert waits == [settings.AUTH_USER_MODEL, project_model()]
 
 
 def test_the_checks_are_silent_and_no_migration_is_missing(host):

@@ -9,6 +9,7 @@ import django
 django.setup()
 
 from django.contrib.auth import get_user_model  # noqa: E402 - apps first
+from django.contrib.auth.models import Permission  # noqa: E402
 from django.test import Client  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
@@ -24,6 +25,8 @@ def main() -> dict[str, object]:
     """Two owners and an administrator, one after the other."""
     users = get_user_model().objects
     ann, ben = users.create_user("ann"), users.create_user("ben")
+    for user in (ann, ben):
+        user.user_permissions.add(Permission.objects.get(codename="view_registeredmodel"))
     admin = users.create_superuser("admin")
     shops = [Shop.objects.create(title=f"{u.username}s-shop", owner=u) for u in (ann, ben)]
     operations = [

@@ -66,7 +66,7 @@ def test_planes_that_agree_make_no_finding(cloud: LocalCloud) -> None:
     assert lineage.registry_state == RegistryState.VERIFIED
     assert lineage.registry_checked_at == done.started_at
     counts = {"rows": 1, "registered": 1, "vertex": 1, "gcs": 1, "cloud_run": 0}
-    assert done.counts == counts | {"held": 0, "left_out": []}
+    assert done.counts == counts | {"held": 0, "left_out": [], "of": {}}
     calls = {call.method: call.reason for call in cloud.effects.calls()}
     assert calls == {
         "ModelService.ListModels": f"sweep {done.pk}",
@@ -253,6 +253,7 @@ def test_a_lineage_that_somebody_works_on_is_held(cloud: LocalCloud) -> None:
     assert (finding.status, finding.looks) == (FindingStatus.OPEN, 1)
     assert lineage.registry_state == "suspected"
     assert done.counts["left_out"] == [{"what": lineage.model_name, "why": WORKED_ON}]
+    assert done.counts["of"].keys() == {str(lineage.project_id)}
 
 
 def test_a_model_made_after_the_sweep_began_is_no_finding(cloud: LocalCloud) -> None:
@@ -284,7 +285,7 @@ def test_a_pointer_is_the_name_and_the_label(cloud: LocalCloud) -> None:
 
 def test_a_default_version_that_is_not_ours_is_a_mismatch(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
-    other = managed(cloud, model_name="other")
+    other = managed(cloud, model_name="other", project=lineage.project)
     RegisteredModel.objects.update(latest_registered_at=database_now())
     assert other.latest_run is not None
     replace_model(cloud, lineage, run_uid=other.latest_run.uid.hex)
@@ -293,7 +294,19 @@ def test_a_default_version_that_is_not_ours_is_a_mismatch(cloud: LocalCloud) -> 
     finding = Finding.objects.get()
     assert finding.kind == FindingKind.VERSION_MISMATCH
     assert finding.title.endswith("labeled as a run of other")
+    assert finding.evidence["vertex_label_mlp_run"] == other.latest_run.uid.hex
     assert lineage.registry_state == RegistryState.SUSPECTED
+
+
+def test_a_label_of_another_tenants_run_is_not_told(cloud: LocalCloud) -> None:
+    lineage, theirs = managed(cloud), managed(cloud, model_name="theirs")
+    RegisteredModel.objects.update(latest_registered_at=database_now())
+    assert theirs.latest_run is not None
+    replace_model(cloud, lineage, run_uid=theirs.latest_run.uid.hex)
+    look()
+    finding = Finding.objects.get()
+    assert finding.title.endswith("labeled as a run of another project")
+    assert theirs.latest_run.uid.hex not in str(finding.evidence)
 
 
 def test_a_version_without_its_files_is_found(cloud: LocalCloud) -> None:

@@ -82,6 +82,34 @@ def test_a_service_is_left_over_when_no_endpoint_may_need_it(
 
 
 @pytest.mark.parametrize(
+    ("named", "on_its_name", "run", "shown_to"),
+    [
+        (STOPPED, STOPPED, RUN, 5),
+        (None, None, RUN, 5),
+        (STOPPED, replace(STOPPED, project_id=6), RUN, None),
+        (replace(STOPPED, name="else", project_id=6), None, RUN, None),
+        (None, replace(STOPPED, project_id=6), RUN, None),
+        (STOPPED, None, replace(RUN, project_id=6), None),
+    ],
+)
+def test_a_leftover_that_names_things_of_two_tenants_is_shown_to_neither(
+    named: Endpoint | None, on_its_name: Endpoint | None, run: Served | None, shown_to: int | None
+) -> None:
+    drift = compare_leftover(SEEN, named, on_its_name, run)
+    assert drift is not None
+    assert drift.project_id == shown_to
+
+
+def test_labels_of_another_tenants_run_are_no_evidence_for_the_endpoints_project() -> None:
+    theirs = replace(OTHER, project_id=6, lineage_id=9, model_name="theirs")
+    for seen in (SEEN, replace(SEEN, endpoint_uid="f" * 32)):
+        drift = compare_endpoint(ROW, replace(seen, run_uid=theirs.uid), theirs, owner="us")
+        assert drift is not None
+        told = f"{drift.title} {drift.evidence}"
+        assert not [word for word in ("theirs", theirs.uid, "f" * 32) if word in told]
+
+
+@pytest.mark.parametrize(
     ("seen", "run", "kind", "repair", "run_id"),
     [
         (SEEN, RUN, None, None, None),

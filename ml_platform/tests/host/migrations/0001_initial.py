@@ -6,6 +6,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+from ml_platform.tests.host.models import shop_key
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -16,12 +18,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Shop",
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
+                ("id", shop_key()),
                 ("title", models.CharField(max_length=80)),
                 (
                     "owner",
