@@ -47,7 +47,7 @@ def _late(name: str) -> Callable[..., HttpResponseBase]:
     return view
 
 
-not_found, forbidden = _late("frame.not_found"), _late("frame.forbidden")
-csrf_failure = _late("frame.csrf_failure")
+not_found, forbidden = _late("layout.not_found"), _late("layout.forbidden")
+csrf_failure = _late("layout.csrf_failure")
 """Good, as the two before, as a host's `handler404`, `handler403` and `CSRF_FAILURE_VIEW`."""
-require_view, denied = _late("frame.require_view"), _late("actions.failed")
+require_view, denied = _late("layout.require_view"), _late("requests.failed")

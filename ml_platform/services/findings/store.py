@@ -43,8 +43,6 @@ def keep_findings(*, drifts: Sequence[Discrepancy], sweep: Sweep, now: datetime)
 
     Sweeps that ran side by side are one look: absence must be seen twice, one after the other.
     """
-    if not drifts:
-        return []
     # In two transactions: one that waits for the insertion of another sweep holds no finding.
     lost = write_each(drifts, partial(_see_again, sweep=sweep, now=now))
     lost += write_each(sorted(drifts, key=_key), partial(_see_first, sweep=sweep, now=now))

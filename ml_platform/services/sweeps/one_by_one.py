@@ -19,6 +19,8 @@ def write_each(rows: Sequence[T], write: Callable[[Sequence[T]], object]) -> lis
 
     Only when they cannot all be stored are they written in halves, until the bad one is alone.
     """
+    if not rows:
+        return []
     try:
         with transaction.atomic():
             write(rows)

@@ -177,7 +177,7 @@ def _keep_page(plane: Plane, page: Sequence[Any], seen: Json) -> list[LeftOut]:
         except Invalid as error:
             left_out.append(LeftOut(name, str(error), None))
     rows = [keyed[key] for key in sorted(keyed)]
-    unstored = write_each(rows, partial(_upsert, plane)) if rows else []
+    unstored = write_each(rows, partial(_upsert, plane))
     return [*left_out, *(LeftOut(row[plane.key], why, None) for row, why in unstored)]
 
 

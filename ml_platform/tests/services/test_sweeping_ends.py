@@ -142,8 +142,11 @@ def test_one_whose_connection_breaks_says_so_over_a_new_one(cloud: LocalCloud) -
         assert connection.connection is not None
         connection.connection.close()
 
-    with pytest.raises(Error):
-        look(heartbeat=cut)
+    try:
+        with pytest.raises(Error):
+            look(heartbeat=cut)
+    finally:
+        connection.close()  # whatever became of it, the other tests have a new one
     ended = Sweep.objects.get()
     assert (ended.status, ended.finished_at is not None) == ("interrupted", True)
 
