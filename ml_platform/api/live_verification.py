@@ -10,7 +10,7 @@ from ml_platform.cloud.answers import Absent, Answer, Present
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import require_settings
 from ml_platform.models.clock import database_now
-from ml_platform.services.registry.verification import verify_model_in_vertex_ai
+from ml_platform.services.registry.verification import ForeignVersion, verify_model_in_vertex_ai
 
 from .model_list import Row, newest_run
 
@@ -49,4 +49,5 @@ def _said(future: Future[Answer[RemoteModel]]) -> tuple[bool | None, str]:
     answer = future.result()
     if isinstance(answer, Present):
         return True, ""
-    return (False if isinstance(answer, Absent) else None), answer.reason
+    known = isinstance(answer, Absent) or answer.code == ForeignVersion.code
+    return (False if known else None), answer.reason

@@ -11,7 +11,14 @@ from ml_platform.errors import CloudUnavailable
 
 from .names import OperationName, ServiceName
 from .transport import channels, operations
-from .types import Ingress, RemoteOperation, RemoteService, ServiceSpec, TrafficShare
+from .types import (
+    Ingress,
+    RemoteOperation,
+    RemoteRevision,
+    RemoteService,
+    ServiceSpec,
+    TrafficShare,
+)
 
 INVOKER = "roles/run.invoker"
 
@@ -50,14 +57,15 @@ def list_services(*, page_size: int = 100) -> Iterator[tuple[RemoteService, ...]
         yield tuple(_read_service(service) for service in page.services)
 
 
-def get_revision_labels(service_id: str, revision: str) -> dict[str, str]:
-    """Return the labels of one revision: those its service had when it was made.
+def get_revision(service_id: str, revision: str) -> RemoteRevision:
+    """Return one revision: its service as it was when the revision was made.
 
     :raises CloudAbsent: Cloud Run answered NOT_FOUND for exactly that revision.
     """
     request = {"name": f"{_name(service_id)}/revisions/{revision}"}
     send = channels.client("revisions").get_revision
-    return dict(unwrap(channels.rpc("Revisions.GetRevision", send, request)).labels)
+    found = unwrap(channels.rpc("Revisions.GetRevision", send, request))
+    return RemoteRevision(labels=dict(found.labels), texts=_texts(found))
 
 
 def create_service(service_id: str, spec: ServiceSpec) -> RemoteOperation:
@@ -194,6 +202,7 @@ def _read_service(raw: Any) -> RemoteService:
         labels=dict(raw.labels),
         image=container.image if container else "",
         env={e.name: e.value for e in container.env} if container else {},
+        texts=_texts(raw.template),
         generation=raw.generation,
         observed_generation=raw.observed_generation,
         reconciling=raw.reconciling,
@@ -208,6 +217,21 @@ def _read_service(raw: Any) -> RemoteService:
         create_time=read_time(raw, "create_time"),
         update_time=read_time(raw, "update_time"),
     )
+
+
+def _texts(raw: Any) -> tuple[str, ...]:
+    """What a template or a revision tells its containers; a mounted bucket as its gs:// address."""
+    told = [*raw.annotations.values(), *(_mounted(v.gcs) for v in raw.volumes if v.gcs.bucket)]
+    for container in raw.containers:
+        told += [*container.command, *container.args, *(e.value for e in container.env)]
+    return tuple(text for text in told if text)
+
+
+def _mounted(volume: Any) -> str:
+    """A mounted bucket, or the one folder of it that is mounted:
+    https://cloud.google.com/run/docs/configuring/services/cloud-storage-volume-mounts"""
+    only = [o[len("only-dir") + 1 :] for o in volume.mount_options if o.startswith("only-dir")]
+    return f"gs://{volume.bucket}/{(only or [''])[-1].strip('/')}"
 
 
 def _last(revision: str) -> str:

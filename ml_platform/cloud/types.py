@@ -223,6 +223,8 @@ class RemoteService:
     traffic: tuple[TrafficShare, ...]
     create_time: datetime | None
     update_time: datetime | None
+    texts: tuple[str, ...] = ()
+    """What its newest revision is told: environment, arguments, annotations, mounted buckets."""
 
     @property
     def service_id(self) -> str:
@@ -234,6 +236,14 @@ class RemoteService:
         """The revisions that requests may reach; of "latest" Cloud Run may leave the name out
         (TrafficTargetStatus in google/cloud/run_v2/types/traffic_target.py)."""
         return tuple({share.revision or self.latest_ready_revision: 0 for share in self.traffic})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteRevision:
+    """A revision of a Cloud Run service, which never changes; `texts` as of a service."""
+
+    labels: Mapping[str, str] = field(hash=False)
+    texts: tuple[str, ...] = ()
 
 
 class JobState(StrEnum):

@@ -27,6 +27,9 @@ class PlanVersion(Out):
     aliases: list[str]
     size: SizeOut | None
     unsafe: str
+    used_by: str = Field(
+        description="Who else points at its artifacts, which are kept; empty when nobody does."
+    )
 
 
 class PlanBlock(Out):

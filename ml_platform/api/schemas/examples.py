@@ -272,6 +272,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "aliases": ["default"],
                 "size": {"objects": 12, "bytes": 84_000_000, "complete": True},
                 "unsafe": "",
+                "used_by": "",
             }
         ],
         "siblings": [],

@@ -251,6 +251,7 @@ def _plan_version(version: VersionFacts) -> Json:
         "aliases": list(version.aliases),
         "size": asdict(version.size) if version.size else None,
         "unsafe": version.unsafe,
+        "used_by": version.used_by,
     }
 
 

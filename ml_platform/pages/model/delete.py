@@ -138,6 +138,8 @@ def _page(lineage: RegisteredModel, runs: Sequence[TrainingRun], plan: DeletionP
 
 def _going(version: VersionFacts) -> Fact:
     size = _size(version.size) if version.size else "no artifacts of ours"
+    if version.used_by:
+        size = f"its artifacts stay, used by {version.used_by}"
     aliases = f", its aliases {', '.join(version.aliases)}" if version.aliases else ""
     return Fact(name=f"v{version.number}", value=f"{size}{aliases}")
 

@@ -8,13 +8,15 @@ from django.db.models import CharField, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Cast
 
 from ml_platform.cloud import vertex
-from ml_platform.cloud.answers import Absent, Present, ask
+from ml_platform.cloud.answers import Absent, Answer, Present, ask
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.states import LIVE_RUN_STATUSES, Registration
 from ml_platform.services.operations.store import Json
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix
+from ml_platform.services.registry.labels import labels_for, wrong_label
+from ml_platform.services.registry.references import Pointers, names_of
 
 
 def candidates(data: Json) -> QuerySet[TrainingRun]:
@@ -55,6 +57,15 @@ def reason_to_keep(run: TrainingRun) -> str:
     return ""
 
 
+def reason_of_users(run: TrainingRun, users: Answer[Pointers]) -> str:
+    """Who points at a run's artifacts, as a reason to keep them; so is not to know."""
+    if not isinstance(users, Present):
+        return f"who uses it is unknown: {users.reason}"
+    prefix = deletable_prefix(run=run)
+    found = users.value.at(str(prefix)) if prefix else []
+    return f"it is used by {names_of(found)}." if found else ""
+
+
 def _reason_of_vertex(run: TrainingRun) -> str:
     """Why a lost version may not be gone: only Vertex AI's NOT_FOUND for its very name says so."""
     try:
@@ -64,4 +75,7 @@ def _reason_of_vertex(run: TrainingRun) -> str:
     answer = ask(lambda: vertex.get_model(name))
     if isinstance(answer, Absent):
         return ""
-    return "Vertex AI has it." if isinstance(answer, Present) else answer.reason
+    if not isinstance(answer, Present):
+        return answer.reason
+    wrong = wrong_label(answer.value.labels, labels_for(run=run.uid))
+    return f"Vertex AI has it, but {wrong}." if wrong else "Vertex AI has it."

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import transaction
 
-from ml_platform.cloud.answers import Present, ask
+from ml_platform.cloud.answers import Answer, Present, ask
 from ml_platform.conf import require_settings
 from ml_platform.errors import PlatformError
 from ml_platform.models import Operation, TrainingRun
@@ -18,7 +18,15 @@ from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.states import OperationKind
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow, advance
 from ml_platform.services.operations.log import Tell, keep, say
-from ml_platform.services.operations.store import Actor, Clock, Json, Subject, Work, open_operation
+from ml_platform.services.operations.store import (
+    Actor,
+    Clock,
+    Heartbeat,
+    Json,
+    Subject,
+    Work,
+    open_operation,
+)
 from ml_platform.services.registry import refusals
 from ml_platform.services.registry.artifacts import (
     Size,
@@ -27,16 +35,18 @@ from ml_platform.services.registry.artifacts import (
     human_size,
     measure,
 )
+from ml_platform.services.registry.references import Pointers, read_pointers
 from ml_platform.text import counted
 
 from . import stray_steps
-from .artifact_candidates import candidates, reason_to_keep
+from .artifact_candidates import candidates, reason_of_users, reason_to_keep
 from .stray_steps import Strays, look_for_strays
 
 ARTIFACTS = "artifacts"
 """Subject type of an operation that cleans up artifacts."""
 FIRST_STEP = "mark_artifacts"
-BATCH = 50
+BATCH = 200
+"""Runs that are marked at once; who uses their artifacts is asked once for all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +94,10 @@ def clean_up_artifacts(
 ) -> ArtifactCleanup:
     """Delete the artifacts of runs that ended before that and are no version, as one operation.
 
-    Never those of a version. `include_registered` also takes runs whose version was lost, after
-    Vertex AI has been asked again and answered that it is gone. `delete_strays` also takes what
-    belongs to no run, no adopted version and no model in Vertex AI, and is as old. A dry run only
-    reads.
+    Never those of a version, nor those at which anybody points (`references`). `include_registered`
+    also takes runs whose version was lost, after Vertex AI has been asked again and answered that
+    it is gone. `delete_strays` also takes what belongs to no run and at which nobody points, and is
+    as old. A dry run only reads.
 
     :raises KeyReused: the key was used for a different request.
     """
@@ -138,9 +148,9 @@ def artifact_cleanup_of(operation: Operation) -> ArtifactCleanup:
 
 def _rehearse(data: Json, tell: Tell) -> ArtifactCleanup:
     runs = kept = objects = size = 0
-    complete = True
+    complete, reasons = True, _Reasons()
     for run in candidates(data).order_by("pk").iterator(chunk_size=BATCH):
-        if reason := reason_to_keep(run):
+        if reason := reasons.to_keep(run):
             kept += 1
             say(tell, [f"Kept {_named(run)}: {reason}"])
             continue
@@ -156,6 +166,22 @@ def _rehearse(data: Json, tell: Tell) -> ArtifactCleanup:
     return ArtifactCleanup(
         days=data["days"], runs=runs, kept=kept, freed=Size(objects, size, complete), strays=strays
     )
+
+
+@dataclass
+class _Reasons:
+    """What stands against deleting; who uses the artifacts is read once, when first asked."""
+
+    heartbeat: Heartbeat = lambda: None
+    _users: Answer[Pointers] | None = None
+
+    def to_keep(self, run: TrainingRun) -> str:
+        """The first reason, '' without one."""
+        self.heartbeat()
+        if reason := reason_to_keep(run):
+            return reason
+        self._users = self._users or ask(lambda: read_pointers(heartbeat=self.heartbeat))
+        return reason_of_users(run, self._users)
 
 
 def _measured(measured: Any) -> str:
@@ -189,9 +215,10 @@ def _recheck(work: Work, tell: Tell) -> Outcome:
     """Look at the marked runs again, for what had begun before they were marked."""
     spared: list[list[Any]] = []
     staying: list[list[Any]] = []
+    reasons = _Reasons(heartbeat=work.renew_lease)
     for run, path in _doomed(work):
         run.gcs_artifacts_path = path
-        reason = reason_to_keep(run)
+        reason = reasons.to_keep(run)
         (spared if reason else staying).append([run.pk, path])
         if reason:
             _tell(work, tell, f"Kept {_named(run)}: {reason}")
@@ -286,6 +313,7 @@ def steps(*, tell: Tell = lambda line: None) -> tuple[Step, ...]:
             name="delete_artifacts",
             title="Delete their artifacts in GCS",
             run=partial(_delete, tell=tell),
+            probe="recheck_artifacts",
         ),
         *stray_steps.steps(tell=tell),
     )

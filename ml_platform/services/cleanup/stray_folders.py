@@ -1,7 +1,7 @@
 """Strays: folders and objects directly below the artifacts root in which nothing of anybody lies.
 
-Not a run's, not where a version was adopted from, and not where a model in Vertex AI says that its
-artifacts are, be it ours, another installation's or nobody's (law 8).
+Not a run's, and not where anybody points: no version that was adopted, no model in Vertex AI and no
+service on Cloud Run, be it ours, another installation's or nobody's (law 8).
 """
 
 from __future__ import annotations
@@ -12,66 +12,56 @@ from datetime import datetime
 from uuid import UUID
 
 from ml_platform.cloud import storage
-from ml_platform.cloud.answers import Present, Unknown, ask
-from ml_platform.cloud.types import RemoteModel, RemoteObject
+from ml_platform.cloud.answers import Present, ask
+from ml_platform.cloud.types import RemoteObject
 from ml_platform.conf import require_settings
 from ml_platform.errors import CloudUnavailable
 from ml_platform.models import TrainingRun
 from ml_platform.services.operations.store import Heartbeat
 from ml_platform.services.registry.artifacts import CHUNK, Chunk, UnsafePath, delete_found
-from ml_platform.services.registry.verification import (
-    batch_verify_models_in_vertex_ai,
-    read_versions,
-)
+from ml_platform.services.registry.references import Pointers, read_pointers
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-EVERYTHING = ""
-"""The name of the root itself: what lies there lies in no folder, so every folder may be its."""
 
 
-class VertexUnread(CloudUnavailable):
-    """Vertex AI could not be read completely, so that nothing may be called a stray (law 3)."""
+class UsersUnread(CloudUnavailable):
+    """Who uses files could not be read completely, so nothing may be called a stray (law 3)."""
 
-    code = "vertex_unread"
+    code = "users_unread"
     advice = "Nothing that may belong to no run was touched. The next cleanup looks again."
 
 
 def find_strays(*, every_version: bool, heartbeat: Heartbeat = lambda: None) -> Iterator[str]:
     """What is a stray, as gs://; a folder ends with a slash.
 
-    Our tables and Vertex AI are read after the first page that has something to ask about. A run's
+    Who points there is read after the first page that has something to ask about. A run's
     row is there before its folder, so a folder that was listed before its row was looked for
     belongs to it. `every_version` also reads the versions of each model that are not its default,
     as whoever deletes must.
 
-    :raises VertexUnread: nothing may be called a stray.
+    :raises UsersUnread: nothing may be called a stray.
     """
     settings = require_settings()
     root = f"{settings.ARTIFACTS_PREFIX}/"
-    used: set[str] | None = None
+    users: Pointers | None = None
     for page in storage.list_children(settings.BUCKET, root):
         heartbeat()
         names = [name for child in page if (name := child.removeprefix(root)).rstrip("/")]
         runs = _runs(names)
         strays = [name for name in names if name.rstrip("/") not in runs]
-        if strays and used is None:
-            uris = [*_uris_of_ours(), *_uris_in_vertex(every_version, heartbeat)]
-            below = (name_below(uri=uri, bucket=settings.BUCKET, root=root) for uri in uris)
-            used = {name for name in below if name is not None}
+        if strays and users is None:
+            users = _users(every_version, heartbeat)
         for name in strays:
-            if not {EVERYTHING, name.rstrip("/")} & (used or set()):
-                yield f"gs://{settings.BUCKET}/{root}{name}"
+            stray = f"gs://{settings.BUCKET}/{root}{name}"
+            if users is not None and not users.at(stray):
+                yield stray
 
 
-def name_below(*, uri: str, bucket: str, root: str) -> str | None:
-    """The name directly below `bucket/root/` in which `uri` lies; None when it lies elsewhere.
-
-    It is EVERYTHING for the root itself and for what holds it.
-    """
-    below, path = f"{bucket}/{root}", uri.removeprefix("gs://").rstrip("/") + "/"
-    if path.startswith(below):
-        return path.removeprefix(below).partition("/")[0]
-    return EVERYTHING if below.startswith(path) else None
+def _users(every_version: bool, heartbeat: Heartbeat) -> Pointers:  # noqa: FBT001
+    read = ask(lambda: read_pointers(every_version=every_version, heartbeat=heartbeat))
+    if not isinstance(read, Present):
+        raise UsersUnread(read.reason)
+    return read.value
 
 
 def in_one_line(name: str) -> str:
@@ -123,37 +113,6 @@ def _is_in(name: str, key: str) -> bool:
 
 def _is_older(item: RemoteObject, before: datetime) -> bool:
     return item.updated is not None and item.updated < before
-
-
-def _uris_of_ours() -> Iterator[str]:
-    """Where runs say that something of theirs lies that is not in the folder of their own name."""
-    rows = TrainingRun.objects.values_list(
-        "uid", "pk", "gcs_artifacts_path", "parameters__adopted_from"
-    )
-    for uid, pk, path, adopted_from in rows.iterator():
-        if path and path.rstrip("/").rpartition("/")[2] not in (uid.hex, str(pk)):
-            yield path
-        if isinstance(adopted_from, str) and adopted_from:
-            yield adopted_from
-
-
-def _uris_in_vertex(every_version: bool, heartbeat: Heartbeat) -> Iterator[str]:  # noqa: FBT001
-    listed = batch_verify_models_in_vertex_ai()
-    if not isinstance(listed, Present):
-        raise VertexUnread(listed.reason)
-    for model in listed.value.values():
-        heartbeat()
-        for version in [model, *(_versions(model) if every_version else ())]:
-            if version.artifact_uri:
-                yield version.artifact_uri
-
-
-def _versions(model: RemoteModel) -> list[RemoteModel]:
-    """All versions of a model; none of one that was deleted since it was listed."""
-    answer = ask(lambda: read_versions(model.name))
-    if isinstance(answer, Unknown):
-        raise VertexUnread(answer.reason)
-    return answer.value if isinstance(answer, Present) else []
 
 
 def _runs(names: list[str]) -> set[str]:

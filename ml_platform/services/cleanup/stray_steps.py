@@ -14,7 +14,7 @@ from ml_platform.services.registry import refusals
 from ml_platform.services.registry.refusals import quoted, unquoted
 from ml_platform.text import counted
 
-from .stray_folders import VertexUnread, delete_chunk_of, find_strays, in_one_line, reason_to_keep
+from .stray_folders import UsersUnread, delete_chunk_of, find_strays, in_one_line, reason_to_keep
 
 FIRST_STEP = "find_strays"
 SHOWN = 1000
@@ -40,7 +40,7 @@ class Strays:
 
 
 def look_for_strays(*, every_version: bool, heartbeat: Heartbeat = lambda: None) -> Strays:
-    """Find the strays; when Vertex AI could not be read nothing is called one (law 3)."""
+    """Find the strays; when somebody could not be asked nothing is called one (law 3)."""
     shown: list[str] = []
     total = 0
     try:
@@ -49,7 +49,7 @@ def look_for_strays(*, every_version: bool, heartbeat: Heartbeat = lambda: None)
         ):
             if total <= SHOWN:
                 shown.append(stray)
-    except VertexUnread as error:
+    except UsersUnread as error:
         return Strays(unknown=str(error))
     return Strays(shown=shown, total=total)
 

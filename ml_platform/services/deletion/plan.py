@@ -22,6 +22,10 @@ class VersionFacts:
     size: Size | None = None
     unsafe: str = ""
     """Why its artifacts may not be deleted, '' when they may."""
+    foreign: str = ""
+    """Why Vertex AI's version is not ours by its labels, '' when it is, or is gone."""
+    used_by: str = ""
+    """Who else points at its artifacts, which are therefore kept; '' when nobody does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,7 @@ class DeletionPlan:
     @property
     def size(self) -> Size:
         """Objects and bytes that go, as far as they were counted."""
-        sizes = [version.size for version in self.versions if version.size]
+        sizes = [v.size for v in self.versions if v.size and not v.used_by]
         return Size(
             sum(size.objects for size in sizes),
             sum(size.bytes for size in sizes),
@@ -136,6 +140,11 @@ def _blocks(
     ]
     blocks += [
         Block(code="unsafe_path", message=version.unsafe) for version in going if version.unsafe
+    ]
+    blocks += [
+        Block(code="foreign_version", message=version.foreign)
+        for version in going
+        if version.foreign
     ]
     if busy:
         blocks.append(Block(code="busy", message=busy))

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar
 
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.answers import Present, ask
+from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteService
-from ml_platform.errors import CloudAbsent
+from ml_platform.errors import CloudAbsent, Invalid
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationStatus, Registration
+from ml_platform.services.deployment.serving import ARTIFACT_ENV
 from ml_platform.services.operations.subjects import lineage_lock
-from ml_platform.services.registry.artifacts import Size, UnsafePath, deletable_prefix, measure
-from ml_platform.services.registry.labels import OWNER, RUN, owner
+from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure
+from ml_platform.services.registry.labels import RUN
+from ml_platform.services.registry.references import Pointer, Pointers, names_of, read_pointers
+from ml_platform.services.registry.verification import (
+    ForeignVersion,
+    is_another,
+    read_versions,
+    require_own_version,
+)
 
 from .plan import DeletionPlan, EndpointFacts, ServiceFacts, VersionFacts, plan_deletion
+from .state import pointer_of
 
+T = TypeVar("T")
 DELETABLE = (Registration.REGISTERED, Registration.DELETING, Registration.LOST)
 
 
 def preview_deletion(*, lineage: RegisteredModel, runs: Sequence[TrainingRun]) -> DeletionPlan:
     """Say what the deletion would take, leave and meet, by what Google answers now."""
-    unknown = []
-    listed = ask(lambda: services_of(runs))
-    if not isinstance(listed, Present):
-        unknown.append(f"Cloud Run: {listed.reason}")
+    unknown: list[str] = []
+    services = _read("Cloud Run", lambda: services_of(runs), unknown)
+    foreign = _read("Vertex AI", lambda: foreign_versions(runs), unknown)
+    pointers = None if unknown else _read("Users of the artifacts", read_pointers, unknown)
     doomed = {run.pk for run in runs}
     versions = []
     for run in lineage.training_runs.filter(registration__in=DELETABLE).order_by("version"):
-        size, unsafe, reason = _size_of(run) if run.pk in doomed else (None, "", "")
-        unknown += [reason] if reason else []
-        versions.append(_version_facts(run, size, unsafe))
+        facts = _version_facts(run)
+        if run.pk in doomed:
+            facts = _with_files(facts, run, runs, pointers, unknown)
+            facts = replace(facts, foreign=(foreign or {}).get(run.pk, ""))
+        versions.append(facts)
     holder = Operation.objects.filter(
         lineage_key=lineage_lock(lineage), status=OperationStatus.RUNNING
     ).first()
@@ -39,50 +54,113 @@ def preview_deletion(*, lineage: RegisteredModel, runs: Sequence[TrainingRun]) -
         versions=versions,
         doomed=doomed,
         endpoints=[_endpoint_facts(e) for e in lineage.deployed_endpoints.all()],
-        services=listed.value if isinstance(listed, Present) else (),
+        services=services or (),
         busy=f"Operation {holder.pk} ({holder}) is running." if holder else "",
-        unknown=unknown,
+        unknown=tuple(dict.fromkeys(unknown)),
     )
 
 
+def _read(plane: str, read: Callable[[], T], unknown: list[str]) -> T | None:
+    """What a plane answers; without an answer that is unknown, and said."""
+    answer = ask(read)
+    if isinstance(answer, Present):
+        return answer.value
+    unknown.append(f"{plane}: {answer.reason}")
+    return None
+
+
 def services_of(runs: Sequence[TrainingRun]) -> list[ServiceFacts]:
-    """The services of ours that serve one of the runs, as Cloud Run shows them now."""
+    """The services that serve one of the runs, as Cloud Run shows them now, whoever's label they
+    carry: a run's uid is nobody else's."""
     uids = {run.uid.hex for run in runs}
     return [
         ServiceFacts(service_name=service.service_id, run_uid=uid)
         for page in cloud_run.list_services()
         for service in page
-        if service.labels.get(OWNER) == owner()
-        for uid in sorted(_served_by(service) & uids)
+        for uid in sorted(_served_by(service, uids))
     ]
 
 
-def _served_by(service: RemoteService) -> set[str]:
-    """Uids of the runs of the newest revision, and of each other one that requests may reach."""
-    runs = {service.labels.get(RUN, "")}
+def _served_by(service: RemoteService, uids: Collection[str]) -> set[str]:
+    """Which of the runs the newest revision serves, or another one that requests may reach.
+
+    A service whose labels were taken away still has the address of its model.
+    """
+    model = service.env.get(ARTIFACT_ENV, "")
+    runs = {service.labels.get(RUN, ""), *(uid for uid in uids if uid in model)}
     for revision in service.serving:
         if revision != service.latest_created_revision:
             with suppress(CloudAbsent):  # a revision that is gone serves nothing
-                labels = cloud_run.get_revision_labels(service.service_id, revision)
+                labels = cloud_run.get_revision(service.service_id, revision).labels
                 runs.add(labels.get(RUN, ""))
-    return runs
+    return runs & set(uids)
 
 
-def _size_of(run: TrainingRun) -> tuple[Size | None, str, str]:
-    """A run's size in GCS, why its path is unsafe, why it could not be read."""
+def foreign_versions(runs: Iterable[TrainingRun]) -> dict[int, str]:
+    """Versions that are in Vertex AI without our labels of their run, by the run's id: why.
+
+    They are not gone, and may be somebody's: whoever deletes refuses (law 3).
+    """
+    found: dict[int, str] = {}
+    for name, group in _by_model(runs).items():
+        try:
+            there = {model.version: model for model in read_versions(name)}
+        except CloudAbsent:
+            continue
+        for version, run in group:
+            model = there.get(version)
+            try:
+                if model and not is_another(model, run):
+                    require_own_version(model, run)
+            except ForeignVersion as error:
+                found[run.pk] = str(error)
+    return found
+
+
+def _by_model(runs: Iterable[TrainingRun]) -> dict[ModelName, list[tuple[str, TrainingRun]]]:
+    """Each run with the number of its version, by the model; what is no name names nothing."""
+    found: dict[ModelName, list[tuple[str, TrainingRun]]] = {}
+    for run in runs:
+        with suppress(Invalid):
+            pointer = pointer_of(run)
+            found.setdefault(pointer.bare, []).append((pointer.version, run))
+    return found
+
+
+def _with_files(
+    facts: VersionFacts,
+    run: TrainingRun,
+    runs: Collection[TrainingRun],
+    pointers: Pointers | None,
+    unknown: list[str],
+) -> VersionFacts:
+    """The same with its files: how much they are, and who else points at them."""
     try:
         prefix = deletable_prefix(run=run)
     except UnsafePath as error:
-        return None, str(error), ""
+        return replace(facts, unsafe=str(error))
     if prefix is None:
-        return None, "", ""
-    measured = ask(lambda: measure(prefix=prefix))
-    if isinstance(measured, Present):
-        return measured.value, "", ""
-    return None, "", f"GCS: {measured.reason}"
+        return facts
+    size = _read("GCS", lambda: measure(prefix=prefix), unknown)
+    used_by = _others(pointers.at(str(prefix)), runs) if pointers else []
+    return replace(facts, size=size, used_by=names_of(used_by, project_id=run.project_id))
 
 
-def _version_facts(run: TrainingRun, size: Size | None, unsafe: str) -> VersionFacts:
+def _others(pointers: Iterable[Pointer], runs: Collection[TrainingRun]) -> list[Pointer]:
+    """Those that are not one of the versions that go."""
+    rows = {run.pk for run in runs}
+    going = {
+        (name.model_id, version) for name, group in _by_model(runs).items() for version, _ in group
+    }
+    return [
+        pointer
+        for pointer in pointers
+        if pointer.row not in rows
+        and not (pointer.version and (pointer.version.model_id, pointer.version.version) in going)
+    ]
+
+
+def _version_facts(run: TrainingRun) -> VersionFacts:
     name, version = run.vertex_model_resource_name, run.vertex_model_version
     return VersionFacts(
         run_id=run.pk,
@@ -90,8 +168,6 @@ def _version_facts(run: TrainingRun, size: Size | None, unsafe: str) -> VersionF
         number=run.version or 0,
         vertex=f"{name}@{version}" if name else "",
         aliases=tuple(run.aliases),
-        size=size,
-        unsafe=unsafe,
     )
 
 

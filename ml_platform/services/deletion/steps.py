@@ -16,11 +16,17 @@ from ml_platform.services.operations.engine import Continue, Next, Outcome, Poll
 from ml_platform.services.operations.store import Work
 from ml_platform.services.registry.aliases import DEFAULT, note_aliases
 from ml_platform.services.registry.artifacts import Size, deletable_prefix, delete_chunk, human_size
-from ml_platform.services.registry.labels import OWNER, RUN, is_version_of, owner
-from ml_platform.services.registry.verification import seconds_until_consistent
+from ml_platform.services.registry.labels import OWNER, RUN, owner
+from ml_platform.services.registry.references import Pointers, is_there, names_of, read_pointers
+from ml_platform.services.registry.verification import (
+    ForeignVersion,
+    is_another,
+    require_own_version,
+    seconds_until_consistent,
+)
 from ml_platform.text import counted
 
-from .preview import DELETABLE, services_of
+from .preview import DELETABLE, foreign_versions, services_of
 from .state import (
     DeployedModel,
     is_sent,
@@ -40,6 +46,8 @@ def _check(work: Work) -> Outcome:
         raise DeployedModel(
             f"Cannot delete a deployed model. Cloud Run serves it as {serving[0].service_name}."
         )
+    if foreign := foreign_versions(runs):
+        raise ForeignVersion(" ".join(foreign.values()))
     work.data["marked"] = True
     return Next(
         note="No endpoint serves it.", change=partial(mark_deleting, [run.pk for run in runs])
@@ -62,12 +70,13 @@ def _look(work: Work) -> Outcome:
             if wait := _may_yet_show(work, run, pointer):
                 return Poll(seconds=wait, note=f"{absent} It is so new that it may yet show.")
             return _gone(work, run, pointer, f"{pointer} is gone.")
-        if not is_version_of(model, run):
-            note = f"{pointer} is another run's model now; this run's version is gone."
-            return _gone(work, run, pointer, note)
+        if is_another(model, run):
+            return _gone(work, run, pointer, f"Another model has the place of {pointer}.")
+        require_own_version(model, run)
         return _choose(work, pointer)
     work.data[SENT] = []
-    return Next(to="artifacts", note="Nothing of it is left in Vertex AI.")
+    kept = _find_users(work)
+    return Next(to="artifacts", note="; ".join(["Nothing of it is left in Vertex AI", *kept]) + ".")
 
 
 def _may_yet_show(work: Work, run: TrainingRun, pointer: ModelName) -> float:
@@ -217,18 +226,37 @@ def _ended(work: Work, state: RemoteOperation) -> Next:
     return Next(to="look", note=str(state.error or f"Deleted {work.data['target']}."))
 
 
+def _find_users(work: Work) -> Collection[str]:
+    """Ask who else points at the artifacts, right before they go: those are kept (law 8)."""
+    prefixes = {run: prefix for run in _runs(work) if (prefix := deletable_prefix(run=run))}
+    pointers = read_pointers(heartbeat=work.renew_lease) if prefixes else Pointers()
+    kept: dict[str, str] = {}
+    for run, prefix in prefixes.items():
+        users = [
+            p for p in pointers.at(str(prefix)) if p.row not in work.data["runs"] and is_there(p)
+        ]
+        if users:
+            names = names_of(users, project_id=run.project_id)
+            kept[str(run.pk)] = f"kept the artifacts of v{run.version}, used by {names}"
+    work.data["kept"] = kept
+    return kept.values()
+
+
 def _artifacts(work: Work) -> Outcome:
     """Delete the artifacts chunk by chunk; only now, when no version needs them (law 8)."""
+    if "kept" not in work.data:
+        return Next(to="look", note="Who else uses the artifacts was not asked yet.")
     done = Size(*work.data.get("freed", (0, 0)))
     for run in _runs(work):
-        prefix = deletable_prefix(run=run)
+        prefix = None if str(run.pk) in work.data["kept"] else deletable_prefix(run=run)
         if prefix and (chunk := delete_chunk(prefix=prefix)):
             done = Size(done.objects + chunk.objects, done.bytes + chunk.bytes)
             work.data["freed"] = (done.objects, done.bytes)
             return Continue(
                 note=f"{counted(done.objects, 'object')}, {human_size(done.bytes)} so far"
             )
-    return Next(note=f"{counted(done.objects, 'object')}, {human_size(done.bytes)}")
+    size = f"{counted(done.objects, 'object')}, {human_size(done.bytes)}"
+    return Next(note="; ".join([size, *work.data["kept"].values()]))
 
 
 def _failed(work: Work, error: PlatformError) -> None:
@@ -266,7 +294,12 @@ WORKFLOW = Workflow(
         ),
         Step(name="delete", title="Delete in Vertex AI", run=_delete, probe="look"),
         Step(name="wait", title="Wait for Vertex AI", run=_wait),
-        Step(name="artifacts", title="Delete the artifacts in GCS", run=_artifacts),
+        Step(
+            name="artifacts",
+            title="Delete the artifacts in GCS",
+            run=_artifacts,
+            probe="look",
+        ),
     ),
     on_failure=_failed,
     on_cancel=unmark_deleting,

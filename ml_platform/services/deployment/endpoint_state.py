@@ -32,7 +32,7 @@ class ForeignService(Conflict):
     """The service belongs to somebody else; it was left alone."""
 
     code = "foreign_service"
-    advice = "Choose another service name, or delete that service first if it is yours."
+    advice = "Choose another service name; if it is yours, put the label back or delete it there."
 
 
 _NO_VERSION = {

@@ -36,6 +36,7 @@ from .service_polling import (
     require_ours,
     tolerate_denied_after_send,
     wait_for,
+    was_made_here,
 )
 from .serving import ARTIFACT_ENV, ServingConfig, compare_service, service_spec, share_of
 
@@ -83,8 +84,11 @@ def _keep_off_foreign(work: Work, service: RemoteService, endpoint: DeployedEndp
     try:
         require_ours(service, endpoint)
     except ForeignService:
+        with tolerate_denied_after_send(work):
+            ours = was_made_here(service, endpoint)
         work.data.pop(SENT, None)
-        work.data["gone"] = True  # what we had under this name is not there any more
+        if not ours:
+            work.data["gone"] = True  # what we had under this name is not there any more
         raise
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from ml_platform.cloud import cloud_run
@@ -20,9 +20,9 @@ from ml_platform.errors import (
 from ml_platform.models import DeployedEndpoint
 from ml_platform.services.operations.engine import Next, Outcome, Poll
 from ml_platform.services.operations.store import Work
+from ml_platform.services.registry.labels import ENDPOINT, labels_for, wrong_label
 
 from .endpoint_state import ForeignService
-from .serving import belongs_to
 
 POLL_SECONDS = 5.0
 REFUSALS = 3
@@ -57,11 +57,22 @@ def require_ours(service: RemoteService, endpoint: DeployedEndpoint) -> None:
 
     :raises ForeignService: it is not.
     """
-    if not belongs_to(service, endpoint.uid):
+    if wrong := wrong_label(service.labels, labels_for(endpoint=endpoint.uid)):
         raise ForeignService(
-            f"The service {service.service_id} on Cloud Run belongs to somebody else: its labels "
-            "do not name this endpoint."
+            f"The service {service.service_id} on Cloud Run is not this endpoint's: {wrong}."
         )
+
+
+def was_made_here(service: RemoteService, endpoint: DeployedEndpoint) -> bool:
+    """Whether a service without our labels is the one we made all the same: a revision keeps the
+    labels that it was made with, and goes only with its service."""
+    revisions = {endpoint.revision, service.latest_created_revision, *service.serving} - {""}
+    for revision in sorted(revisions):
+        with suppress(CloudAbsent):
+            labels = cloud_run.get_revision(service.service_id, revision).labels
+            if labels.get(ENDPOINT) == endpoint.uid.hex:
+                return True
+    return False
 
 
 @contextmanager

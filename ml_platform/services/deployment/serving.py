@@ -11,7 +11,7 @@ from uuid import UUID
 from ml_platform.cloud.types import Ingress, RemoteService, ServiceSpec
 from ml_platform.conf import get_settings
 from ml_platform.errors import Invalid
-from ml_platform.services.registry.labels import ENDPOINT, OWNER, owner
+from ml_platform.services.registry.labels import labels_for, wrong_label
 
 ARTIFACT_ENV = "AIP_STORAGE_URI"
 """Tells a container made for Vertex AI where its model is, with the other AIP_ variables:
@@ -210,4 +210,4 @@ def share_of(service: RemoteService, revision: str) -> int:
 
 def belongs_to(service: RemoteService, endpoint: UUID) -> bool:
     """Whether the service carries our labels and that endpoint's; else it is never touched."""
-    return service.labels.get(OWNER) == owner() and service.labels.get(ENDPOINT) == endpoint.hex
+    return not wrong_label(service.labels, labels_for(endpoint=endpoint))

@@ -27,8 +27,10 @@ from .service_polling import (
     endpoint_of,
     not_done,
     require_not_refused,
+    require_ours,
     tolerate_denied_after_send,
     wait_for,
+    was_made_here,
 )
 from .serving import belongs_to
 
@@ -128,7 +130,10 @@ def _is_stopped(row: DeployedEndpoint) -> bool:
 
 
 def _look(work: Work) -> Outcome:
-    """See whether a service of this endpoint is left; somebody else's of that name is not it."""
+    """See whether a service of this endpoint is left; somebody else's of that name is not it.
+
+    :raises ForeignService: it is the one we made, and its labels were changed.
+    """
     endpoint = endpoint_of(work)
     try:
         with tolerate_denied_after_send(work):
@@ -143,6 +148,9 @@ def _look(work: Work) -> Outcome:
             return Poll(seconds=waits, note=f"{absent} It is so new that it may yet show.")
         return Next(to="record", note=str(absent))
     if not belongs_to(service, endpoint.uid):
+        with tolerate_denied_after_send(work):
+            if was_made_here(service, endpoint):
+                require_ours(service, endpoint)
         note = f"{endpoint.service_name} is somebody else's service now; it was left alone."
         return Next(to="record", note=note)
     if work.data.pop(ENDED, False) and work.data.get("etag") == service.etag:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from ml_platform.cloud.types import RemoteModel
@@ -23,7 +24,16 @@ def owner() -> str:
 
 def is_version_of(model: RemoteModel, run: TrainingRun) -> bool:
     """Whether a model of Vertex AI carries our owner label and the label of this run."""
-    return model.labels.get(OWNER) == owner() and model.labels.get(RUN) == run.uid.hex
+    return not wrong_label(model.labels, labels_for(run=run.uid))
+
+
+def wrong_label(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
+    """Say which label is not as expected, what it holds and what it should; '' when all are."""
+    for key, value in expected.items():
+        if found.get(key) != value:
+            held = f"is {found[key]!r}" if key in found else "is missing"
+            return f"the label {key} {held}; expected is {value!r}"
+    return ""
 
 
 def labels_for(
@@ -40,3 +50,8 @@ def labels_for(
     if generation is not None:
         labels[GENERATION] = str(generation)
     return {OWNER: owner(), **labels}
+
+
+def is_uid(text: str) -> bool:
+    """Whether a label's value is a uid as we write them; anybody may write labels."""
+    return len(text) == 32 and all(letter in "0123456789abcdef" for letter in text)

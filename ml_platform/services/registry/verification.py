@@ -8,22 +8,56 @@ from ml_platform.cloud import storage, vertex
 from ml_platform.cloud.answers import Absent, Answer, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName, ObjectPath
 from ml_platform.cloud.types import RemoteModel
-from ml_platform.errors import CloudAbsent
+from ml_platform.errors import CloudAbsent, Conflict
 from ml_platform.models import TrainingRun
+from ml_platform.models.states import Registration
 
 from .artifacts import MODEL_FILE, newest_folder, run_prefix
-from .labels import RUN
+from .labels import RUN, labels_for, wrong_label
 
 EVENTUAL_CONSISTENCY_WINDOW = timedelta(seconds=120)
 """How long a read may not yet show what was made; NOT_FOUND of something younger proves nothing."""
 
 
+class ForeignVersion(Conflict):
+    """A version is there whose labels do not say that it is ours: it is not gone (law 3)."""
+
+    code = "foreign_version"
+    advice = (
+        "Nothing was changed. Put the label back in Vertex AI; or, if another model has taken the "
+        "place of ours, repair the stale pointer first."
+    )
+
+
+def require_own_version(model: RemoteModel, run: TrainingRun) -> None:
+    """Refuse a version that is there and does not carry our labels of this run.
+
+    :raises ForeignVersion: with the label, what it holds and what it should.
+    """
+    if wrong := wrong_label(model.labels, labels_for(run=run.uid)):
+        raise ForeignVersion(
+            f"{model.pointer} is there, but its label does not name run {run.pk}: {wrong}."
+        )
+
+
+def is_another(model: RemoteModel, run: TrainingRun) -> bool:
+    """Whether another model has the place of a lost version: it has neither the run's label nor
+    its files. Of a version that is not lost nothing but NOT_FOUND says that it is gone."""
+    if run.registration != Registration.LOST or model.labels.get(RUN) == run.uid.hex:
+        return False
+    own = (run.gcs_artifacts_path, run_prefix(run=run), run.parameters.get("adopted_from"))
+    return not any(model.artifact_uri.startswith(str(uri)) for uri in own if uri)
+
+
 def verify_model_in_vertex_ai(*, run: TrainingRun) -> Answer[RemoteModel]:
-    """Ask for exactly the version the run points at; another run's model there is not it (law 7).
+    """Ask for exactly the version the run points at; without our labels it is unknown whose it is.
 
     :raises Invalid: the run points at nothing.
     """
-    return ask(lambda: find_version(run=run))
+    try:
+        return ask(lambda: find_version(run=run))
+    except ForeignVersion as error:
+        return Unknown(str(error), error.code)
 
 
 def verify_gcs_artifacts_exist(*, run: TrainingRun, artifact_uri: str = "") -> Answer[str]:
@@ -47,15 +81,13 @@ def batch_verify_models_in_vertex_ai() -> Present[dict[str, RemoteModel]] | Unkn
 def find_version(*, run: TrainingRun) -> RemoteModel:
     """Return the version that the run points at.
 
-    :raises CloudAbsent: there is none, or another run's model has taken its place.
+    :raises CloudAbsent: there is none.
+    :raises ForeignVersion: it does not carry our labels of this run.
     :raises Invalid: the run points at nothing.
     """
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     model = vertex.get_model(name)
-    if model.labels.get(RUN) != run.uid.hex:
-        raise CloudAbsent(
-            f"{name} is there, but its label does not name run {run.pk}: it is another one."
-        )
+    require_own_version(model, run)
     return model
 
 

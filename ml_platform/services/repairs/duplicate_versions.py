@@ -24,11 +24,10 @@ from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
 from ml_platform.services.operations.store import Actor, Work, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.registry.aliases import DEFAULT, note_aliases
-from ml_platform.services.registry.labels import OWNER, RUN, owner
+from ml_platform.services.registry.labels import OWNER, RUN, is_uid, owner
 from ml_platform.services.registry.lineages import lock_version
 from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
 from ml_platform.services.registry.version_cache import sync_version_cache
-from ml_platform.services.sweeps.services import is_uid
 
 FIRST_STEP = "list_versions"
 POLL_SECONDS = 5.0

@@ -128,19 +128,18 @@ def _lost_of(name: ModelName, runs: Iterable[TrainingRun]) -> dict[str, str]:
 def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
     """Why this very version is not the run's any more, '' when it is or nothing proves that.
 
-    A version without a label may be one whose label somebody took away: it stays, unless it was
-    made after ours was registered.
+    One without our labels may be ours whose labels somebody took away or changed: it stays, unless
+    it was made after ours was registered.
     """
     answer = ask(lambda: vertex.get_model(pointer))
     if isinstance(answer, Unknown):
         raise _unavailable(answer)
     if isinstance(answer, Absent):
         return answer.reason
-    said, made = answer.value.labels.get(RUN), answer.value.version_create_time
-    if said and said != run.uid.hex:
-        return f"{pointer} is there with the label of run {said}."
-    if not said and made and run.registered_at and made > run.registered_at + REBORN_MARGIN:
-        return f"{pointer} is there, without a label, made at {made:%Y-%m-%d %H:%M} UTC."
+    said, made = answer.value.labels.get(RUN, ""), answer.value.version_create_time
+    reborn = made and run.registered_at and made > run.registered_at + REBORN_MARGIN
+    if said != run.uid.hex and made and reborn:
+        return f"{pointer} was made at {made:%Y-%m-%d %H:%M} UTC; its label {RUN} is {said!r}."
     return ""
 
 

@@ -36,10 +36,10 @@ from ml_platform.services.findings.discrepancy import (
 )
 from ml_platform.services.findings.store import close_unseen, hold_findings, keep_findings, looks_at
 from ml_platform.services.operations.store import lineage_key
-from ml_platform.services.registry.labels import owner
+from ml_platform.services.registry.labels import is_uid, owner
 
 from .exclusions import ELSEWHERE, NEW, UNSTORED, WORKED_ON, LeftOut, Reading, Touched
-from .services import compare_endpoints, compare_leftovers, is_uid
+from .services import compare_endpoints, compare_leftovers
 
 SKEW = timedelta(seconds=1)
 """By how much Google's clock may be ahead of ours before a model counts as new to a sweep."""

@@ -19,7 +19,7 @@ from ml_platform.services.findings.compare_services import (
 from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.store import hold_findings, keep_findings
 from ml_platform.services.operations.store import lineage_key
-from ml_platform.services.registry.labels import owner
+from ml_platform.services.registry.labels import is_uid, owner
 
 from .exclusions import NEW, UNSTORED, WORKED_ON, LeftOut, Reading, Touched
 
@@ -90,11 +90,6 @@ def _why_not(
     key = lineage_key(project_id=about.project_id, model_name=about.model_name)
     worked_on = service in touched.services or key in touched.lineages
     return WORKED_ON if worked_on else ""
-
-
-def is_uid(text: str) -> bool:
-    """Whether a label's value is a uid as we write them; anybody may write labels."""
-    return len(text) == 32 and all(letter in "0123456789abcdef" for letter in text)
 
 
 def _endpoints() -> QuerySet[DeployedEndpoint]:

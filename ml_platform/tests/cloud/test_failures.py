@@ -119,8 +119,8 @@ REMOTES = {
         "storage.objects.insert", lambda: storage.write_text("bucket", "a", "a")
     ),
     "storage.get_bucket": Remote("storage.buckets.get", lambda: storage.get_bucket("bucket")),
-    "cloud_run.get_revision_labels": Remote(
-        "Revisions.GetRevision", lambda: cloud_run.get_revision_labels("s", "s-00001")
+    "cloud_run.get_revision": Remote(
+        "Revisions.GetRevision", lambda: cloud_run.get_revision("s", "s-00001")
     ),
     "cloud_run.get_service": Remote("Services.GetService", lambda: cloud_run.get_service("s")),
     "cloud_run.list_services": Remote(

@@ -12,6 +12,8 @@ from django.db.backends.signals import connection_created
 from django.test import Client
 
 from ml_platform.api import live_verification as live
+from ml_platform.cloud import vertex
+from ml_platform.cloud.names import ModelName
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
@@ -136,6 +138,26 @@ def test_a_deletion_shows_its_plan_then_is_done(ana: Client, project: Project, c
     assert (gone.status_code, gone.json()["code"]) == (409, "nothing_to_delete")
     unknown = post(ana, path, {"versions": [9]})
     assert unknown.status_code == 404
+
+
+def test_a_plan_says_whose_files_stay_and_what_is_not_ours(
+    ana: Client, project: Project, cloud: LocalCloud
+):
+    lineage, (run,) = a_lineage(cloud, Clock(), project=project)
+    cloud.models.seed(
+        "4711", display_name="x", artifact_uri=f"{run.gcs_artifacts_path}pushed_model"
+    )
+    vertex.update_model_labels(ModelName.parse(run.vertex_model_resource_name).at("1"), {})
+    plan = post(ana, f"/api/models/{lineage.pk}/delete/?dry_run=true", {"versions": [1]})
+    keeps_contract(plan, "/api/models/{model_id}/delete/", "post")
+    body = plan.json()
+    assert body["versions"][0]["used_by"] == "model 4711@1 in Vertex AI"
+    assert body["size"]["objects"] == 0
+    assert [block["code"] for block in body["blocks"]] == ["foreign_version"]
+    browser = logged_in(member_of(project, name="bo"))
+    page = browser.get(f"/models/{lineage.pk}/delete/").content.decode()
+    assert "its artifacts stay, used by model 4711@1 in Vertex AI" in page
+    assert "the label mlp_owner is missing" in page
 
 
 def test_aliases_move_between_versions(ana: Client, project: Project, cloud: LocalCloud):

@@ -90,16 +90,18 @@ def test_only_the_version_that_is_gone_is_cleared(cloud: LocalCloud, clock: Cloc
     assert states == ["registered", "lost", "registered"]
 
 
-def test_another_runs_model_at_the_pointer_is_not_deployed(cloud: LocalCloud, clock: Clock) -> None:
+def test_a_version_whose_label_was_changed_is_not_deployed_and_not_lost(
+    cloud: LocalCloud, clock: Clock
+) -> None:
     _, (run,) = a_lineage(cloud, clock)
     clock.forward(A_WHILE)
     name = ModelName.parse(run.vertex_model_resource_name).at("1")
     vertex.update_model_labels(name, {"mlp_owner": "tests", "mlp_run": "another"})
     operation = finish(deploy(run, clock), clock)
-    assert operation.error_code == "model_not_found"
-    assert "label does not name" in operation.data["said"]
+    assert operation.error_code == "foreign_version"
+    assert f"the label mlp_run is 'another'; expected is '{run.uid.hex}'" in operation.error
     run.refresh_from_db()
-    assert run.registration == Registration.LOST
+    assert run.registration == Registration.REGISTERED
 
 
 def test_a_version_so_new_that_vertex_may_not_show_it_yet_is_waited_for(

@@ -11,11 +11,11 @@ from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.states import OperationStatus, RunStatus
-from ml_platform.services.cleanup import stray_folders, stray_steps
+from ml_platform.services.cleanup import stray_steps
 from ml_platform.services.cleanup.artifacts import ArtifactCleanup, clean_up_artifacts
-from ml_platform.services.cleanup.stray_folders import EVERYTHING, name_below
 from ml_platform.services.registration.adoption import adopt_model
-from ml_platform.services.registry import verification
+from ml_platform.services.registry import references, verification
+from ml_platform.services.registry.references import EVERYTHING, name_below
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
 
 from .world import ANA, BUCKET, Clock, a_run, artifacts, settle
@@ -191,7 +191,7 @@ def test_a_long_look_keeps_the_lease(
         clock.forward(20)
         return read(name)
 
-    monkeypatch.setattr(stray_folders, "read_versions", slow)
+    monkeypatch.setattr(references, "read_versions", slow)
     result = clean(clock, delete_strays=True)
     assert result.operation
     assert (result.operation.status, left(cloud)) == (OperationStatus.SUCCEEDED, [])

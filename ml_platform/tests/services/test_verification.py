@@ -58,15 +58,15 @@ def test_a_deleted_version_is_absent_though_its_siblings_are_there(
     assert isinstance(verify_model_in_vertex_ai(run=runs[1]), Present)
 
 
-def test_another_runs_model_at_the_same_name_and_version_is_absent_and_says_so(
+def test_a_version_without_our_label_is_unknown_and_says_which_label(
     cloud: LocalCloud, clock: Clock
 ) -> None:
     _, (run,) = a_lineage(cloud, clock)
     name = ModelName.parse(run.vertex_model_resource_name).at("1")
     vertex.update_model_labels(name, {"mlp_owner": "tests", "mlp_run": "another"})
     answer = verify_model_in_vertex_ai(run=run)
-    assert isinstance(answer, Absent)
-    assert "its label does not name" in answer.reason
+    assert isinstance(answer, Unknown)
+    assert "the label mlp_run is 'another'" in answer.reason
 
 
 @pytest.mark.parametrize(("code", "ours"), NO_ANSWER)

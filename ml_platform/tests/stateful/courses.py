@@ -20,7 +20,7 @@ from ml_platform.services.registration.register import register_run
 from . import planes
 from .play import STALE
 from .settled import unsettled
-from .world import BO, settle
+from .world import BO, prefix_of, settle
 
 if TYPE_CHECKING:
     from .world import World
@@ -202,6 +202,18 @@ def denied_look(world: World) -> list[str]:
     return unsettled(world)
 
 
+def used_files(world: World) -> list[str]:
+    """A version goes whose files a model that somebody uploaded uses too."""
+    run = world.a_lineage(versions=2)[0]
+    uri = f"{run.gcs_artifacts_path}pushed_model/1"
+    world.cloud.models.seed("4711", display_name="theirs", artifact_uri=uri)
+    lineage = RegisteredModel.objects.get()
+    delete_versions(lineage=lineage, runs=[run], actor=BO, now=world.now())
+    settle(world)
+    left = any(planes.objects(world.cloud, prefix_of(run)))
+    return [*unsettled(world), *([] if left else [f"S13 the files of {run} are gone"])]
+
+
 COURSES: Mapping[str, Callable[[World], list[str]]] = {
     course.__name__: course
     for course in (
@@ -215,5 +227,6 @@ COURSES: Mapping[str, Callable[[World], list[str]]] = {
         objects_left,
         pinned_deletion,
         denied_look,
+        used_files,
     )
 }

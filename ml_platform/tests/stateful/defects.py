@@ -84,7 +84,7 @@ def silent_reupload() -> list[Any]:
 
 def not_asked_whose() -> list[Any]:
     return [
-        swap("remote_service.belongs_to", lambda *_: True),
+        swap("remote_service.wrong_label", lambda *_: ""),
         swap("undeployment.belongs_to", lambda *_: True),
     ]
 
@@ -178,8 +178,8 @@ def lost_not_looked_for() -> list[Any]:
 
 
 def traffic_not_asked() -> list[Any]:
-    def labelled(service: Any) -> set[str]:
-        return {service.labels.get("mlp_run", "")}
+    def labelled(service: Any, uids: set[str]) -> set[str]:
+        return {service.labels.get("mlp_run", "")} & uids
 
     return [swap("deletion_preview._served_by", labelled)]
 
@@ -236,3 +236,9 @@ def no_heir() -> list[Any]:
         return replace(outcome, change=None) if isinstance(outcome, Next) else outcome
 
     return [swap("deletion_steps._choose", forgetful)]
+
+
+def users_not_asked() -> list[Any]:
+    from ml_platform.services.registry.references import Pointers
+
+    return [swap("deletion_steps.read_pointers", lambda **_: Pointers())]

@@ -1,4 +1,4 @@
-"""Safety as code: S0 to S10, judged at every effect before its answer is sent.
+"""Safety as code: S0 to S13, judged at every effect before its answer is sent.
 
 A broken one is kept with its name; whoever drives the world asks for them. The judge reads our
 tables through a connection of its own, so that it sees what is committed and nothing else.
@@ -56,6 +56,8 @@ class Effect:
     """Whether a model of this id was deleted before."""
     served: frozenset[str] = frozenset()
     """The runs to which requests go, when a version is deleted."""
+    users: tuple[str, ...] = ()
+    """Who points into the folder, when an object of it is deleted."""
 
     @cached_property
     def operation(self) -> Operation | None:
@@ -220,6 +222,13 @@ def in_our_place(effect: Effect) -> str:
     return "" if fine else f"{effect.call.resource} is in another place"
 
 
+def what_is_used_stays(effect: Effect) -> str:
+    """S13: no object goes to which a version or a service points."""
+    if effect.call.method != "storage.objects.delete" or not effect.ours:
+        return ""
+    return f"{effect.call.detail['name']} is used by {effect.users}" if effect.users else ""
+
+
 SAFETY: Mapping[str, Callable[[Effect], str]] = {
     "S1 artifacts go last": artifacts_go_last,
     "S2 versions go unregistered": versions_go_unregistered,
@@ -231,6 +240,7 @@ SAFETY: Mapping[str, Callable[[Effect], str]] = {
     "S10 in our place": in_our_place,
     "S11 ids are used once": ids_are_used_once,
     "S12 what serves stays": what_serves_stays,
+    "S13 what is used stays": what_is_used_stays,
 }
 """Name and predicate; a predicate answers '' or what was wrong. S0 is in `boundaries`."""
 
@@ -279,7 +289,9 @@ class Judge:
             here = connections["default"]
             connections["default"] = self._own
             try:
-                effect = Effect(call, before, self._is_reborn(call), self._served(call))
+                effect = Effect(
+                    call, before, self._is_reborn(call), self._served(call), self._users(call)
+                )
                 for name, predicate in SAFETY.items():
                     if wrong := predicate(effect):
                         self.broken.append(f"{name}: {wrong} ({call.method}, {call.reason})")
@@ -303,6 +315,12 @@ class Judge:
             return frozenset()
         mine = [k for k, s in planes.services(self.cloud).items() if s.labels.get(OWNER) == owner()]
         return frozenset(uid for key in mine for uid in planes.served_by(self.cloud, key) if uid)
+
+    def _users(self, call: Call) -> tuple[str, ...]:
+        if call.method != "storage.objects.delete":
+            return ()
+        folder = "/".join(call.detail["name"].split("/")[:2])
+        return tuple(planes.users_of(self.cloud, folder))
 
     def _is_reborn(self, call: Call) -> bool:
         """Remember which models went; whether this one comes for a second time."""

@@ -97,6 +97,9 @@ MUTANTS: Mapping[str, Mutant] = {
         defects.sent_for_all,
         course="young_sibling",
     ),
+    "users-not-asked": Mutant(
+        "files go without a question who uses them", defects.users_not_asked, course="used_files"
+    ),
     "lost-not-looked-for": Mutant(
         "a lost version is deleted without a look", defects.lost_not_looked_for, kills="delete-lost"
     ),

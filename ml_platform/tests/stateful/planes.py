@@ -35,6 +35,7 @@ class Version:
     labels: Mapping[str, str] = field(hash=False)
     aliases: tuple[str, ...]
     born: float
+    artifact_uri: str
     content: bytes
     """Everything that Vertex AI stores of it."""
 
@@ -53,6 +54,7 @@ def versions(cloud: LocalCloud) -> list[Version]:
                 labels=dict(model.labels),
                 aliases=tuple(sorted(parents[model_id].aliases_of(number))),
                 born=float(model.version_create_time.seconds),
+                artifact_uri=model.artifact_uri,
                 content=blob,
             )
         )
@@ -77,6 +79,15 @@ def served_by(cloud: LocalCloud, key: str) -> set[str]:
     names = {(t.revision or latest).rpartition("/")[2] for t in service.traffic_statuses}
     blobs = [cloud.store.get(REVISION, f"{key}/{name}") for name in names]
     return {_Revision.FromString(blob).labels.get(RUN, "") for blob in blobs if blob}
+
+
+def users_of(cloud: LocalCloud, prefix: str) -> list[str]:
+    """The versions and services that point into a folder of the bucket."""
+    root = f"gs://{BUCKET}/{prefix.rstrip('/')}/"
+    told = [(f"{v.model_id}@{v.version}", v.artifact_uri) for v in versions(cloud)]
+    for key, service in services(cloud).items():
+        told += [(key, text) for text in env_of(service).values()]
+    return [who for who, text in told if f"{text}/".startswith(root)]
 
 
 def revisions(cloud: LocalCloud, key: str) -> list[str]:

@@ -274,10 +274,16 @@ def pin_traffic(play: Play) -> None:
 
 
 def strange_upload(play: Play) -> None:
-    """A model of ours by name, not by labels."""
+    """A model of ours by name, not by labels; often of files that a run of ours pushed."""
     play.count("strange uploads")
     model_id = str(4711 + play.counts["strange uploads"])
-    play.world.cloud.models.seed(model_id, display_name=play.dice.choice(NAMES), versions=[1, 2])
+    paths = TrainingRun.objects.exclude(gcs_artifacts_path="").order_by("pk")
+    used = play.dice.choice(["", *paths.values_list("gcs_artifacts_path", flat=True)])
+    play.world.cloud.models.seed(
+        model_id,
+        display_name=play.dice.choice(NAMES),
+        versions=[{"version": 1, "artifact_uri": used and f"{used}pushed_model/1"}, 2],
+    )
     for v in planes.versions(play.world.cloud):
         if v.model_id == model_id:
             play.theirs[f"model {model_id}@{v.version}"] = v.content

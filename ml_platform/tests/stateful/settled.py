@@ -198,7 +198,7 @@ def one_version_each(world: World) -> Wrong:
 
 
 def deleted_is_deleted(world: World) -> Wrong:
-    """I8: of a deleted run there is no version, no object and no service."""
+    """I8: of a deleted run there is no version, no service, and no object that nobody uses."""
     from .world import prefix_of
 
     deleted = TrainingRun.objects.filter(registration=Registration.DELETED)
@@ -207,7 +207,8 @@ def deleted_is_deleted(world: World) -> Wrong:
         if v.labels.get(RUN) in uids:
             yield f"{uids[v.labels[RUN]]} is deleted and still {v.model_id}@{v.version}"
     for run in deleted:
-        if run.gcs_artifacts_path and any(planes.objects(world.cloud, prefix_of(run))):
+        left = run.gcs_artifacts_path and any(planes.objects(world.cloud, prefix_of(run)))
+        if left and not planes.users_of(world.cloud, prefix_of(run)):
             yield f"{run} is deleted and still has artifacts"
     for key, service in planes.services(world.cloud).items():
         if service.labels.get(OWNER) == owner() and service.labels.get(RUN) in uids:
