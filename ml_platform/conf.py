@@ -65,6 +65,8 @@ class Settings:
     """Container image that models are registered and served with."""
     ORPHAN_DAYS: int = 7
     """Age in days below which a lineage that was never registered is no orphan."""
+    PROTECTED_ALIASES: tuple[str, ...] = ("champion", "production")
+    """Aliases that keep their version from deletion; who administers may move or remove them."""
     BASE_TEMPLATE: str = OWN_BASE
     """Template that our pages extend."""
     PROJECTS_FOR_USER: str = ""
@@ -86,6 +88,14 @@ class Settings:
 
 _FOLDER = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+ALIAS = r"[a-z][a-z0-9-]{0,126}[a-z0-9]"
+"""What a version alias looks like; `cloud.names.check_alias` says where this is from."""
+
+
+def _may_be_protected(alias: object) -> bool:
+    return isinstance(alias, str) and alias != "default" and bool(re.fullmatch(ALIAS, alias))
+
+
 RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     "ARTIFACTS_PREFIX": (
         _FOLDER.fullmatch,
@@ -112,6 +122,11 @@ RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     "ORPHAN_DAYS": (
         lambda days: days >= 1,
         "A lineage that was made today may still be wanted: give 1 day or more.",
+    ),
+    "PROTECTED_ALIASES": (
+        lambda aliases: all(_may_be_protected(alias) for alias in aliases),
+        "Give a list of version aliases, each 2 to 128 of a-z, 0-9 and hyphen, a letter first, no "
+        "hyphen last; not default, which one version of every model has. [] protects none.",
     ),
     "BASE_TEMPLATE": (bool, "Give the template that our pages extend."),
 }

@@ -34,7 +34,7 @@ from ml_platform.errors import NotFound
 from ml_platform.kpis import plane_unread, registered_models
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.services.access.rights import Right
+from ml_platform.services.access.rights import Right, has_right, right_for
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.preview import DELETABLE, preview_deletion
 from ml_platform.services.deployment.deploy import newest_version
@@ -162,7 +162,7 @@ def delete_model(
 ) -> HttpResponse:
     """Delete versions, or all of them and so the registration; `dry_run` answers 200 with the plan.
 
-    Refused while an endpoint serves one of them. Siblings stay whole.
+    Refused while an endpoint serves one of them, or an alias protects one. Siblings stay whole.
     """
     caller: Caller = request.auth
     right = Right.VIEW if dry_run else Right.DELETE
@@ -187,7 +187,10 @@ def delete_model(
     operation_id="set_aliases",
 )
 def change_aliases(request: Any, model_id: int, version: int, body: AliasesIn) -> HttpResponse:
-    """Give aliases to a version, each taken from the version that had it, and take others away."""
+    """Give aliases to a version, each taken from the version that had it, and take others away.
+
+    To move or remove a protected alias needs the right to administer.
+    """
     caller: Caller = request.auth
     model = caller.get(RegisteredModel.objects.all(), model_id, "model", Right.DEPLOY)
     operation = set_aliases(
@@ -196,8 +199,10 @@ def change_aliases(request: Any, model_id: int, version: int, body: AliasesIn) -
         remove=body.remove,
         actor=caller.actor,
         now=database_now(),
+        administers=has_right(caller.user, Right.ADMINISTER),
         idempotency_key=caller.key,
     )
+    caller.require(right_for(operation))
     return accepted(operation)
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self, TypeAlias
 from uuid import UUID
 
+from ml_platform.conf import ALIAS
 from ml_platform.errors import Invalid
 
 IN_FULL = "Write it in full, as Google says it."
 _WHERE = r"projects/(?P<project>[a-z0-9][a-z0-9.:-]{0,98})/locations/(?P<location>[a-z0-9-]{1,40})"
-_ALIAS = r"[a-z][a-z0-9-]{0,126}[a-z0-9]"
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 
@@ -66,7 +66,7 @@ class ModelName(_Name):
 
     _pattern = re.compile(
         _WHERE
-        + rf"/models/(?P<model_id>[a-z0-9_-]{{1,63}})(?:@(?P<version>[0-9]{{1,19}}|{_ALIAS}))?"
+        + rf"/models/(?P<model_id>[a-z0-9_-]{{1,63}})(?:@(?P<version>[0-9]{{1,19}}|{ALIAS}))?"
     )
     _what = "model"
 
@@ -235,7 +235,7 @@ def check_alias(text: str) -> str:
 
     :raises Invalid: it may not.
     """
-    if not re.fullmatch(_ALIAS, text):
+    if not re.fullmatch(ALIAS, text):
         raise Invalid(
             f"{text!r} is no version alias.",
             code="bad_alias",

@@ -11,6 +11,7 @@ from ml_platform.errors import PlatformError
 from ml_platform.models import Operation
 from ml_platform.pages.common.verb import ActionRequest
 from ml_platform.pages.layout import render_error, status_of, url_of_holder
+from ml_platform.services.access.rights import Right, has_right
 from ml_platform.services.access.scope import scope_of
 from ml_platform.services.operations.store import Actor
 
@@ -31,6 +32,7 @@ def action_request_of(request: HttpRequest) -> ActionRequest:
         now=timezone.now(),
         key=f"page:{request.user.pk}:{key}" if key else "",
         reason=request.POST.get("reason", "").strip()[:REASON_MAX],
+        administers=has_right(request.user, Right.ADMINISTER),
         form=request.POST.dict(),
         scope=scope_of(request.user),
     )

@@ -19,6 +19,8 @@ NAMES: Mapping[str, str] = {
     "created_at": "Created",
     "resource_name": "In Vertex AI",
     "vertex_default_version": "Default version in Vertex AI",
+    "vertex_created_at": "Created in Vertex AI",
+    "artifact_uri": "Its files",
     "vertex_label_mlp_owner": "Labeled as owned by",
     "vertex_label_mlp_run": "Labeled as run",
     "cloud_run_label_mlp_owner": "Labeled as owned by",

@@ -27,6 +27,7 @@ class ActionRequest:
     now: datetime
     key: str
     reason: str
+    administers: bool
     form: Mapping[str, str]
     scope: Scope
     """What they see; an id in the form is looked up in it."""

@@ -122,6 +122,7 @@ def _choosing(scope: Scope, permissions: Permissions, row: Finding) -> Choosing 
     if reason_disabled_choose(row) or Right.ADMINISTER not in permissions.rights:
         return None
     name = str(row.evidence.get("display_name", ""))
+    labelled = row.evidence.get("vertex_label_mlp_owner")
     return Choosing(
         name=name,
         suggested=name.lower(),
@@ -130,6 +131,6 @@ def _choosing(scope: Scope, permissions: Permissions, row: Finding) -> Choosing 
             for project in scope.projects[:PROJECTS_SHOWN]
         ),
         adopt_url=reverse("ml_platform:do", args=["adopt-finding", row.pk]),
-        delete_url=reverse("ml_platform:do", args=["delete-unmanaged", row.pk]),
+        delete_url="" if labelled else reverse("ml_platform:do", args=["delete-unmanaged", row.pk]),
         key=uuid4().hex,
     )

@@ -39,6 +39,8 @@ class VersionRow:
     deploy: Button | None
     delete_url: str
     """Where its deletion is planned; empty where there is nothing to delete."""
+    delete_why: str
+    """Which alias protects it, empty where none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +143,7 @@ class ModelPage:
     checked: Moment | None
     deploy: Button | None
     delete_url: str
+    delete_why: str
     facts: tuple[Fact, ...]
     serving: tuple[Link, ...]
     versions: tuple[VersionRow, ...]
@@ -197,6 +200,7 @@ class Choosing:
     projects: tuple[Choice, ...]
     adopt_url: str
     delete_url: str
+    """Empty where an owner's label is on it: that one is deleted in Google's console."""
     key: str
 
 

@@ -28,6 +28,7 @@ from ml_platform.pages.training.registry_table import blessed_badge, registry_ba
 from ml_platform.services.access.rights import Right
 from ml_platform.services.access.scope import scope_of
 from ml_platform.services.deletion.preview import DELETABLE
+from ml_platform.services.protection import why_protected
 from ml_platform.services.registry.registry_state import RegistryVerdict
 
 from .lineage_graph import artifacts_badge, draw
@@ -78,6 +79,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
         if row.latest_run
         else None,
         delete_url=_delete_url(row, permissions) if row.total_versions else "",
+        delete_why=_why_not_delete(shown),
         facts=_facts(row),
         serving=_serving(row, endpoints),
         versions=tuple(
@@ -190,6 +192,7 @@ def _version(
         delete_url=f"{_delete_url(row, permissions)}?version={run.version}"
         if run.registration in DELETABLE and _delete_url(row, permissions)
         else "",
+        delete_why=why_protected(f"v{run.version}", run.aliases),
     )
 
 
@@ -198,6 +201,11 @@ def version_badge(run: TrainingRun, verdict: RegistryVerdict, now: datetime) -> 
     if run.registration == Registration.REGISTERED and not verdict.verified:
         return registry_badge(verdict, now)
     return badge(*REGISTRATIONS[Registration(run.registration)])
+
+
+def _why_not_delete(shown: Sequence[TrainingRun]) -> str:
+    """What the versions on this page have against the deletion of all; the plan knows the rest."""
+    return " ".join(why for run in shown if (why := why_protected(f"v{run.version}", run.aliases)))
 
 
 def _delete_url(row: RegisteredModel, permissions: Permissions) -> str:

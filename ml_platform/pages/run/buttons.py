@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ml_platform.conf import get_settings
 from ml_platform.models import TrainingRun, TrainingSchedule
 from ml_platform.models.states import (
     LIVE_RUN_STATUSES,
@@ -16,6 +17,7 @@ from ml_platform.pages.common.buttons import Permissions
 from ml_platform.pages.common.context import Button
 from ml_platform.services.access.rights import Right, right_to_register
 
+_PROTECTED = " Only an administrator moves or removes {} from a version that has it."
 WAITING = (RunStatus.PENDING, RunStatus.SCHEDULED)
 
 
@@ -79,13 +81,20 @@ def _rerun_button(permissions: Permissions, run: TrainingRun, what: str) -> Butt
 
 def alias_button(permissions: Permissions, run: TrainingRun) -> Button:
     """Give, move and take away the aliases of a version."""
+    protected = ", ".join(get_settings().PROTECTED_ALIASES)
+    told = (
+        ""
+        if Right.ADMINISTER in permissions.rights or not protected
+        else _PROTECTED.format(protected)
+    )
     return permissions.button(
         "alias-run",
         run.pk,
         "Change aliases",
         name=f"Change the aliases of {run.model_name} v{run.version}",
         right=Right.DEPLOY,
-        reason="Its aliases, separated by commas. One that another version has moves to this one.",
+        reason="Its aliases, separated by commas. One that another version has moves to this one."
+        f"{told}",
     )
 
 

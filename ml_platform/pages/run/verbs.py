@@ -49,6 +49,7 @@ def _set_aliases(run: TrainingRun, asked: ActionRequest) -> Operation:
         remove=was - wanted,
         actor=asked.actor,
         now=asked.now,
+        administers=asked.administers,
         idempotency_key=asked.key,
     )
 

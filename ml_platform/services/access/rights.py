@@ -34,6 +34,10 @@ _OF_KIND: Mapping[str, Right] = {
 }
 
 
+ADMINISTERS = "administers"
+"""In the data of a change of aliases: it may take a protected one from the version that has it."""
+
+
 class RightMissing(Denied):
     """The user lacks a right."""
 
@@ -48,7 +52,9 @@ def right_to_register(run: TrainingRun) -> Right:
 def right_for(operation: Operation) -> Right:
     """What it takes to retry or cancel it: what it took to begin it; else an administrator may."""
     forced = operation.kind == OperationKind.REGISTER and operation.reason
-    return Right.ADMINISTER if forced else _OF_KIND.get(operation.kind, Right.ADMINISTER)
+    if forced or (operation.kind == OperationKind.ALIAS and operation.data.get(ADMINISTERS)):
+        return Right.ADMINISTER
+    return _OF_KIND.get(operation.kind, Right.ADMINISTER)
 
 
 def has_right(user: Any, right: Right) -> bool:

@@ -20,6 +20,7 @@ from ml_platform.services.operations.store import (
     refusals_recorded,
 )
 from ml_platform.services.operations.subjects import subject_of_lineage
+from ml_platform.services.protection import require_unprotected
 from ml_platform.services.registry.artifacts import deletable_prefix
 
 from .preview import DELETABLE
@@ -39,6 +40,7 @@ def delete_versions(
 
     :raises DeployedModel: an endpoint of ours serves one of them.
     :raises Busy: another operation holds the lineage.
+    :raises ProtectedAlias: one has an alias that keeps it.
     :raises UnsafePath: artifacts lie outside their run's own prefix.
     :raises Conflict: there is no run, or one is no version of this lineage.
     """
@@ -83,6 +85,7 @@ def _require_deletable(lineage: RegisteredModel, runs: Sequence[TrainingRun]) ->
                 code="no_version",
                 advice="Only a registered version can be deleted.",
             )
+        require_unprotected(f"{run.model_name} v{run.version}", run.aliases)
         deletable_prefix(run=run)
 
 

@@ -20,6 +20,8 @@ class VersionFacts:
     """name@version, '' when it is lost already."""
     aliases: tuple[str, ...] = ()
     size: Size | None = None
+    protected: str = ""
+    """Which alias of it keeps it, '' when none does."""
     unsafe: str = ""
     """Why its artifacts may not be deleted, '' when they may."""
     foreign: str = ""
@@ -137,6 +139,11 @@ def _blocks(
         )
         for s in services
         if s.run_uid in uids and s.service_name not in known
+    ]
+    blocks += [
+        Block(code="protected_alias", message=version.protected)
+        for version in going
+        if version.protected
     ]
     blocks += [
         Block(code="unsafe_path", message=version.unsafe) for version in going if version.unsafe

@@ -16,6 +16,7 @@ from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, Tra
 from ml_platform.models.states import OperationStatus, Registration
 from ml_platform.services.deployment.serving import ARTIFACT_ENV
 from ml_platform.services.operations.subjects import lineage_lock
+from ml_platform.services.protection import ProtectedAlias, why_protected
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure
 from ml_platform.services.registry.labels import RUN
 from ml_platform.services.registry.references import Pointer, Pointers, names_of, read_pointers
@@ -162,12 +163,14 @@ def _others(pointers: Iterable[Pointer], runs: Collection[TrainingRun]) -> list[
 
 def _version_facts(run: TrainingRun) -> VersionFacts:
     name, version = run.vertex_model_resource_name, run.vertex_model_version
+    kept = why_protected(f"{run.model_name} v{run.version}", run.aliases)
     return VersionFacts(
         run_id=run.pk,
         run_uid=run.uid.hex,
         number=run.version or 0,
         vertex=f"{name}@{version}" if name else "",
         aliases=tuple(run.aliases),
+        protected=f"{kept} {ProtectedAlias.advice}" if kept else "",
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import partial
 
+from django.db import transaction
+
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.cloud.types import RemoteModel, RemoteOperation
@@ -14,6 +16,7 @@ from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.deployment.service_polling import SENT, tolerate_denied_after_send
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.operations.store import Work
+from ml_platform.services.protection import require_all_unprotected, why_protected
 from ml_platform.services.registry.aliases import DEFAULT, note_aliases
 from ml_platform.services.registry.artifacts import Size, deletable_prefix, delete_chunk, human_size
 from ml_platform.services.registry.labels import OWNER, RUN, owner
@@ -21,6 +24,7 @@ from ml_platform.services.registry.references import Pointers, is_there, names_o
 from ml_platform.services.registry.verification import (
     ForeignVersion,
     is_another,
+    read_versions,
     require_own_version,
     seconds_until_consistent,
 )
@@ -48,10 +52,32 @@ def _check(work: Work) -> Outcome:
         )
     if foreign := foreign_versions(runs):
         raise ForeignVersion(" ".join(foreign.values()))
+    _require_unprotected(work, runs)
     work.data["marked"] = True
     return Next(
-        note="No endpoint serves it.", change=partial(mark_deleting, [run.pk for run in runs])
+        note="No endpoint serves it, no alias protects it.",
+        change=partial(mark_deleting, [run.pk for run in runs]),
     )
+
+
+def _require_unprotected(work: Work, runs: Sequence[TrainingRun]) -> None:
+    """Read their aliases before anything is destroyed; what protects one is noted for the plan."""
+    doomed = {run.uid.hex for run in runs}
+    by_pointer = {pointer_of(run): run for run in runs if run.registration in DELETABLE}
+    for name in {pointer.bare for pointer in by_pointer}:
+        try:
+            with tolerate_denied_after_send(work):
+                versions = read_versions(name)
+        except CloudAbsent:
+            continue
+        for version in versions:
+            run = by_pointer.get(name.at(version.version))
+            if run is None and version.labels.get(RUN) not in doomed:
+                continue
+            if run and why_protected("", version.aliases):
+                with transaction.atomic():
+                    note_aliases(run=run, aliases=sorted(version.aliases))
+            require_all_unprotected([version])
 
 
 def _look(work: Work) -> Outcome:
@@ -73,6 +99,7 @@ def _look(work: Work) -> Outcome:
         if is_another(model, run):
             return _gone(work, run, pointer, f"Another model has the place of {pointer}.")
         require_own_version(model, run)
+        require_all_unprotected([model])
         return _choose(work, pointer)
     work.data[SENT] = []
     kept = _find_users(work)
@@ -110,6 +137,7 @@ def _choose(work: Work, pointer: ModelName) -> Next | Poll:
     staying = [v for v in ours if v.labels.get(RUN) not in doomed or v.version in pointed_at]
     alone = len(ours) == len(versions) and not staying
     pointer = _copy_of(work, pointer, [v for v in ours if v not in staying]) or pointer
+    require_all_unprotected(v for v in versions if alone or v.version == pointer.version)
     held = next((v for v in versions if v.version == pointer.version), None)
     is_default = held is not None and DEFAULT in held.aliases
     work.data["target"] = str(pointer.bare if alone else pointer)
@@ -281,7 +309,7 @@ WORKFLOW = Workflow(
     steps=(
         Step(
             name="check",
-            title="Check that no endpoint serves it",
+            title="Check that nothing stands against it",
             run=_check,
             cancellable=True,
         ),

@@ -13,6 +13,8 @@ LIMIT = 49
 """`service_id` has fewer than 50 characters (google/cloud/run_v2/types/service.py)."""
 _HASH = 10
 _PATTERN = re.compile(rf"[a-z](?:[a-z0-9-]{{0,{LIMIT - 2}}}[a-z0-9])?")
+_NUMBERS = 100
+"""How many names of one lineage are recognized; an endpoint keeps its own as long as it can."""
 _PROJECT_SHARE = 8
 """Characters the project keeps at least when both names together are too long."""
 
@@ -32,9 +34,18 @@ def service_name(
     readable = "-".join(part for part in (first, second) if part)
     if not readable[:1].isalpha():
         readable = f"m-{readable}"
+    return f"{readable[:words].strip('-')}-{_digest(installation, lineage, number)}"
+
+
+def is_made_for(name: str, *, installation: str, lineage: UUID) -> bool:
+    """Whether `service_name` made that name for the lineage, whatever its words were then."""
+    numbers = range(1, _NUMBERS + 1)
+    return name[-_HASH:] in {_digest(installation, lineage, number) for number in numbers}
+
+
+def _digest(installation: str, lineage: UUID, number: int) -> str:
     identity = f"{installation}/{lineage.hex}/{number}"
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:_HASH]
-    return f"{readable[:words].strip('-')}-{digest}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:_HASH]
 
 
 def check_service_name(text: str) -> str:

@@ -31,6 +31,8 @@ PURGE_SURPLUS = (
 )
 RESTORE = "Check the version's label, then point at it again."
 CHOOSE = "None by itself. Adopt it into a project, delete it, or leave it: a person decides."
+CHOOSE_FOR_COPY = CHOOSE.replace("delete it", "delete it in Google's console")
+_BY_OTHERS = "it has its labels, and an id that we never gave"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +64,11 @@ class ListedModel:
     run_uid: str
     artifact_uri: str
     created_at: datetime | None
+
+    @property
+    def pointer(self) -> ModelName:
+        """The name with its version."""
+        return self.name.at(self.version)
 
     @property
     def bucket(self) -> str:
@@ -100,7 +107,7 @@ def compare_lineage(
     }
     ours = labelled is not None and labelled.lineage_id == lineage.id
     if labelled and ours and is_surplus(labelled, seen, place):
-        return compare_surplus(labelled, seen.name.at(seen.version))
+        return compare_surplus(labelled, seen.pointer)
     born = seen.created_at
     if not ours and born is not None and born > lineage.registered_at + REBORN_MARGIN:
         said["vertex_created_at"] = born.isoformat(timespec="seconds")
@@ -179,12 +186,22 @@ def _drift(
     )
 
 
-def compare_unclaimed(seen: ListedModel, labelled: Version | None, place: Location) -> Discrepancy:
-    """Say what a model is that Vertex AI lists and none of our versions points at."""
-    if labelled and is_surplus(labelled, seen, place):
-        return compare_surplus(labelled, seen.name.at(seen.version))
+def compare_unclaimed(
+    seen: ListedModel,
+    labelled: Version | None,
+    place: Location,
+    *,
+    own: bool,
+) -> Discrepancy:
+    """Say what a model is that Vertex AI lists and none of our versions points at.
+
+    `own` says whether it is, or was, the model of the lineage of the run that its label names. One
+    that is not was made by somebody else, who alone knows what for.
+    """
+    if labelled and own and is_surplus(labelled, seen, place):
+        return compare_surplus(labelled, seen.pointer)
     lost = labelled is not None and labelled.registration == Registration.LOST
-    if labelled and lost and seen.owner == place.owner and _is_former(labelled, seen):
+    if labelled and lost and seen.owner == place.owner and _is_same(labelled.former, seen.pointer):
         return Discrepancy(
             kind=FindingKind.VERSION_MISMATCH,
             subject=str(seen.name),
@@ -192,7 +209,7 @@ def compare_unclaimed(seen: ListedModel, labelled: Version | None, place: Locati
             repair=RESTORE,
             evidence={
                 "model_name": labelled.model_name,
-                "resource_name": str(seen.name.at(seen.version)),
+                "resource_name": str(seen.pointer),
                 "our_registration": labelled.registration,
                 "vertex_label_mlp_run": seen.run_uid,
             },
@@ -200,30 +217,45 @@ def compare_unclaimed(seen: ListedModel, labelled: Version | None, place: Locati
             lineage_id=labelled.lineage_id,
             run_id=labelled.run_id,
         )
+    ours = labelled is not None and seen.owner == place.owner
+    copied = labelled if ours and not own else None
+    what = f"a copy of {_called(copied)}: {_BY_OTHERS}" if copied else _without_row(seen, place)
     return Discrepancy(
         kind=FindingKind.UNMANAGED,
         subject=str(seen.name),
-        title=f"{seen.display_name} is in Vertex AI {_without_row(seen, place)}"[:255],
-        repair=CHOOSE,
+        title=f"{seen.display_name} is in Vertex AI {what}"[:255],
+        repair=CHOOSE_FOR_COPY if seen.owner else CHOOSE,
         evidence={
             "display_name": seen.display_name,
             "resource_name": str(seen.name),
             "default_version": seen.version,
             "bucket": seen.bucket,
             "vertex_label_mlp_owner": seen.owner,
+            **(_copied(copied, seen) if copied else {}),
         },
-        project_id=labelled.project_id if labelled and seen.owner == place.owner else None,
+        project_id=labelled.project_id if labelled and ours else None,
     )
 
 
-def _is_former(run: Version, seen: ListedModel) -> bool:
-    return _is_same(run.former, seen)
+def _called(run: Version) -> str:
+    return f"{run.model_name} v{run.number}" if run.number else f"run {run.run_id}"
 
 
-def _is_same(pointer: str, seen: ListedModel) -> bool:
+def _copied(run: Version, seen: ListedModel) -> dict[str, Any]:
+    """What a person needs to decide about a copy of a version."""
+    made = seen.created_at
+    return {
+        "copy_of": _called(run),
+        "vertex_label_mlp_run": seen.run_uid,
+        "artifact_uri": seen.artifact_uri,
+        "vertex_created_at": made.isoformat(timespec="seconds") if made else "",
+    }
+
+
+def _is_same(pointer: str, name: ModelName) -> bool:
     """Whether a pointer names what was seen; one that is no name at all names nothing."""
     with suppress(Invalid):
-        return same_resource(pointer, seen.name.at(seen.version))
+        return same_resource(pointer, name)
     return False
 
 
@@ -239,10 +271,18 @@ def is_surplus(run: Version, seen: ListedModel, place: Location) -> bool:
     """Whether that version is a run's a second time, or a deleted run's again (R4, R7)."""
     if seen.owner != place.owner or seen.run_uid == "":
         return False
+    if not may_be_ours(run, seen.pointer):
+        return False
     if run.registration == Registration.DELETED:
         return True
-    elsewhere = not _is_same(run.pointer, seen)
+    elsewhere = not _is_same(run.pointer, seen.pointer)
     return run.registration == Registration.REGISTERED and elsewhere
+
+
+def may_be_ours(run: Version, pointer: ModelName) -> bool:
+    """Whether an upload of ours may have made that version. Of an adopted one there was none, so
+    that any but itself was made, and given its labels, by a person."""
+    return not run.adopted or any(_is_same(text, pointer) for text in (run.pointer, run.former))
 
 
 def compare_surplus(run: Version, *found: ModelName) -> Discrepancy:

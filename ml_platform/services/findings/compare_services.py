@@ -14,8 +14,8 @@ DELETE_SERVICE = (
     "gone. Nothing else of it is touched."
 )
 UNKNOWN_SERVICE = (
-    "None by itself: no endpoint and no run of ours stands for it, so it may be another "
-    "database's. Look at it, then delete it on Cloud Run."
+    "None by itself: no endpoint and no run of ours stands for it under this name, so it may be "
+    "another database's or somebody's copy. Look at it, then delete it on Cloud Run."
 )
 END_ENDPOINT = (
     "Ask Cloud Run for this very name; only if it answers NOT_FOUND, record that the endpoint "
@@ -89,18 +89,25 @@ def service_subject(name: str) -> str:
 
 
 def compare_leftover(
-    seen: SeenService, named: Endpoint | None, on_its_name: Endpoint | None, run: Served | None
+    seen: SeenService,
+    named: Endpoint | None,
+    on_its_name: Endpoint | None,
+    run: Served | None,
+    *,
+    own: bool,
 ) -> Discrepancy | None:
     """Compare a service of ours with the endpoint its label names, and the one that has its name.
 
-    One that serves, or may serve, keeps it. `run` is what its label names, if we have it. Only
-    a service that a row of ours stands for is ours to delete: another database may share our name.
+    One that serves, or may serve, keeps it. `run` is what its label names, if we have it, and `own`
+    says whether the service has a name of that run's model. Only a service that a row of ours
+    stands for, under its own name, is ours to delete: another database may share our label, and a
+    person's copy of a service has it too.
     """
     rows = [row for row in (named, on_its_name) if row]
     if any(row.is_active or row.state != EndpointState.INACTIVE for row in rows):
         return None
     copied = named is not None and named.name != seen.name
-    stands_for_it = None if copied else named or run
+    stands_for_it = None if copied else named or (run if own else None)
     owners = {thing.project_id for thing in (named, on_its_name, run) if thing}
     lineage = stands_for_it.lineage_id if stands_for_it else None
     return Discrepancy(

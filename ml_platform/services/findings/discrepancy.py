@@ -50,6 +50,8 @@ class Version:
     artifacts: str = ""
     pointer: str = ""
     """name@version it points at."""
+    adopted: bool = False
+    """Whether a person made it in Vertex AI: nothing of it was uploaded by us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ def version_of(run: TrainingRun) -> Version:
         former=run.former_vertex_version,
         pointer=f"{run.vertex_model_resource_name}@{run.vertex_model_version}",
         artifacts=f"{run.gcs_artifacts_path.rstrip('/')}/",
+        adopted="adopted_from" in run.parameters,
     )
 
 

@@ -150,6 +150,14 @@ def close_unseen(*, kinds: Collection[FindingKind], sweep: Sweep, now: datetime)
     return update_rows(unseen.filter(_before(sweep)), status=FindingStatus.GONE, ended_at=now)
 
 
+def end_surplus(*, subject: str, lineage_id: int | None, now: datetime) -> None:
+    """End what was taken for surplus of a lineage in a model that is not the lineage's own."""
+    found = standing().filter(
+        kind=FindingKind.SURPLUS_VERSION, subject=subject, registered_model=lineage_id
+    )
+    update_rows(found, status=FindingStatus.GONE, ended_at=now)
+
+
 def link_findings(
     *,
     operation: Operation,

@@ -14,6 +14,7 @@ from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import OperationKind, Registration
+from ml_platform.services.access.rights import ADMINISTERS
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow
 from ml_platform.services.operations.store import (
@@ -24,6 +25,7 @@ from ml_platform.services.operations.store import (
     refusals_recorded,
 )
 from ml_platform.services.operations.subjects import run_of, subject_of_version
+from ml_platform.services.protection import changed_of, require_unmoved, require_unmoved_now
 
 from .labels import is_version_of
 
@@ -37,15 +39,17 @@ def set_aliases(
     remove: Collection[str] = (),
     actor: Actor,
     now: datetime,
+    administers: bool = False,
     idempotency_key: str = "",
 ) -> Operation:
     """Give aliases to a version, each taken from the version that had it, and take others away.
 
-    A refusal is recorded.
+    Only who `administers` may move or remove a protected one. A refusal is recorded.
 
     :raises Invalid: an alias breaks Vertex AI's pattern, or `default` would be taken away: exactly
         one version has it, so give it to another one.
     :raises Conflict: the run is no version.
+    :raises RightMissing: a version has a protected alias that this would take from it.
     """
     subject = subject_of_version(run)
     kept = refusals_recorded(kind=OperationKind.ALIAS, subject=subject, actor=actor, now=now)
@@ -55,13 +59,15 @@ def set_aliases(
         if known := answered_before(idempotency_key=idempotency_key, request=request):
             return known
         _require_version(run)
+        if not administers:
+            require_unmoved(run, change)
         operation, _ = open_operation(
             kind=OperationKind.ALIAS,
             subject=subject,
             actor=actor,
             now=now,
             step="merge",
-            data={"change": change},
+            data={"change": change, ADMINISTERS: administers and bool(changed_of(change))},
             idempotency_key=idempotency_key,
             request=request,
         )
@@ -90,12 +96,15 @@ def _merge(work: Work) -> Outcome:
     run = run_of(work.operation)
     _require_version(run)
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
-    if not is_version_of(vertex.get_model(name), run):
+    version = vertex.get_model(name)
+    if not is_version_of(version, run):
         raise Conflict(
             f"{name} is there, but its labels do not name {run}: it is another model's.",
             code="foreign_model",
             advice="Sweep the registry and repair what it finds.",
         )
+    if not work.data.get(ADMINISTERS):
+        require_unmoved_now(version, work.data["change"])
     model = vertex.merge_version_aliases(name, work.data["change"])
     held = sorted(model.aliases)
     return Next(note=", ".join(held), change=partial(note_aliases, run=run, aliases=held))

@@ -18,14 +18,18 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, Registration
+from ml_platform.services.findings.compare_models import may_be_ours
+from ml_platform.services.findings.discrepancy import version_of
 from ml_platform.services.findings.store import end_findings, link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
 from ml_platform.services.operations.store import Actor, Work, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
+from ml_platform.services.protection import require_all_unprotected
 from ml_platform.services.registry.aliases import DEFAULT, note_aliases
 from ml_platform.services.registry.labels import OWNER, RUN, is_uid, owner
 from ml_platform.services.registry.lineages import lock_version
+from ml_platform.services.registry.ownership import require_own
 from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
 from ml_platform.services.registry.version_cache import sync_version_cache
 
@@ -39,9 +43,11 @@ def purge_surplus(
     """Delete from a model of Vertex AI what is surplus there; its other versions stay.
 
     :raises Invalid: that is no name of a model.
+    :raises CopiedModel: it is not the lineage's own model, whatever its labels say.
     :raises Busy: another operation holds the lineage.
     """
     name = ModelName.parse(resource_name).bare
+    require_own(name, registered_model)
     with transaction.atomic():
         operation, _ = open_operation(
             kind=OperationKind.CLEANUP,
@@ -63,13 +69,14 @@ def purge_surplus(
 def _list(work: Work) -> Outcome:
     """Read all versions and their labels again, and choose one thing to do."""
     name = ModelName.parse(work.data["name"])
+    require_own(name, _lineage(work))
     answer = ask(lambda: read_versions(name))
     if isinstance(answer, Absent):
         return Next(to="end_surplus", note=f"{name.model_id} is gone.")
     if not isinstance(answer, Present):
         raise _unread(work, answer)
     surplus: list[RemoteModel] = []
-    for run, versions in _by_run(answer.value):
+    for run, versions in _by_run(_lineage(work), answer.value):
         if run.registration == Registration.DELETED:
             surplus += versions
         elif run.registration == Registration.REGISTERED:
@@ -80,15 +87,26 @@ def _list(work: Work) -> Outcome:
     return _choose(work, name, answer.value, surplus)
 
 
-def _by_run(versions: Iterable[RemoteModel]) -> Iterator[tuple[TrainingRun, list[RemoteModel]]]:
-    """Our versions by the run of this lineage that their label names, in the order of the runs."""
+def _lineage(work: Work) -> RegisteredModel:
+    return RegisteredModel.objects.get(pk=work.operation.subject_id)
+
+
+def _by_run(
+    lineage: RegisteredModel, versions: Iterable[RemoteModel]
+) -> Iterator[tuple[TrainingRun, list[RemoteModel]]]:
+    """Our versions by the run of this lineage that their label names, in the order of the runs.
+
+    Those that name another lineage's run got their labels from a person.
+    """
     ours: dict[str, list[RemoteModel]] = {}
     for version in versions:
         uid = version.labels.get(RUN, "")
         if version.labels.get(OWNER) == owner() and is_uid(uid):
             ours.setdefault(uid, []).append(version)
-    for run in TrainingRun.objects.filter(uid__in=ours).order_by("pk"):
-        yield run, ours[run.uid.hex]
+    for run in lineage.training_runs.filter(uid__in=ours).order_by("pk"):
+        as_value = version_of(run)
+        if uploads := [v for v in ours[run.uid.hex] if may_be_ours(as_value, v.pointer)]:
+            yield run, uploads
 
 
 def _keeper(
@@ -138,7 +156,7 @@ def _choose(
     surplus: Iterable[RemoteModel],
 ) -> Next:
     """The next version to delete, or the model if the listing holds nothing but surplus."""
-    left = [version for version in surplus if _is_there(work, version)]
+    left = [there for version in surplus if (there := _read_again(work, version))]
     if not left:
         return Next(to="end_surplus", note="Nothing is surplus.")
     if any(version.deployed for version in left):
@@ -147,6 +165,7 @@ def _choose(
             code="model_deployed",
             advice="Undeploy it there first.",
         )
+    require_all_unprotected(left)
     numbers = {version.version for version in left}
     staying = [v for v in versions if v.version not in numbers]
     target = left[0]
@@ -164,15 +183,16 @@ def _choose(
     return Next(to="purge", note=f"{work.data['target']} is surplus.", change=change)
 
 
-def _is_there(work: Work, version: RemoteModel) -> bool:
-    """Read this very version right before its end; a listing may be behind."""
+def _read_again(work: Work, version: RemoteModel) -> RemoteModel | None:
+    """This very version right before its end, if it is ours still; a listing may be behind."""
     answer = ask(lambda: vertex.get_model(version.pointer))
     if isinstance(answer, Unknown):
         raise _unread(work, answer)
     if not isinstance(answer, Present):
-        return False
-    labels = (OWNER, RUN)
-    return [answer.value.labels.get(k) for k in labels] == [version.labels[k] for k in labels]
+        return None
+    there = answer.value
+    same = all(there.labels.get(key) == version.labels[key] for key in (OWNER, RUN))
+    return there if same else None
 
 
 def _pointed_at(name: ModelName, numbers: Collection[str] | None = None) -> list[TrainingRun]:
@@ -213,6 +233,7 @@ def _note_default(run: TrainingRun) -> None:
 
 def _purge(work: Work) -> Outcome:
     target = ModelName.parse(work.data["target"])
+    require_own(target, _lineage(work))
     purged = work.data.setdefault("purged", [])
     if str(target) not in purged:
         purged.append(str(target))

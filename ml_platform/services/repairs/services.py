@@ -48,7 +48,8 @@ from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
 from ml_platform.services.operations.store import Actor, Subject, Work, open_operation
 from ml_platform.services.operations.subjects import lineage_lock, subject_of_endpoint
-from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, owner
+from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, is_uid, owner
+from ml_platform.services.registry.ownership import is_own_service
 from ml_platform.services.registry.verification import seconds_until_consistent
 
 SERVICE_TYPE = "service"
@@ -144,10 +145,14 @@ def _why_kept(work: Work, service: RemoteService) -> str:
     if service.labels.get(OWNER) != owner() or service.labels.get(ENDPOINT, "") != uid:
         return f"{service.service_id} carries other labels now; it is left alone."
     rows = Q(service_name=service.service_id)
-    if uid:
+    if is_uid(uid):
         rows |= Q(uid=uid)
     if row := DeployedEndpoint.objects.protecting().filter(rows).first():
         return f"The endpoint {row} is {row.get_state_display().lower()} now; it is left alone."
+    named = DeployedEndpoint.objects.filter(uid=uid).first() if is_uid(uid) else None
+    own = is_own_service(service.service_id, work.operation.lineage_id)
+    if not (named.service_name == service.service_id if named else own):
+        return f"{service.service_id} is no name of a service of ours: a copy. It is left alone."
     return ""
 
 

@@ -19,6 +19,7 @@ from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
 from ml_platform.services.operations.store import Actor, Subject, Work, open_operation
+from ml_platform.services.protection import require_all_unprotected
 from ml_platform.services.registry.labels import OWNER
 from ml_platform.services.registry.mirror import unmirror_model
 from ml_platform.services.registry.verification import read_versions
@@ -101,13 +102,17 @@ def _check(work: Work) -> Outcome:
         raise CloudUnavailable(f"{name} could not be read: {answer.reason}", code=answer.code)
     require_unclaimed(name)
     if owners := {v.labels[OWNER] for v in answer.value if v.labels.get(OWNER)}:
-        raise Managed(f"{name} carries the owner label of {', '.join(sorted(owners))}.")
+        raise Managed(
+            f"{name} carries the owner label of {', '.join(sorted(owners))}.",
+            advice="If it is nobody's, delete it in Google's console.",
+        )
     if any(version.deployed for version in answer.value):
         raise Conflict(
             f"A Vertex AI endpoint serves {name}.",
             code="model_deployed",
             advice="Undeploy it there first.",
         )
+    require_all_unprotected(answer.value)
     said = [{"version": v.version, "artifact_uri": v.artifact_uri} for v in answer.value]
     work.data["versions"] = said
     return Next(note=f"{counted(len(said), 'version')}, nobody's.")

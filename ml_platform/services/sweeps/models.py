@@ -34,9 +34,16 @@ from ml_platform.services.findings.discrepancy import (
     orphan_subject,
     version_of,
 )
-from ml_platform.services.findings.store import close_unseen, hold_findings, keep_findings, looks_at
+from ml_platform.services.findings.store import (
+    close_unseen,
+    end_surplus,
+    hold_findings,
+    keep_findings,
+    looks_at,
+)
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import is_uid, owner
+from ml_platform.services.registry.ownership import OwnModels, own_models
 
 from .exclusions import ELSEWHERE, NEW, UNSTORED, WORKED_ON, LeftOut, Reading, Touched
 from .services import compare_endpoints, compare_leftovers
@@ -183,6 +190,7 @@ def _compare_unclaimed(reading: Reading) -> list[LeftOut]:
     for chunk in reading.chunks(MirroredModel.objects.only(*_SEEN)):
         models = _unclaimed(chunk, place)
         labelled = _labelled(models)
+        own = own_models({run.lineage_id for run in labelled.values() if run.lineage_id})
         touched = reading.touched()
         drifts: list[Discrepancy] = []
         busy: list[str] = []
@@ -193,7 +201,11 @@ def _compare_unclaimed(reading: Reading) -> list[LeftOut]:
                 busy.append(str(seen.name))
                 held.append(LeftOut(seen.display_name, why, run.project_id if run else None))
             else:
-                drifts.append(compare_unclaimed(seen, run, place))
+                theirs = own.get(run.lineage_id or 0, OwnModels()) if run else OwnModels()
+                is_own = theirs.holds(seen.name)
+                drifts.append(compare_unclaimed(seen, run, place, own=is_own))
+                if run and not is_own:
+                    end_surplus(subject=str(seen.name), lineage_id=run.lineage_id, now=reading.now)
         held += keep_findings(drifts=drifts, sweep=sweep, now=reading.now)
         hold_findings(subjects=busy, sweep=sweep)
     return held
@@ -283,7 +295,7 @@ _LINEAGE = (
 _VERSION = (
     "uid", "registered_model", "project", "model_name", "version", "registration",
     "vertex_model_resource_name", "vertex_model_version", "former_vertex_version",
-    "gcs_artifacts_path",
+    "gcs_artifacts_path", "parameters",
 )  # fmt: skip
 _SEEN = (
     "model_id", "resource_name", "display_name", "version", "owner", "run_uid", "artifact_uri",

@@ -20,6 +20,7 @@ from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.store import hold_findings, keep_findings
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import is_uid, owner
+from ml_platform.services.registry.ownership import is_own_service
 
 from .exclusions import NEW, UNSTORED, WORKED_ON, LeftOut, Reading, Touched
 
@@ -39,7 +40,8 @@ def compare_leftovers(reading: Reading) -> list[LeftOut]:
         busy: list[str] = []
         for seen in services:
             named, run = by_uid.get(seen.endpoint_uid), runs.get(seen.run_uid)
-            drift = compare_leftover(seen, named, by_name.get(seen.name), run)
+            own = named is None and run is not None and is_own_service(seen.name, run.lineage_id)
+            drift = compare_leftover(seen, named, by_name.get(seen.name), run, own=own)
             why = _why_not(reading, touched, seen.name, named or run)
             if drift and why:
                 busy.append(drift.subject)

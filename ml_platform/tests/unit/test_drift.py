@@ -151,7 +151,7 @@ LOST = replace(RUN, registration=Registration.LOST, former=f"{NAME.at('2')}".rep
 def test_what_no_version_points_at_is_unmanaged_or_back(
     seen: ListedModel, run: Version | None, kind: FindingKind, project: int | None
 ) -> None:
-    drift = compare_unclaimed(seen, run, HERE)
+    drift = compare_unclaimed(seen, run, HERE, own=True)
     assert (drift.kind, drift.project_id) == (kind, project)
 
 

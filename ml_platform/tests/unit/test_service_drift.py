@@ -73,7 +73,7 @@ def test_a_service_is_left_over_when_no_endpoint_may_need_it(
     repair: str | None,
     words: str,
 ) -> None:
-    drift = compare_leftover(SEEN, named, on_its_name, run)
+    drift = compare_leftover(SEEN, named, on_its_name, run, own=True)
     assert (drift.repair if drift else None) == repair
     if drift:
         assert drift.kind == FindingKind.LEFTOVER_SERVICE
@@ -95,7 +95,7 @@ def test_a_service_is_left_over_when_no_endpoint_may_need_it(
 def test_a_leftover_that_names_things_of_two_tenants_is_shown_to_neither(
     named: Endpoint | None, on_its_name: Endpoint | None, run: Served | None, shown_to: int | None
 ) -> None:
-    drift = compare_leftover(SEEN, named, on_its_name, run)
+    drift = compare_leftover(SEEN, named, on_its_name, run, own=True)
     assert drift is not None
     assert drift.project_id == shown_to
 
