@@ -112,7 +112,7 @@ def get_operation(name: OperationName) -> RemoteOperation:
 
 def get_invokers(service_id: str) -> tuple[str, ...]:
     """Return the members that may call the service without a condition, such as `allUsers`."""
-    return tuple(sorted(_invokers(_get_policy(service_id))))
+    return tuple(sorted(clean(member) for member in _invokers(_get_policy(service_id))))
 
 
 def change_invokers(

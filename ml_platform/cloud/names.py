@@ -158,7 +158,7 @@ class ObjectPath(_Name):
     key: str
 
     _pattern = re.compile(
-        r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?P<key>[^\x00-\x1f\x7f]{1,1024})"
+        r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?P<key>[^\x00-\x1f\x7f\ud800-\udfff]{1,1024})"
     )
     _what = "Cloud Storage object"
 

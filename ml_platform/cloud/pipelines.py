@@ -21,6 +21,7 @@ def create_pipeline_job(
     output_directory: str,
     labels: Mapping[str, str],
     typed: bool = False,
+    failure_policy: str = "",
     service_account: str = "",
 ) -> RemotePipelineJob:
     """Start a pipeline from its compiled `spec`; numbers become floats on the wire (a Struct).
@@ -37,6 +38,7 @@ def create_pipeline_job(
             "pipeline_spec": dict(spec),
             "runtime_config": {
                 "gcs_output_directory": output_directory,
+                "failure_policy": failure_policy or "PIPELINE_FAILURE_POLICY_UNSPECIFIED",
                 **(_typed(parameters) if typed else {"parameter_values": dict(parameters)}),
             },
             "labels": dict(labels),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import Any
 
 from ml_platform.cloud.transport.errors import from_http
+from ml_platform.cloud.transport.raw import read_utf8
 from ml_platform.conf import get_settings
 from ml_platform.errors import CloudDenied, CloudRejected, OutcomeUnknown, PlatformError
 
@@ -16,6 +18,7 @@ from .types import DeletedObject, DeleteOutcome, RemoteBucket, RemoteObject
 BATCH = 100
 """Deletions in one request, as https://cloud.google.com/storage/docs/batch allows."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _OUTCOMES = {404: DeleteOutcome.GONE, 412: DeleteOutcome.CHANGED}
 
 
@@ -50,10 +53,10 @@ def has_objects(bucket: str, prefix: str) -> bool:
 
 
 def read_text(bucket: str, key: str, *, limit_bytes: int) -> str:
-    """Return an object's content as UTF-8 text.
+    """Return an object's content as UTF-8 text, without a byte order mark.
 
     :raises CloudAbsent: there is no such object.
-    :raises CloudRejected: it is longer than `limit_bytes`, or no UTF-8.
+    :raises CloudRejected: it is longer than `limit_bytes`, no UTF-8, or holds NUL characters.
     """
     blob = _blob(bucket, key)
 
@@ -62,9 +65,10 @@ def read_text(bucket: str, key: str, *, limit_bytes: int) -> str:
         blob.download_to_file(content, timeout=_timeout(), retry=None)
         return content.getvalue()
 
+    content = channels.call("storage.objects.get", download)
     try:
-        return channels.call("storage.objects.get", download).decode()
-    except UnicodeDecodeError as error:
+        return read_utf8(content)
+    except ValueError as error:
         raise CloudRejected(f"gs://{bucket}/{key} is no UTF-8 text.", code="not_text") from error
 
 
@@ -97,12 +101,14 @@ def write_text(
 def delete_objects(bucket: str, objects: Iterable[tuple[str, int]]) -> list[DeletedObject]:
     """Delete objects given as (name, generation), a hundred in one request.
 
-    Each has its own outcome; one that was overwritten since is left alone.
+    Each has its own outcome; one that was overwritten since is left alone, as is one whose name
+    no request can carry.
 
     :raises PlatformError: a whole request failed; some may be deleted, so list again.
     """
-    wanted = list(objects)
-    outcomes: list[DeletedObject] = []
+    given = list(objects)
+    wanted = [pair for pair in given if not _SURROGATE.search(pair[0])]
+    outcomes = [_unsendable(name) for name, _ in given if _SURROGATE.search(name)]
     for start in range(0, len(wanted), BATCH):
         outcomes += _delete_batch(bucket, wanted[start : start + BATCH])
     return outcomes
@@ -139,6 +145,11 @@ class _Bounded(BytesIO):
                 f"The object is longer than {self._limit} bytes.", code="object_too_long"
             )
         return super().write(data)
+
+
+def _unsendable(name: str) -> DeletedObject:
+    why = "Its name is no Unicode text, so that no request can say it."
+    return DeletedObject(name=name, outcome=DeleteOutcome.REFUSED, reason=why)
 
 
 def _delete_batch(bucket: str, objects: list[tuple[str, int]]) -> list[DeletedObject]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from ml_platform.cloud.transport.raw import Told
 from ml_platform.errors import PlatformError
 
 from .names import JobName, ModelName, OperationName, PipelineJobName, ServiceName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteModel:
+class RemoteModel(Told):
     """One version of a model in the Vertex AI Model Registry; `name` has no version in it."""
 
     name: ModelName
@@ -37,7 +38,7 @@ class RemoteModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteOperation:
+class RemoteOperation(Told):
     """A long-running operation of Google's as it stood when asked; store `name`, ask again later.
 
     When `done`, exactly one holds: `error` is set, or it succeeded. `result` names what a create or
@@ -85,7 +86,7 @@ class TaskState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteTask:
+class RemoteTask(Told):
     """One task of a pipeline job; `error` is Google's text, '' when there is none."""
 
     name: str
@@ -96,7 +97,7 @@ class RemoteTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemotePipelineJob:
+class RemotePipelineJob(Told):
     """A pipeline job in Vertex AI Pipelines; `error` is Google's text, '' when there is none."""
 
     name: PipelineJobName
@@ -118,7 +119,7 @@ class RemotePipelineJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteBucket:
+class RemoteBucket(Told):
     """A Cloud Storage bucket; `location` in lower case."""
 
     name: str
@@ -129,9 +130,13 @@ class RemoteBucket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteObject:
-    """A Cloud Storage object; `size` in bytes, `crc32c` in base64 as Google writes it."""
+class RemoteObject(Told):
+    """A Cloud Storage object; `size` in bytes, `crc32c` in base64 as Google writes it.
 
+    `name` is its address and may hold any character: `ObjectPath` says whether we can keep it.
+    """
+
+    addresses = frozenset({"name"})
     name: str
     size: int
     generation: int
@@ -154,9 +159,10 @@ class DeleteOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeletedObject:
+class DeletedObject(Told):
     """The outcome for one object; `reason` says why unless it is DELETED or GONE."""
 
+    addresses = frozenset({"name"})
     name: str
     outcome: DeleteOutcome
     reason: str = ""
@@ -194,7 +200,7 @@ class ServiceSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrafficShare:
+class TrafficShare(Told):
     """Part of a service's traffic, in percent, that one revision really receives."""
 
     revision: str
@@ -202,7 +208,7 @@ class TrafficShare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteService:
+class RemoteService(Told):
     """A Cloud Run service as it stands; revisions are bare ids."""
 
     name: ServiceName
@@ -239,7 +245,7 @@ class RemoteService:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteRevision:
+class RemoteRevision(Told):
     """A revision of a Cloud Run service, which never changes; `texts` as of a service."""
 
     labels: Mapping[str, str] = field(hash=False)
@@ -257,7 +263,7 @@ class JobState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobSpec:
+class JobSpec(Told):
     """What a Cloud Scheduler job shall do: send `body` to `uri`, as `service_account` by OIDC."""
 
     job_id: str
@@ -277,7 +283,7 @@ class JobSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteJob:
+class RemoteJob(Told):
     """A Cloud Scheduler job as it stands."""
 
     name: JobName
@@ -290,7 +296,7 @@ class RemoteJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class Point(Told):
     """One value of a time series, for the interval that ends at `end`."""
 
     start: datetime
@@ -299,7 +305,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(Told):
     """Who presented a verified OIDC token."""
 
     email: str

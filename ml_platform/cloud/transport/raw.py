@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+
+from ml_platform.errors import storable
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -12,6 +16,46 @@ E = TypeVar("E", bound=StrEnum)
 def unwrap(message: Any) -> Any:
     """Return the raw message inside a proto-plus wrapper."""
     return type(message).pb(message)
+
+
+def clean(value: Any) -> Any:
+    """Return a text, or the texts of a tuple or mapping, as every database of ours can store them;
+    anything else as it is."""
+    if isinstance(value, StrEnum):  # ours, not Google's
+        return value
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, tuple):
+        return tuple(clean(item) for item in value)
+    if isinstance(value, Mapping):
+        return {clean(key): clean(item) for key, item in value.items()}
+    return value
+
+
+class Told:
+    """Base of what Google told us: its texts are as every database can store them.
+
+    An address is kept as Google said it, whatever is in it: altered, it would name another thing.
+    """
+
+    __slots__ = ()
+    addresses: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        for told in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, told.name)
+            if told.name not in self.addresses and (kept := clean(value)) != value:
+                object.__setattr__(self, told.name, kept)
+
+
+def read_utf8(content: bytes) -> str:
+    """Return the text of a file, without a byte order mark.
+
+    :raises ValueError: it is no UTF-8, or holds NUL characters, which no text of ours may.
+    """
+    if b"\0" in content:
+        raise ValueError("NUL")
+    return content.decode("utf-8-sig")
 
 
 def read_time(message: Any, field: str) -> datetime | None:

@@ -12,7 +12,7 @@ from ml_platform.errors import PlatformError
 from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import Frequency, ModelType
 from ml_platform.services.scheduling.times import zone_of
-from ml_platform.services.training.templates import BadTemplate
+from ml_platform.services.training.template_files import BadTemplate
 
 PLACES: Mapping[str, str] = {
     "bad_model_name": "model_name",

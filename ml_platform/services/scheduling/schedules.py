@@ -25,6 +25,7 @@ from ml_platform.services.training.runs import (
     submit_run,
     was_deleted,
 )
+from ml_platform.services.training.templates import check_values
 
 from .job import FIRST_STEP, require_webhook
 from .times import cron_for, next_times, tick_of, to_minute
@@ -73,6 +74,7 @@ def create_schedule(
     :raises Misconfigured: the settings do not say where and as whom Google rings.
     """
     check_names(model_name=model_name, model_type=model_type)
+    check_values(parameters)
     fields: dict[str, Any] = {
         "name": _checked_name(name),
         "model_name": model_name,

@@ -17,6 +17,9 @@ from ml_platform.errors import CloudAbsent, CloudRejected
 STAGE_MAX = 64
 METRICS_MAX = 200
 METRICS_BYTES = 256 << 10
+TOLD = 5
+"""Values of a metrics.json that are not kept of which the remark says the names."""
+LARGEST = 1e300
 BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"
 _OVER = (TaskState.SUCCEEDED, TaskState.SKIPPED)
 _EPOCH = datetime.min.replace(tzinfo=UTC)
@@ -70,13 +73,16 @@ def read_results(prefix: str) -> Results:
     blessed, remark = compare_blessing(
         found.name.split("/")[-1] for page in pages for found in page
     )
+    metrics: dict[str, float] = {}
     try:
         text = storage.read_text(path.bucket, f"{path.key}metrics.json", limit_bytes=METRICS_BYTES)
     except CloudAbsent:
         return Results(blessed=blessed, metrics={}, remark=remark)
     except CloudRejected as error:
-        text, remark = "", f"{remark} Its metrics cannot be read: {error}".strip()
-    return Results(blessed=blessed, metrics=metrics_of(text), remark=remark)
+        missed = f"Its metrics cannot be read: {error}"
+    else:
+        metrics, missed = metrics_of(text)
+    return Results(blessed=blessed, metrics=metrics, remark=f"{remark} {missed}".strip())
 
 
 def compare_blessing(names: Iterable[str]) -> tuple[bool, str]:
@@ -91,25 +97,68 @@ def compare_blessing(names: Iterable[str]) -> tuple[bool, str]:
     return False, "The evaluator left no verdict."
 
 
-def metrics_of(text: str) -> dict[str, float]:
-    """The finite numbers of a metrics.json, nested ones under dotted names; else {}."""
+def metrics_of(text: str) -> tuple[dict[str, float], str]:
+    """The finite numbers of a metrics.json, and a sentence on what of it is not kept.
+
+    Nested numbers have dotted names. A list of `{"name": "auc", "numberValue": 0.9}`, as KFP's
+    metrics file has, counts as those names.
+    """
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        return {}
-    numbers = ((name, value) for name, value in _leaves(document) if name.isprintable())
-    return dict(pair for pair, _ in zip(numbers, range(METRICS_MAX), strict=False))
+        return {}, "Its metrics cannot be read: metrics.json is no JSON."
+    metrics: dict[str, float] = {}
+    missed: list[str] = []
+    for name, value in _leaves(document):
+        is_new = bool(name) and name not in metrics and len(metrics) < METRICS_MAX
+        if is_new and name.isprintable() and _is_number(value):
+            metrics[name] = value
+        else:
+            missed.append(_shown(name))
+    return metrics, _said_of(missed)
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+def _shown(name: str) -> str:
+    return (name[:80] if name.isprintable() else f"{name!r:.80}") or "a value without a name"
+
+
+def _said_of(missed: Sequence[str]) -> str:
+    if not missed:
+        return ""
+    more = f" and {len(missed) - TOLD} more" if len(missed) > TOLD else ""
+    return (
+        f"Not kept of its metrics: {', '.join(missed[:TOLD])}{more}. Up to {METRICS_MAX} finite "
+        "numbers with a name are kept."
+    )
+
+
+def _leaves(document: Any) -> Iterator[tuple[str, Any]]:
+    """Each value of a JSON document under its dotted name, in order; however deep it is."""
+    left = [("", document)]
+    while left:
+        name, value = left.pop()
+        inner = _inner(value)
+        if inner is None:
+            yield name, value
+        else:
+            below = f"{name}." if name else ""
+            left += [(f"{below}{key}", item) for key, item in reversed(inner)]
+
+
+def _inner(value: Any) -> list[tuple[str, Any]] | None:
+    """What an object holds, or a list of named numbers; None for any other value."""
     if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{name}.{key}" if name else key)
-    elif name and _is_number(value):
-        yield name, value
+        return list(value.items())
+    if not (isinstance(value, list) and all(map(_is_named_number, value))):
+        return None
+    return [(item["name"], item["numberValue"]) for item in value]
+
+
+def _is_named_number(item: Any) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("name"), str) and "numberValue" in item
 
 
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return abs(value) < 1e300 and math.isfinite(value)
+    return abs(value) < LARGEST and math.isfinite(value)

@@ -27,7 +27,7 @@ from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor, KeyReused, open_operation, record
 
 from .submission import check_bucket, subject_of
-from .templates import check_parameters, read_template
+from .templates import check_parameters, check_values, read_template
 
 _NAMESPACE = uuid.UUID("4b8b6f0e-0d7a-4f43-8a50-0f9f6f5c0c8e")
 NOT_SUBMITTED = (RunStatus.PENDING, RunStatus.SCHEDULED)
@@ -52,6 +52,7 @@ def create_run(
     :raises CloudUnavailable: Cloud Storage could not be asked.
     """
     check_names(model_name=model_name, model_type=model_type)
+    check_values(parameters)
     wanted: dict[str, Any] = {
         "model_name": model_name,
         "model_type": model_type,

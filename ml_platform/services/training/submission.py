@@ -63,8 +63,10 @@ def _prepare(work: Work) -> Outcome:
     template = read_template(run.template_uri)
     check_parameters(template=template, given=run.parameters)
     check_bucket()
-    work.data["spec"] = template.spec  # what was checked is what is sent
-    return Next(to="create", note=run.template_uri)
+    work.data["spec"] = template.document  # what was checked is what is sent
+    elsewhere = template.output_directory
+    instead = f" It writes to the run's own folder, not to {elsewhere}." if elsewhere else ""
+    return Next(to="create", note=f"{run.template_uri}.{instead}" if instead else run.template_uri)
 
 
 def _look_up(work: Work) -> Outcome:
@@ -88,6 +90,7 @@ def _create(work: Work) -> Outcome:
             spec=template.spec,
             parameters=template.values(run.parameters),
             typed=template.is_old,
+            failure_policy=template.failure_policy,
             output_directory=run.gcs_artifacts_path.rstrip("/"),
             labels=labels_for(
                 lineage=lineage.uid if lineage else None, run=run.uid, operation=work.operation.pk

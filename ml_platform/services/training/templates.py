@@ -1,34 +1,35 @@
-"""Compiled pipelines: read from GCS or disk, and what their parameters may be."""
+"""Compiled pipelines, and what their parameters may be."""
 
 from __future__ import annotations
 
-import json
-import math
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from ml_platform.cloud import storage
-from ml_platform.cloud.answers import Absent, ask
-from ml_platform.cloud.names import ObjectPath
-from ml_platform.conf import get_settings
-from ml_platform.errors import CloudAbsent, CloudRejected, Invalid
+from ml_platform.errors import Invalid
 
-LIMIT_BYTES = 1 << 20
+from .plain_values import flaw_in
+from .template_files import BadTemplate, parse_document, read_document
+
 OLD_SCHEMA = (2, 0, 0)
 """Up to this one Vertex AI wants values in the deprecated `RuntimeConfig.parameters`
 (google/cloud/aiplatform_v1/types/pipeline_job.py)."""
 _OLD_TYPES = {"INT": int, "NUMBER_INTEGER": int, "DOUBLE": float, "NUMBER_DOUBLE": float}
-LARGEST = 2**53
-"""Numbers become floats on the wire, which hold no larger whole number exactly."""
-
-
-class BadTemplate(Invalid):
-    """The template cannot be read as a compiled pipeline."""
-
-    code = "bad_template"
-    advice = "Compile the pipeline to JSON or YAML and give its gs:// address."
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}")
+# What of a whole PipelineJob counts or is ours to say; its other settings would be lost.
+_OF_A_JOB = {"pipelineSpec", "runtimeConfig", "name", "displayName", "labels"}
+_OF_A_RUNTIME = {"parameterValues", "parameters", "gcsOutputDirectory", "failurePolicy"}
+_TYPED: Mapping[str, Callable[[Any], Any]] = {
+    "intValue": lambda value: int(str(value)),  # JSON has it as a text
+    "doubleValue": float,
+    "stringValue": str,
+}
+_POLICIES = {
+    "PIPELINE_FAILURE_POLICY_UNSPECIFIED",
+    "PIPELINE_FAILURE_POLICY_FAIL_SLOW",
+    "PIPELINE_FAILURE_POLICY_FAIL_FAST",
+}
 
 
 class BadParameters(Invalid):
@@ -47,10 +48,21 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A compiled pipeline: the spec as Vertex AI takes it, and its inputs."""
+    """A compiled pipeline: the spec as Vertex AI takes it, and its inputs.
 
+    What was compiled as a whole PipelineJob has a `runtimeConfig`, too. It counts as
+    google/cloud/aiplatform/utils/pipeline_utils.py (`from_job_spec_json`) says.
+    """
+
+    document: Mapping[str, Any]
+    """As it was compiled; `template_of` it is this template again."""
     spec: Mapping[str, Any]
     parameters: Mapping[str, Parameter]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Values for parameters that are not given."""
+    failure_policy: str = ""
+    output_directory: str = ""
+    """Where the compiler would have it write; a run writes to a folder of its own instead."""
 
     @property
     def is_old(self) -> bool:
@@ -58,10 +70,11 @@ class Template:
         return _version(self.spec) <= OLD_SCHEMA
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters as its schema wants them: a number for a DOUBLE is a float."""
+        """All that is sent, as its schema wants it: a number for a DOUBLE is a float."""
         kinds = {name: parameter.kind for name, parameter in self.parameters.items()}
         cast = _OLD_TYPES if self.is_old else {}
-        return {name: cast.get(kinds.get(name, ""), _same)(v) for name, v in given.items()}
+        chosen = {**self.defaults, **given}
+        return {name: cast.get(kinds.get(name, ""), _same)(v) for name, v in chosen.items()}
 
 
 def _same(value: Any) -> Any:
@@ -92,32 +105,81 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 def read_template(uri: str) -> Template:
     """Read a template from `gs://` or from below TEMPLATE_DIR.
 
-    :raises BadTemplate: it is not there, or is no compiled pipeline.
+    :raises BadTemplate: it is not there, or is no compiled pipeline that a run can start.
     :raises CloudUnavailable: Cloud Storage gave no usable answer.
     """
-    text = _read_object(uri) if uri.startswith("gs://") else _read_file(uri)
-    return parse_template(text, uri)
+    return _checked(read_document(uri), uri)
 
 
 def parse_template(text: str, uri: str) -> Template:
     """Understand a compiled pipeline, as KFP or TFX write it. `uri` is for the messages.
 
-    :raises BadTemplate: it is none.
+    :raises BadTemplate: it is none, or none that a run can start.
     """
-    spec = _plain(text, uri)
-    if isinstance(spec, dict) and isinstance(spec.get("pipelineSpec"), dict):
-        spec = spec["pipelineSpec"]  # a whole PipelineJob was compiled
-    if not isinstance(spec, dict) or not _has_body(spec):
-        raise BadTemplate(f"{uri} is no compiled pipeline: it has no pipelineInfo and root.")
-    return template_of(spec)
+    return _checked(parse_document(text, uri), uri)
 
 
-def template_of(spec: Mapping[str, Any]) -> Template:
-    """The template that a compiled pipeline is."""
+def template_of(document: Mapping[str, Any]) -> Template:
+    """The template that a compiled pipeline is, which was checked when it was read.
+
+    :raises ValueError: a value of its runtimeConfig is none.
+    """
+    spec, runtime = _spec_of(document), _at(document, "runtimeConfig")
     inputs = _at(spec, "root", "inputDefinitions", "parameters")
     return Template(
-        spec=spec, parameters={str(name): _parameter(what) for name, what in inputs.items()}
+        document=document,
+        spec=spec,
+        parameters={str(name): _parameter(what) for name, what in inputs.items()},
+        defaults=_defaults(runtime),
+        failure_policy=runtime.get("failurePolicy") or "",
+        output_directory=runtime.get("gcsOutputDirectory") or "",
     )
+
+
+def _checked(document: Any, uri: str) -> Template:
+    if not isinstance(document, dict) or not _has_body(_spec_of(document)):
+        raise BadTemplate(f"{uri} is no compiled pipeline: it has no pipelineInfo and root.")
+    spec = _spec_of(document)
+    version = str(spec.get("schemaVersion") or "0")
+    if not _VERSION.fullmatch(version):
+        raise BadTemplate(f"The schemaVersion of {uri} is {version:.40}, which is no version.")
+    if needed := _needed_artifacts(spec):
+        raise BadTemplate(
+            f"The pipeline {uri} needs {', '.join(needed)} as an input artifact; a run gives its "
+            "pipeline parameters only.",
+            code="artifact_needed",
+            advice="Make it optional, or import the artifact inside the pipeline.",
+        )
+    _refuse_lost_settings(document, uri)
+    try:
+        return template_of(document)
+    except (ValueError, TypeError) as error:
+        raise BadTemplate(
+            f"The runtimeConfig of {uri} gives its parameters values that are none: {error}."
+        ) from error
+
+
+def _refuse_lost_settings(document: Mapping[str, Any], uri: str) -> None:
+    """What a PipelineJob sets and we do not send is not dropped in silence.
+
+    :raises BadTemplate: there is such a setting.
+    """
+    if document is _spec_of(document):
+        return
+    runtime = document.get("runtimeConfig") or {}
+    if not isinstance(runtime, dict):
+        raise BadTemplate(f"The runtimeConfig of {uri} is no object.")
+    lost = [name for name, value in document.items() if value and name not in _OF_A_JOB]
+    lost += [f"runtimeConfig.{n}" for n, v in runtime.items() if v and n not in _OF_A_RUNTIME]
+    policy = runtime.get("failurePolicy") or ""
+    if policy and (not isinstance(policy, str) or policy not in _POLICIES):
+        lost.append(f"runtimeConfig.failurePolicy {policy!r:.80}")
+    if lost:
+        raise BadTemplate(
+            f"{uri} sets {', '.join(lost)}, which a run does not pass on.",
+            code="setting_lost",
+            advice="Remove it from the compiled job, or give its pipelineSpec alone.",
+        )
 
 
 def check_parameters(*, template: Template, given: Mapping[str, Any]) -> None:
@@ -125,6 +187,8 @@ def check_parameters(*, template: Template, given: Mapping[str, Any]) -> None:
 
     :raises BadParameters: one is unknown, missing or of the wrong type.
     """
+    given = {**template.defaults, **given}
+    check_values(given)
     known = template.parameters
     names = ", ".join(sorted(known)) or "none"
     if unknown := sorted(given.keys() - known.keys()):
@@ -138,7 +202,6 @@ def check_parameters(*, template: Template, given: Mapping[str, Any]) -> None:
             f"The pipeline needs {', '.join(missing)}.", advice=f"Its parameters: {names}."
         )
     for name, value in given.items():
-        _require_exact(name, value)
         what, fits = _KINDS.get(known[name].kind, ("", lambda _: True))
         if not fits(value):
             raise BadParameters(
@@ -153,96 +216,14 @@ def check_parameters(*, template: Template, given: Mapping[str, Any]) -> None:
             )
 
 
-def _require_exact(name: str, value: Any) -> None:
-    """Refuse numbers that cannot be sent as they are, wherever in the value they stand.
+def check_values(given: Mapping[str, Any]) -> None:
+    """Check that parameters reach Vertex AI, and our database, as they are given.
 
-    :raises BadParameters: there is one.
+    :raises BadParameters: one cannot.
     """
-    left = [value]
-    while left:
-        part = left.pop()
-        left += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-        finite = not isinstance(part, float) or math.isfinite(part)
-        if not finite or (isinstance(part, int) and abs(part) > LARGEST):
-            raise BadParameters(
-                f"The parameter {name} holds a number that Vertex AI cannot take exactly.",
-                advice=f"Whole numbers go up to {LARGEST}; pass a larger one as text.",
-            )
-
-
-def _read_object(uri: str) -> str:
-    path = ObjectPath.parse(uri)
-    try:
-        return storage.read_text(path.bucket, path.key, limit_bytes=LIMIT_BYTES)
-    except CloudAbsent as error:
-        if isinstance(ask(lambda: storage.get_bucket(path.bucket)), Absent):
-            raise BadTemplate(
-                f"There is no bucket {path.bucket}.",
-                code="bucket_missing",
-                advice="Correct the template's address.",
-            ) from error
-        raise BadTemplate(f"There is no template {uri}.", code="template_missing") from error
-    except CloudRejected as error:
-        raise BadTemplate(f"The template {uri} cannot be read: {error}") from error
-
-
-def _read_file(uri: str) -> str:
-    folder = get_settings().TEMPLATE_DIR
-    if not folder or "://" in uri:
-        raise BadTemplate(f"{uri!r:.200} is no address of a template.")
-    missing = BadTemplate(f"There is no template {uri!r:.200}.", code="template_missing")
-    try:
-        root = Path(folder).resolve()
-        path = Path(root, uri).resolve()
-        if not path.is_relative_to(root):
-            raise missing
-        with path.open("rb") as file:
-            content = file.read(LIMIT_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise missing from error
-    if len(content) > LIMIT_BYTES:
-        raise BadTemplate(f"The template {uri} is longer than {LIMIT_BYTES} bytes.")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise BadTemplate(f"The template {uri} is no text.") from error
-
-
-def _plain(text: str, uri: str) -> Any:
-    """The document as plain JSON values."""
-    import yaml  # only when a template is read
-
-    try:
-        if text.lstrip().startswith("{"):
-            return json.loads(text, parse_constant=_refuse_constant)
-        # KFP may put a second document, the platform's, behind the pipeline.
-        documents = _refuse_aliases(yaml.SafeLoader(text))
-        return json.loads(json.dumps(documents.get_data(), allow_nan=False))
-    except yaml.MarkedYAMLError as error:
-        where = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise BadTemplate(f"{uri} is neither JSON nor YAML: {error.problem}{where}.") from error
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise BadTemplate(f"{uri} is neither JSON nor YAML that means JSON.") from error
-
-
-def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
-
-
-def _refuse_aliases(loader: Any) -> Any:
-    """No compiler writes aliases, and a few of them can unfold into gigabytes."""
-    import yaml
-
-    compose = loader.compose_node
-
-    def compose_node(parent: Any, index: Any) -> Any:
-        if loader.check_event(yaml.AliasEvent):
-            mark = loader.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="aliases are not taken", problem_mark=mark)
-        return compose(parent, index)
-
-    loader.compose_node = compose_node
-    return loader
+    for name, value in given.items():
+        if flaw := flaw_in(name) or flaw_in(value):
+            raise BadParameters(f"The parameter {name:.80} {flaw.what}.", advice=flaw.advice)
 
 
 def _has_body(spec: Mapping[str, Any]) -> bool:
@@ -256,6 +237,42 @@ def _at(spec: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _spec_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The pipeline itself: a whole PipelineJob has it inside."""
+    spec = document.get("pipelineSpec")
+    return spec if isinstance(spec, dict) else document
+
+
+def _defaults(runtime: Mapping[str, Any]) -> dict[str, Any]:
+    values = runtime.get("parameterValues")
+    if values is None:  # the schema before KFP's IR
+        typed = _object(runtime.get("parameters") or {})
+        values = {name: _untyped(_object(value)) for name, value in typed.items()}
+    return {str(name): value for name, value in _object(values).items() if value is not None}
+
+
+def _untyped(value: Mapping[str, Any]) -> Any:
+    ((kind, inner),) = value.items()
+    if kind not in _TYPED:
+        raise ValueError(f"{kind} is no type of a value")
+    return _TYPED[kind](inner)
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r:.80} is no object")  # noqa: TRY004 - it is data, not our code
+    return value
+
+
+def _needed_artifacts(spec: Mapping[str, Any]) -> list[str]:
+    inputs = _at(spec, "root", "inputDefinitions", "artifacts")
+    return [
+        str(name)
+        for name, what in inputs.items()
+        if not (isinstance(what, dict) and what.get("isOptional") is True)
+    ]
+
+
 def _parameter(what: Any) -> Parameter:
     what = what if isinstance(what, dict) else {}
     optional = what.get("isOptional") is True or "defaultValue" in what
@@ -265,5 +282,4 @@ def _parameter(what: Any) -> Parameter:
 
 
 def _version(spec: Mapping[str, Any]) -> tuple[int, ...]:
-    parts = str(spec.get("schemaVersion", "")).split(".")
-    return tuple(int(part) if part.isdecimal() else 0 for part in parts)
+    return tuple(map(int, str(spec.get("schemaVersion") or "0").split(".")))

@@ -111,7 +111,7 @@ def test_a_run_that_is_not_blessed_is_not_registered(
         ({"evaluator/BLESSED": None}, "not_blessed", "The evaluator left no verdict."),
         ({"evaluator/NOT_BLESSED": b""}, "not_blessed", "The evaluator left both verdicts"),
         ({"metrics.json": None}, "completed", ""),
-        ({"metrics.json": b"[NaN"}, "completed", ""),
+        ({"metrics.json": b"[NaN"}, "completed", "Its metrics cannot be read"),
         ({"metrics.json": b"\xff"}, "completed", "Its metrics cannot be read"),
         ({"metrics.json": b" " * 300_000}, "completed", "Its metrics cannot be read"),
     ],

@@ -1,0 +1,80 @@
+"""JSON that reaches Vertex AI, and our database, as it stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ml_platform.errors import storable
+
+DEEPEST = 30
+"""Objects and lists within each other. Protobuf reads a hundred messages within each other, and an
+object of a Struct takes three (its entry, the entry's value, the object in it)."""
+LARGEST = 2**53
+"""Numbers become floats on the wire, which hold no larger whole number exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Why a value cannot be taken as it stands; `where` is the path to it, '' for the value."""
+
+    what: str
+    advice: str
+    where: str
+
+
+def flaw_in(value: Any) -> Flaw | None:
+    """The first flaw of a JSON value, wherever in it it stands."""
+    left: list[tuple[Any, int, str]] = [(value, 0, "")]
+    while left:
+        part, depth, where = left.pop()
+        for is_flawed, what, advice in _FLAWS:
+            if is_flawed(part, depth):
+                return Flaw(what, advice, where)
+        left += _inner(part, depth + 1, where)
+    return None
+
+
+def _inner(part: Any, depth: int, where: str) -> Iterator[tuple[Any, int, str]]:
+    if isinstance(part, dict):
+        for key, inner in part.items():
+            yield key, depth, where
+            yield inner, depth, f"{where}.{key}" if where else str(key)
+    elif isinstance(part, list):
+        for number, inner in enumerate(part):
+            yield inner, depth, f"{where}[{number}]"
+
+
+def _is_too_deep(part: Any, depth: int) -> bool:
+    return depth >= DEEPEST and isinstance(part, dict | list)
+
+
+def _is_inexact(part: Any, _: int) -> bool:
+    if isinstance(part, float):
+        return not math.isfinite(part)
+    return isinstance(part, int) and abs(part) > LARGEST
+
+
+def _is_unstorable(part: Any, _: int) -> bool:
+    return isinstance(part, str) and storable(part) != part
+
+
+_FLAWS = (
+    (
+        _is_too_deep,
+        f"holds lists and objects more than {DEEPEST} levels deep",
+        "Flatten it, or pass it as one text.",
+    ),
+    (
+        _is_inexact,
+        "holds a number that Vertex AI cannot take exactly",
+        f"Whole numbers go up to {LARGEST}; pass a larger one as text.",
+    ),
+    (
+        _is_unstorable,
+        "holds text with a NUL character or half of a surrogate pair",
+        "Remove the character.",
+    ),
+)
