@@ -11,8 +11,9 @@ from ml_platform import kpis
 from ml_platform.api.http.auth import Caller
 from ml_platform.api.http.lists import answer_list, of_project
 from ml_platform.api.schemas.details import AuditOut
-from ml_platform.api.schemas.inputs import AuditQuery, IgnoreIn, RepairIn, optional
+from ml_platform.api.schemas.inputs import IgnoreIn, RepairIn
 from ml_platform.api.schemas.operation import OperationOut
+from ml_platform.api.schemas.queries import AuditQuery
 from ml_platform.api.schemas.serialize import (
     Json,
     accepted,
@@ -51,7 +52,6 @@ def audit(request: Any, query: Query[AuditQuery]) -> HttpResponse:
     newest = Sweep.objects.finished().first()
     counts = kpis.four_counts(caller.scope.limit)
     return answer_list(
-        request,
         query,
         rows,
         sorts={"seen": "first_seen_at"},
@@ -87,11 +87,7 @@ def run(request: Any) -> HttpResponse:
     response={202: OperationOut},
     operation_id="repair_finding",
 )
-def repair(
-    request: Any,
-    finding_id: int,
-    body: RepairIn = optional(RepairIn),  # noqa: B008 - ninja reads it
-) -> HttpResponse:
+def repair(request: Any, finding_id: int, body: RepairIn) -> HttpResponse:
     """Open the safe repair of a finding; adopt or delete a model that nobody manages."""
     caller: Caller = request.auth
     rows = Finding.objects.select_related("registered_model", "run")

@@ -9,15 +9,10 @@ from ninja import Query, Router
 
 from ml_platform.api.http.auth import Caller
 from ml_platform.api.http.lists import answer_list, of_project
-from ml_platform.api.schemas.inputs import (
-    DeleteEndpointIn,
-    EndpointsQuery,
-    RedeployIn,
-    UndeployIn,
-    optional,
-)
+from ml_platform.api.schemas.inputs import DeleteEndpointIn, RedeployIn, UndeployIn
 from ml_platform.api.schemas.operation import OperationOut
 from ml_platform.api.schemas.outputs import EndpointOut, EndpointsOut
+from ml_platform.api.schemas.queries import EndpointsQuery
 from ml_platform.api.schemas.serialize import accepted, endpoint_json, operation_json, reply
 from ml_platform.errors import Invalid
 from ml_platform.models import DeployedEndpoint, TrainingRun
@@ -45,7 +40,7 @@ def list_endpoints(request: Any, query: Query[EndpointsQuery]) -> HttpResponse:
     if query.model is not None:
         rows = rows.filter(registered_model=query.model)
     sorts = {"created": "created_at", "name": "service_name"}
-    return answer_list(request, query, rows, sorts=sorts, row_json=endpoint_json)
+    return answer_list(query, rows, sorts=sorts, row_json=endpoint_json)
 
 
 @router.get("/{int:endpoint_id}/", response=EndpointOut, operation_id="get_endpoint")
@@ -57,12 +52,8 @@ def get_endpoint(request: Any, endpoint_id: int) -> HttpResponse:
 @router.post(
     "/{int:endpoint_id}/deploy/", response={202: OperationOut}, operation_id="redeploy_endpoint"
 )
-def deploy(
-    request: Any,
-    endpoint_id: int,
-    body: RedeployIn = optional(RedeployIn),  # noqa: B008 - ninja reads it
-) -> HttpResponse:
-    """Deploy to the same service: a version, the one before (`rollback`), or the last again."""
+def deploy(request: Any, endpoint_id: int, body: RedeployIn) -> HttpResponse:
+    """Deploy to the same service: a version, the one before (`rollback`), or the last `again`."""
     caller: Caller = request.auth
     endpoint = caller.get(ENDPOINTS, endpoint_id, "endpoint", Right.DEPLOY)
     common: dict[str, Any] = {
@@ -73,11 +64,11 @@ def deploy(
         "idempotency_key": caller.key,
     }
     if body.rollback:
-        if body.run is not None or body.config is not None:
+        if body.config is not None:
             raise Invalid(
                 "A rollback takes the version before, as it was.",
                 code="rollback_with_choice",
-                advice="Leave out run and config, or leave out rollback.",
+                advice="Leave out config, or name the run instead of rollback.",
             )
         return accepted(rollback_endpoint(**common))
     run = None
@@ -90,11 +81,7 @@ def deploy(
 @router.post(
     "/{int:endpoint_id}/undeploy/", response={202: OperationOut}, operation_id="undeploy_endpoint"
 )
-def undeploy(
-    request: Any,
-    endpoint_id: int,
-    body: UndeployIn = optional(UndeployIn),  # noqa: B008 - ninja reads it
-) -> HttpResponse:
+def undeploy(request: Any, endpoint_id: int, body: UndeployIn) -> HttpResponse:
     """Delete the Cloud Run service; the endpoint stays and can be deployed again."""
     caller: Caller = request.auth
     endpoint = caller.get(ENDPOINTS, endpoint_id, "endpoint", Right.DEPLOY)
@@ -111,11 +98,7 @@ def undeploy(
 @router.post(
     "/{int:endpoint_id}/delete/", response={200: OperationOut}, operation_id="delete_endpoint"
 )
-def delete(
-    request: Any,
-    endpoint_id: int,
-    body: DeleteEndpointIn = optional(DeleteEndpointIn),  # noqa: B008 - ninja reads it
-) -> HttpResponse:
+def delete(request: Any, endpoint_id: int, body: DeleteEndpointIn) -> HttpResponse:
     """Delete the record of an endpoint that is stopped; its history stays in the operations."""
     caller: Caller = request.auth
     endpoint = caller.get(ENDPOINTS, endpoint_id, "endpoint", Right.DELETE)

@@ -12,16 +12,10 @@ from ml_platform.api.http.auth import Caller
 from ml_platform.api.http.lists import answer_list, of_project, where_of
 from ml_platform.api.http.pagination import pagination, take
 from ml_platform.api.schemas.details import PlanOut
-from ml_platform.api.schemas.inputs import (
-    AliasesIn,
-    DeleteVersionsIn,
-    DeployModelIn,
-    ModelsQuery,
-    VersionsQuery,
-    optional,
-)
+from ml_platform.api.schemas.inputs import AliasesIn, DeleteVersionsIn, DeployModelIn
 from ml_platform.api.schemas.operation import OperationOut
 from ml_platform.api.schemas.outputs import ModelDetail, ModelsOut, VersionsOut
+from ml_platform.api.schemas.queries import Flag, ModelsQuery, VersionsQuery
 from ml_platform.api.schemas.serialize import (
     accepted,
     endpoint_json,
@@ -78,7 +72,7 @@ def _asked(query: ModelsQuery) -> Q:
 def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     """Registered models with their newest version, who serves it, and what Vertex AI said."""
     caller: Caller = request.auth
-    where = where_of(request, query)
+    where = where_of(query)
     visible = caller.only(registered_models())
     asked = _asked(query)
     part = take(rows_of(visible.filter(asked)), where, SORTS)
@@ -128,7 +122,6 @@ def list_versions(request: Any, model_id: int, query: Query[VersionsQuery]) -> H
     runs = TrainingRun.objects.filter(registered_model=model, version__isnull=False)
     runs = runs if query.all else runs.versions()
     return answer_list(
-        request,
         query,
         of_project(runs, query),
         sorts={"version": "version"},
@@ -138,10 +131,10 @@ def list_versions(request: Any, model_id: int, query: Query[VersionsQuery]) -> H
 
 @router.post("/{int:model_id}/deploy/", response={202: OperationOut}, operation_id="deploy_model")
 def deploy_model(request: Any, model_id: int, body: DeployModelIn) -> HttpResponse:
-    """Deploy a version, the newest one when none is named; Google is asked before anything."""
+    """Deploy a version, or the newest one; Google is asked before anything."""
     caller: Caller = request.auth
     model = caller.get(RegisteredModel.objects.all(), model_id, "model", Right.DEPLOY)
-    if body.version is not None:
+    if body.version != "newest":
         return deploy_version(caller, _version(model, body.version), body)
     run = newest_version(
         registered_model=model, actor=caller.actor, now=database_now(), reason=body.reason
@@ -157,8 +150,8 @@ def deploy_model(request: Any, model_id: int, body: DeployModelIn) -> HttpRespon
 def delete_model(
     request: Any,
     model_id: int,
-    body: DeleteVersionsIn = optional(DeleteVersionsIn),  # noqa: B008 - ninja reads it
-    dry_run: bool = False,  # noqa: FBT001, FBT002 - a query parameter, named in the address
+    body: DeleteVersionsIn,
+    dry_run: Flag = False,  # noqa: FBT002 - a query parameter, named in the address
 ) -> HttpResponse:
     """Delete versions, or all of them and so the registration; `dry_run` answers 200 with the plan.
 
@@ -214,7 +207,7 @@ def _version(model: RegisteredModel, number: int) -> TrainingRun:
 
 
 def _doomed(model: RegisteredModel, body: DeleteVersionsIn) -> list[TrainingRun]:
-    if body.versions is not None:
+    if body.versions != "all":
         return [_version(model, number) for number in sorted(set(body.versions))]
     deletable = TrainingRun.objects.filter(registered_model=model, registration__in=DELETABLE)
     return list(deletable.order_by("version"))

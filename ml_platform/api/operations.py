@@ -10,8 +10,8 @@ from ninja import Query, Router
 
 from ml_platform.api.http.auth import Caller
 from ml_platform.api.http.lists import answer_list, of_project
-from ml_platform.api.schemas.inputs import OperationsQuery
 from ml_platform.api.schemas.operation import OperationDetail, OperationOut, OperationsOut
+from ml_platform.api.schemas.queries import OperationsQuery
 from ml_platform.api.schemas.serialize import accepted, operation_detail_json, operation_json, reply
 from ml_platform.models import Operation
 from ml_platform.models.clock import database_now
@@ -31,7 +31,7 @@ def list_operations(request: Any, query: Query[OperationsQuery]) -> HttpResponse
     exact = {"kind": query.kind, "status": query.status, "lineage": query.model}
     rows = rows.filter(**{name: value for name, value in exact.items() if value is not None})
     sorts = {"created": "created_at"}
-    return answer_list(request, query, rows, sorts=sorts, row_json=operation_json)
+    return answer_list(query, rows, sorts=sorts, row_json=operation_json)
 
 
 @router.get("/{uuid:operation_id}/", response=OperationDetail, operation_id="get_operation")

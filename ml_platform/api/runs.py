@@ -9,18 +9,11 @@ from ninja import Query, Router
 
 from ml_platform.api.http.auth import Caller
 from ml_platform.api.http.lists import answer_list, of_project
-from ml_platform.api.schemas.inputs import (
-    DeployRunIn,
-    RegisterIn,
-    RunIn,
-    RunsQuery,
-    ServingIn,
-    optional,
-)
+from ml_platform.api.schemas.inputs import DeployRunIn, RegisterIn, RunIn, ServingIn
 from ml_platform.api.schemas.operation import OperationOut
 from ml_platform.api.schemas.outputs import RunOut, RunsOut
+from ml_platform.api.schemas.queries import RunsQuery
 from ml_platform.api.schemas.serialize import accepted, operation_json, reply, run_json
-from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.services.access.rights import Right, right_to_register
@@ -52,7 +45,7 @@ def list_runs(request: Any, query: Query[RunsQuery]) -> HttpResponse:
     }
     rows = rows.filter(**{name: value for name, value in exact.items() if value is not None})
     sorts = {"created": "created_at", "name": "model_name"}
-    return answer_list(request, query, rows, sorts=sorts, row_json=run_json)
+    return answer_list(query, rows, sorts=sorts, row_json=run_json)
 
 
 @router.post("/", response={201: RunOut}, operation_id="create_training_run")
@@ -115,11 +108,7 @@ def rerun(request: Any, run_id: int) -> HttpResponse:
 
 
 @router.post("/{int:run_id}/register/", response={202: OperationOut}, operation_id="register_run")
-def register(
-    request: Any,
-    run_id: int,
-    body: RegisterIn = optional(RegisterIn),  # noqa: B008 - ninja reads it
-) -> HttpResponse:
+def register(request: Any, run_id: int, body: RegisterIn) -> HttpResponse:
     """Make a run that succeeded a version of its model; asking twice is asking once."""
     caller: Caller = request.auth
     run = caller.get(RUNS, run_id, "training run")
@@ -133,11 +122,7 @@ def register(
 @router.post(
     "/{int:run_id}/deploy-cloud-run/", response={202: OperationOut}, operation_id="deploy_run"
 )
-def deploy_cloud_run(
-    request: Any,
-    run_id: int,
-    body: DeployRunIn = optional(DeployRunIn),  # noqa: B008 - ninja reads it
-) -> HttpResponse:
+def deploy_cloud_run(request: Any, run_id: int, body: DeployRunIn) -> HttpResponse:
     """Deploy a run's version to Cloud Run; nothing is registered or uploaded by it."""
     caller: Caller = request.auth
     run = caller.get(RUNS, run_id, "training run", Right.DEPLOY)
@@ -147,14 +132,8 @@ def deploy_cloud_run(
 def deploy_version(caller: Caller, run: TrainingRun, body: DeployRunIn) -> HttpResponse:
     """Open the deploy of a version as a request describes it."""
     endpoint = None
-    if body.endpoint is not None:
+    if isinstance(body.endpoint, int):
         endpoint = caller.get(DeployedEndpoint.objects.all(), body.endpoint, "endpoint")
-        if body.service_name not in ("", endpoint.service_name):
-            raise Conflict(
-                f"Endpoint {endpoint.pk} is the service {endpoint.service_name}.",
-                code="other_service",
-                advice="Name the endpoint or the service, not both.",
-            )
     operation = deploy_run(
         run=run,
         endpoint=endpoint,

@@ -10,9 +10,10 @@ from ninja import Query, Router
 
 from ml_platform.api.http.auth import Caller
 from ml_platform.api.http.lists import answer_list, of_project
-from ml_platform.api.schemas.inputs import ScheduleFromRunIn, ScheduleIn, SchedulesQuery, TimesIn
+from ml_platform.api.schemas.inputs import ScheduleFromRunIn, ScheduleIn, TimesIn
 from ml_platform.api.schemas.operation import OperationOut, TriggerOut
 from ml_platform.api.schemas.outputs import ScheduleOut, SchedulesOut
+from ml_platform.api.schemas.queries import SchedulesQuery
 from ml_platform.api.schemas.serialize import (
     Json,
     accepted,
@@ -43,7 +44,7 @@ def list_schedules(request: Any, query: Query[SchedulesQuery]) -> HttpResponse:
     if query.state is not None:
         rows = rows.filter(state=query.state)
     sorts = {"created": "created_at", "name": "name"}
-    return answer_list(request, query, rows, sorts=sorts, row_json=schedule_json)
+    return answer_list(query, rows, sorts=sorts, row_json=schedule_json)
 
 
 @router.post("/", response={202: OperationOut}, operation_id="create_schedule")

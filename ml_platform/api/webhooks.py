@@ -24,6 +24,7 @@ from ml_platform.models import TrainingSchedule
 from ml_platform.models.clock import database_now
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.scheduling.schedules import fire_schedule
+from ml_platform.services.scheduling.times import YEARS
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,10 @@ def due_time(request: HttpRequest) -> datetime | None:
         raise Invalid(
             f"{SCHEDULE_TIME} is no time.", code="bad_schedule_time", advice=TIME_ADVICE
         ) from error
+    if moment.year not in YEARS:
+        raise Invalid(
+            f"{SCHEDULE_TIME} is too far away.", code="bad_schedule_time", advice=TIME_ADVICE
+        )
     if moment.tzinfo is None:
         raise Invalid(
             f"{SCHEDULE_TIME} has no time zone.", code="bad_schedule_time", advice=TIME_ADVICE

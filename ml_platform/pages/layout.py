@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -15,6 +16,7 @@ from django.views.decorators.http import require_safe
 from ml_platform import kpis
 from ml_platform.conf import OWN_BASE, get_settings
 from ml_platform.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, PlatformError
+from ml_platform.guard import LengthRequired, Unreadable
 from ml_platform.pages.common.buttons import Permissions
 from ml_platform.pages.common.context import ErrorPage, Frame
 from ml_platform.services.access.rights import Right, has_right, require_right
@@ -22,6 +24,8 @@ from ml_platform.services.access.scope import Scope, require_everything, scope_o
 from ml_platform.services.operations.store import Busy
 
 STATUSES: tuple[tuple[type[PlatformError], int], ...] = (
+    (Unreadable, 400),
+    (LengthRequired, 411),
     (Invalid, 422),
     (Denied, 403),
     (NotFound, 404),
@@ -98,14 +102,42 @@ def status_of(error: PlatformError) -> int:
 
 def render_error(request: HttpRequest, error: PlatformError, *, back: str = "") -> HttpResponse:
     """What happened and what to do, in the frame of our pages."""
-    found = ErrorPage(
+    return _error_page(request, _error_of(request, error, back=back), status=status_of(error))
+
+
+def failed(request: HttpRequest, error: PlatformError, *, back: str = "") -> HttpResponse:
+    """Say what happened and what to do, on a page or to a script."""
+    if not wants_json(request):
+        return render_error(request, error, back=back)
+    return _told(request, error)
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Whether a script asks, and not a person's browser."""
+    return request.headers.get("Accept", "") == "application/json"
+
+
+def bare(request: HttpRequest, error: PlatformError) -> HttpResponse:
+    """The same without asking the database who it is for, or a host's template for its frame."""
+    if wants_json(request):
+        return _told(request, error)
+    content = render_to_string("ml_platform/bare.html", {"page": _error_of(request, error)})
+    return HttpResponse(content, status=status_of(error))
+
+
+def _told(request: HttpRequest, error: PlatformError) -> JsonResponse:
+    told = {"error": str(error), "advice": error.advice, "code": error.code}
+    return JsonResponse({**told, "url": url_of_holder(request, error)}, status=status_of(error))
+
+
+def _error_of(request: HttpRequest, error: PlatformError, *, back: str = "") -> ErrorPage:
+    return ErrorPage(
         message=str(error),
         advice=error.advice,
         code=error.code,
         back=back,
         holder=url_of_holder(request, error),
     )
-    return _error_page(request, found, status=status_of(error))
 
 
 def url_of_holder(request: HttpRequest, error: PlatformError) -> str:

@@ -9,40 +9,67 @@ from collections.abc import Callable
 
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import Http404, HttpRequest
-from django.http.response import HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.log import log_response
 from django.utils.module_loading import import_string
 
-from ml_platform.errors import Denied
+from ml_platform.errors import PlatformError
+from ml_platform.guard import DATABASE_AWAY, DatabaseAway, require_readable
 
 
-def page(name: str) -> Callable[..., HttpResponseBase]:
-    """The view `ml_platform.pages.<name>`."""
+def page(name: str) -> Callable[..., HttpResponse]:
+    """The view `ml_platform.pages.<name>`, behind what every page refuses and tells alike."""
 
     # A host's ATOMIC_REQUESTS would put calls to Google into a transaction (law 6).
     @transaction.non_atomic_requests
-    def view(request: HttpRequest, **kwargs: object) -> HttpResponseBase:
-        shown = import_string(f"ml_platform.pages.{name}")
+    def view(request: HttpRequest, **kwargs: object) -> HttpResponse:
         try:
-            require_view(request)
-            answer: HttpResponseBase = shown(request, **kwargs)
-        except Denied as error:
-            answer = denied(request, error, back="")
-        except Http404 as error:
-            answer = not_found(request, error)
-        except PermissionDenied as error:
-            answer = forbidden(request, error)
-        return answer
+            require_readable(request, form=True)
+        except PlatformError as error:
+            return bare(request, error)
+        return _unless_away(_shown, request, name, kwargs)
 
     return view
 
 
-def _late(name: str) -> Callable[..., HttpResponseBase]:
-    """A function of the pages, imported when it is called: a host's handlers are at start."""
+def _shown(request: HttpRequest, name: str, kwargs: dict[str, object]) -> HttpResponse:
+    try:
+        import_string("ml_platform.pages.layout.require_view")(request)
+        answer: HttpResponse = import_string(f"ml_platform.pages.{name}")(request, **kwargs)
+    except Http404 as error:
+        answer = not_found(request, error)
+    except PermissionDenied as error:
+        answer = forbidden(request, error)
+    except PlatformError as error:
+        answer = failed(request, error)
+    return answer
 
-    def view(*args: object, **kwargs: object) -> HttpResponseBase:
-        answer: HttpResponseBase = import_string(f"ml_platform.pages.{name}")(*args, **kwargs)
+
+def _unless_away(
+    view: Callable[..., HttpResponse], request: HttpRequest, *args: object, **kwargs: object
+) -> HttpResponse:
+    """What a view answers; 503 when the database cannot be asked, on a page that does not ask it.
+
+    A host's error pages may ask it too, so that the failure would otherwise be told nowhere.
+    """
+    try:
+        return view(request, *args, **kwargs)
+    except DATABASE_AWAY as error:
+        away = DatabaseAway()
+        answer = bare(request, away)
+        answer["Retry-After"] = f"{away.retry_after:.0f}"
+        log_response(
+            "%s: %s", str(away), request.path, response=answer, request=request, exception=error
+        )
         return answer
+
+
+def _late(name: str) -> Callable[..., HttpResponse]:
+    """A view of the frame, imported when it is shown: Django imports a host's handlers at start."""
+
+    def view(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+        shown: Callable[..., HttpResponse] = import_string(f"ml_platform.pages.{name}")
+        return _unless_away(shown, request, *args, **kwargs)
 
     return view
 
@@ -50,4 +77,4 @@ def _late(name: str) -> Callable[..., HttpResponseBase]:
 not_found, forbidden = _late("layout.not_found"), _late("layout.forbidden")
 csrf_failure = _late("layout.csrf_failure")
 """Good, as the two before, as a host's `handler404`, `handler403` and `CSRF_FAILURE_VIEW`."""
-require_view, denied = _late("layout.require_view"), _late("requests.failed")
+bare, failed = _late("layout.bare"), _late("layout.failed")

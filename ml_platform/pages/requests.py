@@ -7,10 +7,9 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from ml_platform.errors import PlatformError
 from ml_platform.models import Operation
 from ml_platform.pages.common.verb import ActionRequest
-from ml_platform.pages.layout import render_error, status_of, url_of_holder
+from ml_platform.pages.layout import wants_json
 from ml_platform.services.access.rights import Right, has_right
 from ml_platform.services.access.scope import scope_of
 from ml_platform.services.operations.store import Actor
@@ -48,17 +47,3 @@ def begun(request: HttpRequest, operation: Operation | None) -> HttpResponse:
     if wants_json(request):
         return JsonResponse({"url": url, "watch": watch}, status=202)
     return redirect(url)
-
-
-def failed(request: HttpRequest, error: PlatformError, *, back: str) -> HttpResponse:
-    """Say what happened and what to do, on a page or to a script."""
-    if not wants_json(request):
-        return render_error(request, error, back=back)
-    told = {"error": str(error), "advice": error.advice, "code": error.code}
-    told["url"] = url_of_holder(request, error)
-    return JsonResponse(told, status=status_of(error))
-
-
-def wants_json(request: HttpRequest) -> bool:
-    """Whether a script asks, and not a person's browser."""
-    return request.headers.get("Accept", "") == "application/json"

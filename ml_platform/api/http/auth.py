@@ -221,7 +221,7 @@ def _require_csrf(request: HttpRequest) -> None:
 
 def digest_of(token: str) -> str:
     """What is stored of a token; it is random and long, so that a fast digest keeps it."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def make_token(*, user: Any, name: str, days: int, now: datetime) -> tuple[ApiToken, str]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from django.db import OperationalError
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.core.signals import got_request_exception
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.log import log_response
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
+from ml_platform.api.schemas.inputs import OTHER, WORD
 from ml_platform.errors import (
+    DEFECT,
     CloudRejected,
     CloudThrottled,
     CloudUnavailable,
@@ -24,6 +28,7 @@ from ml_platform.errors import (
     NotFound,
     PlatformError,
 )
+from ml_platform.guard import DATABASE_AWAY, BadJson, DatabaseAway, LengthRequired, Unreadable
 from ml_platform.jobs import JobFailed
 from ml_platform.services.operations.store import Busy
 
@@ -68,13 +73,36 @@ class Malformed(Invalid):
     code = "malformed_body"
 
 
+class Unforeseen(PlatformError):
+    """What nobody foresaw."""
+
+    code = "internal_error"
+    advice = DEFECT
+
+    def __init__(self) -> None:
+        super().__init__("The platform failed, and cannot say what of the request was done.")
+
+
+KNOWN: tuple[tuple[tuple[type[Exception], ...], Callable[[], PlatformError]], ...] = (
+    (DATABASE_AWAY, DatabaseAway),
+    ((SuspiciousOperation, BadRequest), lambda: Unreadable("The request cannot be read.")),
+    ((PermissionDenied,), lambda: Denied("You may not do this.", advice="Ask for the right.")),
+    (
+        (Http404,),
+        lambda: NotFound("There is no such thing.", advice="The paths are at /api/docs."),
+    ),
+)
+"""What Django and a host's own parts raise, and what we tell of it."""
+
 STATUS: Mapping[type[PlatformError], int] = {
     Malformed: 400,
+    Unreadable: 400,
     Unauthenticated: 401,
     Denied: 403,
     NotFound: 404,
     NotAllowed: 405,
     Conflict: 409,
+    LengthRequired: 411,
     TooLarge: 413,
     WrongType: 415,
     Invalid: 422,
@@ -83,6 +111,7 @@ STATUS: Mapping[type[PlatformError], int] = {
     PlatformError: 500,
     CloudRejected: 502,
     CloudUnavailable: 503,
+    DatabaseAway: 503,
     JobFailed: 503,
 }
 """From a category to its status; a subclass has its nearest parent's."""
@@ -108,24 +137,44 @@ def problem(error: PlatformError, **more: Any) -> HttpResponse:
     response = HttpResponse(json.dumps(body), status=status, content_type=MEDIA_TYPE)
     if status == HTTPStatus.UNAUTHORIZED:
         response["WWW-Authenticate"] = "Bearer"
-    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-        wait = getattr(error, "retry_after", 0.0) or RETRY_SECONDS
-        response["Retry-After"] = str(math.ceil(wait))
+    wait = getattr(error, "retry_after", 0.0)
+    if wait or status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        response["Retry-After"] = str(math.ceil(wait or RETRY_SECONDS))
     return response
 
 
 def install(api: NinjaAPI) -> None:
-    """Have the API answer every failure that we know as a problem; others stay Django's."""
+    """Have ninja tell what only it knows of, and leave the rest to whoever asked it."""
     api.add_exception_handler(PlatformError, _platform_error)
     api.add_exception_handler(ValidationError, _validation_error)
     api.add_exception_handler(AuthenticationError, _not_authenticated)
     api.add_exception_handler(HttpError, _http_error)
-    api.add_exception_handler(Http404, _not_found)
-    api.add_exception_handler(OperationalError, _database_busy)
-    api.add_exception_handler(Exception, _unforeseen)
+    api.add_exception_handler(Http404, _leave)
+    api.add_exception_handler(Exception, _leave)
 
 
-def _platform_error(request: HttpRequest, error: PlatformError | type[PlatformError]) -> Any:
+def failure(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Any failure as a problem; one that nobody foresaw is told as Django tells its own too."""
+    told = _known(error)
+    response = _platform_error(request, told)
+    if isinstance(told, (DatabaseAway, Unforeseen)):
+        log_response(
+            "%s: %s", str(told), request.path, response=response, request=request, exception=error
+        )
+    if isinstance(told, Unforeseen):
+        got_request_exception.send(sender=None, request=request)
+    return response
+
+
+def _known(error: Exception) -> PlatformError:
+    if isinstance(error, PlatformError):
+        return error
+    return next((make() for kinds, make in KNOWN if isinstance(error, kinds)), Unforeseen())
+
+
+def _platform_error(
+    request: HttpRequest, error: PlatformError | type[PlatformError]
+) -> HttpResponse:
     found = _instance(error)
     holder = found.holder if isinstance(found, Busy) else None
     scope = getattr(getattr(request, "auth", None), "scope", None)  # Cloud Scheduler has none
@@ -185,8 +234,10 @@ def _words(item: Mapping[str, Any]) -> str:
 
 
 def _place(location: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Where in the request: ninja puts the name of our function's argument in between."""
-    return (location[0], *location[2:]) if location[0] == "body" and location[1:] else location
+    """Where in the request, without what only says how it was read: the name of our function's
+    argument, which ninja puts after `body`, and the kind that a choice was taken for."""
+    named = [part for part in location if part not in (WORD, OTHER)]
+    return (named[0], *named[2:]) if named[0] == "body" and named[1:] else tuple(named)
 
 
 def _not_authenticated(request: HttpRequest, error: object) -> Any:
@@ -195,29 +246,19 @@ def _not_authenticated(request: HttpRequest, error: object) -> Any:
 
 def _http_error(request: HttpRequest, error: HttpError | type[HttpError]) -> Any:
     """What ninja itself refuses: a body that is no JSON."""
-    return problem(
-        Malformed(
-            "The body cannot be read as JSON.",
-            advice="Send one JSON object in UTF-8, without NaN, NUL characters or lone surrogates.",
-        )
+    reason = getattr(error, "__cause__", None)
+    return problem(malformed(reason if isinstance(reason, BadJson) else ""))
+
+
+def malformed(reason: object) -> Malformed:
+    """A body that is no JSON that we store, and why."""
+    return Malformed(
+        f"The body cannot be read as JSON. {reason}".strip(),
+        advice="Send one JSON object in UTF-8, without NaN, NUL characters or lone surrogates.",
     )
 
 
-def _not_found(request: HttpRequest, error: object) -> Any:
-    return problem(NotFound("There is no such thing.", advice="The paths are at /api/docs."))
-
-
-def _database_busy(request: HttpRequest, error: object) -> Any:
-    return problem(
-        CloudUnavailable(
-            "The database did not answer in time.",
-            code="database_busy",
-            advice="Nothing is lost; try again.",
-        )
-    )
-
-
-def _unforeseen(request: HttpRequest, error: Exception | type[Exception]) -> Any:
+def _leave(request: HttpRequest, error: Exception | type[Exception]) -> Any:
     raise error
 
 

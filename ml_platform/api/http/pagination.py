@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet
 
-from ml_platform.errors import Invalid
+from ml_platform.cursors import BadCursor, read_value
+from ml_platform.guard import read_json
 
 R = TypeVar("R")
 """A model object, or a row as `values()` reads it."""
@@ -42,7 +41,7 @@ def take(rows: QuerySet[Any, R], where: Where, sorts: Mapping[str, str]) -> Part
     `sorts` maps the sort's public name to its column, which is never empty. Each order ends with
     the primary key, so that it is total, and a cursor is found by the index, however deep it is.
 
-    :raises Invalid: the cursor is none of this list in this order.
+    :raises BadCursor: the cursor is none of this list in this order.
     """
     descending = where.sort.startswith("-")
     column = sorts[where.sort.removeprefix("-")]
@@ -87,23 +86,18 @@ def _after(model: type[Model], column: str, where: Where, *, descending: bool) -
 
 
 def _read_cursor(model: type[Model], column: str, where: Where) -> tuple[Any, Any]:
-    fields: Any = model._meta  # noqa: SLF001 - Django's documented name
     try:
         padded = where.cursor + "=" * (-len(where.cursor) % 4)
-        sort, value, pk = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
-        if sort != where.sort or not isinstance(value, str) or not isinstance(pk, str):
-            raise _bad_cursor()
-        found = fields.get_field(column).to_python(value), fields.pk.to_python(pk)
-    except (ValueError, TypeError, binascii.Error, ValidationError, RecursionError) as error:
+        sort, value, pk = read_json(base64.urlsafe_b64decode(padded.encode("ascii")))
+        if sort == where.sort and isinstance(value, str) and isinstance(pk, str):
+            return read_value(model, column, value), read_value(model, "pk", pk)
+    except (ValueError, TypeError, BadCursor) as error:
         raise _bad_cursor() from error
-    if any(isinstance(part, int) and abs(part) >= 1 << 63 for part in found) or None in found:
-        raise _bad_cursor()
-    return found
+    raise _bad_cursor()
 
 
-def _bad_cursor() -> Invalid:
-    return Invalid(
+def _bad_cursor() -> BadCursor:
+    return BadCursor(
         "The cursor does not belong to this list in this order.",
-        code="bad_cursor",
         advice="Use next_cursor of the answer before, with the same sort.",
     )

@@ -1,124 +1,42 @@
-"""What requests may carry. Unknown fields are refused, so that a misspelled one is not lost."""
+"""What bodies may carry. Unknown fields are refused, so that a misspelled one is not lost."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from ninja import Body, Field, Schema
-from pydantic import ConfigDict
+from ninja import Field, Schema
+from pydantic import ConfigDict, Discriminator, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
-from ml_platform.models.states import (
-    Frequency,
-    ModelType,
-    OperationKind,
-    OperationStatus,
-    Registration,
-    RunStatus,
-    ScheduleState,
-)
+from ml_platform.models.states import Frequency, ModelType
 
 BIGGEST_ID = (1 << 63) - 1
-Id = Annotated[int, Field(ge=1, le=BIGGEST_ID, examples=[7])]
+BodyId = Annotated[int, Field(strict=True, ge=1, le=BIGGEST_ID, examples=[7])]
+Version = Annotated[int, Field(strict=True, ge=1, le=1 << 31)]
+Whole = Annotated[int, Field(strict=True)]
+"""A whole number as JSON writes it: neither `true` nor a text."""
+Yes = Annotated[bool, Field(strict=True)]
 Reason = Annotated[str, Field(max_length=2000, examples=["Asked for by the recommendations team."])]
+WORD, OTHER = "word", "other"
+"""Which kind a choice between a word and something else is taken for; no part of a field's name."""
+Choice = Discriminator(lambda value: WORD if isinstance(value, str) else OTHER)
 
 
 class In(Schema):
-    """A body or a query."""
+    """A body or a query. No body has a default: a lost one would say something else."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-def optional(schema: type[In]) -> Any:
-    """A body that may be left out, as a handler's default."""
-    default: Any = Body  # its type is for annotations, where it takes an argument
-    return default(schema())
-
-
-class Listing(In):
-    """Which part of a list: a page by number, or by cursor what follows an answer before."""
-
-    page: int | None = Field(None, ge=1, le=1_000_000, description="Page number, from 1.")
-    page_size: int = Field(25, ge=1, le=100)
-    cursor: str = Field("", max_length=1000, description="next_cursor of the answer before.")
-    project: Id | None = Field(None, description="Only this project's.")
-
-
-class ModelsQuery(Listing):
-    """Registered models."""
-
-    sort: Literal["registered", "-registered", "name", "-name", "versions", "-versions"] = (
-        "-registered"
-    )
-    search: str = Field("", max_length=63, description="A part of the name.")
-    type: ModelType | None = None
-    status: Literal["deployed", "outdated", "idle"] | None = Field(
-        None, description="Whether an endpoint serves the newest version, an older one, or none."
-    )
-    blessed: bool | None = Field(None, description="Whether the newest version was blessed.")
-    registry_state: Literal["verified", "suspected", "missing", "unchecked"] | None = None
-    verify: Literal["live"] | None = Field(
-        None, description="`live` asks Vertex AI now about the models of this page."
-    )
-
-
-class RunsQuery(Listing):
-    """Training runs."""
-
-    sort: Literal["created", "-created", "name", "-name"] = "-created"
-    search: str = Field("", max_length=63, description="A part of the model's name.")
-    status: RunStatus | None = None
-    registration: Registration | None = None
-    model: Id | None = Field(None, description="Only this registered model's.")
-    schedule: Id | None = Field(None, description="Only this schedule's.")
-
-
-class VersionsQuery(Listing):
-    """Versions of a model, those that were deleted or lost included when asked for."""
-
-    sort: Literal["version", "-version"] = "-version"
-    all: bool = Field(default=False, description="Also versions that were deleted or lost.")
-
-
-class EndpointsQuery(Listing):
-    """Endpoints."""
-
-    sort: Literal["created", "-created", "name", "-name"] = "-created"
-    search: str = Field("", max_length=63, description="A part of the service's name.")
-    active: bool | None = None
-    model: Id | None = Field(None, description="Only this registered model's.")
-
-
-class SchedulesQuery(Listing):
-    """Schedules."""
-
-    sort: Literal["created", "-created", "name", "-name"] = "-created"
-    search: str = Field("", max_length=63, description="A part of its or its model's name.")
-    state: ScheduleState | None = None
-
-
-class OperationsQuery(Listing):
-    """Operations."""
-
-    sort: Literal["created", "-created"] = "-created"
-    search: str = Field("", max_length=63, description="A part of its subject's name.")
-    kind: OperationKind | None = None
-    status: OperationStatus | None = None
-    model: Id | None = Field(None, description="Only this registered model's.")
-
-
-class AuditQuery(Listing):
-    """Findings."""
-
-    sort: Literal["seen", "-seen"] = "-seen"
-    kind: str = Field("", max_length=32)
-    status: Literal["open", "ignored", "repaired", "gone", "any"] = "open"
+def _choose(told: Any) -> PydanticCustomError:
+    return PydanticCustomError("choice", told)
 
 
 class RunIn(In):
     """A training run to create."""
 
-    project: Id
+    project: BodyId
     model_name: str = Field(max_length=200, examples=["chern_rank_v5"])
     model_type: ModelType = ModelType.OTHER
     template_uri: str = Field(max_length=1024, examples=["gs://artifacts/pipelines/rank.json"])
@@ -139,10 +57,10 @@ class ServingIn(In):
     )
     cpu: str | None = Field(None, max_length=10, examples=["1"])
     memory: str | None = Field(None, max_length=10, examples=["2Gi"])
-    min_instances: int | None = Field(None, ge=0, le=1000, examples=[0])
-    max_instances: int | None = Field(None, ge=1, le=1000, examples=[4])
-    concurrency: int | None = Field(None, ge=1, le=1000, examples=[80])
-    timeout_seconds: int | None = Field(None, ge=1, le=3600, examples=[300])
+    min_instances: Whole | None = Field(None, ge=0, le=1000, examples=[0])
+    max_instances: Whole | None = Field(None, ge=1, le=1000, examples=[4])
+    concurrency: Whole | None = Field(None, ge=1, le=1000, examples=[80])
+    timeout_seconds: Whole | None = Field(None, ge=1, le=3600, examples=[300])
     env: dict[str, str] | None = Field(None, examples=[{"LOG_LEVEL": "info"}])
     ingress: Literal["all", "internal", "internal_and_load_balancer"] | None = None
     service_account: str | None = Field(
@@ -154,26 +72,46 @@ class ServingIn(In):
 
 
 class DeployRunIn(In):
-    """Where and how to deploy a run's version."""
+    """Where and how to deploy a run's version: to an endpoint, or to a service by its name."""
 
-    endpoint: Id | None = Field(None, description="An endpoint of its model.")
+    endpoint: (
+        Annotated[
+            Annotated[Literal["default"], Tag(WORD)] | Annotated[BodyId, Tag(OTHER)],
+            Choice,
+        ]
+        | None
+    ) = Field(
+        None,
+        examples=[2, "default"],
+        description="An endpoint of its model; `default` is the model's first one, or a new one.",
+    )
     service_name: str = Field("", max_length=63, examples=["chern-rank"])
     config: ServingIn | None = None
     reason: Reason = ""
 
+    @model_validator(mode="after")
+    def _says_where(self) -> Self:
+        if (self.endpoint is None) == (self.service_name == ""):
+            raise _choose('Name either endpoint (an id, or "default") or service_name')
+        return self
+
 
 class DeployModelIn(DeployRunIn):
-    """Which version of a model to deploy; the newest when none is named."""
+    """Which version of a model to deploy, and where."""
 
-    version: int | None = Field(None, ge=1, le=1 << 31, examples=[3])
+    version: Annotated[
+        Annotated[Literal["newest"], Tag(WORD)] | Annotated[Version, Tag(OTHER)], Choice
+    ] = Field(examples=[3, "newest"])
 
 
 class DeleteVersionsIn(In):
-    """Which versions to delete; all of them, and with them the registration, when none is named."""
+    """Which versions to delete; `all` of them end the registration."""
 
-    versions: list[Annotated[int, Field(ge=1, le=1 << 31)]] | None = Field(
-        None, min_length=1, max_length=100, examples=[[3]]
-    )
+    versions: Annotated[
+        Annotated[Literal["all"], Tag(WORD)]
+        | Annotated[list[Version], Field(min_length=1, max_length=100), Tag(OTHER)],
+        Choice,
+    ] = Field(examples=[[3], "all"])
     reason: Reason = ""
 
 
@@ -187,14 +125,27 @@ class AliasesIn(In):
         default_factory=list, max_length=20, examples=[["challenger"]]
     )
 
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        if not self.add and not self.remove:
+            raise _choose("Name an alias to add or to remove")
+        return self
+
 
 class RedeployIn(In):
-    """What an endpoint shall serve: a run's version, the one before, or what it served last."""
+    """What an endpoint shall serve: exactly one of `run`, `rollback` and `again`."""
 
-    run: Id | None = None
-    rollback: bool = False
+    run: BodyId | None = Field(None, description="The version that this run became.")
+    rollback: Yes = Field(default=False, description="The version before, as it was served.")
+    again: Yes = Field(default=False, description="The version that it served last.")
     config: ServingIn | None = None
     reason: Reason = ""
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        if (self.run is not None) + self.rollback + self.again != 1:
+            raise _choose("Name exactly one of run, rollback (true) and again (true)")
+        return self
 
 
 class UndeployIn(In):
@@ -221,7 +172,7 @@ class TimesIn(In):
 class ScheduleIn(TimesIn):
     """A schedule to create."""
 
-    project: Id
+    project: BodyId
     model_name: str = Field(max_length=200, examples=["chern_rank_v5"])
     model_type: ModelType = ModelType.OTHER
     template_uri: str = Field(max_length=1024, examples=["gs://artifacts/pipelines/rank.json"])
@@ -231,14 +182,14 @@ class ScheduleIn(TimesIn):
 class ScheduleFromRunIn(TimesIn):
     """A schedule that repeats a run."""
 
-    run: Id
+    run: BodyId
 
 
 class RepairIn(In):
     """The repair of a finding; a model that nobody manages needs the choice of a person."""
 
-    action: Literal["repair", "adopt", "delete"] = "repair"
-    project: Id | None = Field(None, description="For adopt: whose the model becomes.")
+    action: Literal["repair", "adopt", "delete"]
+    project: BodyId | None = Field(None, description="For adopt: whose the model becomes.")
     model_name: str = Field(
         "", max_length=63, description="For adopt: its name here.", examples=["chern_rank_v5"]
     )

@@ -16,8 +16,8 @@ from django.views.decorators.http import require_http_methods
 from ml_platform.errors import PlatformError
 from ml_platform.models.clock import database_now
 from ml_platform.pages.common.verb import Verb
-from ml_platform.pages.layout import page
-from ml_platform.pages.requests import action_request_of, actor_of, begun, failed
+from ml_platform.pages.layout import failed, page
+from ml_platform.pages.requests import action_request_of, actor_of, begun
 from ml_platform.services.access.rights import Right, RightMissing, require_right
 from ml_platform.services.access.scope import require_everything, scope_of
 from ml_platform.services.operations.store import Busy

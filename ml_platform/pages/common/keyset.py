@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from ml_platform.cursors import read_value
+
 from .context import Pager
 
 M = TypeVar("M", bound=Model)
@@ -37,29 +39,21 @@ class Order:
         return f"{text}{SEPARATOR}{row.pk}"
 
     def beyond(self, rows: QuerySet[M], cursor: str, *, backwards: bool) -> QuerySet[M]:
-        """The rows on the other side of a cursor; all of them when it is none of ours."""
-        text, _, pk = cursor.rpartition(SEPARATOR)
-        value = _value(rows, self.field, text)
-        if value is None or not pk.isdecimal():
+        """The rows on the other side of a cursor; all of them where it has not the form of one.
+
+        :raises BadCursor: no row could stand there.
+        """
+        text, separator, at = cursor.rpartition(SEPARATOR)
+        if not separator:
             return rows
+        value, pk = read_value(rows.model, self.field, text), read_value(rows.model, "pk", at)
         side = "lt" if self.descending != backwards else "gt"
         if not self.tied:
             return rows.filter(**{f"{self.field}__{side}": value})
         # A range first and the ties taken out of it: an index can seek to that.
         within = rows.filter(**{f"{self.field}__{side}e": value})
         wrong_side = "gte" if side == "lt" else "lte"
-        return within.exclude(**{self.field: value, f"pk__{wrong_side}": int(pk)})
-
-
-def _value(rows: QuerySet[Any], field: str, text: str) -> datetime | str | None:
-    kind = rows.model._meta.get_field(field).get_internal_type()  # noqa: SLF001 - documented
-    if kind != "DateTimeField":
-        return text
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
+        return within.exclude(**{self.field: value, f"pk__{wrong_side}": pk})
 
 
 def key_page(

@@ -14,11 +14,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from ml_platform.errors import Invalid, PlatformError
+from ml_platform.guard import require_known
 from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.pages.common.context import Fact, Link
 from ml_platform.pages.common.verb import in_scope
-from ml_platform.pages.layout import open_count, render_page
-from ml_platform.pages.requests import action_request_of, begun, failed, wants_json
+from ml_platform.pages.layout import failed, open_count, render_page, wants_json
+from ml_platform.pages.requests import action_request_of, begun
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.services.access.rights import Right, require_right
 from ml_platform.services.access.scope import scope_of
@@ -39,6 +40,7 @@ def delete(request: HttpRequest, model_id: int) -> HttpResponse:
     """Show the plan; with the name typed, open the deletion, which checks it all again."""
     scope = scope_of(request.user)
     lineage = in_scope(RegisteredModel.objects.select_related("project"), scope, str(model_id))
+    require_known(request, ("version",))  # a misspelt one would show the plan for all versions
     try:
         require_right(request.user, Right.DELETE)
         runs = _runs(request, lineage)
@@ -65,7 +67,7 @@ def _runs(request: HttpRequest, lineage: RegisteredModel) -> list[TrainingRun]:
     if asked:
         rows = (
             rows.filter(version=int(asked))
-            if asked.isdecimal() and len(asked) < 10
+            if asked.isascii() and asked.isdecimal() and len(asked) < 10
             else rows.none()
         )
     runs = list(rows)

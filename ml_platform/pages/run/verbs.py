@@ -36,7 +36,13 @@ def _rerun(run: TrainingRun, asked: ActionRequest) -> Operation:
 
 def _set_aliases(run: TrainingRun, asked: ActionRequest) -> Operation:
     """Change what the person changed; an alias that came meanwhile stays."""
-    wanted, was = _names(asked.form.get("aliases", "")), _names(asked.form.get("was", ""))
+    if not {"aliases", "was"} <= asked.form.keys():
+        raise Invalid(
+            "The form is not whole. Nothing was changed.",
+            code="form_incomplete",
+            advice="Open it again; a field that is lost would take all aliases away.",
+        )
+    wanted, was = _names(asked.form["aliases"]), _names(asked.form["was"])
     if wanted == was:
         raise Invalid(
             "These are the aliases that it has.",

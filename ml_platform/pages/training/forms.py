@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from django import forms
+from django.forms.fields import InvalidJSONInput
 
 from ml_platform.errors import PlatformError
+from ml_platform.guard import BadJson, read_json
 from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import Frequency, ModelType
 from ml_platform.services.scheduling.times import zone_of
@@ -39,6 +41,28 @@ class TellingForm(forms.Form):
         self.add_error(place if place in self.fields else None, f"{error} {error.advice}".strip())
 
 
+class ParametersField(forms.JSONField):
+    """JSON as the API takes it: nothing in it that cannot be stored or sent on."""
+
+    def to_python(self, value: Any) -> Any:
+        """The value.
+
+        :raises ValidationError: it is no such JSON.
+        """
+        try:
+            return read_json(value) if value not in self.empty_values else None
+        except BadJson as error:
+            told = f"{self.error_messages['invalid']} {error}"
+            raise forms.ValidationError(told, code="invalid") from error
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """What is shown again: as it was written, where it is no such JSON."""
+        try:
+            return read_json(data) if data else None
+        except BadJson:
+            return InvalidJSONInput(data)
+
+
 class RunForm(TellingForm):
     """A training run."""
 
@@ -53,7 +77,7 @@ class RunForm(TellingForm):
         label="Pipeline template",
         help_text="The gs:// address of the compiled pipeline, JSON or YAML.",
     )
-    parameters = forms.JSONField(
+    parameters = ParametersField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
         help_text="A JSON object with a value for each parameter of the pipeline.",

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from django.apps import apps
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.utils.module_loading import import_string
 
 from ml_platform.conf import get_settings, project_model
+from ml_platform.cursors import BadCursor, read_value
 from ml_platform.errors import Denied, NotFound
 
 from .rights import Right, require_right
@@ -48,9 +48,9 @@ class Scope:
         :raises NotFound: there is none, or it is another tenant's; the two look alike.
         """
         try:
-            pk = self.projects.model._meta.pk.to_python(key)  # noqa: SLF001 - documented
+            pk = read_value(self.projects.model, "pk", str(key))
             found = self.projects.filter(pk=pk).first()
-        except ValidationError:
+        except BadCursor:
             found = None
         if found is None:
             raise NotFound(

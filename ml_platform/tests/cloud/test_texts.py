@@ -126,7 +126,7 @@ def test_a_name_that_no_request_can_carry_keeps_nothing_else_from_going(cloud):
     given = [("runs/1/\ud800", 1), ("runs/1/a", generation)]
     outcomes = {o.name: o for o in storage.delete_objects(BUCKET, given)}
     assert outcomes["runs/1/a"].outcome is DeleteOutcome.DELETED
-    assert outcomes["runs/1/\ud800"].outcome is DeleteOutcome.FAILED
+    assert outcomes["runs/1/\ud800"].outcome is DeleteOutcome.REFUSED
     assert "no Unicode text" in outcomes["runs/1/\ud800"].reason
 
 

@@ -32,6 +32,12 @@ pytestmark = pytest.mark.django_db
 
 BODIES: dict[str, Any] = {
     "ignore_finding": {"reason": "known"},
+    "repair_finding": {"action": "repair"},
+    "delete_model": {"versions": "all"},
+    "set_aliases": {"add": ["champion"]},
+    "deploy_model": {"version": "newest", "endpoint": "default"},
+    "deploy_run": {"endpoint": "default"},
+    "redeploy_endpoint": {"again": True},
     "create_training_run": {"model_name": "m", "template_uri": "gs://b/t.json"},
     "create_schedule": {
         "name": "n",
@@ -88,6 +94,10 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
         for path, methods in contract()["paths"].items()
         for method, operation in methods.items()
     ]
+
+
+def path_of(name: str) -> str:
+    return next(path for path, _, each in operations() if each["operationId"] == name)
 
 
 def by_a_user() -> list[tuple[str, str, dict[str, Any]]]:
@@ -168,26 +178,27 @@ def test_whoever_may_only_view_changes_nothing(foreign: dict[str, Any]):
 
 
 @pytest.mark.parametrize(
-    ("path", "right"),
+    ("name", "right"),
     [
-        ("/api/training-runs/{run_id}/submit/", Right.TRAIN),
-        ("/api/training-runs/{run_id}/deploy-cloud-run/", Right.DEPLOY),
-        ("/api/models/{model_id}/deploy/", Right.DEPLOY),
-        ("/api/models/{model_id}/delete/", Right.DELETE),
-        ("/api/deployed-endpoints/{endpoint_id}/delete/", Right.DELETE),
-        ("/api/training/schedules/{schedule_id}/pause/", Right.TRAIN),
-        ("/api/operations/{operation_id}/cancel/", Right.DEPLOY),
-        ("/api/audit/findings/{finding_id}/repair/", Right.ADMINISTER),
+        ("submit_run", Right.TRAIN),
+        ("deploy_run", Right.DEPLOY),
+        ("deploy_model", Right.DEPLOY),
+        ("delete_model", Right.DELETE),
+        ("delete_endpoint", Right.DELETE),
+        ("pause_schedule", Right.TRAIN),
+        ("cancel_operation", Right.DEPLOY),
+        ("repair_finding", Right.ADMINISTER),
     ],
 )
 def test_each_change_needs_its_own_right_and_no_other_will_do(
-    foreign: dict[str, Any], path: str, right: Right
+    foreign: dict[str, Any], name: str, right: Right
 ):
+    path, body = path_of(name), BODIES.get(name, {})
     project = RegisteredModel.objects.get(pk=foreign["model_id"]).project
     others = [each for each in Right if each != right]
-    refused = post(bearer(member_of(project, *others)), path.format(**foreign))
+    refused = post(bearer(member_of(project, *others)), path.format(**foreign), body)
     assert (refused.status_code, right in refused.json()["detail"]) == (403, True)
-    passed = post(bearer(member_of(project, Right.VIEW, right)), path.format(**foreign))
+    passed = post(bearer(member_of(project, Right.VIEW, right)), path.format(**foreign), body)
     assert passed.status_code in (200, 202, 409), passed.content
 
 

@@ -27,7 +27,7 @@ def ana(project: Project) -> Client:
     return bearer(member_of(project, name="ana"))
 
 
-def test_a_body_that_is_left_out_names_the_field_it_lacks(ana: Client, project: Project):
+def test_a_body_that_is_left_out_or_lost_is_missed(ana: Client, project: Project):
     now = database_now()
     finding = Finding.objects.create(
         kind="orphan", subject="x", title="x", project=project, first_seen_at=now, last_seen_at=now
@@ -36,7 +36,7 @@ def test_a_body_that_is_left_out_names_the_field_it_lacks(ana: Client, project: 
     answer = ana.post(path, data="", content_type="application/json")
     keeps_contract(answer, "/api/audit/findings/{finding_id}/ignore/", "post")
     assert answer.status_code == 422
-    assert answer.json()["errors"] == [{"field": "body.reason", "message": "It is missing."}]
+    assert answer.json()["errors"] == [{"field": "body", "message": "It is missing."}]
 
 
 def test_a_slash_that_was_forgotten_is_asked_about(ana: Client):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WHY = {"reason": "the metrics are wrong"}
+NEWEST = {"version": "newest", "endpoint": "default"}
+ALL = {"versions": "all"}
 
 
 @pytest.fixture
@@ -50,11 +52,11 @@ def test_every_verb_keeps_why_it_was_asked(ana: Client, project: Project, cloud:
     clock = Clock()
     lineage, runs = a_lineage(cloud, clock, versions=2, project=project)
     asked: list[tuple[str, dict[str, Any]]] = [
-        (f"/api/training-runs/{runs[0].pk}/deploy-cloud-run/", {}),
-        (f"/api/models/{lineage.pk}/deploy/", {}),
+        (f"/api/training-runs/{runs[0].pk}/deploy-cloud-run/", {"endpoint": "default"}),
+        (f"/api/models/{lineage.pk}/deploy/", NEWEST),
         ("/api/deployed-endpoints/{}/deploy/", {"rollback": True}),
         ("/api/deployed-endpoints/{}/undeploy/", {}),
-        ("/api/deployed-endpoints/{}/deploy/", {}),
+        ("/api/deployed-endpoints/{}/deploy/", {"again": True}),
         ("/api/deployed-endpoints/{}/undeploy/", {}),
         ("/api/deployed-endpoints/{}/delete/", {}),
         (f"/api/models/{lineage.pk}/delete/", {"versions": [1]}),
@@ -77,8 +79,9 @@ def test_a_refusal_keeps_why_it_was_asked(ana: Client, project: Project, verb: s
         model_deleted=verb == "deploy",
         state="undeploying" if verb == "delete" else "inactive",
     )
+    asked = {"again": True} if verb == "deploy" else {}
     codes = {"deploy": "model_deleted", "undeploy": "not_deployed", "delete": "endpoint_active"}
-    answer = post(ana, f"/api/deployed-endpoints/{endpoint.pk}/{verb}/", WHY)
+    answer = post(ana, f"/api/deployed-endpoints/{endpoint.pk}/{verb}/", {**asked, **WHY})
     assert refused(answer, codes[verb]).reason == WHY["reason"]
 
 
@@ -94,9 +97,9 @@ def test_a_lineage_without_a_version_is_refused_and_the_history_keeps_it(
         latest_run=None, total_versions=0, vertex_model_resource_name="", latest_registered_at=None
     )
     calls = len(cloud.effects.calls("*"))
-    deleted = post(ana, f"/api/models/{lineage.pk}/delete/", WHY)
+    deleted = post(ana, f"/api/models/{lineage.pk}/delete/", {**ALL, **WHY})
     assert refused(deleted, "nothing_to_delete").reason == WHY["reason"]
-    deployed = post(ana, f"/api/models/{lineage.pk}/deploy/", WHY)
+    deployed = post(ana, f"/api/models/{lineage.pk}/deploy/", {**NEWEST, **WHY})
     assert "has no version" in refused(deployed, "not_registered").error
     assert len(cloud.effects.calls("*")) == calls
 
@@ -107,7 +110,7 @@ def test_a_lineage_whose_only_version_was_lost_says_so(
     lineage, (run,) = a_lineage(cloud, Clock(), project=project)
     with transaction.atomic():
         mark_version_lost(run_id=run.pk)
-    answer = post(ana, f"/api/models/{lineage.pk}/deploy/", WHY)
+    answer = post(ana, f"/api/models/{lineage.pk}/deploy/", {**NEWEST, **WHY})
     keeps_contract(answer, "/api/models/{model_id}/deploy/", "post")
     assert refused(answer, "model_not_found").error == MODEL_NOT_FOUND
     assert answer.json()["detail"] == MODEL_NOT_FOUND
@@ -134,7 +137,7 @@ def test_artifacts_that_are_not_the_runs_own_stop_a_deletion_before_any_call(
     lineage, (run,) = a_lineage(cloud, Clock(), project=project)
     TrainingRun.objects.filter(pk=run.pk).update(gcs_artifacts_path=path.format(run.uid.hex))
     calls = len(cloud.effects.calls("*"))
-    refused(post(ana, f"/api/models/{lineage.pk}/delete/", WHY), "unsafe_path", 422)
+    refused(post(ana, f"/api/models/{lineage.pk}/delete/", {**ALL, **WHY}), "unsafe_path", 422)
     assert len(cloud.effects.calls("*")) == calls
 
 
@@ -144,7 +147,9 @@ def test_who_comes_second_is_told_who_holds_the_model_and_with_what(
     lineage, runs = a_lineage(cloud, Clock(), versions=2, project=project)
     assert post(ana, f"/api/models/{lineage.pk}/delete/", {"versions": [1]}).status_code == 202
     holder = last()
-    answer = post(ana, f"/api/training-runs/{runs[1].pk}/deploy-cloud-run/")
+    answer = post(
+        ana, f"/api/training-runs/{runs[1].pk}/deploy-cloud-run/", {"endpoint": "default"}
+    )
     refused(answer, "busy")
     told = answer.json()
     assert "is held by Delete chern v1, which ana began on " in told["detail"]

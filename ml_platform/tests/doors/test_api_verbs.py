@@ -92,14 +92,16 @@ def test_a_run_goes_from_its_record_to_a_served_model(
     (model,) = ana.get("/api/models/").json()["items"]
     assert (model["versions"], model["deployment"]["status"]) == (1, "idle")
 
-    opened = post(ana, f"/api/models/{model['id']}/deploy/", {"service_name": "chern"})
+    opened = post(
+        ana, f"/api/models/{model['id']}/deploy/", {"version": "newest", "service_name": "chern"}
+    )
     accepted(opened, "/api/models/{model_id}/deploy/")
     settle(clock)
     (model,) = ana.get("/api/models/").json()["items"]
     assert model["deployment"]["status"] == "deployed"
     assert model["deployment"]["endpoint"]["service_name"] == "chern"
 
-    refused = post(ana, f"/api/models/{model['id']}/delete/")
+    refused = post(ana, f"/api/models/{model['id']}/delete/", {"versions": "all"})
     keeps_contract(refused, "/api/models/{model_id}/delete/", "post")
     assert (refused.status_code, refused.json()["code"]) == (409, "model_deployed")
     assert refused.json()["advice"] == "Undeploy the endpoint, then delete the version."
@@ -108,7 +110,9 @@ def test_a_run_goes_from_its_record_to_a_served_model(
     stopped = post(ana, f"/api/deployed-endpoints/{endpoint}/undeploy/")
     accepted(stopped, "/api/deployed-endpoints/{endpoint_id}/undeploy/")
     settle(clock)
-    again = post(ana, f"/api/deployed-endpoints/{endpoint}/deploy/", {"config": {"cpu": "2"}})
+    again = post(
+        ana, f"/api/deployed-endpoints/{endpoint}/deploy/", {"again": True, "config": {"cpu": "2"}}
+    )
     accepted(again, "/api/deployed-endpoints/{endpoint_id}/deploy/")
     settle(clock)
     shown = ana.get(f"/api/deployed-endpoints/{endpoint}/").json()
@@ -131,10 +135,10 @@ def test_a_deletion_shows_its_plan_then_is_done(ana: Client, project: Project, c
 
     accepted(post(ana, path, {"versions": [2]}), "/api/models/{model_id}/delete/")
     settle(clock)
-    accepted(post(ana, path), "/api/models/{model_id}/delete/")
+    accepted(post(ana, path, {"versions": "all"}), "/api/models/{model_id}/delete/")
     settle(clock)
     assert ana.get("/api/models/").json()["kpi"]["total"] == 0
-    gone = post(ana, path)
+    gone = post(ana, path, {"versions": "all"})
     assert (gone.status_code, gone.json()["code"]) == (409, "nothing_to_delete")
     unknown = post(ana, path, {"versions": [9]})
     assert unknown.status_code == 404
@@ -284,9 +288,9 @@ def test_an_audit_is_run_by_whoever_sees_all_and_its_finding_repaired(
     assert ignored.status_code == 200, ignored.content
     keeps_contract(ignored, "/api/audit/findings/{finding_id}/ignore/", "post")
     assert ana.get("/api/audit/?status=ignored").json()["pagination"]["total"] == 1
-    assert post(ana, path).json()["code"] == "no_safe_repair"
+    assert post(ana, path, {"action": "repair"}).json()["code"] == "no_safe_repair"
     assert post(ana, f"{base}reopen/").status_code == 200
-    accepted(post(ana, path), "/api/audit/findings/{finding_id}/repair/")
+    accepted(post(ana, path, {"action": "repair"}), "/api/audit/findings/{finding_id}/repair/")
     settle(Clock())
     assert not RegisteredModel.objects.filter(pk=lineage.pk).exists()
 

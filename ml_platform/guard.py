@@ -1,0 +1,178 @@
+"""What every door refuses before it looks at what is asked: a request that cannot be read for sure.
+
+A door that reads a part of a request takes it for the whole of another one: a body that was lost
+says "everything", a misspelt parameter says nothing at all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+
+from .errors import Invalid, PlatformError
+
+DATABASE_AWAY = (OperationalError, InterfaceError)
+"""What Django raises when the database ended the connection, or could not be asked in time."""
+DEEPEST = 64
+"""Levels of lists and objects in JSON: far more than a request needs, far less than a stack has."""
+BIGGEST = (1 << 63) - 1
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class Unreadable(Invalid):
+    """The request breaks the rules of HTTP."""
+
+    code = "unreadable_request"
+    advice = "Send it whole and in UTF-8."
+
+
+class LengthRequired(Invalid):
+    """The body comes in chunks, which not every server puts together again."""
+
+    code = "length_required"
+    advice = "Send the body whole, with its Content-Length and without Transfer-Encoding."
+
+
+class DatabaseAway(PlatformError):
+    """The database could not be asked; what a transaction had begun was undone."""
+
+    code = "database_busy"
+    advice = "Nothing is lost; try again."
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("The database did not answer in time.")
+
+
+class BadJson(ValueError):
+    """JSON that we do not take; its text is a sentence that says why."""
+
+
+def require_readable(request: HttpRequest, *, form: bool = False) -> None:
+    """Let a request pass whose parts can all be read; with `form`, those of its form too.
+
+    :raises LengthRequired: the body has no length, so that it may be lost on the way.
+    :raises Unreadable: the length is none, or the text is not UTF-8.
+    :raises Invalid: there is a NUL character.
+    """
+    _require_length(request)
+    charset = (request.content_params or {}).get("charset", "utf-8")
+    if charset.lower() not in ("utf-8", "utf8"):
+        raise Unreadable(f"The request is in {charset[:40]!r}, not in UTF-8.")
+    if not all(map(is_storable, _texts(request, form=form and request.method == "POST"))):
+        raise Invalid(
+            "The request has a NUL character or half of a character.",
+            code="nul_character",
+            advice="Leave it out.",
+        )
+
+
+def _require_length(request: HttpRequest) -> None:
+    # A server may hand a chunked body on with or without its length; Django reads what has one.
+    if "Transfer-Encoding" in request.headers:
+        raise LengthRequired("The body is sent in chunks.")
+    length = str(request.META.get("CONTENT_LENGTH") or "")
+    if length:
+        if not (length.isascii() and length.isdecimal() and len(length) < 19):
+            raise Unreadable("The Content-Length is no number of bytes.")
+        return
+    # A server that says so ends the body itself, be there one or none.
+    ended = request.META.get("wsgi.input_terminated") and request.method not in SAFE_METHODS
+    if ended and request.META["wsgi.input"].read(1):
+        raise LengthRequired("The body has no Content-Length.")
+
+
+def _texts(request: HttpRequest, *, form: bool) -> Iterator[str]:
+    try:
+        fields = (request.GET, request.POST) if form else (request.GET,)
+    except (SuspiciousOperation, BadRequest, MultiPartParserError, UnreadablePostError) as error:
+        raise Unreadable("The parameters or the form cannot be read.") from error
+    yield request.path
+    yield from request.COOKIES.values()
+    for each in fields:
+        for name, values in each.lists():
+            yield from (name, *values)
+
+
+def require_known(
+    request: HttpRequest, known: Collection[str], *, lists: Collection[str] = ()
+) -> None:
+    """Let a request pass that has only these query parameters, each once but for `lists`.
+
+    :raises Invalid: it has another one, or one twice.
+    """
+    advice = f"It knows {', '.join(known)}." if known else "It takes no query parameters."
+    if unknown := sorted(request.GET.keys() - set(known)):
+        raise Invalid(
+            f"There is no query parameter {', '.join(unknown)[:200]} here.",
+            code="unknown_parameter",
+            advice=advice,
+        )
+    values = dict(request.GET.lists())
+    if repeated := sorted(n for n in values.keys() - set(lists) if len(values[n]) > 1):
+        raise Invalid(
+            f"The query parameter {', '.join(repeated)[:200]} is given more than once.",
+            code="repeated_parameter",
+            advice=f"Give it once. {advice}",
+        )
+
+
+def is_storable(text: str) -> bool:
+    """Whether every database of ours stores the text: PostgreSQL takes no NUL, UTF-8 no half."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in text
+
+
+def read_json(text: bytes | str) -> Any:
+    """JSON that every database of ours can store.
+
+    :raises BadJson: it is none, names a field twice, or has something that cannot be stored.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_object)
+    except BadJson:
+        raise
+    except RecursionError as error:
+        raise BadJson(f"It is nested more than {DEEPEST} levels deep.") from error
+    except ValueError as error:
+        raise BadJson("It is no JSON in UTF-8.") from error
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise BadJson(f"It is nested more than {DEEPEST} levels deep.")
+        level = [part for each in level for part in _parts(each)]
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise BadJson("It has a field twice.")
+    return found
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What is inside of a value; a value with nothing inside must be one that can be stored."""
+    if isinstance(value, dict):
+        return (*value.keys(), *value.values())
+    if isinstance(value, list):
+        return value
+    if isinstance(value, str) and not is_storable(value):
+        raise BadJson("It has a NUL character or half of a character.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadJson("It has a number that is none.")
+    if isinstance(value, int) and abs(value) > BIGGEST:
+        raise BadJson("It has a number that is too large.")
+    return ()
