@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Any
 
-from ml_platform.cloud.transport.raw import enum_name, read_time, unwrap
 from ml_platform.errors import CloudUnavailable
 
 from .names import OperationName, ServiceName
+from .raw import clean, enum_name, read_time, unwrap
 from .transport import channels, operations
 from .types import (
     Ingress,

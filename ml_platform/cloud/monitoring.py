@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from ml_platform.cloud.transport.raw import read_time
 from ml_platform.errors import DEFECT, CloudUnavailable, Invalid
 
+from .raw import read_time
 from .transport import channels
 from .types import Point
 

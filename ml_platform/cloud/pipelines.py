@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ml_platform.cloud.transport.raw import read_enum, read_time, unwrap
-
 from .names import PipelineJobName
+from .raw import read_enum, read_time, unwrap
 from .transport import channels
 from .types import PipelineState, RemotePipelineJob, RemoteTask, TaskState
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from ml_platform.cloud.transport.raw import enum_name, read_enum, read_time, unwrap
-
 from .names import JobName
+from .raw import enum_name, read_enum, read_time, unwrap
 from .transport import channels
 from .types import JobSpec, JobState, RemoteJob
 

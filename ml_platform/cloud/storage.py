@@ -8,10 +8,10 @@ from io import BytesIO
 from typing import Any
 
 from ml_platform.cloud.transport.errors import from_http
-from ml_platform.cloud.transport.raw import read_utf8
 from ml_platform.conf import get_settings
 from ml_platform.errors import CloudDenied, CloudRejected, OutcomeUnknown, PlatformError
 
+from .raw import read_utf8
 from .transport import channels
 from .types import DeletedObject, DeleteOutcome, RemoteBucket, RemoteObject
 

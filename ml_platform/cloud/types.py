@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from ml_platform.cloud.transport.raw import Told
 from ml_platform.errors import PlatformError
 
 from .names import JobName, ModelName, OperationName, PipelineJobName, ServiceName
+from .raw import Told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

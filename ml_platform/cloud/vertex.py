@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ml_platform.cloud.transport.raw import read_time, unwrap
 from ml_platform.errors import DEFECT, Invalid
 
 from .names import ModelName, OperationName, check_alias
+from .raw import read_time, unwrap
 from .transport import channels, operations
 from .types import RemoteModel, RemoteOperation
 

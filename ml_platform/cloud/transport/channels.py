@@ -12,12 +12,12 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from ml_platform.cloud.names import ResourceName
+from ml_platform.cloud.raw import unwrap
 from ml_platform.conf import get_settings, require_settings
 from ml_platform.errors import CloudRejected
 
 from .errors import NOT_SENT, code_of, failures, translate
 from .methods import METHODS
-from .raw import unwrap
 
 T = TypeVar("T")
 

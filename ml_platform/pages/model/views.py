@@ -28,7 +28,7 @@ from ml_platform.pages.training.registry_table import blessed_badge, registry_ba
 from ml_platform.services.access.rights import Right
 from ml_platform.services.access.scope import scope_of
 from ml_platform.services.deletion.preview import DELETABLE
-from ml_platform.services.protection import why_protected
+from ml_platform.services.registry.protection import why_protected
 from ml_platform.services.registry.registry_state import RegistryVerdict
 
 from .lineage_graph import artifacts_badge, draw

@@ -20,8 +20,8 @@ from ml_platform.services.operations.store import (
     refusals_recorded,
 )
 from ml_platform.services.operations.subjects import subject_of_lineage
-from ml_platform.services.protection import require_unprotected
 from ml_platform.services.registry.artifacts import deletable_prefix
+from ml_platform.services.registry.protection import require_unprotected
 
 from .preview import DELETABLE
 from .state import mark_deleting, sent_before

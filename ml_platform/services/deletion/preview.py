@@ -16,9 +16,9 @@ from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, Tra
 from ml_platform.models.states import OperationStatus, Registration
 from ml_platform.services.deployment.serving import ARTIFACT_ENV
 from ml_platform.services.operations.subjects import lineage_lock
-from ml_platform.services.protection import ProtectedAlias, why_protected
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure
 from ml_platform.services.registry.labels import RUN
+from ml_platform.services.registry.protection import ProtectedAlias, why_protected
 from ml_platform.services.registry.references import Pointer, Pointers, names_of, read_pointers
 from ml_platform.services.registry.verification import (
     ForeignVersion,

@@ -16,10 +16,10 @@ from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.deployment.service_polling import SENT, tolerate_denied_after_send
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.operations.store import Work
-from ml_platform.services.protection import require_all_unprotected, why_protected
 from ml_platform.services.registry.aliases import DEFAULT, note_aliases
 from ml_platform.services.registry.artifacts import Size, deletable_prefix, delete_chunk, human_size
 from ml_platform.services.registry.labels import OWNER, RUN, owner
+from ml_platform.services.registry.protection import require_all_unprotected, why_protected
 from ml_platform.services.registry.references import Pointers, is_there, names_of, read_pointers
 from ml_platform.services.registry.verification import (
     ForeignVersion,

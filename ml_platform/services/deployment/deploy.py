@@ -26,8 +26,8 @@ from ml_platform.services.operations.subjects import (
     subject_of_lineage,
     subject_of_version,
 )
+from ml_platform.services.registry import service_names
 
-from . import service_names
 from .endpoint_state import (
     NotDeployable,
     mark_deploying,

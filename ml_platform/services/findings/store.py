@@ -21,10 +21,10 @@ from ml_platform.models.states import (
 )
 from ml_platform.services.operations.store import Actor, Subject, record
 from ml_platform.services.operations.subjects import lineage_lock
-from ml_platform.services.sweeps.exclusions import LeftOut
-from ml_platform.services.sweeps.one_by_one import write_each
 
 from .discrepancy import Discrepancy
+from .exclusions import LeftOut
+from .row_by_row import write_each
 
 ENDED_AS = {
     FindingStatus.REPAIRED: "The finding is repaired.",

@@ -25,9 +25,9 @@ from ml_platform.services.operations.store import (
     refusals_recorded,
 )
 from ml_platform.services.operations.subjects import run_of, subject_of_version
-from ml_platform.services.protection import changed_of, require_unmoved, require_unmoved_now
 
 from .labels import is_version_of
+from .protection import changed_of, require_unmoved, require_unmoved_now
 
 DEFAULT = "default"
 

@@ -10,9 +10,9 @@ from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationKind, OperationStatus
-from ml_platform.services.deployment.service_names import is_made_for
 
 from .labels import owner
+from .service_names import is_made_for
 
 _SERVING = (
     OperationKind.DEPLOY, OperationKind.REDEPLOY, OperationKind.UNDEPLOY, OperationKind.DELETE,

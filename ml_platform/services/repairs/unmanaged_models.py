@@ -15,15 +15,15 @@ from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.errors import CloudAbsent, CloudConflict, CloudUnavailable, Conflict
 from ml_platform.models import Finding, Operation, TrainingRun
 from ml_platform.models.states import FindingKind, OperationKind
+from ml_platform.services.findings.exclusions import VERTEX_MODEL
 from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
 from ml_platform.services.operations.store import Actor, Subject, Work, open_operation
-from ml_platform.services.protection import require_all_unprotected
 from ml_platform.services.registry.labels import OWNER
 from ml_platform.services.registry.mirror import unmirror_model
+from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import read_versions
-from ml_platform.services.sweeps.exclusions import VERTEX_MODEL
 from ml_platform.text import counted
 
 POLL_SECONDS = 5.0

@@ -27,9 +27,8 @@ from ml_platform.models import (
 )
 from ml_platform.models.states import FindingKind
 from ml_platform.services.access.scope import all_projects
+from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
 from ml_platform.services.findings.store import standing
-
-from .exclusions import LEFT_OUT, chunks
 
 KINDS_OF_PLANE: Mapping[str, tuple[FindingKind, ...]] = {
     "vertex": (

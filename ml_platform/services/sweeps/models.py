@@ -34,6 +34,15 @@ from ml_platform.services.findings.discrepancy import (
     orphan_subject,
     version_of,
 )
+from ml_platform.services.findings.exclusions import (
+    ELSEWHERE,
+    NEW,
+    UNSTORED,
+    WORKED_ON,
+    LeftOut,
+    Reading,
+    Touched,
+)
 from ml_platform.services.findings.store import (
     close_unseen,
     end_surplus,
@@ -45,7 +54,6 @@ from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import is_uid, owner
 from ml_platform.services.registry.ownership import OwnModels, own_models
 
-from .exclusions import ELSEWHERE, NEW, UNSTORED, WORKED_ON, LeftOut, Reading, Touched
 from .services import compare_endpoints, compare_leftovers
 
 SKEW = timedelta(seconds=1)

@@ -17,12 +17,18 @@ from ml_platform.services.findings.compare_services import (
     service_subject,
 )
 from ml_platform.services.findings.discrepancy import Discrepancy
+from ml_platform.services.findings.exclusions import (
+    NEW,
+    UNSTORED,
+    WORKED_ON,
+    LeftOut,
+    Reading,
+    Touched,
+)
 from ml_platform.services.findings.store import hold_findings, keep_findings
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import is_uid, owner
 from ml_platform.services.registry.ownership import is_own_service
-
-from .exclusions import NEW, UNSTORED, WORKED_ON, LeftOut, Reading, Touched
 
 
 def compare_leftovers(reading: Reading) -> list[LeftOut]:

@@ -27,12 +27,12 @@ from ml_platform.models import (
 )
 from ml_platform.models.locking import delete_rows, update_rows
 from ml_platform.models.states import SweepStatus
+from ml_platform.services.findings.exclusions import LeftOut, Reading, count_left_out, tell_left_out
+from ml_platform.services.findings.row_by_row import write_each
 from ml_platform.services.operations.store import Actor, Clock, Heartbeat, Json, lease_end
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN
 
-from .exclusions import LeftOut, Reading, count_left_out, tell_left_out
 from .models import compare
-from .one_by_one import write_each
 
 log = logging.getLogger("ml_platform.jobs")
 PUSHED = "pushed_model/"

@@ -9,7 +9,7 @@ from typing import Any
 from ml_platform.cloud import storage
 from ml_platform.cloud.answers import Absent, ask
 from ml_platform.cloud.names import ObjectPath
-from ml_platform.cloud.transport.raw import read_utf8
+from ml_platform.cloud.raw import read_utf8
 from ml_platform.conf import get_settings
 from ml_platform.errors import CloudAbsent, CloudRejected, Invalid
 

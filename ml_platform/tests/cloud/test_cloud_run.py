@@ -9,8 +9,8 @@ import pytest
 from google.type.expr_pb2 import Expr
 
 from ml_platform.cloud import cloud_run
+from ml_platform.cloud import raw as raw_messages
 from ml_platform.cloud.transport import channels
-from ml_platform.cloud.transport import raw as raw_messages
 from ml_platform.cloud.types import Ingress, ServiceSpec, TrafficShare
 from ml_platform.errors import CloudAbsent, CloudConflict, CloudExists, CloudUnavailable, Invalid
 

@@ -84,7 +84,7 @@ def test_what_is_not_there_is_absent(cloud):
 
 def test_a_state_that_google_adds_one_day_is_unknown_and_proves_nothing(cloud, monkeypatch):
     create()
-    monkeypatch.setattr("ml_platform.cloud.transport.raw.enum_name", lambda message, field: "")
+    monkeypatch.setattr("ml_platform.cloud.raw.enum_name", lambda message, field: "")
     job = pipelines.get_pipeline_job(NAME)
     assert job.state is PipelineState.UNKNOWN
     assert not job.state.is_final

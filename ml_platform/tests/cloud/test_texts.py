@@ -10,8 +10,8 @@ import pytest
 
 from ml_platform.cloud import cloud_run, pipelines, scheduler, storage, types, vertex
 from ml_platform.cloud.names import ModelName, ObjectPath, PipelineJobName
+from ml_platform.cloud.raw import Told
 from ml_platform.cloud.transport.errors import from_status
-from ml_platform.cloud.transport.raw import Told
 from ml_platform.cloud.types import DeleteOutcome, JobSpec, ServiceSpec
 from ml_platform.errors import CloudRejected, Invalid, PlatformError, storable
 from ml_platform.tests.soiled import soil_the_wire

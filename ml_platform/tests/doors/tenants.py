@@ -20,7 +20,7 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.services.sweeps.exclusions import LeftOut, tell_left_out
+from ml_platform.services.findings.exclusions import LeftOut, tell_left_out
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     ProjectFactory,

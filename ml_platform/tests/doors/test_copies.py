@@ -18,7 +18,6 @@ from ml_platform.errors import CloudAbsent
 from ml_platform.models import DeployedEndpoint, Finding, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, Registration
-from ml_platform.services.deployment.service_names import service_name
 from ml_platform.services.deployment.serving import ServingConfig, service_spec
 from ml_platform.services.findings.compare_models import compare_surplus
 from ml_platform.services.findings.discrepancy import version_of
@@ -29,6 +28,7 @@ from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.registry.lineages import clear_pointer
 from ml_platform.services.registry.ownership import CopiedModel
+from ml_platform.services.registry.service_names import service_name
 from ml_platform.services.registry.version_cache import sync_version_cache
 from ml_platform.services.repairs.duplicate_versions import FIRST_STEP, purge_surplus
 from ml_platform.services.repairs.reconciliation import NoRepair, finish_operation, repair_finding

@@ -27,10 +27,10 @@ from ml_platform.models.states import (
     RegistryState,
     ScheduleState,
 )
+from ml_platform.services.findings.exclusions import NEW, WORKED_ON
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.registry.lineages import lose_versions
 from ml_platform.services.sweeps import audit
-from ml_platform.services.sweeps.exclusions import NEW, WORKED_ON
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import (
     ProjectFactory,

@@ -20,9 +20,9 @@ from ml_platform.models import Finding, MirroredModel, Operation, RegisteredMode
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingKind, RegistryState, SweepStatus
 from ml_platform.services.findings.discrepancy import Discrepancy
+from ml_platform.services.findings.exclusions import UNSTORED
 from ml_platform.services.findings.store import close_unseen, keep_findings
 from ml_platform.services.operations.store import Actor, Busy, Clock, Heartbeat
-from ml_platform.services.sweeps.exclusions import UNSTORED
 from ml_platform.services.sweeps.operation import check_registry_here
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import RegisteredModelFactory, version_of

@@ -27,7 +27,6 @@ from ml_platform.models.states import (
 )
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.deploy import deploy_run, redeploy_endpoint, rollback_endpoint
-from ml_platform.services.deployment.service_names import service_name
 from ml_platform.services.deployment.undeploy import delete_endpoint, undeploy_endpoint
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
 from ml_platform.services.operations.worker import resume_operations, run_until_idle
@@ -36,6 +35,7 @@ from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.aliases import set_aliases
 from ml_platform.services.registry.labels import OWNER, owner
 from ml_platform.services.registry.lineages import lineage_uid
+from ml_platform.services.registry.service_names import service_name
 from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.repairs.reconciliation import SAFE, repair_finding
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model

@@ -12,7 +12,7 @@ from django.db.models import Model, Q, QuerySet
 from ml_platform.models import Operation, Sweep
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
 
-from .one_by_one import shown
+from .row_by_row import shown
 
 CHUNK = 500
 LEFT_OUT = 20
