@@ -25,7 +25,7 @@ def prefix_without_slash() -> list[Any]:
         prefix = original(**given)
         return prefix and replace(prefix, key=prefix.key.rstrip("/"))
 
-    return [swap("deletion_steps.deletable_prefix", cut)]
+    return [swap("deletion.steps.deletable_prefix", cut)]
 
 
 def denied_is_gone() -> list[Any]:
@@ -56,7 +56,7 @@ def no_lock() -> list[Any]:
     def unlocked(subject: Any, actor: Any) -> Any:
         return original(replace(subject, lineage_key="", service_key=""), actor)
 
-    return [swap("operations._columns", unlocked)]
+    return [swap("operations.store._columns", unlocked)]
 
 
 def silent_reupload() -> list[Any]:
@@ -79,13 +79,13 @@ def silent_reupload() -> list[Any]:
             )
             return original(run=run)
 
-    return [swap("deploy_steps.find_version", helpful)]
+    return [swap("deployment.steps.find_version", helpful)]
 
 
 def not_asked_whose() -> list[Any]:
     return [
-        swap("remote_service.wrong_label", lambda *_: ""),
-        swap("undeployment.belongs_to", lambda *_: True),
+        swap("deployment.service_polling.wrong_label", lambda *_: ""),
+        swap("deployment.undeploy.belongs_to", lambda *_: True),
     ]
 
 
@@ -110,13 +110,13 @@ def row_after_cloud_run() -> list[Any]:
             state="inactive", intended_run=None
         )
 
-    return [swap("deployment.mark_deploying", late), swap("deploy_steps.mark_deploying", late)]
+    return [swap("deployment.deploy.mark_deploying", late), swap("deployment.steps.mark_deploying", late)]
 
 
 def inactive_before_gone() -> list[Any]:
     from ml_platform.services.deployment.endpoint_state import record_stopped
 
-    return [swap("undeployment.mark_undeploying", record_stopped)]
+    return [swap("deployment.undeploy.mark_undeploying", record_stopped)]
 
 
 def step_of(kind: str, name: str, **changes: Any) -> list[Any]:
@@ -145,7 +145,7 @@ def swallowed() -> list[Any]:
         except CloudUnavailable:
             return None
 
-    return [swap("deletion_steps.delete_chunk", cheerful)]
+    return [swap("deletion.steps.delete_chunk", cheerful)]
 
 
 def empty_page_is_the_end() -> list[Any]:
@@ -156,7 +156,7 @@ def empty_page_is_the_end() -> list[Any]:
         pages = storage.list_objects(prefix.bucket, prefix.key)
         return original(prefix=prefix) if next(pages) else None
 
-    return [swap("deletion_steps.delete_chunk", hasty)]
+    return [swap("deletion.steps.delete_chunk", hasty)]
 
 
 def sent_for_all() -> list[Any]:
@@ -164,7 +164,7 @@ def sent_for_all() -> list[Any]:
         del pointer
         return bool(work.remote_operation)
 
-    return [swap("deletion_steps.is_sent", any_of_it)]
+    return [swap("deletion.steps.is_sent", any_of_it)]
 
 
 def lost_not_looked_for() -> list[Any]:
@@ -174,14 +174,14 @@ def lost_not_looked_for() -> list[Any]:
         pointer = original(run)
         return pointer.at("999") if run.registration == "lost" else pointer
 
-    return [swap("deletion_steps.pointer_of", nowhere)]
+    return [swap("deletion.steps.pointer_of", nowhere)]
 
 
 def traffic_not_asked() -> list[Any]:
     def labelled(service: Any, uids: set[str]) -> set[str]:
         return {service.labels.get("mlp_run", "")} & uids
 
-    return [swap("deletion_preview._served_by", labelled)]
+    return [swap("deletion.preview._served_by", labelled)]
 
 
 def same_generation() -> list[Any]:
@@ -197,8 +197,8 @@ def same_generation() -> list[Any]:
         return same
 
     return [
-        swap("deletion_marks.end_version", keeping(end_version)),
-        swap("version_upload.lose_versions", keeping(lose_versions)),
+        swap("deletion.state.end_version", keeping(end_version)),
+        swap("registration.upload.lose_versions", keeping(lose_versions)),
     ]
 
 
@@ -222,7 +222,7 @@ def lease_not_kept() -> list[Any]:
 
 
 def no_replay() -> list[Any]:
-    return [swap("deletion.answered_before", nothing)]
+    return [swap("deletion.delete.answered_before", nothing)]
 
 
 def no_heir() -> list[Any]:
@@ -235,10 +235,10 @@ def no_heir() -> list[Any]:
         outcome = original(*given)
         return replace(outcome, change=None) if isinstance(outcome, Next) else outcome
 
-    return [swap("deletion_steps._choose", forgetful)]
+    return [swap("deletion.steps._choose", forgetful)]
 
 
 def users_not_asked() -> list[Any]:
     from ml_platform.services.registry.references import Pointers
 
-    return [swap("deletion_steps.read_pointers", lambda **_: Pointers())]
+    return [swap("deletion.steps.read_pointers", lambda **_: Pointers())]

@@ -45,8 +45,8 @@ MUTANTS: Mapping[str, Mutant] = {
     "no-mark": Mutant(
         "a version is destroyed before it is marked",
         lambda: [
-            defects.swap("deletion.mark", defects.nothing),
-            defects.swap("deletion_steps.mark", defects.nothing),
+            defects.swap("deletion.delete.mark_deleting", defects.nothing),
+            defects.swap("deletion.steps.mark_deleting", defects.nothing),
         ],
     ),
     "silent-reupload": Mutant("a deploy uploads a model that is gone", defects.silent_reupload),
@@ -54,7 +54,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "one-strike": Mutant("a parent not found once is lost", defects.one_strike),
     "young-is-gone": Mutant(
         "what is too young to show is taken for gone",
-        lambda: [defects.swap("deletion_steps.too_young", lambda *_, **__: 0.0)],
+        lambda: [defects.swap("deletion.steps.seconds_until_consistent", lambda *_, **__: 0.0)],
         course="young_version",
     ),
     "first-page-only": Mutant("a listing ends at its first page", defects.first_page_only),
@@ -78,7 +78,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "same-generation": Mutant("the generation does not grow", defects.same_generation),
     "cache-not-recounted": Mutant(
         "a deletion leaves the version cache",
-        lambda: [defects.swap("lineages.sync_version_cache", defects.nothing)],
+        lambda: [defects.swap("registry.lineages.sync_version_cache", defects.nothing)],
     ),
     "lease-not-asked": Mutant(
         "a stalled worker sends its effect", defects.lease_not_asked, course="stalled_upload"
@@ -89,7 +89,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "no-replay": Mutant("a request repeated is a new one", defects.no_replay, kills="delete-last"),
     "unmarked-though-sent": Mutant(
         "a failure gives a version back whose deletion is on its way",
-        lambda: [defects.swap("deletion_marks.is_sent", lambda *_: False)],
+        lambda: [defects.swap("deletion.state.is_sent", lambda *_: False)],
         course="blind_deletion",
     ),
     "sent-for-all": Mutant(
@@ -111,7 +111,7 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "database-is-defect": Mutant(
         "an operation fails when its database does",
-        lambda: [defects.swap("engine.LAPSES", ())],
+        lambda: [defects.swap("operations.engine.LAPSES", ())],
         kills="register-first",
         way=DROP,
     ),
