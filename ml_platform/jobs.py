@@ -112,7 +112,7 @@ def _require_not_failed(title: str, operation: Operation) -> None:
     )
 
 
-def set_up(name: str, *, actor: Actor, clock: Clock) -> JobSetup:
+def set_up(name: str, *, actor: Actor, clock: Clock, idempotency_key: str = "") -> JobSetup:
     """Have Cloud Scheduler ring the job; errors as with `set_up_job`."""
     job = JOBS[name]
     return set_up_job(
@@ -123,6 +123,7 @@ def set_up(name: str, *, actor: Actor, clock: Clock) -> JobSetup:
         description=job.description,
         actor=actor,
         clock=clock,
+        idempotency_key=idempotency_key,
     )
 
 

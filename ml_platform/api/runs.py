@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from ninja import Query, Router
 
 from ml_platform.api.http.auth import Caller
+from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.http.lists import answer_list, of_project
 from ml_platform.api.schemas.inputs import DeployRunIn, RegisterIn, RunIn, ServingIn
 from ml_platform.api.schemas.operation import OperationOut
@@ -49,6 +50,7 @@ def list_runs(request: Any, query: Query[RunsQuery]) -> HttpResponse:
 
 
 @router.post("/", response={201: RunOut}, operation_id="create_training_run")
+@asks_google
 def create_run(request: Any, body: RunIn) -> HttpResponse:
     """Write a run down; submit it by its own path. Nothing is registered before it succeeds."""
     caller: Caller = request.auth
@@ -97,6 +99,7 @@ def cancel_run(request: Any, run_id: int) -> HttpResponse:
 
 
 @router.post("/{int:run_id}/rerun/", response={201: RunOut}, operation_id="rerun")
+@asks_google
 def rerun(request: Any, run_id: int) -> HttpResponse:
     """Write down a run like this one; submit it by its own path."""
     caller: Caller = request.auth

@@ -9,6 +9,7 @@ from django.http import HttpResponse
 from ninja import Query, Router
 
 from ml_platform.api.http.auth import Caller
+from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.http.lists import answer_list, of_project
 from ml_platform.api.schemas.inputs import ScheduleFromRunIn, ScheduleIn, TimesIn
 from ml_platform.api.schemas.operation import OperationOut, TriggerOut
@@ -48,6 +49,7 @@ def list_schedules(request: Any, query: Query[SchedulesQuery]) -> HttpResponse:
 
 
 @router.post("/", response={202: OperationOut}, operation_id="create_schedule")
+@asks_google
 def create_schedule(request: Any, body: ScheduleIn) -> HttpResponse:
     """Write a schedule down and make its Cloud Scheduler job."""
     caller: Caller = request.auth
@@ -66,6 +68,7 @@ def create_schedule(request: Any, body: ScheduleIn) -> HttpResponse:
 
 
 @router.post("/from-run/", response={202: OperationOut}, operation_id="create_schedule_from_run")
+@asks_google
 def create_from_run(request: Any, body: ScheduleFromRunIn) -> HttpResponse:
     """Repeat the training that a run was."""
     caller: Caller = request.auth

@@ -11,6 +11,7 @@ from ninja import Router
 
 from ml_platform import kpis
 from ml_platform.api.http.auth import Caller
+from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.schemas.details import KpisOut, SetupOut
 from ml_platform.api.schemas.serialize import counts_json, reply, when
 from ml_platform.jobs import JOBS, set_up
@@ -45,7 +46,7 @@ def get_kpis(request: Any) -> HttpResponse:
 
 def _set_up(caller: Caller, name: str) -> HttpResponse:
     caller.require_everything(Right.ADMINISTER)
-    done = set_up(name, actor=caller.actor, clock=database_now)
+    done = set_up(name, actor=caller.actor, clock=database_now, idempotency_key=caller.key)
     return reply(
         {
             "status": "success",
@@ -57,6 +58,7 @@ def _set_up(caller: Caller, name: str) -> HttpResponse:
 
 
 def _setter(name: str) -> Callable[[Any], HttpResponse]:
+    @asks_google
     def setup(request: Any) -> HttpResponse:
         return _set_up(request.auth, name)
 

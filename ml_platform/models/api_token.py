@@ -41,7 +41,7 @@ class ApiToken(models.Model):
 
 
 class KeptAnswer(models.Model):
-    """The answer that a request with an Idempotency-Key got; `status` is empty while it runs."""
+    """The answer that a request with an Idempotency-Key got; `status` is empty until it has."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)

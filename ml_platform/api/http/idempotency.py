@@ -1,4 +1,9 @@
-"""Idempotency-Key: a POST that is sent again is answered again, and done once."""
+"""Idempotency-Key: a POST that is sent again is answered again, and done once.
+
+The row of a key is bound to its request first. What the request changes and its answer are then
+one transaction, so that whatever dies leaves both or neither, and nothing that must be waited for.
+Only a request that asks Google cannot be one transaction (law 6): what it makes has a unique key.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,13 @@ import hashlib
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeAlias, TypeVar
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, models, transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from ml_platform.api.schemas.queries import FLAGS
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import KeptAnswer
 from ml_platform.models.clock import database_now
@@ -24,23 +31,41 @@ RING = "webhook/"
 """How the paths end where Cloud Scheduler rings: as no user, and once for each time it was due."""
 KEPT = timedelta(days=7)
 """How long an answer is repeated; the operations of a key are known for longer."""
-DIED_AFTER = timedelta(minutes=5)
-"""A request that still runs after this has died; its next sender takes it over."""
+Answer: TypeAlias = Callable[[], HttpResponseBase]
+F = TypeVar("F", bound=Callable[..., HttpResponse])
 
 
-def answer_once(request: HttpRequest, answer: Callable[[], HttpResponseBase]) -> HttpResponseBase:
+class StillRunning(Conflict):
+    """The first request with the key holds its row: a transaction of ours, which is short."""
+
+    code = "request_running"
+    advice = "Send it again in a moment for its answer."
+    retry_after = 1.0
+
+
+def asks_google(view: F) -> F:
+    """Mark a view that calls Google before it answers.
+
+    Its request is no single transaction; whatever it makes is found again by the caller's key.
+    """
+    view.asks_google = True  # type: ignore[attr-defined]
+    return view
+
+
+def answer_once(request: HttpRequest, answer: Answer, *, whole: bool) -> HttpResponseBase:
     """Answer a request; one with a key that was answered before gets the same again.
 
-    Only success is kept: what was refused did nothing, and may be sent again with its key.
+    Only success is kept: what was refused did nothing, and may be sent again with its key. With
+    `whole` the request is one transaction.
 
     :raises Invalid: the key is none.
     :raises Denied: the answer is kept, and the caller may not do that any more.
     :raises NotFound: the same, and he does not see it any more.
     :raises KeyReused: the key belongs to a different request.
-    :raises Conflict: the first request with this key is still running.
+    :raises StillRunning: the first request with this key has not ended.
     """
     key = request.headers.get(HEADER)
-    if key is None or request.method != "POST" or request.path.endswith(RING):
+    if key is None or request.method != "POST" or _does_nothing_twice(request):
         return answer()
     if not re.fullmatch(r"[\x21-\x7e]{1,200}", key):
         raise Invalid(
@@ -51,17 +76,19 @@ def answer_once(request: HttpRequest, answer: Callable[[], HttpResponseBase]) ->
     caller = identify(request)
     if caller is None:
         return answer()
-    kept = _claim(caller.user.pk, key, _fingerprint(request))
+    kept = _bind(caller.user.pk, key, _fingerprint(request))
     if kept.status is not None:
-        caller.check_again(kept.checked)
-        return _again(kept)
-    try:
-        response = answer()
-    except BaseException:
-        kept.delete()
-        raise
-    _keep(kept, response, caller)
-    return response
+        return _again(kept, caller)
+    if not whole:
+        return _keep(kept, answer(), caller)
+    with transaction.atomic():
+        held = _hold(kept)
+        return _again(held, caller) if held.status is not None else _keep(held, answer(), caller)
+
+
+def _does_nothing_twice(request: HttpRequest) -> bool:
+    """Whether it is a ring, which knows its own tick, or only looks at what would be done."""
+    return request.path.endswith(RING) or FLAGS.get(request.GET.get("dry_run", ""), False)
 
 
 def forget_old_answers() -> int:
@@ -74,46 +101,57 @@ def _fingerprint(request: HttpRequest) -> str:
     return hashlib.sha256(said).hexdigest()
 
 
-def _claim(user_id: int, key: str, fingerprint: str) -> KeptAnswer:
-    """The record of this key: new, answered, or of a request that died."""
-    now = database_now()
+def _bind(user_id: int, key: str, fingerprint: str) -> KeptAnswer:
+    """The row of this key: new, answered, or of a request that has not been answered.
+
+    :raises KeyReused: the key belongs to a different request.
+    """
     try:
         with transaction.atomic():
             return KeptAnswer.objects.create(
-                user_id=user_id, key=key, request_digest=fingerprint, created_at=now
+                user_id=user_id, key=key, request_digest=fingerprint, created_at=database_now()
             )
     except IntegrityError:
         kept = KeptAnswer.objects.filter(user_id=user_id, key=key).first()
     if kept is None:
-        return _claim(user_id, key, fingerprint)  # its owner gave it up meanwhile
+        return _bind(user_id, key, fingerprint)  # it was refused meanwhile
     if kept.request_digest != fingerprint:
         raise KeyReused(f"The idempotency key {key} was used for a different request.")
-    if kept.status is not None:
-        return kept
-    died = KeptAnswer.objects.filter(
-        pk=kept.pk, status=None, created_at=kept.created_at, created_at__lt=now - DIED_AFTER
-    )
-    if not died.update(created_at=now):
-        raise Conflict(
-            f"The first request with the idempotency key {key} is still running.",
-            code="request_running",
-            advice="Send it again in a moment for its answer.",
-        )
     return kept
 
 
-def _keep(kept: KeptAnswer, response: HttpResponseBase, caller: Caller) -> None:
+def _hold(kept: KeptAnswer) -> KeptAnswer:
+    """The row, held by this transaction; a database lets go of it when its holder dies.
+
+    :raises StillRunning: another one holds it.
+    """
+    rows = KeptAnswer.objects.filter(pk=kept.pk)
+    if not connection.features.has_select_for_update:
+        rows.update(key=models.F("key"))  # SQLite has one writer: a second one waits here
+    held = rows.select_for_update(skip_locked=True).first()
+    if held is None:
+        raise StillRunning(f"The first request with the idempotency key {kept.key} is not over.")
+    return held
+
+
+def _keep(kept: KeptAnswer, response: HttpResponseBase, caller: Caller) -> HttpResponseBase:
+    """Keep an answer and give it; or the one that was kept meanwhile."""
+    row = KeptAnswer.objects.filter(pk=kept.pk, status=None)
     if response.status_code >= 300 or not isinstance(response, HttpResponse):
-        kept.delete()
-        return
-    kept.status = response.status_code
-    kept.location = response.get("Location", "")
-    kept.body = response.content.decode()
-    kept.checked = caller.checked
-    kept.save(update_fields=["status", "location", "body", "checked"])
+        row.delete()
+        return response
+    written = row.update(
+        status=response.status_code,
+        location=response.get("Location", ""),
+        body=response.content.decode(),
+        checked=caller.checked,
+    )
+    first = None if written else KeptAnswer.objects.filter(pk=kept.pk).first()
+    return response if first is None else _again(first, caller)
 
 
-def _again(kept: KeptAnswer) -> HttpResponse:
+def _again(kept: KeptAnswer, caller: Caller) -> HttpResponse:
+    caller.check_again(kept.checked)
     response = HttpResponse(kept.body, status=kept.status, content_type="application/json")
     if kept.location:
         response["Location"] = kept.location

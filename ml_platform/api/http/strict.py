@@ -33,12 +33,14 @@ def strictly(run: View) -> View:
     known = tuple(query.__ninja_flatten_map__) if query else ()
     lists = tuple(query.__ninja_collection_fields__) if query else ()
 
+    whole = not getattr(operation.view_func, "asks_google", False)
+
     @wraps(run)
     def asked(request: HttpRequest, **values: Any) -> HttpResponseBase:
         require_known(request, known, lists=lists)
         if request.method in WITH_BODY:
             _require_body(request, taken="body" in models or request.path.endswith(RING))
-        return answer_once(request, lambda: run(request, **values))
+        return answer_once(request, lambda: run(request, **values), whole=whole)
 
     return asked
 

@@ -20,6 +20,7 @@ from ml_platform.errors import (
 from ml_platform.models import Operation
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationKind, OperationStatus
 from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow, advance
+from ml_platform.services.operations.retry_cancel import ask_again
 from ml_platform.services.operations.store import Actor, Clock, Json, Subject, Work, open_operation
 
 from .job import require_webhook
@@ -56,6 +57,7 @@ def set_up_job(
     description: str,
     actor: Actor,
     clock: Clock,
+    idempotency_key: str = "",
 ) -> JobSetup:
     """Have Cloud Scheduler ring `webhook`, a path below PUBLIC_URL, by `cron` in UTC.
 
@@ -74,14 +76,18 @@ def set_up_job(
         "description": description,
     }
     job_spec(spec)
-    operation, _ = open_operation(
+    operation, new = open_operation(
         kind=OperationKind.SCHEDULE,
         subject=Subject(type=JOB, id=job_id, name=job_id, service_key=f"job:{job_id}"),
         actor=actor,
         now=clock(),
         step=FIRST_STEP,
         data={"spec": spec, "action": "unchanged"},
+        idempotency_key=idempotency_key,
+        request=spec,
     )
+    if not new and operation.status == OperationStatus.FAILED:
+        operation = ask_again(operation=operation, actor=actor)
     advance(
         operation_id=operation.pk,
         workflows={OperationKind.SCHEDULE: Workflow(steps=STEPS)},
