@@ -110,7 +110,10 @@ def row_after_cloud_run() -> list[Any]:
             state="inactive", intended_run=None
         )
 
-    return [swap("deployment.deploy.mark_deploying", late), swap("deployment.steps.mark_deploying", late)]
+    return [
+        swap("deployment.deploy.mark_deploying", late),
+        swap("deployment.steps.mark_deploying", late),
+    ]
 
 
 def inactive_before_gone() -> list[Any]:
