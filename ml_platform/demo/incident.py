@@ -29,8 +29,7 @@ from ml_platform.services.operations import store as operations
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_version
 from ml_platform.services.registry.labels import labels_for
-from ml_platform.services.registry.lineages import claim_lineage
-from ml_platform.services.registry.version_cache import sync_version_cache
+from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
 from ml_platform.services.scheduling.job import job_spec
 
 from . import incident_data as data

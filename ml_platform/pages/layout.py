@@ -18,7 +18,7 @@ from ml_platform.conf import OWN_BASE, get_settings
 from ml_platform.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, PlatformError
 from ml_platform.guard import LengthRequired, Unreadable
 from ml_platform.pages.common.buttons import Permissions
-from ml_platform.pages.common.context import ErrorPage, Frame
+from ml_platform.pages.view_models.context import ErrorPage, Frame
 from ml_platform.services.access.rights import Right, has_right, require_right
 from ml_platform.services.access.scope import Scope, require_everything, scope_of
 from ml_platform.services.operations.store import Busy

@@ -39,54 +39,54 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True)
 class Caller:
-    """The user behind a request, what he sees, and how he is named in the history."""
+    """The user behind a request, what they see, and how they are named in the history."""
 
     user: Any
     key: str = ""
-    """His Idempotency-Key, with his id before it; '' when he sent none."""
+    """Their Idempotency-Key, with their id before it; '' when they sent none."""
     checked: dict[str, list[str]] = field(default_factory=lambda: {"rights": [], "projects": []})
     """The rights and the projects that this request needed so far."""
 
     @cached_property
     def scope(self) -> Scope:
-        """The projects he sees."""
+        """The projects they see."""
         return scope_of(self.user)
 
     @property
     def actor(self) -> Actor:
-        """As an operation records him."""
+        """As an operation records them."""
         return Actor(label=self.user.get_username(), origin="api", user_id=self.user.pk)
 
     def require(self, right: Right) -> None:
-        """Let him go on if he has the right.
+        """Let them go on if they have the right.
 
-        :raises RightMissing: he has it not.
+        :raises RightMissing: they lack it.
         """
         require_right(self.user, right)
         self.checked["rights"].append(right)
 
     def require_everything(self, right: Right) -> None:
-        """Let him go on if he has the right and sees all projects.
+        """Let them go on if they have the right and see all projects.
 
-        :raises Denied: he does not.
+        :raises Denied: they do not.
         """
         require_everything(self.user, right)
         self.checked["rights"].append(right)
         self.checked["projects"].append(ALL)
 
     def only(self, rows: QuerySet[M, R], field: str = "project") -> QuerySet[M, R]:
-        """Those of the rows that belong to projects he sees.
+        """Those of the rows that belong to projects they see.
 
-        :raises RightMissing: he may not view anything.
+        :raises RightMissing: they may not view anything.
         """
         self.require(Right.VIEW)
         return self.scope.only(rows, field)
 
     def get(self, rows: QuerySet[M, R], pk: Any, noun: str, right: Right = Right.VIEW) -> R:
-        """The row, if he sees it and has the right; another tenant's looks like none.
+        """The row, if they see it and have the right; another tenant's looks like none.
 
-        :raises NotFound: there is none for him.
-        :raises RightMissing: he may not do that.
+        :raises NotFound: there is none for them.
+        :raises RightMissing: they may not do that.
         """
         return self.get_of(self.only(rows), pk, noun, right)
 
@@ -105,10 +105,10 @@ class Caller:
         return row
 
     def check_again(self, checked: dict[str, list[str]]) -> None:
-        """Let him have an answer again if he still may do and see what its request needed.
+        """Let them have an answer again if they still may do and see what its request needed.
 
-        :raises Denied: he may not.
-        :raises NotFound: he does not see it any more.
+        :raises Denied: they may not.
+        :raises NotFound: they do not see it any more.
         """
         for right in checked.get("rights", ()):
             self.require(Right(right))

@@ -60,7 +60,7 @@ def answer_once(request: HttpRequest, answer: Answer, *, whole: bool) -> HttpRes
 
     :raises Invalid: the key is none.
     :raises Denied: the answer is kept, and the caller may not do that any more.
-    :raises NotFound: the same, and he does not see it any more.
+    :raises NotFound: the same, and they do not see it any more.
     :raises KeyReused: the key belongs to a different request.
     :raises StillRunning: the first request with this key has not ended.
     """

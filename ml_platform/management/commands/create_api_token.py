@@ -35,7 +35,7 @@ class Command(PlatformCommand):
         user = users.filter(**{get_user_model().USERNAME_FIELD: name, "is_active": True}).first()
         if user is None:
             raise NotFound(
-                f"There is no active user {name!r}.", advice="Give the name he logs in with."
+                f"There is no active user {name!r}.", advice="Give the name they log in with."
             )
         if options["list"]:
             self._list(user)

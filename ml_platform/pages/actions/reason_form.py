@@ -11,12 +11,12 @@ from django.urls import reverse
 
 from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun, TrainingSchedule
 from ml_platform.pages.common.buttons import Permissions
-from ml_platform.pages.common.context import Button
 from ml_platform.pages.findings.finding import ignore_button
 from ml_platform.pages.layout import open_count, permissions_of, render_page
 from ml_platform.pages.model.rows import ReasonPage
 from ml_platform.pages.run.buttons import alias_button, reason_disabled_alias, run_buttons
 from ml_platform.pages.training.registry_table import model_url
+from ml_platform.pages.view_models.context import Button
 from ml_platform.services.access.scope import scope_of
 
 

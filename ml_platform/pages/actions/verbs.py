@@ -21,13 +21,13 @@ from ml_platform.pages.common.buttons import (
     reason_disabled_rollback,
     reason_disabled_undeploy,
 )
-from ml_platform.pages.common.context import Button
 from ml_platform.pages.common.locks import who_holds
 from ml_platform.pages.common.verb import ActionRequest, Verb, always, in_scope
 from ml_platform.pages.findings.verbs import FINDING_VERBS
 from ml_platform.pages.run.buttons import reason_disabled_register, reason_disabled_schedule
 from ml_platform.pages.run.verbs import RUN_VERBS, find_run
 from ml_platform.pages.training.registry_table import verdict_of
+from ml_platform.pages.view_models.context import Button
 from ml_platform.services.access.rights import Right, right_for, right_to_register
 from ml_platform.services.access.scope import Scope
 from ml_platform.services.deployment import deploy as deployment

@@ -1,3 +1,3 @@
-"""What several pages share: view models, badges, buttons, charts, lists."""
+"""What several pages share: buttons, verbs, tabs, lists by key or page, who holds a lock."""
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from django.urls import reverse
 
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.states import EndpointState, RunStatus
+from ml_platform.pages.view_models.context import Button
+from ml_platform.pages.view_models.metrics import main_metric, measured_against
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.endpoint_state import (
     NotDeployable,
@@ -17,9 +19,6 @@ from ml_platform.services.deployment.endpoint_state import (
     require_restorable,
 )
 from ml_platform.services.registry.registry_state import RegistryVerdict
-
-from .context import Button
-from .metrics import main_metric, measured_against
 
 MISSING = "It is not in the Vertex AI Model Registry. Repair the finding, or train it again."
 RIGHT_NEEDED = "You may not do this. Ask an administrator for the permission {right}."
@@ -31,7 +30,7 @@ KEEPS: Mapping[str, str] = dict.fromkeys(
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Whoever looks at a page, by what he may do."""
+    """Whoever looks at a page, by what they may do."""
 
     rights: Collection[Right]
 

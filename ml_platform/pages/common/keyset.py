@@ -11,8 +11,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from ml_platform.cursors import read_value
-
-from .context import Pager
+from ml_platform.pages.view_models.context import Pager
 
 M = TypeVar("M", bound=Model)
 SEPARATOR = "~"

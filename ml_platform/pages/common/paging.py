@@ -8,7 +8,7 @@ from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from .context import Pager
+from ml_platform.pages.view_models.context import Pager
 
 M = TypeVar("M", bound=Model)
 

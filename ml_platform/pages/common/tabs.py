@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from django.http import HttpRequest
 
-from ml_platform.pages.common.context import Tab
+from ml_platform.pages.view_models.context import Tab
 
 
 def tabs_of(

@@ -11,13 +11,13 @@ from django.utils import timezone
 
 from ml_platform.models import Finding
 from ml_platform.models.states import FindingKind, FindingStatus
-from ml_platform.pages.common import serialize
 from ml_platform.pages.common.buttons import Permissions
-from ml_platform.pages.common.context import Button, Link
-from ml_platform.pages.common.rows import Choice
 from ml_platform.pages.layout import open_count, page, permissions_of, render_page
 from ml_platform.pages.model.rows import Choosing, FindingPage
 from ml_platform.pages.training.registry_table import model_url
+from ml_platform.pages.view_models import serialize
+from ml_platform.pages.view_models.context import Button, Link
+from ml_platform.pages.view_models.rows import Choice
 from ml_platform.services.access.rights import Right
 from ml_platform.services.access.scope import Scope, scope_of
 

@@ -9,13 +9,13 @@ from django.utils import timezone
 from ml_platform import kpis
 from ml_platform.models import Finding, Sweep
 from ml_platform.models.states import FindingStatus
-from ml_platform.pages.common import serialize
-from ml_platform.pages.common.badges import FINDING_TONES
-from ml_platform.pages.common.context import HealthPage
-from ml_platform.pages.common.count_strip import truth_strip
 from ml_platform.pages.common.paging import page_of
 from ml_platform.pages.common.tabs import tabs_of
 from ml_platform.pages.layout import may_check, page, render_page
+from ml_platform.pages.view_models import serialize
+from ml_platform.pages.view_models.badges import FINDING_TONES
+from ml_platform.pages.view_models.context import HealthPage
+from ml_platform.pages.view_models.count_strip import truth_strip
 from ml_platform.services.access.scope import Scope, scope_of
 
 FINDINGS_A_PAGE = 50

@@ -16,11 +16,11 @@ from django.views.decorators.http import require_http_methods
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.guard import require_known
 from ml_platform.models import RegisteredModel, TrainingRun
-from ml_platform.pages.common.context import Fact, Link
 from ml_platform.pages.common.verb import in_scope
 from ml_platform.pages.layout import failed, open_count, render_page, wants_json
 from ml_platform.pages.requests import action_request_of, begun
 from ml_platform.pages.training.registry_table import model_url
+from ml_platform.pages.view_models.context import Fact, Link
 from ml_platform.services.access.rights import Right, require_right
 from ml_platform.services.access.scope import scope_of
 from ml_platform.services.deletion.delete import delete_versions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ml_platform.pages.common.metrics import FIRST, label, lower_is_better, written
+from ml_platform.pages.view_models.metrics import FIRST, label, lower_is_better, written
 
 from .rows import Cell, Comparison, Dot, Gridline, MetricChart, MetricRow
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ml_platform.pages.common.context import (
+from ml_platform.pages.view_models.context import (
     Badge,
     Button,
     Fact,
@@ -13,8 +13,8 @@ from ml_platform.pages.common.context import (
     OperationRow,
     Pager,
 )
-from ml_platform.pages.common.rows import Choice, Metric
-from ml_platform.pages.common.times import Moment
+from ml_platform.pages.view_models.rows import Choice, Metric
+from ml_platform.pages.view_models.times import Moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

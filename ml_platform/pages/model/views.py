@@ -13,18 +13,18 @@ from django.utils import timezone
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration
-from ml_platform.pages.common import serialize
-from ml_platform.pages.common.badges import badge
 from ml_platform.pages.common.buttons import Permissions, deploy_button
-from ml_platform.pages.common.context import Badge, Fact, Link
 from ml_platform.pages.common.keyset import Order, key_page
-from ml_platform.pages.common.metrics import common_name, main_metric, numbers
 from ml_platform.pages.common.paging import query_url
-from ml_platform.pages.common.times import moment
 from ml_platform.pages.common.verb import in_scope
 from ml_platform.pages.layout import open_count, page, permissions_of, render_page
 from ml_platform.pages.run.buttons import alias_button
 from ml_platform.pages.training.registry_table import blessed_badge, registry_badge, verdict_of
+from ml_platform.pages.view_models import serialize
+from ml_platform.pages.view_models.badges import badge
+from ml_platform.pages.view_models.context import Badge, Fact, Link
+from ml_platform.pages.view_models.metrics import common_name, main_metric, numbers
+from ml_platform.pages.view_models.times import moment
 from ml_platform.services.access.rights import Right
 from ml_platform.services.access.scope import scope_of
 from ml_platform.services.deletion.preview import DELETABLE

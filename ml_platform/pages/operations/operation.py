@@ -15,14 +15,14 @@ from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun
 from ml_platform.models.operation import OperationQuerySet
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationKind, OperationStatus
 from ml_platform.pages.actions.verbs import operation_buttons
-from ml_platform.pages.common.badges import STEP_BADGES, badge
-from ml_platform.pages.common.context import Fact, Link, OperationDetail, StepRow
-from ml_platform.pages.common.fact_list import facts, readable
-from ml_platform.pages.common.operation_titles import heading, planned
-from ml_platform.pages.common.serialize import operation_row
-from ml_platform.pages.common.times import duration, moment
 from ml_platform.pages.layout import open_count, page, permissions_of, render_page
 from ml_platform.pages.training.registry_table import model_url
+from ml_platform.pages.view_models.badges import STEP_BADGES, badge
+from ml_platform.pages.view_models.context import Fact, Link, OperationDetail, StepRow
+from ml_platform.pages.view_models.fact_list import facts, readable
+from ml_platform.pages.view_models.operation_titles import heading, planned
+from ml_platform.pages.view_models.serialize import operation_row
+from ml_platform.pages.view_models.times import duration, moment
 from ml_platform.services.access.scope import Scope, scope_of
 from ml_platform.services.operations.store import held_by, holders
 

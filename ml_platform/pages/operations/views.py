@@ -6,11 +6,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from ml_platform.models.states import OperationStatus
-from ml_platform.pages.common import serialize
-from ml_platform.pages.common.context import OperationsPage
 from ml_platform.pages.common.paging import page_of
 from ml_platform.pages.common.tabs import tabs_of
 from ml_platform.pages.layout import open_count, page, render_page
+from ml_platform.pages.view_models import serialize
+from ml_platform.pages.view_models.context import OperationsPage
 from ml_platform.services.access.scope import scope_of
 
 from .operation import operations_of

@@ -14,7 +14,7 @@ from ml_platform.models.states import (
     ScheduleState,
 )
 from ml_platform.pages.common.buttons import Permissions
-from ml_platform.pages.common.context import Button
+from ml_platform.pages.view_models.context import Button
 from ml_platform.services.access.rights import Right, right_to_register
 
 _PROTECTED = " Only an administrator moves or removes {} from a version that has it."

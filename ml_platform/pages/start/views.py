@@ -7,15 +7,13 @@ from django.utils import timezone
 
 from ml_platform import kpis
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
-from ml_platform.pages.common import serialize
-from ml_platform.pages.common.charts import history_chart
-from ml_platform.pages.common.context import (
-    StartPage,
-)
-from ml_platform.pages.common.count_strip import truth_strip
 from ml_platform.pages.common.paging import page_of
 from ml_platform.pages.layout import may_check, page, render_page
 from ml_platform.pages.operations.operation import operations_of
+from ml_platform.pages.view_models import serialize
+from ml_platform.pages.view_models.charts import history_chart
+from ml_platform.pages.view_models.context import StartPage
+from ml_platform.pages.view_models.count_strip import truth_strip
 from ml_platform.services.access.scope import scope_of
 
 CARDS = 12

@@ -19,10 +19,10 @@ from django.views.decorators.http import require_http_methods
 
 from ml_platform.errors import PlatformError
 from ml_platform.models import TrainingRun
-from ml_platform.pages.common.context import Link
 from ml_platform.pages.layout import open_count, project_of, render_error, render_page
 from ml_platform.pages.requests import action_request_of, begun
 from ml_platform.pages.run.verbs import find_run
+from ml_platform.pages.view_models.context import Link
 from ml_platform.services.access.rights import Right, RightMissing, require_right
 from ml_platform.services.access.scope import scope_of
 from ml_platform.services.scheduling import schedules as scheduling

@@ -14,13 +14,13 @@ from django.urls import reverse
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, ModelType, RegistryState, ScheduleState
-from ml_platform.pages.common.badges import badge
 from ml_platform.pages.common.buttons import Permissions, deploy_button
-from ml_platform.pages.common.context import Badge, Link
 from ml_platform.pages.common.keyset import Order, key_page
-from ml_platform.pages.common.metrics import common_name, main_metric
-from ml_platform.pages.common.rows import Choice, ModelRow, Registry, Select, Sorting
-from ml_platform.pages.common.times import moment, relative
+from ml_platform.pages.view_models.badges import badge
+from ml_platform.pages.view_models.context import Badge, Link
+from ml_platform.pages.view_models.metrics import common_name, main_metric
+from ml_platform.pages.view_models.rows import Choice, ModelRow, Registry, Select, Sorting
+from ml_platform.pages.view_models.times import moment, relative
 from ml_platform.services.registry.registry_state import RegistryVerdict, registry_verdict
 
 MODELS_A_PAGE = 25

@@ -13,15 +13,15 @@ from ml_platform.errors import Invalid
 from ml_platform.kpis import Traffic, service_traffic
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import TRAINING_RUN_STATUSES, EndpointState, ScheduleState
-from ml_platform.pages.common.badges import ENDPOINT_TONES, RUN_TONES, SCHEDULE_TONES, badge
 from ml_platform.pages.common.buttons import Permissions, endpoint_buttons
-from ml_platform.pages.common.context import Badge, Link
-from ml_platform.pages.common.fact_list import readable
 from ml_platform.pages.common.locks import who_holds
-from ml_platform.pages.common.metrics import main_metric
-from ml_platform.pages.common.rows import EndpointRow, RunRow, ScheduleRow
-from ml_platform.pages.common.times import duration, moment
 from ml_platform.pages.run.buttons import more_of_run, run_buttons, schedule_buttons
+from ml_platform.pages.view_models.badges import ENDPOINT_TONES, RUN_TONES, SCHEDULE_TONES, badge
+from ml_platform.pages.view_models.context import Badge, Link
+from ml_platform.pages.view_models.fact_list import readable
+from ml_platform.pages.view_models.metrics import main_metric
+from ml_platform.pages.view_models.rows import EndpointRow, RunRow, ScheduleRow
+from ml_platform.pages.view_models.times import duration, moment
 from ml_platform.services.access.rights import Right
 from ml_platform.services.scheduling.times import next_times
 

@@ -13,13 +13,13 @@ from django.utils import timezone
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
-from ml_platform.pages.common.context import Tab
 from ml_platform.pages.common.keyset import Order, key_page
-from ml_platform.pages.common.metrics import common_name
 from ml_platform.pages.common.paging import page_of
-from ml_platform.pages.common.rows import TrainingPage
-from ml_platform.pages.common.serialize import asset_figures
 from ml_platform.pages.layout import open_count, page, permissions_of, project_of, render_page
+from ml_platform.pages.view_models.context import Tab
+from ml_platform.pages.view_models.metrics import common_name
+from ml_platform.pages.view_models.rows import TrainingPage
+from ml_platform.pages.view_models.serialize import asset_figures
 from ml_platform.services.access.rights import Right
 from ml_platform.services.access.scope import scope_of
 

@@ -1,4 +1,4 @@
-"""What a user may do, as Django permissions; which projects he sees is told by `access`."""
+"""What a user may do, as Django permissions; which projects they see is told by `scope`."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def has_right(user: Any, right: Right) -> bool:
 
 
 def require_right(user: Any, right: Right) -> None:
-    """Let the user go on if he has the right.
+    """Let the user go on if they have the right.
 
-    :raises RightMissing: he has it not.
+    :raises RightMissing: they lack it.
     """
     if not has_right(user, right):
         raise RightMissing(

@@ -66,7 +66,7 @@ def all_projects() -> QuerySet[Any]:
 
 
 def scope_of(user: AbstractBaseUser | AnonymousUser) -> Scope:
-    """What a user sees: all for staff who may view projects, else the projects he belongs to.
+    """What a user sees: all for staff who may view projects, else the projects they belong to.
 
     A host's own Project that has no `members` shows nothing to others until PROJECTS_FOR_USER
     says who belongs where (law 10).

@@ -28,9 +28,8 @@ from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow
 from ml_platform.services.operations.store import Actor, Subject, Work, lineage_key, open_operation
 from ml_platform.services.registry.labels import OWNER, labels_for, owner
-from ml_platform.services.registry.lineages import claim_lineage
+from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
 from ml_platform.services.registry.verification import read_versions
-from ml_platform.services.registry.version_cache import sync_version_cache
 from ml_platform.services.repairs.unmanaged_models import (
     Managed,
     require_unclaimed,

@@ -29,9 +29,8 @@ from ml_platform.services.operations.store import Actor, Work, open_operation, r
 from ml_platform.services.operations.subjects import run_of, subject_of_run
 from ml_platform.services.registry.aliases import move_default, note_aliases
 from ml_platform.services.registry.artifacts import MODEL_FILE, newest_folder
-from ml_platform.services.registry.lineages import claim_lineage
+from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
 from ml_platform.services.registry.mirror import mirror_version
-from ml_platform.services.registry.version_cache import sync_version_cache
 
 from .upload import look_for_copies, probe, upload, wait_for_upload
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_rows
-from ml_platform.models.states import HOLDS_POINTER, Registration
-
-from .version_cache import sync_version_cache
+from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 
 _NAMESPACE = uuid.UUID("6f0f7f52-2f0e-4c55-9a3b-6f3d6f3a2b1d")
 
@@ -105,3 +104,24 @@ def clear_pointer(*, run: TrainingRun, registration: Registration) -> None:
             "updated_at",
         ]
     )
+
+
+def sync_version_cache(*, registered_model: RegisteredModel) -> None:
+    """Recount the lineage, in the caller's transaction; without a version it is unregistered.
+
+    What sweeps said of a model that ended says nothing of one that is made later under its name.
+    """
+    versions = registered_model.training_runs.versions()
+    latest = versions.order_by("-version").first()
+    unsaid: dict[str, Any] = {
+        "registry_state": RegistryState.UNCHECKED,
+        "registry_checked_at": None,
+    }
+    RegisteredModel.objects.filter(pk=registered_model.pk).update(
+        total_versions=versions.count(),
+        latest_run=latest,
+        latest_registered_at=latest.registered_at if latest else None,
+        vertex_model_resource_name=latest.vertex_model_resource_name if latest else "",
+        **({} if latest else unsaid),
+    )
+    registered_model.refresh_from_db()

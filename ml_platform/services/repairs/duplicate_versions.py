@@ -27,11 +27,10 @@ from ml_platform.services.operations.store import Actor, Work, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.registry.aliases import DEFAULT, note_aliases
 from ml_platform.services.registry.labels import OWNER, RUN, is_uid, owner
-from ml_platform.services.registry.lineages import lock_version
+from ml_platform.services.registry.lineages import lock_version, sync_version_cache
 from ml_platform.services.registry.ownership import require_own
 from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
-from ml_platform.services.registry.version_cache import sync_version_cache
 
 FIRST_STEP = "list_versions"
 POLL_SECONDS = 5.0

@@ -31,9 +31,8 @@ from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
 from ml_platform.services.operations.store import Actor, Work, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.registry.labels import RUN, is_version_of
-from ml_platform.services.registry.lineages import clear_pointer, lose_versions
+from ml_platform.services.registry.lineages import clear_pointer, lose_versions, sync_version_cache
 from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
-from ml_platform.services.registry.version_cache import sync_version_cache
 from ml_platform.text import counted
 
 

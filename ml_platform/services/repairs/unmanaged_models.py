@@ -93,7 +93,7 @@ def require_unclaimed(name: ModelName) -> None:
 
 
 def _check(work: Work) -> Outcome:
-    """Read again, right before the deletion, that nobody has made it his own since."""
+    """Read again, right before the deletion, that nobody has claimed it since."""
     name = ModelName.parse(work.data["name"])
     answer = ask(lambda: read_versions(name))
     if isinstance(answer, Absent):

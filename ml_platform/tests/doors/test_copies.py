@@ -26,10 +26,9 @@ from ml_platform.services.operations.store import open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registry.labels import labels_for
-from ml_platform.services.registry.lineages import clear_pointer
+from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
 from ml_platform.services.registry.ownership import CopiedModel
 from ml_platform.services.registry.service_names import service_name
-from ml_platform.services.registry.version_cache import sync_version_cache
 from ml_platform.services.repairs.duplicate_versions import FIRST_STEP, purge_surplus
 from ml_platform.services.repairs.reconciliation import NoRepair, finish_operation, repair_finding
 from ml_platform.services.sweeps.sweep import sweep

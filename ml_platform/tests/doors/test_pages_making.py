@@ -16,7 +16,7 @@ from ml_platform.cloud.transport import channels
 from ml_platform.demo.pipeline import PARAMETERS, write_pipeline
 from ml_platform.models import Operation, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.states import Registration, RunStatus
-from ml_platform.pages.common.operation_titles import deed_of
+from ml_platform.pages.view_models.operation_titles import deed_of
 from ml_platform.services.access.rights import Right
 from ml_platform.services.operations.store import digest
 from ml_platform.services.registry.lineages import clear_pointer

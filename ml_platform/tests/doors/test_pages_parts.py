@@ -8,12 +8,12 @@ import pytest
 
 from ml_platform.kpis import FourCounts, HistoryPoint
 from ml_platform.models.states import FindingKind, OperationKind, OperationStatus
-from ml_platform.pages.common import badges as words
-from ml_platform.pages.common import operation_titles as deeds
-from ml_platform.pages.common.charts import HEIGHT, LABEL_GAP, history_chart, nice_top
-from ml_platform.pages.common.count_strip import truth_strip
-from ml_platform.pages.common.fact_list import facts, readable
-from ml_platform.pages.common.times import duration, moment, relative
+from ml_platform.pages.view_models import badges as words
+from ml_platform.pages.view_models import operation_titles as deeds
+from ml_platform.pages.view_models.charts import HEIGHT, LABEL_GAP, history_chart, nice_top
+from ml_platform.pages.view_models.count_strip import truth_strip
+from ml_platform.pages.view_models.fact_list import facts, readable
+from ml_platform.pages.view_models.times import duration, moment, relative
 from ml_platform.services.operations.worker import workflows
 from ml_platform.templatetags.ml_platform import cut
 

@@ -14,8 +14,7 @@ from django.utils import timezone
 from ml_platform.models import DeployedEndpoint, RegisteredModel, ServiceDay, TrainingRun
 from ml_platform.models.states import EndpointState, Registration, RegistryState, RunStatus
 from ml_platform.services.access.rights import Right
-from ml_platform.services.registry.lineages import clear_pointer
-from ml_platform.services.registry.version_cache import sync_version_cache
+from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     ProjectFactory,

@@ -17,8 +17,7 @@ from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.operations.store import Actor, Busy
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.labels import labels_for
-from ml_platform.services.registry.lineages import clear_pointer
-from ml_platform.services.registry.version_cache import sync_version_cache
+from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
 from ml_platform.services.repairs.duplicate_versions import purge_surplus
 from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.repairs.reconciliation import finish_operation, repair_finding

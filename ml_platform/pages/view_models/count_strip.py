@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ml_platform.kpis import FourCounts
-from ml_platform.pages.common.badges import FINDING_NOTES, badge
-from ml_platform.pages.common.context import Badge, Plane, Truth
-from ml_platform.pages.common.times import moment
+
+from .badges import FINDING_NOTES, badge
+from .context import Badge, Plane, Truth
+from .times import moment
 
 PLANES = (
     ("database", "Database", "Registered models in our tables, as the Assets card counts them"),
