@@ -15,24 +15,13 @@ from django.views.decorators.http import require_safe
 
 from ml_platform import kpis
 from ml_platform.conf import OWN_BASE, get_settings
-from ml_platform.errors import Conflict, Denied, Invalid, Misconfigured, NotFound, PlatformError
-from ml_platform.guard import LengthRequired, Unreadable
+from ml_platform.errors import Denied, NotFound, PlatformError
+from ml_platform.http_status import status_of
 from ml_platform.pages.common.buttons import Permissions
 from ml_platform.pages.view_models.context import ErrorPage, Frame
 from ml_platform.services.access.rights import Right, has_right, require_right
 from ml_platform.services.access.scope import Scope, require_everything, scope_of
 from ml_platform.services.operations.store import Busy
-
-STATUSES: tuple[tuple[type[PlatformError], int], ...] = (
-    (Unreadable, 400),
-    (LengthRequired, 411),
-    (Invalid, 422),
-    (Denied, 403),
-    (NotFound, 404),
-    (Conflict, 409),
-    (Misconfigured, 503),
-)
-"""The HTTP status of each category; what is missing here says nothing for sure: 503."""
 
 GONE = "It may have been deleted, or it belongs to a project that you do not see."
 SECTIONS: Mapping[str, str] = {
@@ -93,11 +82,6 @@ def permissions_of(request: HttpRequest) -> Permissions:
 def open_count(scope: Scope) -> int:
     """How many findings are open, for the count beside the menu."""
     return sum(kpis.open_findings(scope.limit).values())
-
-
-def status_of(error: PlatformError) -> int:
-    """The HTTP status that says this."""
-    return next((status for kind, status in STATUSES if isinstance(error, kind)), 503)
 
 
 def render_error(request: HttpRequest, error: PlatformError, *, back: str = "") -> HttpResponse:

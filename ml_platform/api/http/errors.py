@@ -15,20 +15,16 @@ from django.utils.log import log_response
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
+from ml_platform import http_status
 from ml_platform.api.schemas.inputs import OTHER, WORD
 from ml_platform.errors import (
     DEFECT,
-    CloudRejected,
-    CloudThrottled,
-    CloudUnavailable,
-    Conflict,
     Denied,
     Invalid,
-    Misconfigured,
     NotFound,
     PlatformError,
 )
-from ml_platform.guard import DATABASE_AWAY, BadJson, DatabaseAway, LengthRequired, Unreadable
+from ml_platform.guard import DATABASE_AWAY, BadJson, DatabaseAway, Unreadable
 from ml_platform.jobs import JobFailed
 from ml_platform.services.operations.store import Busy
 
@@ -95,36 +91,20 @@ KNOWN: tuple[tuple[tuple[type[Exception], ...], Callable[[], PlatformError]], ..
 """What Django and a host's own parts raise, and what we tell of it."""
 
 STATUS: Mapping[type[PlatformError], int] = {
+    **http_status.STATUS,
     Malformed: 400,
-    Unreadable: 400,
     Unauthenticated: 401,
-    Denied: 403,
-    NotFound: 404,
     NotAllowed: 405,
-    Conflict: 409,
-    LengthRequired: 411,
     TooLarge: 413,
     WrongType: 415,
-    Invalid: 422,
-    CloudThrottled: 429,
-    Misconfigured: 500,
-    PlatformError: 500,
-    CloudRejected: 502,
-    CloudUnavailable: 503,
-    DatabaseAway: 503,
     JobFailed: 503,
 }
-"""From a category to its status; a subclass has its nearest parent's."""
-
-
-def status_of(error: PlatformError) -> int:
-    """The status of an error's nearest category."""
-    return next(STATUS[parent] for parent in type(error).__mro__ if parent in STATUS)
+"""What only the API refuses, beside the statuses that it shares with the pages."""
 
 
 def problem(error: PlatformError, **more: Any) -> HttpResponse:
     """The failure as a response; `more` are further members of the body."""
-    status = status_of(error)
+    status = http_status.status_of(error, STATUS)
     body = {
         "type": f"urn:ml-platform:{error.code}",
         "code": error.code,

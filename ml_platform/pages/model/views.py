@@ -79,7 +79,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
         if row.latest_run
         else None,
         delete_url=_delete_url(row, permissions) if row.total_versions else "",
-        delete_why=_why_not_delete(shown),
+        delete_why=_reason_disabled_delete(shown),
         facts=_facts(row),
         serving=_serving(row, endpoints),
         versions=tuple(
@@ -203,7 +203,7 @@ def version_badge(run: TrainingRun, verdict: RegistryVerdict, now: datetime) -> 
     return badge(*REGISTRATIONS[Registration(run.registration)])
 
 
-def _why_not_delete(shown: Sequence[TrainingRun]) -> str:
+def _reason_disabled_delete(shown: Sequence[TrainingRun]) -> str:
     """What the versions on this page have against the deletion of all; the plan knows the rest."""
     return " ".join(why for run in shown if (why := why_protected(f"v{run.version}", run.aliases)))
 
