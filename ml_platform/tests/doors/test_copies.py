@@ -120,7 +120,7 @@ def test_no_door_deletes_a_copy(cloud: LocalCloud) -> None:
     look()
     finding = Finding.objects.open().get()
     root = get_user_model().objects.create_superuser("root", password="pw")
-    refused = post(bearer(root), f"/api/audit/findings/{finding.pk}/repair/")
+    refused = post(bearer(root), f"/api/audit/findings/{finding.pk}/repair/", {"action": "repair"})
     assert (refused.status_code, refused.json()["code"]) == (409, "no_safe_repair")
     client = Client()
     client.force_login(root)

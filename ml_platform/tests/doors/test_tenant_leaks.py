@@ -158,7 +158,7 @@ def test_an_administrator_of_everything_is_told_all(mine: Tenant, theirs: Tenant
 BODIES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("/api/training-runs/", "project", {"model_name": "m", "template_uri": "gs://b/t.json"}),
     ("/api/training-runs/{run}/deploy-cloud-run/", "endpoint", {}),
-    ("/api/models/{model}/deploy/", "endpoint", {}),
+    ("/api/models/{model}/deploy/", "endpoint", {"version": "newest"}),
     ("/api/deployed-endpoints/{endpoint}/deploy/", "run", {}),
     (
         "/api/training/schedules/",
@@ -226,15 +226,16 @@ def test_who_holds_a_service_is_not_told_to_another_tenant(mine: Tenant, theirs:
     )
     client, page = bearer(mine.member), browser(mine.member)
     deploy = f"/api/training-runs/{mine.run.pk}/deploy-cloud-run/"
-    refused = post(client, deploy)
+    where = {"endpoint": "default"}
+    refused = post(client, deploy, where)
     assert "acorn-person" in refused.json()["detail"]
     assert refused.json()["operation"] == str(own.pk)
     own.delete()
     told = "held by an operation outside its project"
     for answer in (
-        post(client, deploy),
+        post(client, deploy, where),
         post(client, f"/api/deployed-endpoints/{mine.endpoint.pk}/undeploy/"),
-        post(client, deploy, headers={"Idempotency-Key": "k"}),
+        post(client, deploy, where, headers={"Idempotency-Key": "k"}),
         page.post(f"/do/undeploy/{mine.endpoint.pk}/", {"key": "a"}),
         page.post(f"/do/undeploy/{mine.endpoint.pk}/", headers={"Accept": "application/json"}),
     ):

@@ -256,7 +256,7 @@ def test_a_pass_goes_on_with_the_next_operation(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play = Play(place="step", trouble=ended)
-    monkeypatch.setattr(worker, "recipes", play.workflows)
+    monkeypatch.setattr(worker, "workflows", play.workflows)
     first = opened(clock)
     clock.forward(1)
     second = opened(clock, 2)
@@ -278,7 +278,7 @@ def test_a_pass_ends_with_one_sentence_when_the_database_stays_away(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     play = Play(place="step", trouble=ended)
-    monkeypatch.setattr(worker, "recipes", play.workflows)
+    monkeypatch.setattr(worker, "workflows", play.workflows)
     clock.now = database_now()
     for number in range(4):
         opened(clock, number)
@@ -297,7 +297,7 @@ def test_a_defect_met_before_the_database_went_away_is_told_with_it(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play = Play(place="step", trouble=raising(TypeError("oops")))
-    monkeypatch.setattr(worker, "recipes", play.workflows)
+    monkeypatch.setattr(worker, "workflows", play.workflows)
     for number in range(3):
         opened(clock, number)
         clock.forward(1)
@@ -310,7 +310,7 @@ def test_a_defect_met_before_the_database_went_away_is_told_with_it(
         ended_once.append(given["operation_id"])
         return original(**given)
 
-    monkeypatch.setattr(worker, "carry_on", then_ended)
+    monkeypatch.setattr(worker, "run_until_idle", then_ended)
     with database_away(), pytest.raises(ExceptionGroup) as caught:
         worker.resume_operations(clock=clock)
     assert [type(error) for error in caught.value.exceptions] == [TypeError, OperationalError]
@@ -320,7 +320,7 @@ def test_a_defect_met_before_the_database_went_away_is_told_with_it(
 def test_the_command_tells_what_went_on(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "recipes", Play(place="step", trouble=ended).workflows)
+    monkeypatch.setattr(worker, "workflows", Play(place="step", trouble=ended).workflows)
     clock.now = database_now()
     opened(clock)
     out = StringIO()
@@ -329,7 +329,7 @@ def test_the_command_tells_what_went_on(
 
 
 def test_a_task_worker_lives_on(clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "recipes", Play(place="step", trouble=ended).workflows)
+    monkeypatch.setattr(worker, "workflows", Play(place="step", trouble=ended).workflows)
     clock.now = database_now()
     operations = [opened(clock), opened(clock, 2)]
     for operation in operations:
@@ -355,7 +355,7 @@ def test_a_task_worker_lives_on(clock: StoppedClock, monkeypatch: pytest.MonkeyP
 def test_an_operation_that_ended_has_ended_though_its_bell_did_not_ring(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "recipes", Play().workflows)
+    monkeypatch.setattr(worker, "workflows", Play().workflows)
     monkeypatch.setattr(worker, "_enqueue", lambda *_: ended())
     operation, waiting = opened(clock), opened(clock, queue=True)
     assert worker.run_until_idle(operation_id=operation.pk, clock=clock) == operation
