@@ -61,7 +61,7 @@ def test_a_sweep_at_work_is_not_doubled(admin):
 def test_a_wrong_setting_is_told_in_words_on_a_page(admin, settings):
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, "BUCKET": ""}
     answer = post(admin)
-    assert answer.status_code == 503
+    assert answer.status_code == 500
     assert "ML_PLATFORM has no BUCKET." in answer.content.decode()
     assert not Sweep.objects.exists()
 
