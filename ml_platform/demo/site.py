@@ -14,7 +14,7 @@ from django_tasks_db.management.commands.db_worker import Worker
 from ml_platform.errors import PlatformError
 from ml_platform.models import Sweep, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations.database_failures import LAPSES
+from ml_platform.services.operations.database_failures import DATABASE_FAILURES
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.sweeps.sweep import sweep
@@ -130,5 +130,5 @@ def _look(actor: Actor) -> None:
         newer = TrainingRun.objects.versions()
         if swept is not None and newer.filter(registered_at__gt=swept.started_at).exists():
             sweep(actor=actor, clock=database_now)
-    except (PlatformError, ExceptionGroup, *LAPSES):
+    except (PlatformError, ExceptionGroup, *DATABASE_FAILURES):
         logging.getLogger(__name__).exception("A look at the cloud failed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -10,14 +11,14 @@ from django.db import ProgrammingError
 
 from ml_platform.checks import check_settings
 from ml_platform.errors import CloudUnavailable, Misconfigured, PlatformError
-from ml_platform.services.operations.database_failures import LAPSES
+from ml_platform.services.operations.database_failures import DATABASE_FAILURES
 
 FAILED = 1
 UNREADABLE = 2
 """Google gave no answer that proves anything: permission, quota, time-out, no connection."""
 
 
-class PlatformCommand(BaseCommand):
+class PlatformCommand(BaseCommand, ABC):
     """A command whose `work` returns its exit code and may raise PlatformError.
 
     The settings are checked before anything else, so nothing is half done when they are wrong. Of
@@ -28,9 +29,9 @@ class PlatformCommand(BaseCommand):
     needs_cloud = True
     """Whether it works with what ML_PLATFORM names, so that this has to be right."""
 
+    @abstractmethod
     def work(self, **options: Any) -> int:
         """Do it; returns the exit code."""
-        raise NotImplementedError
 
     def handle(self, *_: Any, **options: Any) -> None:
         """Run `work` and end the process as it says.
@@ -43,7 +44,7 @@ class PlatformCommand(BaseCommand):
             code = self.work(**options)
         except PlatformError as error:
             raise command_error(error) from error
-        except (*LAPSES, ProgrammingError) as error:
+        except (*DATABASE_FAILURES, ProgrammingError) as error:
             raise CommandError(
                 f"The database refused: {error}. Is it up, and did `manage.py migrate` run?"
             ) from error

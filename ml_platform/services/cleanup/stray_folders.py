@@ -19,6 +19,7 @@ from ml_platform.errors import CloudUnavailable
 from ml_platform.models import TrainingRun
 from ml_platform.services.operations.store import Heartbeat
 from ml_platform.services.registry.artifacts import CHUNK, Chunk, UnsafePath, delete_found
+from ml_platform.services.registry.labels import is_uid
 from ml_platform.services.registry.references import Pointers, read_pointers
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -118,16 +119,10 @@ def _is_older(item: RemoteObject, before: datetime) -> bool:
 def _runs(names: list[str]) -> set[str]:
     """Those that are a run's: its uid in hex, or its id."""
     bare = [name.rstrip("/") for name in names]
-    uids = {uid for name in bare if (uid := _uid(name))}
+    uids = {UUID(hex=name) for name in bare if is_uid(name)}
     ids = [int(name) for name in bare if name.isascii() and name.isdigit() and len(name) < 19]
     found = TrainingRun.objects.filter(uid__in=uids).values_list("uid", flat=True)
     known = {uid.hex for uid in found}
     return known | {
         str(pk) for pk in TrainingRun.objects.filter(pk__in=ids).values_list("pk", flat=True)
     }
-
-
-def _uid(name: str) -> UUID | None:
-    if len(name) != 32 or set(name) - set("0123456789abcdef"):
-        return None
-    return UUID(hex=name)

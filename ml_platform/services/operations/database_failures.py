@@ -1,5 +1,8 @@
-"""A lapse of the database, one that passes, is to an operation as the death of its worker: nothing
-more is written, and whoever claims it when its lease is over looks before it goes on."""
+"""A database failure that may pass is treated as the death of the worker.
+
+Nothing more is written; whoever claims the operation when its lease is over looks before they
+go on.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from django.db import InterfaceError, InternalError, OperationalError, connectio
 
 log = logging.getLogger("ml_platform.operations")
 
-LAPSES = (OperationalError, InterfaceError, InternalError)
+DATABASE_FAILURES = (OperationalError, InterfaceError, InternalError)
 """A connection that ended, a lock or statement timeout, a deadlock, a database that is locked,
 read-only or full. Django raises the others for what we did wrong."""
 

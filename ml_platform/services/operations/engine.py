@@ -24,7 +24,7 @@ from ml_platform.errors import (
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
-from .database_failures import LAPSES, drop_connection, leave
+from .database_failures import DATABASE_FAILURES, drop_connection, leave
 from .store import Clock, Json, LeaseLost, Work, claim
 
 FIRST_PAUSE = 2.0
@@ -174,7 +174,7 @@ def advance(
     """
     try:
         return _advance(operation_id, workflows, clock, steps)
-    except LAPSES as error:
+    except DATABASE_FAILURES as error:
         leave(operation_id, error)
         return None
 
@@ -213,7 +213,7 @@ def _take_step(work: Work, workflow: Workflow) -> bool:
         return _after_error(work, workflow, step, error)
     except LeaseLost:
         raise
-    except LAPSES as error:
+    except DATABASE_FAILURES as error:
         drop_connection()
         if not work.after_crash or _age(work) <= PATIENCE:
             raise
@@ -303,7 +303,7 @@ def _fail(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> N
     failed = partial(_end, work, step, OperationStatus.FAILED, **said)
     try:
         failed(change=lambda: workflow.on_failure(work, error))
-    except (LeaseLost, *LAPSES):
+    except (LeaseLost, *DATABASE_FAILURES):
         raise
     except Exception:
         failed(data=F("data"), remote_operation=F("remote_operation"))  # as last committed

@@ -1,4 +1,4 @@
-"""The bell: a task for each operation that has something to do now. The row stays the truth."""
+"""The task that advances due operations; the Operation row is authoritative."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ml_platform.models import Operation
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 
-from .database_failures import LAPSES, leave
+from .database_failures import DATABASE_FAILURES, leave
 from .engine import Workflow, advance
 from .store import Clock, due_operations
 
 
 def workflows() -> Mapping[str, Workflow]:
-    """The table of all recipes; read late, because the verbs in it ring this bell themselves."""
+    """The table of all workflows; imported late, because its verbs enqueue operations here."""
     table: Mapping[str, Workflow] = import_string("ml_platform.services.workflows.WORKFLOWS")
     return table
 
@@ -42,21 +42,21 @@ def _enqueue(operation_id: uuid.UUID, run_after: datetime | None) -> None:
 
 @task()
 def advance_operation(operation_id: str) -> None:
-    """Carry one operation as far as it goes now, then ring for what follows from that."""
+    """Carry one operation as far as it goes now, then enqueue what follows from that."""
     run_until_idle(operation_id=uuid.UUID(operation_id), clock=database_now)
 
 
 def run_until_idle(*, operation_id: uuid.UUID, clock: Clock) -> Operation | None:
-    """Advance an operation and ring: for itself if it waits, for its lineage's next if it ended."""
+    """Advance an operation; enqueue it again if it waits, its lineage's next if it ended."""
     operation = advance(operation_id=operation_id, workflows=workflows(), clock=clock)
     try:
-        _ring_after(operation)
-    except LAPSES as error:
+        _enqueue_following(operation)
+    except DATABASE_FAILURES as error:
         leave(operation_id, error)
     return operation
 
 
-def _ring_after(operation: Operation | None) -> None:
+def _enqueue_following(operation: Operation | None) -> None:
     if operation is None:
         return
     waits = operation.status == OperationStatus.RUNNING
@@ -84,7 +84,7 @@ def resume_operations(*, clock: Clock, limit: int = 1000) -> list[Operation]:
         try:
             connection.ensure_connection()
             operation = run_until_idle(operation_id=operation_id, clock=clock)
-        except LAPSES as away:
+        except DATABASE_FAILURES as away:
             if not defects:
                 raise
             defects.append(away)

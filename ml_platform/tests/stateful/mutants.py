@@ -111,7 +111,7 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "database-is-defect": Mutant(
         "an operation fails when its database does",
-        lambda: [defects.swap("operations.engine.LAPSES", ())],
+        lambda: [defects.swap("operations.engine.DATABASE_FAILURES", ())],
         kills="register-first",
         way=DROP,
     ),

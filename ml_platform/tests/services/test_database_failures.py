@@ -1,4 +1,4 @@
-"""A lapse of the database is to an operation as the death of its worker, wherever it comes."""
+"""A database failure is treated as the death of the worker, wherever it comes."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def advanced(operation: Operation, play: Play, clock: StoppedClock) -> Operation
 
 @pytest.mark.parametrize("name", TROUBLE)
 @pytest.mark.parametrize("place", ["claim", "step", "guard", "commit", "on_failure", "on_cancel"])
-def test_a_lapse_is_as_a_death_wherever_it_comes(
+def test_a_database_failure_is_treated_as_a_death_wherever_it_comes(
     clock: StoppedClock, caplog: pytest.LogCaptureFixture, place: str, name: str
 ) -> None:
     play = Play(place=place, trouble=TROUBLE[name])
@@ -223,7 +223,7 @@ def _goes_on_as_after_a_death(
     assert play.played == played.get(place, once + again)
 
 
-def test_a_lapse_is_no_defect_but_a_defect_is_one(clock: StoppedClock) -> None:
+def test_a_database_failure_is_no_defect_but_a_defect_is_one(clock: StoppedClock) -> None:
     for place in ("step", "commit", "on_cancel"):
         operation = opened(clock)
         play = Play(place=place, trouble=raising(TypeError("oops")))
@@ -364,7 +364,7 @@ def test_an_operation_that_ended_has_ended_though_its_bell_did_not_ring(
     assert worker.resume_operations(clock=clock) == [waiting]
 
 
-def test_a_job_that_meets_a_lapse_says_that_it_goes_on(
+def test_a_job_that_meets_a_database_failure_says_that_it_goes_on(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for job, verb, module in (
