@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from ml_platform.errors import Conflict
-from ml_platform.models import DeployedEndpoint, Finding, Operation
+from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel
 from ml_platform.models.states import (
     LIVE_OPERATION_STATUSES,
     FindingKind,
@@ -66,17 +66,43 @@ def is_safe(finding: Finding) -> bool:
     return finding.kind != FindingKind.SERVICE_MISMATCH or finding.run_id is not None
 
 
+def require_repairable(finding: Finding) -> RegisteredModel:
+    """Check that a finding has a repair that needs no choice of a person; returns its model.
+
+    :raises NoRepair: it is not open, or there is none.
+    """
+    _require_open(finding)
+    lineage = finding.registered_model
+    if lineage is None or not is_safe(finding):
+        raise NoRepair(f"{finding.title}: no repair is safe by itself.", advice=finding.repair)
+    return lineage
+
+
+def require_choice(finding: Finding) -> None:
+    """Check that a finding is a model that nobody manages, to be adopted or deleted.
+
+    :raises NoRepair: it is not open, or it is something else.
+    """
+    _require_open(finding)
+    if finding.kind != FindingKind.UNMANAGED:
+        raise NoRepair(
+            f"{finding.title}: only a model that nobody manages is adopted or deleted.",
+            advice=finding.repair,
+        )
+
+
+def _require_open(finding: Finding) -> None:
+    if finding.status != FindingStatus.OPEN:
+        raise NoRepair(f"This finding is {finding.get_status_display().lower()}.")
+
+
 def repair_finding(*, finding: Finding, actor: Actor, now: datetime) -> Operation:
     """Open the safe repair of a finding.
 
     :raises NoRepair: it is not open, or there is no repair without a choice.
     :raises Busy: another operation holds the lineage.
     """
-    if finding.status != FindingStatus.OPEN:
-        raise NoRepair(f"This finding is {finding.get_status_display().lower()}.")
-    lineage = finding.registered_model
-    if lineage is None or not is_safe(finding):
-        raise NoRepair(f"{finding.title}: no repair is safe by itself.", advice=finding.repair)
+    lineage = require_repairable(finding)
     if finding.kind == FindingKind.ORPHAN:
         return clean_up_orphan(registered_model=lineage, actor=actor, now=now)
     if finding.kind == FindingKind.SURPLUS_VERSION:
