@@ -158,6 +158,8 @@ class VertexReading:
     """Whether the newest finished sweep read Vertex AI, or why not."""
 
     unread: str
+    artifacts_unread: str
+    """The same of the artifacts in Cloud Storage."""
     swept_at: datetime | None = None
     read_at: datetime | None = None
     """When Vertex AI was last read completely."""
@@ -168,11 +170,12 @@ def vertex_reading() -> VertexReading:
     finished = Sweep.objects.finished()
     newest = finished.first()
     if newest is None:
-        return VertexReading(unread=NEVER_SWEPT)
+        return VertexReading(unread=NEVER_SWEPT, artifacts_unread=NEVER_SWEPT)
     unread = unread_because(newest.planes, "vertex")
     read = finished.filter(planes__vertex__read=True).first() if unread else newest
     return VertexReading(
         unread=unread,
+        artifacts_unread=unread_because(newest.planes, "gcs"),
         swept_at=newest.finished_at,
         read_at=read.finished_at if read else None,
     )

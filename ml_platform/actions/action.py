@@ -21,7 +21,7 @@ S = TypeVar("S")
 R = TypeVar("R")
 
 
-def _rows_themselves(subjects: Sequence[Any]) -> Sequence[Any]:
+def _rows_themselves(subjects: Sequence[Any], given: object, caller: Caller) -> Sequence[Any]:
     return subjects
 
 
@@ -38,16 +38,17 @@ class Action(Generic[S, R]):
     right: Right | Callable[[S], Right]
     find: Callable[[Caller, Any], S]
     """The subject of that key, within what the caller sees."""
-    run: Callable[[S, Any, Caller], R]
-    """Do it, with what was given, if anything."""
-    facts: Callable[[Sequence[S]], Sequence[Any]] = _rows_themselves
-    """What `require` decides by, for a whole page of subjects in one batch of statements."""
+    run: Callable[[Any, Any, Caller], R]
+    """Do it, by its facts, with what was given, if anything."""
+    facts: Callable[[Sequence[S], Any, Caller], Sequence[Any]] = _rows_themselves
+    """What is decided by, for a whole page of subjects in one batch of statements; their rows
+    themselves unless more must be read. What was given is looked up within the caller's scope."""
     require: Callable[[Any], object] = _nothing
     """Raise what stands against it now, by the facts alone: it reads nothing and asks nobody."""
     input: str = ""
     """The name in `inputs` of the model of what must be given; imported at first use."""
-    history: Callable[[S], tuple[OperationKind, Subject]] | None = None
-    """As what a refusal is kept in the history; None keeps none."""
+    history: Callable[[Any], tuple[OperationKind, Subject]] | None = None
+    """As what a refusal is kept in the history, by the facts; None keeps none."""
 
     def right_for(self, subject: S) -> Right:
         """The right that this subject needs."""
@@ -61,7 +62,7 @@ class Action(Generic[S, R]):
         if not caller.has(right):
             return right_missing(right)
         try:
-            self.require(self.facts([subject])[0] if facts is None else facts)
+            self.require(self.facts([subject], None, caller)[0] if facts is None else facts)
         except PlatformError as error:
             return error
         return None
@@ -86,10 +87,12 @@ def perform(action: Action[S, R], key: object, given: object, caller: Caller) ->
     """
     subject = action.find(caller, key)
     caller.require(action.right_for(subject))
+    given = action.read(given)
+    [facts] = action.facts([subject], given, caller)
     if not _is_repeated(caller):
-        with _recorded(action, subject, given, caller):
-            action.require(action.facts([subject])[0])
-    return action.run(subject, action.read(given), caller)
+        with _refusals_recorded(action, facts, given, caller):
+            action.require(facts)
+    return action.run(facts, given, caller)
 
 
 def _is_repeated(caller: Caller) -> bool:
@@ -97,13 +100,13 @@ def _is_repeated(caller: Caller) -> bool:
     return bool(caller.key) and Operation.objects.filter(idempotency_key=caller.key).exists()
 
 
-def _recorded(
-    action: Action[S, R], subject: S, given: object, caller: Caller
+def _refusals_recorded(
+    action: Action[S, R], facts: object, given: object, caller: Caller
 ) -> AbstractContextManager[None]:
     if action.history is None:
         return nullcontext()
-    kind, about = action.history(subject)
-    reason = given.get("reason", "") if isinstance(given, Mapping) else getattr(given, "reason", "")
+    kind, subject = action.history(facts)
+    reason = str(getattr(given, "reason", ""))
     return refusals_recorded(
-        kind=kind, subject=about, actor=caller.actor, now=caller.now(), reason=str(reason)
+        kind=kind, subject=subject, actor=caller.actor, now=caller.now(), reason=reason
     )

@@ -95,8 +95,8 @@ class ServingIn(In):
     )
 
 
-class DeployRunIn(In):
-    """Where and how to deploy a run's version: to an endpoint, or to a service by its name."""
+class DeployIn(In):
+    """Where and how to deploy a version; a form that names nothing leaves both to the platform."""
 
     endpoint: (
         Annotated[
@@ -112,6 +112,10 @@ class DeployRunIn(In):
     service_name: str = Field("", max_length=63, examples=["chern-rank"])
     config: ServingIn | None = None
     reason: Reason = ""
+
+
+class DeployRunIn(DeployIn):
+    """Where and how to deploy a run's version: to an endpoint, or to a service by its name."""
 
     @model_validator(mode="after")
     def _says_where(self) -> Self:
@@ -156,14 +160,54 @@ class AliasesIn(In):
         return self
 
 
-class RedeployIn(In):
-    """What an endpoint shall serve: exactly one of `run`, `rollback` and `again`."""
+class DeletePlanIn(In):
+    """The versions of the plan that a person saw, by the ids of their runs."""
+
+    runs: list[BodyId]
+    reason: Reason = ""
+
+
+class AliasFormIn(In):
+    """The aliases of a version as a person left them, and as the form showed them; one that came
+    meanwhile stays."""
+
+    aliases: str = Field(max_length=1000)
+    was: str = Field(max_length=10_000)
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.add == self.remove:
+            raise _choose("These are the aliases that it has")
+        return self
+
+    @property
+    def add(self) -> set[str]:
+        """Those that were written."""
+        return _names(self.aliases) - _names(self.was)
+
+    @property
+    def remove(self) -> set[str]:
+        """Those that were struck out."""
+        return _names(self.was) - _names(self.aliases)
+
+
+def _names(text: str) -> set[str]:
+    return set(text.replace(",", " ").split())
+
+
+class RestoreIn(In):
+    """Which version an endpoint shall serve again; without `run` the one it served last."""
 
     run: BodyId | None = Field(None, description="The version that this run became.")
-    rollback: Yes = Field(default=False, description="The version before, as it was served.")
-    again: Yes = Field(default=False, description="The version that it served last.")
     config: ServingIn | None = None
     reason: Reason = ""
+
+
+class RedeployIn(RestoreIn):
+    """What an endpoint shall serve: exactly one of `run`, `rollback` and `again`."""
+
+    rollback: Yes = Field(default=False, description="The version before, as it was served.")
+    again: Yes = Field(default=False, description="The version that it served last.")
 
     @model_validator(mode="after")
     def _says_what(self) -> Self:
@@ -172,16 +216,18 @@ class RedeployIn(In):
         return self
 
 
-class UndeployIn(In):
+class ReasonIn(In):
+    """Why something is done; it is kept in the history."""
+
+    reason: Reason = ""
+
+
+class UndeployIn(ReasonIn):
     """An undeploy."""
 
-    reason: Reason = ""
 
-
-class DeleteEndpointIn(In):
+class DeleteEndpointIn(ReasonIn):
     """The deletion of an endpoint's record."""
-
-    reason: Reason = ""
 
 
 class TimesIn(In):
@@ -284,20 +330,20 @@ def _place(location: Sequence[Any]) -> str:
     """Where in the request, without what only says how it was read: the name of our function's
     argument, which ninja puts after `body`, and the kind that a choice was taken for."""
     named = [str(part) for part in location if part not in (WORD, OTHER)]
-    return ".".join([named[0], *named[2:]] if named[0] == "body" and named[1:] else named)
+    return ".".join([named[0], *named[2:]] if named[:1] == ["body"] and named[1:] else named)
 
 
-def read(name: str, form: Mapping[str, str]) -> In:
-    """The fields of a form as the input of that name; a field of one line is stripped.
+def _cleaned(value: Any) -> Any:
+    return value.replace("\r\n", "\n").strip() if isinstance(value, str) else value
+
+
+def read(name: str, form: Mapping[str, Any]) -> In:
+    """The fields of a form as the input of that name; texts lose the blanks around them.
 
     :raises InvalidInput: one is missing or wrong.
     """
     kind: type[In] = globals()[name]
-    given = {
-        field: form[field].replace("\r\n", "\n").strip()
-        for field in kind.model_fields
-        if field in form
-    }
+    given = {field: _cleaned(form[field]) for field in kind.model_fields if field in form}
     try:
         return kind.model_validate(given)
     except ValidationError as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import findings, operations
+from . import endpoints, findings, models, operations
 from .action import Action
 
+NOUNS = (models, endpoints, findings, operations)
 ACTIONS: Mapping[str, Action[Any, Any]] = {
-    action.name: action for noun in (findings, operations) for action in noun.ACTIONS
+    action.name: action for noun in NOUNS for action in noun.ACTIONS
 }

@@ -7,7 +7,8 @@ from typing import Any
 from django.http import HttpResponse
 from ninja import Query, Router
 
-from ml_platform.actions.caller import Caller
+from ml_platform.actions.action import perform
+from ml_platform.actions.endpoints import DELETE, REDEPLOY, ROLL_BACK, UNDEPLOY
 from ml_platform.actions.inputs import DeleteEndpointIn, RedeployIn, UndeployIn
 from ml_platform.api.http.lists import answer_list, of_project
 from ml_platform.api.schemas.operation import OperationOut
@@ -15,13 +16,7 @@ from ml_platform.api.schemas.outputs import EndpointOut, EndpointsOut
 from ml_platform.api.schemas.queries import EndpointsQuery
 from ml_platform.api.schemas.serialize import accepted, endpoint_json, operation_json, reply
 from ml_platform.errors import Invalid
-from ml_platform.models import DeployedEndpoint, TrainingRun
-from ml_platform.models.clock import database_now
-from ml_platform.services.access.rights import Right
-from ml_platform.services.deployment.deploy import redeploy_endpoint, rollback_endpoint
-from ml_platform.services.deployment.undeploy import delete_endpoint, undeploy_endpoint
-
-from .runs import serving_config
+from ml_platform.models import DeployedEndpoint
 
 router = Router(tags=["endpoints"])
 ENDPOINTS = DeployedEndpoint.objects.select_related(
@@ -54,29 +49,14 @@ def get_endpoint(request: Any, endpoint_id: int) -> HttpResponse:
 )
 def deploy(request: Any, endpoint_id: int, body: RedeployIn) -> HttpResponse:
     """Deploy to the same service: a version, the one before (`rollback`), or the last `again`."""
-    caller: Caller = request.auth
-    endpoint = caller.find(ENDPOINTS, endpoint_id)
-    caller.require(Right.DEPLOY)
-    common: dict[str, Any] = {
-        "endpoint": endpoint,
-        "actor": caller.actor,
-        "now": database_now(),
-        "reason": body.reason,
-        "idempotency_key": caller.key,
-    }
-    if body.rollback:
-        if body.config is not None:
-            raise Invalid(
-                "A rollback takes the version before, as it was.",
-                code="rollback_with_choice",
-                advice="Leave out config, or name the run instead of rollback.",
-            )
-        return accepted(rollback_endpoint(**common))
-    run = None
-    if body.run is not None:
-        run = caller.find(TrainingRun.objects.all(), body.run)
-    config = serving_config(body.config, endpoint)
-    return accepted(redeploy_endpoint(run=run, config=config, **common))
+    if body.rollback and body.config is not None:
+        raise Invalid(
+            "A rollback takes the version before, as it was.",
+            code="rollback_with_choice",
+            advice="Leave out config, or name the run instead of rollback.",
+        )
+    action = ROLL_BACK if body.rollback else REDEPLOY
+    return accepted(perform(action, endpoint_id, body, request.auth))
 
 
 @router.post(
@@ -84,17 +64,7 @@ def deploy(request: Any, endpoint_id: int, body: RedeployIn) -> HttpResponse:
 )
 def undeploy(request: Any, endpoint_id: int, body: UndeployIn) -> HttpResponse:
     """Delete the Cloud Run service; the endpoint stays and can be deployed again."""
-    caller: Caller = request.auth
-    endpoint = caller.find(ENDPOINTS, endpoint_id)
-    caller.require(Right.DEPLOY)
-    operation = undeploy_endpoint(
-        endpoint=endpoint,
-        actor=caller.actor,
-        now=database_now(),
-        reason=body.reason,
-        idempotency_key=caller.key,
-    )
-    return accepted(operation)
+    return accepted(perform(UNDEPLOY, endpoint_id, body, request.auth))
 
 
 @router.post(
@@ -102,10 +72,4 @@ def undeploy(request: Any, endpoint_id: int, body: UndeployIn) -> HttpResponse:
 )
 def delete(request: Any, endpoint_id: int, body: DeleteEndpointIn) -> HttpResponse:
     """Delete the record of an endpoint that is stopped; its history stays in the operations."""
-    caller: Caller = request.auth
-    endpoint = caller.find(ENDPOINTS, endpoint_id)
-    caller.require(Right.DELETE)
-    operation = delete_endpoint(
-        endpoint=endpoint, actor=caller.actor, now=database_now(), reason=body.reason
-    )
-    return reply(operation_json(operation))
+    return reply(operation_json(perform(DELETE, endpoint_id, body, request.auth)))

@@ -8,8 +8,17 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpResponse
 from ninja import Query, Router
 
+from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
+from ml_platform.actions.endpoints import DEPLOY_MODEL
 from ml_platform.actions.inputs import AliasesIn, DeleteVersionsIn, DeployModelIn
+from ml_platform.actions.models import (
+    DELETE_VERSIONS,
+    SET_ALIASES,
+    doomed_runs,
+    find_model,
+    version_of,
+)
 from ml_platform.api.http.lists import answer_list, of_project, where_of
 from ml_platform.api.http.pagination import pagination, take
 from ml_platform.api.schemas.details import PlanOut
@@ -24,20 +33,13 @@ from ml_platform.api.schemas.serialize import (
     url_of,
     version_json,
 )
-from ml_platform.errors import NotFound
 from ml_platform.kpis import plane_unread, registered_models
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
-from ml_platform.models.clock import database_now
-from ml_platform.services.access.rights import Right, right_for
-from ml_platform.services.deletion.delete import delete_versions
-from ml_platform.services.deletion.preview import DELETABLE, preview_deletion
-from ml_platform.services.deployment.deploy import newest_version
-from ml_platform.services.registry.aliases import set_aliases
+from ml_platform.services.deletion.preview import preview_deletion
 
 from .endpoints import ENDPOINTS
 from .live_verification import verify_page
 from .model_list import kpi_json, lines_json, rows_of, serving_of
-from .runs import deploy_version
 
 router = Router(tags=["models"])
 SORTS = {
@@ -118,7 +120,7 @@ def get_model(request: Any, model_id: int) -> HttpResponse:
 @router.get("/{int:model_id}/versions/", response=VersionsOut, operation_id="list_versions")
 def list_versions(request: Any, model_id: int, query: Query[VersionsQuery]) -> HttpResponse:
     """The versions of a model, the newest first."""
-    model = request.auth.find(RegisteredModel.objects.all(), model_id)
+    model = find_model(request.auth, model_id)
     runs = TrainingRun.objects.filter(registered_model=model, version__isnull=False)
     runs = runs if query.all else runs.versions()
     return answer_list(
@@ -132,15 +134,7 @@ def list_versions(request: Any, model_id: int, query: Query[VersionsQuery]) -> H
 @router.post("/{int:model_id}/deploy/", response={202: OperationOut}, operation_id="deploy_model")
 def deploy_model(request: Any, model_id: int, body: DeployModelIn) -> HttpResponse:
     """Deploy a version, or the newest one; Google is asked before anything."""
-    caller: Caller = request.auth
-    model = caller.find(RegisteredModel.objects.all(), model_id)
-    caller.require(Right.DEPLOY)
-    if body.version != "newest":
-        return deploy_version(caller, _version(model, body.version), body)
-    run = newest_version(
-        registered_model=model, actor=caller.actor, now=database_now(), reason=body.reason
-    )
-    return deploy_version(caller, run, body)
+    return accepted(perform(DEPLOY_MODEL, model_id, body, request.auth))
 
 
 @router.post(
@@ -158,22 +152,11 @@ def delete_model(
 
     Refused while an endpoint serves one of them, or an alias protects one. Siblings stay whole.
     """
-    caller: Caller = request.auth
-    right = Right.VIEW if dry_run else Right.DELETE
-    model = caller.find(RegisteredModel.objects.all(), model_id)
-    caller.require(right)
-    runs = _doomed(model, body)
     if dry_run:
-        return reply(plan_json(preview_deletion(lineage=model, runs=runs)))
-    operation = delete_versions(
-        lineage=model,
-        runs=runs,
-        actor=caller.actor,
-        now=database_now(),
-        reason=body.reason,
-        idempotency_key=caller.key,
-    )
-    return accepted(operation)
+        model = find_model(request.auth, model_id)
+        plan = preview_deletion(lineage=model, runs=doomed_runs(model, body))
+        return reply(plan_json(plan))
+    return accepted(perform(DELETE_VERSIONS, model_id, body, request.auth))
 
 
 @router.post(
@@ -186,31 +169,5 @@ def change_aliases(request: Any, model_id: int, version: int, body: AliasesIn) -
 
     To move or remove a protected alias needs the right to administer.
     """
-    caller: Caller = request.auth
-    model = caller.find(RegisteredModel.objects.all(), model_id)
-    caller.require(Right.DEPLOY)
-    operation = set_aliases(
-        run=_version(model, version),
-        add=body.add,
-        remove=body.remove,
-        actor=caller.actor,
-        now=database_now(),
-        administers=caller.has(Right.ADMINISTER),
-        idempotency_key=caller.key,
-    )
-    caller.require(right_for(operation))
-    return accepted(operation)
-
-
-def _version(model: RegisteredModel, number: int) -> TrainingRun:
-    run = TrainingRun.objects.filter(registered_model=model, version=number).first()
-    if run is None:
-        raise NotFound(f"{model} has no version {number}.", advice="Look at its versions.")
-    return run
-
-
-def _doomed(model: RegisteredModel, body: DeleteVersionsIn) -> list[TrainingRun]:
-    if body.versions != "all":
-        return [_version(model, number) for number in sorted(set(body.versions))]
-    deletable = TrainingRun.objects.filter(registered_model=model, registration__in=DELETABLE)
-    return list(deletable.order_by("version"))
+    run = version_of(find_model(request.auth, model_id), version)
+    return accepted(perform(SET_ALIASES, run.pk, body, request.auth))

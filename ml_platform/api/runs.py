@@ -7,19 +7,19 @@ from typing import Any
 from django.http import HttpResponse
 from ninja import Query, Router
 
+from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
-from ml_platform.actions.inputs import DeployRunIn, RegisterIn, RunIn, ServingIn
+from ml_platform.actions.endpoints import DEPLOY
+from ml_platform.actions.inputs import DeployRunIn, RegisterIn, RunIn
 from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.http.lists import answer_list, of_project
 from ml_platform.api.schemas.operation import OperationOut
 from ml_platform.api.schemas.outputs import RunOut, RunsOut
 from ml_platform.api.schemas.queries import RunsQuery
 from ml_platform.api.schemas.serialize import accepted, operation_json, reply, run_json
-from ml_platform.models import DeployedEndpoint, TrainingRun
+from ml_platform.models import TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.services.access.rights import Right, right_to_register
-from ml_platform.services.deployment.deploy import deploy_run
-from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.training import runs as training
 
@@ -133,38 +133,7 @@ def register(request: Any, run_id: int, body: RegisterIn) -> HttpResponse:
 )
 def deploy_cloud_run(request: Any, run_id: int, body: DeployRunIn) -> HttpResponse:
     """Deploy a run's version to Cloud Run; nothing is registered or uploaded by it."""
-    caller: Caller = request.auth
-    run = caller.find(RUNS, run_id)
-    caller.require(Right.DEPLOY)
-    return deploy_version(caller, run, body)
-
-
-def deploy_version(caller: Caller, run: TrainingRun, body: DeployRunIn) -> HttpResponse:
-    """Open the deploy of a version as a request describes it."""
-    endpoint = None
-    if isinstance(body.endpoint, int):
-        endpoint = caller.find(DeployedEndpoint.objects.all(), body.endpoint)
-    operation = deploy_run(
-        run=run,
-        endpoint=endpoint,
-        service_name=body.service_name,
-        config=serving_config(body.config, endpoint),
-        actor=caller.actor,
-        now=database_now(),
-        reason=body.reason,
-        idempotency_key=caller.key,
-    )
-    return accepted(operation)
-
-
-def serving_config(
-    given: ServingIn | None, endpoint: DeployedEndpoint | None
-) -> ServingConfig | None:
-    """The endpoint's configuration with what the request changes; None when it changes nothing."""
-    if given is None:
-        return None
-    kept = endpoint.config if endpoint else {}
-    return ServingConfig.from_dict({**kept, **given.model_dump(exclude_none=True)})
+    return accepted(perform(DEPLOY, run_id, body, request.auth))
 
 
 def _created(run: TrainingRun) -> HttpResponse:

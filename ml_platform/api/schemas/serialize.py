@@ -250,7 +250,7 @@ def _plan_version(version: VersionFacts) -> Json:
         "vertex": version.vertex,
         "aliases": list(version.aliases),
         "size": asdict(version.size) if version.size else None,
-        "unsafe": version.unsafe,
+        "unsafe": str(version.unsafe or ""),
         "used_by": version.used_by,
     }
 

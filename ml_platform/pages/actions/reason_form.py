@@ -13,14 +13,22 @@ from django.urls import reverse
 from ml_platform.actions.action import Action
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.findings import IGNORE
+from ml_platform.actions.models import SET_ALIASES
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.http_status import status_of
-from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun, TrainingSchedule
-from ml_platform.pages.common.buttons import Permissions
+from ml_platform.models import (
+    DeployedEndpoint,
+    Finding,
+    Operation,
+    RegisteredModel,
+    TrainingRun,
+    TrainingSchedule,
+)
+from ml_platform.pages.common.buttons import Permissions, alias_button
 from ml_platform.pages.findings.finding import ignore_button
 from ml_platform.pages.layout import failed, open_count, permissions_of, render_page, wants_json
 from ml_platform.pages.model.rows import ReasonPage
-from ml_platform.pages.run.buttons import alias_button, reason_disabled_alias, run_buttons
+from ml_platform.pages.run.buttons import run_buttons
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models.context import Button
 from ml_platform.services.access.scope import scope_of
@@ -32,9 +40,6 @@ def _register(permissions: Permissions, run: TrainingRun) -> Button | None:
 
 REASONS: Mapping[str, Callable[[Permissions, Any], Button | None]] = {
     "register-run": _register,
-    "alias-run": lambda permissions, run: (
-        None if reason_disabled_alias(run) else alias_button(permissions, run)
-    ),
 }
 """The verbs that want a reason or other words, each with its button."""
 ANCHORS: Mapping[type, str] = {
@@ -52,11 +57,16 @@ def page_about(subject: Any) -> str:
         return reverse("ml_platform:finding", args=[subject.pk])
     if isinstance(subject, TrainingRun) and subject.version and subject.registered_model_id:
         return f"{model_url(subject.registered_model_id)}#version-{subject.version}"
+    if isinstance(subject, RegisteredModel):
+        return model_url(subject.pk)
     training = reverse("ml_platform:training", args=[subject.project_id])
     return f"{training}#{ANCHORS[type(subject)]}-{subject.pk}"
 
 
-FORMS: Mapping[str, Callable[[Caller, Any], Button | None]] = {IGNORE.name: ignore_button}
+FORMS: Mapping[str, Callable[[Caller, Any], Button | None]] = {
+    IGNORE.name: ignore_button,
+    SET_ALIASES.name: alias_button,
+}
 """The actions that want a reason or other words, each with its button."""
 
 
@@ -83,7 +93,8 @@ def refused(
         return failed(request, error, back=page_about(subject))
     errors = getattr(error, "errors", ())
     told = " ".join(item["message"] for item in errors) or error.words
-    page = replace(page, error=told, given=request.POST.get("reason", ""))
+    field = "reason" if page.aliases is None else "aliases"
+    page = replace(page, error=told, given=request.POST.get(field, ""))
     shown = open_count(caller.scope)
     return render_page(request, "reason", page, findings_open=shown, status=status_of(error))
 
@@ -92,8 +103,13 @@ def _page(caller: Caller, action: Action[Any, Any], subject: Any) -> ReasonPage 
     button = FORMS[action.name](caller, subject) if action.name in FORMS else None
     if button is None or button.why or not button.reason:
         return None
+    aliases = ", ".join(subject.aliases) if action is SET_ALIASES else None
     return ReasonPage(
-        act=button, verb=button.label.rstrip("…"), back=page_about(subject), aliases=None
+        act=button,
+        verb=button.label.rstrip("…"),
+        back=page_about(subject),
+        aliases=aliases,
+        given=aliases or "",
     )
 
 
@@ -102,9 +118,6 @@ def ask_verb(request: HttpRequest, verb: str, subject: Any) -> HttpResponse:
     act = REASONS[verb](permissions_of(request), subject) if verb in REASONS else None
     if act is None or act.why or not act.reason:
         return redirect(page_about(subject))
-    aliases = ", ".join(subject.aliases) if verb == "alias-run" else None
-    found = ReasonPage(
-        act=act, verb=act.label.rstrip("…"), back=page_about(subject), aliases=aliases
-    )
+    found = ReasonPage(act=act, verb=act.label.rstrip("…"), back=page_about(subject), aliases=None)
     shown = open_count(scope_of(request.user))
     return render_page(request, "reason", found, findings_open=shown)

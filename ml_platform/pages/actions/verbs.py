@@ -4,68 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ml_platform import kpis
 from ml_platform.models import (
-    DeployedEndpoint,
     Operation,
-    RegisteredModel,
-    TrainingRun,
     TrainingSchedule,
 )
-from ml_platform.pages.common.buttons import (
-    reason_disabled_deploy,
-    reason_disabled_redeploy,
-    reason_disabled_remove,
-    reason_disabled_rollback,
-    reason_disabled_undeploy,
-)
-from ml_platform.pages.common.locks import who_holds
 from ml_platform.pages.common.verb import ActionRequest, Verb, always, in_scope
 from ml_platform.pages.run.buttons import reason_disabled_register, reason_disabled_schedule
 from ml_platform.pages.run.verbs import RUN_VERBS, find_run
-from ml_platform.pages.training.registry_table import verdict_of
 from ml_platform.services.access.rights import Right, right_to_register
 from ml_platform.services.access.scope import Scope
-from ml_platform.services.deployment import deploy as deployment
-from ml_platform.services.deployment.undeploy import delete_endpoint, undeploy_endpoint
 from ml_platform.services.registration import register as registration
-from ml_platform.services.registry.registry_state import RegistryVerdict
 from ml_platform.services.scheduling import schedules as scheduling
-
-
-def _endpoint(scope: Scope, key: str) -> DeployedEndpoint:
-    rows = DeployedEndpoint.objects.select_related("registered_model", "run", "previous_run")
-    return in_scope(rows, scope, key)
 
 
 def _schedule(scope: Scope, key: str) -> TrainingSchedule:
     return in_scope(TrainingSchedule.objects.select_related("registered_model"), scope, key)
-
-
-def _against_deploy(run: TrainingRun) -> str:
-    lineage = run.registered_model
-    if lineage is None:
-        return "It is not registered."
-    endpoints = list(lineage.deployed_endpoints.select_related("run").order_by("pk"))
-    why = reason_disabled_deploy(run, _verdict(lineage), endpoints)
-    return why or who_holds(run.project_id, [lineage]).of(lineage)
-
-
-def _verdict(lineage: RegisteredModel) -> RegistryVerdict:
-    return verdict_of(lineage, kpis.vertex_reading().unread)
-
-
-def _busy(endpoint: DeployedEndpoint) -> str:
-    lineage, service = endpoint.registered_model, endpoint.service_name
-    return who_holds(endpoint.project_id, [lineage], [service]).of(lineage, service)
-
-
-def _against_redeploy(endpoint: DeployedEndpoint) -> str:
-    return reason_disabled_redeploy(endpoint, _verdict(endpoint.registered_model), _busy(endpoint))
-
-
-def _against_rollback(endpoint: DeployedEndpoint) -> str:
-    return reason_disabled_rollback(endpoint, _verdict(endpoint.registered_model), _busy(endpoint))
 
 
 def _trigger(schedule: TrainingSchedule, asked: ActionRequest) -> Operation | None:
@@ -84,62 +37,6 @@ def _scheduled(verb: str, do: Callable[..., Operation]) -> Verb:
 
 
 VERBS: Mapping[str, Verb] = {
-    "deploy-run": Verb(
-        find_run,
-        always(Right.DEPLOY),
-        _against_deploy,
-        lambda run, asked: deployment.deploy_run(
-            run=run,
-            actor=asked.actor,
-            now=asked.now,
-            reason=asked.reason,
-            idempotency_key=asked.key,
-        ),
-    ),
-    "redeploy": Verb(
-        _endpoint,
-        always(Right.DEPLOY),
-        _against_redeploy,
-        lambda endpoint, asked: deployment.redeploy_endpoint(
-            endpoint=endpoint,
-            actor=asked.actor,
-            now=asked.now,
-            reason=asked.reason,
-            idempotency_key=asked.key,
-        ),
-    ),
-    "rollback": Verb(
-        _endpoint,
-        always(Right.DEPLOY),
-        _against_rollback,
-        lambda endpoint, asked: deployment.rollback_endpoint(
-            endpoint=endpoint,
-            actor=asked.actor,
-            now=asked.now,
-            reason=asked.reason,
-            idempotency_key=asked.key,
-        ),
-    ),
-    "undeploy": Verb(
-        _endpoint,
-        always(Right.DEPLOY),
-        lambda endpoint: reason_disabled_undeploy(endpoint, _busy(endpoint)),
-        lambda endpoint, asked: undeploy_endpoint(
-            endpoint=endpoint,
-            actor=asked.actor,
-            now=asked.now,
-            reason=asked.reason,
-            idempotency_key=asked.key,
-        ),
-    ),
-    "delete-endpoint": Verb(
-        _endpoint,
-        always(Right.DELETE),
-        reason_disabled_remove,
-        lambda endpoint, asked: delete_endpoint(
-            endpoint=endpoint, actor=asked.actor, now=asked.now, reason=asked.reason
-        ),
-    ),
     "register-run": Verb(
         find_run,
         right_to_register,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -11,20 +11,18 @@ from django.urls import reverse
 
 from ml_platform.actions.action import Action
 from ml_platform.actions.caller import Caller
+from ml_platform.actions.endpoints import DELETE, DEPLOY, REDEPLOY, ROLL_BACK, UNDEPLOY, Known
+from ml_platform.actions.models import SET_ALIASES
+from ml_platform.conf import get_settings
 from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, TrainingRun
-from ml_platform.models.states import EndpointState, RunStatus
 from ml_platform.pages.view_models.context import Button
 from ml_platform.pages.view_models.metrics import main_metric, measured_against
 from ml_platform.services.access.rights import Right
-from ml_platform.services.deployment.endpoint_state import (
-    NotDeployable,
-    require_deployable,
-    require_restorable,
-)
-from ml_platform.services.registry.registry_state import RegistryVerdict
+from ml_platform.services.deployment.deployable import DeployFacts, UndeployFacts, is_stopped
+from ml_platform.services.deployment.serving import ServingConfig
 
-MISSING = "It is not in the Vertex AI Model Registry. Repair the finding, or train it again."
+_PROTECTED = " Only an administrator moves or removes {} from a version that has it."
 RIGHT_NEEDED = "You may not do this. Ask an administrator for the permission {right}."
 KEEPS: Mapping[str, str] = dict.fromkeys(
     ("undeploy", "cancel-run", "cancel-operation"), "Keep it running"
@@ -109,28 +107,18 @@ class Permissions:
         )
 
 
-def deploy_button(
-    permissions: Permissions,
-    run: TrainingRun,
-    verdict: RegistryVerdict,
-    endpoints: Sequence[DeployedEndpoint],
-) -> Button:
+def deploy_button(caller: Caller, facts: DeployFacts, run: TrainingRun) -> Button:
     """Deploy this version to its model's service."""
     what = f"{run.model_name} v{run.version}"
-    return permissions.button(
-        "deploy-run",
-        run.pk,
+    return button(
+        caller,
+        DEPLOY,
+        run,
         f"Deploy v{run.version}",
+        facts=facts,
         name=f"Deploy {what}",
-        right=Right.DEPLOY,
-        why=reason_disabled_deploy(run, verdict, endpoints),
-        confirm=question_of_deploy(f"Deploy {what}", run, target_of(endpoints)),
+        confirm=question_of_deploy(f"Deploy {what}", run, facts.target),
     )
-
-
-def target_of(endpoints: Sequence[DeployedEndpoint]) -> DeployedEndpoint | None:
-    """The endpoint that a deploy goes to: the first that may serve; None for a new one."""
-    return next((endpoint for endpoint in endpoints if not endpoint.model_deleted), None)
 
 
 def question_of_deploy(what: str, run: TrainingRun, target: DeployedEndpoint | None) -> str:
@@ -147,57 +135,39 @@ def question_of_deploy(what: str, run: TrainingRun, target: DeployedEndpoint | N
     return "\n".join(filter(None, lines))
 
 
-def reason_disabled_deploy(
-    run: TrainingRun, verdict: RegistryVerdict, endpoints: Sequence[DeployedEndpoint]
-) -> str:
-    """What stands against deploying a version now, '' for nothing. Unknown does not (law 3)."""
-    if verdict.verified is False:
-        return MISSING
-    if run.status == RunStatus.DEPLOYING:
-        return "It is being deployed."
-    try:
-        require_deployable(run)
-    except NotDeployable as error:
-        return _told(error)
-    target = target_of(endpoints)
-    if target and target.state == EndpointState.ACTIVE and target.run_id == run.pk:
-        return f"{target.service_name} serves v{run.version} already."
-    return ""
-
-
 def endpoint_buttons(
-    permissions: Permissions, endpoint: DeployedEndpoint, verdict: RegistryVerdict, busy: str
+    caller: Caller, endpoint: DeployedEndpoint, known: Known
 ) -> tuple[Button, ...]:
-    """Deploy again, and stop or remove, as the endpoint's state has it; `busy` names its holder."""
-    service, pk = endpoint.service_name, endpoint.pk
+    """Deploy again, and stop or remove, as the endpoint's state has it."""
+    service = endpoint.service_name
     last = f"v{endpoint.run.version}" if endpoint.run else ""
-    redeploy = permissions.button(
-        "redeploy",
-        pk,
+    redeploy = button(
+        caller,
+        REDEPLOY,
+        endpoint,
         f"Deploy {last}".strip(),
+        facts=known.restore(endpoint, endpoint.run),
         name=f"Deploy {last} to {service}" if last else f"Deploy {service}",
-        right=Right.DEPLOY,
-        why=reason_disabled_redeploy(endpoint, verdict, busy),
         confirm=f"Deploy {last} to {service} again? It is checked first.",
     )
-    if stopped(endpoint):
-        remove = permissions.button(
-            "delete-endpoint",
-            pk,
+    if is_stopped(endpoint):
+        remove = button(
+            caller,
+            DELETE,
+            endpoint,
             "Remove",
             name=f"Remove {service}",
-            right=Right.DELETE,
             confirm=f"Remove {service} from this list? It is stopped; its history stays.",
             tone="danger",
         )
         return redeploy, remove
-    undeploy = permissions.button(
-        "undeploy",
-        pk,
+    undeploy = button(
+        caller,
+        UNDEPLOY,
+        endpoint,
         "Undeploy",
+        facts=UndeployFacts(endpoint=endpoint, locks=known.locks),
         name=f"Undeploy {service}",
-        right=Right.DEPLOY,
-        why=reason_disabled_undeploy(endpoint, busy),
         confirm=f"Stop {service}? Requests to it will fail.",
         tone="danger",
     )
@@ -205,13 +175,13 @@ def endpoint_buttons(
     if before is None or not endpoint.is_active:
         return redeploy, undeploy
     # What it serves cannot be deployed to it again: the way back stands in that button's place.
-    rollback = permissions.button(
-        "rollback",
-        pk,
+    rollback = button(
+        caller,
+        ROLL_BACK,
+        endpoint,
         f"Roll back to v{before.version}",
+        facts=known.restore(endpoint, before, ServingConfig.from_dict(endpoint.previous_config)),
         name=f"Roll {service} back to v{before.version}",
-        right=Right.DEPLOY,
-        why=reason_disabled_rollback(endpoint, verdict, busy),
         confirm=question_of_deploy(
             f"Return {before.model_name} v{before.version}", before, endpoint
         ),
@@ -219,53 +189,16 @@ def endpoint_buttons(
     return rollback, undeploy
 
 
-def stopped(endpoint: DeployedEndpoint) -> bool:
-    """Whether nothing of it serves or may serve."""
-    return not endpoint.is_active and endpoint.state == EndpointState.INACTIVE
-
-
-def reason_disabled_redeploy(
-    endpoint: DeployedEndpoint, verdict: RegistryVerdict, busy: str
-) -> str:
-    """What stands against bringing an endpoint up again."""
-    try:
-        require_restorable(endpoint)
-    except NotDeployable as error:
-        return str(error)
-    if endpoint.state in (EndpointState.DEPLOYING, EndpointState.UNDEPLOYING):
-        return f"It is {endpoint.get_state_display().lower()}."
-    if endpoint.run is None:
-        return "It has served no version yet."
-    if endpoint.is_active:
-        return f"It serves v{endpoint.run.version} already."
-    return busy or reason_disabled_deploy(endpoint.run, verdict, ())
-
-
-def reason_disabled_rollback(
-    endpoint: DeployedEndpoint, verdict: RegistryVerdict, busy: str
-) -> str:
-    """What stands against serving the version before again."""
-    if endpoint.previous_run is None:
-        return "It has served no version before this one."
-    if not endpoint.is_active:
-        return "It is stopped. Deploy it first."
-    return busy or reason_disabled_deploy(endpoint.previous_run, verdict, (endpoint,))
-
-
-def reason_disabled_undeploy(endpoint: DeployedEndpoint, busy: str) -> str:
-    """What stands against stopping an endpoint. One that a failed deploy left `deploying` may be
-    stopped: that is how to find out what serves."""
-    if stopped(endpoint):
-        return "It is stopped already."
-    return "It is being stopped." if endpoint.state == EndpointState.UNDEPLOYING else busy
-
-
-def reason_disabled_remove(endpoint: DeployedEndpoint) -> str:
-    """What stands against taking an endpoint from the list."""
-    if stopped(endpoint):
-        return ""
-    return f"It is {endpoint.get_state_display().lower()}. Undeploy it first."
-
-
-def _told(error: NotDeployable) -> str:
-    return f"{error} {error.advice}".strip()
+def alias_button(caller: Caller, run: TrainingRun) -> Button:
+    """Give, move and take away the aliases of a version."""
+    protected = ", ".join(get_settings().PROTECTED_ALIASES)
+    limit = "" if caller.has(Right.ADMINISTER) or not protected else _PROTECTED.format(protected)
+    return button(
+        caller,
+        SET_ALIASES,
+        run,
+        "Change aliases",
+        name=f"Change the aliases of {run.model_name} v{run.version}",
+        reason="Its aliases, separated by commas. One that another version has moves to this one."
+        f"{limit}",
+    )

@@ -13,17 +13,15 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from ml_platform.actions.action import perform
+from ml_platform.actions.models import DELETE_VERSIONS, find_model
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.guard import require_known
 from ml_platform.models import RegisteredModel, TrainingRun
-from ml_platform.pages.common.verb import in_scope
 from ml_platform.pages.layout import failed, open_count, render_page, wants_json
-from ml_platform.pages.requests import action_request_of, begun
+from ml_platform.pages.requests import begun, caller_of
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models.context import Fact, Link
-from ml_platform.services.access.rights import Right, require_right
-from ml_platform.services.access.scope import scope_of
-from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.plan import Block, DeletionPlan, VersionFacts
 from ml_platform.services.deletion.preview import DELETABLE, preview_deletion
 from ml_platform.services.registry.artifacts import Size, human_size
@@ -38,15 +36,16 @@ from .rows import DeletePage
 @require_http_methods(["GET", "HEAD", "POST"])
 def delete(request: HttpRequest, model_id: int) -> HttpResponse:
     """Show the plan; with the name typed, open the deletion, which checks it all again."""
-    scope = scope_of(request.user)
-    lineage = in_scope(RegisteredModel.objects.select_related("project"), scope, str(model_id))
+    caller = caller_of(request)
+    lineage = find_model(caller, model_id)
     require_known(request, ("version",))  # a misspelt one would show the plan for all versions
     try:
-        require_right(request.user, Right.DELETE)
+        caller.require(DELETE_VERSIONS.right_for(lineage))
         runs = _runs(request, lineage)
         mistake = _mistake(request, lineage, runs) if request.method == "POST" else None
         if request.method == "POST" and mistake is None:
-            return _delete(request, lineage, runs)
+            given = {"runs": list(_ids(runs)), "reason": request.POST.get("reason", "")}
+            return begun(request, perform(DELETE_VERSIONS, model_id, given, caller))
         if mistake is not None and wants_json(request):
             raise mistake
         plan = preview_deletion(lineage=lineage, runs=runs)
@@ -57,7 +56,9 @@ def delete(request: HttpRequest, model_id: int) -> HttpResponse:
         typed = request.POST.get("name", "")
         found = replace(found, error=f"{mistake} {mistake.advice}", typed=typed)
     status = 422 if mistake else 200
-    return render_page(request, "delete", found, findings_open=open_count(scope), status=status)
+    return render_page(
+        request, "delete", found, findings_open=open_count(caller.scope), status=status
+    )
 
 
 def _runs(request: HttpRequest, lineage: RegisteredModel) -> list[TrainingRun]:
@@ -93,21 +94,6 @@ def _mistake(
             advice="Look at the plan again.",
         )
     return None
-
-
-def _delete(
-    request: HttpRequest, lineage: RegisteredModel, runs: Sequence[TrainingRun]
-) -> HttpResponse:
-    asked = action_request_of(request)
-    operation = delete_versions(
-        lineage=lineage,
-        runs=runs,
-        actor=asked.actor,
-        now=asked.now,
-        reason=asked.reason,
-        idempotency_key=asked.key,
-    )
-    return begun(request, operation)
 
 
 def _ids(runs: Sequence[TrainingRun]) -> tuple[int, ...]:

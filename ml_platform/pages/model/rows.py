@@ -192,6 +192,7 @@ class ReasonPage:
     error: str = ""
     """What was wrong with the field that was sent, '' where nothing was."""
     given: str = ""
+    """What stands in the field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,24 +10,25 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from ml_platform import kpis
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.endpoints import Known, read_known, verdict_of
+from ml_platform.actions.models import find_model
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration
-from ml_platform.pages.common.buttons import Permissions, deploy_button
+from ml_platform.pages.common.buttons import alias_button, deploy_button
 from ml_platform.pages.common.keyset import Order, key_page
 from ml_platform.pages.common.paging import query_url
-from ml_platform.pages.common.verb import in_scope
-from ml_platform.pages.layout import open_count, page, permissions_of, render_page
-from ml_platform.pages.run.buttons import alias_button
-from ml_platform.pages.training.registry_table import blessed_badge, registry_badge, verdict_of
+from ml_platform.pages.layout import open_count, page, render_page
+from ml_platform.pages.requests import caller_of
+from ml_platform.pages.training.registry_table import blessed_badge, registry_badge
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.badges import badge
-from ml_platform.pages.view_models.context import Badge, Fact, Link
+from ml_platform.pages.view_models.context import Badge, Button, Fact, Link
 from ml_platform.pages.view_models.metrics import common_name, main_metric, numbers
 from ml_platform.pages.view_models.times import moment
 from ml_platform.services.access.rights import Right
-from ml_platform.services.access.scope import scope_of
 from ml_platform.services.deletion.preview import DELETABLE
+from ml_platform.services.deployment.deployable import default_endpoint, with_differences
 from ml_platform.services.registry.protection import why_protected
 from ml_platform.services.registry.registry_state import RegistryVerdict
 
@@ -53,12 +54,11 @@ NOT_REGISTERED = "It has no version in the Vertex AI Model Registry."
 @page
 def model(request: HttpRequest, model_id: int) -> HttpResponse:
     """One lineage, its versions, and how the chosen ones compare; read from our tables only."""
-    now, scope, permissions = timezone.now(), scope_of(request.user), permissions_of(request)
-    rows = RegisteredModel.objects.select_related("project", "latest_run")
-    row = in_scope(rows, scope, str(model_id))
-    reading = kpis.vertex_reading()
-    verdict = verdict_of(row, reading.unread)
-    endpoints = list(row.deployed_endpoints.select_related("run", "intended_run").order_by("pk"))
+    now, caller = timezone.now(), caller_of(request)
+    row = find_model(caller, model_id)
+    known = read_known([row], [])
+    verdict = verdict_of(row, known.unread)
+    endpoints = list(_endpoints(row))
     numbered = row.training_runs.filter(version__isnull=False).select_related(
         "schedule", "created_by"
     )
@@ -75,21 +75,19 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
         ),
         registry=_registry(row, verdict, now),
         checked=moment(verdict.at, now),
-        deploy=deploy_button(permissions, row.latest_run, verdict, endpoints)
-        if row.latest_run
-        else None,
-        delete_url=_delete_url(row, permissions) if row.total_versions else "",
+        deploy=_deploy(caller, row, row.latest_run, endpoints, known) if row.latest_run else None,
+        delete_url=_delete_url(row, caller) if row.total_versions else "",
         delete_why=_reason_disabled_delete(shown),
         facts=_facts(row),
         serving=_serving(row, endpoints),
         versions=tuple(
-            _version(request, run, row, endpoints, permissions, verdict, compared, pictured, now)
+            _version(request, run, row, endpoints, caller, known, compared, pictured, now)
             for run in shown
         ),
         metric=common_name(main_metric(run.metrics) for run in shown),
         versions_pager=pager,
         comparison=_comparison(request, compared),
-        picture=_picture(pictured, endpoints, verdict, now),
+        picture=_picture(pictured, endpoints, verdict, known.artifacts_unread, now),
         history=tuple(
             serialize.operation_row(operation, now)
             for operation in row.operations.select_related("project").order_by("-created_at")[
@@ -97,7 +95,22 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
             ]
         ),
     )
-    return render_page(request, "model", found, findings_open=open_count(scope))
+    return render_page(request, "model", found, findings_open=open_count(caller.scope))
+
+
+def _endpoints(row: RegisteredModel) -> QuerySet[DeployedEndpoint]:
+    rows = DeployedEndpoint.objects.filter(registered_model=row)
+    return with_differences(rows.select_related("run", "intended_run")).order_by("pk")
+
+
+def _deploy(
+    caller: Caller,
+    row: RegisteredModel,
+    run: TrainingRun,
+    endpoints: Sequence[DeployedEndpoint],
+    known: Known,
+) -> Button:
+    return deploy_button(caller, known.deploy(row, run, default_endpoint(endpoints)), run)
 
 
 def _registry(row: RegisteredModel, verdict: RegistryVerdict, now: datetime) -> Badge:
@@ -161,8 +174,8 @@ def _version(
     run: TrainingRun,
     row: RegisteredModel,
     endpoints: Sequence[DeployedEndpoint],
-    permissions: Permissions,
-    verdict: RegistryVerdict,
+    caller: Caller,
+    known: Known,
     compared: Sequence[TrainingRun],
     pictured: TrainingRun | None,
     now: datetime,
@@ -173,8 +186,8 @@ def _version(
         run_id=run.pk,
         number=run.version or 0,
         aliases=tuple(run.aliases),
-        alias=alias_button(permissions, run) if registered else None,
-        state=version_badge(run, verdict, now),
+        alias=alias_button(caller, run) if registered else None,
+        state=version_badge(run, verdict_of(row, known.unread), now),
         blessed=blessed_badge(run),
         metric=main_metric(run.metrics),
         services=tuple(
@@ -188,9 +201,9 @@ def _version(
         chosen=run in compared,
         shown=run == pictured,
         picture_url=f"{query_url(request, 'picture', run.version or 0)}#lineage",
-        deploy=deploy_button(permissions, run, verdict, endpoints) if registered else None,
-        delete_url=f"{_delete_url(row, permissions)}?version={run.version}"
-        if run.registration in DELETABLE and _delete_url(row, permissions)
+        deploy=_deploy(caller, row, run, endpoints, known) if registered else None,
+        delete_url=f"{_delete_url(row, caller)}?version={run.version}"
+        if run.registration in DELETABLE and _delete_url(row, caller)
         else "",
         delete_why=why_protected(f"v{run.version}", run.aliases),
     )
@@ -208,8 +221,8 @@ def _reason_disabled_delete(shown: Sequence[TrainingRun]) -> str:
     return " ".join(why for run in shown if (why := why_protected(f"v{run.version}", run.aliases)))
 
 
-def _delete_url(row: RegisteredModel, permissions: Permissions) -> str:
-    if Right.DELETE not in permissions.rights:
+def _delete_url(row: RegisteredModel, caller: Caller) -> str:
+    if not caller.has(Right.DELETE):
         return ""
     return reverse("ml_platform:delete", args=[row.pk])
 
@@ -226,11 +239,12 @@ def _picture(
     run: TrainingRun | None,
     endpoints: Sequence[DeployedEndpoint],
     verdict: RegistryVerdict,
+    unread: str,
     now: datetime,
 ) -> Picture | None:
     if run is None:
         return None
     mine = [e for e in endpoints if run.pk in (e.run_id, e.intended_run_id)]
-    state = artifacts_badge(run, kpis.plane_unread("gcs"), now)
+    state = artifacts_badge(run, unread, now)
     version = version_badge(run, verdict, now)
     return draw(run, mine, version_state=version, artifacts=state)

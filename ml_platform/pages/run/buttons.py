@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ml_platform.conf import get_settings
 from ml_platform.models import TrainingRun, TrainingSchedule
 from ml_platform.models.states import (
     LIVE_RUN_STATUSES,
@@ -17,7 +16,6 @@ from ml_platform.pages.common.buttons import Permissions
 from ml_platform.pages.view_models.context import Button
 from ml_platform.services.access.rights import Right, right_to_register
 
-_PROTECTED = " Only an administrator moves or removes {} from a version that has it."
 WAITING = (RunStatus.PENDING, RunStatus.SCHEDULED)
 
 
@@ -79,25 +77,6 @@ def _rerun_button(permissions: Permissions, run: TrainingRun, what: str) -> Butt
     )
 
 
-def alias_button(permissions: Permissions, run: TrainingRun) -> Button:
-    """Give, move and take away the aliases of a version."""
-    protected = ", ".join(get_settings().PROTECTED_ALIASES)
-    told = (
-        ""
-        if Right.ADMINISTER in permissions.rights or not protected
-        else _PROTECTED.format(protected)
-    )
-    return permissions.button(
-        "alias-run",
-        run.pk,
-        "Change aliases",
-        name=f"Change the aliases of {run.model_name} v{run.version}",
-        right=Right.DEPLOY,
-        reason="Its aliases, separated by commas. One that another version has moves to this one."
-        f"{told}",
-    )
-
-
 def reason_disabled_submit(run: TrainingRun) -> str:
     """What stands against sending a run's pipeline to Vertex AI."""
     return "" if run.status in WAITING else f"It is {run.get_status_display().lower()}."
@@ -115,11 +94,6 @@ def reason_disabled_delete_run(run: TrainingRun) -> str:
         return "It is or was a version. Delete the version; its run stays in the history."
     live = run.status in LIVE_RUN_STATUSES
     return f"It is {run.get_status_display().lower()}." if live else ""
-
-
-def reason_disabled_alias(run: TrainingRun) -> str:
-    """What stands against changing the aliases of a version."""
-    return "" if run.registration == Registration.REGISTERED else "It is no version."
 
 
 def _register_button(permissions: Permissions, run: TrainingRun, what: str) -> Button:

@@ -12,16 +12,20 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from ml_platform import kpis
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.endpoints import Known, verdict_of
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, ModelType, RegistryState, ScheduleState
-from ml_platform.pages.common.buttons import Permissions, deploy_button
+from ml_platform.pages.common.buttons import deploy_button
 from ml_platform.pages.common.keyset import Order, key_page
 from ml_platform.pages.view_models.badges import badge
 from ml_platform.pages.view_models.context import Badge, Link
 from ml_platform.pages.view_models.metrics import common_name, main_metric
 from ml_platform.pages.view_models.rows import Choice, ModelRow, Registry, Select, Sorting
 from ml_platform.pages.view_models.times import moment, relative
-from ml_platform.services.registry.registry_state import RegistryVerdict, registry_verdict
+from ml_platform.services.deployment.deployable import default_endpoint, with_differences
+from ml_platform.services.operations.locks import Locks
+from ml_platform.services.registry.registry_state import RegistryVerdict
 
 MODELS_A_PAGE = 25
 Rows: TypeAlias = QuerySet[RegisteredModel]
@@ -55,7 +59,12 @@ REGISTRY: Mapping[str, tuple[str, Q]] = {
 
 
 def registry_table(
-    request: HttpRequest, *, project: Any, permissions: Permissions, now: datetime
+    request: HttpRequest,
+    *,
+    project: Any,
+    caller: Caller,
+    locks: Locks,
+    now: datetime,
 ) -> Registry:
     """The page of the table that the query string asks for: five statements, however many rows."""
     reading = kpis.vertex_reading()
@@ -72,7 +81,7 @@ def registry_table(
         rows = _by_registry(rows, chosen["registry"], reading.unread)
     order = ORDERS.get(request.GET.get("sort", ""), ORDERS["newest"])
     shown, pager = key_page(rows, request, order=order, size=MODELS_A_PAGE, name="models")
-    table = model_rows(shown, permissions=permissions, unread=reading.unread, now=now)
+    table = model_rows(shown, caller=caller, known=Known(reading.unread, locks), now=now)
     return Registry(
         search=search,
         selects=_selects(chosen, order),
@@ -134,13 +143,12 @@ def _selects(chosen: Mapping[str, str], order: Order) -> tuple[Select, ...]:
 
 
 def model_rows(
-    models: Iterable[RegisteredModel], *, permissions: Permissions, unread: str, now: datetime
+    models: Iterable[RegisteredModel], *, caller: Caller, known: Known, now: datetime
 ) -> tuple[ModelRow, ...]:
     """Lines for these lineages; their latest runs must be loaded."""
     shown = list(models)
-    endpoints = _by_lineage(
-        DeployedEndpoint.objects.filter(registered_model__in=shown).select_related("run")
-    )
+    serving = DeployedEndpoint.objects.filter(registered_model__in=shown).select_related("run")
+    endpoints = _by_lineage(with_differences(serving))
     schedules = _by_lineage(
         TrainingSchedule.objects.filter(registered_model__in=shown, state__in=LIVE_SCHEDULE_STATES)
     )
@@ -149,8 +157,8 @@ def model_rows(
             model,
             endpoints.get(model.pk, []),
             schedules.get(model.pk, []),
-            permissions,
-            unread,
+            caller,
+            known,
             now,
         )
         for model in shown
@@ -168,14 +176,14 @@ def _row(
     model: RegisteredModel,
     endpoints: list[DeployedEndpoint],
     schedules: list[TrainingSchedule],
-    permissions: Permissions,
-    unread: str,
+    caller: Caller,
+    known: Known,
     now: datetime,
 ) -> ModelRow:
     run = model.latest_run
     if run is None:
         raise ValueError(f"{model} is listed as registered and has no version")
-    verdict = verdict_of(model, unread)
+    verdict = verdict_of(model, known.unread)
     active = [endpoint for endpoint in endpoints if endpoint.is_active]
     return ModelRow(
         id=model.pk,
@@ -192,7 +200,7 @@ def _row(
         services=tuple(_service(endpoint, run) for endpoint in active),
         schedules=", ".join(_rhythm(schedule) for schedule in schedules),
         registered=moment(model.latest_registered_at, now),
-        deploy=deploy_button(permissions, run, verdict, endpoints),
+        deploy=deploy_button(caller, known.deploy(model, run, default_endpoint(endpoints)), run),
     )
 
 
@@ -204,13 +212,6 @@ def _how_many(newest: int, total: int) -> str:
 def model_url(model_id: int) -> str:
     """Where a lineage has its page."""
     return reverse("ml_platform:model", args=[model_id])
-
-
-def verdict_of(model: RegisteredModel, unread: str) -> RegistryVerdict:
-    """What the sweeps say of a lineage."""
-    return registry_verdict(
-        state=model.registry_state, checked_at=model.registry_checked_at, unread=unread
-    )
 
 
 def registry_badge(verdict: RegistryVerdict, now: datetime) -> Badge:

@@ -9,12 +9,13 @@ from typing import Any
 from django.db.models import QuerySet
 from django.urls import reverse
 
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.endpoints import Known
 from ml_platform.errors import Invalid
 from ml_platform.kpis import Traffic, service_traffic
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import TRAINING_RUN_STATUSES, EndpointState, ScheduleState
 from ml_platform.pages.common.buttons import Permissions, endpoint_buttons
-from ml_platform.pages.common.locks import who_holds
 from ml_platform.pages.run.buttons import more_of_run, run_buttons, schedule_buttons
 from ml_platform.pages.view_models.badges import ENDPOINT_TONES, RUN_TONES, SCHEDULE_TONES, badge
 from ml_platform.pages.view_models.context import Badge, Link
@@ -25,7 +26,7 @@ from ml_platform.pages.view_models.times import duration, moment
 from ml_platform.services.access.rights import Right
 from ml_platform.services.scheduling.times import next_times
 
-from .registry_table import model_url, verdict_of
+from .registry_table import model_url
 
 TIMES_SHOWN = 3
 MODEL_DELETED = "The version it served was deleted; it can never serve again."
@@ -36,14 +37,13 @@ def endpoint_rows(
     endpoints: Iterable[DeployedEndpoint],
     *,
     project_id: Any,
-    permissions: Permissions,
-    unread: str,
+    caller: Caller,
+    known: Known,
     now: datetime,
 ) -> tuple[EndpointRow, ...]:
-    """Lines for a project's endpoints; their runs and models must be loaded. Two statements."""
+    """Lines for a project's endpoints; their runs and models must be loaded. One statement."""
     shown = list(endpoints)
     names = [one.service_name for one in shown]
-    held = who_holds(project_id, [one.registered_model for one in shown], names)
     traffic = service_traffic(names, project_id=project_id, today=now.date())
     return tuple(
         EndpointRow(
@@ -60,12 +60,7 @@ def endpoint_rows(
             note=endpoint.error,
             **_figures(traffic.get(endpoint.service_name)),
             deployed=moment(endpoint.deployed_at, now),
-            acts=endpoint_buttons(
-                permissions,
-                endpoint,
-                verdict_of(endpoint.registered_model, unread),
-                held.of(endpoint.registered_model, endpoint.service_name),
-            ),
+            acts=endpoint_buttons(caller, endpoint, known),
         )
         for endpoint in shown
     )

@@ -11,17 +11,20 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ml_platform import kpis
+from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
 from ml_platform.pages.common.keyset import Order, key_page
 from ml_platform.pages.common.paging import page_of
-from ml_platform.pages.layout import open_count, page, permissions_of, project_of, render_page
+from ml_platform.pages.layout import open_count, page, permissions_of, render_page
+from ml_platform.pages.requests import caller_of
 from ml_platform.pages.view_models.context import Tab
 from ml_platform.pages.view_models.metrics import common_name
 from ml_platform.pages.view_models.rows import TrainingPage
 from ml_platform.pages.view_models.serialize import asset_figures
 from ml_platform.services.access.rights import Right
-from ml_platform.services.access.scope import scope_of
+from ml_platform.services.deployment.deployable import with_differences
+from ml_platform.services.operations.locks import read_project_locks
 
 from .registry_table import registry_table
 from .tables import endpoint_rows, run_rows, schedule_rows
@@ -38,18 +41,13 @@ RUN_TABS: Mapping[str, tuple[str, list[str]]] = {
 @page
 def training(request: HttpRequest, project_id: str) -> HttpResponse:
     """The four tables of a project, each bounded, paged by key and read from our tables only."""
-    now, project = timezone.now(), project_of(request, project_id)
-    permissions, tab = permissions_of(request), _run_tab(request)
-    registry = registry_table(request, project=project, permissions=permissions, now=now)
+    now, caller, tab = timezone.now(), caller_of(request), _run_tab(request)
+    project, permissions = caller.find_project(project_id), permissions_of(request)
     endpoints, endpoints_pager = key_page(
-        DeployedEndpoint.objects.filter(project=project).select_related(
-            "registered_model", "run", "intended_run", "previous_run"
-        ),
-        request,
-        order=NEWEST,
-        size=ROWS_A_TABLE,
-        name="endpoints",
+        _endpoints(project), request, order=NEWEST, size=ROWS_A_TABLE, name="endpoints"
     )
+    locks = read_project_locks(project.pk, [one.service_name for one in endpoints])
+    registry = registry_table(request, project=project, caller=caller, locks=locks, now=now)
     runs, runs_pager = key_page(
         _runs(project, tab), request, order=NEWEST, size=ROWS_A_TABLE, name="runs"
     )
@@ -67,8 +65,8 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         endpoints=endpoint_rows(
             endpoints,
             project_id=project.pk,
-            permissions=permissions,
-            unread=registry.unread,
+            caller=caller,
+            known=Known(registry.unread, locks),
             now=now,
         ),
         p95=kpis.WORST_P95,
@@ -84,13 +82,20 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         schedules=schedule_rows(schedules, permissions=permissions, now=now),
         schedules_pager=schedules_pager,
     )
-    shown = open_count(scope_of(request.user))
+    shown = open_count(caller.scope)
     return render_page(request, "training", found, findings_open=shown)
 
 
 def _run_tab(request: HttpRequest) -> str:
     asked = request.GET.get("runs", "")
     return asked if asked in RUN_TABS else "all"
+
+
+def _endpoints(project: Any) -> QuerySet[DeployedEndpoint]:
+    rows = DeployedEndpoint.objects.filter(project=project).select_related(
+        "registered_model", "run", "intended_run", "previous_run"
+    )
+    return with_differences(rows)
 
 
 def _schedules(project: Any) -> QuerySet[TrainingSchedule]:

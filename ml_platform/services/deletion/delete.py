@@ -7,11 +7,11 @@ from datetime import datetime
 
 from django.db import transaction
 
-from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.deployment.service_polling import SENT
 from ml_platform.services.operations import worker
+from ml_platform.services.operations.locks import Locks
 from ml_platform.services.operations.store import (
     Actor,
     Subject,
@@ -20,10 +20,9 @@ from ml_platform.services.operations.store import (
     refusals_recorded,
 )
 from ml_platform.services.operations.subjects import subject_of_lineage
-from ml_platform.services.registry.artifacts import deletable_prefix
-from ml_platform.services.registry.protection import require_unprotected
 
-from .preview import DELETABLE
+from .plan import require_unblocked
+from .preview import plan_by_rows
 from .state import mark_deleting, sent_before
 
 
@@ -48,12 +47,12 @@ def delete_versions(
     request = {"lineage": lineage.pk, "runs": ids}
     if known := answered_before(idempotency_key=idempotency_key, request=request):
         return known
-    subject = _subject(lineage, runs)
+    subject = subject_of_deletion(lineage, runs)
     kept = refusals_recorded(
         kind=OperationKind.DELETE, subject=subject, actor=actor, now=now, reason=reason
     )
     with kept, transaction.atomic():
-        _require_deletable(lineage, runs)
+        require_unblocked(plan_by_rows(lineage=lineage, runs=runs, locks=Locks({})))
         operation, new = open_operation(
             kind=OperationKind.DELETE,
             subject=subject,
@@ -71,24 +70,7 @@ def delete_versions(
     return operation
 
 
-def _require_deletable(lineage: RegisteredModel, runs: Sequence[TrainingRun]) -> None:
-    if not runs:
-        raise Conflict(
-            f"{lineage} has no version to delete.",
-            code="nothing_to_delete",
-            advice="It is deleted already, or was never registered.",
-        )
-    for run in runs:
-        if run.registered_model_id != lineage.pk or run.registration not in DELETABLE:
-            raise Conflict(
-                f"{run} is no version of {lineage}.",
-                code="no_version",
-                advice="Only a registered version can be deleted.",
-            )
-        require_unprotected(f"{run.model_name} v{run.version}", run.aliases)
-        deletable_prefix(run=run)
-
-
-def _subject(lineage: RegisteredModel, runs: Sequence[TrainingRun]) -> Subject:
+def subject_of_deletion(lineage: RegisteredModel, runs: Sequence[TrainingRun]) -> Subject:
+    """What the deletion of these versions is about."""
     numbers = ", ".join(f"v{run.version}" for run in runs)
     return subject_of_lineage(lineage, name=f"{lineage.model_name} {numbers}".strip()[:255])

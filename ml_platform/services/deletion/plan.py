@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+from ml_platform.errors import Conflict, PlatformError
+from ml_platform.models import DeployedEndpoint
 from ml_platform.models.states import PROTECTING_ENDPOINT_STATES
 from ml_platform.services.registry.artifacts import Size
+
+
+class DeployedModel(Conflict):
+    """An endpoint serves the version, by our rows or as Cloud Run shows it."""
+
+    code = "model_deployed"
+    advice = "Undeploy it first."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +30,12 @@ class VersionFacts:
     """name@version, '' when it is lost already."""
     aliases: tuple[str, ...] = ()
     size: Size | None = None
-    protected: str = ""
-    """Which alias of it keeps it, '' when none does."""
-    unsafe: str = ""
-    """Why its artifacts may not be deleted, '' when they may."""
-    foreign: str = ""
-    """Why Vertex AI's version is not ours by its labels, '' when it is, or is gone."""
+    protected: PlatformError | None = None
+    """Which alias of it keeps it."""
+    unsafe: PlatformError | None = None
+    """Why its artifacts may not be deleted."""
+    foreign: PlatformError | None = None
+    """Why Vertex AI's version is not ours by its labels; None when it is, or is gone."""
     used_by: str = ""
     """Who else points at its artifacts, which are therefore kept; '' when nobody does."""
 
@@ -54,9 +64,18 @@ class ServiceFacts:
 class Block:
     """Something that stands against the deletion, with the row it is about."""
 
-    code: str
-    message: str
+    error: PlatformError
     endpoint_id: int | None = None
+
+    @property
+    def code(self) -> str:
+        """The stable code of the refusal."""
+        return self.error.code
+
+    @property
+    def message(self) -> str:
+        """What stands against it, and what to do."""
+        return self.error.words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +102,25 @@ class DeletionPlan:
         )
 
 
+def endpoint_facts(endpoint: DeployedEndpoint) -> EndpointFacts:
+    """One endpoint, by its row."""
+    runs = (endpoint.run_id, endpoint.intended_run_id)
+    return EndpointFacts(
+        id=endpoint.pk,
+        service_name=endpoint.service_name,
+        state=endpoint.state,
+        is_active=endpoint.is_active,
+        run_ids=tuple(run_id for run_id in runs if run_id is not None),
+    )
+
+
 def plan_deletion(
     *,
     versions: Sequence[VersionFacts],
     doomed: Collection[int],
     endpoints: Sequence[EndpointFacts],
     services: Sequence[ServiceFacts] = (),
-    busy: str = "",
+    busy: PlatformError | None = None,
     unknown: Sequence[str] = (),
 ) -> DeletionPlan:
     """Plan to delete the versions whose run ids are `doomed` from a lineage's `versions`."""
@@ -102,7 +133,7 @@ def plan_deletion(
     return DeletionPlan(
         versions=going,
         siblings=staying,
-        endpoints_marked=tuple(e for e in touched if not _protects(e)),
+        endpoints_marked=tuple(e for e in touched if not protects(e)),
         default_moves_to=newest if loses_default else None,
         ends_registration=not registered and any(version.vertex for version in going),
         blocks=tuple(_blocks(going, touched, services, busy)),
@@ -110,51 +141,61 @@ def plan_deletion(
     )
 
 
-def _protects(endpoint: EndpointFacts) -> bool:
+def require_unblocked(plan: DeletionPlan) -> None:
+    """Refuse a deletion for the first reason that stands against it.
+
+    :raises PlatformError: that reason.
+    """
+    for block in plan.blocks:
+        raise block.error
+
+
+def protects(endpoint: EndpointFacts) -> bool:
+    """Whether an endpoint serves or may serve, so that its versions stay."""
     return endpoint.is_active or endpoint.state in PROTECTING_ENDPOINT_STATES
+
+
+def served_by(endpoint: EndpointFacts) -> DeployedModel:
+    """The refusal where an endpoint of ours protects a version."""
+    return DeployedModel(
+        f"Cannot delete a deployed model. Endpoint {endpoint.service_name} is {endpoint.state}."
+    )
+
+
+def served_on_cloud_run(service: ServiceFacts) -> DeployedModel:
+    """The refusal where Cloud Run serves a version, whatever our rows say."""
+    return DeployedModel(
+        f"Cannot delete a deployed model. Cloud Run serves it as {service.service_name}.",
+        advice="Undeploy or delete that service first.",
+    )
+
+
+def nothing_to_delete() -> Conflict:
+    """The refusal where no version was asked for."""
+    return Conflict(
+        "There is no version to delete.",
+        code="nothing_to_delete",
+        advice="It is deleted already, or was never registered.",
+    )
 
 
 def _blocks(
     going: Sequence[VersionFacts],
     endpoints: Sequence[EndpointFacts],
     services: Sequence[ServiceFacts],
-    busy: str,
-) -> list[Block]:
-    blocks = [
-        Block(
-            code="model_deployed",
-            message=f"Endpoint {e.service_name} is {e.state}. Undeploy it first.",
-            endpoint_id=e.id,
-        )
-        for e in endpoints
-        if _protects(e)
-    ]
-    known = {e.service_name for e in endpoints if _protects(e)}
+    busy: PlatformError | None,
+) -> Iterator[Block]:
+    serving = [endpoint for endpoint in endpoints if protects(endpoint)]
+    for endpoint in serving:
+        yield Block(error=served_by(endpoint), endpoint_id=endpoint.id)
+    known = {endpoint.service_name for endpoint in serving}
     uids = {version.run_uid for version in going}
-    blocks += [
-        Block(
-            code="model_deployed",
-            message=f"Cloud Run still serves it as {s.service_name}, although no endpoint of "
-            "ours is active. Undeploy or delete that service first.",
-        )
-        for s in services
-        if s.run_uid in uids and s.service_name not in known
-    ]
-    blocks += [
-        Block(code="protected_alias", message=version.protected)
-        for version in going
-        if version.protected
-    ]
-    blocks += [
-        Block(code="unsafe_path", message=version.unsafe) for version in going if version.unsafe
-    ]
-    blocks += [
-        Block(code="foreign_version", message=version.foreign)
-        for version in going
-        if version.foreign
-    ]
-    if busy:
-        blocks.append(Block(code="busy", message=busy))
+    for service in services:
+        if service.run_uid in uids and service.service_name not in known:
+            yield Block(error=served_on_cloud_run(service))
+    errors = [(v.protected, v.unsafe, v.foreign) for v in going]
+    for error in (*chain.from_iterable(zip(*errors, strict=True)), busy):
+        if error is not None:
+            yield Block(error=error)
     if not going:
-        blocks.append(Block(code="nothing_to_delete", message="There is no version to delete."))
-    return blocks
+        yield Block(error=nothing_to_delete())

@@ -11,11 +11,12 @@ from ml_platform.cloud import cloud_run
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteService
-from ml_platform.errors import CloudAbsent, Invalid
-from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import OperationStatus, Registration
+from ml_platform.errors import CloudAbsent, Conflict, Invalid
+from ml_platform.models import RegisteredModel, TrainingRun
+from ml_platform.models.states import Registration
 from ml_platform.services.deployment.serving import ARTIFACT_ENV
-from ml_platform.services.operations.subjects import lineage_lock
+from ml_platform.services.operations.locks import Locks, read_locks
+from ml_platform.services.operations.store import Busy
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure
 from ml_platform.services.registry.labels import RUN
 from ml_platform.services.registry.protection import ProtectedAlias, why_protected
@@ -27,7 +28,14 @@ from ml_platform.services.registry.verification import (
     require_own_version,
 )
 
-from .plan import DeletionPlan, EndpointFacts, ServiceFacts, VersionFacts, plan_deletion
+from .plan import (
+    Block,
+    DeletionPlan,
+    ServiceFacts,
+    VersionFacts,
+    endpoint_facts,
+    plan_deletion,
+)
 from .state import pointer_of
 
 T = TypeVar("T")
@@ -40,24 +48,57 @@ def preview_deletion(*, lineage: RegisteredModel, runs: Sequence[TrainingRun]) -
     services = _read("Cloud Run", lambda: services_of(runs), unknown)
     foreign = _read("Vertex AI", lambda: foreign_versions(runs), unknown)
     pointers = None if unknown else _read("Users of the artifacts", read_pointers, unknown)
+
+    def look(facts: VersionFacts, run: TrainingRun) -> VersionFacts:
+        why = (foreign or {}).get(run.pk)
+        facts = replace(facts, foreign=ForeignVersion(why) if why else None)
+        return _with_files(facts, run, runs, pointers, unknown)
+
+    plan = plan_by_rows(
+        lineage=lineage, runs=runs, locks=read_locks([lineage]), look=look, services=services or ()
+    )
+    return replace(plan, unknown=tuple(dict.fromkeys(unknown)))
+
+
+def plan_by_rows(
+    *,
+    lineage: RegisteredModel,
+    runs: Sequence[TrainingRun],
+    locks: Locks,
+    look: Callable[[VersionFacts, TrainingRun], VersionFacts] = lambda facts, run: facts,
+    services: Sequence[ServiceFacts] = (),
+) -> DeletionPlan:
+    """Plan the deletion by our rows; `look` adds to a version that goes what Google says of it."""
     doomed = {run.pk for run in runs}
-    versions = []
-    for run in lineage.training_runs.filter(registration__in=DELETABLE).order_by("version"):
-        facts = _version_facts(run)
-        if run.pk in doomed:
-            facts = _with_files(facts, run, runs, pointers, unknown)
-            facts = replace(facts, foreign=(foreign or {}).get(run.pk, ""))
-        versions.append(facts)
-    holder = Operation.objects.filter(
-        lineage_key=lineage_lock(lineage), status=OperationStatus.RUNNING
-    ).first()
-    return plan_deletion(
+    versions = [
+        look(_doomed_facts(run), run) if run.pk in doomed else _version_facts(run)
+        for run in lineage.training_runs.filter(registration__in=DELETABLE).order_by("version")
+    ]
+    plan = plan_deletion(
         versions=versions,
         doomed=doomed,
-        endpoints=[_endpoint_facts(e) for e in lineage.deployed_endpoints.all()],
-        services=services or (),
-        busy=f"Operation {holder.pk} ({holder}) is running." if holder else "",
-        unknown=tuple(dict.fromkeys(unknown)),
+        endpoints=[endpoint_facts(endpoint) for endpoint in lineage.deployed_endpoints.all()],
+        services=services,
+        busy=_holder(lineage, locks),
+    )
+    planned = {version.run_id for version in plan.versions}
+    strangers = [Block(error=_no_version(run, lineage)) for run in runs if run.pk not in planned]
+    return replace(plan, blocks=(*strangers, *plan.blocks))
+
+
+def _holder(lineage: RegisteredModel, locks: Locks) -> Busy | None:
+    try:
+        locks.require_free(lineage.model_name, lineage)
+    except Busy as busy:
+        return busy
+    return None
+
+
+def _no_version(run: TrainingRun, lineage: RegisteredModel) -> Conflict:
+    return Conflict(
+        f"{run} is no version of {lineage}.",
+        code="no_version",
+        advice="Only a registered version can be deleted.",
     )
 
 
@@ -136,10 +177,7 @@ def _with_files(
     unknown: list[str],
 ) -> VersionFacts:
     """The same with its files: how much they are, and who else points at them."""
-    try:
-        prefix = deletable_prefix(run=run)
-    except UnsafePath as error:
-        return replace(facts, unsafe=str(error))
+    prefix = None if facts.unsafe else deletable_prefix(run=run)
     if prefix is None:
         return facts
     size = _read("GCS", lambda: measure(prefix=prefix), unknown)
@@ -170,16 +208,14 @@ def _version_facts(run: TrainingRun) -> VersionFacts:
         number=run.version or 0,
         vertex=f"{name}@{version}" if name else "",
         aliases=tuple(run.aliases),
-        protected=f"{kept} {ProtectedAlias.advice}" if kept else "",
+        protected=ProtectedAlias(kept) if kept else None,
     )
 
 
-def _endpoint_facts(endpoint: DeployedEndpoint) -> EndpointFacts:
-    runs = (endpoint.run_id, endpoint.intended_run_id)
-    return EndpointFacts(
-        id=endpoint.pk,
-        service_name=endpoint.service_name,
-        state=endpoint.state,
-        is_active=endpoint.is_active,
-        run_ids=tuple(run_id for run_id in runs if run_id is not None),
-    )
+def _doomed_facts(run: TrainingRun) -> VersionFacts:
+    facts = _version_facts(run)
+    try:
+        deletable_prefix(run=run)
+    except UnsafePath as error:
+        return replace(facts, unsafe=error)
+    return facts

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from django.db.models import Q
 
 from ml_platform.cloud.names import ModelName
-from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import Registration
@@ -16,12 +15,7 @@ from ml_platform.services.operations.store import Work
 from ml_platform.services.registry.lineages import end_version, lock_version
 from ml_platform.services.registry.mirror import unmirror_model
 
-
-class DeployedModel(Conflict):
-    """An endpoint serves the version, by our rows or as Cloud Run shows it."""
-
-    code = "model_deployed"
-    advice = "Undeploy the endpoint, then delete the version."
+from .plan import endpoint_facts, protects, served_by
 
 
 def mark_deleting(run_ids: Sequence[int]) -> None:
@@ -29,14 +23,12 @@ def mark_deleting(run_ids: Sequence[int]) -> None:
 
     :raises DeployedModel: with the endpoint's name.
     """
-    serving = DeployedEndpoint.objects.protecting().filter(
+    for endpoint in DeployedEndpoint.objects.filter(
         Q(run__in=run_ids) | Q(intended_run__in=run_ids)
-    )
-    if endpoint := serving.first():
-        raise DeployedModel(
-            f"Cannot delete a deployed model. Endpoint {endpoint.service_name} is "
-            f"{endpoint.get_state_display().lower()}."
-        )
+    ):
+        facts = endpoint_facts(endpoint)
+        if protects(facts):
+            raise served_by(facts)
     versions = TrainingRun.objects.filter(pk__in=run_ids, registration=Registration.REGISTERED)
     update_rows(versions, registration=Registration.DELETING)
 

@@ -30,9 +30,9 @@ from ml_platform.services.registry.verification import (
 )
 from ml_platform.text import counted
 
+from .plan import served_on_cloud_run
 from .preview import DELETABLE, foreign_versions, services_of
 from .state import (
-    DeployedModel,
     is_sent,
     mark_deleting,
     pointer_of,
@@ -47,9 +47,7 @@ def _check(work: Work) -> Outcome:
     runs = _runs(work)
     serving = services_of(runs)
     if serving:
-        raise DeployedModel(
-            f"Cannot delete a deployed model. Cloud Run serves it as {serving[0].service_name}."
-        )
+        raise served_on_cloud_run(serving[0])
     if foreign := foreign_versions(runs):
         raise ForeignVersion(" ".join(foreign.values()))
     _require_unprotected(work, runs)

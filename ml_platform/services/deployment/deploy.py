@@ -23,18 +23,18 @@ from ml_platform.services.operations.store import (
 )
 from ml_platform.services.operations.subjects import (
     subject_of_endpoint,
-    subject_of_lineage,
     subject_of_version,
 )
 from ml_platform.services.registry import service_names
 
-from .endpoint_state import (
-    NotDeployable,
-    mark_deploying,
-    no_version_of,
+from .deployable import (
+    NEVER_SERVED,
+    NO_PREVIOUS,
+    default_endpoint,
     require_deployable,
-    require_restorable,
+    require_offered,
 )
+from .endpoint_state import mark_deploying
 from .serving import ServingConfig
 
 FIRST_STEP = "verify_model"
@@ -98,22 +98,6 @@ def deploy_run(
         return _open(OperationKind.DEPLOY, subject, run, service, config, asked)
 
 
-def newest_version(
-    *, registered_model: RegisteredModel, actor: Actor, now: datetime, reason: str = ""
-) -> TrainingRun:
-    """The version that a deploy without a choice takes. A refusal is recorded.
-
-    :raises NotDeployable: the lineage has no version, or none any more.
-    """
-    subject = subject_of_lineage(registered_model)
-    with refusals_recorded(
-        kind=OperationKind.DEPLOY, subject=subject, actor=actor, now=now, reason=reason
-    ):
-        if registered_model.latest_run is None:
-            raise no_version_of(registered_model)
-        return registered_model.latest_run
-
-
 def redeploy_endpoint(
     *,
     endpoint: DeployedEndpoint,
@@ -139,8 +123,7 @@ def redeploy_endpoint(
             "config": _said(config),
         },
     )
-    otherwise = ("no version yet", "never_served")
-    return _restore(endpoint, run or endpoint.run, otherwise, config, asked)
+    return _restore(endpoint, run or endpoint.run, NEVER_SERVED, config, asked)
 
 
 def rollback_endpoint(
@@ -162,15 +145,14 @@ def rollback_endpoint(
         idempotency_key=idempotency_key,
         request={"endpoint": endpoint.pk, "rollback": True},
     )
-    otherwise = ("no version before this one", "no_previous_version")
     config = ServingConfig.from_dict(endpoint.previous_config)
-    return _restore(endpoint, endpoint.previous_run, otherwise, config, asked)
+    return _restore(endpoint, endpoint.previous_run, NO_PREVIOUS, config, asked)
 
 
 def _restore(
     endpoint: DeployedEndpoint,
     run: TrainingRun | None,
-    otherwise: tuple[str, str],
+    lacks: tuple[str, str],
     config: ServingConfig | None,
     asked: _Asked,
 ) -> Operation:
@@ -178,14 +160,7 @@ def _restore(
     with asked.refusing(OperationKind.REDEPLOY, subject):
         if known := asked.answered():
             return known
-        require_restorable(endpoint)
-        if run is None:
-            lacks, code = otherwise
-            raise NotDeployable(
-                f"{endpoint.service_name} has served {lacks}.",
-                code=code,
-                advice="Choose the version to deploy.",
-            )
+        run = require_offered(endpoint, run, lacks)
         service = endpoint.service_name
         return _open(OperationKind.REDEPLOY, subject, run, service, config, asked)
 
@@ -239,13 +214,9 @@ def _choose_service(run: TrainingRun, wanted: str) -> str:
     """
     if wanted:
         return service_names.check_service_name(wanted)
-    lineage = run.registered_model
-    if lineage is None:
-        require_deployable(run)  # a run that failed is not told to be registered first
-        raise NotDeployable(
-            "It is not registered.", code="not_registered", advice="Register it first."
-        )
-    usable = lineage.deployed_endpoints.filter(model_deleted=False).order_by("pk").first()
+    require_deployable(run)
+    lineage = RegisteredModel.objects.select_related("project").get(training_runs=run)
+    usable = default_endpoint(lineage.deployed_endpoints.order_by("pk"))
     return usable.service_name if usable else _new_name(lineage)
 
 

@@ -4,78 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ml_platform.errors import Conflict
-from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.states import (
-    SUCCEEDED_RUN_STATUSES,
     EndpointState,
-    FindingKind,
     Registration,
     RunStatus,
 )
-from ml_platform.services.findings.compare_services import service_subject
-from ml_platform.services.findings.store import standing
 from ml_platform.services.registry.lineages import end_version, lock_version
 
+from .deployable import differs, require_deployable, require_free, with_differences
 from .serving import ServingConfig
-
-MODEL_NOT_FOUND = "Model not found in Vertex AI Model Registry. It may have been deleted."
-
-
-class NotDeployable(Conflict):
-    """The run or the endpoint cannot be deployed as it stands."""
-
-    code = "not_deployable"
-
-
-class ForeignService(Conflict):
-    """The service belongs to somebody else; it was left alone."""
-
-    code = "foreign_service"
-    advice = "Choose another service name; if it is yours, put the label back or delete it there."
-
-
-_NO_VERSION = {
-    Registration.NONE: ("It is not registered.", "not_registered", "Register it first."),
-    Registration.DELETING: ("Its version is being deleted.", "deleting", "Deploy another version."),
-    Registration.DELETED: (MODEL_NOT_FOUND, "model_not_found", "Deploy another version."),
-    Registration.LOST: (
-        MODEL_NOT_FOUND,
-        "model_not_found",
-        "Deploy another version, or register this run again.",
-    ),
-}
-
-
-def require_deployable(run: TrainingRun) -> None:
-    """Check that the run is a blessed version that may be brought up.
-
-    :raises NotDeployable: with what stands against it.
-    """
-    if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:
-        raise NotDeployable(
-            f"{run} is {run.get_status_display().lower()}.",
-            code="run_not_completed",
-            advice="Only a run whose pipeline succeeded can be deployed.",
-        )
-    if run.is_blessed is not True:
-        raise NotDeployable(
-            f"{run} was not blessed by its evaluator.",
-            code="not_blessed",
-            advice="Only a blessed version is deployed. Look at its metrics, then train it again.",
-        )
-    if run.registration != Registration.REGISTERED:
-        message, code, advice = _NO_VERSION[Registration(run.registration)]
-        raise NotDeployable(message, code=code, advice=advice)
-
-
-def no_version_of(lineage: RegisteredModel) -> NotDeployable:
-    """What is said of a lineage without a version: its last one is gone, or there never was one."""
-    last = lineage.training_runs.exclude(version=None).order_by("-version").first()
-    message, code, advice = _NO_VERSION[Registration(last.registration if last else "")]
-    if last is None:
-        message, advice = f"{lineage} has no version.", "Train and register it first."
-    return NotDeployable(message, code=code, advice=advice)
 
 
 def mark_deploying(
@@ -92,11 +30,11 @@ def mark_deploying(
     if endpoint is None:
         endpoint = DeployedEndpoint(
             project_id=run.project_id,
-            registered_model_id=_lineage_id(run),
+            registered_model=run.registered_model,
             service_name=service,
             created_by_id=actor_id,
         )
-    _require_free(endpoint, run, config)
+    require_free(endpoint, run, config, differs=_differs(endpoint))
     endpoint.state = EndpointState.DEPLOYING
     endpoint.intended_run = run
     endpoint.error = ""
@@ -104,45 +42,8 @@ def mark_deploying(
     TrainingRun.objects.filter(pk=run.pk).move(to=RunStatus.DEPLOYING)
 
 
-def _lineage_id(run: TrainingRun) -> int:
-    if run.registered_model_id is None:
-        message, code, advice = _NO_VERSION[Registration.NONE]
-        raise NotDeployable(message, code=code, advice=advice)
-    return run.registered_model_id
-
-
-def _require_free(endpoint: DeployedEndpoint, run: TrainingRun, config: ServingConfig) -> None:
-    if endpoint.registered_model_id != run.registered_model_id:
-        raise ForeignService(f"The service {endpoint.service_name} belongs to another model.")
-    require_restorable(endpoint)
-    same = ServingConfig.from_dict(endpoint.config).with_image() == config.with_image()
-    serving = endpoint.is_active and endpoint.run_id == run.pk
-    if serving and same and endpoint.state == EndpointState.ACTIVE and not _differs(endpoint):
-        raise NotDeployable(
-            f"{endpoint.service_name} serves version {run.version} already.",
-            code="already_deployed",
-            advice="Deploy another version or another configuration.",
-        )
-
-
 def _differs(endpoint: DeployedEndpoint) -> bool:
-    """Whether a sweep found that Cloud Run serves something else; a deploy brings it back."""
-    subject = service_subject(endpoint.service_name)
-    found = standing().filter(kind=FindingKind.SERVICE_MISMATCH, subject=subject)
-    return found.exists()
-
-
-def require_restorable(endpoint: DeployedEndpoint) -> None:
-    """Check that the endpoint may serve again.
-
-    :raises NotDeployable: the version it served was deleted.
-    """
-    if endpoint.model_deleted:
-        raise NotDeployable(
-            "The model was deleted; this endpoint cannot be restored.",
-            code="model_deleted",
-            advice="Deploy another version without naming this endpoint.",
-        )
+    return any(map(differs, with_differences(DeployedEndpoint.objects.filter(pk=endpoint.pk))))
 
 
 def record_serving(

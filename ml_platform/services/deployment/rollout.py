@@ -21,7 +21,7 @@ from ml_platform.services.operations.store import Work
 from ml_platform.services.registry.labels import OPERATION, RUN, labels_for
 from ml_platform.services.registry.verification import seconds_until_consistent
 
-from .endpoint_state import ForeignService
+from .deployable import ForeignService
 from .service_polling import (
     LONGEST,
     POLL_SECONDS,

@@ -22,7 +22,7 @@ from ml_platform.services.operations.engine import Next, Outcome, Poll
 from ml_platform.services.operations.store import Work
 from ml_platform.services.registry.labels import ENDPOINT, labels_for, wrong_label
 
-from .endpoint_state import ForeignService
+from .deployable import ForeignService
 
 POLL_SECONDS = 5.0
 REFUSALS = 3

@@ -19,15 +19,13 @@ from ml_platform.services.registry.verification import (
 )
 
 from . import rollout as bring_up
+from .deployable import MODEL_NOT_FOUND, NotDeployable, require_deployable
 from .endpoint_state import (
-    MODEL_NOT_FOUND,
-    NotDeployable,
     abort_deploy,
     mark_deploying,
     mark_outcome_unknown,
     mark_version_lost,
     record_serving,
-    require_deployable,
 )
 from .rollout import asked_run
 from .service_polling import SENT, endpoint_of

@@ -10,7 +10,7 @@ from django.db import transaction
 from ml_platform.cloud import cloud_run
 from ml_platform.errors import CloudAbsent, Conflict, OutcomeUnknown, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation
-from ml_platform.models.states import EndpointState, OperationKind
+from ml_platform.models.states import OperationKind
 from ml_platform.services.operations import store as operations
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step, Workflow
@@ -18,6 +18,7 @@ from ml_platform.services.operations.store import Actor, Work, open_operation, r
 from ml_platform.services.operations.subjects import subject_of_endpoint
 from ml_platform.services.registry.verification import seconds_until_consistent
 
+from .deployable import require_removable, require_started
 from .endpoint_state import abort_undeploy, mark_undeploying, record_stopped
 from .service_polling import (
     ENDED,
@@ -33,13 +34,6 @@ from .service_polling import (
     was_made_here,
 )
 from .serving import belongs_to
-
-
-class NotStopped(Conflict):
-    """The endpoint serves, or may serve."""
-
-    code = "endpoint_active"
-    advice = "Undeploy it first."
 
 
 def undeploy_endpoint(
@@ -72,7 +66,7 @@ def undeploy_endpoint(
             request={"endpoint": endpoint.pk},
         )
         if new:
-            _require_started(endpoint)
+            require_started(DeployedEndpoint.objects.select_for_update().get(pk=endpoint.pk))
             mark_undeploying(service=endpoint.service_name)
             worker.enqueue(operation)
     return operation
@@ -97,9 +91,7 @@ def delete_endpoint(
                 code="deleted",
                 advice="Nothing is left to do.",
             )
-        if not _is_stopped(row):
-            state = row.get_state_display().lower()
-            raise NotStopped(f"{row.service_name} is {state}; it cannot be deleted.")
+        require_removable(row)
         served = f" It served {row.run} last." if row.run else ""
         row.delete()
         return operations.record(
@@ -110,20 +102,6 @@ def delete_endpoint(
             note=f"Deleted the endpoint {row.service_name}.{served}",
             reason=reason,
         )
-
-
-def _require_started(endpoint: DeployedEndpoint) -> None:
-    row = DeployedEndpoint.objects.select_for_update().get(pk=endpoint.pk)
-    if _is_stopped(row):
-        raise Conflict(
-            f"{row.service_name} is not deployed.",
-            code="not_deployed",
-            advice="There is nothing to undeploy.",
-        )
-
-
-def _is_stopped(row: DeployedEndpoint) -> bool:
-    return row.state == EndpointState.INACTIVE and not row.is_active
 
 
 # ---- the steps ---------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def set_aliases(
         request = {"run": run.pk, "change": change}
         if known := answered_before(idempotency_key=idempotency_key, request=request):
             return known
-        _require_version(run)
+        require_version(run)
         if not administers:
             require_unmoved(run, change)
         operation, _ = open_operation(
@@ -86,7 +86,11 @@ def _change(add: Collection[str], remove: Collection[str]) -> list[str]:
     return [*sorted(set(add)), *(f"-{alias}" for alias in sorted(set(remove) - set(add)))]
 
 
-def _require_version(run: TrainingRun) -> None:
+def require_version(run: TrainingRun) -> None:
+    """Check that a run is a version, so that it may have aliases.
+
+    :raises Conflict: it is none.
+    """
     if run.registration != Registration.REGISTERED:
         raise Conflict(f"{run} is no version.", advice="Only a registered version has aliases.")
 
@@ -94,7 +98,7 @@ def _require_version(run: TrainingRun) -> None:
 def _merge(work: Work) -> Outcome:
     """Move them only on the version that our labels name: another may have taken its place."""
     run = run_of(work.operation)
-    _require_version(run)
+    require_version(run)
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     version = vertex.get_model(name)
     if not is_version_of(version, run):

@@ -42,7 +42,7 @@ def test_a_refused_press_leads_to_what_holds_it(site: Site):
     page.get_by_role("dialog").get_by_role("button").last.click()
     expect(page.get_by_role("status").first).to_be_visible()
     other.get_by_role("dialog").get_by_role("button").last.click()
-    expect(other.get_by_role("alert")).to_contain_text("It is being stopped.")
+    expect(other.get_by_role("alert")).to_contain_text("is held by Undeploy test-v1-rank")
     other.goto(page.url)
     expect(other.locator("#endpoints tr", has_text="test-v1-rank").first).to_contain_text(
         "Undeploying"

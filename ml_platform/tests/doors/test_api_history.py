@@ -9,7 +9,8 @@ from django.db import transaction
 from django.test import Client
 
 from ml_platform.models import DeployedEndpoint, Operation, Project, TrainingRun
-from ml_platform.services.deployment.endpoint_state import MODEL_NOT_FOUND, mark_version_lost
+from ml_platform.services.deployment.deployable import MODEL_NOT_FOUND
+from ml_platform.services.deployment.endpoint_state import mark_version_lost
 from ml_platform.tests.factories import DeployedEndpointFactory, ProjectFactory, TrainingRunFactory
 from ml_platform.tests.services.world import BUCKET, Clock, a_lineage, settle
 

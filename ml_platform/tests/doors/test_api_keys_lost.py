@@ -15,7 +15,7 @@ from django.apps import apps
 from django.db import connection, connections
 from django.test import Client
 
-from ml_platform.api import models as api_models
+from ml_platform.actions import models as model_actions
 from ml_platform.api.http.auth import make_token
 from ml_platform.models import (
     KeptAnswer,
@@ -144,7 +144,7 @@ def test_a_request_that_still_runs_is_waited_for_or_said_to(
         assert go_on.wait(20)
         return delete_versions(**asked)
 
-    monkeypatch.setattr(api_models, "delete_versions", slow)
+    monkeypatch.setattr(model_actions, "delete_versions", slow)
     answers = []
 
     def ask() -> None:

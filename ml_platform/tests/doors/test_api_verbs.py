@@ -104,7 +104,7 @@ def test_a_run_goes_from_its_record_to_a_served_model(
     refused = post(ana, f"/api/models/{model['id']}/delete/", {"versions": "all"})
     keeps_contract(refused, "/api/models/{model_id}/delete/", "post")
     assert (refused.status_code, refused.json()["code"]) == (409, "model_deployed")
-    assert refused.json()["advice"] == "Undeploy the endpoint, then delete the version."
+    assert refused.json()["advice"] == "Undeploy it first."
 
     endpoint = model["deployment"]["endpoint"]["id"]
     stopped = post(ana, f"/api/deployed-endpoints/{endpoint}/undeploy/")

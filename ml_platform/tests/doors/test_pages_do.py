@@ -119,7 +119,8 @@ def test_a_check_sees_what_changed_since_the_page_was_made(admin, lineage, endpo
     assert why(admin, "redeploy", endpoint.pk) == ""
     DeployedEndpoint.objects.update(model_deleted=True)
     assert why(admin, "redeploy", endpoint.pk) == (
-        "The model was deleted; this endpoint cannot be restored."
+        "The model was deleted; this endpoint cannot be restored. "
+        "Deploy another version without naming this endpoint."
     )
     RegisteredModel.objects.update(
         registry_state=RegistryState.MISSING, registry_checked_at=timezone.now()
@@ -141,15 +142,17 @@ def test_an_endpoint_whose_model_was_deleted_is_refused_by_the_server_too(admin,
 def test_an_endpoint_that_is_held_is_not_stopped_and_the_page_says_who_holds_it(admin, endpoint):
     press(admin, "redeploy", endpoint.pk, key="k")
     DeployedEndpoint.objects.update(is_active=True)
-    holder = "It is held by Redeploy svc, which root began on"
+    holder = "is held by Redeploy svc, which root began on"
     for verb in ("undeploy", "rollback", "deploy-run"):
         subject = endpoint.run_id if verb == "deploy-run" else endpoint.pk
         DeployedEndpoint.objects.update(previous_run=endpoint.run)
         TrainingRun.objects.update(status=RunStatus.COMPLETED)
         assert holder in why(admin, verb, subject), verb
-    assert why(admin, "delete-endpoint", endpoint.pk) == "It is deploying. Undeploy it first."
+    assert why(admin, "delete-endpoint", endpoint.pk) == (
+        "svc is deploying; it cannot be deleted. Undeploy it first."
+    )
     page = admin.get(f"/projects/{endpoint.project_id}/training/").content.decode()
-    assert f'aria-label="Undeploy svc: {holder}' in page
+    assert f'aria-label="Undeploy svc: svc {holder}' in page
     # A deploy that ended without our knowing what serves leaves it so: then undeploy finds out.
     Operation.objects.update(status=OperationStatus.FAILED, finished_at=timezone.now())
     assert why(admin, "undeploy", endpoint.pk) == ""
@@ -184,7 +187,7 @@ def test_endpoints_are_stopped_and_removed(admin, endpoint):
     DeployedEndpoint.objects.update(state=EndpointState.ACTIVE, is_active=True)
     press(admin, "undeploy", endpoint.pk, key="k")
     assert Operation.objects.get().kind == OperationKind.UNDEPLOY
-    assert why(admin, "undeploy", endpoint.pk) == "It is being stopped."
+    assert "svc is held by Undeploy svc, which root began on" in why(admin, "undeploy", endpoint.pk)
     assert press(admin, "delete-endpoint", endpoint.pk).status_code == 409
     Operation.objects.all().delete()
     DeployedEndpoint.objects.update(state=EndpointState.INACTIVE, is_active=False)
@@ -362,7 +365,8 @@ def test_an_unmanaged_model_is_adopted_into_the_chosen_project(admin, lineage):
 def test_a_finding_of_ours_is_no_choice(admin, lineage):
     finding = finding_of(FindingKind.ORPHAN, registered_model=lineage)
     assert press(admin, "delete-unmanaged", finding.pk, name="").status_code == 409
-    assert press(admin, "adopt-finding", finding.pk).status_code == 409
+    adopted = press(admin, "adopt-finding", finding.pk, project="1", model_name="t")
+    assert adopted.status_code == 409
 
 
 # ---- who may -----------------------------------------------------------------------------------
@@ -373,7 +377,7 @@ def subjects(lineage: RegisteredModel, endpoint: DeployedEndpoint) -> dict[str, 
     operation = operation_with("failed", project=lineage.project)
     finding = finding_of(FindingKind.ORPHAN, project=lineage.project, registered_model=lineage)
     parts = {"run": lineage.latest_run_id, "endpoint": endpoint.pk, "schedule": schedule.pk}
-    parts |= {"operation": operation.pk, "finding": finding.pk}
+    parts |= {"operation": operation.pk, "finding": finding.pk, "model": lineage.pk}
     special = {"redeploy": "endpoint", "rollback": "endpoint", "undeploy": "endpoint",
                "rerun": "run", "delete-unmanaged": "finding"}  # fmt: skip
     return {verb: parts[special.get(verb, verb.rpartition("-")[2])] for verb in (*VERBS, *ACTIONS)}

@@ -239,7 +239,8 @@ def test_a_deployed_version_shows_what_blocks_and_no_button(admin, lineage, buck
         registered_model=lineage, run=lineage.latest_run, service_name="live", serving=True
     )
     text = text_of(admin, url_of(lineage, "delete/?version=3"))
-    assert "It cannot be deleted now Endpoint live is active. Undeploy it first." in text
+    said = "Cannot delete a deployed model. Endpoint live is active. Undeploy it first."
+    assert f"It cannot be deleted now {said}" in text
     assert "Type rank" not in text
 
 

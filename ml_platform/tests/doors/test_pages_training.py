@@ -125,7 +125,7 @@ def test_a_missing_model_cannot_be_deployed_and_the_button_says_why(admin, proje
         ({"serving": True}, "✓ Active", "serves v1 already"),
         ({}, "○ Stopped", "Deploy"),
         ({"model_deleted": True}, "! Model Deleted", "cannot be restored"),
-        ({"state": EndpointState.UNDEPLOYING, "is_active": True}, "↻ Undeploying", "undeploying"),
+        ({"state": EndpointState.UNDEPLOYING, "is_active": True}, "↻ Undeploying", "Undeploy"),
     ],
 )
 def test_the_endpoints_show_the_matrix_of_active_and_deleted(admin, project, changes, says, button):

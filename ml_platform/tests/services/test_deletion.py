@@ -16,8 +16,8 @@ from ml_platform.kpis import four_counts
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import EndpointState, Registration
 from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deletion.plan import DeployedModel
 from ml_platform.services.deletion.preview import preview_deletion
-from ml_platform.services.deletion.state import DeployedModel
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
 from ml_platform.services.operations.store import Busy

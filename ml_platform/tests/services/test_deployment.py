@@ -14,9 +14,9 @@ from ml_platform.errors import Invalid, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.states import Registration, RunStatus
 from ml_platform.services.deletion.delete import delete_versions
-from ml_platform.services.deletion.state import DeployedModel
+from ml_platform.services.deletion.plan import DeployedModel
 from ml_platform.services.deployment.deploy import redeploy_endpoint, rollback_endpoint
-from ml_platform.services.deployment.endpoint_state import ForeignService, NotDeployable
+from ml_platform.services.deployment.deployable import ForeignService, NotDeployable
 from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.operations.store import Busy, KeyReused
 from ml_platform.services.registry.labels import ENDPOINT, OPERATION, OWNER, RUN
@@ -189,7 +189,7 @@ def test_what_serves_there_already_is_not_deployed_again(cloud: LocalCloud, cloc
         lambda: deploy(run, clock, config=ServingConfig()),
         lambda: redeploy_endpoint(endpoint=endpoint, actor=ANA, now=clock()),
     ):
-        with pytest.raises(NotDeployable, match="serves version 1 already"):
+        with pytest.raises(NotDeployable, match="serves v1 already"):
             attempt()
     assert facts(endpoint) == ("active", True, run.pk, None)
 

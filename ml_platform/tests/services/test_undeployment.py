@@ -12,8 +12,9 @@ from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.states import EndpointState, RunStatus
 from ml_platform.services.deletion.delete import delete_versions
-from ml_platform.services.deletion.state import DeployedModel
-from ml_platform.services.deployment.undeploy import NotStopped, delete_endpoint
+from ml_platform.services.deletion.plan import DeployedModel
+from ml_platform.services.deployment.deployable import NotStopped
+from ml_platform.services.deployment.undeploy import delete_endpoint
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.operations.store import Busy

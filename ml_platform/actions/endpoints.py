@@ -1,0 +1,321 @@
+"""Endpoints: deploy a version, deploy again, roll back, undeploy, delete the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ml_platform import kpis
+from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import OperationKind
+from ml_platform.services.access.rights import Right
+from ml_platform.services.deployment import deploy as deployment
+from ml_platform.services.deployment import undeploy as undeployment
+from ml_platform.services.deployment.deployable import (
+    DeployFacts,
+    RestoreFacts,
+    UndeployFacts,
+    default_endpoint,
+    require_deploy,
+    require_redeploy,
+    require_removable,
+    require_rollback,
+    require_undeploy,
+    version_in,
+    with_differences,
+)
+from ml_platform.services.deployment.serving import ServingConfig
+from ml_platform.services.operations.locks import Locks, read_locks
+from ml_platform.services.operations.store import Subject
+from ml_platform.services.operations.subjects import (
+    subject_of_endpoint,
+    subject_of_lineage,
+    subject_of_version,
+)
+from ml_platform.services.registry.registry_state import RegistryVerdict, registry_verdict
+
+from .action import Action
+from .caller import Caller
+from .models import find_model, find_run, newest_of, version_of
+
+if TYPE_CHECKING:
+    from .inputs import DeployIn, DeployModelIn, RestoreIn
+
+
+def find_endpoint(caller: Caller, key: object) -> DeployedEndpoint:
+    """The endpoint of that key."""
+    rows = DeployedEndpoint.objects.select_related(
+        "project", "registered_model", "run", "intended_run", "previous_run"
+    )
+    return caller.find(with_differences(rows), key)
+
+
+# ---- what a deploy is decided by -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a deploy is decided by beside its own rows: what the sweeps said, and who is at work."""
+
+    unread: str
+    """Why the newest sweep did not read Vertex AI, '' when it did."""
+    locks: Locks
+    artifacts_unread: str = ""
+    """The same of the artifacts in Cloud Storage."""
+
+    def deploy(
+        self,
+        lineage: RegisteredModel | None,
+        run: TrainingRun | None,
+        target: DeployedEndpoint | None,
+        config: ServingConfig | None = None,
+    ) -> DeployFacts:
+        """The facts of one deploy."""
+        missing = lineage is not None and is_missing(lineage, self.unread)
+        return DeployFacts(
+            lineage=lineage,
+            run=run,
+            target=target,
+            missing=missing,
+            locks=self.locks,
+            config=config,
+        )
+
+    def restore(
+        self,
+        endpoint: DeployedEndpoint,
+        run: TrainingRun | None,
+        config: ServingConfig | None = None,
+    ) -> RestoreFacts:
+        """The facts of a deploy of what an endpoint served."""
+        return RestoreFacts(
+            lineage=endpoint.registered_model,
+            run=run,
+            target=endpoint,
+            missing=is_missing(endpoint.registered_model, self.unread),
+            locks=self.locks,
+            config=config,
+        )
+
+
+def is_missing(lineage: RegisteredModel, unread: str) -> bool:
+    """Whether two sweeps in a row did not find it in Vertex AI."""
+    return verdict_of(lineage, unread).verified is False
+
+
+def read_known(lineages: Iterable[RegisteredModel], services: Iterable[str]) -> Known:
+    """What is known of these models and services; two statements."""
+    reading = kpis.vertex_reading()
+    return Known(reading.unread, read_locks(lineages, services), reading.artifacts_unread)
+
+
+def verdict_of(lineage: RegisteredModel, unread: str) -> RegistryVerdict:
+    """What the sweeps say of a lineage."""
+    return registry_verdict(
+        state=lineage.registry_state, checked_at=lineage.registry_checked_at, unread=unread
+    )
+
+
+def _of_runs(
+    runs: Sequence[TrainingRun], given: DeployIn | None, caller: Caller
+) -> list[DeployFacts]:
+    lineages = [run.registered_model for run in runs if run.registered_model]
+    by_model: dict[int | None, list[DeployedEndpoint]] = {}
+    rows = with_differences(DeployedEndpoint.objects.filter(registered_model__in=lineages))
+    for endpoint in rows.order_by("pk"):
+        by_model.setdefault(endpoint.registered_model_id, []).append(endpoint)
+    targets = [_target(given, by_model.get(run.registered_model_id, ()), caller) for run in runs]
+    services = [target.service_name for target in targets if target]
+    known = read_known(lineages, [*services, given.service_name if given else ""])
+    return [
+        known.deploy(run.registered_model, run, target, _config(given, target))
+        for run, target in zip(runs, targets, strict=True)
+    ]
+
+
+def _target(
+    given: DeployIn | None, endpoints: Iterable[DeployedEndpoint], caller: Caller
+) -> DeployedEndpoint | None:
+    """The endpoint that was named, by id or service; else the model's own."""
+    if given is not None and isinstance(given.endpoint, int):
+        return find_endpoint(caller, given.endpoint)
+    if given is not None and given.service_name:
+        named = DeployedEndpoint.objects.filter(service_name=given.service_name)
+        return with_differences(named).first()
+    return default_endpoint(endpoints)
+
+
+def _config(
+    given: DeployIn | RestoreIn | None, target: DeployedEndpoint | None
+) -> ServingConfig | None:
+    """What was asked for, on top of what the named endpoint has; None when nothing was."""
+    if given is None or given.config is None:
+        return None
+    named = isinstance(getattr(given, "endpoint", 0), int)
+    kept = target.config if named and target else {}
+    return ServingConfig.from_dict({**kept, **given.config.model_dump(exclude_none=True)})
+
+
+def _of_models(
+    models: Sequence[RegisteredModel], given: DeployModelIn | None, caller: Caller
+) -> list[DeployFacts]:
+    facts = []
+    for model in models:
+        number = given.version if given else "newest"
+        run = newest_of(model) if number == "newest" else version_of(model, number)
+        known = Known("", Locks({}))
+        facts += _of_runs([run], given, caller) if run else [known.deploy(model, None, None)]
+    return facts
+
+
+def _to_restore(
+    endpoints: Sequence[DeployedEndpoint], given: RestoreIn | None, caller: Caller
+) -> list[RestoreFacts]:
+    known = _known_of(endpoints)
+    chosen = find_run(caller, given.run) if given and given.run is not None else None
+    return [known.restore(one, chosen or one.run, _config(given, one)) for one in endpoints]
+
+
+def _to_roll_back(
+    endpoints: Sequence[DeployedEndpoint], _: object, __: Caller
+) -> list[RestoreFacts]:
+    known = _known_of(endpoints)
+    config = ServingConfig.from_dict
+    return [known.restore(one, one.previous_run, config(one.previous_config)) for one in endpoints]
+
+
+def _to_undeploy(
+    endpoints: Sequence[DeployedEndpoint], _: object, __: Caller
+) -> list[UndeployFacts]:
+    locks = _known_of(endpoints).locks
+    return [UndeployFacts(endpoint=one, locks=locks) for one in endpoints]
+
+
+def _known_of(endpoints: Sequence[DeployedEndpoint]) -> Known:
+    lineages = [one.registered_model for one in endpoints]
+    return read_known(lineages, [one.service_name for one in endpoints])
+
+
+# ---- what is done --------------------------------------------------------------------------------
+
+
+def _asked(given: Any, caller: Caller) -> dict[str, Any]:
+    """Who asks, when, why and under which key, as all these services take it."""
+    return {
+        "actor": caller.actor,
+        "now": caller.now(),
+        "reason": getattr(given, "reason", ""),
+        "idempotency_key": caller.key,
+    }
+
+
+def _deploy(facts: DeployFacts, given: DeployIn | None, caller: Caller) -> Operation:
+    named = given is not None and isinstance(given.endpoint, int)
+    return deployment.deploy_run(
+        run=version_in(facts),
+        endpoint=facts.target if named else None,
+        service_name=given.service_name if given else "",
+        config=facts.config,
+        **_asked(given, caller),
+    )
+
+
+def _redeploy(facts: RestoreFacts, given: RestoreIn | None, caller: Caller) -> Operation:
+    run = facts.run if given and given.run is not None else None
+    return deployment.redeploy_endpoint(
+        endpoint=facts.target, run=run, config=facts.config, **_asked(given, caller)
+    )
+
+
+def _roll_back(facts: RestoreFacts, given: Any, caller: Caller) -> Operation:
+    return deployment.rollback_endpoint(endpoint=facts.target, **_asked(given, caller))
+
+
+def _undeploy(facts: UndeployFacts, given: Any, caller: Caller) -> Operation:
+    return undeployment.undeploy_endpoint(endpoint=facts.endpoint, **_asked(given, caller))
+
+
+def _delete(endpoint: DeployedEndpoint, given: Any, caller: Caller) -> Operation:
+    asked = _asked(given, caller)
+    del asked["idempotency_key"]  # what is deleted is not there for a second press
+    return undeployment.delete_endpoint(endpoint=endpoint, **asked)
+
+
+def _deploy_history(facts: DeployFacts) -> tuple[OperationKind, Subject]:
+    if facts.run is None and facts.lineage is not None:
+        return OperationKind.DEPLOY, subject_of_lineage(facts.lineage)
+    return OperationKind.DEPLOY, subject_of_version(version_in(facts))
+
+
+def _redeploy_history(facts: RestoreFacts) -> tuple[OperationKind, Subject]:
+    return OperationKind.REDEPLOY, subject_of_endpoint(facts.target)
+
+
+DEPLOY: Action[TrainingRun, Operation] = Action(
+    name="deploy-run",
+    right=Right.DEPLOY,
+    find=find_run,
+    facts=_of_runs,
+    require=require_deploy,
+    input="DeployIn",
+    run=_deploy,
+    history=_deploy_history,
+)
+DEPLOY_MODEL: Action[RegisteredModel, Operation] = Action(
+    name="deploy-model",
+    right=Right.DEPLOY,
+    find=find_model,
+    facts=_of_models,
+    require=require_deploy,
+    input="DeployModelIn",
+    run=_deploy,
+    history=_deploy_history,
+)
+REDEPLOY: Action[DeployedEndpoint, Operation] = Action(
+    name="redeploy",
+    right=Right.DEPLOY,
+    find=find_endpoint,
+    facts=_to_restore,
+    require=require_redeploy,
+    input="RestoreIn",
+    run=_redeploy,
+    history=_redeploy_history,
+)
+ROLL_BACK: Action[DeployedEndpoint, Operation] = Action(
+    name="rollback",
+    right=Right.DEPLOY,
+    find=find_endpoint,
+    facts=_to_roll_back,
+    require=require_rollback,
+    input="ReasonIn",
+    run=_roll_back,
+    history=_redeploy_history,
+)
+UNDEPLOY: Action[DeployedEndpoint, Operation] = Action(
+    name="undeploy",
+    right=Right.DEPLOY,
+    find=find_endpoint,
+    facts=_to_undeploy,
+    require=require_undeploy,
+    input="ReasonIn",
+    run=_undeploy,
+    history=lambda facts: (OperationKind.UNDEPLOY, subject_of_endpoint(facts.endpoint)),
+)
+DELETE: Action[DeployedEndpoint, Operation] = Action(
+    name="delete-endpoint",
+    right=Right.DELETE,
+    find=find_endpoint,
+    require=require_removable,
+    input="ReasonIn",
+    run=_delete,
+    history=lambda endpoint: (OperationKind.DELETE, subject_of_endpoint(endpoint)),
+)
+ACTIONS: tuple[Action[Any, Any], ...] = (
+    DEPLOY,
+    DEPLOY_MODEL,
+    REDEPLOY,
+    ROLL_BACK,
+    UNDEPLOY,
+    DELETE,
+)

@@ -1,0 +1,152 @@
+"""Models: change the aliases of a version, delete versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import QuerySet
+
+from ml_platform.errors import NotFound
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import OperationKind
+from ml_platform.services.access.rights import Right, right_for
+from ml_platform.services.deletion.delete import delete_versions, subject_of_deletion
+from ml_platform.services.deletion.plan import DeletionPlan, require_unblocked
+from ml_platform.services.deletion.preview import DELETABLE, plan_by_rows
+from ml_platform.services.operations.locks import read_locks
+from ml_platform.services.operations.subjects import subject_of_version
+from ml_platform.services.registry.aliases import require_version, set_aliases
+
+from .action import Action
+from .caller import Caller
+
+if TYPE_CHECKING:
+    from .inputs import AliasesIn, AliasFormIn, DeletePlanIn, DeleteVersionsIn
+
+
+def find_model(caller: Caller, key: object) -> RegisteredModel:
+    """The model of that key."""
+    return caller.find(RegisteredModel.objects.select_related("project", "latest_run"), key)
+
+
+def find_run(caller: Caller, key: object) -> TrainingRun:
+    """The training run of that key, which may be a version."""
+    rows = TrainingRun.objects.select_related("registered_model", "project", "schedule")
+    return caller.find(rows, key)
+
+
+def version_of(model: RegisteredModel, number: int) -> TrainingRun:
+    """The version of that number.
+
+    :raises NotFound: the model has none.
+    """
+    run = _numbered(model).filter(version=number).first()
+    if run is None:
+        raise NotFound(f"{model} has no version {number}.", advice="Look at its versions.")
+    return run
+
+
+def newest_of(model: RegisteredModel) -> TrainingRun | None:
+    """The newest version; of a model whose versions are all gone, the last it had."""
+    if model.latest_run_id is not None:
+        return _numbered(model).get(pk=model.latest_run_id)
+    return _numbered(model).order_by("-version").first()
+
+
+def _numbered(model: RegisteredModel) -> QuerySet[TrainingRun]:
+    runs = TrainingRun.objects.filter(registered_model=model, version__isnull=False)
+    return runs.select_related("registered_model", "project", "schedule")
+
+
+# ---- aliases -------------------------------------------------------------------------------------
+
+
+def _set_aliases(run: TrainingRun, given: AliasesIn | AliasFormIn, caller: Caller) -> Operation:
+    operation = set_aliases(
+        run=run,
+        add=given.add,
+        remove=given.remove,
+        actor=caller.actor,
+        now=caller.now(),
+        administers=caller.has(Right.ADMINISTER),
+        idempotency_key=caller.key,
+    )
+    caller.require(right_for(operation))
+    return operation
+
+
+SET_ALIASES: Action[TrainingRun, Operation] = Action(
+    name="alias-run",
+    right=Right.DEPLOY,
+    find=find_run,
+    require=require_version,
+    input="AliasFormIn",
+    run=_set_aliases,
+    history=lambda run: (OperationKind.ALIAS, subject_of_version(run)),
+)
+
+
+# ---- deletion ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletionFacts:
+    """What a deletion is decided by at the door: its plan by our rows."""
+
+    lineage: RegisteredModel
+    runs: Sequence[TrainingRun]
+    plan: DeletionPlan
+
+
+def doomed_runs(
+    model: RegisteredModel, given: DeleteVersionsIn | DeletePlanIn | None
+) -> list[TrainingRun]:
+    """The versions that are asked for: by their numbers, by the plan that was shown, or all.
+
+    :raises NotFound: the model has no version of that number.
+    """
+    if ids := getattr(given, "runs", None):
+        return list(model.training_runs.filter(pk__in=ids).order_by("version"))
+    numbers = getattr(given, "versions", "all")
+    if numbers != "all":
+        return [version_of(model, number) for number in sorted(set(numbers))]
+    return list(model.training_runs.filter(registration__in=DELETABLE).order_by("version"))
+
+
+def _facts(
+    models: Sequence[RegisteredModel], given: DeleteVersionsIn | None, _: Caller
+) -> list[DeletionFacts]:
+    locks = read_locks(models)
+    asked = [(model, doomed_runs(model, given)) for model in models]
+    return [
+        DeletionFacts(
+            lineage=model, runs=runs, plan=plan_by_rows(lineage=model, runs=runs, locks=locks)
+        )
+        for model, runs in asked
+    ]
+
+
+def _delete(facts: DeletionFacts, given: DeleteVersionsIn, caller: Caller) -> Operation:
+    return delete_versions(
+        lineage=facts.lineage,
+        runs=facts.runs,
+        actor=caller.actor,
+        now=caller.now(),
+        reason=given.reason,
+        idempotency_key=caller.key,
+    )
+
+
+DELETE_VERSIONS: Action[RegisteredModel, Operation] = Action(
+    name="delete-model",
+    right=Right.DELETE,
+    find=find_model,
+    facts=_facts,
+    require=lambda facts: require_unblocked(facts.plan),
+    input="DeletePlanIn",
+    run=_delete,
+    history=lambda facts: (OperationKind.DELETE, subject_of_deletion(facts.lineage, facts.runs)),
+)
+ACTIONS: tuple[Action[Any, Any], ...] = (SET_ALIASES, DELETE_VERSIONS)

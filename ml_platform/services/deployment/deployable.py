@@ -1,0 +1,283 @@
+"""What stands against a deploy, an undeploy or a removal, decided from rows that are loaded.
+
+Buttons, requests and workers ask the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db.models import Exists, OuterRef, QuerySet, Value
+from django.db.models.functions import Concat
+
+from ml_platform.errors import Conflict
+from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models.states import (
+    SUCCEEDED_RUN_STATUSES,
+    EndpointState,
+    FindingKind,
+    Registration,
+    RunStatus,
+)
+from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.store import standing
+from ml_platform.services.operations.locks import Locks
+
+from .serving import ServingConfig
+
+MODEL_NOT_FOUND = "Model not found in Vertex AI Model Registry. It may have been deleted."
+
+
+class NotDeployable(Conflict):
+    """The run or the endpoint cannot be deployed as it stands."""
+
+    code = "not_deployable"
+
+
+class ForeignService(Conflict):
+    """The service belongs to another model or to someone else; it was left alone."""
+
+    code = "foreign_service"
+    advice = "Choose another service name; if it is yours, put the label back or delete it there."
+
+
+class NotStopped(Conflict):
+    """The endpoint serves, or may serve."""
+
+    code = "endpoint_active"
+    advice = "Undeploy it first."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployFacts:
+    """What a deploy is decided by, and with it what was asked for."""
+
+    lineage: RegisteredModel | None
+    run: TrainingRun | None
+    """The version to deploy; None where the model or the endpoint has none to offer."""
+    target: DeployedEndpoint | None
+    """The endpoint it goes to, read by `with_differences`; None makes a new one."""
+    missing: bool
+    """Whether two sweeps in a row did not find the model in Vertex AI."""
+    locks: Locks
+    config: ServingConfig | None = None
+    """None keeps the endpoint's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreFacts(DeployFacts):
+    """The same for a deploy to an endpoint that is there, of what it served."""
+
+    target: DeployedEndpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndeployFacts:
+    """What an undeploy or a removal is decided by."""
+
+    endpoint: DeployedEndpoint
+    locks: Locks
+
+
+def with_differences(rows: QuerySet[DeployedEndpoint]) -> QuerySet[DeployedEndpoint]:
+    """The endpoints, each with `differs`: whether a sweep found that Cloud Run serves something
+    else. A deploy of the same version is then no repetition: it brings the version back."""
+    subject = Concat(Value(service_subject("")), OuterRef("service_name"))
+    found = standing().filter(kind=FindingKind.SERVICE_MISMATCH, subject=subject)
+    return rows.annotate(differs=Exists(found))
+
+
+def differs(endpoint: DeployedEndpoint) -> bool:
+    """What `with_differences` read of it."""
+    found: bool = endpoint.differs  # type: ignore[attr-defined]
+    return found
+
+
+def default_endpoint(endpoints: Iterable[DeployedEndpoint]) -> DeployedEndpoint | None:
+    """Where a deploy goes when nobody chose: the model's first endpoint that may serve."""
+    return next((endpoint for endpoint in endpoints if not endpoint.model_deleted), None)
+
+
+def require_deploy(facts: DeployFacts) -> None:
+    """Check all that a deploy needs; what Vertex AI and Cloud Run say, the worker asks.
+
+    :raises NotDeployable: the version or the endpoint cannot be deployed as it stands.
+    :raises ForeignService: the endpoint of that name is another model's.
+    :raises Busy: another operation holds the model or the service.
+    """
+    target = facts.target
+    if target is not None:
+        require_restorable(target)
+    run = version_in(facts)
+    require_deployable(run)
+    if facts.missing:
+        raise NotDeployable(
+            "It is not in the Vertex AI Model Registry.",
+            code="model_not_found",
+            advice="Repair the finding, or deploy another version.",
+        )
+    if target is not None:
+        config = facts.config or ServingConfig.from_dict(target.config)
+        require_free(target, run, config, differs=differs(target))
+    if facts.lineage is not None:
+        service = target.service_name if target else ""
+        facts.locks.require_free(f"{run.model_name} v{run.version}", facts.lineage, service)
+
+
+def version_in(facts: DeployFacts) -> TrainingRun:
+    """The version to deploy.
+
+    :raises NotDeployable: the model never had one.
+    """
+    if facts.run is None:
+        raise NotDeployable(
+            f"{facts.lineage} has no version.",
+            code="not_registered",
+            advice="Train and register it first.",
+        )
+    return facts.run
+
+
+def require_redeploy(facts: RestoreFacts) -> None:
+    """As `require_deploy`, for the version that an endpoint served last, or another one."""
+    require_offered(facts.target, facts.run, NEVER_SERVED)
+    require_deploy(facts)
+
+
+def require_rollback(facts: RestoreFacts) -> None:
+    """As `require_deploy`, for the version that an endpoint served before."""
+    require_offered(facts.target, facts.run, NO_PREVIOUS)
+    require_deploy(facts)
+
+
+NEVER_SERVED = ("no version yet", "never_served")
+NO_PREVIOUS = ("no version before this one", "no_previous_version")
+
+
+def require_offered(
+    endpoint: DeployedEndpoint, run: TrainingRun | None, lacks: tuple[str, str]
+) -> TrainingRun:
+    """Check that the endpoint has a version to deploy again; returns it.
+
+    :raises NotDeployable: it has none, or its model was deleted.
+    """
+    require_restorable(endpoint)
+    if run is None:
+        what, code = lacks
+        raise NotDeployable(
+            f"{endpoint.service_name} has served {what}.",
+            code=code,
+            advice="Choose the version to deploy.",
+        )
+    return run
+
+
+_NO_VERSION = {
+    Registration.NONE: ("It is not registered.", "not_registered", "Register it first."),
+    Registration.DELETING: ("Its version is being deleted.", "deleting", "Deploy another version."),
+    Registration.DELETED: (MODEL_NOT_FOUND, "model_not_found", "Deploy another version."),
+    Registration.LOST: (
+        MODEL_NOT_FOUND,
+        "model_not_found",
+        "Deploy another version, or register this run again.",
+    ),
+}
+
+
+def require_deployable(run: TrainingRun) -> None:
+    """Check that the run is a blessed version that may be brought up.
+
+    :raises NotDeployable: with what stands against it.
+    """
+    if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:
+        raise NotDeployable(
+            f"{run} is {run.get_status_display().lower()}.",
+            code="run_not_completed",
+            advice="Only a run whose pipeline succeeded can be deployed.",
+        )
+    if run.is_blessed is not True:
+        raise NotDeployable(
+            f"{run} was not blessed by its evaluator.",
+            code="not_blessed",
+            advice="Only a blessed version is deployed. Look at its metrics, then train it again.",
+        )
+    if run.registration != Registration.REGISTERED:
+        message, code, advice = _NO_VERSION[Registration(run.registration)]
+        raise NotDeployable(message, code=code, advice=advice)
+
+
+def require_free(
+    endpoint: DeployedEndpoint, run: TrainingRun, config: ServingConfig, *, differs: bool
+) -> None:
+    """Check that the endpoint may serve this version, and does not do so already.
+
+    :raises NotDeployable: its model was deleted, or it serves just that.
+    :raises ForeignService: it is another model's.
+    """
+    if endpoint.registered_model_id != run.registered_model_id:
+        raise ForeignService(f"The service {endpoint.service_name} belongs to another model.")
+    require_restorable(endpoint)
+    same = ServingConfig.from_dict(endpoint.config).with_image() == config.with_image()
+    serving = endpoint.is_active and endpoint.run_id == run.pk
+    if serving and same and endpoint.state == EndpointState.ACTIVE and not differs:
+        raise NotDeployable(
+            f"{endpoint.service_name} serves v{run.version} already.",
+            code="already_deployed",
+            advice="Deploy another version or another configuration.",
+        )
+
+
+def require_restorable(endpoint: DeployedEndpoint) -> None:
+    """Check that the endpoint may serve again.
+
+    :raises NotDeployable: the version it served was deleted.
+    """
+    if endpoint.model_deleted:
+        raise NotDeployable(
+            "The model was deleted; this endpoint cannot be restored.",
+            code="model_deleted",
+            advice="Deploy another version without naming this endpoint.",
+        )
+
+
+def is_stopped(endpoint: DeployedEndpoint) -> bool:
+    """Whether nothing of it serves or may serve."""
+    return endpoint.state == EndpointState.INACTIVE and not endpoint.is_active
+
+
+def require_undeploy(facts: UndeployFacts) -> None:
+    """Check that an endpoint can be undeployed. One that a failed deploy left `deploying` can:
+    that is how to find out what serves.
+
+    :raises Conflict: nothing of it serves or may serve.
+    :raises Busy: another operation holds its model or its service.
+    """
+    endpoint = facts.endpoint
+    require_started(endpoint)
+    facts.locks.require_free(
+        endpoint.service_name, endpoint.registered_model, endpoint.service_name
+    )
+
+
+def require_started(endpoint: DeployedEndpoint) -> None:
+    """Check that something of an endpoint serves or may serve.
+
+    :raises Conflict: nothing does.
+    """
+    if is_stopped(endpoint):
+        raise Conflict(
+            f"{endpoint.service_name} is not deployed.",
+            code="not_deployed",
+            advice="There is nothing to undeploy.",
+        )
+
+
+def require_removable(endpoint: DeployedEndpoint) -> None:
+    """Check that the record of an endpoint can be deleted.
+
+    :raises NotStopped: it serves, or may serve.
+    """
+    if not is_stopped(endpoint):
+        state = endpoint.get_state_display().lower()
+        raise NotStopped(f"{endpoint.service_name} is {state}; it cannot be deleted.")
