@@ -47,6 +47,8 @@ class Action(Generic[S, R]):
     """Raise what stands against it now, by the facts alone: it reads nothing and asks nobody."""
     input: str = ""
     """The name in `inputs` of the model of what must be given; imported at first use."""
+    on_page: bool = True
+    """Whether pages have a button for it, which posts to its slug."""
     history: Callable[[Any], tuple[OperationKind, Subject]] | None = None
     """As what a refusal is kept in the history, by the facts; None keeps none."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import endpoints, findings, models, operations
+from . import endpoints, findings, models, operations, system
 from .action import Action
 
-NOUNS = (models, endpoints, findings, operations)
+NOUNS = (models, endpoints, findings, operations, system)
 ACTIONS: Mapping[str, Action[Any, Any]] = {
     action.name: action for noun in NOUNS for action in noun.ACTIONS
 }

@@ -12,6 +12,7 @@ from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.findings import ADOPT, DELETE_UNMANAGED, IGNORE, REOPEN, REPAIR
 from ml_platform.actions.inputs import AdoptIn, IgnoreIn, RepairIn
+from ml_platform.actions.system import CHECK
 from ml_platform.api.http.lists import answer_list, of_project
 from ml_platform.api.schemas.details import AuditOut
 from ml_platform.api.schemas.operation import OperationOut
@@ -26,10 +27,7 @@ from ml_platform.api.schemas.serialize import (
     sweep_json,
 )
 from ml_platform.models import Finding, Sweep
-from ml_platform.models.clock import database_now
-from ml_platform.services.access.rights import Right
 from ml_platform.services.sweeps.audit import counts_of, left_out_of
-from ml_platform.services.sweeps.operation import check_registry
 
 router = Router(tags=["audit"])
 REPAIRS = {"repair": REPAIR, "adopt": ADOPT, "delete": DELETE_UNMANAGED}
@@ -70,12 +68,7 @@ def _sweep_of(caller: Caller, sweep: Sweep, vertex: int | None) -> Json:
 @router.post("/run/", response={202: OperationOut}, operation_id="run_audit")
 def run(request: Any) -> HttpResponse:
     """Have a worker read all planes; while one is at it, 409 names the operation."""
-    caller: Caller = request.auth
-    caller.require(Right.ADMINISTER)
-    caller.require_everything()
-    return accepted(
-        check_registry(actor=caller.actor, clock=database_now, idempotency_key=caller.key)
-    )
+    return accepted(perform(CHECK, "", None, request.auth))
 
 
 @router.post(

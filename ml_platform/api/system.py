@@ -10,11 +10,13 @@ from django.http import HttpResponse
 from ninja import Router
 
 from ml_platform import kpis
+from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
+from ml_platform.actions.system import SET_UP_JOB
 from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.schemas.details import KpisOut, SetupOut
 from ml_platform.api.schemas.serialize import counts_json, reply, when
-from ml_platform.jobs import JOBS, set_up
+from ml_platform.jobs import JOBS
 from ml_platform.models.clock import database_now
 from ml_platform.services.access.rights import Right
 from ml_platform.services.metrics.service_metrics import daily_totals
@@ -44,24 +46,18 @@ def get_kpis(request: Any) -> HttpResponse:
     )
 
 
-def _set_up(caller: Caller, name: str) -> HttpResponse:
-    caller.require(Right.ADMINISTER)
-    caller.require_everything()
-    done = set_up(name, actor=caller.actor, clock=database_now, idempotency_key=caller.key)
-    return reply(
-        {
-            "status": "success",
-            "action": done.action,
-            "job_name": done.job_name,
-            "schedule": done.schedule,
-        }
-    )
-
-
 def _setter(name: str) -> Callable[[Any], HttpResponse]:
     @asks_google
     def setup(request: Any) -> HttpResponse:
-        return _set_up(request.auth, name)
+        done = perform(SET_UP_JOB, name, None, request.auth)
+        return reply(
+            {
+                "status": "success",
+                "action": done.action,
+                "job_name": done.job_name,
+                "schedule": done.schedule,
+            }
+        )
 
     return setup
 

@@ -8,7 +8,10 @@ from typing import Any
 from django.core.management.base import CommandParser
 from rich.console import Console
 
-from ml_platform.jobs import JOBS, run_job, set_up
+from ml_platform.actions.action import perform
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.system import SET_UP_JOB
+from ml_platform.jobs import JOBS, run_job
 from ml_platform.models.clock import database_now
 from ml_platform.services.operations.store import Actor
 
@@ -79,8 +82,7 @@ class SetupCommand(PlatformCommand):
 
     def work(self, **_: Any) -> int:
         """Create or correct the job at Cloud Scheduler."""
-        actor = Actor(label=f"setup of {self.job}", origin="command")
-        done = set_up(self.job, actor=actor, clock=database_now)
+        done = perform(SET_UP_JOB, self.job, None, Caller.system(f"setup of {self.job}"))
         self.stdout.write(f"{done.action}: {done.job_name}, {done.schedule} UTC")
         return 0
 

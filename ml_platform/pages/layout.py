@@ -15,12 +15,12 @@ from django.views.decorators.http import require_safe
 
 from ml_platform import kpis
 from ml_platform.conf import OWN_BASE, get_settings
-from ml_platform.errors import Denied, NotFound, PlatformError
+from ml_platform.errors import NotFound, PlatformError
 from ml_platform.http_status import status_of
 from ml_platform.pages.common.buttons import Permissions
 from ml_platform.pages.view_models.context import ErrorPage, Frame
 from ml_platform.services.access.rights import Right, has_right, require_right
-from ml_platform.services.access.scope import Scope, require_everything, scope_of
+from ml_platform.services.access.scope import Scope, scope_of
 from ml_platform.services.operations.store import Busy
 
 GONE = "It may have been deleted, or it belongs to a project that you do not see."
@@ -63,15 +63,6 @@ def require_view(request: HttpRequest) -> None:
     """
     if request.user.is_authenticated:
         require_right(request.user, Right.VIEW)
-
-
-def may_check(request: HttpRequest) -> bool:
-    """Whether the person may have all planes read."""
-    try:
-        require_everything(request.user, Right.ADMINISTER)
-    except Denied:
-        return False
-    return True
 
 
 def permissions_of(request: HttpRequest) -> Permissions:

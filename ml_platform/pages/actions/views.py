@@ -14,16 +14,15 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from ml_platform.actions.action import perform
+from ml_platform.actions.system import CHECK_HERE
 from ml_platform.actions.table import ACTIONS
 from ml_platform.errors import PlatformError
-from ml_platform.models.clock import database_now
 from ml_platform.pages.common.verb import Verb
 from ml_platform.pages.layout import failed, page
-from ml_platform.pages.requests import action_request_of, actor_of, begun, caller_of
-from ml_platform.services.access.rights import Right, RightMissing, require_right
-from ml_platform.services.access.scope import require_everything, scope_of
+from ml_platform.pages.requests import action_request_of, begun, caller_of
+from ml_platform.services.access.rights import RightMissing, require_right
+from ml_platform.services.access.scope import scope_of
 from ml_platform.services.operations.store import Busy
-from ml_platform.services.sweeps.operation import check_registry_here
 
 from .reason_form import ask, ask_verb, page_about, refused
 from .verbs import VERBS
@@ -47,8 +46,7 @@ def check_now(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return redirect(back)
     try:
-        require_everything(request.user, Right.ADMINISTER)
-        check_registry_here(actor=actor_of(request), clock=database_now)
+        perform(CHECK_HERE, "", None, caller_of(request))
     except Busy:
         return redirect(back)  # who is at it does the same
     except PlatformError as error:

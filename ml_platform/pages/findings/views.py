@@ -7,16 +7,18 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from ml_platform import kpis
+from ml_platform.actions.system import may_check
 from ml_platform.models import Finding, Sweep
 from ml_platform.models.states import FindingStatus
 from ml_platform.pages.common.paging import page_of
 from ml_platform.pages.common.tabs import tabs_of
-from ml_platform.pages.layout import may_check, page, render_page
+from ml_platform.pages.layout import page, render_page
+from ml_platform.pages.requests import caller_of
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.badges import FINDING_TONES
 from ml_platform.pages.view_models.context import HealthPage
 from ml_platform.pages.view_models.count_strip import truth_strip
-from ml_platform.services.access.scope import Scope, scope_of
+from ml_platform.services.access.scope import Scope
 
 FINDINGS_A_PAGE = 50
 SWEEPS_SHOWN = 20
@@ -30,7 +32,8 @@ FINDING_TABS: dict[str, tuple[str, list[str]]] = {
 @page
 def registry_health(request: HttpRequest) -> HttpResponse:
     """`/registry-health/`: what is wrong, and what repairs it?"""
-    now, scope = timezone.now(), scope_of(request.user)
+    now, caller = timezone.now(), caller_of(request)
+    scope = caller.scope
     by_kind = kpis.open_findings(scope.limit)
     tabs, statuses = tabs_of(request, FINDING_TABS)
     shown, pager = page_of(
@@ -39,7 +42,7 @@ def registry_health(request: HttpRequest) -> HttpResponse:
     counts = kpis.four_counts(scope.limit)
     found = HealthPage(
         truth=truth_strip(counts=counts, findings=by_kind, now=now),
-        may_check=may_check(request),
+        may_check=may_check(caller),
         tabs=tabs,
         healthy=not by_kind and tabs[0].current and not counts.vertex_reason,
         groups=serialize.finding_groups(shown, now),

@@ -6,15 +6,16 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from ml_platform import kpis
+from ml_platform.actions.system import may_check
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
 from ml_platform.pages.common.paging import page_of
-from ml_platform.pages.layout import may_check, page, render_page
+from ml_platform.pages.layout import page, render_page
 from ml_platform.pages.operations.operation import operations_of
+from ml_platform.pages.requests import caller_of
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.charts import history_chart
 from ml_platform.pages.view_models.context import StartPage
 from ml_platform.pages.view_models.count_strip import truth_strip
-from ml_platform.services.access.scope import scope_of
 
 CARDS = 12
 RECENT_SHOWN = 8
@@ -23,14 +24,15 @@ RECENT_SHOWN = 8
 @page
 def start(request: HttpRequest) -> HttpResponse:
     """`/`: do the four counts agree?"""
-    now, scope = timezone.now(), scope_of(request.user)
+    now, caller = timezone.now(), caller_of(request)
+    scope = caller.scope
     by_kind = kpis.open_findings(scope.limit)
     cards, pager = page_of(scope.projects, request, size=CARDS, parameter="projects")
     traffic = kpis.traffic([card.pk for card in cards], today=now.date())
     rows = operations_of(scope)
     found = StartPage(
         truth=truth_strip(counts=kpis.four_counts(scope.limit), findings=by_kind, now=now),
-        may_check=may_check(request),
+        may_check=may_check(caller),
         assets=serialize.asset_figures(kpis.assets(scope.limit)),
         chart=history_chart(
             kpis.history(today=now.date(), projects=scope.limit),

@@ -1,0 +1,62 @@
+"""The whole installation: have all planes read, have Cloud Scheduler ring the jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ml_platform.errors import Denied, NotFound
+from ml_platform.jobs import JOBS, Job, set_up
+from ml_platform.models import Operation
+from ml_platform.services.access.rights import Right
+from ml_platform.services.scheduling.platform_jobs import JobSetup
+from ml_platform.services.sweeps.operation import check_registry, check_registry_here
+
+from .action import Action
+from .caller import Caller
+
+
+def _registry(caller: Caller, _: object) -> None:
+    """The planes belong to all projects: only an administrator who sees them all may have them
+    read."""
+    caller.require(Right.ADMINISTER)
+    caller.require_everything()
+
+
+def may_check(caller: Caller) -> bool:
+    """Whether the caller may have all planes read."""
+    try:
+        _registry(caller, "")
+    except Denied:
+        return False
+    return True
+
+
+def _check(_: None, __: None, caller: Caller) -> Operation:
+    return check_registry(actor=caller.actor, clock=caller.now, idempotency_key=caller.key)
+
+
+def _check_here(_: None, __: None, caller: Caller) -> Operation:
+    return check_registry_here(actor=caller.actor, clock=caller.now)
+
+
+def _job(caller: Caller, key: object) -> Job:
+    _registry(caller, key)
+    if str(key) not in JOBS:
+        raise NotFound(f"There is no job {key}.", advice=f"Jobs: {', '.join(JOBS)}.")
+    return JOBS[str(key)]
+
+
+def _set_up(job: Job, _: None, caller: Caller) -> JobSetup:
+    return set_up(job.name, actor=caller.actor, clock=caller.now, idempotency_key=caller.key)
+
+
+CHECK: Action[None, Operation] = Action(
+    name="check-registry", right=Right.ADMINISTER, find=_registry, run=_check, on_page=False
+)
+CHECK_HERE: Action[None, Operation] = replace(CHECK, run=_check_here)
+"""The same, carried out before it returns."""
+SET_UP_JOB: Action[Job, JobSetup] = Action(
+    name="set-up-job", right=Right.ADMINISTER, find=_job, run=_set_up, on_page=False
+)
+ACTIONS: tuple[Action[Any, Any], ...] = (CHECK, SET_UP_JOB)
