@@ -15,8 +15,10 @@ from ml_platform.pages.view_models.metrics import main_metric, measured_against
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.endpoint_state import (
     NotDeployable,
-    require_deployable,
-    require_restorable,
+    choose_endpoint,
+    reason_already_deployed,
+    reason_not_deployable,
+    reason_not_restorable,
 )
 from ml_platform.services.registry.registry_state import RegistryVerdict
 
@@ -79,13 +81,8 @@ def deploy_button(
         name=f"Deploy {what}",
         right=Right.DEPLOY,
         why=reason_disabled_deploy(run, verdict, endpoints),
-        confirm=question_of_deploy(f"Deploy {what}", run, target_of(endpoints)),
+        confirm=question_of_deploy(f"Deploy {what}", run, choose_endpoint(endpoints)),
     )
-
-
-def target_of(endpoints: Sequence[DeployedEndpoint]) -> DeployedEndpoint | None:
-    """The endpoint that a deploy goes to: the first that may serve; None for a new one."""
-    return next((endpoint for endpoint in endpoints if not endpoint.model_deleted), None)
 
 
 def question_of_deploy(what: str, run: TrainingRun, target: DeployedEndpoint | None) -> str:
@@ -110,14 +107,10 @@ def reason_disabled_deploy(
         return MISSING
     if run.status == RunStatus.DEPLOYING:
         return "It is being deployed."
-    try:
-        require_deployable(run)
-    except NotDeployable as error:
-        return _told(error)
-    target = target_of(endpoints)
-    if target and target.state == EndpointState.ACTIVE and target.run_id == run.pk:
-        return f"{target.service_name} serves v{run.version} already."
-    return ""
+    if reason := reason_not_deployable(run):
+        return _told(reason)
+    target = choose_endpoint(endpoints)
+    return str((target and reason_already_deployed(target, run)) or "")
 
 
 def endpoint_buttons(
@@ -183,10 +176,8 @@ def reason_disabled_redeploy(
     endpoint: DeployedEndpoint, verdict: RegistryVerdict, busy: str
 ) -> str:
     """What stands against bringing an endpoint up again."""
-    try:
-        require_restorable(endpoint)
-    except NotDeployable as error:
-        return str(error)
+    if reason := reason_not_restorable(endpoint):
+        return str(reason)
     if endpoint.state in (EndpointState.DEPLOYING, EndpointState.UNDEPLOYING):
         return f"It is {endpoint.get_state_display().lower()}."
     if endpoint.run is None:

@@ -1,4 +1,7 @@
-"""Deployment: a version comes to be served by a Cloud Run service; it never registers (law 4)."""
+"""Requests to deploy a version to a Cloud Run service.
+
+A deploy never registers a model: it would re-create one that a person deleted (law 4).
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,11 @@ from ml_platform.services.registry import service_names
 
 from .endpoint_state import (
     NotDeployable,
+    choose_endpoint,
     mark_deploying,
     no_version_of,
+    reason_not_restorable,
     require_deployable,
-    require_restorable,
 )
 from .serving import ServingConfig
 
@@ -42,7 +46,7 @@ FIRST_STEP = "verify_model"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """Who asks for a deploy, when, why, under which key, and in which words it is the same."""
+    """A request to deploy; `request` is what must be equal for a repeated idempotency key."""
 
     actor: Actor
     now: datetime
@@ -51,11 +55,11 @@ class _Asked:
     request: Json
 
     def answered(self) -> Operation | None:
-        """What was opened when the same was asked before, whatever has become of it."""
+        """The operation that the same request opened before, in whatever state it is now."""
         return answered_before(idempotency_key=self.idempotency_key, request=self.request)
 
     def refusing(self, kind: OperationKind, subject: Subject) -> AbstractContextManager[None]:
-        """Keep what is refused inside in the history."""
+        """Record a refusal raised inside in the history."""
         return refusals_recorded(
             kind=kind, subject=subject, actor=self.actor, now=self.now, reason=self.reason
         )
@@ -72,15 +76,16 @@ def deploy_run(
     reason: str = "",
     idempotency_key: str = "",
 ) -> Operation:
-    """Open the deploy of a version: to `endpoint`, to a service of that name, or to its model's.
+    """Open the deploy of a version to `endpoint`, to the service of that name, or, if neither is
+    given, to the endpoint that `choose_endpoint` returns.
 
-    Without `config` the endpoint keeps its own. A refusal is recorded.
+    Without `config` the endpoint keeps its configuration. A refusal is recorded.
 
-    :raises NotDeployable: the run is no blessed version, serves there already, or the endpoint's
-        model was deleted.
-    :raises ForeignService: the endpoint of that name is another model's.
-    :raises Busy: another operation holds the lineage or the service.
-    :raises Invalid: Cloud Run would not take that name.
+    :raises NotDeployable: the run cannot be deployed, the endpoint serves it already, or the
+        endpoint's model was deleted.
+    :raises ForeignService: the endpoint of that name belongs to another model.
+    :raises Busy: another operation holds the model or the service.
+    :raises Invalid: Cloud Run does not allow that name.
     """
     wanted = endpoint.service_name if endpoint else service_name
     asked = _Asked(
@@ -101,9 +106,9 @@ def deploy_run(
 def newest_version(
     *, registered_model: RegisteredModel, actor: Actor, now: datetime, reason: str = ""
 ) -> TrainingRun:
-    """The version that a deploy without a choice takes. A refusal is recorded.
+    """The version that a deploy uses when the request names none. A refusal is recorded.
 
-    :raises NotDeployable: the lineage has no version, or none any more.
+    :raises NotDeployable: the model has no version.
     """
     subject = subject_of_lineage(registered_model)
     with refusals_recorded(
@@ -124,9 +129,9 @@ def redeploy_endpoint(
     reason: str = "",
     idempotency_key: str = "",
 ) -> Operation:
-    """Open the deploy of the version the endpoint served last, or of `run`, to the same service.
+    """Open the deploy of `run`, or of the version the endpoint served last, to the same service.
 
-    :raises NotDeployable: the endpoint's model was deleted, it never served, or as in deploy_run.
+    :raises NotDeployable: the endpoint's model was deleted, it never served, or see `deploy_run`.
     """
     asked = _Asked(
         actor=actor,
@@ -151,9 +156,9 @@ def rollback_endpoint(
     reason: str = "",
     idempotency_key: str = "",
 ) -> Operation:
-    """Open the deploy of the version that the endpoint served before this one, as it was served.
+    """Open the deploy of the version that the endpoint served before, with its configuration then.
 
-    :raises NotDeployable: there is none, or as in redeploy_endpoint.
+    :raises NotDeployable: there is none, or see `redeploy_endpoint`.
     """
     asked = _Asked(
         actor=actor,
@@ -178,7 +183,8 @@ def _restore(
     with asked.refusing(OperationKind.REDEPLOY, subject):
         if known := asked.answered():
             return known
-        require_restorable(endpoint)
+        if refusal := reason_not_restorable(endpoint):
+            raise refusal
         if run is None:
             lacks, code = otherwise
             raise NotDeployable(
@@ -233,23 +239,15 @@ def _config_of(service: str) -> ServingConfig:
 
 
 def _choose_service(run: TrainingRun, wanted: str) -> str:
-    """The name asked for, else that of the lineage's first endpoint that may serve, else a new one.
-
-    A new one is free in our tables: an endpoint whose model was deleted keeps its name.
-    """
     if wanted:
         return service_names.check_service_name(wanted)
-    lineage = run.registered_model
-    if lineage is None:
-        require_deployable(run)  # a run that failed is not told to be registered first
-        raise NotDeployable(
-            "It is not registered.", code="not_registered", advice="Register it first."
-        )
-    usable = lineage.deployed_endpoints.filter(model_deleted=False).order_by("pk").first()
-    return usable.service_name if usable else _new_name(lineage)
+    lineage = run.registered_model or require_deployable(run)
+    endpoint = choose_endpoint(lineage.deployed_endpoints.all())
+    return endpoint.service_name if endpoint else _new_name(lineage)
 
 
 def _new_name(lineage: RegisteredModel) -> str:
+    """A name that no endpoint has: one whose model was deleted keeps its name."""
     names = (
         service_names.service_name(
             project=str(lineage.project),

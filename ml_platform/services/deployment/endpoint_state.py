@@ -1,7 +1,13 @@
-"""What our tables say of an endpoint and its runs, changed only inside the caller's transaction."""
+"""Rules for endpoints and the runs they serve, and the row changes of deploy and undeploy.
+
+`choose_endpoint` and the `reason_*` functions are pure: a page calls them for its buttons, a
+request before it opens an operation, and the worker before it changes Cloud Run. Functions that
+write expect the transaction of their caller.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from ml_platform.errors import Conflict
@@ -23,13 +29,13 @@ MODEL_NOT_FOUND = "Model not found in Vertex AI Model Registry. It may have been
 
 
 class NotDeployable(Conflict):
-    """The run or the endpoint cannot be deployed as it stands."""
+    """The run or the endpoint cannot be deployed in its present state."""
 
     code = "not_deployable"
 
 
 class ForeignService(Conflict):
-    """The service belongs to somebody else; it was left alone."""
+    """The service belongs to another owner; it was not changed."""
 
     code = "foreign_service"
     advice = "Choose another service name; if it is yours, put the label back or delete it there."
@@ -47,30 +53,71 @@ _NO_VERSION = {
 }
 
 
-def require_deployable(run: TrainingRun) -> None:
-    """Check that the run is a blessed version that may be brought up.
+def choose_endpoint(endpoints: Iterable[DeployedEndpoint]) -> DeployedEndpoint | None:
+    """The endpoint that a deploy uses when the request names none; None for a new service.
 
-    :raises NotDeployable: with what stands against it.
+    It is the model's oldest endpoint whose version was not deleted.
     """
+    usable = (endpoint for endpoint in endpoints if not endpoint.model_deleted)
+    return min(usable, key=lambda endpoint: endpoint.pk, default=None)
+
+
+def reason_not_deployable(run: TrainingRun) -> NotDeployable | None:
+    """Why the run cannot be deployed; None for a blessed, registered version."""
     if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:
-        raise NotDeployable(
+        return NotDeployable(
             f"{run} is {run.get_status_display().lower()}.",
             code="run_not_completed",
             advice="Only a run whose pipeline succeeded can be deployed.",
         )
     if run.is_blessed is not True:
-        raise NotDeployable(
+        return NotDeployable(
             f"{run} was not blessed by its evaluator.",
             code="not_blessed",
             advice="Only a blessed version is deployed. Look at its metrics, then train it again.",
         )
     if run.registration != Registration.REGISTERED:
         message, code, advice = _NO_VERSION[Registration(run.registration)]
-        raise NotDeployable(message, code=code, advice=advice)
+        return NotDeployable(message, code=code, advice=advice)
+    return None
+
+
+def reason_not_restorable(endpoint: DeployedEndpoint) -> NotDeployable | None:
+    """Why the endpoint cannot serve again: the version it served was deleted."""
+    if not endpoint.model_deleted:
+        return None
+    return NotDeployable(
+        "The model was deleted; this endpoint cannot be restored.",
+        code="model_deleted",
+        advice="Deploy another version without naming this endpoint.",
+    )
+
+
+def reason_already_deployed(endpoint: DeployedEndpoint, run: TrainingRun) -> NotDeployable | None:
+    """Why a deploy of the run with the same configuration would change nothing."""
+    if (endpoint.state, endpoint.run_id) != (EndpointState.ACTIVE, run.pk):
+        return None
+    return NotDeployable(
+        f"{endpoint.service_name} serves v{run.version} already.",
+        code="already_deployed",
+        advice="Deploy another version or another configuration.",
+    )
+
+
+def require_deployable(run: TrainingRun) -> RegisteredModel:
+    """Check that the run can be deployed; returns its model.
+
+    :raises NotDeployable: it cannot.
+    """
+    if reason := reason_not_deployable(run):
+        raise reason
+    if run.registered_model is None:
+        raise NotDeployable(f"{run} belongs to no model.", code="not_registered")
+    return run.registered_model
 
 
 def no_version_of(lineage: RegisteredModel) -> NotDeployable:
-    """What is said of a lineage without a version: its last one is gone, or there never was one."""
+    """Why a model without a version cannot be deployed: the last one is gone, or there was none."""
     last = lineage.training_runs.exclude(version=None).order_by("-version").first()
     message, code, advice = _NO_VERSION[Registration(last.registration if last else "")]
     if last is None:
@@ -81,18 +128,18 @@ def no_version_of(lineage: RegisteredModel) -> NotDeployable:
 def mark_deploying(
     *, run_id: int, service: str, config: ServingConfig, actor_id: int | None
 ) -> None:
-    """Say what a deploy is about to bring up; from now on the run and what serves are protected.
+    """Record what a deploy is about to serve; this protects the run and the version served now.
 
-    :raises NotDeployable: the run is no blessed version, or it serves there already.
-    :raises ForeignService: the endpoint of that name is another model's.
+    :raises NotDeployable: the run cannot be deployed, or the endpoint serves it already.
+    :raises ForeignService: the endpoint of that name belongs to another model.
     """
     endpoint = DeployedEndpoint.objects.select_for_update().filter(service_name=service).first()
     run = TrainingRun.objects.select_for_update(no_key=True).get(pk=run_id)
-    require_deployable(run)
+    lineage = require_deployable(run)
     if endpoint is None:
         endpoint = DeployedEndpoint(
             project_id=run.project_id,
-            registered_model_id=_lineage_id(run),
+            registered_model=lineage,
             service_name=service,
             created_by_id=actor_id,
         )
@@ -104,25 +151,15 @@ def mark_deploying(
     TrainingRun.objects.filter(pk=run.pk).move(to=RunStatus.DEPLOYING)
 
 
-def _lineage_id(run: TrainingRun) -> int:
-    if run.registered_model_id is None:
-        message, code, advice = _NO_VERSION[Registration.NONE]
-        raise NotDeployable(message, code=code, advice=advice)
-    return run.registered_model_id
-
-
 def _require_free(endpoint: DeployedEndpoint, run: TrainingRun, config: ServingConfig) -> None:
     if endpoint.registered_model_id != run.registered_model_id:
         raise ForeignService(f"The service {endpoint.service_name} belongs to another model.")
-    require_restorable(endpoint)
+    if reason := reason_not_restorable(endpoint):
+        raise reason
     same = ServingConfig.from_dict(endpoint.config).with_image() == config.with_image()
-    serving = endpoint.is_active and endpoint.run_id == run.pk
-    if serving and same and endpoint.state == EndpointState.ACTIVE and not _differs(endpoint):
-        raise NotDeployable(
-            f"{endpoint.service_name} serves version {run.version} already.",
-            code="already_deployed",
-            advice="Deploy another version or another configuration.",
-        )
+    reason = reason_already_deployed(endpoint, run)
+    if reason and same and not _differs(endpoint):
+        raise reason
 
 
 def _differs(endpoint: DeployedEndpoint) -> bool:
@@ -132,23 +169,10 @@ def _differs(endpoint: DeployedEndpoint) -> bool:
     return found.exists()
 
 
-def require_restorable(endpoint: DeployedEndpoint) -> None:
-    """Check that the endpoint may serve again.
-
-    :raises NotDeployable: the version it served was deleted.
-    """
-    if endpoint.model_deleted:
-        raise NotDeployable(
-            "The model was deleted; this endpoint cannot be restored.",
-            code="model_deleted",
-            advice="Deploy another version without naming this endpoint.",
-        )
-
-
 def record_serving(
     *, service: str, run_id: int, config: ServingConfig, url: str, revision: str, now: datetime
 ) -> None:
-    """Record that the run serves there now, and which one it took over from, served how."""
+    """Record that the endpoint serves the run now, and which run and configuration it replaced."""
     endpoint = DeployedEndpoint.objects.select_for_update().get(service_name=service)
     before, served = endpoint.run_id, endpoint.is_active
     if before is not None and before != run_id:
@@ -168,7 +192,7 @@ def record_serving(
 
 
 def abort_deploy(*, service: str, run_id: int, gone: bool, error: str, revision: str = "") -> None:
-    """Record that a deploy ended without success: what served does, unless it is `gone`."""
+    """Record that a deploy failed: the endpoint serves as before, unless the service is `gone`."""
     endpoint = DeployedEndpoint.objects.select_for_update().get(service_name=service)
     served = endpoint.is_active
     endpoint.is_active = served and not gone
@@ -183,21 +207,24 @@ def abort_deploy(*, service: str, run_id: int, gone: bool, error: str, revision:
 
 
 def mark_outcome_unknown(*, service: str, run_id: int, error: str) -> None:
-    """Record that a deploy ended without our knowing what serves: the endpoint stays `deploying`,
-    which protects both versions until a retry or an undeploy finds out."""
+    """Record that a deploy ended and that it is unknown which version serves.
+
+    The endpoint stays `deploying`, which protects both versions until a retry or an undeploy has
+    read the service.
+    """
     DeployedEndpoint.objects.filter(service_name=service).update(error=error)
     sync_run_status(run_id, error=error)
 
 
 def mark_undeploying(*, service: str) -> None:
-    """Say that the service is about to go; it protects its version until it is gone."""
+    """Record that the service is about to be deleted; its version is protected until then."""
     DeployedEndpoint.objects.filter(service_name=service).update(
         state=EndpointState.UNDEPLOYING, error=""
     )
 
 
 def record_stopped(*, service: str) -> None:
-    """Record that Cloud Run has no such service any more."""
+    """Record that the service no longer exists on Cloud Run."""
     endpoint = DeployedEndpoint.objects.select_for_update().get(service_name=service)
     endpoint.state = EndpointState.INACTIVE
     endpoint.is_active = False
@@ -209,7 +236,7 @@ def record_stopped(*, service: str) -> None:
 
 
 def abort_undeploy(*, service: str, error: str) -> None:
-    """Record that an undeploy did not begin, so that all is as before it."""
+    """Record that an undeploy did not begin: the endpoint gets the state it had before."""
     endpoint = DeployedEndpoint.objects.select_for_update().filter(service_name=service).first()
     if endpoint is None:
         return
@@ -220,7 +247,7 @@ def abort_undeploy(*, service: str, error: str) -> None:
 
 
 def sync_run_status(run_id: int, *, error: str = "") -> None:
-    """Give a run the status that fits: deployed while any endpoint serves it."""
+    """Set the status of a run: deployed while any endpoint serves it."""
     run = TrainingRun.objects.filter(pk=run_id)
     if DeployedEndpoint.objects.filter(run_id=run_id, is_active=True).exists():
         run.move(to=RunStatus.DEPLOYED, error="")
@@ -231,7 +258,7 @@ def sync_run_status(run_id: int, *, error: str = "") -> None:
 
 
 def mark_version_lost(*, run_id: int) -> None:
-    """Clear exactly this version's stale pointer; what it said stays readable in the run."""
+    """Clear the stale Vertex pointer of this version only; the run keeps its last value."""
     run = lock_version(run_id)
     if run.registered_model is not None and run.registration == Registration.REGISTERED:
         end_version(run=run, registration=Registration.LOST)

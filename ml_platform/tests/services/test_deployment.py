@@ -189,7 +189,7 @@ def test_what_serves_there_already_is_not_deployed_again(cloud: LocalCloud, cloc
         lambda: deploy(run, clock, config=ServingConfig()),
         lambda: redeploy_endpoint(endpoint=endpoint, actor=ANA, now=clock()),
     ):
-        with pytest.raises(NotDeployable, match="serves version 1 already"):
+        with pytest.raises(NotDeployable, match="serves v1 already"):
             attempt()
     assert facts(endpoint) == ("active", True, run.pk, None)
 
