@@ -115,6 +115,14 @@ def test_no_forged_token_gets_in(hooks: Server, settings: Any, path: str, debug:
     assert Operation.objects.count() == 0
 
 
+def test_a_key_that_google_may_have_published_since_answers_503(hooks: Server):
+    assert ring(ORPHANS, forge()).status_code == 200
+    answer = ring(ORPHANS, forge(header={"alg": "RS256", "kid": "k2"}))
+    keeps_contract(answer, ORPHANS, "post")
+    assert (answer.status_code, answer.json()["code"]) == (503, "cloud_unavailable")
+    assert int(answer["Retry-After"]) > 0
+
+
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_a_good_token_gets_in(hooks: Server, name: str):
     answer = ring(ORPHANS, ACCEPTED[name])
