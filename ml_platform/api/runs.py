@@ -157,7 +157,7 @@ def serving_config(
     if given is None:
         return None
     kept = endpoint.config if endpoint else {}
-    return ServingConfig.from_dict({**kept, **given.model_dump(exclude_none=True)})
+    return ServingConfig.from_dict({**kept, **given.model_dump(exclude_unset=True)})
 
 
 def _created(run: TrainingRun) -> HttpResponse:
