@@ -12,6 +12,7 @@ from datetime import datetime
 
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models.locking import lock_row
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
     EndpointState,
@@ -134,7 +135,7 @@ def mark_deploying(
     :raises ForeignService: the endpoint of that name belongs to another model.
     """
     endpoint = DeployedEndpoint.objects.select_for_update().filter(service_name=service).first()
-    run = TrainingRun.objects.select_for_update(no_key=True).get(pk=run_id)
+    run = lock_row(TrainingRun.objects.filter(pk=run_id))
     lineage = require_deployable(run)
     if endpoint is None:
         endpoint = DeployedEndpoint(
@@ -173,7 +174,7 @@ def record_serving(
     *, service: str, run_id: int, config: ServingConfig, url: str, revision: str, now: datetime
 ) -> None:
     """Record that the endpoint serves the run now, and which run and configuration it replaced."""
-    endpoint = DeployedEndpoint.objects.select_for_update().get(service_name=service)
+    endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
     before, served = endpoint.run_id, endpoint.is_active
     if before is not None and before != run_id:
         endpoint.previous_run_id = before
@@ -193,7 +194,7 @@ def record_serving(
 
 def abort_deploy(*, service: str, run_id: int, gone: bool, error: str, revision: str = "") -> None:
     """Record that a deploy failed: the endpoint serves as before, unless the service is `gone`."""
-    endpoint = DeployedEndpoint.objects.select_for_update().get(service_name=service)
+    endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
     served = endpoint.is_active
     endpoint.is_active = served and not gone
     endpoint.state = EndpointState.ACTIVE if endpoint.is_active else EndpointState.INACTIVE
@@ -225,7 +226,7 @@ def mark_undeploying(*, service: str) -> None:
 
 def record_stopped(*, service: str) -> None:
     """Record that the service no longer exists on Cloud Run."""
-    endpoint = DeployedEndpoint.objects.select_for_update().get(service_name=service)
+    endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
     endpoint.state = EndpointState.INACTIVE
     endpoint.is_active = False
     endpoint.intended_run = None

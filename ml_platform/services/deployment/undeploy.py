@@ -10,6 +10,7 @@ from django.db import transaction
 from ml_platform.cloud import cloud_run
 from ml_platform.errors import CloudAbsent, Conflict, OutcomeUnknown, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation
+from ml_platform.models.locking import lock_row
 from ml_platform.models.states import EndpointState, OperationKind
 from ml_platform.services.operations import store as operations
 from ml_platform.services.operations import worker
@@ -113,7 +114,7 @@ def delete_endpoint(
 
 
 def _require_started(endpoint: DeployedEndpoint) -> None:
-    row = DeployedEndpoint.objects.select_for_update().get(pk=endpoint.pk)
+    row = lock_row(DeployedEndpoint.objects.filter(pk=endpoint.pk))
     if _is_stopped(row):
         raise Conflict(
             f"{row.service_name} is not deployed.",

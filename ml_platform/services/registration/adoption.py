@@ -14,6 +14,7 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.locking import lock_row
 from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import (
     FindingKind,
@@ -135,7 +136,7 @@ def _adopt(work: Work) -> None:
         model_name=work.data["model_name"],
         model_type=ModelType.OTHER,
     )
-    lineage = RegisteredModel.objects.select_for_update(no_key=True).get(pk=lineage.pk)
+    lineage = lock_row(RegisteredModel.objects.filter(pk=lineage.pk))
     first = lineage.next_version
     versions = work.data["versions"]
     RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=first + len(versions))

@@ -12,6 +12,7 @@ from ml_platform.cloud import storage
 from ml_platform.cloud.names import ModelName, ObjectPath
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.locking import lock_row
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
     OperationKind,
@@ -143,7 +144,7 @@ def _register(work: Work, pointer: ModelName) -> None:
     lineage = claim_lineage(
         project_id=run.project_id, model_name=run.model_name, model_type=run.model_type
     )
-    lineage = RegisteredModel.objects.select_for_update(no_key=True).get(pk=lineage.pk)
+    lineage = lock_row(RegisteredModel.objects.filter(pk=lineage.pk))
     number = run.version or lineage.next_version
     if not run.version:
         RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=F("next_version") + 1)

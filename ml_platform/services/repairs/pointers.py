@@ -16,7 +16,6 @@ from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import (
     FindingKind,
     FindingStatus,
@@ -31,7 +30,12 @@ from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
 from ml_platform.services.operations.store import Actor, Work, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.registry.labels import RUN, is_version_of
-from ml_platform.services.registry.lineages import clear_pointer, lose_versions, sync_version_cache
+from ml_platform.services.registry.lineages import (
+    clear_pointer,
+    lock_lineage,
+    lose_versions,
+    sync_version_cache,
+)
 from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
 from ml_platform.text import counted
 
@@ -158,8 +162,7 @@ def _lose(work: Work) -> Outcome:
 
 
 def _lost(work: Work) -> None:
-    lineage = _locked(work)
-    lock_rows(_versions(work))
+    lineage = lock_lineage(int(work.operation.subject_id))
     runs = list(_versions(work))
     gone = [run for run in runs if str(run.pk) in work.data["lost"]]
     work.data["pointers"] = [
@@ -206,8 +209,7 @@ def _restore(work: Work) -> Outcome:
 
 def _restored(work: Work) -> None:
     """Point at them again, unless the lineage has a model of its own by now."""
-    lineage = _locked(work)
-    lock_rows(TrainingRun.objects.filter(pk__in=work.data["back"]))
+    lineage = lock_lineage(int(work.operation.subject_id))
     for run_id, pointer in work.data["back"].items():
         name = ModelName.parse(pointer)
         current = lineage.vertex_model_resource_name
@@ -232,10 +234,6 @@ def _restored(work: Work) -> None:
 
 def _versions(work: Work) -> QuerySet[TrainingRun]:
     return TrainingRun.objects.versions().filter(registered_model_id=int(work.operation.subject_id))
-
-
-def _locked(work: Work) -> RegisteredModel:
-    return RegisteredModel.objects.select_for_update(no_key=True).get(pk=work.operation.subject_id)
 
 
 STEPS = (

@@ -95,7 +95,7 @@ def _chain(expression: ast.expr, known: dict[str, ast.expr]) -> Iterator[ast.exp
 
 def _is_lock(call: ast.Call) -> bool:
     if isinstance(call.func, ast.Name):
-        return call.func.id == "lock_rows"
+        return call.func.id in ("lock_rows", "lock_lineage")
     return _is_ordered(list(_chain(call, {})))
 
 
