@@ -9,8 +9,7 @@ from django.http import HttpResponse
 from ninja import Query, Router
 
 from ml_platform.api.http.auth import Caller
-from ml_platform.api.http.lists import answer_list, of_project, where_of
-from ml_platform.api.http.pagination import pagination, take
+from ml_platform.api.http.lists import answer_list, of_project, page_of, pagination_json
 from ml_platform.api.schemas.details import PlanOut
 from ml_platform.api.schemas.inputs import AliasesIn, DeleteVersionsIn, DeployModelIn
 from ml_platform.api.schemas.operation import OperationOut
@@ -72,21 +71,20 @@ def _asked(query: ModelsQuery) -> Q:
 def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     """Registered models with their newest version, who serves it, and what Vertex AI said."""
     caller: Caller = request.auth
-    where = where_of(query)
     visible = caller.only(registered_models())
     asked = _asked(query)
-    part = take(rows_of(visible.filter(asked)), where, SORTS)
+    page = page_of(rows_of(visible.filter(asked)), query, SORTS)
     serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
     total, chosen = _count(visible, asked)
     unread = plane_unread("vertex")
     available = not unread
-    items = lines_json(part.rows, serving, url_of("models/"), unread)
+    items = lines_json(page.rows, serving, url_of("models/"), unread)
     if query.verify == "live":
-        available = verify_page(part.rows, items)
+        available = verify_page(page.rows, items)
     return reply(
         {
             "items": items,
-            "pagination": pagination(total=chosen, where=where, next_cursor=part.next_cursor),
+            "pagination": pagination_json(query, page, chosen),
             "kpi": kpi_json(serving, total),
             "registry_check_available": available,
         }

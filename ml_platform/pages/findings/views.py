@@ -9,7 +9,7 @@ from django.utils import timezone
 from ml_platform import kpis
 from ml_platform.models import Finding, Sweep
 from ml_platform.models.states import FindingStatus
-from ml_platform.pages.common.paging import page_of
+from ml_platform.pages.common.paging import numbered_page
 from ml_platform.pages.common.tabs import tabs_of
 from ml_platform.pages.layout import may_check, page, render_page
 from ml_platform.pages.view_models import serialize
@@ -33,7 +33,7 @@ def registry_health(request: HttpRequest) -> HttpResponse:
     now, scope = timezone.now(), scope_of(request.user)
     by_kind = kpis.open_findings(scope.limit)
     tabs, statuses = tabs_of(request, FINDING_TABS)
-    shown, pager = page_of(
+    shown, pager = numbered_page(
         _findings(scope).filter(status__in=statuses), request, size=FINDINGS_A_PAGE
     )
     counts = kpis.four_counts(scope.limit)

@@ -14,8 +14,7 @@ from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration
 from ml_platform.pages.common.buttons import Permissions, deploy_button
-from ml_platform.pages.common.keyset import Order, key_page
-from ml_platform.pages.common.paging import query_url
+from ml_platform.pages.common.paging import cursor_page, query_url
 from ml_platform.pages.common.verb import in_scope
 from ml_platform.pages.layout import open_count, page, permissions_of, render_page
 from ml_platform.pages.run.buttons import alias_button
@@ -25,6 +24,7 @@ from ml_platform.pages.view_models.badges import badge
 from ml_platform.pages.view_models.context import Badge, Fact, Link
 from ml_platform.pages.view_models.metrics import common_name, main_metric, numbers
 from ml_platform.pages.view_models.times import moment
+from ml_platform.pagination import Order
 from ml_platform.services.access.rights import Right
 from ml_platform.services.access.scope import scope_of
 from ml_platform.services.deletion.preview import DELETABLE
@@ -35,7 +35,7 @@ from .lineage_graph import artifacts_badge, draw
 from .metric_comparison import Measured, compare
 from .rows import Comparison, ModelPage, Picture, VersionRow
 
-NEWEST_VERSION = Order("Newest first", "version", descending=True, tied=False)
+NEWEST_VERSION = Order("newest", "version", descending=True)
 VERSIONS_A_PAGE = 20
 COMPARED = 5
 COMPARED_MAX = 12
@@ -62,7 +62,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
     numbered = row.training_runs.filter(version__isnull=False).select_related(
         "schedule", "created_by"
     )
-    shown, pager = key_page(
+    shown, pager = cursor_page(
         numbered, request, order=NEWEST_VERSION, size=VERSIONS_A_PAGE, name="versions"
     )
     compared = _compared(request, numbered, shown)

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from ml_platform import kpis
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
-from ml_platform.pages.common.paging import page_of
+from ml_platform.pages.common.paging import numbered_page
 from ml_platform.pages.layout import may_check, page, render_page
 from ml_platform.pages.operations.operation import operations_of
 from ml_platform.pages.view_models import serialize
@@ -25,7 +25,7 @@ def start(request: HttpRequest) -> HttpResponse:
     """`/`: do the four counts agree?"""
     now, scope = timezone.now(), scope_of(request.user)
     by_kind = kpis.open_findings(scope.limit)
-    cards, pager = page_of(scope.projects, request, size=CARDS, parameter="projects")
+    cards, pager = numbered_page(scope.projects, request, size=CARDS, parameter="projects")
     traffic = kpis.traffic([card.pk for card in cards], today=now.date())
     rows = operations_of(scope)
     found = StartPage(

@@ -15,22 +15,23 @@ from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, ModelType, RegistryState, ScheduleState
 from ml_platform.pages.common.buttons import Permissions, deploy_button
-from ml_platform.pages.common.keyset import Order, key_page
+from ml_platform.pages.common.paging import cursor_page
 from ml_platform.pages.view_models.badges import badge
 from ml_platform.pages.view_models.context import Badge, Link
 from ml_platform.pages.view_models.metrics import common_name, main_metric
 from ml_platform.pages.view_models.rows import Choice, ModelRow, Registry, Select, Sorting
 from ml_platform.pages.view_models.times import moment, relative
+from ml_platform.pagination import Order
 from ml_platform.services.registry.registry_state import RegistryVerdict, registry_verdict
 
 MODELS_A_PAGE = 25
 Rows: TypeAlias = QuerySet[RegisteredModel]
 
-ORDERS: Mapping[str, Order] = {
-    "newest": Order("Newest first", "latest_registered_at", descending=True),
-    "oldest": Order("Oldest first", "latest_registered_at"),
-    "name": Order("Name, A to Z", "model_name", tied=False),
-    "name-desc": Order("Name, Z to A", "model_name", descending=True, tied=False),
+ORDERS: Mapping[str, tuple[str, Order]] = {
+    "newest": ("Newest first", Order("newest", "latest_registered_at", descending=True)),
+    "oldest": ("Oldest first", Order("oldest", "latest_registered_at")),
+    "name": ("Name, A to Z", Order("name", "model_name")),
+    "name-desc": ("Name, Z to A", Order("name-desc", "model_name", descending=True)),
 }
 """Each is served by an index: (project, latest_registered_at, id) or (project, model_name)."""
 
@@ -70,8 +71,8 @@ def registry_table(
         rows = STATES[chosen["state"]][1](rows)
     if chosen["registry"]:
         rows = _by_registry(rows, chosen["registry"], reading.unread)
-    order = ORDERS.get(request.GET.get("sort", ""), ORDERS["newest"])
-    shown, pager = key_page(rows, request, order=order, size=MODELS_A_PAGE, name="models")
+    _, order = ORDERS.get(request.GET.get("sort", ""), ORDERS["newest"])
+    shown, pager = cursor_page(rows, request, order=order, size=MODELS_A_PAGE, name="models")
     table = model_rows(shown, permissions=permissions, unread=reading.unread, now=now)
     return Registry(
         search=search,
@@ -90,9 +91,9 @@ def registry_table(
 
 def _sorting(request: HttpRequest, order: Order, first: str, second: str) -> Sorting:
     """The head of a column that these two orders sort: it leads to the other one."""
-    sorted_by_it = order in (ORDERS[first], ORDERS[second])
+    sorted_by_it = order.name in (first, second)
     query = {name: request.GET[name] for name in ("q", *_FILTERS) if request.GET.get(name)}
-    query["sort"] = second if order == ORDERS[first] else first
+    query["sort"] = second if order.name == first else first
     way = "descending" if order.descending else "ascending"
     return Sorting(url=f"?{urlencode(query)}#models", direction=way if sorted_by_it else "")
 
@@ -128,7 +129,8 @@ def _selects(chosen: Mapping[str, str], order: Order) -> tuple[Select, ...]:
         for name, table in _FILTERS.items()
     ]
     sorts = tuple(
-        Choice(value=name, label=one.label, chosen=one == order) for name, one in ORDERS.items()
+        Choice(value=name, label=label, chosen=one == order)
+        for name, (label, one) in ORDERS.items()
     )
     return (*filters, Select(name="sort", label="Sort", choices=sorts))
 

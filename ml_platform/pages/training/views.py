@@ -13,8 +13,7 @@ from django.utils import timezone
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
-from ml_platform.pages.common.keyset import Order, key_page
-from ml_platform.pages.common.paging import page_of
+from ml_platform.pages.common.paging import NEWEST, cursor_page, numbered_page
 from ml_platform.pages.layout import open_count, page, permissions_of, project_of, render_page
 from ml_platform.pages.view_models.context import Tab
 from ml_platform.pages.view_models.metrics import common_name
@@ -27,7 +26,6 @@ from .registry_table import registry_table
 from .tables import endpoint_rows, run_rows, schedule_rows
 
 ROWS_A_TABLE = 15
-NEWEST = Order("Newest first", "created_at", descending=True)
 RUN_TABS: Mapping[str, tuple[str, list[str]]] = {
     "all": ("All", []),
     "live": ("Under way", sorted(TRAINING_RUN_STATUSES)),
@@ -41,7 +39,7 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
     now, project = timezone.now(), project_of(request, project_id)
     permissions, tab = permissions_of(request), _run_tab(request)
     registry = registry_table(request, project=project, permissions=permissions, now=now)
-    endpoints, endpoints_pager = key_page(
+    endpoints, endpoints_pager = cursor_page(
         DeployedEndpoint.objects.filter(project=project).select_related(
             "registered_model", "run", "intended_run", "previous_run"
         ),
@@ -50,10 +48,10 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         size=ROWS_A_TABLE,
         name="endpoints",
     )
-    runs, runs_pager = key_page(
+    runs, runs_pager = cursor_page(
         _runs(project, tab), request, order=NEWEST, size=ROWS_A_TABLE, name="runs"
     )
-    schedules, schedules_pager = page_of(
+    schedules, schedules_pager = numbered_page(
         _schedules(project), request, size=ROWS_A_TABLE, parameter="schedules", anchor="schedules"
     )
     lines = run_rows(runs, permissions=permissions, now=now)
