@@ -35,6 +35,7 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
+from ml_platform.models.serving_status import ServingStatus, has_serving_status
 from ml_platform.models.states import (
     LIVE_SCHEDULE_STATES,
     STANDING_FINDING_STATUSES,
@@ -76,7 +77,7 @@ class FourCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assets:
-    """What there is. `deployed` counts models that at least one active endpoint serves."""
+    """What there is. `deployed` counts models whose newest version an active endpoint serves."""
 
     models: int
     versions: int
@@ -90,7 +91,7 @@ class Assets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectCard:
-    """What a project has. `deployed` counts models that at least one active endpoint serves."""
+    """What a project has. `deployed` counts as in `Assets`."""
 
     project_id: Any
     name: str
@@ -209,11 +210,10 @@ def _model_ids(projects: Projects) -> QuerySet[RegisteredModel, Any]:
 def assets(projects: Projects = None) -> Assets:
     """The numbers of the Assets card."""
     models = registered_models(projects).aggregate(
-        models=Count("pk"), versions=Coalesce(Sum("total_versions"), 0)
+        models=Count("pk"), versions=Coalesce(Sum("total_versions"), 0), deployed=_deployed()
     )
     active = Q(is_active=True)
     endpoints = _of(DeployedEndpoint.objects.all(), projects).aggregate(
-        deployed=Count("registered_model", filter=active, distinct=True),
         endpoints_active=Count("pk", filter=active),
         endpoints_total=Count("pk"),
     )
@@ -243,6 +243,10 @@ def project_cards(projects: Iterable[Model]) -> tuple[ProjectCard, ...]:
     )
 
 
+def _deployed() -> Count:
+    return Count("pk", filter=has_serving_status(ServingStatus.DEPLOYED))
+
+
 def _models_by_project(projects: Projects) -> dict[Any, dict[str, Any]]:
     return _rows(
         registered_models(projects)
@@ -251,6 +255,7 @@ def _models_by_project(projects: Projects) -> dict[Any, dict[str, Any]]:
         .annotate(
             models=Count("pk"),
             versions=Sum("total_versions"),
+            deployed=_deployed(),
             latest_registered_at=Max("latest_registered_at"),
         )
     )
@@ -262,7 +267,6 @@ def _endpoints_by_project(projects: Projects) -> dict[Any, dict[str, Any]]:
         _of(DeployedEndpoint.objects.all(), projects)
         .values("project")
         .annotate(
-            deployed=Count("registered_model", filter=active, distinct=True),
             endpoints_active=Count("pk", filter=active),
             endpoints_total=Count("pk"),
         )

@@ -32,6 +32,7 @@ from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.preview import DELETABLE, preview_deletion
 from ml_platform.services.deployment.deploy import newest_version
 from ml_platform.services.registry.aliases import set_aliases
+from ml_platform.services.registry.model_list import model_filter
 
 from .endpoints import ENDPOINTS
 from .live_verification import verify_page
@@ -48,23 +49,14 @@ SORTS = {
 
 def _asked(query: ModelsQuery) -> Q:
     """The condition that the query's filters make."""
-    active = DeployedEndpoint.objects.filter(is_active=True)
-    served = Q(pk__in=active.values("registered_model"))
-    newest = Q(latest_run__in=active.filter(run__isnull=False).values("run"))
-    status = {"deployed": newest, "outdated": served & ~newest, "idle": ~served}
-    asked = Q() if query.project is None else Q(project=query.project)
-    if query.search:
-        asked &= Q(model_name__contains=query.search.lower())
-    if query.type is not None:
-        asked &= Q(model_type=query.type)
-    if query.status is not None:
-        asked &= status[query.status]
-    if query.blessed is not None:
-        asked &= Q(latest_run__is_blessed=query.blessed)
-    if query.registry_state is not None:
-        state = query.registry_state
-        asked &= Q(registry_state="" if state == "unchecked" else state)
-    return asked
+    project = Q() if query.project is None else Q(project=query.project)
+    return project & model_filter(
+        search=query.search,
+        model_type=query.type,
+        status=query.status,
+        blessed=query.blessed,
+        registry_state=query.registry_state,
+    )
 
 
 @router.get("/", response=ModelsOut, operation_id="list_models")

@@ -83,7 +83,8 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         schedules_pager=schedules_pager,
     )
     shown = open_count(scope_of(request.user))
-    return render_page(request, "training", found, findings_open=shown)
+    status = 422 if registry.form.errors else 200
+    return render_page(request, "training", found, findings_open=shown, status=status)
 
 
 def _run_tab(request: HttpRequest) -> str:

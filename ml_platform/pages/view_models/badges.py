@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ml_platform.models.serving_status import ServingStatus
 from ml_platform.models.states import (
     EndpointState,
     FindingKind,
@@ -105,6 +106,12 @@ RUN_TONES: Mapping[str, str] = {
     RunStatus.DEPLOYING: "busy",
     RunStatus.DEPLOYED: "good",
     RunStatus.DEPLOY_FAILED: "bad",
+}
+
+SERVING_TONES: Mapping[str, str] = {
+    ServingStatus.DEPLOYED: "good",
+    ServingStatus.OUTDATED: "warn",
+    ServingStatus.IDLE: "quiet",
 }
 
 SCHEDULE_TONES: Mapping[str, str] = {
