@@ -9,7 +9,7 @@ from ninja import Query, Router
 
 from ml_platform import kpis
 from ml_platform.api.http.auth import Caller
-from ml_platform.api.http.lists import answer_list, of_project
+from ml_platform.api.http.lists import answer_list, matching
 from ml_platform.api.schemas.details import AuditOut
 from ml_platform.api.schemas.inputs import IgnoreIn, RepairIn
 from ml_platform.api.schemas.operation import OperationOut
@@ -44,11 +44,10 @@ router = Router(tags=["audit"])
 def audit(request: Any, query: Query[AuditQuery]) -> HttpResponse:
     """The newest sweep, the four counts, and the findings that stand."""
     caller: Caller = request.auth
-    rows = of_project(caller.only(Finding.objects.select_related("project")), query)
+    findings = caller.only(Finding.objects.select_related("project"))
+    rows = matching(findings, query, kind="kind")
     if query.status != "any":
         rows = rows.filter(status=query.status)
-    if query.kind:
-        rows = rows.filter(kind=query.kind)
     newest = Sweep.objects.finished().first()
     counts = kpis.four_counts(caller.scope.limit)
     return answer_list(

@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from ninja import Query, Router
 
 from ml_platform.api.http.auth import Caller
-from ml_platform.api.http.lists import answer_list, of_project, page_of, pagination_json
+from ml_platform.api.http.lists import answer_list, matching, page_of, pagination_json
 from ml_platform.api.schemas.details import PlanOut
 from ml_platform.api.schemas.inputs import AliasesIn, DeleteVersionsIn, DeployModelIn
 from ml_platform.api.schemas.operation import OperationOut
@@ -113,7 +113,7 @@ def list_versions(request: Any, model_id: int, query: Query[VersionsQuery]) -> H
     runs = runs if query.all else runs.versions()
     return answer_list(
         query,
-        of_project(runs, query),
+        matching(runs, query),
         sorts={"version": "version"},
         row_json=version_json,
     )

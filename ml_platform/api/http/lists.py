@@ -51,9 +51,17 @@ def pagination_json(query: Listing, page: Page[Any], total: int) -> Json:
     }
 
 
-def of_project(rows: QuerySet[M], query: Listing) -> QuerySet[M]:
-    """The rows of the project that the query names; all rows if it names none."""
-    return rows if query.project is None else rows.filter(project=query.project)
+def matching(rows: QuerySet[M], query: Listing, **lookups: str) -> QuerySet[M]:
+    """The rows that the query asks for; `lookups` maps its parameters to lookups of the rows.
+
+    A parameter that has its default narrows nothing.
+    """
+    lookups["project"] = "project"
+    defaults = {name: field.default for name, field in type(query).model_fields.items()}
+    given = {name: getattr(query, name) for name in lookups}
+    return rows.filter(
+        **{lookups[name]: value for name, value in given.items() if value != defaults[name]}
+    )
 
 
 def answer_list(

@@ -10,7 +10,7 @@ from ml_platform import kpis
 from ml_platform.models import Finding, Sweep
 from ml_platform.models.states import FindingStatus
 from ml_platform.pages.common.paging import numbered_page
-from ml_platform.pages.common.tabs import tabs_of
+from ml_platform.pages.common.parameters import tabs_of
 from ml_platform.pages.layout import may_check, page, render_page
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.badges import FINDING_TONES

@@ -15,6 +15,7 @@ from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration
 from ml_platform.pages.common.buttons import Permissions, deploy_button
 from ml_platform.pages.common.paging import cursor_page, query_url
+from ml_platform.pages.common.parameters import read_versions
 from ml_platform.pages.common.verb import in_scope
 from ml_platform.pages.layout import open_count, page, permissions_of, render_page
 from ml_platform.pages.run.buttons import alias_button
@@ -130,7 +131,7 @@ def _compared(
     request: HttpRequest, numbered: QuerySet[TrainingRun], shown: Sequence[TrainingRun]
 ) -> list[TrainingRun]:
     """The versions asked for, or the newest of the page that are registered."""
-    asked = {int(v) for v in request.GET.getlist("v") if v.isdecimal() and len(v) < 10}
+    asked = read_versions(request.GET, "v")
     if asked:
         here = [run for run in shown if run.version in asked]
         if len(here) == len(asked):
@@ -147,10 +148,10 @@ def _pictured(
 ) -> TrainingRun | None:
     """The version of the lineage picture: the one asked for, else the newest that serves, else the
     newest registered one."""
-    asked = request.GET.get("picture", "")
-    of_version = {str(run.version): run for run in shown}
-    if asked in of_version:
-        return of_version[asked]
+    asked = read_versions(request.GET, "picture")
+    for run in shown:
+        if run.version in asked:
+            return run
     serving = numbered.filter(pk__in=[e.run_id for e in endpoints if e.is_active])
     registered = (run for run in shown if run.registration in HOLDS_POINTER)
     return serving.order_by("-version").first() or next(registered, shown[0] if shown else None)

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from ml_platform.models.states import OperationStatus
 from ml_platform.pages.common.paging import numbered_page
-from ml_platform.pages.common.tabs import tabs_of
+from ml_platform.pages.common.parameters import tabs_of
 from ml_platform.pages.layout import open_count, page, render_page
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.context import OperationsPage

@@ -60,7 +60,7 @@ class ModelFilterForm(forms.Form):
         required=False, choices=[(name, label) for name, (label, _) in ORDERS.items()]
     )
 
-    def filters(self) -> dict[str, str]:
+    def filters(self) -> dict[str, Any]:
         """The filters of `model_filter`, without those that are not valid."""
         self.is_valid()
         names = {"search": "q", "model_type": "type", "status": "state", "registry": "registry"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 
 from django.urls import reverse
@@ -32,7 +32,7 @@ from .charts import spark, spark_days
 from .context import Badge, Card, Figure, FindingGroup, FindingRow, OperationRow, SweepRow
 from .fact_list import facts, readable
 from .operation_titles import clause, doing, planned, progress
-from .times import clock, duration, moment
+from .times import clock, duration, elapsed, iso, moment
 
 
 def asset_figures(assets: Assets) -> tuple[Figure, ...]:
@@ -148,7 +148,9 @@ def sweep_row(sweep: Sweep, now: datetime, *, named: bool) -> SweepRow:
         status=badge(str(state.label), SWEEP_TONES[state]),
         actor=sweep.actor_label if named else "",
         started=moment(sweep.started_at, now),
-        took=duration(sweep.finished_at - sweep.started_at) if sweep.finished_at else "",
+        took=duration(elapsed(sweep.started_at, sweep.finished_at, now))
+        if sweep.finished_at
+        else "",
         planes=tuple(
             _plane_badge(sweep, plane)
             for plane in (() if state == SweepStatus.RUNNING else PLANE_NAMES)
@@ -170,6 +172,7 @@ def _plane_badge(sweep: Sweep, plane: str) -> Badge:
 def operation_row(operation: Operation, now: datetime) -> OperationRow:
     """An operation in one line; its project must be loaded."""
     live = operation.status in LIVE_OPERATION_STATUSES
+    length = elapsed(operation.started_at, operation.finished_at, now)
     verb, after = clause(operation)
     done, steps = progress(operation)
     return OperationRow(
@@ -183,20 +186,12 @@ def operation_row(operation: Operation, now: datetime) -> OperationRow:
         status=badge(operation.get_status_display(), OPERATION_TONES[operation.status]),
         live=live,
         created=moment(operation.created_at, now),
-        took=duration(_length(operation, now)),
-        clock=clock(_length(operation, now)) if live else "",
-        since=operation.started_at.isoformat(timespec="seconds")
-        if live and operation.started_at
-        else "",
+        took=duration(length),
+        clock=clock(length) if live else "",
+        since=iso(operation.started_at) if live else "",
         done=done if live else 0,
         steps=steps,
     )
-
-
-def _length(operation: Operation, now: datetime) -> timedelta | None:
-    if operation.started_at is None:
-        return None
-    return (operation.finished_at or now) - operation.started_at
 
 
 def _newest_note(operation: Operation) -> str:

@@ -11,7 +11,6 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
-from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, RegisteredModel, ServiceDay, TrainingRun
 from ml_platform.models.states import EndpointState, Registration, RegistryState, RunStatus
 from ml_platform.services.access.rights import Right
@@ -26,7 +25,7 @@ from ml_platform.tests.factories import (
 )
 from ml_platform.tests.incident_rows import finished_sweep, incident_rows
 
-from .api_tools import bearer, member_of
+from .api_tools import member_of
 
 pytestmark = pytest.mark.django_db
 EVIL = "<img src=x onerror=alert(1)>"
@@ -227,37 +226,6 @@ def test_models_are_searched_narrowed_and_sorted_by_links_one_can_keep(admin, pr
     assert names(admin, project, "?state=deployed") == ["c-one"]
     assert names(admin, project, "?state=idle&q=two") == ["a-two"]
     assert "No registered model matches." in table(admin, project, "models", "?q=100%25")
-
-
-@pytest.mark.parametrize("query", ["type=none-such", "state=none-such", "registry=x", "sort=x"])
-def test_a_filter_that_does_not_exist_is_said_at_its_field(admin, project, query):
-    answer = admin.get(url_of(project, f"?{query}"))
-    assert answer.status_code == 422
-    assert "Select a valid choice." in table(admin, project, "models", f"?{query}")
-
-
-def test_pages_and_api_agree_who_is_deployed_outdated_and_idle(admin, project):
-    for name, status in (("a", "deployed"), ("b", "outdated"), ("c", "idle")):
-        lineage = model_in(project, name)
-        if status != "idle":
-            DeployedEndpointFactory.create(
-                registered_model=lineage, run=lineage.latest_run, serving=True
-            )
-        if status == "outdated":
-            version_of(lineage)
-    api = bearer(member_of(project))
-    kpi = api.get("/api/models/").json()["kpi"]
-    assert kpi == {"total": 3, "deployed": 1, "outdated": 1, "idle": 1}
-    assert kpis.assets().deployed == 1
-    for name, status, badge in (
-        ("a", "deployed", "✓ Deployed"),
-        ("b", "outdated", "! Outdated"),
-        ("c", "idle", "○ Idle"),
-    ):
-        [item] = api.get(f"/api/models/?status={status}").json()["items"]
-        assert (item["name"], item["deployment"]["status"]) == (name, status)
-        assert names(admin, project, f"?state={status}") == [name]
-        assert badge in table(admin, project, "models", f"?q={name}")
 
 
 @pytest.mark.parametrize("sort", ["newest", "oldest", "name", "name-desc"])
