@@ -26,8 +26,9 @@ from ml_platform.api.schemas.serialize import (
 from ml_platform.errors import Invalid
 from ml_platform.models import Finding, Operation, Sweep
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, FindingStatus
+from ml_platform.models.states import FindingStatus
 from ml_platform.services.access.rights import Right
+from ml_platform.services.findings.kinds import facts_of
 from ml_platform.services.findings.store import ignore_finding, reopen_finding
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.repairs.reconciliation import NoRepair, repair_finding
@@ -98,7 +99,7 @@ def _repair(caller: Caller, finding: Finding, body: RepairIn) -> Operation:
     now = database_now()
     if body.action == "repair":
         return repair_finding(finding=finding, actor=caller.actor, now=now)
-    if finding.kind != FindingKind.UNMANAGED or finding.status != FindingStatus.OPEN:
+    if not facts_of(finding).needs_choice or finding.status != FindingStatus.OPEN:
         raise NoRepair(f"{finding.title}: nothing to {body.action}.", advice=finding.repair)
     if body.action == "delete":
         return delete_unmanaged_model(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from ml_platform.models import Finding, MirroredModel, Operation, Project, RegisteredModel, Sweep
-from ml_platform.models.states import FindingKind, OperationKind, OperationStatus, SweepStatus
+from ml_platform.models.states import OperationKind, OperationStatus, SweepStatus
+from ml_platform.services.findings.kinds import FindingKind
 
 from .factories import (
     DeployedEndpointFactory,

@@ -25,7 +25,8 @@ from ml_platform.management.report import (
 )
 from ml_platform.models import Finding, Operation
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, OperationStatus
+from ml_platform.models.states import OperationStatus
+from ml_platform.services.findings.kinds import FindingKind, facts_of, worst_first
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.repairs.reconciliation import finish_operation, is_safe, repair_finding
@@ -56,7 +57,7 @@ class Command(PlatformCommand):
         parser.add_argument(
             "--kind",
             action="append",
-            choices=FindingKind.values,
+            choices=list(FindingKind),
             help="Only these findings; may be given several times.",
         )
         parser.add_argument(
@@ -108,20 +109,20 @@ class Command(PlatformCommand):
 
     def _plan(self, console: Console, options: dict[str, Any], project: Model | None) -> list[int]:
         """Print what would be done; returns the ids of the findings something is done about."""
-        kinds = options["kind"] or FindingKind.values
-        rows = Finding.objects.open().filter(kind__in=kinds).order_by("kind", "pk")
+        kinds = options["kind"] or list(FindingKind)
+        rows = Finding.objects.open().filter(kind__in=kinds).order_by(worst_first(), "pk")
         wanted: list[int] = []
         for number, finding in enumerate(rows.iterator(), 1):
+            kind = facts_of(finding)
             done = is_safe(finding)
             what = finding.repair
-            if finding.kind == FindingKind.UNMANAGED:
+            if kind.needs_choice:
                 done = options["unmanaged"] != "leave"
                 what = UNMANAGED[options["unmanaged"]].format(project=project)
             if done:
                 wanted.append(finding.pk)
             if number <= SHOWN:
-                kind = f"[bold]{finding.get_kind_display()}[/]"
-                console.print(f"{number}. {kind}: {escape(finding.title)}")
+                console.print(f"{number}. [bold]{kind.label}[/]: {escape(finding.title)}")
                 console.print(f"     {escape(what)}")
         console.print(f"{counted(len(wanted), 'finding')} to repair.")
         return wanted
@@ -150,7 +151,7 @@ class Command(PlatformCommand):
 
 def _open(finding: Finding, unmanaged: str, project: Model | None) -> Operation:
     now = database_now()
-    if finding.kind != FindingKind.UNMANAGED:
+    if not facts_of(finding).needs_choice:
         return repair_finding(finding=finding, actor=ACTOR, now=now)
     if unmanaged == "delete":
         return delete_unmanaged_model(resource_name=finding.subject, actor=ACTOR, now=now)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Finding, Operation
-from ml_platform.models.states import FindingKind, FindingStatus
+from ml_platform.models.states import FindingStatus
 from ml_platform.pages.common.verb import ActionRequest, Verb, always, in_scope
 from ml_platform.services.access.rights import Right
 from ml_platform.services.access.scope import Scope
+from ml_platform.services.findings.kinds import facts_of
 from ml_platform.services.findings.store import ignore_finding, reopen_finding
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.repairs import reconciliation
@@ -36,7 +37,7 @@ def reason_disabled_choose(finding: Finding) -> str:
     """What stands against adopting or deleting a model that nobody manages."""
     if finding.status != FindingStatus.OPEN:
         return f"It is {finding.get_status_display().lower()}."
-    return "" if finding.kind == FindingKind.UNMANAGED else "It is a model of ours."
+    return "" if facts_of(finding).needs_choice else "It is a model of ours."
 
 
 def _open(finding: Finding) -> str:

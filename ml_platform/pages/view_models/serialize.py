@@ -12,21 +12,19 @@ from ml_platform.kpis import WORST_P95, Assets, ProjectCard, Traffic, unread_bec
 from ml_platform.models import Finding, Operation, Sweep
 from ml_platform.models.states import (
     LIVE_OPERATION_STATUSES,
-    FindingKind,
     FindingStatus,
     OperationStatus,
     SweepStatus,
 )
+from ml_platform.services.findings.kinds import FindingKind, facts_of
+from ml_platform.text import counted
 
 from .badges import (
-    FINDING_MEANINGS,
     FINDING_STATUS_TONES,
-    FINDING_TONES,
     OPERATION_TONES,
     PLANE_NAMES,
     SWEEP_TONES,
     badge,
-    counted,
 )
 from .charts import spark, spark_days
 from .context import Badge, Card, Figure, FindingGroup, FindingRow, OperationRow, SweepRow
@@ -106,7 +104,7 @@ def _change(now: int, before: int) -> str:
 
 def finding_row(finding: Finding, now: datetime) -> FindingRow:
     """A finding; its project and operation must be loaded."""
-    kind = FindingKind(finding.kind)
+    kind = facts_of(finding)
     status = FindingStatus(finding.status)
     ignored = ""
     if status == FindingStatus.IGNORED:
@@ -114,7 +112,7 @@ def finding_row(finding: Finding, now: datetime) -> FindingRow:
     return FindingRow(
         id=finding.pk,
         title=finding.title,
-        kind=badge(str(kind.label), FINDING_TONES[kind]),
+        kind=badge(kind.label, kind.tone),
         project=str(finding.project) if finding.project else "",
         evidence=facts(finding.evidence, now),
         repair=finding.repair,
@@ -132,8 +130,8 @@ def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[FindingGroup
     """Findings by kind; they must come in the order of their kinds."""
     return tuple(
         FindingGroup(
-            kind=str(FindingKind(kind).label),
-            meaning=FINDING_MEANINGS[kind],
+            kind=FindingKind(kind).facts.label,
+            meaning=FindingKind(kind).facts.meaning,
             rows=tuple(finding_row(finding, now) for finding in found),
         )
         for kind, found in groupby(rows, key=lambda finding: finding.kind)

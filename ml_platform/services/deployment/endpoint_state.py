@@ -13,14 +13,9 @@ from datetime import datetime
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_row
-from ml_platform.models.states import (
-    SUCCEEDED_RUN_STATUSES,
-    EndpointState,
-    FindingKind,
-    Registration,
-    RunStatus,
-)
+from ml_platform.models.states import SUCCEEDED_RUN_STATUSES, EndpointState, Registration, RunStatus
 from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import standing
 from ml_platform.services.registry.lineages import end_version, lock_version
 

@@ -17,13 +17,13 @@ from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_row
 from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import (
-    FindingKind,
     FindingStatus,
     ModelType,
     OperationKind,
     Registration,
     RunStatus,
 )
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import end_findings, link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow

@@ -17,9 +17,10 @@ from ml_platform.cloud.names import ModelName, OperationName, same_resource
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, Registration
+from ml_platform.models.states import FindingStatus, OperationKind, Registration
 from ml_platform.services.findings.compare_models import may_be_ours
 from ml_platform.services.findings.discrepancy import version_of
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import end_findings, link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step

@@ -16,14 +16,9 @@ from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import (
-    FindingKind,
-    FindingStatus,
-    OperationKind,
-    Registration,
-    RegistryState,
-)
+from ml_platform.models.states import FindingStatus, OperationKind, Registration, RegistryState
 from ml_platform.services.findings.compare_models import REBORN_MARGIN
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step

@@ -24,7 +24,6 @@ from ml_platform.errors import (
 from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import (
     EndpointState,
-    FindingKind,
     FindingStatus,
     OperationKind,
     Registration,
@@ -43,6 +42,7 @@ from ml_platform.services.deployment.service_polling import (
 )
 from ml_platform.services.deployment.serving import ServingConfig, compare_service
 from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import ENDED_AS, end_findings, link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step

@@ -14,8 +14,9 @@ from ml_platform.cloud.answers import Absent, Present, ask
 from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.errors import CloudAbsent, CloudConflict, CloudUnavailable, Conflict
 from ml_platform.models import Finding, Operation, TrainingRun
-from ml_platform.models.states import FindingKind, OperationKind
+from ml_platform.models.states import OperationKind
 from ml_platform.services.findings.exclusions import VERTEX_MODEL
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step

@@ -24,8 +24,8 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind
 from ml_platform.services.access.rights import Right
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,

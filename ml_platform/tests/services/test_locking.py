@@ -23,12 +23,13 @@ from ml_platform.models import (
     TrainingRun,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, ScheduleState
+from ml_platform.models.states import FindingStatus, OperationKind, ScheduleState
 from ml_platform.services.cleanup.orphan_batches import delete_batch
 from ml_platform.services.deletion.state import mark_deleting
 from ml_platform.services.deployment.endpoint_state import mark_version_lost
 from ml_platform.services.findings import store as findings
 from ml_platform.services.findings.discrepancy import Discrepancy
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor, Subject, record
 from ml_platform.services.registry.aliases import note_aliases
 from ml_platform.services.registry.lineages import lose_versions

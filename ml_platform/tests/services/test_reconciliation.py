@@ -20,14 +20,9 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import (
-    FindingKind,
-    FindingStatus,
-    OperationStatus,
-    Registration,
-    ScheduleState,
-)
+from ml_platform.models.states import FindingStatus, OperationStatus, Registration, ScheduleState
 from ml_platform.services.cleanup.orphans import clean_up_orphan
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import ignore_finding, reopen_finding
 from ml_platform.services.operations.store import Actor, Busy
 from ml_platform.services.registration.adoption import adopt_model
@@ -283,7 +278,7 @@ def test_a_lost_version_is_not_restored_beside_a_new_model(cloud: LocalCloud) ->
 def test_an_unmanaged_model_is_never_repaired_by_default(cloud: LocalCloud) -> None:
     cloud.models.seed("77", display_name="trd-test")
     look()
-    with pytest.raises(NoRepair, match="no repair is safe"):
+    with pytest.raises(NoRepair, match="has no safe repair"):
         repair(kind=FindingKind.UNMANAGED)
     assert Operation.objects.count() == 0
 

@@ -9,9 +9,10 @@ import pytest
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import FindingKind, OperationStatus, Registration, RunStatus
+from ml_platform.models.states import OperationStatus, Registration, RunStatus
 from ml_platform.services.deployment.deploy import deploy_run
 from ml_platform.services.deployment.endpoint_state import NotDeployable
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import request_cancel
 from ml_platform.services.operations.store import Actor

@@ -20,7 +20,6 @@ from ml_platform.models import (
 )
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import (
-    FindingKind,
     FindingStatus,
     OperationKind,
     Registration,
@@ -28,6 +27,7 @@ from ml_platform.models.states import (
     ScheduleState,
 )
 from ml_platform.services.findings.exclusions import NEW, WORKED_ON
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.registry.lineages import lose_versions
 from ml_platform.services.sweeps import audit
