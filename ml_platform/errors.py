@@ -34,6 +34,11 @@ class PlatformError(Exception):
         self.code = storable(code or type(self).code)[:_LONGEST_CODE]
         self.advice = _bounded(advice or type(self).advice)
 
+    @property
+    def words(self) -> str:
+        """What happened and what to do, as one text."""
+        return f"{self} {self.advice}".strip()
+
 
 DEFECT = "This is a defect of the platform: report it."
 """The advice where no caller of ours should have got to."""
@@ -61,6 +66,7 @@ class NotFound(PlatformError):
     """There is no such thing in our database for this caller."""
 
     code = "not_found"
+    advice = "It may have been deleted, or it belongs to a project that you do not see."
 
 
 class Conflict(PlatformError):

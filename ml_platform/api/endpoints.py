@@ -7,9 +7,9 @@ from typing import Any
 from django.http import HttpResponse
 from ninja import Query, Router
 
-from ml_platform.api.http.auth import Caller
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.inputs import DeleteEndpointIn, RedeployIn, UndeployIn
 from ml_platform.api.http.lists import answer_list, matching
-from ml_platform.api.schemas.inputs import DeleteEndpointIn, RedeployIn, UndeployIn
 from ml_platform.api.schemas.operation import OperationOut
 from ml_platform.api.schemas.outputs import EndpointOut, EndpointsOut
 from ml_platform.api.schemas.queries import EndpointsQuery
@@ -46,7 +46,7 @@ def list_endpoints(request: Any, query: Query[EndpointsQuery]) -> HttpResponse:
 @router.get("/{int:endpoint_id}/", response=EndpointOut, operation_id="get_endpoint")
 def get_endpoint(request: Any, endpoint_id: int) -> HttpResponse:
     """One endpoint."""
-    return reply(endpoint_json(request.auth.get(ENDPOINTS, endpoint_id, "endpoint")))
+    return reply(endpoint_json(request.auth.find(ENDPOINTS, endpoint_id)))
 
 
 @router.post(
@@ -55,7 +55,8 @@ def get_endpoint(request: Any, endpoint_id: int) -> HttpResponse:
 def deploy(request: Any, endpoint_id: int, body: RedeployIn) -> HttpResponse:
     """Deploy to the same service: a version, the one before (`rollback`), or the last `again`."""
     caller: Caller = request.auth
-    endpoint = caller.get(ENDPOINTS, endpoint_id, "endpoint", Right.DEPLOY)
+    endpoint = caller.find(ENDPOINTS, endpoint_id)
+    caller.require(Right.DEPLOY)
     common: dict[str, Any] = {
         "endpoint": endpoint,
         "actor": caller.actor,
@@ -73,7 +74,7 @@ def deploy(request: Any, endpoint_id: int, body: RedeployIn) -> HttpResponse:
         return accepted(rollback_endpoint(**common))
     run = None
     if body.run is not None:
-        run = caller.get(TrainingRun.objects.all(), body.run, "training run")
+        run = caller.find(TrainingRun.objects.all(), body.run)
     config = serving_config(body.config, endpoint)
     return accepted(redeploy_endpoint(run=run, config=config, **common))
 
@@ -84,7 +85,8 @@ def deploy(request: Any, endpoint_id: int, body: RedeployIn) -> HttpResponse:
 def undeploy(request: Any, endpoint_id: int, body: UndeployIn) -> HttpResponse:
     """Delete the Cloud Run service; the endpoint stays and can be deployed again."""
     caller: Caller = request.auth
-    endpoint = caller.get(ENDPOINTS, endpoint_id, "endpoint", Right.DEPLOY)
+    endpoint = caller.find(ENDPOINTS, endpoint_id)
+    caller.require(Right.DEPLOY)
     operation = undeploy_endpoint(
         endpoint=endpoint,
         actor=caller.actor,
@@ -101,7 +103,8 @@ def undeploy(request: Any, endpoint_id: int, body: UndeployIn) -> HttpResponse:
 def delete(request: Any, endpoint_id: int, body: DeleteEndpointIn) -> HttpResponse:
     """Delete the record of an endpoint that is stopped; its history stays in the operations."""
     caller: Caller = request.auth
-    endpoint = caller.get(ENDPOINTS, endpoint_id, "endpoint", Right.DELETE)
+    endpoint = caller.find(ENDPOINTS, endpoint_id)
+    caller.require(Right.DELETE)
     operation = delete_endpoint(
         endpoint=endpoint, actor=caller.actor, now=database_now(), reason=body.reason
     )

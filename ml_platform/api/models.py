@@ -8,10 +8,10 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpResponse
 from ninja import Query, Router
 
-from ml_platform.api.http.auth import Caller
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.inputs import AliasesIn, DeleteVersionsIn, DeployModelIn
 from ml_platform.api.http.lists import answer_list, matching, page_of, pagination_json
 from ml_platform.api.schemas.details import PlanOut
-from ml_platform.api.schemas.inputs import AliasesIn, DeleteVersionsIn, DeployModelIn
 from ml_platform.api.schemas.operation import OperationOut
 from ml_platform.api.schemas.outputs import ModelDetail, ModelsOut, VersionsOut
 from ml_platform.api.schemas.queries import Flag, ModelsQuery, VersionsQuery
@@ -27,7 +27,7 @@ from ml_platform.errors import NotFound
 from ml_platform.kpis import plane_unread, registered_models
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.services.access.rights import Right, has_right, right_for
+from ml_platform.services.access.rights import Right, right_for
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.preview import DELETABLE, preview_deletion
 from ml_platform.services.deployment.deploy import newest_version
@@ -96,7 +96,7 @@ def _count(visible: QuerySet[RegisteredModel], asked: Q) -> tuple[int, int]:
 def get_model(request: Any, model_id: int) -> HttpResponse:
     """One lineage: what the list says of it, its words and all its endpoints."""
     caller: Caller = request.auth
-    row = caller.get(rows_of(RegisteredModel.objects.all()), model_id, "model")
+    row = caller.find(rows_of(RegisteredModel.objects.all()), model_id)
     endpoints = list(ENDPOINTS.filter(registered_model=model_id).order_by("-created_at", "-pk"))
     serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
     [body] = lines_json([row], serving, url_of("models/"), plane_unread("vertex"))
@@ -108,7 +108,7 @@ def get_model(request: Any, model_id: int) -> HttpResponse:
 @router.get("/{int:model_id}/versions/", response=VersionsOut, operation_id="list_versions")
 def list_versions(request: Any, model_id: int, query: Query[VersionsQuery]) -> HttpResponse:
     """The versions of a model, the newest first."""
-    model = request.auth.get(RegisteredModel.objects.all(), model_id, "model")
+    model = request.auth.find(RegisteredModel.objects.all(), model_id)
     runs = TrainingRun.objects.filter(registered_model=model, version__isnull=False)
     runs = runs if query.all else runs.versions()
     return answer_list(
@@ -123,7 +123,8 @@ def list_versions(request: Any, model_id: int, query: Query[VersionsQuery]) -> H
 def deploy_model(request: Any, model_id: int, body: DeployModelIn) -> HttpResponse:
     """Deploy a version, or the newest one; Google is asked before anything."""
     caller: Caller = request.auth
-    model = caller.get(RegisteredModel.objects.all(), model_id, "model", Right.DEPLOY)
+    model = caller.find(RegisteredModel.objects.all(), model_id)
+    caller.require(Right.DEPLOY)
     if body.version != "newest":
         return deploy_version(caller, _version(model, body.version), body)
     run = newest_version(
@@ -149,7 +150,8 @@ def delete_model(
     """
     caller: Caller = request.auth
     right = Right.VIEW if dry_run else Right.DELETE
-    model = caller.get(RegisteredModel.objects.all(), model_id, "model", right)
+    model = caller.find(RegisteredModel.objects.all(), model_id)
+    caller.require(right)
     runs = _doomed(model, body)
     if dry_run:
         return reply(plan_json(preview_deletion(lineage=model, runs=runs)))
@@ -175,14 +177,15 @@ def change_aliases(request: Any, model_id: int, version: int, body: AliasesIn) -
     To move or remove a protected alias needs the right to administer.
     """
     caller: Caller = request.auth
-    model = caller.get(RegisteredModel.objects.all(), model_id, "model", Right.DEPLOY)
+    model = caller.find(RegisteredModel.objects.all(), model_id)
+    caller.require(Right.DEPLOY)
     operation = set_aliases(
         run=_version(model, version),
         add=body.add,
         remove=body.remove,
         actor=caller.actor,
         now=database_now(),
-        administers=has_right(caller.user, Right.ADMINISTER),
+        administers=caller.has(Right.ADMINISTER),
         idempotency_key=caller.key,
     )
     caller.require(right_for(operation))

@@ -8,16 +8,13 @@ from uuid import UUID
 from django.http import HttpResponse
 from ninja import Query, Router
 
-from ml_platform.api.http.auth import Caller
+from ml_platform.actions.action import perform
+from ml_platform.actions.operations import CANCEL, RETRY, find_operation
 from ml_platform.api.http.lists import answer_list, matching
 from ml_platform.api.schemas.operation import OperationDetail, OperationOut, OperationsOut
 from ml_platform.api.schemas.queries import OperationsQuery
 from ml_platform.api.schemas.serialize import accepted, operation_detail_json, operation_json, reply
 from ml_platform.models import Operation
-from ml_platform.models.clock import database_now
-from ml_platform.services.access.rights import right_for
-from ml_platform.services.operations import worker
-from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
 
 router = Router(tags=["operations"])
 
@@ -40,8 +37,7 @@ def list_operations(request: Any, query: Query[OperationsQuery]) -> HttpResponse
 @router.get("/{uuid:operation_id}/", response=OperationDetail, operation_id="get_operation")
 def get_operation(request: Any, operation_id: UUID) -> HttpResponse:
     """One operation: watch it here until its status is succeeded, failed or cancelled."""
-    row = request.auth.get(Operation.objects.all(), operation_id, "operation")
-    return reply(operation_detail_json(row))
+    return reply(operation_detail_json(find_operation(request.auth, operation_id)))
 
 
 @router.post(
@@ -49,10 +45,7 @@ def get_operation(request: Any, operation_id: UUID) -> HttpResponse:
 )
 def retry(request: Any, operation_id: UUID) -> HttpResponse:
     """Let a failed operation go on at the step that failed."""
-    operation, caller = _mine(request.auth, operation_id)
-    operation = retry_operation(operation=operation, actor=caller.actor)
-    worker.enqueue(operation)
-    return accepted(operation)
+    return accepted(perform(RETRY, operation_id, None, request.auth))
 
 
 @router.post(
@@ -60,13 +53,4 @@ def retry(request: Any, operation_id: UUID) -> HttpResponse:
 )
 def cancel(request: Any, operation_id: UUID) -> HttpResponse:
     """Ask an operation to stop; a running one does at its next safe step, if it has one left."""
-    operation, caller = _mine(request.auth, operation_id)
-    operation = request_cancel(operation=operation, actor=caller.actor, now=database_now())
-    worker.enqueue(operation)
-    return accepted(operation)
-
-
-def _mine(caller: Caller, operation_id: UUID) -> tuple[Operation, Caller]:
-    operation = caller.get(Operation.objects.all(), operation_id, "operation")
-    caller.require(right_for(operation))
-    return operation, caller
+    return accepted(perform(CANCEL, operation_id, None, request.auth))

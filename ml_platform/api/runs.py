@@ -7,10 +7,10 @@ from typing import Any
 from django.http import HttpResponse
 from ninja import Query, Router
 
-from ml_platform.api.http.auth import Caller
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.inputs import DeployRunIn, RegisterIn, RunIn, ServingIn
 from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.http.lists import answer_list, matching
-from ml_platform.api.schemas.inputs import DeployRunIn, RegisterIn, RunIn, ServingIn
 from ml_platform.api.schemas.operation import OperationOut
 from ml_platform.api.schemas.outputs import RunOut, RunsOut
 from ml_platform.api.schemas.queries import RunsQuery
@@ -29,7 +29,9 @@ RUNS = TrainingRun.objects.select_related("project", "registered_model", "schedu
 
 def find_project(caller: Caller, project_id: int, right: Right) -> Any:
     """The project that something shall be made in."""
-    return caller.get_of(caller.scope.projects, project_id, "project", right)
+    project = caller.find_project(project_id)
+    caller.require(right)
+    return project
 
 
 @router.get("/", response=RunsOut, operation_id="list_training_runs")
@@ -69,14 +71,15 @@ def create_run(request: Any, body: RunIn) -> HttpResponse:
 @router.get("/{int:run_id}/", response=RunOut, operation_id="get_training_run")
 def get_run(request: Any, run_id: int) -> HttpResponse:
     """One run: how far it is, what it measured, which version it became."""
-    return reply(run_json(request.auth.get(RUNS, run_id, "training run")))
+    return reply(run_json(request.auth.find(RUNS, run_id)))
 
 
 @router.delete("/{int:run_id}/", response=OperationOut, operation_id="delete_training_run")
 def delete_run(request: Any, run_id: int) -> HttpResponse:
     """Delete the record of a run that ended and never became a version; its files stay."""
     caller: Caller = request.auth
-    run = caller.get(RUNS, run_id, "training run", Right.DELETE)
+    run = caller.find(RUNS, run_id)
+    caller.require(Right.DELETE)
     operation = training.delete_run(run=run, actor=caller.actor, now=database_now())
     return reply(operation_json(operation))
 
@@ -85,7 +88,8 @@ def delete_run(request: Any, run_id: int) -> HttpResponse:
 def submit_run(request: Any, run_id: int) -> HttpResponse:
     """Send the run's pipeline to Vertex AI; asking twice is asking once."""
     caller: Caller = request.auth
-    run = caller.get(RUNS, run_id, "training run", Right.TRAIN)
+    run = caller.find(RUNS, run_id)
+    caller.require(Right.TRAIN)
     return accepted(training.submit_run(run=run, actor=caller.actor, now=database_now()))
 
 
@@ -93,7 +97,8 @@ def submit_run(request: Any, run_id: int) -> HttpResponse:
 def cancel_run(request: Any, run_id: int) -> HttpResponse:
     """Cancel a run that has not ended."""
     caller: Caller = request.auth
-    run = caller.get(RUNS, run_id, "training run", Right.TRAIN)
+    run = caller.find(RUNS, run_id)
+    caller.require(Right.TRAIN)
     return accepted(training.cancel_run(run=run, actor=caller.actor, now=database_now()))
 
 
@@ -102,7 +107,8 @@ def cancel_run(request: Any, run_id: int) -> HttpResponse:
 def rerun(request: Any, run_id: int) -> HttpResponse:
     """Write down a run like this one; submit it by its own path."""
     caller: Caller = request.auth
-    run = caller.get(RUNS, run_id, "training run", Right.TRAIN)
+    run = caller.find(RUNS, run_id)
+    caller.require(Right.TRAIN)
     again = training.rerun(
         run=run, actor=caller.actor, now=database_now(), idempotency_key=caller.key
     )
@@ -113,7 +119,7 @@ def rerun(request: Any, run_id: int) -> HttpResponse:
 def register(request: Any, run_id: int, body: RegisterIn) -> HttpResponse:
     """Make a run that succeeded a version of its model; asking twice is asking once."""
     caller: Caller = request.auth
-    run = caller.get(RUNS, run_id, "training run")
+    run = caller.find(RUNS, run_id)
     caller.require(right_to_register(run))
     operation = register_run(
         run=run, actor=caller.actor, now=database_now(), force_reason=body.reason
@@ -127,7 +133,8 @@ def register(request: Any, run_id: int, body: RegisterIn) -> HttpResponse:
 def deploy_cloud_run(request: Any, run_id: int, body: DeployRunIn) -> HttpResponse:
     """Deploy a run's version to Cloud Run; nothing is registered or uploaded by it."""
     caller: Caller = request.auth
-    run = caller.get(RUNS, run_id, "training run", Right.DEPLOY)
+    run = caller.find(RUNS, run_id)
+    caller.require(Right.DEPLOY)
     return deploy_version(caller, run, body)
 
 
@@ -135,7 +142,7 @@ def deploy_version(caller: Caller, run: TrainingRun, body: DeployRunIn) -> HttpR
     """Open the deploy of a version as a request describes it."""
     endpoint = None
     if isinstance(body.endpoint, int):
-        endpoint = caller.get(DeployedEndpoint.objects.all(), body.endpoint, "endpoint")
+        endpoint = caller.find(DeployedEndpoint.objects.all(), body.endpoint)
     operation = deploy_run(
         run=run,
         endpoint=endpoint,

@@ -8,10 +8,10 @@ from django.db.models import Q
 from django.http import HttpResponse
 from ninja import Query, Router
 
-from ml_platform.api.http.auth import Caller
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.inputs import ScheduleFromRunIn, ScheduleIn, TimesIn
 from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.http.lists import answer_list, matching
-from ml_platform.api.schemas.inputs import ScheduleFromRunIn, ScheduleIn, TimesIn
 from ml_platform.api.schemas.operation import OperationOut, TriggerOut
 from ml_platform.api.schemas.outputs import ScheduleOut, SchedulesOut
 from ml_platform.api.schemas.queries import SchedulesQuery
@@ -70,9 +70,8 @@ def create_schedule(request: Any, body: ScheduleIn) -> HttpResponse:
 def create_from_run(request: Any, body: ScheduleFromRunIn) -> HttpResponse:
     """Repeat the training that a run was."""
     caller: Caller = request.auth
-    run = caller.get(
-        TrainingRun.objects.select_related("project"), body.run, "training run", Right.TRAIN
-    )
+    run = caller.find(TrainingRun.objects.select_related("project"), body.run)
+    caller.require(Right.TRAIN)
     operation = scheduling.create_schedule_from_run(
         run=run,
         **_times(body),
@@ -95,7 +94,7 @@ def _times(body: TimesIn) -> dict[str, Any]:
 @router.get("/{int:schedule_id}/", response=ScheduleOut, operation_id="get_schedule")
 def get_schedule(request: Any, schedule_id: int) -> HttpResponse:
     """One schedule."""
-    return reply(schedule_json(request.auth.get(SCHEDULES, schedule_id, "schedule")))
+    return reply(schedule_json(request.auth.find(SCHEDULES, schedule_id)))
 
 
 @router.post(
@@ -123,7 +122,8 @@ def cancel(request: Any, schedule_id: int) -> HttpResponse:
 
 
 def _turn(caller: Caller, schedule_id: int, verb: Any) -> HttpResponse:
-    schedule = caller.get(SCHEDULES, schedule_id, "schedule", Right.TRAIN)
+    schedule = caller.find(SCHEDULES, schedule_id)
+    caller.require(Right.TRAIN)
     return accepted(verb(schedule=schedule, actor=caller.actor, now=database_now()))
 
 
@@ -133,7 +133,8 @@ def _turn(caller: Caller, schedule_id: int, verb: Any) -> HttpResponse:
 def trigger(request: Any, schedule_id: int) -> HttpResponse:
     """Train now, beside the schedule."""
     caller: Caller = request.auth
-    schedule = caller.get(SCHEDULES, schedule_id, "schedule", Right.TRAIN)
+    schedule = caller.find(SCHEDULES, schedule_id)
+    caller.require(Right.TRAIN)
     firing = scheduling.trigger_schedule(
         schedule=schedule, actor=caller.actor, now=database_now(), idempotency_key=caller.key
     )

@@ -110,7 +110,9 @@ def bare(request: HttpRequest, error: PlatformError) -> HttpResponse:
 
 
 def _told(request: HttpRequest, error: PlatformError) -> JsonResponse:
-    told = {"error": str(error), "advice": error.advice, "code": error.code}
+    told: dict[str, Any] = {"error": str(error), "advice": error.advice, "code": error.code}
+    if errors := getattr(error, "errors", None):
+        told["errors"] = errors
     return JsonResponse({**told, "url": url_of_holder(request, error)}, status=status_of(error))
 
 

@@ -7,6 +7,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
+from ml_platform.actions.caller import Caller
 from ml_platform.models import Operation
 from ml_platform.pages.common.verb import ActionRequest
 from ml_platform.pages.layout import wants_json
@@ -15,6 +16,14 @@ from ml_platform.services.access.scope import scope_of
 from ml_platform.services.operations.store import Actor
 
 KEY_MAX = 64
+
+
+def caller_of(request: HttpRequest) -> Caller:
+    """The person at the page; the key of the form they sent makes a second press the same one."""
+    key = request.POST.get("key", "")[:KEY_MAX]
+    return Caller.of(request.user, origin="page", key=key)
+
+
 REASON_MAX = 2000
 
 

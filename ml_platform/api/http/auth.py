@@ -4,122 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 from django.conf import settings as django_settings
-from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.module_loading import import_string
 from ninja.security.apikey import APIKeyCookie
 from ninja.security.http import HttpBearer
 
+from ml_platform.actions.caller import Caller
 from ml_platform.conf import get_settings
-from ml_platform.errors import Denied, NotFound
+from ml_platform.errors import Denied
 from ml_platform.models import ApiToken
 from ml_platform.models.clock import database_now
-from ml_platform.services.access.rights import Right, require_right
-from ml_platform.services.access.scope import Scope, require_everything, scope_of
-from ml_platform.services.operations.store import Actor
 
 from .errors import Unauthenticated
 
-M = TypeVar("M", bound=Model)
-R = TypeVar("R")
-
 PREFIX = "mlp_"
 USE_WRITTEN_EACH = timedelta(minutes=1)
-ALL = "*"
-"""Stands for all projects among those that a request needed."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The user behind a request, what they see, and how they are named in the history."""
-
-    user: Any
-    key: str = ""
-    """Their Idempotency-Key, with their id before it; '' when they sent none."""
-    checked: dict[str, list[str]] = field(default_factory=lambda: {"rights": [], "projects": []})
-    """The rights and the projects that this request needed so far."""
-
-    @cached_property
-    def scope(self) -> Scope:
-        """The projects they see."""
-        return scope_of(self.user)
-
-    @property
-    def actor(self) -> Actor:
-        """As an operation records them."""
-        return Actor(label=self.user.get_username(), origin="api", user_id=self.user.pk)
-
-    def require(self, right: Right) -> None:
-        """Let them go on if they have the right.
-
-        :raises RightMissing: they lack it.
-        """
-        require_right(self.user, right)
-        self.checked["rights"].append(right)
-
-    def require_everything(self, right: Right) -> None:
-        """Let them go on if they have the right and see all projects.
-
-        :raises Denied: they do not.
-        """
-        require_everything(self.user, right)
-        self.checked["rights"].append(right)
-        self.checked["projects"].append(ALL)
-
-    def only(self, rows: QuerySet[M, R], field: str = "project") -> QuerySet[M, R]:
-        """Those of the rows that belong to projects they see.
-
-        :raises RightMissing: they may not view anything.
-        """
-        self.require(Right.VIEW)
-        return self.scope.only(rows, field)
-
-    def get(self, rows: QuerySet[M, R], pk: Any, noun: str, right: Right = Right.VIEW) -> R:
-        """The row, if they see it and have the right; another tenant's looks like none.
-
-        :raises NotFound: there is none for them.
-        :raises RightMissing: they may not do that.
-        """
-        return self.get_of(self.only(rows), pk, noun, right)
-
-    def get_of(self, seen: QuerySet[M, R], pk: Any, noun: str, right: Right) -> R:
-        """As `get`, out of rows that are narrowed already."""
-        self.require(Right.VIEW)
-        row = seen.filter(pk=pk).first()
-        if row is None:
-            raise NotFound(
-                f"There is no {noun} {pk}.", advice="Look at the list for what there is."
-            )
-        self.require(right)
-        held: Any = row
-        project = held.pk if noun == "project" else getattr(held, "project_id", None)
-        self.checked["projects"].append(ALL if project is None else str(project))
-        return row
-
-    def check_again(self, checked: dict[str, list[str]]) -> None:
-        """Let them have an answer again if they still may do and see what its request needed.
-
-        :raises Denied: they may not.
-        :raises NotFound: they do not see it any more.
-        """
-        for right in checked.get("rights", ()):
-            self.require(Right(right))
-        needed = set(checked.get("projects", ()))
-        if self.scope.everything:
-            return
-        if ALL in needed or self.scope.projects.filter(pk__in=needed).count() < len(needed):
-            raise NotFound(
-                "There is no such thing for you any more.",
-                advice="Ask a member of the project, or of staff who may view every project.",
-            )
 
 
 class Bearer(HttpBearer):
@@ -156,8 +61,8 @@ def identify(request: HttpRequest) -> Caller | None:
     if not hasattr(request, "_ml_caller"):
         user = _user_of(request)
         sent = request.headers.get("Idempotency-Key", "")
-        key = f"api:{user.pk}:{sent}" if user is not None and sent else ""
-        request._ml_caller = None if user is None else Caller(user, key)  # type: ignore[attr-defined] # noqa: SLF001
+        made = None if user is None else Caller.of(user, origin="api", key=sent)
+        request._ml_caller = made  # type: ignore[attr-defined] # noqa: SLF001
     caller: Caller | None = request._ml_caller  # type: ignore[attr-defined] # noqa: SLF001
     return caller
 

@@ -16,7 +16,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from ml_platform import http_status
-from ml_platform.api.schemas.inputs import OTHER, WORD
+from ml_platform.actions.inputs import InvalidInput, field_errors
 from ml_platform.errors import (
     DEFECT,
     Denied,
@@ -156,6 +156,8 @@ def _platform_error(
     request: HttpRequest, error: PlatformError | type[PlatformError]
 ) -> HttpResponse:
     found = _instance(error)
+    if isinstance(found, InvalidInput):
+        return problem(found, errors=found.errors)
     holder = found.holder if isinstance(found, Busy) else None
     scope = getattr(getattr(request, "auth", None), "scope", None)  # Cloud Scheduler has none
     if holder is None or scope is None or not scope.sees(holder.project_id):
@@ -164,60 +166,7 @@ def _platform_error(
 
 
 def _validation_error(request: HttpRequest, error: ValidationError | type[ValidationError]) -> Any:
-    given = getattr(error, "errors", [])
-    errors = [
-        {"field": ".".join(str(part) for part in _place(item["loc"])), "message": _words(item)}
-        for item in given
-    ]
-    named = "; ".join(f"{item['field']}: {item['message']}" for item in errors[:3])
-    invalid = Invalid(
-        f"The request is not as it should be. {named}"[:1000],
-        code="invalid_request",
-        advice="The paths, their fields and examples are at /api/docs.",
-    )
-    return problem(invalid, errors=errors)
-
-
-WORDS: Mapping[str, str] = {
-    "missing": "It is missing.",
-    "extra_forbidden": "There is no such field.",
-    "int_parsing": "It is no whole number.",
-    "int_type": "It is no whole number.",
-    "int_from_float": "It is no whole number.",
-    "int_parsing_size": "It is too large a number.",
-    "bool_parsing": "It is neither true nor false.",
-    "bool_type": "It is neither true nor false.",
-    "string_type": "It is no text.",
-    "list_type": "It is no list.",
-    "dict_type": "It is no object.",
-    "model_type": "It is no object.",
-    "model_attributes_type": "It is no object.",
-    "enum": "It is none of {expected}.",
-    "literal_error": "It is none of {expected}.",
-    "string_too_long": "It is longer than {max_length} characters.",
-    "string_too_short": "It is shorter than {min_length} characters.",
-    "too_long": "It has more than {max_length} items.",
-    "too_short": "It has fewer than {min_length} items.",
-    "greater_than_equal": "It is less than {ge}.",
-    "less_than_equal": "It is more than {le}.",
-    "datetime_from_date_parsing": "It is no time such as 2026-03-01T02:00:00Z.",
-    "datetime_parsing": "It is no time such as 2026-03-01T02:00:00Z.",
-    "datetime_type": "It is no time such as 2026-03-01T02:00:00Z.",
-    "uuid_parsing": "It is no UUID.",
-}
-"""What is wrong with a field, by pydantic's name for it; what is not here says pydantic itself."""
-
-
-def _words(item: Mapping[str, Any]) -> str:
-    said = WORDS.get(item["type"])
-    return said.format(**item.get("ctx", {})) if said else f"{item['msg']}."
-
-
-def _place(location: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Where in the request, without what only says how it was read: the name of our function's
-    argument, which ninja puts after `body`, and the kind that a choice was taken for."""
-    named = [part for part in location if part not in (WORD, OTHER)]
-    return (named[0], *named[2:]) if named[0] == "body" and named[1:] else tuple(named)
+    return _platform_error(request, InvalidInput(field_errors(getattr(error, "errors", []))))
 
 
 def _not_authenticated(request: HttpRequest, error: object) -> Any:

@@ -11,20 +11,22 @@ import hashlib
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from django.db import IntegrityError, connection, models, transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from ml_platform.actions.caller import ALL, Caller
 from ml_platform.api.schemas.queries import FLAGS
-from ml_platform.errors import Conflict, Invalid
+from ml_platform.errors import Conflict, Invalid, NotFound
 from ml_platform.models import IdempotentResponse
 from ml_platform.models.clock import database_now
 from ml_platform.models.locking import delete_rows
+from ml_platform.services.access.rights import Right
 from ml_platform.services.operations.store import KeyReused
 
-from .auth import Caller, identify
+from .auth import identify
 
 HEADER = "Idempotency-Key"
 RING = "webhook/"
@@ -76,7 +78,7 @@ def answer_once(request: HttpRequest, answer: Answer, *, whole: bool) -> HttpRes
     caller = identify(request)
     if caller is None:
         return answer()
-    kept = _bind(caller.user.pk, key, _fingerprint(request))
+    kept = _bind(caller.actor.user_id, key, _fingerprint(request))
     if kept.status is not None:
         return _again(kept, caller)
     if not whole:
@@ -101,7 +103,7 @@ def _fingerprint(request: HttpRequest) -> str:
     return hashlib.sha256(said).hexdigest()
 
 
-def _bind(user_id: int, key: str, fingerprint: str) -> IdempotentResponse:
+def _bind(user_id: Any, key: str, fingerprint: str) -> IdempotentResponse:
     """The row of this key: new, answered, or of a request that has not been answered.
 
     :raises KeyReused: the key belongs to a different request.
@@ -144,16 +146,34 @@ def _keep(kept: IdempotentResponse, response: HttpResponseBase, caller: Caller) 
         status=response.status_code,
         location=response.get("Location", ""),
         body=response.content.decode(),
-        checked=caller.checked,
+        checked={"rights": caller.needed_rights, "projects": caller.needed_projects},
     )
     first = None if written else IdempotentResponse.objects.filter(pk=kept.pk).first()
     return response if first is None else _again(first, caller)
 
 
 def _again(kept: IdempotentResponse, caller: Caller) -> HttpResponse:
-    caller.check_again(kept.checked)
+    _require_still(caller, kept.checked)
     response = HttpResponse(kept.body, status=kept.status, content_type="application/json")
     if kept.location:
         response["Location"] = kept.location
     response["Idempotent-Replayed"] = "true"
     return response
+
+
+def _require_still(caller: Caller, checked: dict[str, list[str]]) -> None:
+    """Let them have an answer again if they still may do and see what its request needed.
+
+    :raises Denied: they may not.
+    :raises NotFound: they do not see it any more.
+    """
+    for right in checked.get("rights", ()):
+        caller.require(Right(right))
+    needed = set(checked.get("projects", ()))
+    if caller.scope.everything:
+        return
+    if ALL in needed or caller.scope.projects.filter(pk__in=needed).count() < len(needed):
+        raise NotFound(
+            "There is no such thing for you any more.",
+            advice="Ask a member of the project, or of staff who may view every project.",
+        )

@@ -8,6 +8,7 @@ from ninja import Field
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from ml_platform.actions.inputs import BIGGEST_ID, In
 from ml_platform.models.states import (
     ModelType,
     OperationKind,
@@ -16,8 +17,6 @@ from ml_platform.models.states import (
     RunStatus,
     ScheduleState,
 )
-
-from .inputs import BIGGEST_ID, In
 
 Id = Annotated[int, Field(ge=1, le=BIGGEST_ID, examples=[7])]
 FLAGS = {"true": True, "1": True, "false": False, "0": False}

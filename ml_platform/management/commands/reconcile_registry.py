@@ -13,6 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
+from ml_platform.actions.action import perform
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.findings import ADOPT, DELETE_UNMANAGED, REPAIR
 from ml_platform.errors import PlatformError
 from ml_platform.management.base import PlatformCommand
 from ml_platform.management.commands.audit_registry import require_any_plane
@@ -28,9 +31,7 @@ from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 from ml_platform.services.findings.kinds import FindingKind, facts_of, worst_first
 from ml_platform.services.operations.store import Actor
-from ml_platform.services.registration.adoption import adopt_model
-from ml_platform.services.repairs.reconciliation import finish_operation, is_safe, repair_finding
-from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
+from ml_platform.services.repairs.reconciliation import finish_operation, is_safe
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.audit import AuditVerdict
 from ml_platform.services.sweeps.sweep import sweep
@@ -150,18 +151,14 @@ class Command(PlatformCommand):
 
 
 def _open(finding: Finding, unmanaged: str, project: Model | None) -> Operation:
-    now = database_now()
+    caller = Caller.system(ACTOR.label)
     if not facts_of(finding).needs_choice:
-        return repair_finding(finding=finding, actor=ACTOR, now=now)
+        return perform(REPAIR, finding.pk, None, caller)
     if unmanaged == "delete":
-        return delete_unmanaged_model(resource_name=finding.subject, actor=ACTOR, now=now)
-    return adopt_model(
-        resource_name=finding.subject,
-        project=project,
-        model_name=finding.evidence["display_name"],
-        actor=ACTOR,
-        now=now,
-    )
+        return perform(DELETE_UNMANAGED, finding.pk, None, caller)
+    name = str(finding.evidence["display_name"])
+    given = {"project": str(project and project.pk), "model_name": name}
+    return perform(ADOPT, finding.pk, given, caller)
 
 
 _TONES = {OperationStatus.SUCCEEDED: "green", OperationStatus.FAILED: "red"}

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
+from ml_platform.actions.action import Action
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.findings import IGNORE
+from ml_platform.errors import Invalid, PlatformError
+from ml_platform.http_status import status_of
 from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun, TrainingSchedule
 from ml_platform.pages.common.buttons import Permissions
 from ml_platform.pages.findings.finding import ignore_button
-from ml_platform.pages.layout import open_count, permissions_of, render_page
+from ml_platform.pages.layout import failed, open_count, permissions_of, render_page, wants_json
 from ml_platform.pages.model.rows import ReasonPage
 from ml_platform.pages.run.buttons import alias_button, reason_disabled_alias, run_buttons
 from ml_platform.pages.training.registry_table import model_url
@@ -26,7 +32,6 @@ def _register(permissions: Permissions, run: TrainingRun) -> Button | None:
 
 REASONS: Mapping[str, Callable[[Permissions, Any], Button | None]] = {
     "register-run": _register,
-    "ignore-finding": ignore_button,
     "alias-run": lambda permissions, run: (
         None if reason_disabled_alias(run) else alias_button(permissions, run)
     ),
@@ -51,7 +56,48 @@ def page_about(subject: Any) -> str:
     return f"{training}#{ANCHORS[type(subject)]}-{subject.pk}"
 
 
-def ask(request: HttpRequest, verb: str, subject: Any) -> HttpResponse:
+FORMS: Mapping[str, Callable[[Caller, Any], Button | None]] = {IGNORE.name: ignore_button}
+"""The actions that want a reason or other words, each with its button."""
+
+
+def ask(
+    request: HttpRequest, caller: Caller, action: Action[Any, Any], subject: Any
+) -> HttpResponse:
+    """Ask for the reason where the action wants one and may be done; else show its subject."""
+    page = _page(caller, action, subject)
+    if page is None:
+        return redirect(page_about(subject))
+    return render_page(request, "reason", page, findings_open=open_count(caller.scope))
+
+
+def refused(
+    request: HttpRequest,
+    caller: Caller,
+    action: Action[Any, Any],
+    subject: Any,
+    error: PlatformError,
+) -> HttpResponse:
+    """Say why it was not done: at its field where the form that was sent is a page of its own."""
+    page = _page(caller, action, subject) if isinstance(error, Invalid) else None
+    if page is None or wants_json(request):
+        return failed(request, error, back=page_about(subject))
+    errors = getattr(error, "errors", ())
+    told = " ".join(item["message"] for item in errors) or error.words
+    page = replace(page, error=told, given=request.POST.get("reason", ""))
+    shown = open_count(caller.scope)
+    return render_page(request, "reason", page, findings_open=shown, status=status_of(error))
+
+
+def _page(caller: Caller, action: Action[Any, Any], subject: Any) -> ReasonPage | None:
+    button = FORMS[action.name](caller, subject) if action.name in FORMS else None
+    if button is None or button.why or not button.reason:
+        return None
+    return ReasonPage(
+        act=button, verb=button.label.rstrip("…"), back=page_about(subject), aliases=None
+    )
+
+
+def ask_verb(request: HttpRequest, verb: str, subject: Any) -> HttpResponse:
     """Ask for the reason where the verb wants one and may be done; else show its subject."""
     act = REASONS[verb](permissions_of(request), subject) if verb in REASONS else None
     if act is None or act.why or not act.reason:

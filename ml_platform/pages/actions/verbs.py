@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ml_platform import kpis
-from ml_platform.errors import Conflict
 from ml_platform.models import (
     DeployedEndpoint,
     Operation,
@@ -14,7 +13,6 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.pages.common.buttons import (
-    Permissions,
     reason_disabled_deploy,
     reason_disabled_redeploy,
     reason_disabled_remove,
@@ -23,17 +21,13 @@ from ml_platform.pages.common.buttons import (
 )
 from ml_platform.pages.common.locks import who_holds
 from ml_platform.pages.common.verb import ActionRequest, Verb, always, in_scope
-from ml_platform.pages.findings.verbs import FINDING_VERBS
 from ml_platform.pages.run.buttons import reason_disabled_register, reason_disabled_schedule
 from ml_platform.pages.run.verbs import RUN_VERBS, find_run
 from ml_platform.pages.training.registry_table import verdict_of
-from ml_platform.pages.view_models.context import Button
-from ml_platform.services.access.rights import Right, right_for, right_to_register
+from ml_platform.services.access.rights import Right, right_to_register
 from ml_platform.services.access.scope import Scope
 from ml_platform.services.deployment import deploy as deployment
 from ml_platform.services.deployment.undeploy import delete_endpoint, undeploy_endpoint
-from ml_platform.services.operations import retry_cancel as interventions
-from ml_platform.services.operations import worker
 from ml_platform.services.registration import register as registration
 from ml_platform.services.registry.registry_state import RegistryVerdict
 from ml_platform.services.scheduling import schedules as scheduling
@@ -46,10 +40,6 @@ def _endpoint(scope: Scope, key: str) -> DeployedEndpoint:
 
 def _schedule(scope: Scope, key: str) -> TrainingSchedule:
     return in_scope(TrainingSchedule.objects.select_related("registered_model"), scope, key)
-
-
-def _operation(scope: Scope, key: str) -> Operation:
-    return in_scope(Operation.objects.select_related("lineage"), scope, key)
 
 
 def _against_deploy(run: TrainingRun) -> str:
@@ -82,61 +72,6 @@ def _trigger(schedule: TrainingSchedule, asked: ActionRequest) -> Operation | No
     return scheduling.trigger_schedule(
         schedule=schedule, actor=asked.actor, now=asked.now, idempotency_key=asked.key
     ).operation
-
-
-def reason_disabled_retry(operation: Operation) -> str:
-    """What stands against going on with an operation."""
-    return _told(interventions.require_retryable, operation)
-
-
-def reason_disabled_cancel(operation: Operation) -> str:
-    """What stands against cancelling an operation."""
-    asked = "It is asked to stop already." if operation.cancel_requested else ""
-    return _told(interventions.require_cancellable, operation) or asked
-
-
-def _told(require: Callable[[Operation], None], operation: Operation) -> str:
-    try:
-        require(operation)
-    except Conflict as error:
-        return f"{error} {error.advice}".strip()
-    return ""
-
-
-def operation_buttons(permissions: Permissions, operation: Operation) -> tuple[Button, ...]:
-    """Retry where it failed, or cancel while it runs; no button that can only fail."""
-    name = f"{operation.get_kind_display()} {operation.subject_name}"
-    right, key = right_for(operation), operation.pk
-    if not reason_disabled_retry(operation):
-        retry = permissions.button(
-            "retry-operation", key, "Retry", name=f"Retry: {name}", right=right
-        )
-        return (retry,)
-    if _told(interventions.require_cancellable, operation):
-        return ()
-    cancel = permissions.button(
-        "cancel-operation",
-        key,
-        "Cancel",
-        name=f"Cancel: {name}",
-        right=right,
-        why=reason_disabled_cancel(operation),
-        confirm=f"Cancel: {name}? It stops at the next step where that is safe.",
-        tone="danger",
-    )
-    return (cancel,)
-
-
-def _retry(operation: Operation, asked: ActionRequest) -> Operation:
-    again = interventions.retry_operation(operation=operation, actor=asked.actor)
-    worker.enqueue(again)
-    return again
-
-
-def _cancel(operation: Operation, asked: ActionRequest) -> Operation:
-    asked_to = interventions.request_cancel(operation=operation, actor=asked.actor, now=asked.now)
-    worker.enqueue(asked_to)
-    return asked_to
 
 
 def _scheduled(verb: str, do: Callable[..., Operation]) -> Verb:
@@ -222,8 +157,5 @@ VERBS: Mapping[str, Verb] = {
     "pause-schedule": _scheduled("pause-schedule", scheduling.pause_schedule),
     "resume-schedule": _scheduled("resume-schedule", scheduling.resume_schedule),
     "cancel-schedule": _scheduled("cancel-schedule", scheduling.cancel_schedule),
-    "retry-operation": Verb(_operation, right_for, reason_disabled_retry, _retry),
-    "cancel-operation": Verb(_operation, right_for, reason_disabled_cancel, _cancel),
     **RUN_VERBS,
-    **FINDING_VERBS,
 }

@@ -13,17 +13,19 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
+from ml_platform.actions.action import perform
+from ml_platform.actions.table import ACTIONS
 from ml_platform.errors import PlatformError
 from ml_platform.models.clock import database_now
 from ml_platform.pages.common.verb import Verb
 from ml_platform.pages.layout import failed, page
-from ml_platform.pages.requests import action_request_of, actor_of, begun
+from ml_platform.pages.requests import action_request_of, actor_of, begun, caller_of
 from ml_platform.services.access.rights import Right, RightMissing, require_right
 from ml_platform.services.access.scope import require_everything, scope_of
 from ml_platform.services.operations.store import Busy
 from ml_platform.services.sweeps.operation import check_registry_here
 
-from .reason_form import ask, page_about
+from .reason_form import ask, ask_verb, page_about, refused
 from .verbs import VERBS
 
 PAGES_WITH_TRUTH = ("start", "registry_health")
@@ -59,10 +61,24 @@ def check_now(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def do(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
     """Do what a button says, and show the operation that does it. To be read, it only asks."""
+    if verb not in ACTIONS:
+        return _do_verb(request, verb, subject)
+    action, caller = ACTIONS[verb], caller_of(request)
+    found = action.find(caller, subject)
+    if request.method != "POST":
+        return ask(request, caller, action, found)
+    try:
+        operation = perform(action, subject, request.POST, caller)
+    except PlatformError as error:
+        return refused(request, caller, action, found, error)
+    return begun(request, operation)
+
+
+def _do_verb(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
     known = _verb(verb)
     found = known.find(scope_of(request.user), subject)
     if request.method != "POST":
-        return ask(request, verb, found)
+        return ask_verb(request, verb, found)
     try:
         require_right(request.user, known.right_of(found))
         operation = known.do(found, action_request_of(request))
@@ -74,6 +90,11 @@ def do(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
 @page
 def check(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
     """Whether a button may still be pressed, as JSON: `why` it may not, '' when it may."""
+    if verb in ACTIONS:
+        action, caller = ACTIONS[verb], caller_of(request)
+        refusal = action.refusal(caller, action.find(caller, subject))
+        told = {"why": refusal.words, "code": refusal.code} if refusal else {"why": "", "code": ""}
+        return JsonResponse(told)
     known = _verb(verb)
     found = known.find(scope_of(request.user), subject)
     try:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from django.urls import reverse
 
+from ml_platform.actions.action import Action
+from ml_platform.actions.caller import Caller
+from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.states import EndpointState, RunStatus
 from ml_platform.pages.view_models.context import Button
@@ -28,6 +32,47 @@ KEEPS: Mapping[str, str] = dict.fromkeys(
     ("undeploy", "cancel-run", "cancel-operation"), "Keep it running"
 )
 """What the other button of a question that destroys says: what stays."""
+
+
+def button(
+    caller: Caller,
+    action: Action[Any, Any],
+    subject: Any,
+    label: str,
+    *,
+    name: str,
+    facts: object | None = None,
+    confirm: str = "",
+    tone: str = "plain",
+    reason: str = "",
+) -> Button:
+    """The button of an action; one that cannot be pressed now says why in its tooltip.
+
+    `facts` are those of the action, where the page has loaded them.
+    """
+    refusal = action.refusal(caller, subject, facts)
+    address = [action.name, str(subject.pk)]
+    return Button(
+        label=label,
+        name=name,
+        url=reverse("ml_platform:do", args=address),
+        check=reverse("ml_platform:check", args=address),
+        why=refusal.words if refusal else "",
+        confirm=confirm,
+        tone=tone,
+        key=uuid4().hex,
+        reason=reason,
+        keep=KEEPS.get(action.name, "Keep it") if tone == "danger" else "",
+    )
+
+
+def is_offered(action: Action[Any, Any], facts: object) -> bool:
+    """Whether nothing but a missing right stands against it: without it no button is drawn."""
+    try:
+        action.require(facts)
+    except PlatformError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,9 @@ class ReasonPage:
     back: str
     aliases: str | None
     """Those it has; None where a reason is asked for."""
+    error: str = ""
+    """What was wrong with the field that was sent, '' where nothing was."""
+    given: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

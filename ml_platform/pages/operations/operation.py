@@ -7,23 +7,26 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.utils import timezone
 
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.operations import CANCEL, RETRY, find_operation
 from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun, TrainingSchedule
 from ml_platform.models.operation import OperationQuerySet
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationKind, OperationStatus
-from ml_platform.pages.actions.verbs import operation_buttons
-from ml_platform.pages.layout import open_count, page, permissions_of, render_page
+from ml_platform.pages.common.buttons import button, is_offered
+from ml_platform.pages.layout import open_count, page, render_page
+from ml_platform.pages.requests import caller_of
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models.badges import STEP_BADGES, badge
-from ml_platform.pages.view_models.context import Fact, Link, OperationDetail, StepRow
+from ml_platform.pages.view_models.context import Button, Fact, Link, OperationDetail, StepRow
 from ml_platform.pages.view_models.fact_list import facts, readable
 from ml_platform.pages.view_models.operation_titles import heading, planned
 from ml_platform.pages.view_models.serialize import operation_row
 from ml_platform.pages.view_models.times import duration, moment
-from ml_platform.services.access.scope import Scope, scope_of
+from ml_platform.services.access.scope import Scope
 from ml_platform.services.operations.store import held_by, holders
 
 FINDINGS_SHOWN = 5
@@ -42,18 +45,11 @@ def operations_of(scope: Scope) -> OperationQuerySet:
     return scope.only(rows).order_by("-created_at", "pk")
 
 
-def _find(scope: Scope, operation_id: uuid.UUID) -> Operation:
-    row = operations_of(scope).filter(pk=operation_id).first()
-    if row is None:
-        raise Http404("There is no such operation.")
-    return row
-
-
 @page
 def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     """All that an operation's row tells, and the pages of what it is about."""
-    now, scope = timezone.now(), scope_of(request.user)
-    row = _find(scope, operation_id)
+    now, caller = timezone.now(), caller_of(request)
+    row, scope = find_operation(caller, operation_id), caller.scope
     before, after = heading(row)
     waits = _waits_for(row, scope)
     found = OperationDetail(
@@ -69,7 +65,7 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
         advice=row.advice,
         started=moment(row.started_at, now),
         finished=moment(row.finished_at, now),
-        acts=operation_buttons(permissions_of(request), row),
+        acts=_buttons(caller, row),
     )
     return render_page(request, "operation", found, findings_open=open_count(scope))
 
@@ -77,7 +73,7 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
 @page
 def operation_status(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     """How an operation stands, as JSON for the script that watches it."""
-    row = _find(scope_of(request.user), operation_id)
+    row = find_operation(caller_of(request), operation_id)
     told = operation_row(row, timezone.now())
     return JsonResponse(
         {
@@ -91,6 +87,26 @@ def operation_status(request: HttpRequest, operation_id: uuid.UUID) -> HttpRespo
             "error": readable(row.error),
             "advice": row.advice,
         }
+    )
+
+
+def _buttons(caller: Caller, row: Operation) -> tuple[Button, ...]:
+    """Retry where it failed, or cancel while it runs; no button that can only fail."""
+    name = f"{row.get_kind_display()} {row.subject_name}"
+    if is_offered(RETRY, row):
+        return (button(caller, RETRY, row, "Retry", name=f"Retry: {name}"),)
+    if not row.cancel_requested and not is_offered(CANCEL, row):
+        return ()
+    return (
+        button(
+            caller,
+            CANCEL,
+            row,
+            "Cancel",
+            name=f"Cancel: {name}",
+            confirm=f"Cancel: {name}? It stops at the next step where that is safe.",
+            tone="danger",
+        ),
     )
 
 

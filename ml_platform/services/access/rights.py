@@ -63,13 +63,18 @@ def has_right(user: Any, right: Right) -> bool:
     return bool(may is not None and may(str(right)))
 
 
+def right_missing(right: Right) -> RightMissing:
+    """What is said to a user who lacks the right."""
+    return RightMissing(
+        f"This needs the permission {right}.",
+        advice="Ask an administrator to grant it to you or to a group of yours.",
+    )
+
+
 def require_right(user: Any, right: Right) -> None:
     """Let the user go on if they have the right.
 
     :raises RightMissing: they lack it.
     """
     if not has_right(user, right):
-        raise RightMissing(
-            f"This needs the permission {right}.",
-            advice="Ask an administrator to grant it to you or to a group of yours.",
-        )
+        raise right_missing(right)

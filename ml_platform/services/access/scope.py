@@ -17,6 +17,9 @@ from ml_platform.pagination import BadCursor, read_value
 from .rights import Right, require_right
 
 Rows = TypeVar("Rows", bound=QuerySet[Any, Any])
+M = TypeVar("M", bound=Model)
+R = TypeVar("R")
+KEY_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +45,27 @@ class Scope:
             return self.everything
         return self.projects.filter(pk=project_id).exists()
 
-    def find_project(self, key: Any) -> Any:
-        """The project of that key, in the form that addresses and forms write it.
+    def find(self, rows: QuerySet[M, R], key: object) -> R:
+        """The row of that key, in the form that addresses and forms write it.
 
         :raises NotFound: there is none, or it is another tenant's; the two look alike.
         """
-        try:
-            pk = read_value(self.projects.model, "pk", str(key))
-            found = self.projects.filter(pk=pk).first()
-        except BadCursor:
-            found = None
-        if found is None:
-            raise NotFound(
-                f"There is no project {key}.", advice="The starting page lists those you see."
-            )
-        return found
+        return _find(self.only(rows), key)
+
+    def find_project(self, key: object) -> Any:
+        """The project of that key; errors as with `find`."""
+        return _find(self.projects, key)
+
+
+def _find(rows: QuerySet[M, R], key: object) -> R:
+    try:
+        found = rows.filter(pk=read_value(rows.model, "pk", str(key))).first()
+    except BadCursor:
+        found = None
+    if found is None:
+        noun = rows.model._meta.verbose_name  # noqa: SLF001 - Django's documented name
+        raise NotFound(f"There is no {noun} {str(key)[:KEY_SHOWN]}.")
+    return found
 
 
 def all_projects() -> QuerySet[Any]:
@@ -82,6 +91,15 @@ def scope_of(user: AbstractBaseUser | AnonymousUser) -> Scope:
     return Scope(projects.filter(members=user), everything=False)
 
 
+def needs_everything() -> Denied:
+    """What is said to a user who does not see all projects."""
+    return Denied(
+        "This concerns all projects, and you do not see them all.",
+        code="needs_everything",
+        advice="Ask a member of staff who may view every project.",
+    )
+
+
 def require_everything(user: Any, right: Right) -> None:
     """Let the user go on with what concerns all projects.
 
@@ -90,11 +108,7 @@ def require_everything(user: Any, right: Right) -> None:
     """
     require_right(user, right)
     if not scope_of(user).everything:
-        raise Denied(
-            "This concerns all projects, and you do not see them all.",
-            code="needs_everything",
-            advice="Ask a member of staff who may view every project.",
-        )
+        raise needs_everything()
 
 
 def _may_view_all(user: AbstractBaseUser | AnonymousUser) -> bool:

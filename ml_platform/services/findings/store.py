@@ -196,6 +196,32 @@ def end_findings(
     update_rows(worked_on, status=status, ended_at=now)
 
 
+def require_open(finding: Finding) -> None:
+    """Check that a finding counts, so that it can be ignored.
+
+    :raises Conflict: it is ignored, or has ended.
+    """
+    _require_status(finding, FindingStatus.OPEN)
+
+
+def require_ignored(finding: Finding) -> None:
+    """Check that a finding is ignored, so that it can be counted again.
+
+    :raises Conflict: it counts, or has ended.
+    """
+    _require_status(finding, FindingStatus.IGNORED)
+
+
+def _require_status(finding: Finding, wanted: FindingStatus) -> None:
+    if finding.status != wanted:
+        state = finding.get_status_display().lower()
+        raise Conflict(
+            f"This finding is {state}, not {wanted.label.lower()}.",
+            code=f"finding_not_{wanted.value}",
+            advice="Its status has changed; look at it again.",
+        )
+
+
 def ignore_finding(*, finding: Finding, actor: Actor, reason: str, now: datetime) -> Operation:
     """Leave an open finding out of the counts, saying who chose to and why; sweeps keep it so.
 
@@ -255,12 +281,7 @@ def _decide(
         )
         finding.refresh_from_db()
         if not moved:
-            state = finding.get_status_display().lower()
-            raise Conflict(
-                f"This finding is {state}, not {before.label.lower()}.",
-                code=f"finding_not_{before.value}",
-                advice="Somebody was faster; look at it again.",
-            )
+            _require_status(finding, before)
         return record(
             kind=kind,
             subject=_subject(finding),

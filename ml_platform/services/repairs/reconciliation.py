@@ -11,7 +11,7 @@ from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, FindingStatus, Registration
 from ml_platform.services.cleanup.orphans import clean_up_orphan
-from ml_platform.services.findings.kinds import FindingKind, facts_of
+from ml_platform.services.findings.kinds import FindingKind, Repair, facts_of
 from ml_platform.services.findings.store import ENDED_AS, end_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow
@@ -46,19 +46,45 @@ def is_safe(finding: Finding) -> bool:
     return finding.run_id is not None or not repair.needs_run
 
 
+def require_repairable(finding: Finding) -> tuple[RegisteredModel, Repair]:
+    """Check that a finding has a repair that needs no decision by a person; returns its model too.
+
+    :raises NoRepair: it is not open, or there is none.
+    """
+    _require_open(finding)
+    lineage, repair = finding.registered_model, facts_of(finding).repair
+    if lineage is None or repair is None or not is_safe(finding):
+        raise NoRepair(f"{finding.title}: this finding has no safe repair.", advice=finding.repair)
+    return lineage, repair
+
+
+def require_choice(finding: Finding) -> None:
+    """Check that a finding is a model that nobody manages, to be adopted or deleted.
+
+    :raises NoRepair: it is not open, or it is something else.
+    """
+    _require_open(finding)
+    if not facts_of(finding).needs_choice:
+        raise NoRepair(
+            f"{finding.title}: only a model that nobody manages is adopted or deleted.",
+            advice=finding.repair,
+        )
+
+
+def _require_open(finding: Finding) -> None:
+    if finding.status != FindingStatus.OPEN:
+        raise NoRepair(f"This finding is {finding.get_status_display().lower()}.")
+
+
 def repair_finding(*, finding: Finding, actor: Actor, now: datetime) -> Operation:
     """Open the safe repair of a finding.
 
     :raises NoRepair: it is not open, or its repair needs a decision by a person.
     :raises Busy: another operation holds the lineage.
     """
-    if finding.status != FindingStatus.OPEN:
-        raise NoRepair(f"This finding is {finding.get_status_display().lower()}.")
-    repair = facts_of(finding).repair
-    if repair is None or not is_safe(finding):
-        raise NoRepair(f"{finding.title}: this finding has no safe repair.", advice=finding.repair)
+    lineage, repair = require_repairable(finding)
     opened: Operation = repair.load()(
-        finding=finding, registered_model=finding.registered_model, actor=actor, now=now
+        finding=finding, registered_model=lineage, actor=actor, now=now
     )
     return opened
 

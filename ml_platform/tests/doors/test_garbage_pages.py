@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern
 
+from ml_platform.actions.table import ACTIONS
 from ml_platform.pages.actions.verbs import VERBS
 from ml_platform.tests.services.world import Clock, a_lineage
 from ml_platform.urls import urlpatterns
@@ -38,7 +39,7 @@ def page_urls(ids: dict[str, Any]) -> list[str]:
         if "<slug:verb>" not in route:
             found.append(f"/{route}")
             continue
-        for verb in VERBS:
+        for verb in (*VERBS, *ACTIONS):
             noun = verb.replace("deploy-run", "run").rpartition("-")[2]
             key = {"finding": ids["finding_id"], "operation": ids["operation_id"]}.get(noun, 1)
             verbed = route.replace("<slug:verb>", verb).replace("<slug:subject>", str(key))
@@ -114,7 +115,7 @@ def test_a_page_says_what_is_wrong_with_its_cursor(browser: Client, ids: dict[st
                 "0001-01-01T00:00:00+14:00",
             )
         ),
-        ("", 422, "no_project"),
+        ("", 422, "adopt_needs_name"),
     ],
 )
 def test_a_project_that_is_none_is_not_adopted_into(

@@ -44,9 +44,11 @@ function complainIn(form, failure) {
   line.className = "mlp-error";
   line.id = "mlp-form-error";
   line.role = "alert";
-  line.textContent = `${failure.message} ${failure.advice}`.trim();
+  const wrong = failure.errors.find((error) => form.elements[error.field]);
+  line.textContent = wrong?.message ?? `${failure.message} ${failure.advice}`.trim();
   foot.prepend(line);
-  const field = form.querySelector("input:not([type=hidden]), textarea");
+  const first = form.querySelector("input:not([type=hidden]), textarea");
+  const field = wrong ? form.elements[wrong.field] : first;
   if (!field) return;
   field.ariaInvalid = "true";
   field.setAttribute("aria-describedby", line.id);

@@ -5,10 +5,11 @@ const NO_ANSWER = "The server did not answer.";
 
 /** What went wrong, in words; `answered` is false when nobody knows what the server did. */
 export class Failure extends Error {
-  constructor(message, { advice = "", status = 0, url = "" } = {}) {
+  constructor(message, { advice = "", status = 0, url = "", errors = [] } = {}) {
     super(message);
     this.advice = advice;
     this.status = status;
+    this.errors = errors; // each wrong field with its sentence
     this.url = url; // of the operation that stands in the way
     this.answered = status > 0;
   }

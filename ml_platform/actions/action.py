@@ -1,0 +1,109 @@
+"""What an action is, and the one way to perform it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from django.utils.module_loading import import_string
+
+from ml_platform.errors import PlatformError
+from ml_platform.models import Operation
+from ml_platform.models.states import OperationKind
+from ml_platform.services.access.rights import Right, right_missing
+from ml_platform.services.operations.store import Subject, refusals_recorded
+
+from .caller import Caller
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+
+def _rows_themselves(subjects: Sequence[Any]) -> Sequence[Any]:
+    return subjects
+
+
+def _nothing(facts: object) -> None:
+    """Nothing stands against it but what its service checks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action(Generic[S, R]):
+    """One thing that a user may ask for, whichever door they come through."""
+
+    name: str
+    """Its slug in the addresses of buttons."""
+    right: Right | Callable[[S], Right]
+    find: Callable[[Caller, Any], S]
+    """The subject of that key, within what the caller sees."""
+    run: Callable[[S, Any, Caller], R]
+    """Do it, with what was given, if anything."""
+    facts: Callable[[Sequence[S]], Sequence[Any]] = _rows_themselves
+    """What `require` decides by, for a whole page of subjects in one batch of statements."""
+    require: Callable[[Any], object] = _nothing
+    """Raise what stands against it now, by the facts alone: it reads nothing and asks nobody."""
+    input: str = ""
+    """The name in `inputs` of the model of what must be given; imported at first use."""
+    history: Callable[[S], tuple[OperationKind, Subject]] | None = None
+    """As what a refusal is kept in the history; None keeps none."""
+
+    def right_for(self, subject: S) -> Right:
+        """The right that this subject needs."""
+        return self.right if isinstance(self.right, Right) else self.right(subject)
+
+    def refusal(
+        self, caller: Caller, subject: S, facts: object | None = None
+    ) -> PlatformError | None:
+        """Why the caller cannot do it now, None when they can; `facts` where they are loaded."""
+        right = self.right_for(subject)
+        if not caller.has(right):
+            return right_missing(right)
+        try:
+            self.require(self.facts([subject])[0] if facts is None else facts)
+        except PlatformError as error:
+            return error
+        return None
+
+    def read(self, given: object) -> Any:
+        """What was given, checked: the fields of a form, or a body that the API has read.
+
+        :raises InvalidInput: a field is missing or wrong.
+        """
+        if not isinstance(given, Mapping):
+            return given
+        read = import_string("ml_platform.actions.inputs.read")
+        return read(self.input, given) if self.input else None
+
+
+def perform(action: Action[S, R], key: object, given: object, caller: Caller) -> R:
+    """Do it, or refuse it with the same words at every door.
+
+    :raises NotFound: the caller sees no such subject.
+    :raises RightMissing: they lack the right.
+    :raises PlatformError: something stands against it, or its service refuses it.
+    """
+    subject = action.find(caller, key)
+    caller.require(action.right_for(subject))
+    if not _is_repeated(caller):
+        with _recorded(action, subject, given, caller):
+            action.require(action.facts([subject])[0])
+    return action.run(subject, action.read(given), caller)
+
+
+def _is_repeated(caller: Caller) -> bool:
+    """Whether the key is known: the service answers again, whatever has become of its subject."""
+    return bool(caller.key) and Operation.objects.filter(idempotency_key=caller.key).exists()
+
+
+def _recorded(
+    action: Action[S, R], subject: S, given: object, caller: Caller
+) -> AbstractContextManager[None]:
+    if action.history is None:
+        return nullcontext()
+    kind, about = action.history(subject)
+    reason = given.get("reason", "") if isinstance(given, Mapping) else getattr(given, "reason", "")
+    return refusals_recorded(
+        kind=kind, subject=about, actor=caller.actor, now=caller.now(), reason=str(reason)
+    )
