@@ -40,8 +40,6 @@ from .state import (
     unmark_deleting,
 )
 
-POLL_SECONDS = 5.0
-
 
 def _check(work: Work) -> Outcome:
     runs = _runs(work)
@@ -242,7 +240,7 @@ def _wait(work: Work) -> Outcome:
     except CloudAbsent as forgotten:
         return Next(to="look", note=str(forgotten))
     if not state.done:
-        return Poll(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+        return Poll(note="Vertex AI is still working on it.")
     return _ended(work, state)
 
 

@@ -22,7 +22,6 @@ from ml_platform.services.registry.verification import seconds_until_consistent
 from .endpoint_state import abort_undeploy, mark_undeploying, record_stopped
 from .service_polling import (
     ENDED,
-    POLL_SECONDS,
     SENT,
     after_start,
     endpoint_of,
@@ -155,7 +154,7 @@ def _look(work: Work) -> Outcome:
         note = f"{endpoint.service_name} is somebody else's service now; it was left alone."
         return Next(to="record", note=note)
     if work.data.pop(ENDED, False) and work.data.get("etag") == service.etag:
-        return Poll(seconds=POLL_SECONDS, note="Deleted, but Cloud Run still shows it.")
+        return Poll(note="Deleted, but Cloud Run still shows it.")
     require_not_refused(work)
     work.data["etag"] = service.etag
     work.data[SENT] = True

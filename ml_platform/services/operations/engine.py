@@ -62,9 +62,9 @@ class Continue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poll:
-    """Nothing to do until the remote side is further; look again after so many seconds."""
+    """Google still works on it; read its state again after `seconds`."""
 
-    seconds: float
+    seconds: float = 5.0
     note: str = ""
 
 

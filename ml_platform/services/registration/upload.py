@@ -25,7 +25,6 @@ from ml_platform.services.registry.labels import OWNER, RUN, is_version_of, labe
 from ml_platform.services.registry.lineages import lineage_uid, lose_versions
 from ml_platform.services.registry.verification import seconds_until_consistent
 
-POLL_SECONDS = 5.0
 SECOND_LOOK_SECONDS = 30.0
 
 
@@ -156,7 +155,7 @@ def wait_for_upload(work: Work) -> Outcome:
     except CloudAbsent as forgotten:
         return Next(to="look_up", note=str(forgotten))
     if not state.done:
-        return Poll(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+        return Poll(note="Vertex AI is still working on it.")
     if isinstance(state.error, OutcomeUnknown):
         return Next(to="look_up", note=str(state.error))
     if state.error:

@@ -34,7 +34,6 @@ from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
 
 FIRST_STEP = "list_versions"
-POLL_SECONDS = 5.0
 
 
 def purge_surplus(
@@ -258,7 +257,7 @@ def _wait(work: Work) -> Outcome:
     if not isinstance(answer, Present):
         raise _unread(work, answer)
     if not answer.value.done:
-        return Poll(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+        return Poll(note="Vertex AI is still working on it.")
     if answer.value.error:
         raise answer.value.error
     return Next(to=FIRST_STEP, note=f"Deleted {work.data['target']}.")

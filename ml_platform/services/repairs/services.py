@@ -32,7 +32,6 @@ from ml_platform.models.states import (
 from ml_platform.services.deployment.endpoint_state import record_serving, record_stopped
 from ml_platform.services.deployment.service_polling import (
     ENDED,
-    POLL_SECONDS,
     SENT,
     after_start,
     not_done,
@@ -132,7 +131,7 @@ def _read_leftover(work: Work) -> Outcome:
     if reason := _why_kept(work, service):
         return Next(to="end_leftover", note=reason)
     if work.data.pop(ENDED, False) and work.data.get("etag") == service.etag:
-        return Poll(seconds=POLL_SECONDS, note="Deleted, but Cloud Run still shows it.")
+        return Poll(note="Deleted, but Cloud Run still shows it.")
     require_not_refused(work)
     work.data["etag"] = service.etag
     work.data["labels"] = dict(service.labels)
@@ -223,7 +222,7 @@ def _record_served(work: Work, endpoint: DeployedEndpoint, service: RemoteServic
     run = _registered(service, endpoint)
     judged = compare_service(service)
     if judged.serves is None:
-        return Poll(seconds=POLL_SECONDS, note=judged.reason)
+        return Poll(note=judged.reason)
     if run is None or as_we_have_it or not judged.serves:
         why = judged.reason if run else "What it serves is no version of this model."
         raise Conflict(

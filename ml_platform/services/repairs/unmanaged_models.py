@@ -27,8 +27,6 @@ from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import read_versions
 from ml_platform.text import counted
 
-POLL_SECONDS = 5.0
-
 
 class Managed(Conflict):
     """The model is somebody's: a row of ours points at it, or an installation's label is on it."""
@@ -138,7 +136,7 @@ def _wait(work: Work) -> Outcome:
     if not isinstance(answer, Present):
         raise CloudUnavailable(answer.reason, code=answer.code)
     if not answer.value.done:
-        return Poll(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+        return Poll(note="Vertex AI is still working on it.")
     if answer.value.error:
         raise answer.value.error
     return Next()
