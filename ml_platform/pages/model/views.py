@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
-from ml_platform.models.states import HOLDS_POINTER, Registration
+from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 from ml_platform.pages.common.buttons import Permissions, deploy_button
 from ml_platform.pages.common.paging import cursor_page, query_url
 from ml_platform.pages.common.parameters import read_versions
@@ -45,7 +45,7 @@ REGISTRATIONS = {
     Registration.REGISTERED: ("Registered", "good"),
     Registration.DELETING: ("Being deleted", "busy"),
     Registration.DELETED: ("Deleted", "quiet"),
-    Registration.LOST: ("Not in Registry", "bad"),
+    Registration.LOST: (RegistryState.MISSING.label, "bad"),
     Registration.NONE: ("Not registered", "quiet"),
 }
 NOT_REGISTERED = "It has no version in the Vertex AI Model Registry."

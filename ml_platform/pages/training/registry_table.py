@@ -157,7 +157,7 @@ def registry_badge(verdict: RegistryVerdict, now: datetime) -> Badge:
     if verdict.verified:
         return badge("Verified", "good", "The sweep saw it in the Vertex AI Model Registry.")
     return badge(
-        "Not in Registry",
+        RegistryState.MISSING.label,
         "bad",
         "Vertex AI said twice that it has no such model.",
         "registry-missing",
