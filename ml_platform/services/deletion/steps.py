@@ -16,7 +16,7 @@ from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.deployment.service_polling import SENT, tolerate_denied_after_send
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.operations.store import Work
-from ml_platform.services.registry.aliases import DEFAULT, note_aliases
+from ml_platform.services.registry.aliases import DEFAULT, move_default, note_aliases
 from ml_platform.services.registry.artifacts import Size, deletable_prefix, delete_chunk, human_size
 from ml_platform.services.registry.labels import OWNER, RUN, owner
 from ml_platform.services.registry.protection import require_all_unprotected, why_protected
@@ -184,7 +184,7 @@ def _note_default(name: ModelName) -> None:
         vertex_model_resource_name=str(name.bare), vertex_model_version=name.version
     ).first()
     if heir:
-        note_aliases(run=heir, aliases=sorted({*heir.aliases, DEFAULT}))
+        move_default(run_id=heir.pk)
 
 
 def _about_to_send(work: Work) -> None:

@@ -21,10 +21,11 @@ from ml_platform.errors import (
     Invalid,
     PlatformError,
 )
+from ml_platform.guard import DATABASE_FAILURES
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
-from .database_failures import DATABASE_FAILURES, drop_connection, leave
+from .database_failures import drop_connection, leave
 from .store import Clock, Json, LeaseLost, Work, claim
 
 FIRST_PAUSE = 2.0

@@ -172,7 +172,7 @@ def _register(work: Work, pointer: ModelName) -> None:
 def _note_aliases(work: Work, lineage: RegisteredModel, run: TrainingRun) -> None:
     """An upload takes the default alias; a version found later has what the listing says."""
     if "aliases" not in work.data:
-        move_default(lineage=lineage, run_id=run.pk)
+        move_default(run_id=run.pk)
         return
     run.refresh_from_db()
     note_aliases(run=run, aliases=work.data["aliases"], taken=work.data["taken"])

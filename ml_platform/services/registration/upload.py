@@ -23,7 +23,7 @@ from ml_platform.services.operations.store import Work
 from ml_platform.services.operations.subjects import run_of
 from ml_platform.services.registry.labels import OWNER, RUN, is_version_of, labels_for, owner
 from ml_platform.services.registry.lineages import lineage_uid, lose_versions
-from ml_platform.services.registry.verification import seconds_until_consistent
+from ml_platform.services.registry.verification import require_listing, seconds_until_consistent
 
 SECOND_LOOK_SECONDS = 30.0
 
@@ -86,7 +86,7 @@ def _second_look(work: Work, lineage: RegisteredModel, absent: CloudAbsent) -> O
     since = work.data.setdefault("absent_since", now.isoformat())
     if now - datetime.fromisoformat(since) < timedelta(seconds=SECOND_LOOK_SECONDS):
         return Poll(seconds=SECOND_LOOK_SECONDS, note=str(absent))
-    next(iter(vertex.list_models(page_size=1)), None)
+    require_listing()
     work.data.pop("absent_since")
 
     def lose() -> None:

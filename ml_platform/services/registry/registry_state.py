@@ -17,8 +17,8 @@ NOT_SEEN_ONCE = "The newest sweep did not see it; only a second sweep can prove 
 class RegistryAnswer(TextChoices):
     """What is known of a model in Vertex AI."""
 
-    VERIFIED = "verified", "Verified"
-    MISSING = "missing", "Not in Registry"
+    VERIFIED = "verified", RegistryState.VERIFIED.label
+    MISSING = "missing", RegistryState.MISSING.label
     UNKNOWN = "unknown", "Unknown"
 
 

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from ml_platform.cloud import vertex
 from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName, same_resource
-from ml_platform.errors import Conflict, PlatformError
+from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import FindingStatus, OperationKind, Registration, RegistryState
 from ml_platform.services.findings.compare_models import REBORN_MARGIN
@@ -31,8 +31,16 @@ from ml_platform.services.registry.lineages import (
     lose_versions,
     sync_version_cache,
 )
-from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
+from ml_platform.services.registry.verification import (
+    read_versions,
+    require_listing,
+    seconds_until_consistent,
+)
 from ml_platform.text import counted
+
+from .unread import unread
+
+_unread = partial(unread, service="Vertex AI")
 
 
 def clear_stale_pointers(
@@ -76,7 +84,9 @@ def _open(lineage: RegisteredModel, step: str, actor: Actor, now: datetime) -> O
 def _look_at_versions(work: Work) -> Outcome:
     """Ask for each pointer; an answer that proves nothing ends the repair, with nothing changed."""
     runs = list(_versions(work).order_by("vertex_model_resource_name", "version"))
-    _require_listing()
+    listing = ask(require_listing)
+    if not isinstance(listing, Present):
+        raise _unread(listing)
     lost: dict[str, str] = {}
     for name, group in groupby(runs, attrgetter("vertex_model_resource_name")):
         lost |= _lost_of(ModelName.parse(name), list(group))
@@ -99,23 +109,16 @@ def _may_yet_show(work: Work, missing: Iterable[TrainingRun]) -> float:
     )
 
 
-def _require_listing() -> None:
-    """The positive control: NOT_FOUND counts only beside a listing of the same location."""
-    answer = ask(lambda: next(iter(vertex.list_models(page_size=1))))
-    if not isinstance(answer, Present):
-        raise _unavailable(answer)
-
-
 def _lost_of(name: ModelName, runs: Iterable[TrainingRun]) -> dict[str, str]:
     """Why each run's version is gone, by the run's id; those that are there are left out."""
     parent = ask(lambda: vertex.get_model(name))
     if isinstance(parent, Unknown):
-        raise _unavailable(parent)
+        raise _unread(parent)
     if isinstance(parent, Absent):
         return {str(run.pk): parent.reason for run in runs}
     versions = ask(lambda: read_versions(name))
     if not isinstance(versions, Present):
-        raise _unavailable(versions)
+        raise _unread(versions)
     by_version = {v.version: v for v in versions.value}
     there = ((by_version.get(run.vertex_model_version), run) for run in runs)
     missing = [run for seen, run in there if seen is None or not is_version_of(seen, run)]
@@ -131,7 +134,7 @@ def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
     """
     answer = ask(lambda: vertex.get_model(pointer))
     if isinstance(answer, Unknown):
-        raise _unavailable(answer)
+        raise _unread(answer)
     if isinstance(answer, Absent):
         return answer.reason
     said, made = answer.value.labels.get(RUN, ""), answer.value.version_create_time
@@ -139,15 +142,6 @@ def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
     if said != run.uid.hex and made and reborn:
         return f"{pointer} was made at {made:%Y-%m-%d %H:%M} UTC; its label {RUN} is {said!r}."
     return ""
-
-
-def _unavailable(answer: Absent | Unknown) -> PlatformError:
-    """Not temporary to the engine: a repair that cannot be sure ends, and is asked for anew."""
-    return PlatformError(
-        answer.reason,
-        code="cloud_unavailable",
-        advice="Nothing was changed. Repair again when Vertex AI answers.",
-    )
 
 
 def _lose(work: Work) -> Outcome:
@@ -188,7 +182,7 @@ def _find_lost(work: Work) -> Outcome:
     for pointer, run in named:
         answer = ask(partial(vertex.get_model, pointer))
         if isinstance(answer, Unknown):
-            raise _unavailable(answer)
+            raise _unread(answer)
         if isinstance(answer, Present) and is_version_of(answer.value, run):
             back[str(run.pk)] = str(pointer)
     if not back:

@@ -16,7 +16,6 @@ from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.types import RemoteService
 from ml_platform.errors import (
     CloudAbsent,
-    CloudUnavailable,
     Conflict,
     OutcomeUnknown,
     PlatformError,
@@ -50,6 +49,8 @@ from ml_platform.services.operations.subjects import lineage_lock, subject_of_en
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, is_uid, owner
 from ml_platform.services.registry.ownership import is_own_service
 from ml_platform.services.registry.verification import seconds_until_consistent
+
+from .unread import unread
 
 SERVICE_TYPE = "service"
 """Subject type of operations on a service of Cloud Run that no endpoint needs."""
@@ -268,14 +269,7 @@ def _endpoint(work: Work) -> DeployedEndpoint:
 
 
 def _unread(work: Work, answer: Absent | Unknown) -> PlatformError:
-    """Before an effect the operation ends, with nothing changed; after one it must find out."""
-    if SENT in work.data:
-        return CloudUnavailable(answer.reason, code=getattr(answer, "code", "cloud_unavailable"))
-    return PlatformError(
-        answer.reason,
-        code="cloud_unavailable",
-        advice="Nothing was changed. Repair again when Cloud Run answers.",
-    )
+    return unread(answer, service="Cloud Run", sent=SENT in work.data)
 
 
 LEFTOVER_STEPS = (
