@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -101,12 +102,15 @@ def _require_free(project_id: Any, model_name: str) -> None:
 def _read(work: Work) -> Outcome:
     name = ModelName.parse(work.data["name"])
     versions = read_versions(name)
-    owners = {v.labels.get(OWNER, "") for v in versions} - {"", owner()}
-    if owners:
-        raise Managed(f"{name} carries the owner label of {', '.join(sorted(owners))}.")
+    _require_no_owner(name, versions)
     work.data["versions"] = [_described(version) for version in versions]
     work.data["location"] = str(versions[0].name)
     return Next(note=f"{counted(len(versions), 'version')}.")
+
+
+def _require_no_owner(name: ModelName, versions: Sequence[RemoteModel]) -> None:
+    if owners := {v.labels.get(OWNER, "") for v in versions} - {"", owner()}:
+        raise Managed(f"{name} carries the owner label of {', '.join(sorted(owners))}.")
 
 
 def _described(version: RemoteModel) -> dict[str, Any]:
@@ -114,7 +118,6 @@ def _described(version: RemoteModel) -> dict[str, Any]:
     return {
         "version": version.version,
         "aliases": sorted(version.aliases),
-        "labels": dict(version.labels),
         "artifact_uri": version.artifact_uri,
         "made": made.isoformat() if made else "",
     }
@@ -174,7 +177,11 @@ def _run(
 
 
 def _label(work: Work) -> Outcome:
-    """Write our labels on one version after the other; writing them twice changes nothing."""
+    """Write our labels on one version after the other; writing them twice changes nothing.
+
+    The labels are read here once more, because others may have set some since the first step, and
+    an update replaces all of them (law 13).
+    """
     done = work.data.setdefault("labeled", 0)
     if done == len(work.data["runs"]):
         return Next(note=f"{counted(done, 'version')}.", change=partial(_close, work))
@@ -185,7 +192,9 @@ def _label(work: Work) -> Outcome:
         run=run.uid,
         operation=work.operation.pk,
     )
-    vertex.update_model_labels(name, work.data["versions"][done]["labels"] | ours)
+    version = vertex.get_model(name)
+    _require_no_owner(name, [version])
+    vertex.update_model_labels(name, dict(version.labels) | ours)
     work.data["labeled"] = done + 1
     return Continue(note=str(name))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import chain
 
-from . import operations
+from . import between, operations
 from .defect import Defect
 
-ROOMS = (operations,)
+ROOMS = (between, operations)
 ALL: tuple[Defect, ...] = tuple(chain.from_iterable(room.DEFECTS for room in ROOMS))
 """All of them; ids are unique, which `tests/architecture/test_mutants.py` checks."""

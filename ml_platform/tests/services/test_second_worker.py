@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connection
@@ -145,7 +145,7 @@ def test_nobody_gets_an_operation_during_a_step_longer_than_its_lease(
 # ---- the lease, to the second ------------------------------------------------------------------
 
 
-def opened(clock: Clock, **fields: str) -> Operation:
+def opened(clock: Clock, **fields: Any) -> Operation:
     operation, _ = open_operation(
         kind=OperationKind.DEPLOY,
         subject=Subject(type="x", id="1", name="x", **fields),
