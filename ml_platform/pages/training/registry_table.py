@@ -14,7 +14,7 @@ from django.urls import reverse
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.serving_status import serving_status
-from ml_platform.models.states import LIVE_SCHEDULE_STATES, ScheduleState
+from ml_platform.models.states import LIVE_SCHEDULE_STATES, RegistryState, ScheduleState
 from ml_platform.pages.common.buttons import Permissions, deploy_button
 from ml_platform.pages.common.paging import cursor_page
 from ml_platform.pages.view_models.badges import SERVING_TONES, badge

@@ -168,7 +168,7 @@ def _lost(w: World) -> tuple[RegisteredModel, TrainingRun, Operation]:
 def the_old_name_with_another_runs_label_is_not_restored_onto(w: World) -> Played:
     lineage, run, operation = _lost(w)
     yield operation
-    name = ModelName.parse(TrainingRun.objects.get(pk=run.pk).former_vertex_version)
+    name = ModelName.parse(TrainingRun.objects.get(pk=run.pk).last_vertex_version)
     vertex.update_model_labels(name, {**vertex.get_model(name).labels, "mlp_run": "f" * 32})
     yield None
     ended(operation, "succeeded")
@@ -181,7 +181,7 @@ def the_old_name_with_another_runs_label_is_not_restored_onto(w: World) -> Playe
 def the_old_name_of_another_installation_is_not_restored_onto(w: World) -> Played:
     _, run, operation = _lost(w)
     yield operation
-    name = ModelName.parse(TrainingRun.objects.get(pk=run.pk).former_vertex_version)
+    name = ModelName.parse(TrainingRun.objects.get(pk=run.pk).last_vertex_version)
     vertex.update_model_labels(name, {**vertex.get_model(name).labels, "mlp_owner": "another"})
     yield None
     ended(operation, "succeeded")
