@@ -12,15 +12,17 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from django.core.exceptions import BadRequest, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 
 from .errors import Invalid, PlatformError
 
-DATABASE_AWAY = (OperationalError, InterfaceError)
-"""What Django raises when the database ended the connection, or could not be asked in time."""
+DATABASE_FAILURES = (OperationalError, InterfaceError, InternalError)
+"""Failures of the database that may pass: a connection that ended, a lock or statement timeout, a
+deadlock, a database that is locked, read-only or full. Django raises the others for what we did
+wrong."""
 DEEPEST = 64
 """Levels of lists and objects in JSON: far more than a request needs, far less than a stack has."""
 BIGGEST = (1 << 63) - 1

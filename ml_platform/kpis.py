@@ -30,11 +30,12 @@ from ml_platform.models import (
     Finding,
     MirroredModel,
     RegisteredModel,
-    ServiceDay,
+    ServiceDailyMetrics,
     Sweep,
     TrainingRun,
     TrainingSchedule,
 )
+from ml_platform.models.serving_status import ServingStatus, has_serving_status
 from ml_platform.models.states import (
     LIVE_SCHEDULE_STATES,
     STANDING_FINDING_STATUSES,
@@ -76,7 +77,7 @@ class FourCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assets:
-    """What there is. `deployed` counts models that at least one active endpoint serves."""
+    """What there is. `deployed` counts models whose newest version an active endpoint serves."""
 
     models: int
     versions: int
@@ -90,7 +91,7 @@ class Assets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectCard:
-    """What a project has. `deployed` counts models that at least one active endpoint serves."""
+    """What a project has. `deployed` counts as in `Assets`."""
 
     project_id: Any
     name: str
@@ -212,11 +213,10 @@ def _model_ids(projects: Projects) -> QuerySet[RegisteredModel, Any]:
 def assets(projects: Projects = None) -> Assets:
     """The numbers of the Assets card."""
     models = registered_models(projects).aggregate(
-        models=Count("pk"), versions=Coalesce(Sum("total_versions"), 0)
+        models=Count("pk"), versions=Coalesce(Sum("total_versions"), 0), deployed=_deployed()
     )
     active = Q(is_active=True)
     endpoints = _of(DeployedEndpoint.objects.all(), projects).aggregate(
-        deployed=Count("registered_model", filter=active, distinct=True),
         endpoints_active=Count("pk", filter=active),
         endpoints_total=Count("pk"),
     )
@@ -246,6 +246,10 @@ def project_cards(projects: Iterable[Model]) -> tuple[ProjectCard, ...]:
     )
 
 
+def _deployed() -> Count:
+    return Count("pk", filter=has_serving_status(ServingStatus.DEPLOYED))
+
+
 def _models_by_project(projects: Projects) -> dict[Any, dict[str, Any]]:
     return _rows(
         registered_models(projects)
@@ -254,6 +258,7 @@ def _models_by_project(projects: Projects) -> dict[Any, dict[str, Any]]:
         .annotate(
             models=Count("pk"),
             versions=Sum("total_versions"),
+            deployed=_deployed(),
             latest_registered_at=Max("latest_registered_at"),
         )
     )
@@ -265,7 +270,6 @@ def _endpoints_by_project(projects: Projects) -> dict[Any, dict[str, Any]]:
         _of(DeployedEndpoint.objects.all(), projects)
         .values("project")
         .annotate(
-            deployed=Count("registered_model", filter=active, distinct=True),
             endpoints_active=Count("pk", filter=active),
             endpoints_total=Count("pk"),
         )
@@ -282,7 +286,7 @@ def _runs_by_project(projects: Projects) -> dict[Any, dict[str, Any]]:
 
 def traffic(projects: Projects, *, today: date) -> dict[Any, Traffic]:
     """The traffic of these projects' services, for those that Cloud Monitoring was read of."""
-    return _traffic_by("project", _of(ServiceDay.objects.all(), projects), today)
+    return _traffic_by("project", _of(ServiceDailyMetrics.objects.all(), projects), today)
 
 
 def service_traffic(names: Collection[str], *, project_id: Any, today: date) -> dict[str, Traffic]:
@@ -290,11 +294,13 @@ def service_traffic(names: Collection[str], *, project_id: Any, today: date) -> 
 
     A name may have been another project's before; its days are not this one's.
     """
-    rows = ServiceDay.objects.filter(service_name__in=names, project=project_id)
+    rows = ServiceDailyMetrics.objects.filter(service_name__in=names, project=project_id)
     return _traffic_by("service_name", rows, today)
 
 
-def _traffic_by(column: str, rows: QuerySet[ServiceDay], today: date) -> dict[Any, Traffic]:
+def _traffic_by(
+    column: str, rows: QuerySet[ServiceDailyMetrics], today: date
+) -> dict[Any, Traffic]:
     first = today - timedelta(days=2 * TRAFFIC_DAYS)
     days = (
         rows.filter(day__gte=first, day__lt=today)

@@ -16,7 +16,7 @@ from ml_platform.services.deployment.deployable import (
     DeployFacts,
     RestoreFacts,
     UndeployFacts,
-    default_endpoint,
+    choose_endpoint,
     require_deploy,
     require_redeploy,
     require_removable,
@@ -143,7 +143,7 @@ def _target(
     if given is not None and given.service_name:
         named = DeployedEndpoint.objects.filter(service_name=given.service_name)
         return with_differences(named).first()
-    return default_endpoint(endpoints)
+    return choose_endpoint(endpoints)
 
 
 def _config(
@@ -154,7 +154,7 @@ def _config(
         return None
     named = isinstance(getattr(given, "endpoint", 0), int)
     kept = target.config if named and target else {}
-    return ServingConfig.from_dict({**kept, **given.config.model_dump(exclude_none=True)})
+    return ServingConfig.from_dict({**kept, **given.config.model_dump(exclude_unset=True)})
 
 
 def _of_models(

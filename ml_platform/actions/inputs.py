@@ -22,12 +22,11 @@ from pydantic_core import PydanticCustomError
 
 from ml_platform.errors import Invalid
 from ml_platform.models.states import Frequency, ModelType
+from ml_platform.services.deployment.serving import ServingFields
 
 BIGGEST_ID = (1 << 63) - 1
 BodyId = Annotated[int, Field(strict=True, ge=1, le=BIGGEST_ID, examples=[7])]
 Version = Annotated[int, Field(strict=True, ge=1, le=1 << 31)]
-Whole = Annotated[int, Field(strict=True)]
-"""A whole number as JSON writes it: neither `true` nor a text."""
 Yes = Annotated[bool, Field(strict=True)]
 Reason = Annotated[str, Field(max_length=2000, examples=["Asked for by the recommendations team."])]
 WORD, OTHER = "word", "other"
@@ -73,26 +72,24 @@ class RegisterIn(In):
     reason: Reason = ""
 
 
-class ServingIn(In):
-    """How a version is served; what is left out has the default, or stays as it is."""
+def _optional(schema: dict[str, Any]) -> None:
+    """Document fields that may be null and have no default of their own."""
+    for name, field in schema["properties"].items():
+        field.pop("default", None)
+        schema["properties"][name] = {"anyOf": [field, {"type": "null"}]}
 
-    image: str | None = Field(
-        None, max_length=512, examples=["europe-docker.pkg.dev/b2b-recs/serving/tf:2.19"]
-    )
-    cpu: str | None = Field(None, max_length=10, examples=["1"])
-    memory: str | None = Field(None, max_length=10, examples=["2Gi"])
-    min_instances: Whole | None = Field(None, ge=0, le=1000, examples=[0])
-    max_instances: Whole | None = Field(None, ge=1, le=1000, examples=[4])
-    concurrency: Whole | None = Field(None, ge=1, le=1000, examples=[80])
-    timeout_seconds: Whole | None = Field(None, ge=1, le=3600, examples=[300])
-    env: dict[str, str] | None = Field(None, examples=[{"LOG_LEVEL": "info"}])
-    ingress: Literal["all", "internal", "internal_and_load_balancer"] | None = None
-    service_account: str | None = Field(
-        None, max_length=200, examples=["serving@b2b-recs.iam.gserviceaccount.com"]
-    )
-    invokers: list[str] | None = Field(
-        None, max_length=50, examples=[["serviceAccount:shop@b2b-recs.iam.gserviceaccount.com"]]
-    )
+
+class ServingIn(ServingFields):
+    """How a version is served; what is left out or null has the default, or stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra=_optional)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class DeployIn(In):

@@ -13,7 +13,7 @@ from ml_platform.actions.caller import Caller
 from ml_platform.actions.findings import ADOPT, DELETE_UNMANAGED, IGNORE, REOPEN, REPAIR
 from ml_platform.actions.inputs import AdoptIn, IgnoreIn, RepairIn
 from ml_platform.actions.system import CHECK
-from ml_platform.api.http.lists import answer_list, of_project
+from ml_platform.api.http.lists import answer_list, matching
 from ml_platform.api.schemas.details import AuditOut
 from ml_platform.api.schemas.operation import OperationOut
 from ml_platform.api.schemas.queries import AuditQuery
@@ -37,11 +37,10 @@ REPAIRS = {"repair": REPAIR, "adopt": ADOPT, "delete": DELETE_UNMANAGED}
 def audit(request: Any, query: Query[AuditQuery]) -> HttpResponse:
     """The newest sweep, the four counts, and the findings that stand."""
     caller: Caller = request.auth
-    rows = of_project(caller.only(Finding.objects.select_related("project")), query)
+    findings = caller.only(Finding.objects.select_related("project"))
+    rows = matching(findings, query, kind="kind")
     if query.status != "any":
         rows = rows.filter(status=query.status)
-    if query.kind:
-        rows = rows.filter(kind=query.kind)
     newest = Sweep.objects.finished().first()
     counts = kpis.four_counts(caller.scope.limit)
     return answer_list(

@@ -10,7 +10,7 @@ from ninja import Query, Router
 from ml_platform.actions.action import perform
 from ml_platform.actions.endpoints import DELETE, REDEPLOY, ROLL_BACK, UNDEPLOY
 from ml_platform.actions.inputs import DeleteEndpointIn, RedeployIn, UndeployIn
-from ml_platform.api.http.lists import answer_list, of_project
+from ml_platform.api.http.lists import answer_list, matching
 from ml_platform.api.schemas.operation import OperationOut
 from ml_platform.api.schemas.outputs import EndpointOut, EndpointsOut
 from ml_platform.api.schemas.queries import EndpointsQuery
@@ -27,13 +27,13 @@ ENDPOINTS = DeployedEndpoint.objects.select_related(
 @router.get("/", response=EndpointsOut, operation_id="list_endpoints")
 def list_endpoints(request: Any, query: Query[EndpointsQuery]) -> HttpResponse:
     """Endpoints, the newest first."""
-    rows = of_project(request.auth.only(ENDPOINTS), query)
-    if query.search:
-        rows = rows.filter(service_name__contains=query.search.lower())
-    if query.active is not None:
-        rows = rows.filter(is_active=query.active)
-    if query.model is not None:
-        rows = rows.filter(registered_model=query.model)
+    rows = matching(
+        request.auth.only(ENDPOINTS),
+        query,
+        search="service_name__icontains",
+        active="is_active",
+        model="registered_model",
+    )
     sorts = {"created": "created_at", "name": "service_name"}
     return answer_list(query, rows, sorts=sorts, row_json=endpoint_json)
 

@@ -1,7 +1,8 @@
-"""Lines of the registry: lineages read without model objects, beside them who serves them."""
+"""Rows of the model list: read without model objects, with the endpoints that serve them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from ml_platform.api.schemas.serialize import VERSION, Json, project_json
 from ml_platform.conf import project_model
 from ml_platform.kpis import registered_models
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models.serving_status import ServingStatus, serving_status
 from ml_platform.services.registry.registry_state import registry_verdict
 
 Row = Mapping[str, Any]
@@ -24,7 +26,7 @@ _LINEAGE = (
 
 
 def rows_of(models: QuerySet[RegisteredModel]) -> QuerySet[RegisteredModel, dict[str, Any]]:
-    """What a line says of these lineages, their newest versions and projects, as plain rows."""
+    """The columns of these models, their newest versions and projects, as plain rows."""
     versions = (f"latest_run__{column}" for column in VERSION.values())
     projects = (f"project__{column}" for column in _project_columns())
     rows: QuerySet[RegisteredModel, dict[str, Any]] = models.values(*_LINEAGE, *versions, *projects)
@@ -32,7 +34,7 @@ def rows_of(models: QuerySet[RegisteredModel]) -> QuerySet[RegisteredModel, dict
 
 
 def serving_of(endpoints: QuerySet[DeployedEndpoint]) -> list[Row]:
-    """Active endpoints of registered lineages, the newest first; Cloud Run holds few services."""
+    """All active endpoints of registered models, the newest first; they are few."""
     registered = registered_models().filter(pk=OuterRef("registered_model"))
     rows = endpoints.filter(Exists(registered), is_active=True).order_by("-deployed_at", "-pk")
     return list(
@@ -76,19 +78,22 @@ def lines_json(rows: Sequence[Row], serving: Collection[Row], base: str, unread:
 
 
 def kpi_json(serving: Collection[Row], total: int) -> Json:
-    """Registered models by whether their newest version is served, an older one, or none."""
-    served = {endpoint["registered_model"] for endpoint in serving}
-    newest = {endpoint["registered_model"] for endpoint in serving if _is_newest(endpoint)}
+    """How many models are deployed, outdated and idle."""
+    served: dict[tuple[int, int], set[int | None]] = {}
+    for endpoint in serving:
+        model = endpoint["registered_model"], endpoint["registered_model__latest_run"]
+        served.setdefault(model, set()).add(endpoint["run"])
+    counts = Counter(serving_status(newest, runs) for (_, newest), runs in served.items())
     return {
         "total": total,
-        "deployed": len(newest),
-        "outdated": len(served - newest),
+        "deployed": counts[ServingStatus.DEPLOYED],
+        "outdated": counts[ServingStatus.OUTDATED],
         "idle": total - len(served),
     }
 
 
 def newest_run(row: Row) -> TrainingRun | None:
-    """As much of a row's newest version as its verification asks for."""
+    """A row's newest version, with the columns that its verification needs."""
     if row["latest_run"] is None:
         return None
     return TrainingRun(
@@ -100,10 +105,6 @@ def newest_run(row: Row) -> TrainingRun | None:
     )
 
 
-def _is_newest(endpoint: Row) -> bool:
-    return bool(endpoint["run"] == endpoint["registered_model__latest_run"])
-
-
 def _latest(row: Row) -> Json | None:
     if row["latest_run"] is None:
         return None
@@ -111,7 +112,7 @@ def _latest(row: Row) -> Json | None:
 
 
 def _registry(row: Row, unread: str) -> Json:
-    """What the newest sweep knows, and what was known last."""
+    """What the newest sweep says of a model."""
     state, checked_at = row["registry_state"], row["registry_checked_at"]
     verdict = registry_verdict(state=state, checked_at=checked_at, unread=unread)
     return {
@@ -123,10 +124,9 @@ def _registry(row: Row, unread: str) -> Json:
 
 
 def _deployment(row: Row, serving: Sequence[Row]) -> Json:
-    newest = any(endpoint["run"] == row["latest_run"] for endpoint in serving)
     last = serving[0] if serving else None
     return {
-        "status": "deployed" if newest else "outdated" if serving else "idle",
+        "status": serving_status(row["latest_run"], [endpoint["run"] for endpoint in serving]),
         "active_endpoints": len(serving),
         "endpoint": last
         and {
@@ -139,7 +139,7 @@ def _deployment(row: Row, serving: Sequence[Row]) -> Json:
 
 
 def _project(row: Row, known: dict[Any, Json]) -> Json:
-    """A project's name is what its `__str__` says, be it a host's own; once for all its rows."""
+    """The project of a row, made once; a host's own project model names itself by `__str__`."""
     model = _project_class()
     pk = row[f"project__{model._meta.pk.attname}"]  # noqa: SLF001 - Django's documented name
     if pk not in known:

@@ -19,8 +19,7 @@ from ml_platform.actions.models import (
     find_model,
     version_of,
 )
-from ml_platform.api.http.lists import answer_list, of_project, where_of
-from ml_platform.api.http.pagination import pagination, take
+from ml_platform.api.http.lists import answer_list, matching, page_of, pagination_json
 from ml_platform.api.schemas.details import PlanOut
 from ml_platform.api.schemas.operation import OperationOut
 from ml_platform.api.schemas.outputs import ModelDetail, ModelsOut, VersionsOut
@@ -36,6 +35,7 @@ from ml_platform.api.schemas.serialize import (
 from ml_platform.kpis import plane_unread, registered_models
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.services.deletion.preview import preview_deletion
+from ml_platform.services.registry.model_list import model_filter
 
 from .endpoints import ENDPOINTS
 from .live_verification import verify_page
@@ -51,44 +51,34 @@ SORTS = {
 
 def _asked(query: ModelsQuery) -> Q:
     """The condition that the query's filters make."""
-    active = DeployedEndpoint.objects.filter(is_active=True)
-    served = Q(pk__in=active.values("registered_model"))
-    newest = Q(latest_run__in=active.filter(run__isnull=False).values("run"))
-    status = {"deployed": newest, "outdated": served & ~newest, "idle": ~served}
-    asked = Q() if query.project is None else Q(project=query.project)
-    if query.search:
-        asked &= Q(model_name__contains=query.search.lower())
-    if query.type is not None:
-        asked &= Q(model_type=query.type)
-    if query.status is not None:
-        asked &= status[query.status]
-    if query.blessed is not None:
-        asked &= Q(latest_run__is_blessed=query.blessed)
-    if query.registry_state is not None:
-        state = query.registry_state
-        asked &= Q(registry_state="" if state == "unchecked" else state)
-    return asked
+    project = Q() if query.project is None else Q(project=query.project)
+    return project & model_filter(
+        search=query.search,
+        model_type=query.type,
+        status=query.status,
+        blessed=query.blessed,
+        registry_state=query.registry_state,
+    )
 
 
 @router.get("/", response=ModelsOut, operation_id="list_models")
 def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     """Registered models with their newest version, who serves it, and what Vertex AI said."""
     caller: Caller = request.auth
-    where = where_of(query)
     visible = caller.only(registered_models())
     asked = _asked(query)
-    part = take(rows_of(visible.filter(asked)), where, SORTS)
+    page = page_of(rows_of(visible.filter(asked)), query, SORTS)
     serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
     total, chosen = _count(visible, asked)
     unread = plane_unread("vertex")
     available = not unread
-    items = lines_json(part.rows, serving, url_of("models/"), unread)
+    items = lines_json(page.rows, serving, url_of("models/"), unread)
     if query.verify == "live":
-        available = verify_page(part.rows, items)
+        available = verify_page(page.rows, items)
     return reply(
         {
             "items": items,
-            "pagination": pagination(total=chosen, where=where, next_cursor=part.next_cursor),
+            "pagination": pagination_json(query, page, chosen),
             "kpi": kpi_json(serving, total),
             "registry_check_available": available,
         }
@@ -125,7 +115,7 @@ def list_versions(request: Any, model_id: int, query: Query[VersionsQuery]) -> H
     runs = runs if query.all else runs.versions()
     return answer_list(
         query,
-        of_project(runs, query),
+        matching(runs, query),
         sorts={"version": "version"},
         row_json=version_json,
     )

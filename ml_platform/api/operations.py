@@ -10,7 +10,7 @@ from ninja import Query, Router
 
 from ml_platform.actions.action import perform
 from ml_platform.actions.operations import CANCEL, RETRY, find_operation
-from ml_platform.api.http.lists import answer_list, of_project
+from ml_platform.api.http.lists import answer_list, matching
 from ml_platform.api.schemas.operation import OperationDetail, OperationOut, OperationsOut
 from ml_platform.api.schemas.queries import OperationsQuery
 from ml_platform.api.schemas.serialize import accepted, operation_detail_json, operation_json, reply
@@ -22,11 +22,14 @@ router = Router(tags=["operations"])
 @router.get("/", response=OperationsOut, operation_id="list_operations")
 def list_operations(request: Any, query: Query[OperationsQuery]) -> HttpResponse:
     """Operations, the newest first."""
-    rows = of_project(request.auth.only(Operation.objects.all()), query)
-    if query.search:
-        rows = rows.filter(subject_name__icontains=query.search)
-    exact = {"kind": query.kind, "status": query.status, "lineage": query.model}
-    rows = rows.filter(**{name: value for name, value in exact.items() if value is not None})
+    rows = matching(
+        request.auth.only(Operation.objects.all()),
+        query,
+        search="subject_name__icontains",
+        kind="kind",
+        status="status",
+        model="lineage",
+    )
     sorts = {"created": "created_at"}
     return answer_list(query, rows, sorts=sorts, row_json=operation_json)
 

@@ -12,7 +12,7 @@ from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import DEPLOY
 from ml_platform.actions.inputs import DeployRunIn, RegisterIn, RunIn
 from ml_platform.api.http.idempotency import asks_google
-from ml_platform.api.http.lists import answer_list, of_project
+from ml_platform.api.http.lists import answer_list, matching
 from ml_platform.api.schemas.operation import OperationOut
 from ml_platform.api.schemas.outputs import RunOut, RunsOut
 from ml_platform.api.schemas.queries import RunsQuery
@@ -37,16 +37,15 @@ def find_project(caller: Caller, project_id: int, right: Right) -> Any:
 @router.get("/", response=RunsOut, operation_id="list_training_runs")
 def list_runs(request: Any, query: Query[RunsQuery]) -> HttpResponse:
     """Training runs, the newest first."""
-    rows = of_project(request.auth.only(RUNS), query)
-    if query.search:
-        rows = rows.filter(model_name__contains=query.search.lower())
-    exact = {
-        "status": query.status,
-        "registration": query.registration,
-        "registered_model": query.model,
-        "schedule": query.schedule,
-    }
-    rows = rows.filter(**{name: value for name, value in exact.items() if value is not None})
+    rows = matching(
+        request.auth.only(RUNS),
+        query,
+        search="model_name__icontains",
+        status="status",
+        registration="registration",
+        model="registered_model",
+        schedule="schedule",
+    )
     sorts = {"created": "created_at", "name": "model_name"}
     return answer_list(query, rows, sorts=sorts, row_json=run_json)
 

@@ -11,7 +11,7 @@ from ninja import Query, Router
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.inputs import ScheduleFromRunIn, ScheduleIn, TimesIn
 from ml_platform.api.http.idempotency import asks_google
-from ml_platform.api.http.lists import answer_list, of_project
+from ml_platform.api.http.lists import answer_list, matching
 from ml_platform.api.schemas.operation import OperationOut, TriggerOut
 from ml_platform.api.schemas.outputs import ScheduleOut, SchedulesOut
 from ml_platform.api.schemas.queries import SchedulesQuery
@@ -38,12 +38,10 @@ SCHEDULES = TrainingSchedule.objects.select_related("project", "registered_model
 @router.get("/", response=SchedulesOut, operation_id="list_schedules")
 def list_schedules(request: Any, query: Query[SchedulesQuery]) -> HttpResponse:
     """Schedules, the newest first."""
-    rows = of_project(request.auth.only(SCHEDULES), query)
+    rows = matching(request.auth.only(SCHEDULES), query, state="state")
     if query.search:
         named = Q(name__icontains=query.search)
-        rows = rows.filter(named | Q(model_name__contains=query.search.lower()))
-    if query.state is not None:
-        rows = rows.filter(state=query.state)
+        rows = rows.filter(named | Q(model_name__icontains=query.search))
     sorts = {"created": "created_at", "name": "name"}
     return answer_list(query, rows, sorts=sorts, row_json=schedule_json)
 

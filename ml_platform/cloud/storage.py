@@ -98,6 +98,11 @@ def write_text(
     return _read_object(blob)
 
 
+def is_sendable(name: str) -> bool:
+    """Whether a request can carry the name: one with a lone surrogate is no Unicode text."""
+    return not _SURROGATE.search(name)
+
+
 def delete_objects(bucket: str, objects: Iterable[tuple[str, int]]) -> list[DeletedObject]:
     """Delete objects given as (name, generation), a hundred in one request.
 
@@ -107,8 +112,8 @@ def delete_objects(bucket: str, objects: Iterable[tuple[str, int]]) -> list[Dele
     :raises PlatformError: a whole request failed; some may be deleted, so list again.
     """
     given = list(objects)
-    wanted = [pair for pair in given if not _SURROGATE.search(pair[0])]
-    outcomes = [_unsendable(name) for name, _ in given if _SURROGATE.search(name)]
+    wanted = [pair for pair in given if is_sendable(pair[0])]
+    outcomes = [_unsendable(name) for name, _ in given if not is_sendable(name)]
     for start in range(0, len(wanted), BATCH):
         outcomes += _delete_batch(bucket, wanted[start : start + BATCH])
     return outcomes

@@ -12,9 +12,9 @@ from django.db import close_old_connections, connections
 from django_tasks_db.management.commands.db_worker import Worker
 
 from ml_platform.errors import PlatformError
+from ml_platform.guard import DATABASE_FAILURES
 from ml_platform.models import Sweep, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations.database_failures import DATABASE_FAILURES
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.sweeps.sweep import sweep

@@ -12,7 +12,8 @@ from ml_platform import kpis
 from ml_platform.errors import PlatformError
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingSchedule
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, OperationStatus
+from ml_platform.models.states import OperationStatus
+from ml_platform.services.findings.kinds import facts_of
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.repairs.reconciliation import finish_operation, repair_finding
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
@@ -106,7 +107,7 @@ def _show_findings(console: Console, findings: Sequence[Finding]) -> None:
         return
     table = Table("Kind", "What", "Safe repair")
     for finding in findings:
-        table.add_row(finding.get_kind_display(), escape(finding.title), escape(finding.repair))
+        table.add_row(facts_of(finding).label, escape(finding.title), escape(finding.repair))
     console.print(table)
 
 
@@ -130,6 +131,6 @@ def _repair(console: Console, finding: Finding, actor: Actor) -> bool:
 
 def _open(finding: Finding, actor: Actor) -> Operation:
     now = database_now()
-    if finding.kind == FindingKind.UNMANAGED:
+    if facts_of(finding).needs_choice:
         return delete_unmanaged_model(resource_name=finding.subject, actor=actor, now=now)
     return repair_finding(finding=finding, actor=actor, now=now)

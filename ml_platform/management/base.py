@@ -11,7 +11,7 @@ from django.db import ProgrammingError
 
 from ml_platform.checks import check_settings
 from ml_platform.errors import CloudUnavailable, Misconfigured, PlatformError
-from ml_platform.services.operations.database_failures import DATABASE_FAILURES
+from ml_platform.guard import DATABASE_FAILURES
 
 FAILED = 1
 UNREADABLE = 2

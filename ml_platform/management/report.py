@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ml_platform.models import Finding, Sweep
-from ml_platform.models.states import FindingKind
+from ml_platform.services.findings.kinds import FindingKind, facts_of
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.audit import AuditVerdict, Existence, OurRow, VertexRow
 from ml_platform.text import counted
@@ -123,7 +123,7 @@ def _print_vertex(console: Console, sweep: Sweep, project: Model | None) -> None
 
 def _vertex_cells(row: VertexRow) -> Sequence[str]:
     words = {"registered": f"Ours: {row.lineage}", "in_progress": "Being worked on"}
-    verdict = words.get(row.verdict) or f"[red]{FindingKind(row.verdict).label}[/]"
+    verdict = words.get(row.verdict) or f"[red]{FindingKind(row.verdict).facts.label}[/]"
     return (escape(row.model), row.id, f"v{row.version}", escape(row.bucket), verdict)
 
 
@@ -194,8 +194,8 @@ def _print_finding(console: Console, sweep: Sweep, number: int, finding: Finding
     state = "" if finding.status == "open" else f", {finding.get_status_display().lower()}"
     if not _seen_by(sweep, finding):
         state += f", not looked at now, last seen {finding.last_seen_at:%Y-%m-%d %H:%M} UTC"
-    looks = f"{counted(finding.looks, 'look')}"
-    console.print(f"{number}. [bold]{finding.get_kind_display()}[/] ({looks}{state}): ", end="")
+    looks = f"{counted(finding.consecutive_sightings, 'look')}"
+    console.print(f"{number}. [bold]{facts_of(finding).label}[/] ({looks}{state}): ", end="")
     console.print(escape(finding.title))
     for key, value in finding.evidence.items():
         console.print(f"     {key.replace('_', ' ')}: {escape(str(value) or '(none)')}")
@@ -250,7 +250,7 @@ def finding_object(sweep: Sweep, finding: Finding) -> dict[str, Any]:
         "subject": finding.subject,
         "title": finding.title,
         "project": str(finding.project) if finding.project else None,
-        "looks": finding.looks,
+        "looks": finding.consecutive_sightings,
         "seen_now": _seen_by(sweep, finding),
         "first_seen_at": finding.first_seen_at.isoformat(),
         "last_seen_at": finding.last_seen_at.isoformat(),

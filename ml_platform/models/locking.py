@@ -1,23 +1,36 @@
-"""Writes to several rows at once. Each locks its rows in the order of their keys before it changes
-the first, so that two that meet wait for one another in a line and never in a circle."""
+"""Row locks, always taken in one order, so that two transactions cannot deadlock.
+
+Tables: RegisteredModel, DeployedEndpoint, TrainingRun, then any other. Rows of a table: by primary
+key, all of them before the first is changed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
 from django.db.models import Model, QuerySet
 
+Row = TypeVar("Row", bound=Model)
+
 PART = 500
-"""Keys in one statement, which databases limit."""
+"""Keys in one statement; databases limit their number."""
+
+
+def lock_row(rows: QuerySet[Row]) -> Row:
+    """Lock the only row in the caller's transaction and return it as it is after the wait.
+
+    :raises DoesNotExist: there is none.
+    """
+    return rows.select_for_update(no_key=True).get()
 
 
 def lock_rows(rows: QuerySet[Any]) -> list[Any]:
     """Lock the rows in the caller's transaction, to change them; returns their keys, in order.
 
-    Rows that refer to them may still be written. Judge the rows by a statement after this one:
-    only that sees what was committed while this one waited.
+    Rows that refer to them may still be inserted. Read the rows again after this call: what was
+    committed while it waited is visible only to a later statement.
     """
     return _keys(rows.select_for_update(no_key=True))
 
@@ -29,9 +42,9 @@ def update_rows(rows: QuerySet[Any], **values: Any) -> int:
 
 
 def delete_rows(rows: QuerySet[Any]) -> int:
-    """Delete the rows that nobody holds just now, in a transaction; returns how many went.
+    """Delete the rows that no transaction has locked, in a transaction; returns how many.
 
-    It waits for none: for what may as well be deleted the next time.
+    It does not wait: use it for rows that a later call may delete as well.
     """
     with transaction.atomic():
         free = _keys(rows.select_for_update(skip_locked=True))

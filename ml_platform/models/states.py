@@ -177,18 +177,6 @@ class SweepStatus(models.TextChoices):
 FINISHED_SWEEP_STATUSES = (SweepStatus.COMPLETE, SweepStatus.PARTIAL)
 
 
-class FindingKind(models.TextChoices):
-    ORPHAN = "orphan", "Orphan"
-    STALE_POINTER = "stale_pointer", "Stale pointer"
-    UNMANAGED = "unmanaged", "Unmanaged in Vertex AI"
-    VERSION_MISMATCH = "version_mismatch", "Version mismatch"
-    ARTIFACTS_MISSING = "artifacts_missing", "Artifacts missing"
-    SURPLUS_VERSION = "surplus_version", "Surplus version"
-    LEFTOVER_SERVICE = "leftover_service", "Leftover service"
-    SERVICE_MISSING = "service_missing", "Service missing"
-    SERVICE_MISMATCH = "service_mismatch", "Service mismatch"
-
-
 class FindingStatus(models.TextChoices):
     OPEN = "open", "Open"
     IGNORED = "ignored", "Ignored"

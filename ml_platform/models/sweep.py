@@ -16,7 +16,6 @@ from .registered_model import RegisteredModel
 from .states import (
     FINISHED_SWEEP_STATUSES,
     STANDING_FINDING_STATUSES,
-    FindingKind,
     FindingStatus,
     SweepStatus,
 )
@@ -136,7 +135,8 @@ class FindingQuerySet(models.QuerySet["Finding"]):
 class Finding(models.Model):
     """One disagreement between planes, with its evidence and its safe repair."""
 
-    kind = models.CharField(max_length=32, choices=FindingKind.choices)
+    # Without choices, so that a new kind needs no migration: `services/findings/kinds.py` has them.
+    kind = models.CharField(max_length=32)
     status = models.CharField(
         max_length=16, choices=FindingStatus.choices, default=FindingStatus.OPEN
     )
@@ -153,7 +153,9 @@ class Finding(models.Model):
     run = models.ForeignKey(
         TrainingRun, null=True, blank=True, on_delete=models.SET_NULL, related_name="findings"
     )
-    looks = models.PositiveIntegerField(default=1, help_text="Sweeps in a row that saw it.")
+    consecutive_sightings = models.PositiveIntegerField(
+        default=1, db_column="looks", help_text="Sweeps in a row that saw it."
+    )
     first_sweep = models.ForeignKey(
         Sweep, null=True, on_delete=models.SET_NULL, related_name="first_findings"
     )

@@ -14,7 +14,7 @@ from django.utils.log import log_response
 from django.utils.module_loading import import_string
 
 from ml_platform.errors import PlatformError
-from ml_platform.guard import DATABASE_AWAY, DatabaseAway, require_readable
+from ml_platform.guard import DATABASE_FAILURES, DatabaseAway, require_readable
 
 
 def page(name: str) -> Callable[..., HttpResponse]:
@@ -54,7 +54,7 @@ def _unless_away(
     """
     try:
         return view(request, *args, **kwargs)
-    except DATABASE_AWAY as error:
+    except DATABASE_FAILURES as error:
         away = DatabaseAway()
         answer = bare(request, away)
         answer["Retry-After"] = f"{away.retry_after:.0f}"

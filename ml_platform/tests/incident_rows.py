@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from ml_platform.models import Finding, MirroredModel, Operation, Project, RegisteredModel, Sweep
-from ml_platform.models.states import FindingKind, OperationKind, OperationStatus, SweepStatus
+from ml_platform.models.states import OperationKind, OperationStatus, SweepStatus
+from ml_platform.services.findings.kinds import FindingKind
 
 from .factories import (
     DeployedEndpointFactory,
@@ -105,7 +106,7 @@ def _findings(sweep: Sweep, project: Project, now: datetime) -> None:
             last_sweep=sweep,
             first_seen_at=now - timedelta(days=3),
             last_seen_at=now - timedelta(minutes=2),
-            looks=2,
+            consecutive_sightings=2,
         )
 
     add(

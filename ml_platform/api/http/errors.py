@@ -24,7 +24,7 @@ from ml_platform.errors import (
     NotFound,
     PlatformError,
 )
-from ml_platform.guard import DATABASE_AWAY, BadJson, DatabaseAway, Unreadable
+from ml_platform.guard import DATABASE_FAILURES, BadJson, DatabaseAway, Unreadable
 from ml_platform.jobs import JobFailed
 from ml_platform.services.operations.store import Busy
 
@@ -80,7 +80,7 @@ class Unforeseen(PlatformError):
 
 
 KNOWN: tuple[tuple[tuple[type[Exception], ...], Callable[[], PlatformError]], ...] = (
-    (DATABASE_AWAY, DatabaseAway),
+    (DATABASE_FAILURES, DatabaseAway),
     ((SuspiciousOperation, BadRequest), lambda: Unreadable("The request cannot be read.")),
     ((PermissionDenied,), lambda: Denied("You may not do this.", advice="Ask for the right.")),
     (

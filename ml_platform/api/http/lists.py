@@ -1,4 +1,4 @@
-"""What all lists share: two statements read a part and the total."""
+"""Lists as the API answers them: by page number or by cursor, always with the exact total."""
 
 from __future__ import annotations
 
@@ -11,30 +11,57 @@ from django.http import HttpResponse
 from ml_platform.api.schemas.queries import Listing
 from ml_platform.api.schemas.serialize import Json, reply
 from ml_platform.errors import Invalid
-
-from .pagination import Where, pagination, take
+from ml_platform.pagination import Order, Page, read_page
 
 M = TypeVar("M", bound=Model)
+R = TypeVar("R")
 
 
-def where_of(query: Listing) -> Where:
-    """Which part of the list is asked for.
+def page_of(rows: QuerySet[Any, R], query: Listing, sorts: Mapping[str, str]) -> Page[R]:
+    """The page that the query asks for; `sorts` maps public names of sort orders to columns.
 
-    :raises Invalid: both a page and a cursor.
+    :raises Invalid: the query has both a page number and a cursor.
+    :raises BadCursor: the cursor does not belong to this list in this order.
     """
     if query.cursor and query.page:
         raise Invalid(
             "A page and a cursor exclude each other.",
             code="page_and_cursor",
-            advice="Give page to jump, cursor to go on.",
+            advice="Use page to jump to a page, or cursor to continue.",
         )
     sort: str = query.sort  # type: ignore[attr-defined]
-    return Where(page=query.page, page_size=query.page_size, cursor=query.cursor, sort=sort)
+    name = sort.removeprefix("-")
+    return read_page(
+        rows,
+        Order(sort, sorts[name], descending=sort != name),
+        size=query.page_size,
+        after=query.cursor,
+        offset=((query.page or 1) - 1) * query.page_size,
+    )
 
 
-def of_project(rows: QuerySet[M], query: Listing) -> QuerySet[M]:
-    """Those of the project that was asked for."""
-    return rows if query.project is None else rows.filter(project=query.project)
+def pagination_json(query: Listing, page: Page[Any], total: int) -> Json:
+    """The `pagination` of an answer. A page that was reached by cursor has no number."""
+    return {
+        "total": total,
+        "page": None if query.cursor else query.page or 1,
+        "pages": -(-total // query.page_size),
+        "page_size": query.page_size,
+        "next_cursor": page.next,
+    }
+
+
+def matching(rows: QuerySet[M], query: Listing, **lookups: str) -> QuerySet[M]:
+    """The rows that the query asks for; `lookups` maps its parameters to lookups of the rows.
+
+    A parameter that has its default narrows nothing.
+    """
+    lookups["project"] = "project"
+    defaults = {name: field.default for name, field in type(query).model_fields.items()}
+    given = {name: getattr(query, name) for name in lookups}
+    return rows.filter(
+        **{lookups[name]: value for name, value in given.items() if value != defaults[name]}
+    )
 
 
 def answer_list(
@@ -45,13 +72,13 @@ def answer_list(
     row_json: Callable[[M], Json],
     **more: Any,
 ) -> HttpResponse:
-    """A part of the rows with the exact total: two statements."""
-    where = where_of(query)
-    part = take(rows, where, sorts)
+    """Answer one page of the rows and the exact total; two statements."""
+    page = page_of(rows, query, sorts)
     total = rows.order_by().count()
-    body = {
-        **more,
-        "items": [row_json(row) for row in part.rows],
-        "pagination": pagination(total=total, where=where, next_cursor=part.next_cursor),
-    }
-    return reply(body)
+    return reply(
+        {
+            **more,
+            "items": [row_json(row) for row in page.rows],
+            "pagination": pagination_json(query, page, total),
+        }
+    )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from types import ModuleType
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from ml_platform.conf import get_settings
 from ml_platform.errors import Misconfigured
@@ -19,19 +20,26 @@ class Command(PlatformCommand):
     needs_cloud = False
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """The program's own options; project and location are the configured ones."""
-        from ml_platform.localcloud.__main__ import add_options
-
-        add_options(parser)
+        """Add the program's options; project and location default to the configured ones."""
+        _program().add_options(parser)
         try:
             current = get_settings()
         except Misconfigured:
-            return  # what is wrong is said by whatever uses them; these have defaults of their own
+            return  # the defaults of the program stay; a command that needs the settings reports it
         if current.PROJECT_ID:
             parser.set_defaults(project=current.PROJECT_ID, location=current.LOCATION)
 
     def work(self, **options: Any) -> int:
-        """Serve, and answer as the program does."""
-        from ml_platform.localcloud.__main__ import serve
+        """Serve until Ctrl-C; returns the program's exit code."""
+        code: int = _program().serve(Namespace(**options))
+        return code
 
-        return serve(Namespace(**options))
+
+def _program() -> ModuleType:
+    try:
+        from ml_platform.localcloud import __main__ as program
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"The local cloud needs {error.name}. Run: pip install 'django-ml-platform[localcloud]'"
+        ) from error
+    return program

@@ -28,7 +28,8 @@ from ml_platform.management.report import (
 )
 from ml_platform.models import Finding, Operation
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, OperationStatus
+from ml_platform.models.states import OperationStatus
+from ml_platform.services.findings.kinds import FindingKind, facts_of, worst_first
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.repairs.reconciliation import finish_operation, is_safe
 from ml_platform.services.sweeps import audit
@@ -57,7 +58,7 @@ class Command(PlatformCommand):
         parser.add_argument(
             "--kind",
             action="append",
-            choices=FindingKind.values,
+            choices=list(FindingKind),
             help="Only these findings; may be given several times.",
         )
         parser.add_argument(
@@ -109,20 +110,20 @@ class Command(PlatformCommand):
 
     def _plan(self, console: Console, options: dict[str, Any], project: Model | None) -> list[int]:
         """Print what would be done; returns the ids of the findings something is done about."""
-        kinds = options["kind"] or FindingKind.values
-        rows = Finding.objects.open().filter(kind__in=kinds).order_by("kind", "pk")
+        kinds = options["kind"] or list(FindingKind)
+        rows = Finding.objects.open().filter(kind__in=kinds).order_by(worst_first(), "pk")
         wanted: list[int] = []
         for number, finding in enumerate(rows.iterator(), 1):
+            kind = facts_of(finding)
             done = is_safe(finding)
             what = finding.repair
-            if finding.kind == FindingKind.UNMANAGED:
+            if kind.needs_choice:
                 done = options["unmanaged"] != "leave"
                 what = UNMANAGED[options["unmanaged"]].format(project=project)
             if done:
                 wanted.append(finding.pk)
             if number <= SHOWN:
-                kind = f"[bold]{finding.get_kind_display()}[/]"
-                console.print(f"{number}. {kind}: {escape(finding.title)}")
+                console.print(f"{number}. [bold]{kind.label}[/]: {escape(finding.title)}")
                 console.print(f"     {escape(what)}")
         console.print(f"{counted(len(wanted), 'finding')} to repair.")
         return wanted
@@ -151,7 +152,7 @@ class Command(PlatformCommand):
 
 def _open(finding: Finding, unmanaged: str, project: Model | None) -> Operation:
     caller = Caller.system(ACTOR.label)
-    if finding.kind != FindingKind.UNMANAGED:
+    if not facts_of(finding).needs_choice:
         return perform(REPAIR, finding.pk, None, caller)
     if unmanaged == "delete":
         return perform(DELETE_UNMANAGED, finding.pk, None, caller)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from uuid import uuid4
 
 from django.http import HttpRequest, HttpResponse
@@ -19,7 +18,7 @@ from ml_platform.actions.findings import (
     find_finding,
 )
 from ml_platform.models import Finding
-from ml_platform.models.states import FindingKind, FindingStatus
+from ml_platform.models.states import FindingStatus
 from ml_platform.pages.common.buttons import button, is_offered
 from ml_platform.pages.layout import open_count, page, render_page
 from ml_platform.pages.model.rows import Choosing, FindingPage
@@ -28,10 +27,12 @@ from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.context import Button, Link
 from ml_platform.pages.view_models.rows import Choice
+from ml_platform.services.findings.kinds import facts_of
+from ml_platform.services.repairs.reconciliation import is_safe
 
 PROJECTS_SHOWN = 500
-LOOKS_FIRST = "It looks again first. An answer that proves nothing changes nothing."
-NOTHING_REMOTE = "Nothing is deleted in Vertex AI or in Cloud Storage."
+RECHECKED_FIRST = "The repair checks the current state first. If that is unclear, nothing changes."
+RECORDS_ONLY = "Nothing is changed in Google Cloud."
 
 
 @page
@@ -51,48 +52,21 @@ def finding(request: HttpRequest, finding_id: int) -> HttpResponse:
     return render_page(request, "finding", found, findings_open=open_count(caller.scope))
 
 
-def _of_orphan(row: Finding) -> tuple[str, ...]:
-    return (LOOKS_FIRST, row.repair, NOTHING_REMOTE)
-
-
-def _of_pointer(row: Finding) -> tuple[str, ...]:
-    lineage = row.registered_model
-    count = lineage.total_versions if lineage else 0
-    which = "the version" if count == 1 else f"each of the {count} versions"
-    return (
-        f"It asks Vertex AI for {which} by name and label.",
-        row.repair,
-        NOTHING_REMOTE,
-    )
-
-
-REPAIRS: Mapping[str, str] = {
-    FindingKind.ORPHAN: "Delete the orphan",
-    FindingKind.STALE_POINTER: "Clear the pointers",
-    FindingKind.VERSION_MISMATCH: "Correct the pointers",
-    FindingKind.SURPLUS_VERSION: "Delete what is surplus",
-    FindingKind.LEFTOVER_SERVICE: "Delete the service",
-    FindingKind.SERVICE_MISSING: "Record what is there",
-    FindingKind.SERVICE_MISMATCH: "Record what it serves",
-}
-"""What the button of a repair says that it does."""
-PREVIEWS: Mapping[str, Callable[[Finding], tuple[str, ...]]] = {
-    FindingKind.ORPHAN: _of_orphan,
-    FindingKind.STALE_POINTER: _of_pointer,
-}
-"""What a repair of a kind would do, in the order in which it does it; else its own sentence."""
-
-
 def _preview(row: Finding) -> tuple[str, ...]:
-    told = PREVIEWS.get(row.kind)
-    return told(row) if told else (row.repair,)
+    """What the repair does, in order; for a finding without one, what a person can do."""
+    repair = facts_of(row).repair
+    if repair is None or not is_safe(row):
+        return (row.repair,)
+    return (RECHECKED_FIRST, row.repair, *(() if repair.changes_production else (RECORDS_ONLY,)))
 
 
 def _repair(caller: Caller, row: Finding) -> Button | None:
-    if not is_offered(REPAIR, row):
+    repair = facts_of(row).repair
+    if repair is None or not is_offered(REPAIR, row):
         return None
-    label = REPAIRS.get(row.kind, "Repair")
-    return button(caller, REPAIR, row, label, name=f"{label}: {row.title}", tone="main")
+    return button(
+        caller, REPAIR, row, repair.button, name=f"{repair.button}: {row.title}", tone="main"
+    )
 
 
 def ignore_button(caller: Caller, row: Finding) -> Button | None:

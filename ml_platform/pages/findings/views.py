@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
@@ -10,15 +10,15 @@ from ml_platform import kpis
 from ml_platform.actions.system import may_check
 from ml_platform.models import Finding, Sweep
 from ml_platform.models.states import FindingStatus
-from ml_platform.pages.common.paging import page_of
-from ml_platform.pages.common.tabs import tabs_of
+from ml_platform.pages.common.paging import numbered_page
+from ml_platform.pages.common.parameters import tabs_of
 from ml_platform.pages.layout import page, render_page
 from ml_platform.pages.requests import caller_of
 from ml_platform.pages.view_models import serialize
-from ml_platform.pages.view_models.badges import FINDING_TONES
 from ml_platform.pages.view_models.context import HealthPage
 from ml_platform.pages.view_models.count_strip import truth_strip
 from ml_platform.services.access.scope import Scope
+from ml_platform.services.findings.kinds import worst_first
 
 FINDINGS_A_PAGE = 50
 SWEEPS_SHOWN = 20
@@ -36,7 +36,7 @@ def registry_health(request: HttpRequest) -> HttpResponse:
     scope = caller.scope
     by_kind = kpis.open_findings(scope.limit)
     tabs, statuses = tabs_of(request, FINDING_TABS)
-    shown, pager = page_of(
+    shown, pager = numbered_page(
         _findings(scope).filter(status__in=statuses), request, size=FINDINGS_A_PAGE
     )
     counts = kpis.four_counts(scope.limit)
@@ -56,12 +56,6 @@ def registry_health(request: HttpRequest) -> HttpResponse:
 
 
 def _findings(scope: Scope) -> QuerySet[Finding]:
-    """Findings worst first; what belongs to no project, only for those who
-    see everything."""
-    order = Case(
-        *(When(kind=kind, then=Value(i)) for i, kind in enumerate(FINDING_TONES)),
-        default=Value(len(FINDING_TONES)),
-        output_field=IntegerField(),
-    )
+    """The findings, worst first; those of no project only for users who see every project."""
     rows = scope.only(Finding.objects.select_related("project"))
-    return rows.order_by(order, "title", "pk")
+    return rows.order_by(worst_first(), "title", "pk")

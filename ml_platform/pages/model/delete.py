@@ -18,6 +18,7 @@ from ml_platform.actions.models import DELETE_VERSIONS, find_model
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.guard import require_known
 from ml_platform.models import RegisteredModel, TrainingRun
+from ml_platform.pages.common.parameters import read_versions
 from ml_platform.pages.layout import failed, open_count, render_page, wants_json
 from ml_platform.pages.requests import begun, caller_of
 from ml_platform.pages.training.registry_table import model_url
@@ -63,15 +64,10 @@ def delete(request: HttpRequest, model_id: int) -> HttpResponse:
 
 def _runs(request: HttpRequest, lineage: RegisteredModel) -> list[TrainingRun]:
     """The version that is asked for, or all of them."""
-    asked = (request.POST if request.method == "POST" else request.GET).get("version", "")
+    query = request.POST if request.method == "POST" else request.GET
+    asked = read_versions(query, "version")
     rows = lineage.training_runs.filter(registration__in=DELETABLE).order_by("version")
-    if asked:
-        rows = (
-            rows.filter(version=int(asked))
-            if asked.isascii() and asked.isdecimal() and len(asked) < 10
-            else rows.none()
-        )
-    runs = list(rows)
+    runs = list(rows.filter(version__in=asked) if asked else rows)
     if not runs:
         raise Http404("There is no such version.")
     return runs

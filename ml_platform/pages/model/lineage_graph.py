@@ -10,11 +10,12 @@ from itertools import pairwise
 from django.urls import reverse
 
 from ml_platform.models import DeployedEndpoint, Finding, MirroredArtifacts, TrainingRun
-from ml_platform.models.states import FindingKind, Registration
+from ml_platform.models.states import Registration
 from ml_platform.pages.training.tables import deleted_badge, endpoint_badge
 from ml_platform.pages.view_models.badges import RUN_TONES, SCHEDULE_TONES, badge
 from ml_platform.pages.view_models.context import Badge
 from ml_platform.pages.view_models.times import relative
+from ml_platform.services.findings.kinds import FindingKind
 
 from .rows import Node, Picture
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ml_platform.pages.view_models.charts import Tick
 from ml_platform.pages.view_models.metrics import FIRST, label, lower_is_better, written
 
-from .rows import Cell, Comparison, Dot, Gridline, MetricChart, MetricRow
+from .rows import Cell, Comparison, Dot, MetricChart, MetricRow
 
 WIDTH, HEIGHT = 380, 200
 LEFT, RIGHT, TOP, BOTTOM = 48, 8, 28, 30
@@ -105,7 +106,7 @@ def _chart(name: str, versions: Sequence[Measured]) -> MetricChart:
         height=HEIGHT,
         left=LEFT,
         ticks=tuple(
-            Gridline(y=y_of(value), label=written(value)) for value in (low, (low + high) / 2, high)
+            Tick(y=y_of(value), label=written(value)) for value in (low, (low + high) / 2, high)
         ),
         dots=dots,
         points=" ".join(f"{dot.x},{dot.y}" for dot in dots),

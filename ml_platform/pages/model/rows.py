@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ml_platform.pages.view_models.charts import Tick
 from ml_platform.pages.view_models.context import (
     Badge,
     Button,
@@ -74,14 +75,6 @@ class Dot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gridline:
-    """A mark on the value axis."""
-
-    y: float
-    label: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricChart:
     """One metric over the compared versions, and the same in a sentence."""
 
@@ -89,7 +82,7 @@ class MetricChart:
     width: int
     height: int
     left: int
-    ticks: tuple[Gridline, ...]
+    ticks: tuple[Tick, ...]
     dots: tuple[Dot, ...]
     points: str
     summary: str

@@ -14,10 +14,10 @@ from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known, read_known, verdict_of
 from ml_platform.actions.models import find_model
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
-from ml_platform.models.states import HOLDS_POINTER, Registration
+from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 from ml_platform.pages.common.buttons import alias_button, deploy_button
-from ml_platform.pages.common.keyset import Order, key_page
-from ml_platform.pages.common.paging import query_url
+from ml_platform.pages.common.paging import cursor_page, query_url
+from ml_platform.pages.common.parameters import read_versions
 from ml_platform.pages.layout import open_count, page, render_page
 from ml_platform.pages.requests import caller_of
 from ml_platform.pages.training.registry_table import blessed_badge, registry_badge
@@ -26,9 +26,10 @@ from ml_platform.pages.view_models.badges import badge
 from ml_platform.pages.view_models.context import Badge, Button, Fact, Link
 from ml_platform.pages.view_models.metrics import common_name, main_metric, numbers
 from ml_platform.pages.view_models.times import moment
+from ml_platform.pagination import Order
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deletion.preview import DELETABLE
-from ml_platform.services.deployment.deployable import default_endpoint, with_differences
+from ml_platform.services.deployment.deployable import choose_endpoint, with_differences
 from ml_platform.services.registry.protection import why_protected
 from ml_platform.services.registry.registry_state import RegistryVerdict
 
@@ -36,7 +37,7 @@ from .lineage_graph import artifacts_badge, draw
 from .metric_comparison import Measured, compare
 from .rows import Comparison, ModelPage, Picture, VersionRow
 
-NEWEST_VERSION = Order("Newest first", "version", descending=True, tied=False)
+NEWEST_VERSION = Order("newest", "version", descending=True)
 VERSIONS_A_PAGE = 20
 COMPARED = 5
 COMPARED_MAX = 12
@@ -45,7 +46,7 @@ REGISTRATIONS = {
     Registration.REGISTERED: ("Registered", "good"),
     Registration.DELETING: ("Being deleted", "busy"),
     Registration.DELETED: ("Deleted", "quiet"),
-    Registration.LOST: ("Not in Registry", "bad"),
+    Registration.LOST: (RegistryState.MISSING.label, "bad"),
     Registration.NONE: ("Not registered", "quiet"),
 }
 NOT_REGISTERED = "It has no version in the Vertex AI Model Registry."
@@ -62,7 +63,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
     numbered = row.training_runs.filter(version__isnull=False).select_related(
         "schedule", "created_by"
     )
-    shown, pager = key_page(
+    shown, pager = cursor_page(
         numbered, request, order=NEWEST_VERSION, size=VERSIONS_A_PAGE, name="versions"
     )
     compared = _compared(request, numbered, shown)
@@ -110,7 +111,7 @@ def _deploy(
     endpoints: Sequence[DeployedEndpoint],
     known: Known,
 ) -> Button:
-    return deploy_button(caller, known.deploy(row, run, default_endpoint(endpoints)), run)
+    return deploy_button(caller, known.deploy(row, run, choose_endpoint(endpoints)), run)
 
 
 def _registry(row: RegisteredModel, verdict: RegistryVerdict, now: datetime) -> Badge:
@@ -143,7 +144,7 @@ def _compared(
     request: HttpRequest, numbered: QuerySet[TrainingRun], shown: Sequence[TrainingRun]
 ) -> list[TrainingRun]:
     """The versions asked for, or the newest of the page that are registered."""
-    asked = {int(v) for v in request.GET.getlist("v") if v.isdecimal() and len(v) < 10}
+    asked = read_versions(request.GET, "v")
     if asked:
         here = [run for run in shown if run.version in asked]
         if len(here) == len(asked):
@@ -160,10 +161,10 @@ def _pictured(
 ) -> TrainingRun | None:
     """The version of the lineage picture: the one asked for, else the newest that serves, else the
     newest registered one."""
-    asked = request.GET.get("picture", "")
-    of_version = {str(run.version): run for run in shown}
-    if asked in of_version:
-        return of_version[asked]
+    asked = read_versions(request.GET, "picture")
+    for run in shown:
+        if run.version in asked:
+            return run
     serving = numbered.filter(pk__in=[e.run_id for e in endpoints if e.is_active])
     registered = (run for run in shown if run.registration in HOLDS_POINTER)
     return serving.order_by("-version").first() or next(registered, shown[0] if shown else None)

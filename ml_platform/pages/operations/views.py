@@ -6,8 +6,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from ml_platform.models.states import OperationStatus
-from ml_platform.pages.common.paging import page_of
-from ml_platform.pages.common.tabs import tabs_of
+from ml_platform.pages.common.paging import numbered_page
+from ml_platform.pages.common.parameters import tabs_of
 from ml_platform.pages.layout import open_count, page, render_page
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.context import OperationsPage
@@ -30,6 +30,6 @@ def operations(request: HttpRequest) -> HttpResponse:
     tabs, statuses = tabs_of(request, OPERATION_TABS)
     rows = operations_of(scope)
     rows = rows.filter(status__in=statuses) if statuses else rows
-    shown, pager = page_of(rows, request, size=OPERATIONS_A_PAGE)
+    shown, pager = numbered_page(rows, request, size=OPERATIONS_A_PAGE)
     found = OperationsPage(tabs=tabs, rows=serialize.operation_rows(shown, now), pager=pager)
     return render_page(request, "operations", found, findings_open=open_count(scope))

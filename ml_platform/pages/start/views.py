@@ -8,7 +8,7 @@ from django.utils import timezone
 from ml_platform import kpis
 from ml_platform.actions.system import may_check
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
-from ml_platform.pages.common.paging import page_of
+from ml_platform.pages.common.paging import numbered_page
 from ml_platform.pages.layout import page, render_page
 from ml_platform.pages.operations.operation import operations_of
 from ml_platform.pages.requests import caller_of
@@ -27,7 +27,7 @@ def start(request: HttpRequest) -> HttpResponse:
     now, caller = timezone.now(), caller_of(request)
     scope = caller.scope
     by_kind = kpis.open_findings(scope.limit)
-    cards, pager = page_of(scope.projects, request, size=CARDS, parameter="projects")
+    cards, pager = numbered_page(scope.projects, request, size=CARDS, parameter="projects")
     traffic = kpis.traffic([card.pk for card in cards], today=now.date())
     rows = operations_of(scope)
     found = StartPage(

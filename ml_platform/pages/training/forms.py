@@ -11,8 +11,11 @@ from django.forms.fields import InvalidJSONInput
 
 from ml_platform.errors import PlatformError
 from ml_platform.guard import BadJson, read_json
-from ml_platform.models.registered_model import validate_model_name
+from ml_platform.models.registered_model import MODEL_NAME_MAX, validate_model_name
+from ml_platform.models.serving_status import ServingStatus
 from ml_platform.models.states import Frequency, ModelType
+from ml_platform.pagination import Order
+from ml_platform.services.registry.registry_state import RegistryAnswer
 from ml_platform.services.scheduling.times import zone_of
 from ml_platform.services.training.template_files import BadTemplate
 
@@ -28,6 +31,44 @@ PLACES: Mapping[str, str] = {
     "bad_time_zone": "time_zone",
 }
 """The field that an error of a service is about."""
+
+
+ORDERS: Mapping[str, tuple[str, Order]] = {
+    "newest": ("Newest first", Order("newest", "latest_registered_at", descending=True)),
+    "oldest": ("Oldest first", Order("oldest", "latest_registered_at")),
+    "name": ("Name, A to Z", Order("name", "model_name")),
+    "name-desc": ("Name, Z to A", Order("name-desc", "model_name", descending=True)),
+}
+"""Each is served by an index: (project, latest_registered_at, id) or (project, model_name)."""
+
+
+class ModelFilterForm(forms.Form):
+    """What narrows and sorts the Model Registry table."""
+
+    q = forms.CharField(
+        required=False,
+        max_length=MODEL_NAME_MAX,
+        label="Search",
+        widget=forms.TextInput(
+            attrs={"type": "search", "placeholder": "Part of a name", "autocomplete": "off"}
+        ),
+    )
+    type = forms.ChoiceField(required=False, choices=[("", "All"), *ModelType.choices])
+    state = forms.ChoiceField(required=False, choices=[("", "All"), *ServingStatus.choices])
+    registry = forms.ChoiceField(required=False, choices=[("", "All"), *RegistryAnswer.choices])
+    sort = forms.ChoiceField(
+        required=False, choices=[(name, label) for name, (label, _) in ORDERS.items()]
+    )
+
+    def filters(self) -> dict[str, Any]:
+        """The filters of `model_filter`, without those that are not valid."""
+        self.is_valid()
+        names = {"search": "q", "model_type": "type", "status": "state", "registry": "registry"}
+        return {name: self.cleaned_data.get(field, "") for name, field in names.items()}
+
+    def order(self) -> Order:
+        """The order that is chosen; the newest first if none is."""
+        return ORDERS[self.cleaned_data.get("sort") or "newest"][1]
 
 
 class TellingForm(forms.Form):
@@ -67,7 +108,7 @@ class RunForm(TellingForm):
     """A training run."""
 
     model_name = forms.CharField(
-        max_length=63,
+        max_length=MODEL_NAME_MAX,
         validators=[validate_model_name],
         help_text="A run that succeeds gives it a version.",
     )

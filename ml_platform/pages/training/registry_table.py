@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -15,47 +15,23 @@ from ml_platform import kpis
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known, verdict_of
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, TrainingSchedule
-from ml_platform.models.states import LIVE_SCHEDULE_STATES, ModelType, RegistryState, ScheduleState
+from ml_platform.models.serving_status import serving_status
+from ml_platform.models.states import LIVE_SCHEDULE_STATES, RegistryState, ScheduleState
 from ml_platform.pages.common.buttons import deploy_button
-from ml_platform.pages.common.keyset import Order, key_page
-from ml_platform.pages.view_models.badges import badge
+from ml_platform.pages.common.paging import cursor_page
+from ml_platform.pages.view_models.badges import SERVING_TONES, badge
 from ml_platform.pages.view_models.context import Badge, Link
 from ml_platform.pages.view_models.metrics import common_name, main_metric
-from ml_platform.pages.view_models.rows import Choice, ModelRow, Registry, Select, Sorting
+from ml_platform.pages.view_models.rows import ModelRow, Registry, Sorting
 from ml_platform.pages.view_models.times import moment, relative
-from ml_platform.services.deployment.deployable import default_endpoint, with_differences
+from ml_platform.services.deployment.deployable import choose_endpoint, with_differences
 from ml_platform.services.operations.locks import Locks
+from ml_platform.services.registry.model_list import model_filter
 from ml_platform.services.registry.registry_state import RegistryVerdict
 
+from .forms import ModelFilterForm
+
 MODELS_A_PAGE = 25
-Rows: TypeAlias = QuerySet[RegisteredModel]
-
-ORDERS: Mapping[str, Order] = {
-    "newest": Order("Newest first", "latest_registered_at", descending=True),
-    "oldest": Order("Oldest first", "latest_registered_at"),
-    "name": Order("Name, A to Z", "model_name", tied=False),
-    "name-desc": Order("Name, Z to A", "model_name", descending=True, tied=False),
-}
-"""Each is served by an index: (project, latest_registered_at, id) or (project, model_name)."""
-
-
-def _serving() -> QuerySet[DeployedEndpoint, Any]:
-    return DeployedEndpoint.objects.filter(is_active=True).values("registered_model")
-
-
-STATES: Mapping[str, tuple[str, Callable[[Rows], Rows]]] = {
-    "deployed": ("Deployed", lambda rows: rows.filter(pk__in=_serving())),
-    "idle": ("Not deployed", lambda rows: rows.exclude(pk__in=_serving())),
-}
-_KNOWN = Q(registry_checked_at__isnull=False)
-REGISTRY: Mapping[str, tuple[str, Q]] = {
-    "verified": ("Verified", _KNOWN & Q(registry_state=RegistryState.VERIFIED)),
-    "missing": ("Not in Registry", _KNOWN & Q(registry_state=RegistryState.MISSING)),
-    "unknown": (
-        "Unknown",
-        ~_KNOWN | Q(registry_state__in=(RegistryState.UNCHECKED, RegistryState.SUSPECTED)),
-    ),
-}
 
 
 def registry_table(
@@ -66,80 +42,41 @@ def registry_table(
     locks: Locks,
     now: datetime,
 ) -> Registry:
-    """The page of the table that the query string asks for: five statements, however many rows."""
+    """The page of the table that the query string asks for; five statements.
+
+    A filter with an unknown value is not applied; the form says so at its field.
+    """
     reading = kpis.vertex_reading()
-    search = request.GET.get("q", "").strip().lower()[:63]
-    chosen = {name: _chosen(request, name, table) for name, table in _FILTERS.items()}
+    form = ModelFilterForm(request.GET, auto_id=False)
+    filters = form.filters()
     rows = kpis.registry_page_models([project.pk])
-    if search:
-        rows = rows.filter(model_name__contains=search)
-    if chosen["type"]:
-        rows = rows.filter(model_type=chosen["type"])
-    if chosen["state"]:
-        rows = STATES[chosen["state"]][1](rows)
-    if chosen["registry"]:
-        rows = _by_registry(rows, chosen["registry"], reading.unread)
-    order = ORDERS.get(request.GET.get("sort", ""), ORDERS["newest"])
-    shown, pager = key_page(rows, request, order=order, size=MODELS_A_PAGE, name="models")
+    rows = rows.filter(model_filter(**filters, unread=reading.unread))
+    shown, pager = cursor_page(rows, request, order=form.order(), size=MODELS_A_PAGE, name="models")
     table = model_rows(shown, caller=caller, known=Known(reading.unread, locks), now=now)
     return Registry(
-        search=search,
-        selects=_selects(chosen, order),
-        narrowed=bool(search or any(chosen.values())),
+        form=form,
+        narrowed=any(filters.values()),
         rows=table,
         pager=pager,
         unread=reading.unread,
         swept=moment(reading.swept_at, now),
         read=moment(reading.read_at, now),
         metric=common_name(row.metric for row in table),
-        by_name=_sorting(request, order, "name", "name-desc"),
-        by_age=_sorting(request, order, "newest", "oldest"),
+        by_name=_sorting(form, "name", "name-desc"),
+        by_age=_sorting(form, "newest", "oldest"),
     )
 
 
-def _sorting(request: HttpRequest, order: Order, first: str, second: str) -> Sorting:
-    """The head of a column that these two orders sort: it leads to the other one."""
-    sorted_by_it = order in (ORDERS[first], ORDERS[second])
-    query = {name: request.GET[name] for name in ("q", *_FILTERS) if request.GET.get(name)}
-    query["sort"] = second if order == ORDERS[first] else first
-    way = "descending" if order.descending else "ascending"
-    return Sorting(url=f"?{urlencode(query)}#models", direction=way if sorted_by_it else "")
-
-
-_FILTERS: Mapping[str, Mapping[str, str]] = {
-    "type": dict(ModelType.choices),
-    "state": {name: label for name, (label, _) in STATES.items()},
-    "registry": {name: label for name, (label, _) in REGISTRY.items()},
-}
-
-
-def _by_registry(rows: Rows, wanted: str, unread: str) -> Rows:
-    if unread:
-        return rows if wanted == "unknown" else rows.none()
-    return rows.filter(REGISTRY[wanted][1])
-
-
-def _chosen(request: HttpRequest, name: str, table: Mapping[str, str]) -> str:
-    value = request.GET.get(name, "")
-    return value if value in table else ""
-
-
-def _selects(chosen: Mapping[str, str], order: Order) -> tuple[Select, ...]:
-    filters = [
-        Select(
-            name=name,
-            label=name.capitalize(),
-            choices=tuple(
-                Choice(value=value, label=label, chosen=value == chosen[name])
-                for value, label in {"": "All", **table}.items()
-            ),
-        )
-        for name, table in _FILTERS.items()
-    ]
-    sorts = tuple(
-        Choice(value=name, label=one.label, chosen=one == order) for name, one in ORDERS.items()
+def _sorting(form: ModelFilterForm, first: str, second: str) -> Sorting:
+    """The head of a column that these two orders sort; its link leads to the other one."""
+    order = form.order()
+    query = {name: value for name, value in form.cleaned_data.items() if value}
+    query["sort"] = second if order.name == first else first
+    direction = "descending" if order.descending else "ascending"
+    return Sorting(
+        url=f"?{urlencode(query)}#models",
+        direction=direction if order.name in (first, second) else "",
     )
-    return (*filters, Select(name="sort", label="Sort", choices=sorts))
 
 
 def model_rows(
@@ -184,7 +121,6 @@ def _row(
     if run is None:
         raise ValueError(f"{model} is listed as registered and has no version")
     verdict = verdict_of(model, known.unread)
-    active = [endpoint for endpoint in endpoints if endpoint.is_active]
     return ModelRow(
         id=model.pk,
         link=Link(text=model.model_name, url=model_url(model.pk)),
@@ -196,11 +132,11 @@ def _row(
         checked=moment(verdict.at, now),
         blessed=blessed_badge(run),
         metric=main_metric(run.metrics),
-        serving=_serving_badge(endpoints, active),
-        services=tuple(_service(endpoint, run) for endpoint in active),
+        serving=_serving_badge(endpoints, run),
+        services=tuple(_service(endpoint, run) for endpoint in endpoints if endpoint.is_active),
         schedules=", ".join(_rhythm(schedule) for schedule in schedules),
         registered=moment(model.latest_registered_at, now),
-        deploy=deploy_button(caller, known.deploy(model, run, default_endpoint(endpoints)), run),
+        deploy=deploy_button(caller, known.deploy(model, run, choose_endpoint(endpoints)), run),
     )
 
 
@@ -222,7 +158,7 @@ def registry_badge(verdict: RegistryVerdict, now: datetime) -> Badge:
     if verdict.verified:
         return badge("Verified", "good", "The sweep saw it in the Vertex AI Model Registry.")
     return badge(
-        "Not in Registry",
+        RegistryState.MISSING.label,
         "bad",
         "Vertex AI said twice that it has no such model.",
         "registry-missing",
@@ -236,11 +172,12 @@ def blessed_badge(run: TrainingRun) -> Badge:
     return badge("Blessed", "good") if run.is_blessed else badge("Not blessed", "warn")
 
 
-def _serving_badge(endpoints: list[DeployedEndpoint], active: list[DeployedEndpoint]) -> Badge:
-    moving = next((e for e in endpoints if e.state in ("deploying", "undeploying")), None)
-    if moving is not None:
-        return badge(moving.get_state_display(), "busy", moving.service_name)
-    return badge("Serving", "good") if active else badge("Idle", "quiet")
+def _serving_badge(endpoints: list[DeployedEndpoint], latest: TrainingRun) -> Badge:
+    changing = next((e for e in endpoints if e.state in ("deploying", "undeploying")), None)
+    if changing is not None:
+        return badge(changing.get_state_display(), "busy", changing.service_name)
+    status = serving_status(latest.pk, [e.run_id for e in endpoints if e.is_active])
+    return badge(status.label, SERVING_TONES[status])
 
 
 def _service(endpoint: DeployedEndpoint, latest: TrainingRun) -> Link:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
@@ -22,7 +22,7 @@ from ml_platform.pages.view_models.context import Badge, Link
 from ml_platform.pages.view_models.fact_list import readable
 from ml_platform.pages.view_models.metrics import main_metric
 from ml_platform.pages.view_models.rows import EndpointRow, RunRow, ScheduleRow
-from ml_platform.pages.view_models.times import duration, moment
+from ml_platform.pages.view_models.times import duration, elapsed, iso, moment
 from ml_platform.services.access.rights import Right
 from ml_platform.services.scheduling.times import next_times
 
@@ -112,7 +112,7 @@ def run_rows(
             note=readable(run.error),
             metric=main_metric(run.metrics),
             created=moment(run.created_at, now),
-            took=duration(_length(run, now)),
+            took=duration(elapsed(run.submitted_at, run.finished_at, now)),
             since=_since(run),
             acts=run_buttons(permissions, run),
             more=more_of_run(permissions, run),
@@ -141,15 +141,8 @@ def _maker(run: TrainingRun) -> str:
 
 
 def _since(run: TrainingRun) -> str:
-    if run.submitted_at is None or run.finished_at or run.status not in TRAINING_RUN_STATUSES:
-        return ""
-    return run.submitted_at.isoformat(timespec="seconds")
-
-
-def _length(run: TrainingRun, now: datetime) -> timedelta | None:
-    if run.submitted_at is None:
-        return None
-    return (run.finished_at or now) - run.submitted_at
+    running = run.status in TRAINING_RUN_STATUSES and not run.finished_at
+    return iso(run.submitted_at) if running else ""
 
 
 def schedule_rows(

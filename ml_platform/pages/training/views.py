@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db.models import Case, QuerySet, Value, When
@@ -14,11 +14,10 @@ from ml_platform import kpis
 from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
-from ml_platform.pages.common.keyset import Order, key_page
-from ml_platform.pages.common.paging import page_of
+from ml_platform.pages.common.paging import NEWEST, cursor_page, numbered_page
+from ml_platform.pages.common.parameters import tabs_of
 from ml_platform.pages.layout import open_count, page, permissions_of, render_page
 from ml_platform.pages.requests import caller_of
-from ml_platform.pages.view_models.context import Tab
 from ml_platform.pages.view_models.metrics import common_name
 from ml_platform.pages.view_models.rows import TrainingPage
 from ml_platform.pages.view_models.serialize import asset_figures
@@ -30,7 +29,6 @@ from .registry_table import registry_table
 from .tables import endpoint_rows, run_rows, schedule_rows
 
 ROWS_A_TABLE = 15
-NEWEST = Order("Newest first", "created_at", descending=True)
 RUN_TABS: Mapping[str, tuple[str, list[str]]] = {
     "all": ("All", []),
     "live": ("Under way", sorted(TRAINING_RUN_STATUSES)),
@@ -41,17 +39,18 @@ RUN_TABS: Mapping[str, tuple[str, list[str]]] = {
 @page
 def training(request: HttpRequest, project_id: str) -> HttpResponse:
     """The four tables of a project, each bounded, paged by key and read from our tables only."""
-    now, caller, tab = timezone.now(), caller_of(request), _run_tab(request)
+    now, caller = timezone.now(), caller_of(request)
     project, permissions = caller.find_project(project_id), permissions_of(request)
-    endpoints, endpoints_pager = key_page(
+    tabs, statuses = tabs_of(request, RUN_TABS, "runs")
+    endpoints, endpoints_pager = cursor_page(
         _endpoints(project), request, order=NEWEST, size=ROWS_A_TABLE, name="endpoints"
     )
     locks = read_project_locks(project.pk, [one.service_name for one in endpoints])
     registry = registry_table(request, project=project, caller=caller, locks=locks, now=now)
-    runs, runs_pager = key_page(
-        _runs(project, tab), request, order=NEWEST, size=ROWS_A_TABLE, name="runs"
+    runs, runs_pager = cursor_page(
+        _runs(project, statuses), request, order=NEWEST, size=ROWS_A_TABLE, name="runs"
     )
-    schedules, schedules_pager = page_of(
+    schedules, schedules_pager = numbered_page(
         _schedules(project), request, size=ROWS_A_TABLE, parameter="schedules", anchor="schedules"
     )
     lines = run_rows(runs, permissions=permissions, now=now)
@@ -73,22 +72,15 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         endpoints_pager=endpoints_pager,
         runs=lines,
         runs_metric=common_name(line.metric for line in lines),
-        runs_tabs=tuple(
-            Tab(label=label, url=f"?runs={name}#runs", current=name == tab)
-            for name, (label, _) in RUN_TABS.items()
-        ),
+        runs_tabs=tabs,
         runs_pager=runs_pager,
-        runs_narrowed=tab != "all",
+        runs_narrowed=bool(statuses),
         schedules=schedule_rows(schedules, permissions=permissions, now=now),
         schedules_pager=schedules_pager,
     )
     shown = open_count(caller.scope)
-    return render_page(request, "training", found, findings_open=shown)
-
-
-def _run_tab(request: HttpRequest) -> str:
-    asked = request.GET.get("runs", "")
-    return asked if asked in RUN_TABS else "all"
+    status = 422 if registry.form.errors else 200
+    return render_page(request, "training", found, findings_open=shown, status=status)
 
 
 def _endpoints(project: Any) -> QuerySet[DeployedEndpoint]:
@@ -99,12 +91,11 @@ def _endpoints(project: Any) -> QuerySet[DeployedEndpoint]:
 
 
 def _schedules(project: Any) -> QuerySet[TrainingSchedule]:
-    """By name, those that ring or may ring again before those that have ended."""
+    """Schedules by name; those that have ended come last."""
     ended = Case(When(state__in=LIVE_SCHEDULE_STATES, then=Value(0)), default=Value(1))
     return TrainingSchedule.objects.filter(project=project).order_by(ended, "name", "pk")
 
 
-def _runs(project: Any, tab: str) -> Any:
+def _runs(project: Any, statuses: Sequence[str]) -> QuerySet[TrainingRun]:
     rows = TrainingRun.objects.filter(project=project).select_related("schedule", "created_by")
-    statuses = RUN_TABS[tab][1]
     return rows.filter(status__in=statuses) if statuses else rows

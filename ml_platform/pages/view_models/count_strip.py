@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ml_platform.kpis import FourCounts
+from ml_platform.services.findings.kinds import FindingKind
 
-from .badges import FINDING_NOTES, badge
+from .badges import badge
 from .context import Badge, Plane, Truth
 from .times import moment
 
@@ -31,8 +32,8 @@ def truth_strip(*, counts: FourCounts, findings: Mapping[str, int], now: datetim
         quiet=counts.agree is True and not open_findings,
         agreed=f"{counts.database:,}",
         notes=tuple(
-            FINDING_NOTES[kind][n > 1].format(n=f"{n:,}")
-            for kind in FINDING_NOTES
+            kind.facts.note[n > 1].format(n=f"{n:,}")
+            for kind in FindingKind
             if (n := findings.get(kind, 0))
         ),
         unknown=counts.vertex_reason,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.forms import Form
+
 from .context import Badge, Button, Figure, Link, Pager, Tab
 from .times import Moment
 
@@ -106,15 +108,6 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Select:
-    """A filter with its choices."""
-
-    name: str
-    label: str
-    choices: tuple[Choice, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sorting:
     """The head of a column that sorts: where it leads, and how it sorts now."""
 
@@ -126,8 +119,7 @@ class Sorting:
 class Registry:
     """The Model Registry table with what narrows it."""
 
-    search: str
-    selects: tuple[Select, ...]
+    form: Form
     narrowed: bool
     rows: tuple[ModelRow, ...]
     pager: Pager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 
 from django.urls import reverse
@@ -12,27 +12,25 @@ from ml_platform.kpis import WORST_P95, Assets, ProjectCard, Traffic, unread_bec
 from ml_platform.models import Finding, Operation, Sweep
 from ml_platform.models.states import (
     LIVE_OPERATION_STATUSES,
-    FindingKind,
     FindingStatus,
     OperationStatus,
     SweepStatus,
 )
+from ml_platform.services.findings.kinds import FindingKind, facts_of
+from ml_platform.text import counted
 
 from .badges import (
-    FINDING_MEANINGS,
     FINDING_STATUS_TONES,
-    FINDING_TONES,
     OPERATION_TONES,
     PLANE_NAMES,
     SWEEP_TONES,
     badge,
-    counted,
 )
 from .charts import spark, spark_days
 from .context import Badge, Card, Figure, FindingGroup, FindingRow, OperationRow, SweepRow
 from .fact_list import facts, readable
 from .operation_titles import clause, doing, planned, progress
-from .times import clock, duration, moment
+from .times import clock, duration, elapsed, iso, moment
 
 
 def asset_figures(assets: Assets) -> tuple[Figure, ...]:
@@ -106,7 +104,7 @@ def _change(now: int, before: int) -> str:
 
 def finding_row(finding: Finding, now: datetime) -> FindingRow:
     """A finding; its project and operation must be loaded."""
-    kind = FindingKind(finding.kind)
+    kind = facts_of(finding)
     status = FindingStatus(finding.status)
     ignored = ""
     if status == FindingStatus.IGNORED:
@@ -114,11 +112,11 @@ def finding_row(finding: Finding, now: datetime) -> FindingRow:
     return FindingRow(
         id=finding.pk,
         title=finding.title,
-        kind=badge(str(kind.label), FINDING_TONES[kind]),
+        kind=badge(kind.label, kind.tone),
         project=str(finding.project) if finding.project else "",
         evidence=facts(finding.evidence, now),
         repair=finding.repair,
-        looks=finding.looks,
+        looks=finding.consecutive_sightings,
         first_seen=moment(finding.first_seen_at, now),
         last_seen=moment(finding.last_seen_at, now),
         ended=moment(finding.ended_at, now),
@@ -132,8 +130,8 @@ def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[FindingGroup
     """Findings by kind; they must come in the order of their kinds."""
     return tuple(
         FindingGroup(
-            kind=str(FindingKind(kind).label),
-            meaning=FINDING_MEANINGS[kind],
+            kind=FindingKind(kind).facts.label,
+            meaning=FindingKind(kind).facts.meaning,
             rows=tuple(finding_row(finding, now) for finding in found),
         )
         for kind, found in groupby(rows, key=lambda finding: finding.kind)
@@ -148,7 +146,9 @@ def sweep_row(sweep: Sweep, now: datetime, *, named: bool) -> SweepRow:
         status=badge(str(state.label), SWEEP_TONES[state]),
         actor=sweep.actor_label if named else "",
         started=moment(sweep.started_at, now),
-        took=duration(sweep.finished_at - sweep.started_at) if sweep.finished_at else "",
+        took=duration(elapsed(sweep.started_at, sweep.finished_at, now))
+        if sweep.finished_at
+        else "",
         planes=tuple(
             _plane_badge(sweep, plane)
             for plane in (() if state == SweepStatus.RUNNING else PLANE_NAMES)
@@ -170,6 +170,7 @@ def _plane_badge(sweep: Sweep, plane: str) -> Badge:
 def operation_row(operation: Operation, now: datetime) -> OperationRow:
     """An operation in one line; its project must be loaded."""
     live = operation.status in LIVE_OPERATION_STATUSES
+    length = elapsed(operation.started_at, operation.finished_at, now)
     verb, after = clause(operation)
     done, steps = progress(operation)
     return OperationRow(
@@ -183,20 +184,12 @@ def operation_row(operation: Operation, now: datetime) -> OperationRow:
         status=badge(operation.get_status_display(), OPERATION_TONES[operation.status]),
         live=live,
         created=moment(operation.created_at, now),
-        took=duration(_length(operation, now)),
-        clock=clock(_length(operation, now)) if live else "",
-        since=operation.started_at.isoformat(timespec="seconds")
-        if live and operation.started_at
-        else "",
+        took=duration(length),
+        clock=clock(length) if live else "",
+        since=iso(operation.started_at) if live else "",
         done=done if live else 0,
         steps=steps,
     )
-
-
-def _length(operation: Operation, now: datetime) -> timedelta | None:
-    if operation.started_at is None:
-        return None
-    return (operation.finished_at or now) - operation.started_at
 
 
 def _newest_note(operation: Operation) -> str:

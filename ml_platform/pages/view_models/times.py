@@ -31,7 +31,7 @@ def moment(when: datetime | None, now: datetime) -> Moment | None:
         return None
     when = when.astimezone(UTC)
     return Moment(
-        iso=when.isoformat(timespec="seconds"),
+        iso=iso(when),
         exact=f"{when:%Y-%m-%d %H:%M:%S} UTC",
         relative=relative(now - when),
     )
@@ -45,6 +45,16 @@ def relative(age: timedelta) -> str:
             count = int(abs(seconds) // size)
             return f"{count} {unit} ago" if seconds > 0 else f"in {count} {unit}"
     return "just now"
+
+
+def elapsed(began: datetime | None, ended: datetime | None, now: datetime) -> timedelta | None:
+    """How long it took, or how long it has run so far; None before it began."""
+    return None if began is None else (ended or now) - began
+
+
+def iso(when: datetime | None) -> str:
+    """A time for machines; '' for None."""
+    return when.isoformat(timespec="seconds") if when else ""
 
 
 def clock(length: timedelta | None) -> str:

@@ -11,8 +11,8 @@ from django.db.models import Model, QuerySet
 from django.utils.module_loading import import_string
 
 from ml_platform.conf import get_settings, project_model
-from ml_platform.cursors import BadCursor, read_value
 from ml_platform.errors import Denied, NotFound
+from ml_platform.pagination import BadCursor, read_value
 
 from .rights import Right, require_right
 

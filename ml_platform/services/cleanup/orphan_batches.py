@@ -15,12 +15,8 @@ from ml_platform.errors import DEFECT, Conflict
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.registered_model import RegisteredModelQuerySet
-from ml_platform.models.states import (
-    STANDING_FINDING_STATUSES,
-    FindingKind,
-    FindingStatus,
-    RetentionReason,
-)
+from ml_platform.models.states import STANDING_FINDING_STATUSES, FindingStatus, RetentionReason
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import lineage_key
 
 BATCH = 10_000

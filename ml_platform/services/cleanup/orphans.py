@@ -13,8 +13,9 @@ from django.db import transaction
 from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel
-from ml_platform.models.states import FindingKind, OperationKind, RetentionReason
+from ml_platform.models.states import OperationKind, RetentionReason
 from ml_platform.services.findings.discrepancy import orphan_subject
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow, advance

@@ -6,7 +6,6 @@ service on Cloud Run, be it ours, another installation's or nobody's (law 8).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from uuid import UUID
@@ -21,8 +20,7 @@ from ml_platform.services.operations.store import Heartbeat
 from ml_platform.services.registry.artifacts import CHUNK, Chunk, UnsafePath, delete_found
 from ml_platform.services.registry.labels import is_uid
 from ml_platform.services.registry.references import Pointers, read_pointers
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
+from ml_platform.text import in_one_line
 
 
 class UsersUnread(CloudUnavailable):
@@ -65,17 +63,12 @@ def _users(every_version: bool, heartbeat: Heartbeat) -> Pointers:  # noqa: FBT0
     return read.value
 
 
-def in_one_line(name: str) -> str:
-    """A name as it can be said: Cloud Storage allows some that break a line."""
-    return name if name.isprintable() else repr(name)
-
-
 def reason_to_keep(stray: str, *, before: datetime, heartbeat: Heartbeat = lambda: None) -> str:
     """What stands against deleting a stray, '' when nothing does; reads all of its objects."""
     bucket, key = _place_of(stray)
     if _runs([key.rstrip("/").rpartition("/")[2]]):
         return "it is a run's by now."
-    if _SURROGATE.search(stray):
+    if not storage.is_sendable(stray):
         return "its name is no Unicode text, so that no request can say it."
     for page in storage.list_objects(bucket, key):
         heartbeat()

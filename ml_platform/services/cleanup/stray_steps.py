@@ -12,9 +12,9 @@ from ml_platform.services.operations.log import Tell, keep, say
 from ml_platform.services.operations.store import Heartbeat, Work
 from ml_platform.services.registry import refusals
 from ml_platform.services.registry.refusals import quoted, unquoted
-from ml_platform.text import counted
+from ml_platform.text import counted, in_one_line
 
-from .stray_folders import UsersUnread, delete_chunk_of, find_strays, in_one_line, reason_to_keep
+from .stray_folders import UsersUnread, delete_chunk_of, find_strays, reason_to_keep
 
 FIRST_STEP = "find_strays"
 SHOWN = 1000

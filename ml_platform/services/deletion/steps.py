@@ -16,7 +16,7 @@ from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.deployment.service_polling import SENT, tolerate_denied_after_send
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.operations.store import Work
-from ml_platform.services.registry.aliases import DEFAULT, note_aliases
+from ml_platform.services.registry.aliases import DEFAULT, move_default, note_aliases
 from ml_platform.services.registry.artifacts import Size, deletable_prefix, delete_chunk, human_size
 from ml_platform.services.registry.labels import OWNER, RUN, owner
 from ml_platform.services.registry.protection import require_all_unprotected, why_protected
@@ -39,8 +39,6 @@ from .state import (
     record_version_deleted,
     unmark_deleting,
 )
-
-POLL_SECONDS = 5.0
 
 
 def _check(work: Work) -> Outcome:
@@ -184,7 +182,7 @@ def _note_default(name: ModelName) -> None:
         vertex_model_resource_name=str(name.bare), vertex_model_version=name.version
     ).first()
     if heir:
-        note_aliases(run=heir, aliases=sorted({*heir.aliases, DEFAULT}))
+        move_default(run_id=heir.pk)
 
 
 def _about_to_send(work: Work) -> None:
@@ -240,7 +238,7 @@ def _wait(work: Work) -> Outcome:
     except CloudAbsent as forgotten:
         return Next(to="look", note=str(forgotten))
     if not state.done:
-        return Poll(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+        return Poll(note="Vertex AI is still working on it.")
     return _ended(work, state)
 
 

@@ -1,4 +1,7 @@
-"""Deployment: a version comes to be served by a Cloud Run service; it never registers (law 4)."""
+"""Requests to deploy a version to a Cloud Run service.
+
+A deploy never registers a model: it would re-create one that a person deleted (law 4).
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ from ml_platform.services.registry import service_names
 from .deployable import (
     NEVER_SERVED,
     NO_PREVIOUS,
-    default_endpoint,
+    choose_endpoint,
     require_deployable,
     require_offered,
 )
@@ -42,7 +45,7 @@ FIRST_STEP = "verify_model"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """Who asks for a deploy, when, why, under which key, and in which words it is the same."""
+    """A request to deploy; `request` is what must be equal for a repeated idempotency key."""
 
     actor: Actor
     now: datetime
@@ -51,11 +54,11 @@ class _Asked:
     request: Json
 
     def answered(self) -> Operation | None:
-        """What was opened when the same was asked before, whatever has become of it."""
+        """The operation that the same request opened before, in whatever state it is now."""
         return answered_before(idempotency_key=self.idempotency_key, request=self.request)
 
     def refusing(self, kind: OperationKind, subject: Subject) -> AbstractContextManager[None]:
-        """Keep what is refused inside in the history."""
+        """Record a refusal raised inside in the history."""
         return refusals_recorded(
             kind=kind, subject=subject, actor=self.actor, now=self.now, reason=self.reason
         )
@@ -72,15 +75,16 @@ def deploy_run(
     reason: str = "",
     idempotency_key: str = "",
 ) -> Operation:
-    """Open the deploy of a version: to `endpoint`, to a service of that name, or to its model's.
+    """Open the deploy of a version to `endpoint`, to the service of that name, or, if neither is
+    given, to the endpoint that `choose_endpoint` returns.
 
-    Without `config` the endpoint keeps its own. A refusal is recorded.
+    Without `config` the endpoint keeps its configuration. A refusal is recorded.
 
-    :raises NotDeployable: the run is no blessed version, serves there already, or the endpoint's
-        model was deleted.
-    :raises ForeignService: the endpoint of that name is another model's.
-    :raises Busy: another operation holds the lineage or the service.
-    :raises Invalid: Cloud Run would not take that name.
+    :raises NotDeployable: the run cannot be deployed, the endpoint serves it already, or the
+        endpoint's model was deleted.
+    :raises ForeignService: the endpoint of that name belongs to another model.
+    :raises Busy: another operation holds the model or the service.
+    :raises Invalid: Cloud Run does not allow that name.
     """
     wanted = endpoint.service_name if endpoint else service_name
     asked = _Asked(
@@ -108,9 +112,9 @@ def redeploy_endpoint(
     reason: str = "",
     idempotency_key: str = "",
 ) -> Operation:
-    """Open the deploy of the version the endpoint served last, or of `run`, to the same service.
+    """Open the deploy of `run`, or of the version the endpoint served last, to the same service.
 
-    :raises NotDeployable: the endpoint's model was deleted, it never served, or as in deploy_run.
+    :raises NotDeployable: the endpoint's model was deleted, it never served, or see `deploy_run`.
     """
     asked = _Asked(
         actor=actor,
@@ -134,9 +138,9 @@ def rollback_endpoint(
     reason: str = "",
     idempotency_key: str = "",
 ) -> Operation:
-    """Open the deploy of the version that the endpoint served before this one, as it was served.
+    """Open the deploy of the version that the endpoint served before, with its configuration then.
 
-    :raises NotDeployable: there is none, or as in redeploy_endpoint.
+    :raises NotDeployable: there is none, or see `redeploy_endpoint`.
     """
     asked = _Asked(
         actor=actor,
@@ -208,19 +212,16 @@ def _config_of(service: str) -> ServingConfig:
 
 
 def _choose_service(run: TrainingRun, wanted: str) -> str:
-    """The name asked for, else that of the lineage's first endpoint that may serve, else a new one.
-
-    A new one is free in our tables: an endpoint whose model was deleted keeps its name.
-    """
     if wanted:
         return service_names.check_service_name(wanted)
     require_deployable(run)
     lineage = RegisteredModel.objects.select_related("project").get(training_runs=run)
-    usable = default_endpoint(lineage.deployed_endpoints.order_by("pk"))
+    usable = choose_endpoint(lineage.deployed_endpoints.all())
     return usable.service_name if usable else _new_name(lineage)
 
 
 def _new_name(lineage: RegisteredModel) -> str:
+    """A name that no endpoint has: one whose model was deleted keeps its name."""
     names = (
         service_names.service_name(
             project=str(lineage.project),

@@ -16,11 +16,11 @@ from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
     EndpointState,
-    FindingKind,
     Registration,
     RunStatus,
 )
 from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import standing
 from ml_platform.services.operations.locks import Locks
 
@@ -30,13 +30,13 @@ MODEL_NOT_FOUND = "Model not found in Vertex AI Model Registry. It may have been
 
 
 class NotDeployable(Conflict):
-    """The run or the endpoint cannot be deployed as it stands."""
+    """The run or the endpoint cannot be deployed in its present state."""
 
     code = "not_deployable"
 
 
 class ForeignService(Conflict):
-    """The service belongs to another model or to someone else; it was left alone."""
+    """The service belongs to another owner; it was not changed."""
 
     code = "foreign_service"
     advice = "Choose another service name; if it is yours, put the label back or delete it there."
@@ -94,9 +94,13 @@ def differs(endpoint: DeployedEndpoint) -> bool:
     return found
 
 
-def default_endpoint(endpoints: Iterable[DeployedEndpoint]) -> DeployedEndpoint | None:
-    """Where a deploy goes when nobody chose: the model's first endpoint that may serve."""
-    return next((endpoint for endpoint in endpoints if not endpoint.model_deleted), None)
+def choose_endpoint(endpoints: Iterable[DeployedEndpoint]) -> DeployedEndpoint | None:
+    """The endpoint that a deploy uses when the request names none; None for a new service.
+
+    It is the model's oldest endpoint whose version was not deleted.
+    """
+    usable = (endpoint for endpoint in endpoints if not endpoint.model_deleted)
+    return min(usable, key=lambda endpoint: endpoint.pk, default=None)
 
 
 def require_deploy(facts: DeployFacts) -> None:
@@ -219,8 +223,8 @@ def require_free(
         raise ForeignService(f"The service {endpoint.service_name} belongs to another model.")
     require_restorable(endpoint)
     same = ServingConfig.from_dict(endpoint.config).with_image() == config.with_image()
-    serving = endpoint.is_active and endpoint.run_id == run.pk
-    if serving and same and endpoint.state == EndpointState.ACTIVE and not differs:
+    serving = (endpoint.state, endpoint.run_id) == (EndpointState.ACTIVE, run.pk)
+    if serving and same and not differs:
         raise NotDeployable(
             f"{endpoint.service_name} serves v{run.version} already.",
             code="already_deployed",

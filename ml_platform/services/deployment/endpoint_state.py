@@ -1,15 +1,12 @@
-"""What our tables say of an endpoint and its runs, changed only inside the caller's transaction."""
+"""The row changes of deploy and undeploy; each expects the transaction of its caller."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from ml_platform.models import DeployedEndpoint, TrainingRun
-from ml_platform.models.states import (
-    EndpointState,
-    Registration,
-    RunStatus,
-)
+from ml_platform.models.locking import lock_row
+from ml_platform.models.states import EndpointState, Registration, RunStatus
 from ml_platform.services.registry.lineages import end_version, lock_version
 
 from .deployable import differs, require_deployable, require_free, with_differences
@@ -19,13 +16,13 @@ from .serving import ServingConfig
 def mark_deploying(
     *, run_id: int, service: str, config: ServingConfig, actor_id: int | None
 ) -> None:
-    """Say what a deploy is about to bring up; from now on the run and what serves are protected.
+    """Record what a deploy is about to serve; this protects the run and the version served now.
 
-    :raises NotDeployable: the run is no blessed version, or it serves there already.
-    :raises ForeignService: the endpoint of that name is another model's.
+    :raises NotDeployable: the run cannot be deployed, or the endpoint serves it already.
+    :raises ForeignService: the endpoint of that name belongs to another model.
     """
     endpoint = DeployedEndpoint.objects.select_for_update().filter(service_name=service).first()
-    run = TrainingRun.objects.select_for_update(no_key=True).get(pk=run_id)
+    run = lock_row(TrainingRun.objects.filter(pk=run_id))
     require_deployable(run)
     if endpoint is None:
         endpoint = DeployedEndpoint(
@@ -49,8 +46,8 @@ def _differs(endpoint: DeployedEndpoint) -> bool:
 def record_serving(
     *, service: str, run_id: int, config: ServingConfig, url: str, revision: str, now: datetime
 ) -> None:
-    """Record that the run serves there now, and which one it took over from, served how."""
-    endpoint = DeployedEndpoint.objects.select_for_update().get(service_name=service)
+    """Record that the endpoint serves the run now, and which run and configuration it replaced."""
+    endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
     before, served = endpoint.run_id, endpoint.is_active
     if before is not None and before != run_id:
         endpoint.previous_run_id = before
@@ -69,8 +66,8 @@ def record_serving(
 
 
 def abort_deploy(*, service: str, run_id: int, gone: bool, error: str, revision: str = "") -> None:
-    """Record that a deploy ended without success: what served does, unless it is `gone`."""
-    endpoint = DeployedEndpoint.objects.select_for_update().get(service_name=service)
+    """Record that a deploy failed: the endpoint serves as before, unless the service is `gone`."""
+    endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
     served = endpoint.is_active
     endpoint.is_active = served and not gone
     endpoint.state = EndpointState.ACTIVE if endpoint.is_active else EndpointState.INACTIVE
@@ -84,22 +81,25 @@ def abort_deploy(*, service: str, run_id: int, gone: bool, error: str, revision:
 
 
 def mark_outcome_unknown(*, service: str, run_id: int, error: str) -> None:
-    """Record that a deploy ended without our knowing what serves: the endpoint stays `deploying`,
-    which protects both versions until a retry or an undeploy finds out."""
+    """Record that a deploy ended and that it is unknown which version serves.
+
+    The endpoint stays `deploying`, which protects both versions until a retry or an undeploy has
+    read the service.
+    """
     DeployedEndpoint.objects.filter(service_name=service).update(error=error)
     sync_run_status(run_id, error=error)
 
 
 def mark_undeploying(*, service: str) -> None:
-    """Say that the service is about to go; it protects its version until it is gone."""
+    """Record that the service is about to be deleted; its version is protected until then."""
     DeployedEndpoint.objects.filter(service_name=service).update(
         state=EndpointState.UNDEPLOYING, error=""
     )
 
 
 def record_stopped(*, service: str) -> None:
-    """Record that Cloud Run has no such service any more."""
-    endpoint = DeployedEndpoint.objects.select_for_update().get(service_name=service)
+    """Record that the service no longer exists on Cloud Run."""
+    endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
     endpoint.state = EndpointState.INACTIVE
     endpoint.is_active = False
     endpoint.intended_run = None
@@ -110,7 +110,7 @@ def record_stopped(*, service: str) -> None:
 
 
 def abort_undeploy(*, service: str, error: str) -> None:
-    """Record that an undeploy did not begin, so that all is as before it."""
+    """Record that an undeploy did not begin: the endpoint gets the state it had before."""
     endpoint = DeployedEndpoint.objects.select_for_update().filter(service_name=service).first()
     if endpoint is None:
         return
@@ -121,7 +121,7 @@ def abort_undeploy(*, service: str, error: str) -> None:
 
 
 def sync_run_status(run_id: int, *, error: str = "") -> None:
-    """Give a run the status that fits: deployed while any endpoint serves it."""
+    """Set the status of a run: deployed while any endpoint serves it."""
     run = TrainingRun.objects.filter(pk=run_id)
     if DeployedEndpoint.objects.filter(run_id=run_id, is_active=True).exists():
         run.move(to=RunStatus.DEPLOYED, error="")
@@ -132,7 +132,7 @@ def sync_run_status(run_id: int, *, error: str = "") -> None:
 
 
 def mark_version_lost(*, run_id: int) -> None:
-    """Clear exactly this version's stale pointer; what it said stays readable in the run."""
+    """Clear the stale Vertex pointer of this version only; the run keeps its last value."""
     run = lock_version(run_id)
     if run.registered_model is not None and run.registration == Registration.REGISTERED:
         end_version(run=run, registration=Registration.LOST)

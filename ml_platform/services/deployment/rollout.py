@@ -24,7 +24,6 @@ from ml_platform.services.registry.verification import seconds_until_consistent
 from .deployable import ForeignService
 from .service_polling import (
     LONGEST,
-    POLL_SECONDS,
     REFUSALS,
     SENT,
     SINCE,
@@ -134,7 +133,7 @@ def confirm(work: Work) -> Outcome:
         return Next(to="look", note="Somebody changed the service meanwhile.")
     judged = compare_service(service)
     if judged.serves is None and not is_late(work):
-        return Poll(seconds=POLL_SECONDS, note=judged.reason)
+        return Poll(note=judged.reason)
     if judged.serves:
         work.data.update(url=service.uri, revision=service.latest_ready_revision)
         return Next(to=_after_success(work), note=judged.reason)

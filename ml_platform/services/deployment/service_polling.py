@@ -24,7 +24,6 @@ from ml_platform.services.registry.labels import ENDPOINT, labels_for, wrong_lab
 
 from .deployable import ForeignService
 
-POLL_SECONDS = 5.0
 REFUSALS = 3
 """How often a long-running operation may end in an error before the whole one fails."""
 LONGEST = timedelta(minutes=30)
@@ -112,7 +111,7 @@ def wait_for(work: Work, *, to: str) -> Outcome:
     if not state.done and is_late(work):
         return Next(to=to, note=f"Cloud Run has not ended its operation after {LONGEST}.")
     if not state.done:
-        return Poll(seconds=POLL_SECONDS, note="Cloud Run is still at it.")
+        return Poll(note="Cloud Run is still working on it.")
     return _ended(work, state, to=to)
 
 

@@ -1,12 +1,28 @@
-"""What a service of ours shall be and how one that is there is judged; nothing here is remote."""
+"""The configuration of a Cloud Run service, and whether a service serves it; no remote calls.
+
+A new setting touches three files: a field of `ServingFields` and a line of `service_spec` here, a
+field of `ServiceSpec` in cloud/types.py, and its write in cloud/cloud_run.py. API, forms and
+storage read the fields of this model.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from ml_platform.cloud.types import Ingress, RemoteService, ServiceSpec
 from ml_platform.conf import get_settings
@@ -17,137 +33,146 @@ ARTIFACT_ENV = "AIP_STORAGE_URI"
 """Tells a container made for Vertex AI where its model is, with the other AIP_ variables:
 https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements#aip-variables"""
 PORT = 8080
-_RESERVED_ENV = re.compile(r"AIP_.*|K_.*|PORT")
-"""Ours, and Cloud Run's own: https://cloud.google.com/run/docs/container-contract#env-vars"""
-_MEMBER = re.compile(
-    r"allUsers|allAuthenticatedUsers|(user|group|serviceAccount):[^@\s]+@[^@\s]+|domain:[^@\s]+"
-)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingConfig:
-    """How a version is served. Private: nobody may call the service but the given invokers.
+def _refused(advice: str) -> PydanticCustomError:
+    return PydanticCustomError("bad_config", "{advice}", {"advice": advice})
 
-    :raises Invalid: a value Cloud Run would not take.
+
+def _each(pattern: str, advice: str) -> AfterValidator:
+    """Check a text, each text of a list or each name of a mapping."""
+
+    def check(value: Any) -> Any:
+        for text in [value] if isinstance(value, str) else value:
+            if not re.fullmatch(pattern, text):
+                raise _refused(advice)
+        return value
+
+    return AfterValidator(check)
+
+
+class ServingFields(BaseModel):
+    """How a version is served: the fields, their limits and their help texts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: Annotated[str, _each(r"\S*", "Name one image, without spaces")] = Field(
+        default="",
+        max_length=512,
+        title="Container image",
+        description="If empty, SERVING_IMAGE of the settings.",
+        examples=["europe-docker.pkg.dev/b2b-recs/serving/tf:2.19"],
+    )
+    cpu: Annotated[str, _each(r"0?\.\d{1,3}|[12468]", "Use 1, 2, 4, 6, 8 or below 1")] = Field(
+        default="1", max_length=10, title="CPU", examples=["1"]
+    )
+    memory: Annotated[
+        str,
+        _each(r"[1-9]\d{0,4}Mi|([1-9]|[12]\d|3[0-2])Gi", "Write it as 512Mi or 2Gi, at most 32Gi"),
+    ] = Field(default="2Gi", max_length=10, title="Memory", examples=["2Gi"])
+    min_instances: StrictInt = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        title="Minimum instances",
+        description="Instances that run without requests too.",
+        examples=[0],
+    )
+    max_instances: StrictInt = Field(
+        default=1, ge=1, le=1000, title="Maximum instances", examples=[4]
+    )
+    concurrency: StrictInt = Field(
+        default=80,
+        ge=1,
+        le=1000,
+        title="Concurrency",
+        description="Requests that one instance takes at once.",
+        examples=[80],
+    )
+    timeout_seconds: StrictInt = Field(
+        default=300, ge=1, le=3600, title="Request timeout in seconds", examples=[300]
+    )
+    # Cloud Run sets K_* and PORT (https://cloud.google.com/run/docs/container-contract#env-vars),
+    # and we set AIP_*.
+    env: Annotated[
+        dict[str, str],
+        _each(r"[A-Za-z_][A-Za-z0-9_]*", "Names have letters, digits and _"),
+        _each(
+            r"(?!(AIP_.*|K_.*|PORT)\Z).*",
+            "PORT and names that begin with K_ or AIP_ are set for you",
+        ),
+    ] = Field(default={}, title="Environment variables", examples=[{"LOG_LEVEL": "info"}])
+    ingress: Literal[Ingress.ALL, Ingress.INTERNAL, Ingress.INTERNAL_AND_LOAD_BALANCER] = Field(
+        default=Ingress.ALL, title="Ingress", description="Networks whose requests are accepted."
+    )
+    service_account: Annotated[
+        str, _each(r"([^@\s]+@[^@\s]+)?", "Give the account's e-mail address")
+    ] = Field(
+        default="",
+        max_length=200,
+        title="Service account",
+        description="The identity it runs as. If empty, the default of the Google project.",
+        examples=["serving@b2b-recs.iam.gserviceaccount.com"],
+    )
+    invokers: Annotated[
+        tuple[str, ...],
+        _each(
+            r"allUsers|allAuthenticatedUsers|(user|group|serviceAccount):[^@\s]+@[^@\s]+"
+            r"|domain:[^@\s]+",
+            "Use user:, group: or serviceAccount: with an e-mail address, domain:, or allUsers",
+        ),
+    ] = Field(
+        default=(),
+        max_length=50,
+        title="Invokers",
+        description="Members that may call it; allUsers makes it public. Others' grants stay.",
+        examples=[["serviceAccount:shop@b2b-recs.iam.gserviceaccount.com"]],
+    )
+
+
+class ServingConfig(ServingFields):
+    """A complete configuration. It is private unless it names invokers.
+
+    :raises ValidationError: Cloud Run does not allow a value or their combination.
     """
 
-    image: str = ""
-    """Container image; '' is SERVING_IMAGE of the settings."""
-    cpu: str = "1"
-    memory: str = "2Gi"
-    min_instances: int = 0
-    max_instances: int = 1
-    concurrency: int = 80
-    """Requests that one instance takes at once."""
-    timeout_seconds: int = 300
-    env: Mapping[str, str] = field(default_factory=dict, hash=False)
-    ingress: Ingress = Ingress.ALL
-    service_account: str = ""
-    """E-mail of the identity it runs as; '' is the Google project's default."""
-    invokers: tuple[str, ...] = ()
-    """Members that may call it; `allUsers` makes it public. Grants made elsewhere stay."""
-
-    def __post_init__(self) -> None:
-        for name, fine, wanted in _RULES:
-            if not fine(self):
-                raise Invalid(
-                    f"{name} is {getattr(self, name)!r}.", code="bad_config", advice=wanted
-                )
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.min_instances > self.max_instances:
+            raise _refused("min_instances is at most max_instances")
+        if self.concurrency > 1 and float(self.cpu) < 1:
+            raise _refused("With a cpu below 1 the concurrency is 1")
+        return self
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` or a request wrote; what is not given has its default.
+        """Read a stored or requested configuration; missing keys have their defaults.
 
-        :raises Invalid: an unknown key, a value of the wrong type or one Cloud Run would not take.
+        :raises Invalid: Cloud Run does not allow it, or there is no such key.
         """
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(given.keys() - known):
-            raise Invalid(
-                f"A service has no {', '.join(unknown)}.",
-                code="bad_config",
-                advice=f"It has {', '.join(sorted(known))}.",
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            message = (
+                f"{name} is {first['input']!r}." if name else "The configuration is not valid."
             )
-        default = cls()
-        return cls(**{k: _typed(k, value, getattr(default, k)) for k, value in given.items()})
+            raise Invalid(message, code="bad_config", advice=f"{first['msg']}.") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON would have it."""
-        return asdict(self) | {"ingress": str(self.ingress), "invokers": list(self.invokers)}
+        """As JSON."""
+        return self.model_dump(mode="json")
 
-    def with_image(self) -> ServingConfig:
-        """The same with the image of the settings where none is named."""
-        return replace(self, image=self.image or get_settings().SERVING_IMAGE)
-
-
-_RULES: tuple[tuple[str, Callable[[ServingConfig], object], str], ...] = (
-    ("image", lambda c: re.fullmatch(r"\S{0,512}", c.image), "Name one image, without spaces."),
-    ("cpu", lambda c: re.fullmatch(r"0?\.\d{1,3}|[12468]", c.cpu), "Use 1, 2, 4, 6, 8 or below 1."),
-    (
-        "memory",
-        lambda c: re.fullmatch(r"[1-9]\d{0,4}Mi|([1-9]|[12]\d|3[0-2])Gi", c.memory),
-        "Write it as 512Mi or 2Gi, at most 32Gi.",
-    ),
-    ("min_instances", lambda c: 0 <= c.min_instances <= c.max_instances, "Use 0 to max_instances."),
-    ("max_instances", lambda c: 1 <= c.max_instances <= 1000, "Use 1 to 1000."),
-    ("concurrency", lambda c: 1 <= c.concurrency <= 1000, "Use 1 to 1000."),
-    (
-        "concurrency",
-        lambda c: c.concurrency == 1 or float(c.cpu) >= 1,
-        "With less than one CPU an instance takes one request at once.",
-    ),
-    ("timeout_seconds", lambda c: 1 <= c.timeout_seconds <= 3600, "Use 1 to 3600."),
-    (
-        "env",
-        lambda c: all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in c.env),
-        "Names have letters, digits and _.",
-    ),
-    (
-        "env",
-        lambda c: not any(_RESERVED_ENV.fullmatch(name) for name in c.env),
-        "PORT and names that begin with K_ or AIP_ are set for you.",
-    ),
-    (
-        "ingress",
-        lambda c: c.ingress is not Ingress.UNKNOWN,
-        "Use all, internal or internal_and_load_balancer.",
-    ),
-    (
-        "service_account",
-        lambda c: re.fullmatch(r"([^@\s]+@[^@\s]+)?", c.service_account),
-        "Give the account's e-mail address.",
-    ),
-    (
-        "invokers",
-        lambda c: all(_MEMBER.fullmatch(member) for member in c.invokers),
-        "Use user:, group: or serviceAccount: with an e-mail address, domain:, or allUsers.",
-    ),
-)
-
-
-def _typed(name: str, value: Any, default: Any) -> Any:
-    if isinstance(default, Ingress) and value in set(Ingress):
-        return Ingress(value)
-    if isinstance(default, tuple) and isinstance(value, list):
-        value = tuple(value)
-    parts = value.items() if isinstance(value, dict) else [(value, "")]
-    if isinstance(value, tuple):
-        parts = [(part, "") for part in value]
-    texts = isinstance(default, dict | tuple)
-    if type(value) is not type(default) or (
-        texts and not all(isinstance(k, str) and isinstance(v, str) for k, v in parts)
-    ):
-        raise Invalid(
-            f"{name} is {value!r}.",
-            code="bad_config",
-            advice=f"It is of the same type as {default!r}.",
-        )
-    return value
+    def with_image(self) -> Self:
+        """The same; an empty image is replaced by SERVING_IMAGE of the settings."""
+        return self.model_copy(update={"image": self.image or get_settings().SERVING_IMAGE})
 
 
 def service_spec(
     config: ServingConfig, *, artifact_uri: str, labels: Mapping[str, str]
 ) -> ServiceSpec:
-    """Return what Cloud Run shall be asked for."""
+    """The service to ask Cloud Run for."""
     given = config.with_image()
     return ServiceSpec(
         image=given.image,
@@ -173,16 +198,16 @@ def service_spec(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """Whether the newest configuration serves; None while Cloud Run has not said."""
+    """Whether the newest configuration serves; None while Cloud Run works on it."""
 
     serves: bool | None
     reason: str
 
 
 def compare_service(service: RemoteService) -> Judgement:
-    """Judge the *serving* revision: ready is no success until all traffic reaches it."""
+    """Whether the newest revision serves: it is ready and gets all the traffic."""
     if service.ready is None:
-        return Judgement(serves=None, reason=service.reason or "Cloud Run is still at it.")
+        return Judgement(serves=None, reason=service.reason or "Cloud Run is still working on it.")
     newest = service.latest_created_revision
     if not service.ready:
         return Judgement(serves=False, reason=service.reason or f"Revision {newest} is not ready.")
@@ -196,9 +221,9 @@ def compare_service(service: RemoteService) -> Judgement:
 
 
 def share_of(service: RemoteService, revision: str) -> int:
-    """Per cent of the traffic that a revision gets; a share without a name is the latest ready's.
+    """Percent of the traffic that a revision gets.
 
-    Of "latest" Cloud Run may leave the name out (TrafficTargetStatus in
+    A share without a name is the latest ready revision's (TrafficTargetStatus in
     google/cloud/run_v2/types/traffic_target.py).
     """
     return sum(
@@ -209,5 +234,5 @@ def share_of(service: RemoteService, revision: str) -> int:
 
 
 def belongs_to(service: RemoteService, endpoint: UUID) -> bool:
-    """Whether the service carries our labels and that endpoint's; else it is never touched."""
+    """Whether the service has our labels and that endpoint's; if not, we never change it."""
     return not wrong_label(service.labels, labels_for(endpoint=endpoint))

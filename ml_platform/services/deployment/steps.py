@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import partial
 
-from ml_platform.cloud import cloud_run, storage, vertex
+from ml_platform.cloud import cloud_run, storage
 from ml_platform.cloud.names import ObjectPath
 from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
@@ -15,6 +15,7 @@ from ml_platform.services.registry.artifacts import run_prefix
 from ml_platform.services.registry.verification import (
     find_artifacts,
     find_version,
+    require_listing,
     seconds_until_consistent,
 )
 
@@ -47,7 +48,7 @@ def _verify_model(work: Work) -> Outcome:
     except CloudAbsent as absent:
         if seconds := seconds_until_consistent(run.registered_at, now=work.clock()):
             return Poll(seconds=seconds, note=f"{absent} It is so new that it may yet show.")
-        _require_listing()
+        require_listing()
         work.data.update(established=True, said=str(absent))
         raise NotDeployable(
             MODEL_NOT_FOUND, code="model_not_found", advice="Deploy another version."
@@ -65,11 +66,6 @@ def _verify_model(work: Work) -> Outcome:
             actor_id=work.operation.actor_id,
         ),
     )
-
-
-def _require_listing() -> None:
-    """The positive control: a place that lists well would have shown the model (law 3)."""
-    next(iter(vertex.list_models(page_size=1)), None)
 
 
 def _verify_artifacts(work: Work) -> Outcome:

@@ -10,6 +10,7 @@ from django.db import transaction
 from ml_platform.cloud import cloud_run
 from ml_platform.errors import CloudAbsent, Conflict, OutcomeUnknown, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation
+from ml_platform.models.locking import lock_row
 from ml_platform.models.states import OperationKind
 from ml_platform.services.operations import store as operations
 from ml_platform.services.operations import worker
@@ -22,7 +23,6 @@ from .deployable import require_removable, require_started
 from .endpoint_state import abort_undeploy, mark_undeploying, record_stopped
 from .service_polling import (
     ENDED,
-    POLL_SECONDS,
     SENT,
     after_start,
     endpoint_of,
@@ -66,7 +66,7 @@ def undeploy_endpoint(
             request={"endpoint": endpoint.pk},
         )
         if new:
-            require_started(DeployedEndpoint.objects.select_for_update().get(pk=endpoint.pk))
+            require_started(lock_row(DeployedEndpoint.objects.filter(pk=endpoint.pk)))
             mark_undeploying(service=endpoint.service_name)
             worker.enqueue(operation)
     return operation
@@ -132,7 +132,7 @@ def _look(work: Work) -> Outcome:
         note = f"{endpoint.service_name} is somebody else's service now; it was left alone."
         return Next(to="record", note=note)
     if work.data.pop(ENDED, False) and work.data.get("etag") == service.etag:
-        return Poll(seconds=POLL_SECONDS, note="Deleted, but Cloud Run still shows it.")
+        return Poll(note="Deleted, but Cloud Run still shows it.")
     require_not_refused(work)
     work.data["etag"] = service.etag
     work.data[SENT] = True

@@ -10,7 +10,8 @@ from typing import Any
 
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Invalid
-from ml_platform.models.states import HOLDS_POINTER, FindingKind, Registration
+from ml_platform.models.states import HOLDS_POINTER, Registration
+from ml_platform.services.findings.kinds import FindingKind
 
 from .discrepancy import Discrepancy, Version
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ml_platform.models.states import EndpointState, FindingKind, Registration
+from ml_platform.models.states import EndpointState, Registration
+from ml_platform.services.findings.kinds import FindingKind
 
 from .discrepancy import Discrepancy
 

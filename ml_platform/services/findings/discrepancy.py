@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ml_platform.models import TrainingRun
-from ml_platform.models.states import FindingKind
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.text import counted
 
 DELETE_ORPHAN = "Delete the name. Detached, there stay {schedules} and {runs}."
@@ -76,7 +76,7 @@ def version_of(run: TrainingRun) -> Version:
         number=run.version,
         registration=run.registration,
         vertex_version=run.vertex_model_version,
-        former=run.former_vertex_version,
+        former=run.last_vertex_version,
         pointer=f"{run.vertex_model_resource_name}@{run.vertex_model_version}",
         artifacts=f"{run.gcs_artifacts_path.rstrip('/')}/",
         adopted="adopted_from" in run.parameters,
@@ -110,13 +110,18 @@ def compare_orphan(orphan: Orphan) -> Discrepancy:
     )
 
 
+def artifacts_subject(run_id: int) -> str:
+    """The subject of the finding that a run's artifacts are missing."""
+    return f"run {run_id}"
+
+
 def compare_artifacts(version: Version, *, there: bool) -> Discrepancy | None:
     """Compare a version with the complete listing of the bucket's run folders."""
     if there:
         return None
     return Discrepancy(
         kind=FindingKind.ARTIFACTS_MISSING,
-        subject=f"run {version.run_id}",
+        subject=artifacts_subject(version.run_id),
         title=f"{version.model_name} v{version.number} has no saved model in Cloud Storage"[:255],
         repair=NO_ARTIFACTS_REPAIR,
         evidence={

@@ -11,8 +11,7 @@ from django.db.models import Model, Q, QuerySet
 
 from ml_platform.models import Operation, Sweep
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
-
-from .row_by_row import shown
+from ml_platform.text import in_one_line
 
 CHUNK = 500
 LEFT_OUT = 20
@@ -49,7 +48,9 @@ def tell_left_out(held: Sequence[LeftOut]) -> dict[str, Any]:
 
 def count_left_out(rows: Sequence[LeftOut]) -> dict[str, Any]:
     """How many rows those are, and the first of them."""
-    first = [{"what": shown(row.what), "why": shown(row.why)} for row in rows[:LEFT_OUT]]
+    first = [
+        {"what": in_one_line(row.what), "why": in_one_line(row.why)} for row in rows[:LEFT_OUT]
+    ]
     return {"held": len(rows), "left_out": first}
 
 

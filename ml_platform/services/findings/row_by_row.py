@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from django.db import DataError, IntegrityError, transaction
+
+from ml_platform.text import in_one_line
 
 T = TypeVar("T")
 UNSTORABLE = (DataError, IntegrityError, ValueError, OverflowError)
@@ -26,12 +27,12 @@ def write_each(rows: Sequence[T], write: Callable[[Sequence[T]], object]) -> lis
             write(rows)
     except UNSTORABLE as error:
         if len(rows) == 1:
-            return [(rows[0], f"it could not be stored: {shown(str(error).partition(chr(10))[0])}")]
+            return [
+                (
+                    rows[0],
+                    f"it could not be stored: {in_one_line(str(error).partition(chr(10))[0])}",
+                )
+            ]
         half = len(rows) // 2
         return [*write_each(rows[:half], write), *write_each(rows[half:], write)]
     return []
-
-
-def shown(text: str) -> str:
-    """The text with what a database may not take (NUL, lone surrogates) written as an escape."""
-    return re.sub("[\x00-\x1f\ud800-\udfff]", lambda found: ascii(found[0])[1:-1], text)

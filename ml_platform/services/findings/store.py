@@ -13,17 +13,13 @@ from django.db.models import F, Q, QuerySet
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Finding, Operation, RegisteredModel, Sweep
 from ml_platform.models.locking import lock_rows, update_rows
-from ml_platform.models.states import (
-    STANDING_FINDING_STATUSES,
-    FindingKind,
-    FindingStatus,
-    OperationKind,
-)
+from ml_platform.models.states import STANDING_FINDING_STATUSES, FindingStatus, OperationKind
+from ml_platform.services.findings.kinds import FindingKind, facts_of
 from ml_platform.services.operations.store import Actor, Subject, record
 from ml_platform.services.operations.subjects import lineage_lock
 
 from .discrepancy import Discrepancy
-from .exclusions import LeftOut
+from .exclusions import LeftOut, Reading
 from .row_by_row import write_each
 
 ENDED_AS = {
@@ -50,9 +46,24 @@ def keep_findings(*, drifts: Sequence[Discrepancy], sweep: Sweep, now: datetime)
     return [LeftOut(drift.title, why, drift.project_id) for drift, why in lost]
 
 
+def write_findings(
+    *,
+    reading: Reading,
+    found: Sequence[Discrepancy],
+    left_out: Sequence[tuple[str, LeftOut]],
+) -> list[LeftOut]:
+    """Write what a comparison found in a chunk of rows; returns what was not compared or written.
+
+    `left_out` has the subject of each row that could not be compared: its findings stay unchanged.
+    """
+    lost = keep_findings(drifts=found, sweep=reading.sweep, now=reading.now)
+    hold_findings(subjects=[subject for subject, _ in left_out], sweep=reading.sweep)
+    return [*lost, *(said for _, said in left_out)]
+
+
 def looks_at(drifts: Sequence[Discrepancy]) -> dict[str, int]:
     """For each subject how many sweeps in a row saw it."""
-    return {finding.subject: finding.looks for finding in _of(drifts)}
+    return {finding.subject: finding.consecutive_sightings for finding in _of(drifts)}
 
 
 def _see_again(drifts: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> None:
@@ -67,7 +78,9 @@ def _see_again(drifts: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) ->
         changed, ["title", "evidence", "repair", "project", "registered_model", "run"]
     )
     again = Finding.objects.filter(pk__in=[finding.pk for finding in known.values()])
-    again.filter(_before(sweep), last_seen_at__lte=sweep.started_at).update(looks=F("looks") + 1)
+    again.filter(_before(sweep), last_seen_at__lte=sweep.started_at).update(
+        consecutive_sightings=F("consecutive_sightings") + 1
+    )
     again.filter(_before(sweep)).update(last_sweep=sweep)
     again.update(last_seen_at=now)
 
@@ -274,7 +287,7 @@ def _decide(
             subject=_subject(finding),
             actor=actor,
             now=now,
-            note=f"{finding.get_kind_display()}: {finding.title}",
+            note=f"{facts_of(finding).label}: {finding.title}",
             reason=reason,
         )
 

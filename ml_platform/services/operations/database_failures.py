@@ -9,13 +9,9 @@ from __future__ import annotations
 import logging
 import uuid
 
-from django.db import InterfaceError, InternalError, OperationalError, connection
+from django.db import connection
 
 log = logging.getLogger("ml_platform.operations")
-
-DATABASE_FAILURES = (OperationalError, InterfaceError, InternalError)
-"""A connection that ended, a lock or statement timeout, a deadlock, a database that is locked,
-read-only or full. Django raises the others for what we did wrong."""
 
 
 def drop_connection() -> None:

@@ -21,10 +21,11 @@ from ml_platform.errors import (
     Invalid,
     PlatformError,
 )
+from ml_platform.guard import DATABASE_FAILURES
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
-from .database_failures import DATABASE_FAILURES, drop_connection, leave
+from .database_failures import drop_connection, leave
 from .store import Clock, Json, LeaseLost, Work, claim
 
 FIRST_PAUSE = 2.0
@@ -62,9 +63,9 @@ class Continue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poll:
-    """Nothing to do until the remote side is further; look again after so many seconds."""
+    """Google still works on it; read its state again after `seconds`."""
 
-    seconds: float
+    seconds: float = 5.0
     note: str = ""
 
 

@@ -111,8 +111,6 @@ def open_operation(
     :raises KeyReused: the key was used for a different request.
     """
     fingerprint = digest(request or {})
-    if known := _replayed(idempotency_key, fingerprint):
-        return known, False
     operation = Operation(
         kind=kind,
         status=OperationStatus.PENDING if queue else OperationStatus.RUNNING,

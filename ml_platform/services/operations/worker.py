@@ -11,11 +11,12 @@ from django.db import connection, transaction
 from django.utils.module_loading import import_string
 from django_tasks import task
 
+from ml_platform.guard import DATABASE_FAILURES
 from ml_platform.models import Operation
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 
-from .database_failures import DATABASE_FAILURES, leave
+from .database_failures import leave
 from .engine import Workflow, advance
 from .store import Clock, due_operations
 

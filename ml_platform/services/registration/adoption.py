@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -14,15 +15,16 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.locking import lock_row
 from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import (
-    FindingKind,
     FindingStatus,
     ModelType,
     OperationKind,
     Registration,
     RunStatus,
 )
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import end_findings, link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow
@@ -100,12 +102,15 @@ def _require_free(project_id: Any, model_name: str) -> None:
 def _read(work: Work) -> Outcome:
     name = ModelName.parse(work.data["name"])
     versions = read_versions(name)
-    owners = {v.labels.get(OWNER, "") for v in versions} - {"", owner()}
-    if owners:
-        raise Managed(f"{name} carries the owner label of {', '.join(sorted(owners))}.")
+    _require_no_owner(name, versions)
     work.data["versions"] = [_described(version) for version in versions]
     work.data["location"] = str(versions[0].name)
     return Next(note=f"{counted(len(versions), 'version')}.")
+
+
+def _require_no_owner(name: ModelName, versions: Sequence[RemoteModel]) -> None:
+    if owners := {v.labels.get(OWNER, "") for v in versions} - {"", owner()}:
+        raise Managed(f"{name} carries the owner label of {', '.join(sorted(owners))}.")
 
 
 def _described(version: RemoteModel) -> dict[str, Any]:
@@ -113,7 +118,6 @@ def _described(version: RemoteModel) -> dict[str, Any]:
     return {
         "version": version.version,
         "aliases": sorted(version.aliases),
-        "labels": dict(version.labels),
         "artifact_uri": version.artifact_uri,
         "made": made.isoformat() if made else "",
     }
@@ -135,7 +139,7 @@ def _adopt(work: Work) -> None:
         model_name=work.data["model_name"],
         model_type=ModelType.OTHER,
     )
-    lineage = RegisteredModel.objects.select_for_update(no_key=True).get(pk=lineage.pk)
+    lineage = lock_row(RegisteredModel.objects.filter(pk=lineage.pk))
     first = lineage.next_version
     versions = work.data["versions"]
     RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=first + len(versions))
@@ -173,7 +177,11 @@ def _run(
 
 
 def _label(work: Work) -> Outcome:
-    """Write our labels on one version after the other; writing them twice changes nothing."""
+    """Write our labels on one version after the other; writing them twice changes nothing.
+
+    The labels are read here once more, because others may have set some since the first step, and
+    an update replaces all of them (law 13).
+    """
     done = work.data.setdefault("labeled", 0)
     if done == len(work.data["runs"]):
         return Next(note=f"{counted(done, 'version')}.", change=partial(_close, work))
@@ -184,7 +192,9 @@ def _label(work: Work) -> Outcome:
         run=run.uid,
         operation=work.operation.pk,
     )
-    vertex.update_model_labels(name, work.data["versions"][done]["labels"] | ours)
+    version = vertex.get_model(name)
+    _require_no_owner(name, [version])
+    vertex.update_model_labels(name, dict(version.labels) | ours)
     work.data["labeled"] = done + 1
     return Continue(note=str(name))
 

@@ -12,6 +12,7 @@ from ml_platform.cloud import storage
 from ml_platform.cloud.names import ModelName, ObjectPath
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.locking import lock_row
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
     OperationKind,
@@ -69,7 +70,7 @@ def register_run(
             now=now,
             step="find_artifacts",
             reason=reason,
-            idempotency_key=f"register:{run.uid.hex}:{run.former_vertex_version}",
+            idempotency_key=f"register:{run.uid.hex}:{run.last_vertex_version}",
             request={"run": run.pk},
             queue=True,
         )
@@ -143,7 +144,7 @@ def _register(work: Work, pointer: ModelName) -> None:
     lineage = claim_lineage(
         project_id=run.project_id, model_name=run.model_name, model_type=run.model_type
     )
-    lineage = RegisteredModel.objects.select_for_update(no_key=True).get(pk=lineage.pk)
+    lineage = lock_row(RegisteredModel.objects.filter(pk=lineage.pk))
     number = run.version or lineage.next_version
     if not run.version:
         RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=F("next_version") + 1)
@@ -171,7 +172,7 @@ def _register(work: Work, pointer: ModelName) -> None:
 def _note_aliases(work: Work, lineage: RegisteredModel, run: TrainingRun) -> None:
     """An upload takes the default alias; a version found later has what the listing says."""
     if "aliases" not in work.data:
-        move_default(lineage=lineage, run_id=run.pk)
+        move_default(run_id=run.pk)
         return
     run.refresh_from_db()
     note_aliases(run=run, aliases=work.data["aliases"], taken=work.data["taken"])

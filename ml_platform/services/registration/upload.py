@@ -23,9 +23,8 @@ from ml_platform.services.operations.store import Work
 from ml_platform.services.operations.subjects import run_of
 from ml_platform.services.registry.labels import OWNER, RUN, is_version_of, labels_for, owner
 from ml_platform.services.registry.lineages import lineage_uid, lose_versions
-from ml_platform.services.registry.verification import seconds_until_consistent
+from ml_platform.services.registry.verification import require_listing, seconds_until_consistent
 
-POLL_SECONDS = 5.0
 SECOND_LOOK_SECONDS = 30.0
 
 
@@ -87,7 +86,7 @@ def _second_look(work: Work, lineage: RegisteredModel, absent: CloudAbsent) -> O
     since = work.data.setdefault("absent_since", now.isoformat())
     if now - datetime.fromisoformat(since) < timedelta(seconds=SECOND_LOOK_SECONDS):
         return Poll(seconds=SECOND_LOOK_SECONDS, note=str(absent))
-    next(iter(vertex.list_models(page_size=1)), None)
+    require_listing()
     work.data.pop("absent_since")
 
     def lose() -> None:
@@ -156,7 +155,7 @@ def wait_for_upload(work: Work) -> Outcome:
     except CloudAbsent as forgotten:
         return Next(to="look_up", note=str(forgotten))
     if not state.done:
-        return Poll(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+        return Poll(note="Vertex AI is still working on it.")
     if isinstance(state.error, OutcomeUnknown):
         return Next(to="look_up", note=str(state.error))
     if state.error:

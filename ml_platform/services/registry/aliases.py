@@ -11,7 +11,7 @@ from django.db import transaction
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, check_alias
 from ml_platform.errors import Conflict, Invalid
-from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models import Operation, TrainingRun
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import OperationKind, Registration
 from ml_platform.services.access.rights import ADMINISTERS
@@ -128,9 +128,9 @@ def note_aliases(*, run: TrainingRun, aliases: Sequence[str], taken: Collection[
     TrainingRun.objects.filter(pk=run.pk).update(aliases=list(aliases))
 
 
-def move_default(*, lineage: RegisteredModel, run_id: int) -> None:
+def move_default(*, run_id: int) -> None:
     """Record, in the caller's transaction, that the default alias moved to this version."""
-    run = TrainingRun.objects.get(pk=run_id, registered_model=lineage)
+    run = TrainingRun.objects.get(pk=run_id)
     note_aliases(run=run, aliases=sorted({*run.aliases, DEFAULT}))
 
 

@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
-from ml_platform.models.locking import lock_rows
+from ml_platform.models.locking import lock_row, lock_rows
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 
 _NAMESPACE = uuid.UUID("6f0f7f52-2f0e-4c55-9a3b-6f3d6f3a2b1d")
@@ -47,7 +47,14 @@ def lock_version(run_id: int) -> TrainingRun:
     run = TrainingRun.objects.filter(pk=run_id)
     lock_rows(RegisteredModel.objects.filter(pk__in=run.values("registered_model")))
     lock_rows(DeployedEndpoint.objects.filter(run=run_id))
-    return run.select_for_update(no_key=True).get()
+    return lock_row(run)
+
+
+def lock_lineage(lineage_id: int) -> RegisteredModel:
+    """Lock a lineage, and after it its runs, in the caller's transaction."""
+    lineage = lock_row(RegisteredModel.objects.filter(pk=lineage_id))
+    lock_rows(TrainingRun.objects.filter(registered_model=lineage))
+    return lineage
 
 
 def lose_versions(*, lineage: RegisteredModel) -> list[str]:
@@ -58,8 +65,7 @@ def lose_versions(*, lineage: RegisteredModel) -> list[str]:
     pointers that were cleared.
     """
     runs = TrainingRun.objects.filter(registered_model=lineage, registration__in=HOLDS_POINTER)
-    lock_rows(RegisteredModel.objects.filter(pk=lineage.pk))
-    lock_rows(runs)
+    lock_lineage(lineage.pk)
     pointers = []
     for run in runs:
         pointers.append(f"{run.vertex_model_resource_name}@{run.vertex_model_version}")
@@ -85,7 +91,7 @@ def end_version(*, run: TrainingRun, registration: Registration) -> None:
 
 def clear_pointer(*, run: TrainingRun, registration: Registration) -> None:
     """Take the pointer from a run, in the caller's transaction; what it said stays readable."""
-    run.former_vertex_version = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
+    run.last_vertex_version = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
     run.registration = registration
     run.vertex_model_resource_name = ""
     run.vertex_model_name = ""
@@ -94,7 +100,7 @@ def clear_pointer(*, run: TrainingRun, registration: Registration) -> None:
     run.aliases = []
     run.save(
         update_fields=[
-            "former_vertex_version",
+            "last_vertex_version",
             "registration",
             "vertex_model_resource_name",
             "vertex_model_name",

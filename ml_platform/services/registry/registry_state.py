@@ -1,21 +1,31 @@
-"""Is a lineage in the Vertex AI Model Registry? What the newest sweeps say: yes, no or unknown."""
+"""Is a model in the Vertex AI Model Registry? The newest sweeps say yes, no or unknown."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Q, TextChoices
+
 from ml_platform.models.states import RegistryState
 
-NEVER_LOOKED = "No sweep has looked at it yet."
+NEVER_CHECKED = "No sweep has checked it yet."
 NOT_LISTED = "Not listed at two sweeps."
-NOT_SEEN_ONCE = "The newest sweep did not see it; only a second look proves that it is gone."
+NOT_SEEN_ONCE = "The newest sweep did not see it; only a second sweep can prove that it is gone."
+
+
+class RegistryAnswer(TextChoices):
+    """What is known of a model in Vertex AI."""
+
+    VERIFIED = "verified", RegistryState.VERIFIED.label
+    MISSING = "missing", RegistryState.MISSING.label
+    UNKNOWN = "unknown", "Unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryVerdict:
-    """`verified` is None for unknown, `reason` says why it is not True; `at` is when the last look
-    was that said anything."""
+    """`verified` is None for unknown, `reason` says why it is not True, `at` is when Vertex AI
+    last gave an answer about the model."""
 
     verified: bool | None
     reason: str
@@ -23,16 +33,29 @@ class RegistryVerdict:
 
 
 def registry_verdict(*, state: str, checked_at: datetime | None, unread: str) -> RegistryVerdict:
-    """Judge what is stored of a lineage; `unread` is why the newest sweep did not read Vertex AI.
+    """Judge what is stored of a model; `unread` is why the newest sweep did not read Vertex AI.
 
-    Absence counts at the second look, and no older look speaks for a plane unread since (law 3).
+    An older answer says nothing about now, and absence is believed only at the second sweep: a
+    listing may miss a model once (law 3).
     """
     if unread:
         return RegistryVerdict(None, unread, checked_at)
     if checked_at is None or state == RegistryState.UNCHECKED:
-        return RegistryVerdict(None, NEVER_LOOKED, None)
+        return RegistryVerdict(None, NEVER_CHECKED, None)
     if state == RegistryState.SUSPECTED:
         return RegistryVerdict(None, NOT_SEEN_ONCE, checked_at)
     if state == RegistryState.MISSING:
         return RegistryVerdict(verified=False, reason=NOT_LISTED, at=checked_at)
     return RegistryVerdict(verified=True, reason="", at=checked_at)
+
+
+def has_registry_answer(answer: str, unread: str) -> Q:
+    """The same judgement as a condition on registered models."""
+    known = Q(pk__in=[]) if unread else Q(registry_checked_at__isnull=False)
+    verified = known & Q(registry_state=RegistryState.VERIFIED)
+    missing = known & Q(registry_state=RegistryState.MISSING)
+    return {
+        RegistryAnswer.VERIFIED: verified,
+        RegistryAnswer.MISSING: missing,
+        RegistryAnswer.UNKNOWN: ~(verified | missing),
+    }[RegistryAnswer(answer)]

@@ -19,6 +19,17 @@ EVENTUAL_CONSISTENCY_WINDOW = timedelta(seconds=120)
 """How long a read may not yet show what was made; NOT_FOUND of something younger proves nothing."""
 
 
+def require_listing() -> None:
+    """Check that Vertex AI lists the models of the configured location.
+
+    Only beside a listing that works does NOT_FOUND prove that a model is gone: in a place that
+    cannot be read, every name may seem to be missing (law 3).
+
+    :raises PlatformError: the listing failed.
+    """
+    next(iter(vertex.list_models(page_size=1)), None)
+
+
 class ForeignVersion(Conflict):
     """A version is there whose labels do not say that it is ours: it is not gone (law 3)."""
 

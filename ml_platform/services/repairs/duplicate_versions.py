@@ -15,25 +15,27 @@ from ml_platform.cloud import vertex
 from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName, OperationName, same_resource
 from ml_platform.cloud.types import RemoteModel
-from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, PlatformError
+from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, Registration
+from ml_platform.models.states import FindingStatus, OperationKind, Registration
 from ml_platform.services.findings.compare_models import may_be_ours
 from ml_platform.services.findings.discrepancy import version_of
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import end_findings, link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
 from ml_platform.services.operations.store import Actor, Work, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
-from ml_platform.services.registry.aliases import DEFAULT, note_aliases
+from ml_platform.services.registry.aliases import DEFAULT, move_default
 from ml_platform.services.registry.labels import OWNER, RUN, is_uid, owner
 from ml_platform.services.registry.lineages import lock_version, sync_version_cache
 from ml_platform.services.registry.ownership import require_own
 from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
 
+from .unread import unread
+
 FIRST_STEP = "list_versions"
-POLL_SECONDS = 5.0
 
 
 def purge_surplus(
@@ -143,7 +145,7 @@ def _point_at(run_id: int, found: ModelName) -> None:
         return
     TrainingRun.objects.filter(pk=run_id).update(
         vertex_model_version=found.version,
-        former_vertex_version=f"{run.vertex_model_resource_name}@{run.vertex_model_version}",
+        last_vertex_version=f"{run.vertex_model_resource_name}@{run.vertex_model_version}",
     )
     sync_version_cache(registered_model=run.registered_model)
 
@@ -178,7 +180,7 @@ def _choose(
         work.data["target"] = str(target.pointer)
     # An earlier try may have moved the alias without living to write it down.
     held = _heir(name, [version for version in staying if DEFAULT in version.aliases])
-    change = partial(_note_default, held) if held else None
+    change = partial(move_default, run_id=held.pk) if held else None
     return Next(to="purge", note=f"{work.data['target']} is surplus.", change=change)
 
 
@@ -222,12 +224,8 @@ def _give_default(work: Work) -> Outcome:
     run = TrainingRun.objects.get(pk=work.data["default_to"])
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     vertex.merge_version_aliases(name, [DEFAULT])
-    change = partial(_note_default, run)
+    change = partial(move_default, run_id=run.pk)
     return Next(to=FIRST_STEP, note=f"{name.version} is the default now.", change=change)
-
-
-def _note_default(run: TrainingRun) -> None:
-    note_aliases(run=run, aliases=sorted({*run.aliases, DEFAULT}))
 
 
 def _purge(work: Work) -> Outcome:
@@ -257,7 +255,7 @@ def _wait(work: Work) -> Outcome:
     if not isinstance(answer, Present):
         raise _unread(work, answer)
     if not answer.value.done:
-        return Poll(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+        return Poll(note="Vertex AI is still working on it.")
     if answer.value.error:
         raise answer.value.error
     return Next(to=FIRST_STEP, note=f"Deleted {work.data['target']}.")
@@ -270,15 +268,8 @@ def _end(work: Work) -> Outcome:
     return Next(note=", ".join(purged) or "There was nothing to delete.", change=change)
 
 
-def _unread(work: Work, answer: Unknown | Absent) -> PlatformError:
-    """Before an effect the operation ends, with nothing changed; after one it must find out."""
-    if "purged" in work.data:
-        return CloudUnavailable(answer.reason, code=getattr(answer, "code", "cloud_unavailable"))
-    return PlatformError(
-        answer.reason,
-        code="cloud_unavailable",
-        advice="Nothing was changed. Repair again when Vertex AI answers.",
-    )
+def _unread(work: Work, answer: Absent | Unknown) -> PlatformError:
+    return unread(answer, service="Vertex AI", sent="purged" in work.data)
 
 
 def begin_again(work: Work) -> None:

@@ -14,26 +14,33 @@ from django.db.models import QuerySet
 from ml_platform.cloud import vertex
 from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName, same_resource
-from ml_platform.errors import Conflict, PlatformError
+from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.locking import lock_rows
-from ml_platform.models.states import (
-    FindingKind,
-    FindingStatus,
-    OperationKind,
-    Registration,
-    RegistryState,
-)
+from ml_platform.models.states import FindingStatus, OperationKind, Registration, RegistryState
 from ml_platform.services.findings.compare_models import REBORN_MARGIN
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
 from ml_platform.services.operations.store import Actor, Work, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.registry.labels import RUN, is_version_of
-from ml_platform.services.registry.lineages import clear_pointer, lose_versions, sync_version_cache
-from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
+from ml_platform.services.registry.lineages import (
+    clear_pointer,
+    lock_lineage,
+    lose_versions,
+    sync_version_cache,
+)
+from ml_platform.services.registry.verification import (
+    read_versions,
+    require_listing,
+    seconds_until_consistent,
+)
 from ml_platform.text import counted
+
+from .unread import unread
+
+_unread = partial(unread, service="Vertex AI")
 
 
 def clear_stale_pointers(
@@ -77,7 +84,9 @@ def _open(lineage: RegisteredModel, step: str, actor: Actor, now: datetime) -> O
 def _look_at_versions(work: Work) -> Outcome:
     """Ask for each pointer; an answer that proves nothing ends the repair, with nothing changed."""
     runs = list(_versions(work).order_by("vertex_model_resource_name", "version"))
-    _require_listing()
+    listing = ask(require_listing)
+    if not isinstance(listing, Present):
+        raise _unread(listing)
     lost: dict[str, str] = {}
     for name, group in groupby(runs, attrgetter("vertex_model_resource_name")):
         lost |= _lost_of(ModelName.parse(name), list(group))
@@ -100,23 +109,16 @@ def _may_yet_show(work: Work, missing: Iterable[TrainingRun]) -> float:
     )
 
 
-def _require_listing() -> None:
-    """The positive control: NOT_FOUND counts only beside a listing of the same location."""
-    answer = ask(lambda: next(iter(vertex.list_models(page_size=1))))
-    if not isinstance(answer, Present):
-        raise _unavailable(answer)
-
-
 def _lost_of(name: ModelName, runs: Iterable[TrainingRun]) -> dict[str, str]:
     """Why each run's version is gone, by the run's id; those that are there are left out."""
     parent = ask(lambda: vertex.get_model(name))
     if isinstance(parent, Unknown):
-        raise _unavailable(parent)
+        raise _unread(parent)
     if isinstance(parent, Absent):
         return {str(run.pk): parent.reason for run in runs}
     versions = ask(lambda: read_versions(name))
     if not isinstance(versions, Present):
-        raise _unavailable(versions)
+        raise _unread(versions)
     by_version = {v.version: v for v in versions.value}
     there = ((by_version.get(run.vertex_model_version), run) for run in runs)
     missing = [run for seen, run in there if seen is None or not is_version_of(seen, run)]
@@ -132,7 +134,7 @@ def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
     """
     answer = ask(lambda: vertex.get_model(pointer))
     if isinstance(answer, Unknown):
-        raise _unavailable(answer)
+        raise _unread(answer)
     if isinstance(answer, Absent):
         return answer.reason
     said, made = answer.value.labels.get(RUN, ""), answer.value.version_create_time
@@ -142,15 +144,6 @@ def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
     return ""
 
 
-def _unavailable(answer: Absent | Unknown) -> PlatformError:
-    """Not temporary to the engine: a repair that cannot be sure ends, and is asked for anew."""
-    return PlatformError(
-        answer.reason,
-        code="cloud_unavailable",
-        advice="Nothing was changed. Repair again when Vertex AI answers.",
-    )
-
-
 def _lose(work: Work) -> Outcome:
     return Next(
         to="close", note="Pointers cleared, kept in the history.", change=partial(_lost, work)
@@ -158,8 +151,7 @@ def _lose(work: Work) -> Outcome:
 
 
 def _lost(work: Work) -> None:
-    lineage = _locked(work)
-    lock_rows(_versions(work))
+    lineage = lock_lineage(int(work.operation.subject_id))
     runs = list(_versions(work))
     gone = [run for run in runs if str(run.pk) in work.data["lost"]]
     work.data["pointers"] = [
@@ -184,13 +176,13 @@ def _lost(work: Work) -> None:
 def _find_lost(work: Work) -> Outcome:
     runs = TrainingRun.objects.filter(
         registered_model_id=int(work.operation.subject_id), registration=Registration.LOST
-    ).exclude(former_vertex_version="")
+    ).exclude(last_vertex_version="")
     back: dict[str, str] = {}
-    named = [(ModelName.parse(run.former_vertex_version), run) for run in runs.order_by("version")]
+    named = [(ModelName.parse(run.last_vertex_version), run) for run in runs.order_by("version")]
     for pointer, run in named:
         answer = ask(partial(vertex.get_model, pointer))
         if isinstance(answer, Unknown):
-            raise _unavailable(answer)
+            raise _unread(answer)
         if isinstance(answer, Present) and is_version_of(answer.value, run):
             back[str(run.pk)] = str(pointer)
     if not back:
@@ -206,8 +198,7 @@ def _restore(work: Work) -> Outcome:
 
 def _restored(work: Work) -> None:
     """Point at them again, unless the lineage has a model of its own by now."""
-    lineage = _locked(work)
-    lock_rows(TrainingRun.objects.filter(pk__in=work.data["back"]))
+    lineage = lock_lineage(int(work.operation.subject_id))
     for run_id, pointer in work.data["back"].items():
         name = ModelName.parse(pointer)
         current = lineage.vertex_model_resource_name
@@ -222,7 +213,7 @@ def _restored(work: Work) -> None:
             vertex_model_resource_name=str(name.bare),
             vertex_model_name=lineage.model_name,
             vertex_model_version=name.version,
-            former_vertex_version="",
+            last_vertex_version="",
             registered_at=work.clock(),
         )
     sync_version_cache(registered_model=lineage)
@@ -232,10 +223,6 @@ def _restored(work: Work) -> None:
 
 def _versions(work: Work) -> QuerySet[TrainingRun]:
     return TrainingRun.objects.versions().filter(registered_model_id=int(work.operation.subject_id))
-
-
-def _locked(work: Work) -> RegisteredModel:
-    return RegisteredModel.objects.select_for_update(no_key=True).get(pk=work.operation.subject_id)
 
 
 STEPS = (

@@ -9,13 +9,9 @@ from functools import partial
 
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel
-from ml_platform.models.states import (
-    LIVE_OPERATION_STATUSES,
-    FindingKind,
-    FindingStatus,
-    Registration,
-)
+from ml_platform.models.states import LIVE_OPERATION_STATUSES, FindingStatus, Registration
 from ml_platform.services.cleanup.orphans import clean_up_orphan
+from ml_platform.services.findings.kinds import FindingKind, Repair, facts_of
 from ml_platform.services.findings.store import ENDED_AS, end_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow
@@ -25,25 +21,9 @@ from .duplicate_versions import purge_surplus
 from .pointers import STEPS as POINTER_STEPS
 from .pointers import clear_stale_pointers, restore_lost_versions
 from .services import STEPS as SERVICE_STEPS
-from .services import delete_leftover, look_at_service
+from .services import look_at_service
 from .unmanaged_models import STEPS as UNMANAGED_STEPS
 
-SAFE = (
-    FindingKind.ORPHAN,
-    FindingKind.STALE_POINTER,
-    FindingKind.VERSION_MISMATCH,
-    FindingKind.SURPLUS_VERSION,
-    FindingKind.LEFTOVER_SERVICE,
-    FindingKind.SERVICE_MISSING,
-    FindingKind.SERVICE_MISMATCH,
-)
-"""Kinds with a repair that needs no choice of a person, for most findings; `is_safe` says it."""
-SETTLED_BY_A_LOOK = (
-    FindingKind.STALE_POINTER,
-    FindingKind.SERVICE_MISSING,
-    FindingKind.SERVICE_MISMATCH,
-)
-"""Kinds that are gone when a repair has looked and all was as our rows say."""
 PATIENCE = 120.0
 PAUSE = 0.2
 
@@ -56,26 +36,26 @@ class NoRepair(Conflict):
 
 
 def is_safe(finding: Finding) -> bool:
-    """Whether it has a repair that needs no choice of a person.
+    """Whether it has a repair that needs no decision by a person.
 
-    Without a row of ours there is nothing that may be changed; of a service that serves something
-    else, the run is the version that it may be recorded to serve.
+    Without a registered model there is no record that may be changed.
     """
-    if finding.kind not in SAFE or finding.registered_model_id is None:
+    repair = facts_of(finding).repair
+    if repair is None or finding.registered_model_id is None:
         return False
-    return finding.kind != FindingKind.SERVICE_MISMATCH or finding.run_id is not None
+    return finding.run_id is not None or not repair.needs_run
 
 
-def require_repairable(finding: Finding) -> RegisteredModel:
-    """Check that a finding has a repair that needs no choice of a person; returns its model.
+def require_repairable(finding: Finding) -> tuple[RegisteredModel, Repair]:
+    """Check that a finding has a repair that needs no decision by a person; returns its model too.
 
     :raises NoRepair: it is not open, or there is none.
     """
     _require_open(finding)
-    lineage = finding.registered_model
-    if lineage is None or not is_safe(finding):
-        raise NoRepair(f"{finding.title}: no repair is safe by itself.", advice=finding.repair)
-    return lineage
+    lineage, repair = finding.registered_model, facts_of(finding).repair
+    if lineage is None or repair is None or not is_safe(finding):
+        raise NoRepair(f"{finding.title}: this finding has no safe repair.", advice=finding.repair)
+    return lineage, repair
 
 
 def require_choice(finding: Finding) -> None:
@@ -84,7 +64,7 @@ def require_choice(finding: Finding) -> None:
     :raises NoRepair: it is not open, or it is something else.
     """
     _require_open(finding)
-    if finding.kind != FindingKind.UNMANAGED:
+    if not facts_of(finding).needs_choice:
         raise NoRepair(
             f"{finding.title}: only a model that nobody manages is adopted or deleted.",
             advice=finding.repair,
@@ -99,24 +79,51 @@ def _require_open(finding: Finding) -> None:
 def repair_finding(*, finding: Finding, actor: Actor, now: datetime) -> Operation:
     """Open the safe repair of a finding.
 
-    :raises NoRepair: it is not open, or there is no repair without a choice.
+    :raises NoRepair: it is not open, or its repair needs a decision by a person.
     :raises Busy: another operation holds the lineage.
     """
-    lineage = require_repairable(finding)
-    if finding.kind == FindingKind.ORPHAN:
-        return clean_up_orphan(registered_model=lineage, actor=actor, now=now)
-    if finding.kind == FindingKind.SURPLUS_VERSION:
-        return purge_surplus(
-            registered_model=lineage, resource_name=finding.subject, actor=actor, now=now
-        )
-    if finding.kind == FindingKind.LEFTOVER_SERVICE:
-        return delete_leftover(finding=finding, registered_model=lineage, actor=actor, now=now)
-    if finding.kind in (FindingKind.SERVICE_MISSING, FindingKind.SERVICE_MISMATCH):
-        return look_at_service(endpoint=_endpoint_of(finding), actor=actor, now=now)
+    lineage, repair = require_repairable(finding)
+    opened: Operation = repair.load()(
+        finding=finding, registered_model=lineage, actor=actor, now=now
+    )
+    return opened
+
+
+# ---- the repairs of the kinds ------------------------------------------------------------------
+
+
+def repair_orphan(
+    *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
+) -> Operation:
+    """Delete the name if it is still an orphan."""
+    del finding
+    return clean_up_orphan(registered_model=registered_model, actor=actor, now=now)
+
+
+def repair_pointers(
+    *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
+) -> Operation:
+    """Point again at a lost version that is back; otherwise clear the pointers of lost versions."""
     lost = finding.run is not None and finding.run.registration == Registration.LOST
-    if lost and finding.kind == FindingKind.VERSION_MISMATCH:
-        return restore_lost_versions(registered_model=lineage, actor=actor, now=now)
-    return clear_stale_pointers(registered_model=lineage, actor=actor, now=now)
+    open_repair = restore_lost_versions if lost else clear_stale_pointers
+    return open_repair(registered_model=registered_model, actor=actor, now=now)
+
+
+def repair_surplus(
+    *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
+) -> Operation:
+    """Delete the surplus versions of the model that the finding is about."""
+    return purge_surplus(
+        registered_model=registered_model, resource_name=finding.subject, actor=actor, now=now
+    )
+
+
+def repair_endpoint(
+    *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
+) -> Operation:
+    """Record what Cloud Run serves for the endpoint."""
+    del registered_model
+    return look_at_service(endpoint=_endpoint_of(finding), actor=actor, now=now)
 
 
 def _endpoint_of(finding: Finding) -> DeployedEndpoint:
@@ -146,9 +153,14 @@ def finish_operation(
 
 
 def _close(work: Work) -> Outcome:
-    """What was repaired ends, what a look could settle is gone; a sweep tells the rest."""
+    """Close repaired findings. If nothing was wrong, close only what a re-check settles."""
     status = FindingStatus(work.data.get("ended_as", FindingStatus.REPAIRED))
-    kinds = list(FindingKind) if status == FindingStatus.REPAIRED else list(SETTLED_BY_A_LOOK)
+    kinds = [
+        kind
+        for kind in FindingKind
+        if status == FindingStatus.REPAIRED
+        or (kind.facts.repair and kind.facts.repair.settled_by_recheck)
+    ]
     now = work.clock()
     end = partial(end_findings, operation=work.operation, status=status, now=now, kinds=kinds)
     return Next(note=ENDED_AS[status], change=end)

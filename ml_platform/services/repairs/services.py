@@ -16,7 +16,6 @@ from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.types import RemoteService
 from ml_platform.errors import (
     CloudAbsent,
-    CloudUnavailable,
     Conflict,
     OutcomeUnknown,
     PlatformError,
@@ -24,7 +23,6 @@ from ml_platform.errors import (
 from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import (
     EndpointState,
-    FindingKind,
     FindingStatus,
     OperationKind,
     Registration,
@@ -33,7 +31,6 @@ from ml_platform.models.states import (
 from ml_platform.services.deployment.endpoint_state import record_serving, record_stopped
 from ml_platform.services.deployment.service_polling import (
     ENDED,
-    POLL_SECONDS,
     SENT,
     after_start,
     not_done,
@@ -43,6 +40,7 @@ from ml_platform.services.deployment.service_polling import (
 )
 from ml_platform.services.deployment.serving import ServingConfig, compare_service
 from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import ENDED_AS, end_findings, link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
@@ -51,6 +49,8 @@ from ml_platform.services.operations.subjects import lineage_lock, subject_of_en
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, is_uid, owner
 from ml_platform.services.registry.ownership import is_own_service
 from ml_platform.services.registry.verification import seconds_until_consistent
+
+from .unread import unread
 
 SERVICE_TYPE = "service"
 """Subject type of operations on a service of Cloud Run that no endpoint needs."""
@@ -132,7 +132,7 @@ def _read_leftover(work: Work) -> Outcome:
     if reason := _why_kept(work, service):
         return Next(to="end_leftover", note=reason)
     if work.data.pop(ENDED, False) and work.data.get("etag") == service.etag:
-        return Poll(seconds=POLL_SECONDS, note="Deleted, but Cloud Run still shows it.")
+        return Poll(note="Deleted, but Cloud Run still shows it.")
     require_not_refused(work)
     work.data["etag"] = service.etag
     work.data["labels"] = dict(service.labels)
@@ -223,7 +223,7 @@ def _record_served(work: Work, endpoint: DeployedEndpoint, service: RemoteServic
     run = _registered(service, endpoint)
     judged = compare_service(service)
     if judged.serves is None:
-        return Poll(seconds=POLL_SECONDS, note=judged.reason)
+        return Poll(note=judged.reason)
     if run is None or as_we_have_it or not judged.serves:
         why = judged.reason if run else "What it serves is no version of this model."
         raise Conflict(
@@ -269,14 +269,7 @@ def _endpoint(work: Work) -> DeployedEndpoint:
 
 
 def _unread(work: Work, answer: Absent | Unknown) -> PlatformError:
-    """Before an effect the operation ends, with nothing changed; after one it must find out."""
-    if SENT in work.data:
-        return CloudUnavailable(answer.reason, code=getattr(answer, "code", "cloud_unavailable"))
-    return PlatformError(
-        answer.reason,
-        code="cloud_unavailable",
-        advice="Nothing was changed. Repair again when Cloud Run answers.",
-    )
+    return unread(answer, service="Cloud Run", sent=SENT in work.data)
 
 
 LEFTOVER_STEPS = (

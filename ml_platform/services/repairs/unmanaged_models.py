@@ -14,8 +14,9 @@ from ml_platform.cloud.answers import Absent, Present, ask
 from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.errors import CloudAbsent, CloudConflict, CloudUnavailable, Conflict
 from ml_platform.models import Finding, Operation, TrainingRun
-from ml_platform.models.states import FindingKind, OperationKind
+from ml_platform.models.states import OperationKind
 from ml_platform.services.findings.exclusions import VERTEX_MODEL
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
@@ -25,8 +26,6 @@ from ml_platform.services.registry.mirror import unmirror_model
 from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import read_versions
 from ml_platform.text import counted
-
-POLL_SECONDS = 5.0
 
 
 class Managed(Conflict):
@@ -137,7 +136,7 @@ def _wait(work: Work) -> Outcome:
     if not isinstance(answer, Present):
         raise CloudUnavailable(answer.reason, code=answer.code)
     if not answer.value.done:
-        return Poll(seconds=POLL_SECONDS, note="Vertex AI is still at it.")
+        return Poll(note="Vertex AI is still working on it.")
     if answer.value.error:
         raise answer.value.error
     return Next()

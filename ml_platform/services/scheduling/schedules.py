@@ -13,6 +13,7 @@ from django.db.models import Model
 
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, TrainingRun, TrainingSchedule
+from ml_platform.models.locking import lock_row
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, Frequency, OperationKind, ScheduleState
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor, Subject, answered_before, open_operation
@@ -185,7 +186,7 @@ def trigger_schedule(
     """
     uid = keyed_uid("trigger", schedule.uid.hex, idempotency_key) if idempotency_key else uuid4()
     with transaction.atomic():
-        locked = TrainingSchedule.objects.select_for_update().get(pk=schedule.pk)
+        locked = lock_row(TrainingSchedule.objects.filter(pk=schedule.pk))
         if locked.state not in LIVE_SCHEDULE_STATES:
             raise _wrong_state(locked)
         return _start(locked, uid, None, actor, now)
@@ -204,7 +205,7 @@ def fire_schedule(
     """
     rung_for = to_minute(scheduled_for)
     with transaction.atomic():
-        locked = TrainingSchedule.objects.select_for_update().get(pk=schedule.pk)
+        locked = lock_row(TrainingSchedule.objects.filter(pk=schedule.pk))
         tick = tick_of(frequency=locked.frequency, time_zone=locked.time_zone, rung_for=rung_for)
         if known := TrainingRun.objects.filter(schedule=locked, scheduled_for=tick).first():
             return Firing(run=known, message="The run of that time is there.")

@@ -5,7 +5,7 @@ Rows come as iterators, a chunk at a time, so that ten thousand models need no m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,26 +25,10 @@ from ml_platform.models import (
     Sweep,
     TrainingRun,
 )
-from ml_platform.models.states import FindingKind
 from ml_platform.services.access.scope import all_projects
 from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
+from ml_platform.services.findings.kinds import FindingKind, kinds_of, worst_first
 from ml_platform.services.findings.store import standing
-
-KINDS_OF_PLANE: Mapping[str, tuple[FindingKind, ...]] = {
-    "vertex": (
-        FindingKind.UNMANAGED,
-        FindingKind.STALE_POINTER,
-        FindingKind.VERSION_MISMATCH,
-        FindingKind.SURPLUS_VERSION,
-    ),
-    "gcs": (FindingKind.ARTIFACTS_MISSING,),
-    "cloud_run": (
-        FindingKind.LEFTOVER_SERVICE,
-        FindingKind.SERVICE_MISSING,
-        FindingKind.SERVICE_MISMATCH,
-    ),
-}
-"""What only a reading of that plane can tell; an orphan needs none."""
 
 
 class AuditVerdict(StrEnum):
@@ -173,13 +157,13 @@ def unread(sweep: Sweep) -> list[str]:
 
 def unread_kinds(sweep: Sweep) -> list[FindingKind]:
     """The kinds of findings that it could not judge for that: what is known of them is old."""
-    return [kind for name in unread(sweep) for kind in KINDS_OF_PLANE[name]]
+    return [kind for name in unread(sweep) for kind in kinds_of(name)]
 
 
 def findings(*, project: Model | None = None) -> QuerySet[Finding]:
     """The findings that stand, the open ones first."""
     rows = of_project(standing(), project).select_related("project", "registered_model", "run")
-    return rows.order_by("-status", "kind", "pk")
+    return rows.order_by("-status", worst_first(), "pk")
 
 
 def of_project(rows: QuerySet[Finding], project: Model | None) -> QuerySet[Finding]:
@@ -230,7 +214,7 @@ def our_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[OurRow]:
                 resource_name=row.vertex_model_resource_name,
                 versions=row.total_versions,
                 exists=exists,
-                looks=finding.looks if finding else 0,
+                looks=finding.consecutive_sightings if finding else 0,
                 agrees=_agrees(row, finding, exists),
             )
 
@@ -277,7 +261,7 @@ def _lineages_of(names: Collection[str]) -> dict[str, RegisteredModel]:
 
 def _findings_on(names: Collection[str]) -> dict[str, Finding]:
     """The findings on these models, by model id."""
-    found = standing().filter(kind__in=KINDS_OF_PLANE["vertex"], subject__in=names)
+    found = standing().filter(kind__in=kinds_of("vertex"), subject__in=names)
     return {_id_of(finding.subject): finding for finding in found}
 
 

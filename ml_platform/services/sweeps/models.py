@@ -1,7 +1,7 @@
-"""The comparison of our tables with the mirror, a chunk of rows at a time: SQL picks, drift judges.
+"""Compare our records with the mirror of Vertex AI, a chunk of rows at a time.
 
-A row that somebody works on, or that changed since the sweep began, is held: neither seen nor gone,
-and told as left out.
+A record that an operation works on, or that changed since the sweep began, is left out: its finding
+stays as it is, and the sweep reports the record as not compared.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from django.db.models import Count
 from ml_platform.cloud.names import ModelName
 from ml_platform.conf import require_settings
 from ml_platform.errors import Invalid
-from ml_platform.models import MirroredArtifacts, MirroredModel, RegisteredModel, Sweep, TrainingRun
+from ml_platform.models import MirroredModel, RegisteredModel, Sweep, TrainingRun
 from ml_platform.models.locking import update_rows
-from ml_platform.models.states import FindingKind, RegistryState
+from ml_platform.models.states import RegistryState
 from ml_platform.services.findings.compare_models import (
     Lineage,
     ListedModel,
@@ -29,7 +29,6 @@ from ml_platform.services.findings.discrepancy import (
     Discrepancy,
     Orphan,
     Version,
-    compare_artifacts,
     compare_orphan,
     orphan_subject,
     version_of,
@@ -43,52 +42,37 @@ from ml_platform.services.findings.exclusions import (
     Reading,
     Touched,
 )
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import (
-    close_unseen,
     end_surplus,
-    hold_findings,
-    keep_findings,
     looks_at,
+    write_findings,
 )
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import is_uid, owner
 from ml_platform.services.registry.ownership import OwnModels, own_models
 
-from .services import compare_endpoints, compare_leftovers
-
 SKEW = timedelta(seconds=1)
 """By how much Google's clock may be ahead of ours before a model counts as new to a sweep."""
-
-
-def compare(reading: Reading) -> list[LeftOut]:
-    """Judge everything that the planes this sweep read can tell; returns what it held."""
-    sweep = reading.sweep
-    judged = [(judge, kinds) for plane, judge, kinds in JUDGES if not plane or _read(sweep, plane)]
-    held = [left_out for judge, _ in judged for left_out in judge(reading)]
-    kinds = [kind for _, kinds in judged for kind in kinds]
-    close_unseen(kinds=kinds, sweep=sweep, now=reading.now)
-    return held
-
-
-def _read(sweep: Sweep, plane: str) -> bool:
-    return bool(sweep.planes[plane]["read"])
 
 
 # ---- orphans -------------------------------------------------------------------------------------
 
 
-def _compare_orphans(reading: Reading) -> list[LeftOut]:
-    sweep, now = reading.sweep, reading.now
-    created_before = sweep.started_at - timedelta(days=require_settings().ORPHAN_DAYS)
+def compare_orphans(reading: Reading) -> list[LeftOut]:
+    """Find models that were never registered and that nothing needs; returns what was left out."""
+    created_before = reading.sweep.started_at - timedelta(days=require_settings().ORPHAN_DAYS)
     held: list[LeftOut] = []
     for chunk in reading.chunks(RegisteredModel.objects.orphans(created_before=created_before)):
         orphans = _with_leftovers(chunk)
         touched = reading.touched().lineages
-        free = [o for o in orphans if _key(o) not in touched]
-        busy = [o for o in orphans if _key(o) in touched]
-        held += keep_findings(drifts=[compare_orphan(o) for o in free], sweep=sweep, now=now)
-        hold_findings(subjects=[orphan_subject(o.id) for o in busy], sweep=sweep)
-        held += [LeftOut(o.model_name, WORKED_ON, o.project_id) for o in busy]
+        left_out = [
+            (orphan_subject(orphan.id), LeftOut(orphan.model_name, WORKED_ON, orphan.project_id))
+            for orphan in orphans
+            if _key(orphan) in touched
+        ]
+        found = [compare_orphan(orphan) for orphan in orphans if _key(orphan) not in touched]
+        held += write_findings(reading=reading, found=found, left_out=left_out)
     return held
 
 
@@ -116,30 +100,31 @@ def _with_leftovers(chunk: list[RegisteredModel]) -> list[Orphan]:
 # ---- registered lineages and the Vertex AI plane -------------------------------------------------
 
 
-def _compare_lineages(reading: Reading) -> list[LeftOut]:
-    place, sweep = _place(), reading.sweep
+def compare_lineages(reading: Reading) -> list[LeftOut]:
+    """Compare each registered model with what Vertex AI lists under its resource name."""
+    place = _place()
     held: list[LeftOut] = []
     for chunk in reading.chunks(RegisteredModel.objects.registered().only(*_LINEAGE)):
         lineages = [_lineage(row) for row in chunk]
         seen = _seen_by_id({lineage.name.model_id for lineage in lineages if lineage})
         labelled = _labelled(seen.values())
         touched = reading.touched().lineages
-        drifts: list[Discrepancy] = []
-        judged: set[int] = set()
+        found: list[Discrepancy] = []
+        left_out: list[tuple[str, LeftOut]] = []
+        judged: list[int] = []
         for row, lineage in zip(chunk, lineages, strict=True):
             why = _why_left_out(lineage, place, reading, touched)
             if lineage is None or why:
-                held.append(LeftOut(row.model_name, why, row.project_id))
+                said = LeftOut(row.model_name, why, row.project_id)
+                left_out.append((row.vertex_model_resource_name, said))
                 continue
-            found = seen.get(lineage.name.model_id)
-            run = labelled.get(found.run_uid) if found else None
-            judged.add(lineage.id)
-            if drift := compare_lineage(lineage, found, run, place):
-                drifts.append(drift)
-        held += keep_findings(drifts=drifts, sweep=sweep, now=reading.now)
-        left = [row for row in chunk if row.pk not in judged]
-        hold_findings(subjects=[row.vertex_model_resource_name for row in left], sweep=sweep)
-        _write_states(judged, drifts, looks_at(drifts), sweep)
+            listed = seen.get(lineage.name.model_id)
+            run = labelled.get(listed.run_uid) if listed else None
+            judged.append(lineage.id)
+            if discrepancy := compare_lineage(lineage, listed, run, place):
+                found.append(discrepancy)
+        held += write_findings(reading=reading, found=found, left_out=left_out)
+        _write_states(judged, found, looks_at(found), reading.sweep)
     return held
 
 
@@ -192,30 +177,28 @@ def _lineage(row: RegisteredModel) -> Lineage | None:
 # ---- models that no version points at ------------------------------------------------------------
 
 
-def _compare_unclaimed(reading: Reading) -> list[LeftOut]:
-    place, sweep = _place(), reading.sweep
+def compare_unclaimed_models(reading: Reading) -> list[LeftOut]:
+    """Say what each listed model is that none of our versions points at."""
+    place = _place()
     held: list[LeftOut] = []
     for chunk in reading.chunks(MirroredModel.objects.only(*_SEEN)):
         models = _unclaimed(chunk, place)
         labelled = _labelled(models)
         own = own_models({run.lineage_id for run in labelled.values() if run.lineage_id})
         touched = reading.touched()
-        drifts: list[Discrepancy] = []
-        busy: list[str] = []
+        found: list[Discrepancy] = []
+        left_out: list[tuple[str, LeftOut]] = []
         for seen in models:
             run = labelled.get(seen.run_uid)
-            why = _why_not(seen, run, reading, touched)
-            if why:
-                busy.append(str(seen.name))
-                held.append(LeftOut(seen.display_name, why, run.project_id if run else None))
-            else:
-                theirs = own.get(run.lineage_id or 0, OwnModels()) if run else OwnModels()
-                is_own = theirs.holds(seen.name)
-                drifts.append(compare_unclaimed(seen, run, place, own=is_own))
-                if run and not is_own:
-                    end_surplus(subject=str(seen.name), lineage_id=run.lineage_id, now=reading.now)
-        held += keep_findings(drifts=drifts, sweep=sweep, now=reading.now)
-        hold_findings(subjects=busy, sweep=sweep)
+            if why := _why_not(seen, run, reading, touched):
+                said = LeftOut(seen.display_name, why, run.project_id if run else None)
+                left_out.append((str(seen.name), said))
+                continue
+            is_own = run is not None and own.get(run.lineage_id or 0, OwnModels()).holds(seen.name)
+            found.append(compare_unclaimed(seen, run, place, own=is_own))
+            if run and not is_own:
+                end_surplus(subject=str(seen.name), lineage_id=run.lineage_id, now=reading.now)
+        held += write_findings(reading=reading, found=found, left_out=left_out)
     return held
 
 
@@ -244,55 +227,6 @@ def _unclaimed(chunk: list[MirroredModel], place: Location) -> list[ListedModel]
     return [seen for seen in models if seen.name not in claimed]
 
 
-# ---- artifacts -----------------------------------------------------------------------------------
-
-
-def _compare_artifacts(reading: Reading) -> list[LeftOut]:
-    """Only folders below the listed root can be judged; adopted models keep theirs elsewhere."""
-    settings, sweep = require_settings(), reading.sweep
-    root = f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX}/"
-    held: list[LeftOut] = []
-    versions = TrainingRun.objects.versions().filter(gcs_artifacts_path__startswith=root)
-    old = versions.filter(registered_at__lte=sweep.started_at)
-    for chunk in reading.chunks(old.only(*_VERSION)):
-        runs = [version_of(run) for run in chunk]
-        there = set(
-            MirroredArtifacts.objects.filter(
-                prefix__in=[run.artifacts for run in runs]
-            ).values_list("prefix", flat=True)
-        )
-        touched = reading.touched().lineages
-        busy = {run: WORKED_ON for run in runs if _key(run) in touched}
-        busy |= {run: UNSTORED for run in runs if run.artifacts in reading.unstored["gcs"]}
-        judged = (compare_artifacts(r, there=r.artifacts in there) for r in runs if r not in busy)
-        drifts = [drift for drift in judged if drift]
-        held += keep_findings(drifts=drifts, sweep=sweep, now=reading.now)
-        hold_findings(subjects=[f"run {run.run_id}" for run in busy], sweep=sweep)
-        held += [
-            LeftOut(f"{run.model_name} v{run.number}", why, run.project_id)
-            for run, why in busy.items()
-        ]
-    return held
-
-
-JUDGES = (
-    ("", _compare_orphans, (FindingKind.ORPHAN,)),
-    ("vertex", _compare_lineages, (FindingKind.STALE_POINTER,)),
-    ("vertex", _compare_unclaimed, (FindingKind.UNMANAGED, FindingKind.VERSION_MISMATCH)),
-    ("gcs", _compare_artifacts, (FindingKind.ARTIFACTS_MISSING,)),
-    ("cloud_run", compare_leftovers, (FindingKind.LEFTOVER_SERVICE,)),
-    (
-        "cloud_run",
-        compare_endpoints,
-        (FindingKind.SERVICE_MISSING, FindingKind.SERVICE_MISMATCH),
-    ),
-)
-"""The plane a judge needs read, the judge, the kinds it has judged completely when it is done.
-
-Lineages make version mismatches too, and are judged first, so that the second closes them. A
-surplus version is closed by its repair alone: a listing shows only a model's default version."""
-
-
 # ---- what they read ------------------------------------------------------------------------------
 
 # The columns of a judgement: a sweep of many thousands reads no more.
@@ -300,9 +234,9 @@ _LINEAGE = (
     "project", "model_name", "vertex_model_resource_name", "total_versions",
     "latest_registered_at", "created_at",
 )  # fmt: skip
-_VERSION = (
+VERSION_COLUMNS = (
     "uid", "registered_model", "project", "model_name", "version", "registration",
-    "vertex_model_resource_name", "vertex_model_version", "former_vertex_version",
+    "vertex_model_resource_name", "vertex_model_version", "last_vertex_version",
     "gcs_artifacts_path", "parameters",
 )  # fmt: skip
 _SEEN = (
@@ -347,5 +281,5 @@ def _seen_by_id(model_ids: Collection[str]) -> dict[str, ListedModel]:
 def _labelled(models: Iterable[ListedModel]) -> dict[str, Version]:
     """The runs that these models' labels name, by uid."""
     uids = {seen.run_uid for seen in models if is_uid(seen.run_uid)}
-    runs = TrainingRun.objects.filter(uid__in=uids).only(*_VERSION)
+    runs = TrainingRun.objects.filter(uid__in=uids).only(*VERSION_COLUMNS)
     return {run.uid.hex: version_of(run) for run in runs}

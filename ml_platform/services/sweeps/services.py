@@ -1,4 +1,4 @@
-"""The comparison of our endpoints with the mirror of Cloud Run, a chunk of rows at a time."""
+"""Compare our endpoints with the mirror of Cloud Run, a chunk of rows at a time."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from ml_platform.services.findings.exclusions import (
     Reading,
     Touched,
 )
-from ml_platform.services.findings.store import hold_findings, keep_findings
+from ml_platform.services.findings.store import write_findings
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import is_uid, owner
 from ml_platform.services.registry.ownership import is_own_service
 
 
 def compare_leftovers(reading: Reading) -> list[LeftOut]:
-    """Judge the services with our label that no endpoint keeps; returns what it held."""
+    """Find services with our label that no endpoint needs; returns what was left out."""
     held: list[LeftOut] = []
     for chunk in reading.chunks(MirroredService.objects.filter(owner=owner())):
         services = [_seen(row) for row in chunk]
@@ -42,35 +42,33 @@ def compare_leftovers(reading: Reading) -> list[LeftOut]:
         by_uid, by_name = {r.uid: r for r in rows}, {r.name: r for r in rows}
         runs = _runs(services)
         touched = reading.touched()
-        drifts: list[Discrepancy] = []
-        busy: list[str] = []
+        found: list[Discrepancy] = []
+        left_out: list[tuple[str, LeftOut]] = []
         for seen in services:
             named, run = by_uid.get(seen.endpoint_uid), runs.get(seen.run_uid)
             own = named is None and run is not None and is_own_service(seen.name, run.lineage_id)
-            drift = compare_leftover(seen, named, by_name.get(seen.name), run, own=own)
+            leftover = compare_leftover(seen, named, by_name.get(seen.name), run, own=own)
             why = _why_not(reading, touched, seen.name, named or run)
-            if drift and why:
-                busy.append(drift.subject)
-                held.append(LeftOut(seen.name, why, drift.project_id))
-            elif drift:
-                drifts.append(drift)
-        held += keep_findings(drifts=drifts, sweep=reading.sweep, now=reading.now)
-        hold_findings(subjects=busy, sweep=reading.sweep)
+            if leftover and why:
+                said = LeftOut(seen.name, why, leftover.project_id)
+                left_out.append((leftover.subject, said))
+            elif leftover:
+                found.append(leftover)
+        held += write_findings(reading=reading, found=found, left_out=left_out)
     return held
 
 
 def compare_endpoints(reading: Reading) -> list[LeftOut]:
-    """Judge the active endpoints by the services of their names; returns what it held."""
+    """Compare each active endpoint with the service of its name; returns what was left out."""
     held: list[LeftOut] = []
     for chunk in reading.chunks(_endpoints().filter(is_active=True)):
         rows = [(_endpoint(row), row.deployed_at) for row in chunk]
-        names = [row.name for row, _ in rows]
-        found = MirroredService.objects.filter(service_name__in=names)
-        services = {row.service_name: _seen(row) for row in found}
+        mirrored = MirroredService.objects.filter(service_name__in=[row.name for row, _ in rows])
+        services = {row.service_name: _seen(row) for row in mirrored}
         runs = _runs(services.values())
         touched = reading.touched()
-        drifts: list[Discrepancy] = []
-        busy: list[str] = []
+        found: list[Discrepancy] = []
+        left_out: list[tuple[str, LeftOut]] = []
         for row, deployed_at in rows:
             seen = services.get(row.name)
             run = runs.get(seen.run_uid) if seen else None
@@ -78,19 +76,18 @@ def compare_endpoints(reading: Reading) -> list[LeftOut]:
             moving = WORKED_ON if row.state != EndpointState.ACTIVE else ""
             why = NEW if young else moving or _why_not(reading, touched, row.name, row)
             if why:
-                busy.append(service_subject(row.name))
-                held.append(LeftOut(row.name, why, row.project_id))
-            elif drift := compare_endpoint(row, seen, run, owner=owner()):
-                drifts.append(drift)
-        held += keep_findings(drifts=drifts, sweep=reading.sweep, now=reading.now)
-        hold_findings(subjects=busy, sweep=reading.sweep)
+                said = LeftOut(row.name, why, row.project_id)
+                left_out.append((service_subject(row.name), said))
+            elif discrepancy := compare_endpoint(row, seen, run, owner=owner()):
+                found.append(discrepancy)
+        held += write_findings(reading=reading, found=found, left_out=left_out)
     return held
 
 
 def _why_not(
     reading: Reading, touched: Touched, service: str, about: Endpoint | Served | None
 ) -> str:
-    """Why what is said of a service may not be judged, '' when it may."""
+    """Why a service may not be compared, '' when it may."""
     if service in reading.unstored["cloud_run"]:
         return UNSTORED
     if about is None:

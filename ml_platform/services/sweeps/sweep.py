@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import Error, connection
 from django.db.models import Model, Q
+from django.utils.module_loading import import_string
 
 from ml_platform.cloud import cloud_run, storage, vertex
 from ml_platform.cloud.answers import Present, ask
@@ -28,11 +29,13 @@ from ml_platform.models import (
 from ml_platform.models.locking import delete_rows, update_rows
 from ml_platform.models.states import SweepStatus
 from ml_platform.services.findings.exclusions import LeftOut, Reading, count_left_out, tell_left_out
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.row_by_row import write_each
+from ml_platform.services.findings.store import close_unseen
 from ml_platform.services.operations.store import Actor, Clock, Heartbeat, Json, lease_end
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN
 
-from .models import compare
+from .audit import unread_kinds
 
 log = logging.getLogger("ml_platform.jobs")
 PUSHED = "pushed_model/"
@@ -92,6 +95,20 @@ def _read_and_compare(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> Non
     current.status = SweepStatus.COMPLETE if complete else SweepStatus.PARTIAL
     current.finished_at = clock()
     current.save()
+
+
+def compare(reading: Reading) -> list[LeftOut]:
+    """Run each comparison whose plane was read, and close what none of them saw.
+
+    Returns what could not be compared.
+    """
+    unread = unread_kinds(reading.sweep)
+    kinds = [kind for kind in FindingKind if kind not in unread]
+    comparisons = dict.fromkeys(kind.facts.comparison for kind in kinds)
+    held = [left_out for path in comparisons for left_out in import_string(path)(reading)]
+    closed = [kind for kind in kinds if kind.facts.closed_by_sweep]
+    close_unseen(kinds=closed, sweep=reading.sweep, now=reading.now)
+    return held
 
 
 # ---- how long it lives ---------------------------------------------------------------------------

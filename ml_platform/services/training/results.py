@@ -13,6 +13,7 @@ from ml_platform.cloud import storage
 from ml_platform.cloud.names import ObjectPath
 from ml_platform.cloud.types import RemotePipelineJob, RemoteTask, TaskState
 from ml_platform.errors import CloudAbsent, CloudRejected
+from ml_platform.text import in_one_line
 
 STAGE_MAX = 64
 METRICS_MAX = 200
@@ -119,7 +120,7 @@ def metrics_of(text: str) -> tuple[dict[str, float], str]:
 
 
 def _shown(name: str) -> str:
-    return (name[:80] if name.isprintable() else f"{name!r:.80}") or "a value without a name"
+    return in_one_line(name)[:80] or "a value without a name"
 
 
 def _said_of(missed: Sequence[str]) -> str:

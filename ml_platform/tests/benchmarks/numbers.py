@@ -40,6 +40,13 @@ def dashboard_numbers(sizes: Sequence[int], database: str) -> Iterator[Figure]:
         )
 
 
+SERVED = (
+    "FROM ml_platform_registeredmodel m JOIN ml_platform_deployedendpoint e "
+    "ON e.registered_model_id = m.id AND e.run_id = m.latest_run_id WHERE e.is_active"
+)
+"""The models whose newest version is served."""
+
+
 def _ours(today: date) -> Numbers:
     four, assets = kpis.four_counts(), kpis.assets()
     cards = kpis.project_cards(Project.objects.order_by("pk"))
@@ -61,12 +68,7 @@ def _raw(today: date) -> Numbers:
     cards = _all(
         f"SELECT project_id, count(*), sum(total_versions) {registered} GROUP BY project_id"
     )
-    served = dict(
-        _all(
-            "SELECT project_id, count(DISTINCT registered_model_id) "
-            "FROM ml_platform_deployedendpoint WHERE is_active GROUP BY project_id"
-        )
-    )
+    served = dict(_all(f"SELECT m.project_id, count(DISTINCT m.id) {SERVED} GROUP BY m.project_id"))
     runs = dict(
         _all("SELECT project_id, count(*) FROM ml_platform_trainingrun GROUP BY project_id")
     )
@@ -82,10 +84,7 @@ def _raw(today: date) -> Numbers:
         "assets": (
             database,
             _one(f"SELECT sum(total_versions) {registered}"),
-            _one(
-                "SELECT count(DISTINCT registered_model_id) FROM ml_platform_deployedendpoint "
-                "WHERE is_active"
-            ),
+            _one(f"SELECT count(DISTINCT m.id) {SERVED}"),
             _one("SELECT count(*) FROM ml_platform_deployedendpoint WHERE is_active"),
         ),
         "runs": (

@@ -114,7 +114,7 @@ def test_two_windows_the_second_stops_early_and_shows_the_news(site: Site):
     other.get_by_role("dialog").get_by_role("button").last.click()
     expect(other.get_by_role("alert")).to_contain_text("serves v1 already")
     line = other.locator("#models tr", has_text="chern_retriv_v6")
-    expect(line.get_by_text("Serving")).to_be_visible()
+    expect(line.get_by_text("Deployed")).to_be_visible()
     assert opened(site) == before + 1
 
 

@@ -154,6 +154,6 @@ def test_a_version_is_deployed_and_watched_to_its_end(site: Site):
     expect(row(site, "models", "chern_retriv_v6").get_by_text("Deploying")).to_be_visible()
     site.settle()
     expect(page.get_by_role("status").filter(has_text="ana deployed")).to_be_visible()
-    expect(row(site, "models", "chern_retriv_v6").get_by_text("Serving")).to_be_visible()
+    expect(row(site, "models", "chern_retriv_v6").get_by_text("Deployed")).to_be_visible()
     page.get_by_role("link", name="Show it").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Deploy chern_retriv_v6 v1")

@@ -6,6 +6,7 @@ import base64
 import hmac
 import json
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -59,12 +60,18 @@ OTHER_KEY, OTHER_CERTIFICATE = make_key()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves certificates as www.googleapis.com does, and counts how often it was asked."""
+    """Serves certificates as www.googleapis.com does, and counts how often it was asked.
+
+    With `drip` each byte of that part of the answer comes after a pause.
+    """
+
+    daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.certificates: Any = {"k1": CERTIFICATE}
         self.status, self.cache, self.asked = 200, "public, max-age=3600", 0
+        self.drip, self.stopped = "", threading.Event()
 
     @property
     def url(self) -> str:
@@ -83,8 +90,19 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         if self.server.status == 302:
             self.send_header("Location", self.server.url + "/elsewhere")
+        if self.server.drip == "headers":
+            self.flush_headers()
+            self._drip(b"X-Slow: " + b"x" * 200 + b"\r\n")
         self.end_headers()
-        self.wfile.write(body)
+        if self.server.drip == "body":
+            self._drip(body)
+        else:
+            self.wfile.write(body)
+
+    def _drip(self, data: bytes) -> None:
+        for byte in data:
+            if not self.server.stopped.wait(0.05):
+                self.wfile.write(bytes([byte]))
 
     def log_message(self, *_: object) -> None:
         pass
@@ -97,6 +115,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
+        server.stopped.set()
         server.shutdown()
         thread.join()
 
@@ -311,12 +330,17 @@ def test_an_unknown_key_is_looked_for_at_most_once_a_minute(server):
     verify(server, TOKEN)
     unknown = forge(header={"alg": "RS256", "kid": "k2"})
     for _ in range(50):
-        with pytest.raises(Denied):
+        with pytest.raises(CloudUnavailable):  # it may have been published since
             verify(server, unknown)
     assert server.asked == 1
-    server.certificates = {"k1": CERTIFICATE, "k2": CERTIFICATE}
-    assert verify(server, unknown, now=NOW + timedelta(seconds=61)).email == EMAIL
+    with pytest.raises(Denied):
+        verify(server, unknown, now=NOW + timedelta(seconds=60))
     assert server.asked == 2
+    server.certificates = {"k1": CERTIFICATE, "k2": CERTIFICATE}
+    with pytest.raises(CloudUnavailable):
+        verify(server, unknown, now=NOW + timedelta(seconds=119))
+    assert verify(server, unknown, now=NOW + timedelta(seconds=120)).email == EMAIL
+    assert server.asked == 3
 
 
 def test_a_new_key_of_google_is_found_although_the_old_ones_are_fresh(server):
@@ -325,7 +349,7 @@ def test_a_new_key_of_google_is_found_although_the_old_ones_are_fresh(server):
     token = forge(header={"alg": "RS256", "kid": "k2"}, key=OTHER_KEY)
     verify(server, token, now=NOW + timedelta(minutes=2))
     with pytest.raises(Denied):
-        verify(server, TOKEN, now=NOW + timedelta(minutes=2))
+        verify(server, TOKEN, now=NOW + timedelta(minutes=3))
 
 
 BROKEN = {
@@ -334,6 +358,8 @@ BROKEN = {
     "no json": (200, b"<html>"),
     "a list": (200, []),
     "keys that are no texts": (200, {"keys": [{"kid": "k1"}]}),
+    "too deep": (200, b"[" * 100_000),
+    "too large": (200, {"k1": CERTIFICATE, "more": "x" * identity.MAX_CERTIFICATES}),
 }
 
 
@@ -352,6 +378,24 @@ def test_old_certificates_serve_on_while_new_ones_cannot_be_had(server, name):
     assert server.asked == 2
     with pytest.raises(Denied):
         verify(server, forge(key=OTHER_KEY))
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_a_dripping_answer_ends_at_the_deadline(server, monkeypatch, caplog, part):
+    monkeypatch.setattr(identity, "_FETCH_SECONDS", 0.3)
+    server.drip = part
+    started = time.monotonic()
+    with pytest.raises(CloudUnavailable):
+        verify(server, TOKEN)
+    assert "no answer within 0.3 seconds" in caplog.text
+    assert time.monotonic() - started < 3
+
+
+def test_an_answer_is_read_to_its_limit_only(server, caplog):
+    server.certificates = b" " * (1 << 26)
+    with pytest.raises(CloudUnavailable):
+        verify(server, TOKEN)
+    assert "more than 262,144 bytes" in caplog.text
 
 
 def test_an_unknown_key_during_an_outage_is_not_called_forged(server):

@@ -24,8 +24,8 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind
 from ml_platform.services.access.rights import Right
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
@@ -117,6 +117,45 @@ def test_a_run_goes_from_its_record_to_a_served_model(
     settle(clock)
     shown = ana.get(f"/api/deployed-endpoints/{endpoint}/").json()
     assert (shown["is_active"], shown["config"]["cpu"]) == (True, "2")
+
+
+WRONG_CONFIGS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "a field": ({"cpu": "3"}, "body.config.cpu", "Use 1, 2, 4, 6, 8 or below 1."),
+    "a name": ({"env": {"PORT": "1"}}, "body.config.env", "PORT and names that begin with"),
+    "an unknown field": ({"port": 9}, "body.config.port", "There is no such field."),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CONFIGS)
+def test_a_wrong_configuration_is_refused_at_its_field(ana: Client, project: Project, name: str):
+    config, field, message = WRONG_CONFIGS[name]
+    endpoint = DeployedEndpointFactory.create(registered_model__project=project)
+    path = f"/api/deployed-endpoints/{endpoint.pk}/deploy/"
+    refused = post(ana, path, {"again": True, "config": config})
+    keeps_contract(refused, "/api/deployed-endpoints/{endpoint_id}/deploy/", "post")
+    assert refused.status_code == 422
+    (error,) = refused.json()["errors"]
+    assert error["field"] == field
+    assert error["message"].startswith(message)
+
+
+def test_a_configuration_is_judged_with_what_the_endpoint_has(
+    ana: Client, project: Project, cloud: LocalCloud
+):
+    run = version_of(RegisteredModelFactory.create(project=project))
+    endpoint = DeployedEndpointFactory.create(
+        registered_model=run.registered_model, run=run, config={"max_instances": 4, "cpu": "2"}
+    )
+    path = f"/api/deployed-endpoints/{endpoint.pk}/deploy/"
+    refused = post(ana, path, {"again": True, "config": {"min_instances": 5}})
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad_config")
+    assert refused.json()["advice"] == "min_instances is at most max_instances."
+    operation = accepted(
+        post(ana, path, {"again": True, "config": {"min_instances": 3, "cpu": None}}),
+        "/api/deployed-endpoints/{endpoint_id}/deploy/",
+    )
+    config = operation.data["config"]
+    assert (config["min_instances"], config["max_instances"], config["cpu"]) == (3, 4, "2")
 
 
 def test_a_deletion_shows_its_plan_then_is_done(ana: Client, project: Project, cloud: LocalCloud):

@@ -17,10 +17,11 @@ from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.errors import CloudAbsent
 from ml_platform.models import DeployedEndpoint, Finding, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, Registration
+from ml_platform.models.states import FindingStatus, OperationKind, Registration
 from ml_platform.services.deployment.serving import ServingConfig, service_spec
 from ml_platform.services.findings.compare_models import compare_surplus
 from ml_platform.services.findings.discrepancy import version_of
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import note_finding
 from ml_platform.services.operations.store import open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage

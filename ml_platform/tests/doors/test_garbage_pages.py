@@ -13,7 +13,7 @@ from ml_platform.pages.actions.verbs import VERBS
 from ml_platform.tests.services.world import Clock, a_lineage
 from ml_platform.urls import urlpatterns
 
-from .garbage import RAW, TEXTS, admin, browser, ids
+from .garbage import RAW, TEXTS, admin, browser, cursor, cursors, ids
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -90,12 +90,15 @@ def test_no_parameter_of_a_page_breaks_it(browser: Client, ids: dict[str, Any]):
             assert answer.status_code < 500, (table, name, word[:40])
 
 
-@pytest.mark.parametrize("word", ["a~1", "1~a", "~", "1~\ud7ff", f"1~{'9' * 5000}"])
+@pytest.mark.parametrize("word", ["nonsense", *cursors("newest"), cursor("name", "m", "1")])
 def test_a_page_says_what_is_wrong_with_its_cursor(browser: Client, ids: dict[str, Any], word: str):
-    url = f"/models/{ids['model_id']}/"
-    answer = browser.get(url, query_params={"versions_after": word})
-    assert answer.status_code == 422
-    assert "bad_cursor" in answer.content.decode()
+    lists = {f"/models/{ids['model_id']}/": "versions"}
+    lists[f"/projects/{ids['project']}/training/"] = "models"
+    for url, name in lists.items():
+        for side in ("after", "before"):
+            answer = browser.get(url, query_params={f"{name}_{side}": word})
+            assert answer.status_code == 422
+            assert "bad_cursor" in answer.content.decode()
 
 
 @pytest.mark.parametrize(

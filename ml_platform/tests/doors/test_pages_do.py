@@ -24,7 +24,6 @@ from ml_platform.models import (
 )
 from ml_platform.models.states import (
     EndpointState,
-    FindingKind,
     FindingStatus,
     OperationKind,
     OperationStatus,
@@ -33,6 +32,7 @@ from ml_platform.models.states import (
 )
 from ml_platform.pages.actions.verbs import VERBS
 from ml_platform.services.access.rights import Right
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     RegisteredModelFactory,
@@ -316,8 +316,8 @@ def text_of(client: Client, url: str) -> str:
 def test_a_repair_is_previewed_then_opened_as_an_operation(admin, lineage):
     finding = finding_of(FindingKind.STALE_POINTER, registered_model=lineage)
     text = text_of(admin, f"/registry-health/findings/{finding.pk}/")
-    assert "It asks Vertex AI for the version by name and label. Clear it." in text
-    assert "Nothing is deleted in Vertex AI or in Cloud Storage." in text
+    assert "checks the current state first. If that is unclear, nothing changes. Clear it." in text
+    assert "Nothing is changed in Google Cloud." in text
     assert not Operation.objects.exists()
     answer = press(admin, "repair-finding", finding.pk)
     operation = Operation.objects.get()

@@ -280,6 +280,13 @@ def test_a_wrong_form_deletes_nothing(admin, lineage, bucket, changes, status, s
     assert not Operation.objects.exists()
 
 
+@pytest.mark.parametrize("query", ["?v=1&v=x", "?picture=-1", "delete/?version=1.5"])
+def test_what_is_not_the_number_of_a_version_is_refused_with_a_sentence(admin, lineage, query):
+    answer = admin.get(url_of(lineage, query))
+    assert answer.status_code == 422
+    assert "Enter the number of a version." in answer.content.decode()
+
+
 def test_a_deploy_between_plan_and_button_stops_the_deletion(admin, lineage, bucket):
     form = {**plan(admin, lineage, "?version=3"), "name": "rank"}
     DeployedEndpointFactory.create(

@@ -87,7 +87,7 @@ def test_the_starting_page_shows_the_incident(admin: Client):
     text = text_of(admin, "/")
     assert "Registry truth ✕ They differ" in text
     assert "8 Database = equals 8 Projects = equals 8 Registry page ≠ differs from 9 Vertex" in text
-    assert "2 only in Vertex AI · 1 points at nothing · 2 never registered Review 5" in text
+    assert "1 points at nothing · 2 only in Vertex AI · 2 never registered Review 5" in text
     assert "Models 8 Versions 16 Deployed 2 of 8 Endpoints 2 of 3 active Runs 18" in text
     assert "points at a model" not in text  # the strip leads to the findings
 

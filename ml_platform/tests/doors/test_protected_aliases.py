@@ -16,9 +16,10 @@ from ml_platform.cloud.transport import channels
 from ml_platform.errors import CloudAbsent
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, Registration
+from ml_platform.models.states import Registration
 from ml_platform.services.access.rights import Right, RightMissing
 from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.registry.aliases import set_aliases
 from ml_platform.services.registry.labels import labels_for

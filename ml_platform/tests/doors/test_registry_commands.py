@@ -26,8 +26,9 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, OperationKind, ScheduleState
+from ml_platform.models.states import OperationKind, ScheduleState
 from ml_platform.services.deployment.serving import ServingConfig, service_spec
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import (
     Actor,
     Subject,
@@ -185,8 +186,8 @@ def test_the_json_of_the_audit_keeps_its_form(incident: Project) -> None:
         "agrees",
     }
     kinds = [finding["kind"] for finding in said["findings"]]
-    assert kinds == ["orphan", "orphan", "stale_pointer", "unmanaged", "unmanaged"]
-    stale = said["findings"][2]
+    assert kinds == ["stale_pointer", "unmanaged", "unmanaged", "orphan", "orphan"]
+    stale = said["findings"][0]
     assert stale.keys() == {
         "id",
         "kind",

@@ -16,7 +16,7 @@ from ml_platform.models import (
     Finding,
     Operation,
     RegisteredModel,
-    ServiceDay,
+    ServiceDailyMetrics,
     Sweep,
     TrainingRun,
 )
@@ -113,6 +113,14 @@ def test_no_forged_token_gets_in(hooks: Server, settings: Any, path: str, debug:
     words = {answer.json()["detail"] for answer in said.values()}
     assert words == {"The token was refused.", "The ring carries no token."}
     assert Operation.objects.count() == 0
+
+
+def test_a_key_that_google_may_have_published_since_answers_503(hooks: Server):
+    assert ring(ORPHANS, forge()).status_code == 200
+    answer = ring(ORPHANS, forge(header={"alg": "RS256", "kid": "k2"}))
+    keeps_contract(answer, ORPHANS, "post")
+    assert (answer.status_code, answer.json()["code"]) == (503, "cloud_unavailable")
+    assert int(answer["Retry-After"]) > 0
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
@@ -315,7 +323,7 @@ def test_the_scheduler_itself_rings_all_three_and_they_work(
     assert [attempt.http_status for attempt in cloud.scheduler.attempts] == [200, 200, 200]
     assert not RegisteredModel.objects.filter(pk=orphan.pk).exists()
     assert artifacts(cloud, failed) == []
-    day = ServiceDay.objects.get(day=yesterday)
+    day = ServiceDailyMetrics.objects.get(day=yesterday)
     assert (day.endpoint, day.requests, day.errors) == (endpoint, 240, 24)
     done = Operation.objects.exclude(origin="api").values_list("actor_label", "status")
     assert list(done) == [(EMAIL, "succeeded")] * 3

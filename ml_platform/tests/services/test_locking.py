@@ -16,19 +16,20 @@ from django.db.models import Model
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
-    KeptAnswer,
+    IdempotentResponse,
     MirroredModel,
     RegisteredModel,
     Sweep,
     TrainingRun,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, ScheduleState
+from ml_platform.models.states import FindingStatus, OperationKind, ScheduleState
 from ml_platform.services.cleanup.orphan_batches import delete_batch
 from ml_platform.services.deletion.state import mark_deleting
 from ml_platform.services.deployment.endpoint_state import mark_version_lost
 from ml_platform.services.findings import store as findings
 from ml_platform.services.findings.discrepancy import Discrepancy
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor, Subject, record
 from ml_platform.services.registry.aliases import note_aliases
 from ml_platform.services.registry.lineages import lose_versions
@@ -219,13 +220,13 @@ def test_what_is_forgotten_waits_for_nobody(cloud: LocalCloud) -> None:
 def test_old_answers_are_forgotten(django_user_model: Any) -> None:
     user = django_user_model.objects.create_user("ann")
     for n in range(3):
-        KeptAnswer.objects.create(
+        IdempotentResponse.objects.create(
             user=user, key=str(n), request_digest="", created_at=LONG_AGO + timedelta(days=n)
         )
     from ml_platform.api.http.idempotency import forget_old_answers
 
     assert forget_old_answers() == 3
-    assert not KeptAnswer.objects.exists()
+    assert not IdempotentResponse.objects.exists()
 
 
 def look() -> Sweep:

@@ -20,10 +20,11 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, FindingStatus, OperationKind, RetentionReason
+from ml_platform.models.states import FindingStatus, OperationKind, RetentionReason
 from ml_platform.services.cleanup import orphan_batches
 from ml_platform.services.cleanup import orphans as orphans_verb
 from ml_platform.services.cleanup.orphans import OrphanCleanup, clean_up_orphans
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.tests.factories import (

@@ -20,14 +20,9 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import (
-    FindingKind,
-    FindingStatus,
-    OperationStatus,
-    Registration,
-    ScheduleState,
-)
+from ml_platform.models.states import FindingStatus, OperationStatus, Registration, ScheduleState
 from ml_platform.services.cleanup.orphans import clean_up_orphan
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import ignore_finding, reopen_finding
 from ml_platform.services.operations.store import Actor, Busy
 from ml_platform.services.registration.adoption import adopt_model
@@ -158,7 +153,7 @@ def test_a_stale_pointer_is_cleared_after_a_direct_not_found(cloud: LocalCloud) 
     assert (lineage.generation, lineage.latest_run, lineage.registry_state) == (2, None, "")
     runs = TrainingRun.objects.order_by("version")
     assert [run.registration for run in runs] == [Registration.LOST, Registration.LOST]
-    assert [run.former_vertex_version for run in runs] == pointers
+    assert [run.last_vertex_version for run in runs] == pointers
     assert Finding.objects.get().status == FindingStatus.REPAIRED
     assert [call.method for call in cloud.effects.calls()] == [
         "ModelService.ListModels",
@@ -283,7 +278,7 @@ def test_a_lost_version_is_not_restored_beside_a_new_model(cloud: LocalCloud) ->
 def test_an_unmanaged_model_is_never_repaired_by_default(cloud: LocalCloud) -> None:
     cloud.models.seed("77", display_name="trd-test")
     look()
-    with pytest.raises(NoRepair, match="no repair is safe"):
+    with pytest.raises(NoRepair, match="has no safe repair"):
         repair(kind=FindingKind.UNMANAGED)
     assert Operation.objects.count() == 0
 
@@ -459,7 +454,7 @@ def test_who_ignores_a_finding_and_why_is_in_the_history(cloud: LocalCloud) -> N
     )
     look()
     finding.refresh_from_db()
-    assert (finding.status, finding.looks) == (FindingStatus.IGNORED, 2)
+    assert (finding.status, finding.consecutive_sightings) == (FindingStatus.IGNORED, 2)
     again = reopen_finding(finding=finding, actor=ANA, now=database_now())
     assert (again.kind, finding.status, finding.ignored_by) == ("unignore", "open", "")
 

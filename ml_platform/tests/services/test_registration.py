@@ -9,9 +9,10 @@ import pytest
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import FindingKind, OperationStatus, Registration, RunStatus
+from ml_platform.models.states import OperationStatus, Registration, RunStatus
 from ml_platform.services.deployment.deploy import deploy_run
 from ml_platform.services.deployment.deployable import NotDeployable
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import request_cancel
 from ml_platform.services.operations.store import Actor
@@ -189,7 +190,7 @@ def test_a_parent_deleted_in_the_console_is_believed_at_the_second_look_and_neve
     former = old.vertex_model_resource_name
     old.refresh_from_db()
     new.refresh_from_db()
-    assert (old.registration, old.former_vertex_version) == ("lost", f"{former}@1")
+    assert (old.registration, old.last_vertex_version) == ("lost", f"{former}@1")
     assert (new.version, new.vertex_model_version) == (2, "1")
     assert new.vertex_model_resource_name.endswith("-2")
     assert RegisteredModel.objects.get().total_versions == 1

@@ -41,7 +41,7 @@ def test_numbers_are_kept_under_their_names(text: str, kept: dict[str, float]) -
         (f'{{"auc": {10**400}, "loss": 1}}', {"loss": 1}, "auc"),
         ('{"auc": "0.9", "f1": null, "ok": true, "loss": 1}', {"loss": 1}, "auc, f1, ok"),
         ('{"auc": [0.9, 0.8], "loss": 1}', {"loss": 1}, "auc"),
-        ('{"a\\u0000": 1, "b\\ud800": 2, "loss": 1}', {"loss": 1}, r"'a\x00', 'b\ud800'"),
+        ('{"a\\u0000": 1, "b\\ud800": 2, "loss": 1}', {"loss": 1}, r"a\x00, b\ud800"),
         ('{"": 5, "loss": 1}', {"loss": 1}, "a value without a name"),
         ("0.9", {}, "a value without a name"),
         ('[{"name": "auc", "numberValue": NaN}]', {}, "auc"),

@@ -10,7 +10,6 @@ from ml_platform.cloud import cloud_run
 from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun
 from ml_platform.models.states import (
     EndpointState,
-    FindingKind,
     FindingStatus,
     OperationStatus,
     Registration,
@@ -18,6 +17,7 @@ from ml_platform.models.states import (
 )
 from ml_platform.services.deployment.serving import ServingConfig, service_spec
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Busy
 from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.repairs.reconciliation import NoRepair, repair_finding
@@ -290,10 +290,13 @@ def test_an_endpoint_that_somebody_works_on_is_held(
     with pytest.raises(Busy):
         repair_finding(finding=found, actor=ANA, now=clock())
     found.refresh_from_db()
-    looks = found.looks
+    consecutive_sightings = found.consecutive_sightings
     look(clock)
     found.refresh_from_db()
-    assert (found.status, found.looks) == (FindingStatus.OPEN, looks)
+    assert (found.status, found.consecutive_sightings) == (
+        FindingStatus.OPEN,
+        consecutive_sightings,
+    )
 
 
 # ---- services that serve another version ---------------------------------------------------------

@@ -12,8 +12,9 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.transport import channels
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, FindingStatus, OperationStatus, Registration
+from ml_platform.models.states import FindingStatus, OperationStatus, Registration
 from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor, Busy
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.labels import labels_for
@@ -195,7 +196,7 @@ def test_the_only_copy_that_is_left_is_the_runs_version(cloud: LocalCloud) -> No
     look()
     assert repair().status == OperationStatus.SUCCEEDED
     run.refresh_from_db()
-    assert (run.vertex_model_version, run.former_vertex_version) == ("3", pointer)
+    assert (run.vertex_model_version, run.last_vertex_version) == ("3", pointer)
     assert cloud.effects.mutations() == []
     assert finding().status == FindingStatus.GONE
     settled()

@@ -18,9 +18,10 @@ from django.test import Client
 
 from ml_platform.models import Finding, MirroredModel, Operation, RegisteredModel, Sweep
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingKind, RegistryState, SweepStatus
+from ml_platform.models.states import RegistryState, SweepStatus
 from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.exclusions import UNSTORED
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import close_unseen, keep_findings
 from ml_platform.services.operations.store import Actor, Busy, Clock, Heartbeat
 from ml_platform.services.sweeps.operation import check_registry_here
@@ -241,7 +242,10 @@ def test_what_the_mirror_knew_of_it_stays(cloud: LocalCloud) -> None:
         "theirs",
         "as it was",
     }
-    seen = {f.subject.rpartition("/")[2]: (f.status, f.looks) for f in Finding.objects.all()}
+    seen = {
+        f.subject.rpartition("/")[2]: (f.status, f.consecutive_sightings)
+        for f in Finding.objects.all()
+    }
     assert seen == {"7": ("open", 2), "8": ("open", 1)}
 
 
@@ -285,6 +289,8 @@ def test_a_finding_that_cannot_be_brought_up_to_date_stays_as_it_was() -> None:
     second = Sweep.objects.create(actor_label="ana", started_at=later())
     seen = [drift("a", lineage_id=10**9), drift("b")]
     assert [one.what for one in keep_findings(drifts=seen, sweep=second, now=later())] == ["a"]
-    found = Finding.objects.order_by("subject").values_list("subject", "looks", "last_sweep")
+    found = Finding.objects.order_by("subject").values_list(
+        "subject", "consecutive_sightings", "last_sweep"
+    )
     assert list(found) == [("a", 1, second.pk), ("b", 2, second.pk)]
     assert close_unseen(kinds=[FindingKind.UNMANAGED], sweep=second, now=later()) == 0

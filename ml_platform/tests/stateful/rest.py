@@ -17,7 +17,6 @@ from ml_platform.models import (
 )
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
-    FindingKind,
     OperationKind,
     OperationStatus,
     Registration,
@@ -29,17 +28,19 @@ from ml_platform.services.deployment.deploy import redeploy_endpoint
 from ml_platform.services.deployment.service_polling import SENT
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
 from ml_platform.services.findings.compare_services import REDEPLOY
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.labels import ENDPOINT
 from ml_platform.services.repairs.pointers import clear_stale_pointers
-from ml_platform.services.repairs.reconciliation import SAFE, repair_finding
+from ml_platform.services.repairs.reconciliation import repair_finding
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.training.polling import poll_training_runs
 
 from . import planes
 from .boundaries import BrokenInvariant
 from .play import Luck, Play
+from .rules import REPAIRABLE
 from .settled import unsettled
 from .world import BO, World, prefix_of, settle
 
@@ -172,7 +173,7 @@ def _reconcile(play: Play) -> None:
     world = play.world
     world.forward(60)
     sweep(actor=BO, clock=world.now)
-    for finding in Finding.objects.filter(status="open", kind__in=SAFE):
+    for finding in Finding.objects.filter(status="open", kind__in=REPAIRABLE):
         play.tell(f"  repair {finding.kind} {finding.title}")
         _try(play, lambda f=finding: repair_finding(finding=f, actor=BO, now=world.now()))
         settle(world)

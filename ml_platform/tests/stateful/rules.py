@@ -18,16 +18,11 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
-from ml_platform.models.states import (
-    EndpointState,
-    FindingKind,
-    OperationStatus,
-    Registration,
-    ScheduleState,
-)
+from ml_platform.models.states import EndpointState, OperationStatus, Registration, ScheduleState
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.deploy import deploy_run, redeploy_endpoint, rollback_endpoint
 from ml_platform.services.deployment.undeploy import delete_endpoint, undeploy_endpoint
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
 from ml_platform.services.operations.worker import resume_operations, run_until_idle
 from ml_platform.services.registration.adoption import adopt_model
@@ -37,7 +32,7 @@ from ml_platform.services.registry.labels import OWNER, owner
 from ml_platform.services.registry.lineages import lineage_uid
 from ml_platform.services.registry.service_names import service_name
 from ml_platform.services.repairs.pointers import clear_stale_pointers
-from ml_platform.services.repairs.reconciliation import SAFE, repair_finding
+from ml_platform.services.repairs.reconciliation import repair_finding
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 from ml_platform.services.scheduling import schedules as scheduling
 from ml_platform.services.sweeps.sweep import sweep
@@ -50,6 +45,7 @@ from .play import Play, Rule
 from .world import BO, World, settle
 
 NAMES = ("chern", "ranker")
+REPAIRABLE = tuple(kind for kind in FindingKind if kind.facts.repair)
 _Create: Any = service_types.CreateServiceRequest
 _Delete: Any = service_types.DeleteServiceRequest
 _PARENT = "projects/demo-project/locations/europe-central2"
@@ -210,7 +206,7 @@ def sweep_all(play: Play) -> None:
 
 
 def repair(play: Play) -> None:
-    if finding := play.pick(Finding.objects.filter(status="open", kind__in=SAFE)):
+    if finding := play.pick(Finding.objects.filter(status="open", kind__in=REPAIRABLE)):
         repair_finding(finding=finding, **_who(play))
 
 

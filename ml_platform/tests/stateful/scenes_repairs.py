@@ -18,10 +18,11 @@ from ml_platform.models import (
     RegisteredModel,
     TrainingRun,
 )
-from ml_platform.models.states import EndpointState, FindingKind, OperationKind, RunStatus
+from ml_platform.models.states import EndpointState, OperationKind, RunStatus
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.cleanup.orphans import clean_up_orphan
 from ml_platform.services.deployment.endpoint_state import mark_version_lost
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.metrics.service_metrics import collect_metrics
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registry.labels import labels_for

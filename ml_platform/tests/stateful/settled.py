@@ -30,12 +30,12 @@ from ml_platform.models.states import (
     STANDING_FINDING_STATUSES,
     SUCCEEDED_RUN_STATUSES,
     EndpointState,
-    FindingKind,
     OperationKind,
     OperationStatus,
     Registration,
 )
 from ml_platform.services.deployment.serving import ARTIFACT_ENV
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.registry.artifacts import MODEL_FILE, run_prefix
 from ml_platform.services.registry.labels import ENDPOINT, LINEAGE, OWNER, RUN, owner
 from ml_platform.services.scheduling.job import job_id_of
@@ -72,7 +72,7 @@ def one_count(world: World) -> Wrong:
         yield f"{len(counted)} lineages are counted as {told}"
     if missing := counted - ours:
         yield f"counted but not in Vertex AI: {sorted(missing)}"
-    subjects = _standing(*FindingKind.values).values_list("subject", flat=True)
+    subjects = _standing(*FindingKind).values_list("subject", flat=True)
     found = {subject.rpartition("/")[2] for subject in subjects}
     if unknown := ours - counted - found:
         yield f"ours in Vertex AI, not counted and not found: {sorted(unknown)}"
@@ -117,7 +117,7 @@ def artifacts_are_there(world: World) -> Wrong:
 def _artifacts_of(world: World, run: TrainingRun) -> str:
     """Where Vertex AI says that the model of this version, or of the one it was, is."""
     pointer = ModelName.parse(
-        run.former_vertex_version
+        run.last_vertex_version
         if run.registration == Registration.LOST
         else f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
     )

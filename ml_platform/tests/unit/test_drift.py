@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ml_platform.cloud.names import ModelName
-from ml_platform.models.states import FindingKind, Registration
+from ml_platform.models.states import Registration
 from ml_platform.services.findings.compare_models import (
     REBORN_MARGIN,
     Lineage,
@@ -23,6 +23,7 @@ from ml_platform.services.findings.discrepancy import (
     compare_artifacts,
     compare_orphan,
 )
+from ml_platform.services.findings.kinds import FindingKind
 
 THEN = datetime(2026, 2, 8, 12, tzinfo=UTC)
 NAME = ModelName("123", "europe-central2", "m1")

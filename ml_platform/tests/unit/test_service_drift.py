@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ml_platform.models.states import EndpointState, FindingKind, Registration
+from ml_platform.models.states import EndpointState, Registration
 from ml_platform.services.findings.compare_services import (
     DELETE_SERVICE,
     END_ENDPOINT,
@@ -20,6 +20,7 @@ from ml_platform.services.findings.compare_services import (
     compare_endpoint,
     compare_leftover,
 )
+from ml_platform.services.findings.kinds import FindingKind
 
 RUN = Served(
     id=7,

@@ -1,0 +1,234 @@
+"""The closed table of finding kinds: what each means, what finds it, and what repairs it.
+
+A new kind is one entry here and the comparison that makes it. Comparisons and repairs are named by
+their dotted paths, because their packages import this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from django.db.models import Case, IntegerField, Value, When
+from django.utils.module_loading import import_string
+
+from ml_platform.models import Finding
+from ml_platform.services.access.rights import Right
+
+_SWEEPS = "ml_platform.services.sweeps"
+_REPAIRS = "ml_platform.services.repairs.reconciliation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """The repair of a kind that needs no decision by a person."""
+
+    path: str
+    """Function that opens it: `(*, finding, registered_model, actor, now) -> Operation`."""
+    button: str
+    changes_production: bool
+    """Whether it changes Google Cloud; otherwise it changes our records only."""
+    settled_by_recheck: bool = False
+    """Whether the finding is closed when the repair finds that nothing is wrong."""
+    needs_run: bool = False
+    """Whether it needs to know the version that the finding is about."""
+
+    def load(self) -> Any:
+        """Return the function that opens the repair."""
+        return import_string(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the platform knows about a kind."""
+
+    label: str
+    meaning: str
+    note: tuple[str, str]
+    """How the count strip counts them: for one, and for several."""
+    tone: str
+    comparison: str
+    """Function that makes them in a sweep: `(reading) -> list[LeftOut]`."""
+    plane: str = ""
+    """The plane that a sweep must have read to find them; '' when our records suffice."""
+    repair: Repair | None = None
+    needs_choice: bool = False
+    """Whether a person has to choose: adopt the model, delete it or leave it."""
+    closed_by_sweep: bool = True
+    """Whether a sweep that does not see one closes it; otherwise only its repair does."""
+    right: Right = Right.ADMINISTER
+    """The right to repair it, to ignore it, or to choose."""
+
+
+class FindingKind(StrEnum):
+    """The kinds, worst first. The value is the slug that the database stores."""
+
+    facts: Facts
+
+    def __new__(cls, slug: str, *facts: Facts) -> Self:
+        # Only the definitions below give facts: `FindingKind("orphan")` looks one of them up.
+        kind = str.__new__(cls, slug)
+        kind._value_ = slug
+        [kind.facts] = facts
+        return kind
+
+    STALE_POINTER = (
+        "stale_pointer",
+        Facts(
+            label="Stale pointer",
+            meaning="A record points at a model that Vertex AI does not list.",
+            note=("{n} points at nothing", "{n} point at nothing"),
+            tone="bad",
+            plane="vertex",
+            comparison=f"{_SWEEPS}.models.compare_lineages",
+            repair=Repair(
+                path=f"{_REPAIRS}.repair_pointers",
+                button="Clear the pointers",
+                changes_production=False,
+                settled_by_recheck=True,
+            ),
+        ),
+    )
+    VERSION_MISMATCH = (
+        "version_mismatch",
+        Facts(
+            label="Version mismatch",
+            meaning="Vertex AI has a different version than we recorded.",
+            note=("{n} version differs", "{n} versions differ"),
+            tone="bad",
+            plane="vertex",
+            comparison=f"{_SWEEPS}.models.compare_unclaimed_models",
+            repair=Repair(
+                path=f"{_REPAIRS}.repair_pointers",
+                button="Correct the pointers",
+                changes_production=False,
+            ),
+        ),
+    )
+    ARTIFACTS_MISSING = (
+        "artifacts_missing",
+        Facts(
+            label="Artifacts missing",
+            meaning="A registered version has no saved model in Cloud Storage.",
+            note=("{n} without artifacts", "{n} without artifacts"),
+            tone="bad",
+            plane="gcs",
+            comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
+        ),
+    )
+    SERVICE_MISSING = (
+        "service_missing",
+        Facts(
+            label="Service missing",
+            meaning="An endpoint is active, but Cloud Run does not list its service.",
+            note=("{n} service missing", "{n} services missing"),
+            tone="bad",
+            plane="cloud_run",
+            comparison=f"{_SWEEPS}.services.compare_endpoints",
+            repair=Repair(
+                path=f"{_REPAIRS}.repair_endpoint",
+                button="Record what is there",
+                changes_production=False,
+                settled_by_recheck=True,
+            ),
+        ),
+    )
+    SERVICE_MISMATCH = (
+        "service_mismatch",
+        Facts(
+            label="Service mismatch",
+            meaning="A service serves a different version than its endpoint records.",
+            note=("{n} serves another", "{n} serve another"),
+            tone="bad",
+            plane="cloud_run",
+            comparison=f"{_SWEEPS}.services.compare_endpoints",
+            repair=Repair(
+                path=f"{_REPAIRS}.repair_endpoint",
+                button="Record what it serves",
+                changes_production=False,
+                settled_by_recheck=True,
+                needs_run=True,
+            ),
+        ),
+    )
+    UNMANAGED = (
+        "unmanaged",
+        Facts(
+            label="Unmanaged in Vertex AI",
+            meaning="Vertex AI has a model that is not registered here.",
+            note=("{n} only in Vertex AI", "{n} only in Vertex AI"),
+            tone="warn",
+            plane="vertex",
+            comparison=f"{_SWEEPS}.models.compare_unclaimed_models",
+            needs_choice=True,
+        ),
+    )
+    SURPLUS_VERSION = (
+        "surplus_version",
+        Facts(
+            label="Surplus version",
+            meaning="Vertex AI has a second version of a run, or a version of a deleted run.",
+            note=("{n} surplus version", "{n} surplus versions"),
+            tone="warn",
+            plane="vertex",
+            comparison=f"{_SWEEPS}.models.compare_unclaimed_models",
+            # A listing shows only a model's default version, so no sweep can see that one is gone.
+            closed_by_sweep=False,
+            repair=Repair(
+                path=f"{_REPAIRS}.repair_surplus",
+                button="Delete the surplus versions",
+                changes_production=True,
+            ),
+        ),
+    )
+    LEFTOVER_SERVICE = (
+        "leftover_service",
+        Facts(
+            label="Leftover service",
+            meaning="Cloud Run has a service with our label that no endpoint needs.",
+            note=("{n} leftover service", "{n} leftover services"),
+            tone="warn",
+            plane="cloud_run",
+            comparison=f"{_SWEEPS}.services.compare_leftovers",
+            repair=Repair(
+                path="ml_platform.services.repairs.services.delete_leftover",
+                button="Delete the service",
+                changes_production=True,
+            ),
+        ),
+    )
+    ORPHAN = (
+        "orphan",
+        Facts(
+            label="Orphan",
+            meaning="A model name was never registered, and nothing needs it.",
+            note=("{n} never registered", "{n} never registered"),
+            tone="quiet",
+            comparison=f"{_SWEEPS}.models.compare_orphans",
+            repair=Repair(
+                path=f"{_REPAIRS}.repair_orphan",
+                button="Delete the orphan",
+                changes_production=False,
+            ),
+        ),
+    )
+
+
+def facts_of(finding: Finding) -> Facts:
+    """Return what the platform knows about a finding's kind."""
+    return FindingKind(finding.kind).facts
+
+
+def kinds_of(plane: str) -> tuple[FindingKind, ...]:
+    """The kinds that a sweep cannot judge without that plane."""
+    return tuple(kind for kind in FindingKind if kind.facts.plane == plane)
+
+
+def worst_first() -> Case:
+    """Order findings by their kind; a kind that this release does not know comes last."""
+    return Case(
+        *(When(kind=kind, then=Value(place)) for place, kind in enumerate(FindingKind)),
+        default=Value(len(FindingKind)),
+        output_field=IntegerField(),
+    )

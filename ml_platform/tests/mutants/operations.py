@@ -1,0 +1,81 @@
+"""Defects of the engine, the record of operations, and what a person may do with them."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from .defect import Defect, defects_in
+
+SECOND = "services/test_second_worker.py"
+LONG = "test_nobody_gets_an_operation_during_a_step_longer_than_its_lease"
+
+DEFECTS: tuple[Defect, ...] = tuple(
+    chain(
+        defects_in(
+            "services/operations/store.py",
+            SECOND,
+            renewal_does_nothing=(
+                "        if self.lease_until > lease_end(now) -",
+                "        if True or self.lease_until > lease_end(now) -",
+            ),
+            commit_keeps_the_old_lease=('"lease_until": lease_end(now),', ""),
+            worker_forgets_its_new_lease=(
+                "            setattr(self.operation, name, value)\n        self.lease_until",
+                "            setattr(self.operation, name, value)\n        _",
+            ),
+            fence_is_not_raised=('fence=F("fence") + 1', 'fence=F("fence")'),
+            commit_ignores_the_fence=(
+                "pk=self.operation.pk, fence=self.fence, status=OperationStatus.RUNNING\n"
+                "            )\n            written",
+                "pk=self.operation.pk, status=OperationStatus.RUNNING\n"
+                "            )\n            written",
+            ),
+            claim_before_the_lease_ends=(
+                "Q(lease_until__isnull=True) | Q(lease_until__lt=now)",
+                "Q(lease_until__isnull=True) | Q(lease_until__lt=lease_end(now))",
+            ),
+            claim_before_its_time=("Q(next_attempt_at__lte=now)", "Q(pk__isnull=False)"),
+            effect_after_the_lease=(
+                "timedelta(seconds=get_settings().CALL_TIMEOUT) > self.lease_until",
+                "timedelta(seconds=0) > self.lease_until",
+            ),
+        ),
+        defects_in(
+            "services/cleanup/stray_steps.py",
+            f"{SECOND}::{LONG}[strays]",
+            strays_are_read_past_the_lease=(
+                'every_version=work.data["delete_strays"], heartbeat=work.renew_lease',
+                'every_version=work.data["delete_strays"]',
+            ),
+        ),
+        defects_in(
+            "services/cleanup/artifacts.py",
+            f"{SECOND}::{LONG}[artifacts]",
+            marked_runs_are_read_past_the_lease=(
+                "_Reasons(heartbeat=work.renew_lease)",
+                "_Reasons()",
+            ),
+        ),
+        defects_in(
+            "services/deletion/steps.py",
+            f"{SECOND}::{LONG}[deletion]",
+            users_are_read_past_the_lease=(
+                "read_pointers(heartbeat=work.renew_lease)",
+                "read_pointers()",
+            ),
+        ),
+        defects_in(
+            "services/sweeps/operation.py",
+            f"{SECOND}::{LONG}[sweep]",
+            planes_are_read_past_the_lease=(", heartbeat=work.renew_lease)", ")"),
+        ),
+        defects_in(
+            "services/metrics/service_metrics.py",
+            f"{SECOND}::{LONG}[metrics]",
+            series_are_read_past_the_lease=(
+                "        heartbeat()\n        points",
+                "        points",
+            ),
+        ),
+    )
+)

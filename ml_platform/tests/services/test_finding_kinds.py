@@ -1,0 +1,183 @@
+"""The table of finding kinds is complete: each kind is found, worded, ordered and repaired."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils.module_loading import import_string
+
+from ml_platform.conf import get_settings
+from ml_platform.models import (
+    Finding,
+    MirroredModel,
+    MirroredService,
+    RegisteredModel,
+    Sweep,
+    TrainingRun,
+)
+from ml_platform.models.clock import database_now
+from ml_platform.models.states import Registration
+from ml_platform.pages.view_models.badges import ICONS, PLANE_NAMES
+from ml_platform.services.access.rights import Right
+from ml_platform.services.findings.exclusions import Reading
+from ml_platform.services.findings.kinds import Facts, FindingKind, worst_first
+from ml_platform.services.registry.labels import owner
+from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
+from ml_platform.services.repairs.reconciliation import is_safe
+from ml_platform.services.sweeps.sweep import PLANES
+from ml_platform.tests.factories import (
+    LONG_AGO,
+    PROJECT_NUMBER,
+    DeployedEndpointFactory,
+    RegisteredModelFactory,
+    version_of,
+)
+
+KINDS = pytest.mark.parametrize("kind", FindingKind)
+EACH_REPAIR = pytest.mark.parametrize("kind", [kind for kind in FindingKind if kind.facts.repair])
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+
+
+def registered() -> TrainingRun:
+    lineage: RegisteredModel = RegisteredModelFactory.create()
+    run: TrainingRun = version_of(lineage)
+    return run
+
+
+def listed(sweep: Sweep, model_id: str, version: str = "1", **fields: Any) -> None:
+    """Mirror a model of Vertex AI."""
+    name = f"projects/{PROJECT_NUMBER}/locations/{get_settings().LOCATION}/models/{model_id}"
+    values = {"display_name": model_id, "version": version, "remote_created_at": LONG_AGO}
+    MirroredModel.objects.create(
+        model_id=model_id, resource_name=name, seen_sweep=sweep, seen_at=LONG_AGO, **values | fields
+    )
+
+
+def serving(sweep: Sweep, name: str) -> None:
+    """Mirror a Cloud Run service with our label and no endpoint of ours."""
+    MirroredService.objects.create(
+        service_name=name, owner=owner(), seen_sweep=sweep, seen_at=LONG_AGO
+    )
+
+
+def own_id(run: TrainingRun) -> str:
+    return run.vertex_model_resource_name.rpartition("/")[2]
+
+
+def comes_back(sweep: Sweep, registration: Registration) -> None:
+    """Vertex AI lists a version that our records have as lost or deleted."""
+    run = registered()
+    listed(sweep, own_id(run), owner=owner(), run_uid=run.uid.hex)
+    clear_pointer(run=run, registration=registration)
+    sync_version_cache(registered_model=RegisteredModel.objects.get())
+
+
+def another_serves(sweep: Sweep) -> None:
+    run = registered()
+    endpoint = DeployedEndpointFactory.create(
+        serving=True, registered_model=run.registered_model, run=run
+    )
+    serving(sweep, endpoint.service_name)
+
+
+def nothing_serves(sweep: Sweep) -> None:
+    del sweep
+    run = registered()
+    DeployedEndpointFactory.create(serving=True, registered_model=run.registered_model, run=run)
+
+
+MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
+    FindingKind.ORPHAN: lambda sweep: RegisteredModelFactory.create(),
+    FindingKind.STALE_POINTER: lambda sweep: registered(),
+    FindingKind.ARTIFACTS_MISSING: lambda sweep: registered(),
+    FindingKind.UNMANAGED: lambda sweep: listed(sweep, "somebodys-model"),
+    FindingKind.VERSION_MISMATCH: lambda sweep: comes_back(sweep, Registration.LOST),
+    FindingKind.SURPLUS_VERSION: lambda sweep: comes_back(sweep, Registration.DELETED),
+    FindingKind.LEFTOVER_SERVICE: lambda sweep: serving(sweep, "leftover"),
+    FindingKind.SERVICE_MISSING: nothing_serves,
+    FindingKind.SERVICE_MISMATCH: another_serves,
+}
+"""What disagrees when a kind is found."""
+
+
+@pytest.mark.django_db
+@KINDS
+def test_its_comparison_finds_it(kind: FindingKind):
+    sweep = Sweep.objects.create(
+        actor_label="ana", planes={name: {"read": True} for name in PLANES}
+    )
+    sweep.refresh_from_db()
+    MADE[kind](sweep)
+    reading = Reading(
+        sweep=sweep,
+        now=database_now(),
+        unstored=dict.fromkeys(PLANES, ()),
+        heartbeat=lambda: None,
+    )
+    assert import_string(kind.facts.comparison)(reading) == []
+    assert list(Finding.objects.values_list("kind", flat=True)) == [kind.value]
+
+
+@KINDS
+def test_it_has_words_a_tone_a_plane_and_a_right(kind: FindingKind):
+    facts = kind.facts
+    assert facts.label
+    assert facts.meaning.endswith(".")
+    assert all("{n}" in note for note in facts.note)
+    assert facts.tone in ICONS
+    assert facts.plane in {"", *PLANES}
+    assert isinstance(facts.right, Right)
+
+
+@EACH_REPAIR
+def test_its_repair_can_be_opened(kind: FindingKind):
+    repair = kind.facts.repair
+    assert repair is not None
+    assert repair.button
+    opens = inspect.signature(repair.load(), eval_str=True)
+    assert list(opens.parameters) == ["finding", "registered_model", "actor", "now"]
+
+
+@KINDS
+def test_it_is_safe_to_repair_only_with_a_repair_and_a_record(kind: FindingKind):
+    repair = kind.facts.repair
+    assert not is_safe(Finding(kind=kind, run_id=1))
+    assert is_safe(Finding(kind=kind, registered_model_id=1, run_id=1)) is (repair is not None)
+    without_run = is_safe(Finding(kind=kind, registered_model_id=1))
+    assert without_run is (repair is not None and not repair.needs_run)
+
+
+@pytest.mark.django_db
+def test_findings_come_worst_first_and_unknown_kinds_last():
+    kinds = [*FindingKind, "of_a_newer_release"]
+    for kind in reversed(kinds):
+        Finding.objects.create(kind=kind, first_seen_at=LONG_AGO, last_seen_at=LONG_AGO)
+    shown = Finding.objects.order_by(worst_first()).values_list("kind", flat=True)
+    assert list(shown) == [str(kind) for kind in kinds]
+    tones = [kind.facts.tone for kind in FindingKind]
+    assert tones == sorted(tones, key=["bad", "warn", "quiet"].index)
+
+
+def documented(kind: str, facts: Facts) -> str:
+    plane = PLANE_NAMES.get(facts.plane, "our records")
+    if facts.repair:
+        where = "Google Cloud" if facts.repair.changes_production else "our records"
+        repair = f"{facts.repair.button} ({where})"
+    else:
+        repair = "adopt, delete or leave" if facts.needs_choice else "none"
+    return f"| `{kind}` | {plane} | {facts.meaning} | {repair} |"
+
+
+def test_the_documentation_has_this_table():
+    page = (DOCS / "architecture.md").read_text().partition("## Findings and their repairs")[2]
+    rows = re.findall(r"^\| `\w+` \|.*$", page.partition("\n## ")[0], re.M)
+    assert rows == [documented(kind.value, kind.facts) for kind in FindingKind]
+
+
+def test_a_new_kind_needs_no_migration():
+    assert not Finding._meta.get_field("kind").choices
