@@ -28,10 +28,11 @@ from ml_platform.errors import NotFound
 from ml_platform.kpis import plane_unread, registered_models
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.services.access.rights import Right, has_right, right_for
+from ml_platform.services.access.rights import Right, has_right
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.preview import DELETABLE, preview_deletion
 from ml_platform.services.deployment.deploy import newest_version
+from ml_platform.services.operations.retry_cancel import right_for
 from ml_platform.services.registry.aliases import set_aliases
 
 from .endpoints import ENDPOINTS

@@ -15,9 +15,8 @@ from ml_platform.api.schemas.queries import OperationsQuery
 from ml_platform.api.schemas.serialize import accepted, operation_detail_json, operation_json, reply
 from ml_platform.models import Operation
 from ml_platform.models.clock import database_now
-from ml_platform.services.access.rights import right_for
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
+from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation, right_for
 
 router = Router(tags=["operations"])
 

@@ -28,12 +28,14 @@ from ml_platform.pages.run.buttons import reason_disabled_register, reason_disab
 from ml_platform.pages.run.verbs import RUN_VERBS, find_run
 from ml_platform.pages.training.registry_table import verdict_of
 from ml_platform.pages.view_models.context import Button
-from ml_platform.services.access.rights import Right, right_for, right_to_register
+from ml_platform.services.access.rights import Right, right_to_register
 from ml_platform.services.access.scope import Scope
 from ml_platform.services.deployment import deploy as deployment
 from ml_platform.services.deployment.undeploy import delete_endpoint, undeploy_endpoint
 from ml_platform.services.operations import retry_cancel as interventions
 from ml_platform.services.operations import worker
+from ml_platform.services.operations.retry_cancel import right_for
+from ml_platform.services.operations.workflow import title_of
 from ml_platform.services.registration import register as registration
 from ml_platform.services.registry.registry_state import RegistryVerdict
 from ml_platform.services.scheduling import schedules as scheduling
@@ -105,7 +107,7 @@ def _told(require: Callable[[Operation], None], operation: Operation) -> str:
 
 def operation_buttons(permissions: Permissions, operation: Operation) -> tuple[Button, ...]:
     """Retry where it failed, or cancel while it runs; no button that can only fail."""
-    name = f"{operation.get_kind_display()} {operation.subject_name}"
+    name = title_of(operation)
     right, key = right_for(operation), operation.pk
     if not reason_disabled_retry(operation):
         retry = permissions.button(

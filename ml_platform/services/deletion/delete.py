@@ -9,7 +9,6 @@ from django.db import transaction
 
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import OperationKind
 from ml_platform.services.deployment.service_polling import SENT
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import (
@@ -25,6 +24,7 @@ from ml_platform.services.registry.protection import require_unprotected
 
 from .preview import DELETABLE
 from .state import mark_deleting, sent_before
+from .steps import WORKFLOW
 
 
 def delete_versions(
@@ -50,16 +50,15 @@ def delete_versions(
         return known
     subject = _subject(lineage, runs)
     kept = refusals_recorded(
-        kind=OperationKind.DELETE, subject=subject, actor=actor, now=now, reason=reason
+        workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=reason
     )
     with kept, transaction.atomic():
         _require_deletable(lineage, runs)
         operation, new = open_operation(
-            kind=OperationKind.DELETE,
+            workflow=WORKFLOW,
             subject=subject,
             actor=actor,
             now=now,
-            step="check",
             data={"runs": ids, "marked": True, SENT: sent_before(ids)},
             reason=reason,
             idempotency_key=idempotency_key,

@@ -11,11 +11,9 @@ from django.db import transaction
 
 from ml_platform.conf import get_settings
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import OperationKind
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import (
     Actor,
-    Json,
     Subject,
     answered_before,
     open_operation,
@@ -26,6 +24,8 @@ from ml_platform.services.operations.subjects import (
     subject_of_lineage,
     subject_of_version,
 )
+from ml_platform.services.operations.work import Json
+from ml_platform.services.operations.workflow import Workflow
 from ml_platform.services.registry import service_names
 
 from .endpoint_state import (
@@ -36,8 +36,7 @@ from .endpoint_state import (
     require_restorable,
 )
 from .serving import ServingConfig
-
-FIRST_STEP = "verify_model"
+from .steps import DEPLOY, REDEPLOY, ROLLBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +53,10 @@ class _Asked:
         """What was opened when the same was asked before, whatever has become of it."""
         return answered_before(idempotency_key=self.idempotency_key, request=self.request)
 
-    def refusing(self, kind: OperationKind, subject: Subject) -> AbstractContextManager[None]:
+    def refusing(self, workflow: Workflow, subject: Subject) -> AbstractContextManager[None]:
         """Keep what is refused inside in the history."""
         return refusals_recorded(
-            kind=kind, subject=subject, actor=self.actor, now=self.now, reason=self.reason
+            workflow=workflow, subject=subject, actor=self.actor, now=self.now, reason=self.reason
         )
 
 
@@ -91,11 +90,11 @@ def deploy_run(
         request={"run": run.pk, "service": wanted, "config": _said(config)},
     )
     subject = subject_of_version(run)
-    with asked.refusing(OperationKind.DEPLOY, subject):
+    with asked.refusing(DEPLOY, subject):
         if known := asked.answered():
             return known
         service = endpoint.service_name if endpoint else _choose_service(run, service_name)
-        return _open(OperationKind.DEPLOY, subject, run, service, config, asked)
+        return _open(DEPLOY, subject, run, service, config, asked)
 
 
 def newest_version(
@@ -106,9 +105,7 @@ def newest_version(
     :raises NotDeployable: the lineage has no version, or none any more.
     """
     subject = subject_of_lineage(registered_model)
-    with refusals_recorded(
-        kind=OperationKind.DEPLOY, subject=subject, actor=actor, now=now, reason=reason
-    ):
+    with refusals_recorded(workflow=DEPLOY, subject=subject, actor=actor, now=now, reason=reason):
         if registered_model.latest_run is None:
             raise no_version_of(registered_model)
         return registered_model.latest_run
@@ -140,7 +137,7 @@ def redeploy_endpoint(
         },
     )
     otherwise = ("no version yet", "never_served")
-    return _restore(endpoint, run or endpoint.run, otherwise, config, asked)
+    return _restore(REDEPLOY, endpoint, run or endpoint.run, otherwise, config, asked)
 
 
 def rollback_endpoint(
@@ -164,10 +161,11 @@ def rollback_endpoint(
     )
     otherwise = ("no version before this one", "no_previous_version")
     config = ServingConfig.from_dict(endpoint.previous_config)
-    return _restore(endpoint, endpoint.previous_run, otherwise, config, asked)
+    return _restore(ROLLBACK, endpoint, endpoint.previous_run, otherwise, config, asked)
 
 
 def _restore(
+    workflow: Workflow,
     endpoint: DeployedEndpoint,
     run: TrainingRun | None,
     otherwise: tuple[str, str],
@@ -175,7 +173,7 @@ def _restore(
     asked: _Asked,
 ) -> Operation:
     subject = subject_of_endpoint(endpoint)
-    with asked.refusing(OperationKind.REDEPLOY, subject):
+    with asked.refusing(workflow, subject):
         if known := asked.answered():
             return known
         require_restorable(endpoint)
@@ -187,11 +185,11 @@ def _restore(
                 advice="Choose the version to deploy.",
             )
         service = endpoint.service_name
-        return _open(OperationKind.REDEPLOY, subject, run, service, config, asked)
+        return _open(workflow, subject, run, service, config, asked)
 
 
 def _open(
-    kind: OperationKind,
+    workflow: Workflow,
     subject: Subject,
     run: TrainingRun,
     service: str,
@@ -201,11 +199,10 @@ def _open(
     wanted = (config or _config_of(service)).with_image()
     with transaction.atomic():
         operation, new = open_operation(
-            kind=kind,
+            workflow=workflow,
             subject=replace(subject, service_key=service),
             actor=asked.actor,
             now=asked.now,
-            step=FIRST_STEP,
             data={
                 "run": run.pk,
                 "service": service,

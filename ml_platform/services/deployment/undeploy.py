@@ -11,11 +11,13 @@ from ml_platform.cloud import cloud_run
 from ml_platform.errors import CloudAbsent, Conflict, OutcomeUnknown, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.states import EndpointState, OperationKind
+from ml_platform.services.access.rights import Right
 from ml_platform.services.operations import store as operations
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.operations.store import Actor, Work, open_operation, refusals_recorded
+from ml_platform.services.operations.store import Actor, open_operation, refusals_recorded
 from ml_platform.services.operations.subjects import subject_of_endpoint
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.verification import seconds_until_consistent
 
 from .endpoint_state import abort_undeploy, mark_undeploying, record_stopped
@@ -57,15 +59,14 @@ def undeploy_endpoint(
     """
     subject = subject_of_endpoint(endpoint)
     kept = refusals_recorded(
-        kind=OperationKind.UNDEPLOY, subject=subject, actor=actor, now=now, reason=reason
+        workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=reason
     )
     with kept, transaction.atomic():
         operation, new = open_operation(
-            kind=OperationKind.UNDEPLOY,
+            workflow=WORKFLOW,
             subject=subject,
             actor=actor,
             now=now,
-            step="look",
             data={"service": endpoint.service_name},
             reason=reason,
             idempotency_key=idempotency_key,
@@ -87,7 +88,7 @@ def delete_endpoint(
     """
     subject = subject_of_endpoint(endpoint)
     kept = refusals_recorded(
-        kind=OperationKind.DELETE, subject=subject, actor=actor, now=now, reason=reason
+        workflow=DELETION, subject=subject, actor=actor, now=now, reason=reason
     )
     with kept, transaction.atomic():
         row = DeployedEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
@@ -103,7 +104,7 @@ def delete_endpoint(
         served = f" It served {row.run} last." if row.run else ""
         row.delete()
         return operations.record(
-            kind=OperationKind.DELETE,
+            workflow=DELETION,
             subject=subject,
             actor=actor,
             now=now,
@@ -199,6 +200,11 @@ def _failed(work: Work, error: PlatformError) -> None:
 
 
 WORKFLOW = Workflow(
+    slug="undeploy-endpoint",
+    kind=OperationKind.UNDEPLOY,
+    title="Undeploy {}",
+    past="undeployed {}",
+    right=Right.DEPLOY,
     steps=(
         Step(name="look", title="Look at the service on Cloud Run", run=_look),
         Step(name="delete", title="Delete the service", run=_delete, probe="look"),
@@ -206,4 +212,11 @@ WORKFLOW = Workflow(
         Step(name="record", title="Record that it is gone", run=_record),
     ),
     on_failure=_failed,
+)
+DELETION = Workflow(
+    slug="delete-endpoint",
+    kind=OperationKind.DELETE,
+    title="Delete the endpoint {}",
+    past="deleted the endpoint {}",
+    right=Right.DELETE,
 )

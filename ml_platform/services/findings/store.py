@@ -21,6 +21,7 @@ from ml_platform.models.states import (
 )
 from ml_platform.services.operations.store import Actor, Subject, record
 from ml_platform.services.operations.subjects import lineage_lock
+from ml_platform.services.operations.workflow import Workflow
 
 from .discrepancy import Discrepancy
 from .exclusions import LeftOut
@@ -183,6 +184,20 @@ def end_findings(
     update_rows(worked_on, status=status, ended_at=now)
 
 
+IGNORING = Workflow(
+    slug="ignore-finding",
+    kind=OperationKind.IGNORE,
+    title="Ignore the finding {}",
+    past="ignored the finding {}",
+)
+REOPENING = Workflow(
+    slug="reopen-finding",
+    kind=OperationKind.UNIGNORE,
+    title="Reopen the finding {}",
+    past="reopened the finding {}",
+)
+
+
 def ignore_finding(*, finding: Finding, actor: Actor, reason: str, now: datetime) -> Operation:
     """Leave an open finding out of the counts, saying who chose to and why; sweeps keep it so.
 
@@ -192,7 +207,7 @@ def ignore_finding(*, finding: Finding, actor: Actor, reason: str, now: datetime
     return _decide(
         finding=finding,
         moves=(FindingStatus.OPEN, FindingStatus.IGNORED),
-        kind=OperationKind.IGNORE,
+        workflow=IGNORING,
         actor=actor,
         reason=reason,
         now=now,
@@ -207,7 +222,7 @@ def reopen_finding(*, finding: Finding, actor: Actor, now: datetime, reason: str
     return _decide(
         finding=finding,
         moves=(FindingStatus.IGNORED, FindingStatus.OPEN),
-        kind=OperationKind.UNIGNORE,
+        workflow=REOPENING,
         actor=actor,
         reason=reason,
         now=now,
@@ -218,7 +233,7 @@ def _decide(
     *,
     finding: Finding,
     moves: tuple[FindingStatus, FindingStatus],
-    kind: OperationKind,
+    workflow: Workflow,
     actor: Actor,
     reason: str,
     now: datetime,
@@ -249,7 +264,7 @@ def _decide(
                 advice="Somebody was faster; look at it again.",
             )
         return record(
-            kind=kind,
+            workflow=workflow,
             subject=_subject(finding),
             actor=actor,
             now=now,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
 
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Finding, Operation
@@ -16,17 +15,13 @@ from ml_platform.models.states import (
     Registration,
 )
 from ml_platform.services.cleanup.orphans import clean_up_orphan
-from ml_platform.services.findings.store import ENDED_AS, end_findings
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow
-from ml_platform.services.operations.store import Actor, Clock, Work
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.work import Clock
 
 from .duplicate_versions import purge_surplus
-from .pointers import STEPS as POINTER_STEPS
 from .pointers import clear_stale_pointers, restore_lost_versions
-from .services import STEPS as SERVICE_STEPS
 from .services import delete_leftover, look_at_service
-from .unmanaged_models import STEPS as UNMANAGED_STEPS
 
 SAFE = (
     FindingKind.ORPHAN,
@@ -38,12 +33,6 @@ SAFE = (
     FindingKind.SERVICE_MISMATCH,
 )
 """Kinds with a repair that needs no choice of a person, for most findings; `is_safe` says it."""
-SETTLED_BY_A_LOOK = (
-    FindingKind.STALE_POINTER,
-    FindingKind.SERVICE_MISSING,
-    FindingKind.SERVICE_MISMATCH,
-)
-"""Kinds that are gone when a repair has looked and all was as our rows say."""
 PATIENCE = 120.0
 PAUSE = 0.2
 
@@ -117,22 +106,3 @@ def finish_operation(
         if operation.status not in LIVE_OPERATION_STATUSES or clock() >= until:
             return operation
         pause(PAUSE)
-
-
-def _close(work: Work) -> Outcome:
-    """What was repaired ends, what a look could settle is gone; a sweep tells the rest."""
-    status = FindingStatus(work.data.get("ended_as", FindingStatus.REPAIRED))
-    kinds = list(FindingKind) if status == FindingStatus.REPAIRED else list(SETTLED_BY_A_LOOK)
-    now = work.clock()
-    end = partial(end_findings, operation=work.operation, status=status, now=now, kinds=kinds)
-    return Next(note=ENDED_AS[status], change=end)
-
-
-WORKFLOW = Workflow(
-    steps=(
-        *POINTER_STEPS,
-        *UNMANAGED_STEPS,
-        *SERVICE_STEPS,
-        Step(name="close", title="End the finding", run=_close),
-    )
-)

@@ -29,7 +29,8 @@ from ml_platform.models.locking import delete_rows, update_rows
 from ml_platform.models.states import SweepStatus
 from ml_platform.services.findings.exclusions import LeftOut, Reading, count_left_out, tell_left_out
 from ml_platform.services.findings.row_by_row import write_each
-from ml_platform.services.operations.store import Actor, Clock, Heartbeat, Json, lease_end
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_end
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN
 
 from .models import compare
