@@ -15,7 +15,8 @@ from ml_platform.services.cleanup import artifacts as artifact_cleanup
 from ml_platform.services.cleanup import orphans
 from ml_platform.services.metrics import service_metrics
 from ml_platform.services.operations.log import NothingRead, Tell, say
-from ml_platform.services.operations.store import Actor, Clock
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.work import Clock
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.scheduling.platform_jobs import JobSetup, set_up_job
 from ml_platform.services.sweeps.operation import check_registry_here, sweep_of

@@ -11,9 +11,9 @@ from django.utils.module_loading import import_string
 
 from ml_platform.errors import PlatformError
 from ml_platform.models import Operation
-from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right, right_missing
 from ml_platform.services.operations.store import Subject, refusals_recorded
+from ml_platform.services.operations.workflow import Workflow
 
 from .caller import Caller
 
@@ -49,7 +49,7 @@ class Action(Generic[S, R]):
     """The name in `inputs` of the model of what must be given; imported at first use."""
     on_page: bool = True
     """Whether pages have a button for it, which posts to its slug."""
-    history: Callable[[Any], tuple[OperationKind, Subject]] | None = None
+    history: Callable[[Any], tuple[Workflow, Subject]] | None = None
     """As what a refusal is kept in the history, by the facts; None keeps none."""
 
     def right_for(self, subject: S) -> Right:
@@ -107,8 +107,12 @@ def _refusals_recorded(
 ) -> AbstractContextManager[None]:
     if action.history is None:
         return nullcontext()
-    kind, subject = action.history(facts)
+    workflow, subject = action.history(facts)
     reason = str(getattr(given, "reason", ""))
     return refusals_recorded(
-        kind=kind, subject=subject, actor=caller.actor, now=caller.now(), reason=reason
+        workflow=workflow,
+        subject=subject,
+        actor=caller.actor,
+        now=caller.now(),
+        reason=reason,
     )

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment import deploy as deployment
+from ml_platform.services.deployment import steps as deploy_steps
 from ml_platform.services.deployment import undeploy as undeployment
 from ml_platform.services.deployment.deployable import (
     DeployFacts,
@@ -33,6 +33,7 @@ from ml_platform.services.operations.subjects import (
     subject_of_lineage,
     subject_of_version,
 )
+from ml_platform.services.operations.workflow import Workflow
 from ml_platform.services.registry.registry_state import RegistryVerdict, registry_verdict
 
 from .action import Action
@@ -242,14 +243,18 @@ def _delete(endpoint: DeployedEndpoint, given: Any, caller: Caller) -> Operation
     return undeployment.delete_endpoint(endpoint=endpoint, **asked)
 
 
-def _deploy_history(facts: DeployFacts) -> tuple[OperationKind, Subject]:
+def _deploy_history(facts: DeployFacts) -> tuple[Workflow, Subject]:
     if facts.run is None and facts.lineage is not None:
-        return OperationKind.DEPLOY, subject_of_lineage(facts.lineage)
-    return OperationKind.DEPLOY, subject_of_version(version_in(facts))
+        return deploy_steps.DEPLOY, subject_of_lineage(facts.lineage)
+    return deploy_steps.DEPLOY, subject_of_version(version_in(facts))
 
 
-def _redeploy_history(facts: RestoreFacts) -> tuple[OperationKind, Subject]:
-    return OperationKind.REDEPLOY, subject_of_endpoint(facts.target)
+def _redeploy_history(facts: RestoreFacts) -> tuple[Workflow, Subject]:
+    return deploy_steps.REDEPLOY, subject_of_endpoint(facts.target)
+
+
+def _rollback_history(facts: RestoreFacts) -> tuple[Workflow, Subject]:
+    return deploy_steps.ROLLBACK, subject_of_endpoint(facts.target)
 
 
 DEPLOY: Action[TrainingRun, Operation] = Action(
@@ -290,7 +295,7 @@ ROLL_BACK: Action[DeployedEndpoint, Operation] = Action(
     require=require_rollback,
     input="ReasonIn",
     run=_roll_back,
-    history=_redeploy_history,
+    history=_rollback_history,
 )
 UNDEPLOY: Action[DeployedEndpoint, Operation] = Action(
     name="undeploy",
@@ -300,7 +305,7 @@ UNDEPLOY: Action[DeployedEndpoint, Operation] = Action(
     require=require_undeploy,
     input="ReasonIn",
     run=_undeploy,
-    history=lambda facts: (OperationKind.UNDEPLOY, subject_of_endpoint(facts.endpoint)),
+    history=lambda facts: (undeployment.WORKFLOW, subject_of_endpoint(facts.endpoint)),
 )
 DELETE: Action[DeployedEndpoint, Operation] = Action(
     name="delete-endpoint",
@@ -309,7 +314,7 @@ DELETE: Action[DeployedEndpoint, Operation] = Action(
     require=require_removable,
     input="ReasonIn",
     run=_delete,
-    history=lambda endpoint: (OperationKind.DELETE, subject_of_endpoint(endpoint)),
+    history=lambda endpoint: (undeployment.DELETION, subject_of_endpoint(endpoint)),
 )
 ACTIONS: tuple[Action[Any, Any], ...] = (
     DEPLOY,

@@ -10,13 +10,15 @@ from django.db.models import QuerySet
 
 from ml_platform.errors import NotFound
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import OperationKind
-from ml_platform.services.access.rights import Right, right_for
+from ml_platform.services.access.rights import Right
+from ml_platform.services.deletion import steps as deletion_steps
 from ml_platform.services.deletion.delete import delete_versions, subject_of_deletion
 from ml_platform.services.deletion.plan import DeletionPlan, require_unblocked
 from ml_platform.services.deletion.preview import DELETABLE, plan_by_rows
 from ml_platform.services.operations.locks import read_locks
+from ml_platform.services.operations.retry_cancel import right_for
 from ml_platform.services.operations.subjects import subject_of_version
+from ml_platform.services.registry import aliases as alias_change
 from ml_platform.services.registry.aliases import require_version, set_aliases
 
 from .action import Action
@@ -84,7 +86,7 @@ SET_ALIASES: Action[TrainingRun, Operation] = Action(
     require=require_version,
     input="AliasFormIn",
     run=_set_aliases,
-    history=lambda run: (OperationKind.ALIAS, subject_of_version(run)),
+    history=lambda run: (alias_change.WORKFLOW, subject_of_version(run)),
 )
 
 
@@ -147,6 +149,6 @@ DELETE_VERSIONS: Action[RegisteredModel, Operation] = Action(
     require=lambda facts: require_unblocked(facts.plan),
     input="DeletePlanIn",
     run=_delete,
-    history=lambda facts: (OperationKind.DELETE, subject_of_deletion(facts.lineage, facts.runs)),
+    history=lambda facts: (deletion_steps.WORKFLOW, subject_of_deletion(facts.lineage, facts.runs)),
 )
 ACTIONS: tuple[Action[Any, Any], ...] = (SET_ALIASES, DELETE_VERSIONS)

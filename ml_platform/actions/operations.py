@@ -6,13 +6,13 @@ from typing import Any
 
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation
-from ml_platform.services.access.rights import right_for
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.retry_cancel import (
     request_cancel,
     require_cancellable,
     require_retryable,
     retry_operation,
+    right_for,
 )
 
 from .action import Action

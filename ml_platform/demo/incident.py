@@ -21,13 +21,13 @@ from ml_platform.models import (
 )
 from ml_platform.models.states import (
     LIVE_SCHEDULE_STATES,
-    OperationKind,
     Registration,
     RunStatus,
 )
 from ml_platform.services.operations import store as operations
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_version
+from ml_platform.services.registration import register
 from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
 from ml_platform.services.scheduling.job import job_spec
@@ -108,7 +108,7 @@ def _add_version(
     run.save()
     _leave_files(stage, run, "BLESSED", MODEL, WEIGHTS)
     operations.record(
-        kind=OperationKind.REGISTER,
+        workflow=register.WORKFLOW,
         subject=subject_of_version(run),
         actor=stage.actor,
         now=run.registered_at,

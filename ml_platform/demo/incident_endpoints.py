@@ -8,7 +8,8 @@ from ml_platform.cloud import cloud_run
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.conf import require_settings
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
-from ml_platform.models.states import EndpointState, OperationKind, RunStatus
+from ml_platform.models.states import EndpointState, RunStatus
+from ml_platform.services.deployment.steps import DEPLOY
 from ml_platform.services.operations import store as operations
 from ml_platform.services.operations.subjects import subject_of_version
 from ml_platform.services.registry.labels import labels_for
@@ -37,7 +38,7 @@ def add_endpoint(stage: Stage, told: data.Endpoint) -> None:
         created_by_id=stage.actor.user_id,
     )
     operations.record(
-        kind=OperationKind.DEPLOY,
+        workflow=DEPLOY,
         subject=subject_of_version(run),
         actor=stage.actor,
         now=stage.ago(told.deployed),

@@ -15,6 +15,7 @@ from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 from ml_platform.services.findings.kinds import facts_of
 from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.workflow import title_of
 from ml_platform.services.repairs.reconciliation import finish_operation, repair_finding
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 from ml_platform.services.sweeps.sweep import sweep
@@ -120,7 +121,7 @@ def _repair(console: Console, finding: Finding, actor: Actor) -> bool:
         return False
     done = operation.status == OperationStatus.SUCCEEDED
     mark = "[green]done[/]" if done else f"[red]{operation.get_status_display().lower()}[/]"
-    console.print(f"{mark} {operation.get_kind_display()}: {escape(finding.title)}")
+    console.print(f"{mark} {escape(title_of(operation))}: {escape(finding.title)}")
     for step in operation.steps:
         if note := str(step.get("note", "")):
             console.print(f"     {escape(str(step['title']))}: {escape(note)}", style="dim")

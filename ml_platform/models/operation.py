@@ -31,6 +31,14 @@ class Operation(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workflow = models.CharField(
+        max_length=48,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Names the program that carries it out; empty when the release before opened it.",
+    )
+    # The workflow's group; filled for one more release.
     kind = models.CharField(max_length=16, choices=OperationKind.choices)
     status = models.CharField(
         max_length=16, choices=OperationStatus.choices, default=OperationStatus.PENDING

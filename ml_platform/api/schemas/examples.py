@@ -45,6 +45,7 @@ _MODEL = {
 }
 _OPERATION = {
     "id": "0b6f0d5e-5c1f-4a57-9a5e-6a1a1f6f7a01",
+    "workflow": "deploy-version",
     "kind": "deploy",
     "status": "running",
     "project": 1,
@@ -182,11 +183,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "TriggerOut": {
         "message": "Run 41 of chern_rank_v4 begins.",
         "run": _RUN | {"status": "submitting"},
-        "operation": _OPERATION | {"kind": "submit"},
+        "operation": _OPERATION | {"workflow": "submit-run", "kind": "submit"},
     },
     "OperationsOut": {"items": [_OPERATION], "pagination": _PAGE},
     "OperationDetail": _OPERATION
     | {
+        "workflow": "clean-up-orphans",
         "kind": "cleanup",
         "lines": ["Deleted short-test (id 7, project 1, created 2026-01-29)."],
         "lines_left_out": 0,

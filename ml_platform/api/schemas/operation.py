@@ -41,6 +41,7 @@ class OperationOut(Out):
     """A recorded, restartable change across planes."""
 
     id: str
+    workflow: str
     kind: str
     status: Literal["pending", "running", "succeeded", "failed", "cancelled"]
     project: int | None

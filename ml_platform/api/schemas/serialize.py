@@ -22,6 +22,7 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.services.deletion.plan import DeletionPlan, VersionFacts
+from ml_platform.services.operations.workflow import slug_of
 
 Json: TypeAlias = dict[str, Any]
 
@@ -186,6 +187,7 @@ def operation_json(operation: Operation) -> Json:
     }
     return {
         "id": str(operation.pk),
+        "workflow": slug_of(operation),
         "kind": operation.kind,
         "status": operation.status,
         "project": operation.project_id,

@@ -15,7 +15,7 @@ from ml_platform.actions.caller import Caller
 from ml_platform.actions.operations import CANCEL, RETRY, find_operation
 from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun, TrainingSchedule
 from ml_platform.models.operation import OperationQuerySet
-from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationKind, OperationStatus
+from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
 from ml_platform.pages.common.buttons import button, is_offered
 from ml_platform.pages.layout import open_count, page, render_page
 from ml_platform.pages.requests import caller_of
@@ -23,11 +23,11 @@ from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models.badges import STEP_BADGES, badge
 from ml_platform.pages.view_models.context import Button, Fact, Link, OperationDetail, StepRow
 from ml_platform.pages.view_models.fact_list import facts, readable
-from ml_platform.pages.view_models.operation_titles import heading, planned
 from ml_platform.pages.view_models.serialize import operation_row
 from ml_platform.pages.view_models.times import duration, moment
 from ml_platform.services.access.scope import Scope
 from ml_platform.services.operations.store import held_by, holders
+from ml_platform.services.operations.workflow import workflow_of
 
 FINDINGS_SHOWN = 5
 ORIGINS: Mapping[str, str] = {
@@ -50,12 +50,12 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     """All that an operation's row tells, and the pages of what it is about."""
     now, caller = timezone.now(), caller_of(request)
     row, scope = find_operation(caller, operation_id), caller.scope
-    before, after = heading(row)
+    before, _, after = workflow_of(row).title.partition("{}")
     waits = _waits_for(row, scope)
     found = OperationDetail(
         row=operation_row(row, now),
-        before=before,
-        after=after,
+        before=before.strip(),
+        after=after.strip(),
         about=tuple(_about(row, scope)),
         facts=_facts(row, now),
         steps=(*(_step(entry, now) for entry in row.steps), *_ahead(row)),
@@ -155,8 +155,7 @@ def _facts(row: Operation, now: datetime) -> tuple[Fact, ...]:
     named = {
         "project": str(row.project) if row.project else None,
         "asked through": ORIGINS.get(row.origin, row.origin),
-        # Of a change of a schedule it is the state that the title tells already.
-        "reason": row.reason if row.kind != OperationKind.SCHEDULE else None,
+        "reason": row.reason,
         "idempotency key": row.idempotency_key if row.origin == "api" else None,
         "operation at Google": row.remote_operation,
         "tries of this step": row.attempts,
@@ -182,7 +181,7 @@ def _ahead(row: Operation) -> Iterator[StepRow]:
     if row.status not in LIVE_OPERATION_STATUSES:
         return
     newest = row.steps[-1] if row.steps else {}
-    for step in planned(row):
+    for step in workflow_of(row).planned(row):
         at_it = step.name == row.step
         if at_it and newest.get("step") == step.name and newest.get("status") != "done":
             continue

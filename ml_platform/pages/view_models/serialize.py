@@ -17,6 +17,7 @@ from ml_platform.models.states import (
     SweepStatus,
 )
 from ml_platform.services.findings.kinds import FindingKind, facts_of
+from ml_platform.services.operations.workflow import workflow_of
 from ml_platform.text import counted
 
 from .badges import (
@@ -29,7 +30,6 @@ from .badges import (
 from .charts import spark, spark_days
 from .context import Badge, Card, Figure, FindingGroup, FindingRow, OperationRow, SweepRow
 from .fact_list import facts, readable
-from .operation_titles import clause, doing, planned, progress
 from .times import clock, duration, elapsed, iso, moment
 
 
@@ -171,14 +171,15 @@ def operation_row(operation: Operation, now: datetime) -> OperationRow:
     """An operation in one line; its project must be loaded."""
     live = operation.status in LIVE_OPERATION_STATUSES
     length = elapsed(operation.started_at, operation.finished_at, now)
-    verb, after = clause(operation)
-    done, steps = progress(operation)
+    workflow = workflow_of(operation)
+    verb, _, after = workflow.clause(operation).partition("{}")
+    done, steps = workflow.progress(operation)
     return OperationRow(
         id=str(operation.pk),
         actor=operation.actor_label,
-        verb=verb,
+        verb=verb.strip(),
         subject=operation.subject_name,
-        after=after,
+        after=after.strip(),
         project=str(operation.project) if operation.project else "",
         note=_newest_note(operation),
         status=badge(operation.get_status_display(), OPERATION_TONES[operation.status]),
@@ -197,7 +198,8 @@ def _newest_note(operation: Operation) -> str:
     if operation.error:
         return readable(operation.error)
     if operation.status == OperationStatus.RUNNING:
-        return next((doing(step.title) for step in planned(operation)), "")
+        ahead = workflow_of(operation).planned(operation)
+        return ahead[0].title if ahead else ""
     newest = operation.steps[-1] if operation.steps else {}
     # What needed one transaction only has its words as the title of its only step.
     return str(newest.get("note") or (newest.get("title") if newest.get("step") == "done" else ""))

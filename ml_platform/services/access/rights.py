@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
 from ml_platform.errors import Denied
-from ml_platform.models import Operation, TrainingRun
-from ml_platform.models.states import OperationKind, RunStatus
+from ml_platform.models import TrainingRun
+from ml_platform.models.states import RunStatus
 
 
 class Right(StrEnum):
@@ -21,23 +20,6 @@ class Right(StrEnum):
     ADMINISTER = "ml_platform.administer_registeredmodel"
 
 
-_OF_KIND: Mapping[str, Right] = {
-    OperationKind.SUBMIT: Right.TRAIN,
-    OperationKind.CANCEL: Right.TRAIN,
-    OperationKind.REGISTER: Right.TRAIN,
-    OperationKind.SCHEDULE: Right.TRAIN,
-    OperationKind.ALIAS: Right.DEPLOY,
-    OperationKind.DEPLOY: Right.DEPLOY,
-    OperationKind.UNDEPLOY: Right.DEPLOY,
-    OperationKind.REDEPLOY: Right.DEPLOY,
-    OperationKind.DELETE: Right.DELETE,
-}
-
-
-ADMINISTERS = "administers"
-"""In the data of a change of aliases: it may take a protected one from the version that has it."""
-
-
 class RightMissing(Denied):
     """The user lacks a right."""
 
@@ -47,14 +29,6 @@ class RightMissing(Denied):
 def right_to_register(run: TrainingRun) -> Right:
     """What it takes to make the run a version: its evaluator's word is overruled by few."""
     return Right.ADMINISTER if run.status == RunStatus.NOT_BLESSED else Right.TRAIN
-
-
-def right_for(operation: Operation) -> Right:
-    """What it takes to retry or cancel it: what it took to begin it; else an administrator may."""
-    forced = operation.kind == OperationKind.REGISTER and operation.reason
-    if forced or (operation.kind == OperationKind.ALIAS and operation.data.get(ADMINISTERS)):
-        return Right.ADMINISTER
-    return _OF_KIND.get(operation.kind, Right.ADMINISTER)
 
 
 def has_right(user: Any, right: Right) -> bool:

@@ -13,7 +13,7 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.states import LIVE_RUN_STATUSES, Registration
-from ml_platform.services.operations.store import Json
+from ml_platform.services.operations.work import Json
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix
 from ml_platform.services.registry.labels import labels_for, wrong_label
 from ml_platform.services.registry.references import Pointers, names_of

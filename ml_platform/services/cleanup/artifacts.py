@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -16,17 +16,11 @@ from ml_platform.errors import PlatformError
 from ml_platform.models import Operation, TrainingRun
 from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.states import OperationKind
-from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow, advance
+from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import Tell, keep, say
-from ml_platform.services.operations.store import (
-    Actor,
-    Clock,
-    Heartbeat,
-    Json,
-    Subject,
-    Work,
-    open_operation,
-)
+from ml_platform.services.operations.store import Actor, Subject, open_operation
+from ml_platform.services.operations.work import Clock, Heartbeat, Json, Work
+from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 from ml_platform.services.registry import refusals
 from ml_platform.services.registry.artifacts import (
     Size,
@@ -112,17 +106,16 @@ def clean_up_artifacts(
     if dry_run:
         return _rehearse(data, tell)
     operation, _ = open_operation(
-        kind=OperationKind.CLEANUP,
+        workflow=WORKFLOW,
         subject=Subject(type=ARTIFACTS, id="", name=f"artifacts older than {days} days"),
         actor=actor,
         now=now,
-        step=FIRST_STEP,
         data=data,
         idempotency_key=idempotency_key,
         request={k: v for k, v in data.items() if k != "ended_before"} | {"job": ARTIFACTS},
     )
-    workflow = Workflow(steps=steps(tell=tell), on_failure=restore)
-    advance(operation_id=operation.pk, workflows={OperationKind.CLEANUP: workflow}, clock=clock)
+    workflow = replace(WORKFLOW, steps=steps(tell=tell))
+    advance(operation_id=operation.pk, workflows={workflow.slug: workflow}, clock=clock)
     operation.refresh_from_db()
     return artifact_cleanup_of(operation)
 
@@ -265,10 +258,9 @@ def restore(work: Work, error: PlatformError) -> None:
     """A cleanup that failed gives back what it marked and did not finish."""
     _give_back(work.data.get("doomed", ()))
     refusals.forget_folder(work.data)
-    if work.operation.subject_type == ARTIFACTS:
-        Operation.objects.filter(pk=work.operation.pk).update(
-            step=FIRST_STEP, data=work.data | {"doomed": [], "after": 0}
-        )
+    Operation.objects.filter(pk=work.operation.pk).update(
+        step=FIRST_STEP, data=work.data | {"doomed": [], "after": 0}
+    )
 
 
 def _give_back(marked: Sequence[Sequence[Any]]) -> None:
@@ -320,4 +312,11 @@ def steps(*, tell: Tell = lambda line: None) -> tuple[Step, ...]:
 
 
 DAYS = 7
-STEPS = steps()
+WORKFLOW = Workflow(
+    slug="clean-up-artifacts",
+    kind=OperationKind.CLEANUP,
+    title="Clean up {}",
+    past="cleaned up {}",
+    steps=steps(),
+    on_failure=restore,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,10 +18,12 @@ from ml_platform.services.findings.discrepancy import orphan_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow, advance
+from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import Tell, keep, say
-from ml_platform.services.operations.store import Actor, Clock, Json, Subject, Work, open_operation
+from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
+from ml_platform.services.operations.work import Clock, Json, Work
+from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 
 from .orphan_batches import candidates, compare_batch, delete_batch, detach, end_of_batch
 
@@ -49,12 +51,11 @@ def clean_up_orphan(
     days = get_settings().ORPHAN_DAYS if days is None else days
     with transaction.atomic():
         operation, _ = open_operation(
-            kind=OperationKind.CLEANUP,
+            workflow=ORPHAN,
             # Without the lineage itself: this very operation would keep it from being an orphan.
             subject=replace(subject_of_lineage(registered_model), lineage=None),
             actor=actor,
             now=now,
-            step=STEP,
             data={"days": days},
         )
         subject = orphan_subject(registered_model.pk)
@@ -161,20 +162,16 @@ def clean_up_orphans(
     if dry_run:
         return _rehearse(days, found, created_before, tell)
     operation, _ = open_operation(
-        kind=OperationKind.CLEANUP,
+        workflow=ALL_ORPHANS,
         subject=Subject(type=ORPHANS, id="", name=f"orphans older than {days} days"),
         actor=actor,
         now=now,
-        step=STEP,
         data={"days": days, "found": found, "created_before": created_before.isoformat()},
         idempotency_key=idempotency_key,
         request={"job": ORPHANS, "days": days},
     )
-    advance(
-        operation_id=operation.pk,
-        workflows={OperationKind.CLEANUP: workflow(tell=tell)},
-        clock=clock,
-    )
+    workflow = replace(ALL_ORPHANS, steps=_steps(partial(_delete_next, tell=tell)))
+    advance(operation_id=operation.pk, workflows={workflow.slug: workflow}, clock=clock)
     operation.refresh_from_db()
     return cleanup_of(operation)
 
@@ -232,15 +229,21 @@ def _delete_batch(work: Work, created_before: datetime, last: int, tell: Tell) -
     transaction.on_commit(partial(say, tell, lines))
 
 
-def workflow(*, tell: Tell = lambda line: None) -> Workflow:
-    """One orphan or all of them; `tell` hears of each of all."""
-
-    def run(work: Work) -> Outcome:
-        return _delete_next(work, tell) if work.operation.subject_type == ORPHANS else _delete(work)
-
-    return Workflow(
-        steps=(Step(name=STEP, title="Look again and delete", run=run, cancellable=True),)
-    )
+def _steps(run: Callable[[Work], Outcome]) -> tuple[Step, ...]:
+    return (Step(name=STEP, title="Look again and delete", run=run, cancellable=True),)
 
 
-WORKFLOW = workflow()
+ORPHAN = Workflow(
+    slug="delete-orphan",
+    kind=OperationKind.CLEANUP,
+    title="Delete the orphan {}",
+    past="deleted the orphan {}",
+    steps=_steps(_delete),
+)
+ALL_ORPHANS = Workflow(
+    slug="clean-up-orphans",
+    kind=OperationKind.CLEANUP,
+    title="Clean up {}",
+    past="cleaned up {}",
+    steps=_steps(partial(_delete_next, tell=lambda line: None)),
+)

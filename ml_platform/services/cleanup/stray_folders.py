@@ -16,7 +16,7 @@ from ml_platform.cloud.types import RemoteObject
 from ml_platform.conf import require_settings
 from ml_platform.errors import CloudUnavailable
 from ml_platform.models import TrainingRun
-from ml_platform.services.operations.store import Heartbeat
+from ml_platform.services.operations.work import Heartbeat
 from ml_platform.services.registry.artifacts import CHUNK, Chunk, UnsafePath, delete_found
 from ml_platform.services.registry.labels import is_uid
 from ml_platform.services.registry.references import Pointers, read_pointers

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from ml_platform.services.operations.engine import Continue, Next, Outcome, Step
 from ml_platform.services.operations.log import Tell, keep, say
-from ml_platform.services.operations.store import Heartbeat, Work
+from ml_platform.services.operations.work import Heartbeat, Work
+from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step
 from ml_platform.services.registry import refusals
 from ml_platform.services.registry.refusals import quoted, unquoted
 from ml_platform.text import counted, in_one_line
@@ -109,6 +109,5 @@ def steps(*, tell: Tell = lambda line: None) -> tuple[Step, ...]:
             title="Delete what belongs to no run, if asked",
             run=partial(_delete, tell=tell),
             probe=FIRST_STEP,
-            ends=True,
         ),
     )

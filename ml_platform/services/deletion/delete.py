@@ -8,7 +8,6 @@ from datetime import datetime
 from django.db import transaction
 
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import OperationKind
 from ml_platform.services.deployment.service_polling import SENT
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.locks import Locks
@@ -24,6 +23,7 @@ from ml_platform.services.operations.subjects import subject_of_lineage
 from .plan import require_unblocked
 from .preview import plan_by_rows
 from .state import mark_deleting, sent_before
+from .steps import WORKFLOW
 
 
 def delete_versions(
@@ -49,16 +49,15 @@ def delete_versions(
         return known
     subject = subject_of_deletion(lineage, runs)
     kept = refusals_recorded(
-        kind=OperationKind.DELETE, subject=subject, actor=actor, now=now, reason=reason
+        workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=reason
     )
     with kept, transaction.atomic():
         require_unblocked(plan_by_rows(lineage=lineage, runs=runs, locks=Locks({})))
         operation, new = open_operation(
-            kind=OperationKind.DELETE,
+            workflow=WORKFLOW,
             subject=subject,
             actor=actor,
             now=now,
-            step="check",
             data={"runs": ids, "marked": True, SENT: sent_before(ids)},
             reason=reason,
             idempotency_key=idempotency_key,

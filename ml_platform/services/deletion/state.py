@@ -11,7 +11,7 @@ from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import Registration
 from ml_platform.services.deployment.service_polling import SENT
-from ml_platform.services.operations.store import Work
+from ml_platform.services.operations.work import Work
 from ml_platform.services.registry.lineages import end_version, lock_version
 from ml_platform.services.registry.mirror import unmirror_model
 

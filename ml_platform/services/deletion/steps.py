@@ -12,10 +12,12 @@ from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.cloud.types import RemoteModel, RemoteOperation
 from ml_platform.errors import CloudAbsent, CloudConflict, Conflict, OutcomeUnknown, PlatformError
 from ml_platform.models import Operation, TrainingRun
+from ml_platform.models.states import OperationKind
 from ml_platform.models.training_run import TrainingRunQuerySet
+from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.service_polling import SENT, tolerate_denied_after_send
-from ml_platform.services.operations.engine import Continue, Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.operations.store import Work
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.aliases import DEFAULT, move_default, note_aliases
 from ml_platform.services.registry.artifacts import Size, deletable_prefix, delete_chunk, human_size
 from ml_platform.services.registry.labels import OWNER, RUN, owner
@@ -302,6 +304,11 @@ def _runs(work: Work) -> list[TrainingRun]:
 
 
 WORKFLOW = Workflow(
+    slug="delete-versions",
+    kind=OperationKind.DELETE,
+    title="Delete {}",
+    past="deleted {}",
+    right=Right.DELETE,
     steps=(
         Step(
             name="check",
@@ -315,6 +322,7 @@ WORKFLOW = Workflow(
             title="Move the default alias",
             run=_move_default,
             probe="look",
+            optional=True,
         ),
         Step(name="delete", title="Delete in Vertex AI", run=_delete, probe="look"),
         Step(name="wait", title="Wait for Vertex AI", run=_wait),

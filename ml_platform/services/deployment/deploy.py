@@ -14,11 +14,9 @@ from django.db import transaction
 
 from ml_platform.conf import get_settings
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import OperationKind
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import (
     Actor,
-    Json,
     Subject,
     answered_before,
     open_operation,
@@ -28,6 +26,8 @@ from ml_platform.services.operations.subjects import (
     subject_of_endpoint,
     subject_of_version,
 )
+from ml_platform.services.operations.work import Json
+from ml_platform.services.operations.workflow import Workflow
 from ml_platform.services.registry import service_names
 
 from .deployable import (
@@ -39,8 +39,7 @@ from .deployable import (
 )
 from .endpoint_state import mark_deploying
 from .serving import ServingConfig
-
-FIRST_STEP = "verify_model"
+from .steps import DEPLOY, REDEPLOY, ROLLBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +56,10 @@ class _Asked:
         """The operation that the same request opened before, in whatever state it is now."""
         return answered_before(idempotency_key=self.idempotency_key, request=self.request)
 
-    def refusing(self, kind: OperationKind, subject: Subject) -> AbstractContextManager[None]:
+    def refusing(self, workflow: Workflow, subject: Subject) -> AbstractContextManager[None]:
         """Record a refusal raised inside in the history."""
         return refusals_recorded(
-            kind=kind, subject=subject, actor=self.actor, now=self.now, reason=self.reason
+            workflow=workflow, subject=subject, actor=self.actor, now=self.now, reason=self.reason
         )
 
 
@@ -95,11 +94,11 @@ def deploy_run(
         request={"run": run.pk, "service": wanted, "config": _said(config)},
     )
     subject = subject_of_version(run)
-    with asked.refusing(OperationKind.DEPLOY, subject):
+    with asked.refusing(DEPLOY, subject):
         if known := asked.answered():
             return known
         service = endpoint.service_name if endpoint else _choose_service(run, service_name)
-        return _open(OperationKind.DEPLOY, subject, run, service, config, asked)
+        return _open(DEPLOY, subject, run, service, config, asked)
 
 
 def redeploy_endpoint(
@@ -127,7 +126,7 @@ def redeploy_endpoint(
             "config": _said(config),
         },
     )
-    return _restore(endpoint, run or endpoint.run, NEVER_SERVED, config, asked)
+    return _restore(REDEPLOY, endpoint, run or endpoint.run, NEVER_SERVED, config, asked)
 
 
 def rollback_endpoint(
@@ -150,10 +149,11 @@ def rollback_endpoint(
         request={"endpoint": endpoint.pk, "rollback": True},
     )
     config = ServingConfig.from_dict(endpoint.previous_config)
-    return _restore(endpoint, endpoint.previous_run, NO_PREVIOUS, config, asked)
+    return _restore(ROLLBACK, endpoint, endpoint.previous_run, NO_PREVIOUS, config, asked)
 
 
 def _restore(
+    workflow: Workflow,
     endpoint: DeployedEndpoint,
     run: TrainingRun | None,
     lacks: tuple[str, str],
@@ -161,16 +161,16 @@ def _restore(
     asked: _Asked,
 ) -> Operation:
     subject = subject_of_endpoint(endpoint)
-    with asked.refusing(OperationKind.REDEPLOY, subject):
+    with asked.refusing(workflow, subject):
         if known := asked.answered():
             return known
         run = require_offered(endpoint, run, lacks)
         service = endpoint.service_name
-        return _open(OperationKind.REDEPLOY, subject, run, service, config, asked)
+        return _open(workflow, subject, run, service, config, asked)
 
 
 def _open(
-    kind: OperationKind,
+    workflow: Workflow,
     subject: Subject,
     run: TrainingRun,
     service: str,
@@ -180,11 +180,10 @@ def _open(
     wanted = (config or _config_of(service)).with_image()
     with transaction.atomic():
         operation, new = open_operation(
-            kind=kind,
+            workflow=workflow,
             subject=replace(subject, service_key=service),
             actor=asked.actor,
             now=asked.now,
-            step=FIRST_STEP,
             data={
                 "run": run.pk,
                 "service": service,

@@ -16,8 +16,8 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import DeployedEndpoint, TrainingRun
-from ml_platform.services.operations.engine import Next, Outcome, Poll
-from ml_platform.services.operations.store import Work
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll
 from ml_platform.services.registry.labels import OPERATION, RUN, labels_for
 from ml_platform.services.registry.verification import seconds_until_consistent
 

@@ -18,8 +18,8 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import DeployedEndpoint
-from ml_platform.services.operations.engine import Next, Outcome, Poll
-from ml_platform.services.operations.store import Work
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll
 from ml_platform.services.registry.labels import ENDPOINT, labels_for, wrong_label
 
 from .deployable import ForeignService

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 
 from ml_platform.cloud import cloud_run, storage
 from ml_platform.cloud.names import ObjectPath
 from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
-from ml_platform.services.operations.engine import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.operations.store import Work
+from ml_platform.models.states import OperationKind
+from ml_platform.services.access.rights import Right
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.artifacts import run_prefix
 from ml_platform.services.registry.verification import (
     find_artifacts,
@@ -188,10 +191,15 @@ def _begin_again(work: Work) -> None:
     """A retry starts from what was asked, for all may have changed."""
     data = {key: work.data[key] for key in _KEPT if key in work.data}
     data["tries"] = work.data.get("tries", 1) + 1
-    Operation.objects.filter(pk=work.operation.pk).update(step=WORKFLOW.steps[0].name, data=data)
+    Operation.objects.filter(pk=work.operation.pk).update(step=DEPLOY.steps[0].name, data=data)
 
 
-WORKFLOW = Workflow(
+DEPLOY = Workflow(
+    slug="deploy-version",
+    kind=OperationKind.DEPLOY,
+    title="Deploy {}",
+    past="deployed {}",
+    right=Right.DEPLOY,
     steps=(
         Step(
             name="verify_model",
@@ -214,9 +222,15 @@ WORKFLOW = Workflow(
             title="Remove what did not come up",
             run=bring_up.remove,
             probe="confirm",
+            optional=True,
         ),
-        Step(name="wait_for_removal", title="Wait for Cloud Run", run=bring_up.wait_for_removal),
-        Step(name="give_up", title="End without success", run=bring_up.give_up),
+        Step(
+            name="wait_for_removal",
+            title="Wait for Cloud Run",
+            run=bring_up.wait_for_removal,
+            optional=True,
+        ),
+        Step(name="give_up", title="End without success", run=bring_up.give_up, optional=True),
         Step(name="record", title="Record what serves", run=_record),
         Step(
             name="set_invokers",
@@ -228,3 +242,12 @@ WORKFLOW = Workflow(
     on_failure=_failed,
     on_cancel=_cancelled,
 )
+REDEPLOY = replace(
+    DEPLOY,
+    slug="redeploy-endpoint",
+    kind=OperationKind.REDEPLOY,
+    title="Redeploy {}",
+    past="redeployed {}",
+)
+ROLLBACK = replace(REDEPLOY, slug="rollback-endpoint", title="Roll back {}", past="rolled back {}")
+"""The same program with other words: they differ in who chose the version."""

@@ -12,11 +12,13 @@ from ml_platform.errors import CloudAbsent, Conflict, OutcomeUnknown, PlatformEr
 from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.locking import lock_row
 from ml_platform.models.states import OperationKind
+from ml_platform.services.access.rights import Right
 from ml_platform.services.operations import store as operations
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.operations.store import Actor, Work, open_operation, refusals_recorded
+from ml_platform.services.operations.store import Actor, open_operation, refusals_recorded
 from ml_platform.services.operations.subjects import subject_of_endpoint
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.verification import seconds_until_consistent
 
 from .deployable import require_removable, require_started
@@ -51,15 +53,14 @@ def undeploy_endpoint(
     """
     subject = subject_of_endpoint(endpoint)
     kept = refusals_recorded(
-        kind=OperationKind.UNDEPLOY, subject=subject, actor=actor, now=now, reason=reason
+        workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=reason
     )
     with kept, transaction.atomic():
         operation, new = open_operation(
-            kind=OperationKind.UNDEPLOY,
+            workflow=WORKFLOW,
             subject=subject,
             actor=actor,
             now=now,
-            step="look",
             data={"service": endpoint.service_name},
             reason=reason,
             idempotency_key=idempotency_key,
@@ -81,7 +82,7 @@ def delete_endpoint(
     """
     subject = subject_of_endpoint(endpoint)
     kept = refusals_recorded(
-        kind=OperationKind.DELETE, subject=subject, actor=actor, now=now, reason=reason
+        workflow=DELETION, subject=subject, actor=actor, now=now, reason=reason
     )
     with kept, transaction.atomic():
         row = DeployedEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
@@ -95,7 +96,7 @@ def delete_endpoint(
         served = f" It served {row.run} last." if row.run else ""
         row.delete()
         return operations.record(
-            kind=OperationKind.DELETE,
+            workflow=DELETION,
             subject=subject,
             actor=actor,
             now=now,
@@ -177,6 +178,11 @@ def _failed(work: Work, error: PlatformError) -> None:
 
 
 WORKFLOW = Workflow(
+    slug="undeploy-endpoint",
+    kind=OperationKind.UNDEPLOY,
+    title="Undeploy {}",
+    past="undeployed {}",
+    right=Right.DEPLOY,
     steps=(
         Step(name="look", title="Look at the service on Cloud Run", run=_look),
         Step(name="delete", title="Delete the service", run=_delete, probe="look"),
@@ -184,4 +190,11 @@ WORKFLOW = Workflow(
         Step(name="record", title="Record that it is gone", run=_record),
     ),
     on_failure=_failed,
+)
+DELETION = Workflow(
+    slug="delete-endpoint",
+    kind=OperationKind.DELETE,
+    title="Delete the endpoint {}",
+    past="deleted the endpoint {}",
+    right=Right.DELETE,
 )

@@ -17,6 +17,7 @@ from ml_platform.models.states import STANDING_FINDING_STATUSES, FindingStatus, 
 from ml_platform.services.findings.kinds import FindingKind, facts_of
 from ml_platform.services.operations.store import Actor, Subject, record
 from ml_platform.services.operations.subjects import lineage_lock
+from ml_platform.services.operations.workflow import Workflow
 
 from .discrepancy import Discrepancy
 from .exclusions import LeftOut, Reading
@@ -222,6 +223,20 @@ def _require_status(finding: Finding, wanted: FindingStatus) -> None:
         )
 
 
+IGNORING = Workflow(
+    slug="ignore-finding",
+    kind=OperationKind.IGNORE,
+    title="Ignore the finding {}",
+    past="ignored the finding {}",
+)
+REOPENING = Workflow(
+    slug="reopen-finding",
+    kind=OperationKind.UNIGNORE,
+    title="Reopen the finding {}",
+    past="reopened the finding {}",
+)
+
+
 def ignore_finding(*, finding: Finding, actor: Actor, reason: str, now: datetime) -> Operation:
     """Leave an open finding out of the counts, saying who chose to and why; sweeps keep it so.
 
@@ -231,7 +246,7 @@ def ignore_finding(*, finding: Finding, actor: Actor, reason: str, now: datetime
     return _decide(
         finding=finding,
         moves=(FindingStatus.OPEN, FindingStatus.IGNORED),
-        kind=OperationKind.IGNORE,
+        workflow=IGNORING,
         actor=actor,
         reason=reason,
         now=now,
@@ -246,7 +261,7 @@ def reopen_finding(*, finding: Finding, actor: Actor, now: datetime, reason: str
     return _decide(
         finding=finding,
         moves=(FindingStatus.IGNORED, FindingStatus.OPEN),
-        kind=OperationKind.UNIGNORE,
+        workflow=REOPENING,
         actor=actor,
         reason=reason,
         now=now,
@@ -257,7 +272,7 @@ def _decide(
     *,
     finding: Finding,
     moves: tuple[FindingStatus, FindingStatus],
-    kind: OperationKind,
+    workflow: Workflow,
     actor: Actor,
     reason: str,
     now: datetime,
@@ -283,7 +298,7 @@ def _decide(
         if not moved:
             _require_status(finding, before)
         return record(
-            kind=kind,
+            workflow=workflow,
             subject=_subject(finding),
             actor=actor,
             now=now,

@@ -17,16 +17,11 @@ from ml_platform.cloud.monitoring import Aligner, Reducer
 from ml_platform.conf import require_settings
 from ml_platform.models import DeployedEndpoint, Operation, ServiceDailyMetrics
 from ml_platform.models.states import OperationKind
-from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow, advance
+from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import NothingRead, Tell, keep, say
-from ml_platform.services.operations.store import (
-    Actor,
-    Clock,
-    Heartbeat,
-    Subject,
-    Work,
-    open_operation,
-)
+from ml_platform.services.operations.store import Actor, Subject, open_operation
+from ml_platform.services.operations.work import Clock, Heartbeat, Work
+from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 from ml_platform.text import counted
 
 DAYS_BACK = 40
@@ -111,17 +106,16 @@ def collect_metrics(
     if dry_run:
         return _rehearse(clock(), tell)
     operation, _ = open_operation(
-        kind=OperationKind.METRICS,
+        workflow=WORKFLOW,
         subject=Subject(type="metrics", id="", name="resource metrics"),
         actor=actor,
         now=clock(),
-        step=STEP,
         idempotency_key=idempotency_key,
         request={"job": "metrics"},
     )
     advance(
         operation_id=operation.pk,
-        workflows={OperationKind.METRICS: workflow(tell=tell)},
+        workflows={WORKFLOW.slug: workflow(tell=tell)},
         clock=clock,
     )
     operation.refresh_from_db()
@@ -249,7 +243,13 @@ def _read(
 def workflow(*, tell: Tell = lambda line: None) -> Workflow:
     """One service after the other; `tell` hears a line for each."""
     step = Step(name=STEP, title="Read each service's days", run=partial(_collect_next, tell=tell))
-    return Workflow(steps=(step,))
+    return Workflow(
+        slug="collect-metrics",
+        kind=OperationKind.METRICS,
+        title="Collect {}",
+        past="collected {}",
+        steps=(step,),
+    )
 
 
 WORKFLOW = workflow()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from django.db.models import F
 
@@ -18,7 +18,6 @@ from ml_platform.errors import (
     CloudDenied,
     CloudThrottled,
     CloudUnavailable,
-    Invalid,
     PlatformError,
 )
 from ml_platform.guard import DATABASE_FAILURES
@@ -26,7 +25,9 @@ from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
 from .database_failures import drop_connection, leave
-from .store import Clock, Json, LeaseLost, Work, claim
+from .store import claim, due
+from .work import Clock, Json, LeaseLost, Work
+from .workflow import Continue, Next, Outcome, Poll, Step, Workflow, slug_of, unknown_workflow
 
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 300.0
@@ -34,6 +35,11 @@ PATIENCE = timedelta(hours=24)
 """How long an operation may meet no usable answer before it fails and asks for a person."""
 TRIES: Mapping[type[PlatformError], int] = {CloudDenied: 5, CloudConflict: 5}
 """How often these are met before the operation fails; other temporary errors until PATIENCE."""
+UNKNOWN_PAUSE = timedelta(minutes=5)
+"""How long an operation is left alone that this release does not know how to carry on."""
+_UNKNOWN = Step(
+    name="unknown", title="Wait for a newer release that knows this step", run=lambda work: Next()
+)
 
 
 class DatabaseFailed(PlatformError):
@@ -41,89 +47,6 @@ class DatabaseFailed(PlatformError):
 
     code = "database_failed"
     advice = "Have the database looked at, then retry the operation: it looks first what was done."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Next:
-    """The step's effect is established. `change` runs in the transaction that records it."""
-
-    note: str = ""
-    change: Callable[[], None] | None = None
-    to: str = ""
-    """Next step by name; empty for the one that follows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Continue:
-    """A part of the step is done; go on with it at once."""
-
-    note: str = ""
-    change: Callable[[], None] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Poll:
-    """Google still works on it; read its state again after `seconds`."""
-
-    seconds: float = 5.0
-    note: str = ""
-
-
-Outcome: TypeAlias = Next | Continue | Poll
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One repeatable step: at most one remote effect; what it learnt is in `work.data`."""
-
-    name: str
-    title: str
-    run: Callable[[Work], Outcome]
-    probe: str = ""
-    """For a step with an effect: the step that looks for the effect, taken before any second try
-    and after a worker died in this one (law 7)."""
-    cancellable: bool = False
-    ends: bool = False
-    """Whether the operation has succeeded after it, although other steps stand below."""
-
-
-def _unknown_step(name: str) -> Step:
-    def refuse(work: Work) -> Outcome:
-        raise Invalid(
-            f"This release knows no step {name!r} of {work.operation.get_kind_display()}.",
-            code="unknown_step",
-            advice="The operation was opened by another release. Open it anew.",
-        )
-
-    return Step(name=name, title=name, run=refuse)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workflow:
-    """The steps of one kind of operation, and what its end changes in our tables."""
-
-    steps: tuple[Step, ...]
-    on_failure: Callable[[Work, PlatformError], None] = lambda work, error: None
-    on_cancel: Callable[[Work], None] = lambda work: None
-    """Also called for an operation that waits and so does not hold its lineage: it may undo only
-    what this operation marked itself."""
-    require_retryable: Callable[[Operation], object] = lambda operation: None
-    """Raises a Conflict when a retry can only fail, for its subject has ended."""
-
-    def step(self, name: str) -> Step:
-        """The step of that name; one that this recipe does not know can only fail."""
-        return next((step for step in self.steps if step.name == name), _unknown_step(name))
-
-    def is_probe(self, step: Step) -> bool:
-        """Whether it is where another step goes after trouble; passing it again is no progress."""
-        return any(other.probe == step.name for other in self.steps)
-
-    def after(self, step: Step) -> str:
-        """Name of the step that follows, '' after the last."""
-        if step.ends:
-            return ""
-        names = [s.name for s in self.steps] + [""]
-        return names[names.index(step.name) + 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,10 +106,13 @@ def advance(
 def _advance(
     operation_id: uuid.UUID, workflows: Mapping[str, Workflow], clock: Clock, steps: int | None
 ) -> Operation | None:
+    if not _is_known(operation_id, workflows, clock()):
+        return None
     work = claim(operation_id=operation_id, clock=clock)
     if work is None:
         return None
-    workflow = workflows[work.operation.kind]
+    slug = slug_of(work.operation)
+    workflow = workflows.get(slug) or unknown_workflow(slug)
     if work.after_crash:
         interrupted = workflow.step(work.operation.step)
         work.operation.step = interrupted.probe or interrupted.name
@@ -200,6 +126,27 @@ def _advance(
     except LeaseLost:
         return None
     return work.operation
+
+
+def _is_known(operation_id: uuid.UUID, workflows: Mapping[str, Workflow], now: datetime) -> bool:
+    """Whether this release knows the operation's workflow and its step.
+
+    A newer release may know them, so the operation is left unclaimed and looked at again later.
+    After PATIENCE it is claimed all the same, and fails.
+    """
+    operation = due(now).filter(pk=operation_id).first()
+    if operation is None:
+        return True  # the claim finds that too
+    workflow = workflows.get(slug_of(operation))
+    if workflow is not None and workflow.knows(operation.step):
+        return True
+    history = written(operation.steps, _UNKNOWN, now, status="waiting", note=operation.step)
+    if now - datetime.fromisoformat(history[-1]["started_at"]) > PATIENCE:
+        return True
+    due(now).filter(pk=operation_id, fence=operation.fence).update(
+        steps=history, next_attempt_at=now + UNKNOWN_PAUSE
+    )
+    return False
 
 
 def _take_step(work: Work, workflow: Workflow) -> bool:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from ml_platform.errors import PlatformError
 
-from .store import Json
+from .work import Json
 
 log = logging.getLogger("ml_platform.jobs")
 Tell: TypeAlias = Callable[[str], None]

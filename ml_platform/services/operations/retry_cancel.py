@@ -10,10 +10,17 @@ from django.db import transaction
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
+from ml_platform.services.access.rights import Right
 
-from . import worker
-from .engine import Workflow
-from .store import Actor, Work
+from .store import Actor
+from .work import Work
+from .workflow import title_of, workflow_of
+
+
+def right_for(operation: Operation) -> Right:
+    """What it takes to retry or cancel it, which its workflow says."""
+    right = workflow_of(operation).right
+    return right if isinstance(right, Right) else right(operation)
 
 
 def require_retryable(operation: Operation) -> None:
@@ -25,11 +32,11 @@ def require_retryable(operation: Operation) -> None:
         raise _not_failed(operation)
     if not operation.step:
         raise Conflict(
-            f"{operation} was refused before its first step; nothing of it began.",
+            f"{title_of(operation)} was refused before its first step; nothing of it began.",
             code="was_refused",
             advice="Ask for it anew.",
         )
-    _recipe(operation).require_retryable(operation)
+    workflow_of(operation).require_retryable(operation)
 
 
 def retry_operation(*, operation: Operation, actor: Actor) -> Operation:
@@ -98,12 +105,13 @@ def require_cancellable(operation: Operation) -> None:
             code="operation_ended",
             advice="There is nothing to cancel.",
         )
-    workflow = _recipe(operation)
+    workflow = workflow_of(operation)
     waits = operation.status == OperationStatus.PENDING
     steps = (workflow.step(operation.step),) if waits else workflow.steps
     if not any(step.cancellable for step in steps):
         raise Conflict(
-            f"{operation} cannot be cancelled: our records and Google would not agree after it.",
+            f"{title_of(operation)} cannot be cancelled: our records and Google would not agree "
+            "after it.",
             code="not_cancellable",
             advice="Let it end, then change back what it did.",
         )
@@ -125,7 +133,7 @@ def request_cancel(*, operation: Operation, actor: Actor, now: datetime) -> Oper
 
 
 def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:
-    """End it if it still waits where it was seen, and what its recipe undoes with it."""
+    """End it if it still waits where it was seen, and what its workflow undoes with it."""
     waiting = Operation.objects.filter(
         pk=operation.pk, status=OperationStatus.PENDING, step=operation.step
     )
@@ -138,9 +146,5 @@ def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:
             error=f"Cancelled by {actor.label}.",
         )
         if ended:
-            _recipe(operation).on_cancel(work)
+            workflow_of(operation).on_cancel(work)
     return bool(ended)
-
-
-def _recipe(operation: Operation) -> Workflow:
-    return worker.workflows().get(operation.kind, Workflow(steps=()))

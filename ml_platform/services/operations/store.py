@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
-from ml_platform.conf import get_settings
-from ml_platform.errors import Conflict, PlatformError, storable
+from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel
-from ml_platform.models.states import OperationKind, OperationStatus
+from ml_platform.models.states import OperationStatus
 
-Clock: TypeAlias = Callable[[], datetime]
-Heartbeat: TypeAlias = Callable[[], None]
-"""Called between the reads of a long step, as `Work.hold`."""
-Json: TypeAlias = dict[str, Any]
+from .work import Clock, Json, Work, lease_end
+from .workflow import Workflow, title_of
 
 
 class Busy(Conflict):
@@ -51,10 +47,6 @@ class KeyReused(Conflict):
 
     code = "idempotency_key_reused"
     advice = "Use a new key for a new request."
-
-
-class LeaseLost(Exception):
-    """Another worker has claimed the operation since; what this one did last is not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,18 +83,17 @@ def digest(request: Json) -> str:
 
 def open_operation(
     *,
-    kind: OperationKind,
+    workflow: Workflow,
     subject: Subject,
     actor: Actor,
     now: datetime,
-    step: str,
     data: Json | None = None,
     reason: str = "",
     idempotency_key: str = "",
     request: Json | None = None,
     queue: bool = False,
 ) -> tuple[Operation, bool]:
-    """Commit the intent; returns the operation and whether it is new.
+    """Commit the intent, at the workflow's first step; returns the operation and whether it is new.
 
     With `queue` it waits until its lineage is free; without, it takes the lock now.
     Call inside a transaction to make the intent and what it marks one.
@@ -112,13 +103,12 @@ def open_operation(
     """
     fingerprint = digest(request or {})
     operation = Operation(
-        kind=kind,
         status=OperationStatus.PENDING if queue else OperationStatus.RUNNING,
-        **_columns(subject, actor),
+        **_columns(workflow, subject, actor),
         idempotency_key=idempotency_key or None,
         request_digest=fingerprint,
         reason=reason,
-        step=step,
+        step=workflow.steps[0].name,
         data=data or {},
         created_at=now,
         started_at=None if queue else now,
@@ -174,107 +164,21 @@ def held_by(holder: Operation, *, project_id: Any) -> str:
         return "is held by an operation outside its project."
     begun = holder.started_at or holder.created_at
     return (
-        f"is held by {holder.get_kind_display()} {holder.subject_name}, which "
+        f"is held by {title_of(holder)}, which "
         f"{holder.actor_label} began on {begun.day} {begun:%b %Y at %H:%M} UTC."
     )
-
-
-@dataclass(slots=True)
-class Work:
-    """An operation in the hands of the worker that claimed it."""
-
-    operation: Operation
-    fence: int
-    clock: Clock
-    lease_until: datetime
-    data: Json = field(default_factory=dict)
-    remote_operation: str = ""
-    """Name of the operation at Google that was started last; another worker goes on with it."""
-    after_crash: bool = False
-    """Whether the worker before this one never gave the operation back."""
-
-    def require_lease(self) -> None:
-        """Check that a call sent now has its answer before another worker may go on.
-
-        :raises LeaseLost: this worker was held up for too long.
-        """
-        if self.clock() + timedelta(seconds=get_settings().CALL_TIMEOUT) > self.lease_until:
-            raise LeaseLost(f"The lease of operation {self.operation.pk} is running out.")
-
-    def renew_lease(self) -> None:
-        """Keep the lease through a step of many reads: it is renewed once half of it is gone.
-
-        :raises LeaseLost: the fence is no longer ours.
-        """
-        now = self.clock()
-        if self.lease_until > lease_end(now) - timedelta(seconds=get_settings().LEASE_SECONDS / 2):
-            return
-        mine = Operation.objects.filter(
-            pk=self.operation.pk, fence=self.fence, status=OperationStatus.RUNNING
-        )
-        if not mine.update(lease_until=lease_end(now)):
-            raise LeaseLost(f"Operation {self.operation.pk} was claimed by another worker.")
-        self.lease_until = lease_end(now)
-
-    def commit(self, change: Callable[[], None] | None = None, **fields: Any) -> None:
-        """Record an outcome and what it changes in our tables, in one transaction.
-
-        :raises LeaseLost: the fence is no longer ours; nothing was written.
-        """
-        now = self.clock()
-        fields = {name: kept(value) for name, value in fields.items()}
-        with transaction.atomic():
-            mine = Operation.objects.filter(
-                pk=self.operation.pk, fence=self.fence, status=OperationStatus.RUNNING
-            )
-            written = mine.update(
-                **{
-                    "lease_until": lease_end(now),
-                    "data": kept(self.data),
-                    "remote_operation": self.remote_operation,
-                    **fields,
-                },
-            )
-            if not written:
-                raise LeaseLost(f"Operation {self.operation.pk} was claimed by another worker.")
-            if change:
-                change()
-        for name, value in fields.items():
-            setattr(self.operation, name, value)
-        self.lease_until = lease_end(now)
-        self.operation.data = self.data
-
-
-def kept(value: Any) -> Any:
-    """A text, or what is to be JSON, as every database can store it; an infinite number becomes
-    null. Anything else stays as it is."""
-    match value:
-        case str():
-            return storable(value)
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {kept(key): kept(item) for key, item in value.items()}
-        case list() | tuple():
-            return [kept(item) for item in value]
-    return value
-
-
-def lease_end(now: datetime) -> datetime:
-    """Until when a worker that commits now may go on."""
-    return now + timedelta(seconds=get_settings().LEASE_SECONDS)
 
 
 def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work | None:
     """Take the operation if it is due and free; None when it is not, or its lineage is held."""
     now = clock()
-    due = _due(now).filter(pk=operation_id)
-    before = due.values("fence", "lease_until").first()
+    ready = due(now).filter(pk=operation_id)
+    before = ready.values("fence", "lease_until").first()
     if before is None:
         return None
     try:
         with transaction.atomic():
-            claimed = due.filter(fence=before["fence"]).update(
+            claimed = ready.filter(fence=before["fence"]).update(
                 status=OperationStatus.RUNNING,
                 fence=F("fence") + 1,
                 lease_until=lease_end(now),
@@ -297,7 +201,8 @@ def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work | None:
     )
 
 
-def _due(now: datetime) -> QuerySet[Operation]:
+def due(now: datetime) -> QuerySet[Operation]:
+    """Live operations that nobody works on and whose time has come."""
     return Operation.objects.live().filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=now),
         Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now),
@@ -306,12 +211,12 @@ def _due(now: datetime) -> QuerySet[Operation]:
 
 def due_operations(*, now: datetime, limit: int = 1000) -> list[uuid.UUID]:
     """Live operations nobody works on whose time has come, oldest first."""
-    return list(_due(now).order_by("created_at").values_list("pk", flat=True)[:limit])
+    return list(due(now).order_by("created_at").values_list("pk", flat=True)[:limit])
 
 
 def record(
     *,
-    kind: OperationKind,
+    workflow: Workflow,
     subject: Subject,
     actor: Actor,
     now: datetime,
@@ -321,9 +226,8 @@ def record(
     """Write a change that needed one transaction only into the history."""
     done = {"step": "done", "title": note, "status": "done", "finished_at": now.isoformat()}
     return Operation.objects.create(
-        kind=kind,
         status=OperationStatus.SUCCEEDED,
-        **_columns(subject, actor),
+        **_columns(workflow, subject, actor),
         reason=reason,
         steps=[done],
         created_at=now,
@@ -334,7 +238,7 @@ def record(
 
 def record_refusal(
     *,
-    kind: OperationKind,
+    workflow: Workflow,
     subject: Subject,
     actor: Actor,
     now: datetime,
@@ -343,9 +247,8 @@ def record_refusal(
 ) -> Operation:
     """Keep a refused request in the history: why it was asked, and why it was refused."""
     return Operation.objects.create(
-        kind=kind,
         status=OperationStatus.FAILED,
-        **_columns(subject, actor),
+        **_columns(workflow, subject, actor),
         reason=reason,
         error_code=error.code,
         error=str(error),
@@ -358,18 +261,22 @@ def record_refusal(
 
 @contextmanager
 def refusals_recorded(
-    *, kind: OperationKind, subject: Subject, actor: Actor, now: datetime, reason: str = ""
+    *, workflow: Workflow, subject: Subject, actor: Actor, now: datetime, reason: str = ""
 ) -> Iterator[None]:
     """Keep what is refused inside in the history; the refused transaction itself is undone."""
     try:
         yield
     except PlatformError as error:
-        record_refusal(kind=kind, subject=subject, actor=actor, now=now, error=error, reason=reason)
+        record_refusal(
+            workflow=workflow, subject=subject, actor=actor, now=now, error=error, reason=reason
+        )
         raise
 
 
-def _columns(subject: Subject, actor: Actor) -> Json:
+def _columns(workflow: Workflow, subject: Subject, actor: Actor) -> Json:
     return {
+        "workflow": workflow.slug,
+        "kind": workflow.kind,
         "project_id": subject.project_id,
         "subject_type": subject.type,
         "subject_id": subject.id,

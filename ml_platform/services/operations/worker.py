@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
 from django.db import connection, transaction
-from django.utils.module_loading import import_string
 from django_tasks import task
 
 from ml_platform.guard import DATABASE_FAILURES
@@ -16,15 +14,11 @@ from ml_platform.models import Operation
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 
+from . import workflow
 from .database_failures import leave
-from .engine import Workflow, advance
-from .store import Clock, due_operations
-
-
-def workflows() -> Mapping[str, Workflow]:
-    """The table of all workflows; imported late, because its verbs enqueue operations here."""
-    table: Mapping[str, Workflow] = import_string("ml_platform.services.workflows.WORKFLOWS")
-    return table
+from .engine import advance
+from .store import due_operations
+from .work import Clock
 
 
 def enqueue(operation: Operation) -> None:
@@ -49,7 +43,7 @@ def advance_operation(operation_id: str) -> None:
 
 def run_until_idle(*, operation_id: uuid.UUID, clock: Clock) -> Operation | None:
     """Advance an operation; enqueue it again if it waits, its lineage's next if it ended."""
-    operation = advance(operation_id=operation_id, workflows=workflows(), clock=clock)
+    operation = advance(operation_id=operation_id, workflows=workflow.workflows(), clock=clock)
     try:
         _enqueue_following(operation)
     except DATABASE_FAILURES as error:

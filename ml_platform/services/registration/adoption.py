@@ -27,8 +27,9 @@ from ml_platform.models.states import (
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import end_findings, link_findings
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow
-from ml_platform.services.operations.store import Actor, Subject, Work, lineage_key, open_operation
+from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 from ml_platform.services.registry.labels import OWNER, labels_for, owner
 from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
 from ml_platform.services.registry.verification import read_versions
@@ -65,7 +66,7 @@ def adopt_model(
     vertex_model = subject_of(name)
     with transaction.atomic():
         operation, _ = open_operation(
-            kind=OperationKind.ADOPT,
+            workflow=WORKFLOW,
             subject=Subject(
                 type=vertex_model.type,
                 id=vertex_model.id,
@@ -76,7 +77,6 @@ def adopt_model(
             ),
             actor=actor,
             now=now,
-            step="read",
             data={"name": str(name), "project": project.pk, "model_name": model_name},
         )
         link_findings(operation=operation, kinds=[FindingKind.UNMANAGED], subject=str(name))
@@ -204,9 +204,13 @@ def _close(work: Work) -> None:
 
 
 WORKFLOW = Workflow(
+    slug="adopt-model",
+    kind=OperationKind.ADOPT,
+    title="Adopt {}",
+    past="adopted {}",
     steps=(
         Step(name="read", title="Read its versions", run=_read, cancellable=True),
         Step(name="record", title="Record the lineage and its versions", run=_record),
         Step(name="label", title="Label the versions as ours", run=_label, probe="label"),
-    )
+    ),
 )

@@ -20,14 +20,16 @@ from ml_platform.models.states import (
     Registration,
     RunStatus,
 )
+from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.compare_models import compare_surplus
 from ml_platform.services.findings.discrepancy import version_of
 from ml_platform.services.findings.store import note_finding
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow
 from ml_platform.services.operations.retry_cancel import ask_again
-from ml_platform.services.operations.store import Actor, Work, open_operation, refusals_recorded
+from ml_platform.services.operations.store import Actor, open_operation, refusals_recorded
 from ml_platform.services.operations.subjects import run_of, subject_of_run
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.services.registry.aliases import move_default, note_aliases
 from ml_platform.services.registry.artifacts import MODEL_FILE, newest_folder
 from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
@@ -59,16 +61,15 @@ def register_run(
     reason = force_reason.strip() if forced else ""
     subject = subject_of_run(run)
     kept = refusals_recorded(
-        kind=OperationKind.REGISTER, subject=subject, actor=actor, now=now, reason=force_reason
+        workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=force_reason
     )
     with kept, transaction.atomic():
         require_registrable(run=run, force_reason=reason)
         operation, new = open_operation(
-            kind=OperationKind.REGISTER,
+            workflow=WORKFLOW,
             subject=subject,
             actor=actor,
             now=now,
-            step="find_artifacts",
             reason=reason,
             idempotency_key=f"register:{run.uid.hex}:{run.last_vertex_version}",
             request={"run": run.pk},
@@ -193,7 +194,17 @@ def _require_retryable(operation: Operation) -> None:
     require_registrable(run=run_of(operation), force_reason=operation.reason)
 
 
+def _right(operation: Operation) -> Right:
+    """A registration with a reason overrules the pipeline's evaluator."""
+    return Right.ADMINISTER if operation.reason else Right.TRAIN
+
+
 WORKFLOW = Workflow(
+    slug="register-run",
+    kind=OperationKind.REGISTER,
+    title="Register {}",
+    past="registered {}",
+    right=_right,
     steps=(
         Step(
             name="find_artifacts",

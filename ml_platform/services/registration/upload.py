@@ -18,9 +18,9 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import RegisteredModel, TrainingRun
-from ml_platform.services.operations.engine import Continue, Next, Outcome, Poll
-from ml_platform.services.operations.store import Work
 from ml_platform.services.operations.subjects import run_of
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll
 from ml_platform.services.registry.labels import OWNER, RUN, is_version_of, labels_for, owner
 from ml_platform.services.registry.lineages import lineage_uid, lose_versions
 from ml_platform.services.registry.verification import require_listing, seconds_until_consistent

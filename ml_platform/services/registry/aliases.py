@@ -14,22 +14,24 @@ from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, TrainingRun
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import OperationKind, Registration
-from ml_platform.services.access.rights import ADMINISTERS
+from ml_platform.services.access.rights import Right
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow
 from ml_platform.services.operations.store import (
     Actor,
-    Work,
     answered_before,
     open_operation,
     refusals_recorded,
 )
 from ml_platform.services.operations.subjects import run_of, subject_of_version
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 
 from .labels import is_version_of
 from .protection import changed_of, require_unmoved, require_unmoved_now
 
 DEFAULT = "default"
+ADMINISTERS = "administers"
+"""In the operation's data: it may take a protected alias from the version that has it."""
 
 
 def set_aliases(
@@ -52,7 +54,7 @@ def set_aliases(
     :raises RightMissing: a version has a protected alias that this would take from it.
     """
     subject = subject_of_version(run)
-    kept = refusals_recorded(kind=OperationKind.ALIAS, subject=subject, actor=actor, now=now)
+    kept = refusals_recorded(workflow=WORKFLOW, subject=subject, actor=actor, now=now)
     with kept, transaction.atomic():
         change = _change(add, remove)
         request = {"run": run.pk, "change": change}
@@ -62,11 +64,10 @@ def set_aliases(
         if not administers:
             require_unmoved(run, change)
         operation, _ = open_operation(
-            kind=OperationKind.ALIAS,
+            workflow=WORKFLOW,
             subject=subject,
             actor=actor,
             now=now,
-            step="merge",
             data={"change": change, ADMINISTERS: administers and bool(changed_of(change))},
             idempotency_key=idempotency_key,
             request=request,
@@ -134,6 +135,15 @@ def move_default(*, run_id: int) -> None:
     note_aliases(run=run, aliases=sorted({*run.aliases, DEFAULT}))
 
 
+def _right(operation: Operation) -> Right:
+    return Right.ADMINISTER if operation.data.get(ADMINISTERS) else Right.DEPLOY
+
+
 WORKFLOW = Workflow(
-    steps=(Step(name="merge", title="Move the aliases in Vertex AI", run=_merge, probe="merge"),)
+    slug="change-aliases",
+    kind=OperationKind.ALIAS,
+    title="Change the aliases of {}",
+    past="changed the aliases of {}",
+    right=_right,
+    steps=(Step(name="merge", title="Move the aliases in Vertex AI", run=_merge, probe="merge"),),
 )

@@ -20,7 +20,7 @@ from ml_platform.cloud.types import RemoteModel, RemoteService
 from ml_platform.conf import require_settings
 from ml_platform.errors import CloudAbsent
 from ml_platform.models import TrainingRun
-from ml_platform.services.operations.store import Heartbeat
+from ml_platform.services.operations.work import Heartbeat
 from ml_platform.services.registry.labels import is_uid
 from ml_platform.services.registry.verification import read_versions
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, unquote
 
-from ml_platform.services.operations.store import Json
+from ml_platform.services.operations.work import Json
 from ml_platform.text import counted
 
 from .artifacts import Chunk

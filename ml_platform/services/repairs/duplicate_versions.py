@@ -23,9 +23,10 @@ from ml_platform.services.findings.discrepancy import version_of
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import end_findings, link_findings
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
-from ml_platform.services.operations.store import Actor, Work, open_operation
+from ml_platform.services.operations.store import Actor, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.aliases import DEFAULT, move_default
 from ml_platform.services.registry.labels import OWNER, RUN, is_uid, owner
 from ml_platform.services.registry.lineages import lock_version, sync_version_cache
@@ -51,11 +52,10 @@ def purge_surplus(
     require_own(name, registered_model)
     with transaction.atomic():
         operation, _ = open_operation(
-            kind=OperationKind.CLEANUP,
+            workflow=WORKFLOW,
             subject=subject_of_lineage(registered_model),
             actor=actor,
             now=now,
-            step=FIRST_STEP,
             data={"name": str(name)},
         )
         kinds = [FindingKind.SURPLUS_VERSION]
@@ -272,21 +272,29 @@ def _unread(work: Work, answer: Absent | Unknown) -> PlatformError:
     return unread(answer, service="Vertex AI", sent="purged" in work.data)
 
 
-def begin_again(work: Work) -> None:
+def _begin_again(work: Work, error: PlatformError) -> None:
     """A retry of one that failed reads everything again."""
-    if any(step.name == work.operation.step for step in STEPS):
-        Operation.objects.filter(pk=work.operation.pk).update(step=FIRST_STEP)
+    del error
+    Operation.objects.filter(pk=work.operation.pk).update(step=FIRST_STEP)
 
 
-STEPS = (
-    Step(name=FIRST_STEP, title="Read all versions", run=_list, cancellable=True),
-    Step(
-        name="give_default",
-        title="Give the default alias to a version of ours",
-        run=_give_default,
-        probe=FIRST_STEP,
+WORKFLOW = Workflow(
+    slug="delete-duplicate-versions",
+    kind=OperationKind.CLEANUP,
+    title="Delete surplus versions of {}",
+    past="deleted surplus versions of {}",
+    steps=(
+        Step(name=FIRST_STEP, title="Read all versions", run=_list, cancellable=True),
+        Step(
+            name="give_default",
+            title="Give the default alias to a version of ours",
+            run=_give_default,
+            probe=FIRST_STEP,
+            optional=True,
+        ),
+        Step(name="purge", title="Delete what is surplus", run=_purge, probe=FIRST_STEP),
+        Step(name="wait_for_purge", title="Wait for Vertex AI", run=_wait),
+        Step(name="end_surplus", title="End the finding", run=_end),
     ),
-    Step(name="purge", title="Delete what is surplus", run=_purge, probe=FIRST_STEP),
-    Step(name="wait_for_purge", title="Wait for Vertex AI", run=_wait),
-    Step(name="end_surplus", title="End the finding", run=_end, ends=True),
+    on_failure=_begin_again,
 )

@@ -21,9 +21,10 @@ from ml_platform.services.findings.compare_models import REBORN_MARGIN
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
-from ml_platform.services.operations.store import Actor, Work, open_operation
+from ml_platform.services.operations.store import Actor, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.labels import RUN, is_version_of
 from ml_platform.services.registry.lineages import (
     clear_pointer,
@@ -38,6 +39,7 @@ from ml_platform.services.registry.verification import (
 )
 from ml_platform.text import counted
 
+from .closing import CLOSE
 from .unread import unread
 
 _unread = partial(unread, service="Vertex AI")
@@ -50,7 +52,7 @@ def clear_stale_pointers(
 
     :raises Busy: another operation holds the lineage.
     """
-    return _open(registered_model, "look_at_versions", actor, now)
+    return _open(CLEARING, registered_model, actor, now)
 
 
 def restore_lost_versions(
@@ -60,17 +62,16 @@ def restore_lost_versions(
 
     :raises Busy: another operation holds the lineage.
     """
-    return _open(registered_model, "find_lost", actor, now)
+    return _open(RESTORING, registered_model, actor, now)
 
 
-def _open(lineage: RegisteredModel, step: str, actor: Actor, now: datetime) -> Operation:
+def _open(workflow: Workflow, lineage: RegisteredModel, actor: Actor, now: datetime) -> Operation:
     with transaction.atomic():
         operation, _ = open_operation(
-            kind=OperationKind.REPAIR,
+            workflow=workflow,
             subject=subject_of_lineage(lineage),
             actor=actor,
             now=now,
-            step=step,
         )
         kinds = [FindingKind.STALE_POINTER, FindingKind.VERSION_MISMATCH]
         link_findings(operation=operation, kinds=kinds, lineage=lineage)
@@ -225,19 +226,39 @@ def _versions(work: Work) -> QuerySet[TrainingRun]:
     return TrainingRun.objects.versions().filter(registered_model_id=int(work.operation.subject_id))
 
 
-STEPS = (
-    Step(
-        name="look_at_versions",
-        title="Ask Vertex AI for each version",
-        run=_look_at_versions,
-        cancellable=True,
+def _locked(work: Work) -> RegisteredModel:
+    return RegisteredModel.objects.select_for_update(no_key=True).get(pk=work.operation.subject_id)
+
+
+CLEARING = Workflow(
+    slug="clear-stale-pointers",
+    kind=OperationKind.REPAIR,
+    title="Clear the stale pointers of {}",
+    past="cleared the stale pointers of {}",
+    steps=(
+        Step(
+            name="look_at_versions",
+            title="Ask Vertex AI for each version",
+            run=_look_at_versions,
+            cancellable=True,
+        ),
+        Step(name="lose", title="Clear the pointers", run=_lose),
+        CLOSE,
     ),
-    Step(name="lose", title="Clear the pointers", run=_lose),
-    Step(
-        name="find_lost",
-        title="Look for lost versions",
-        run=_find_lost,
-        cancellable=True,
+)
+RESTORING = Workflow(
+    slug="restore-lost-versions",
+    kind=OperationKind.REPAIR,
+    title="Restore the lost versions of {}",
+    past="restored the lost versions of {}",
+    steps=(
+        Step(
+            name="find_lost",
+            title="Look for lost versions",
+            run=_find_lost,
+            cancellable=True,
+        ),
+        Step(name="restore", title="Point at them again", run=_restore),
+        CLOSE,
     ),
-    Step(name="restore", title="Point at them again", run=_restore),
 )

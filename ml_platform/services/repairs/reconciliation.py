@@ -5,24 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import partial
 
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, FindingStatus, Registration
 from ml_platform.services.cleanup.orphans import clean_up_orphan
-from ml_platform.services.findings.kinds import FindingKind, Repair, facts_of
-from ml_platform.services.findings.store import ENDED_AS, end_findings
+from ml_platform.services.findings.kinds import Repair, facts_of
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow
-from ml_platform.services.operations.store import Actor, Clock, Work
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.work import Clock
 
 from .duplicate_versions import purge_surplus
-from .pointers import STEPS as POINTER_STEPS
 from .pointers import clear_stale_pointers, restore_lost_versions
-from .services import STEPS as SERVICE_STEPS
 from .services import look_at_service
-from .unmanaged_models import STEPS as UNMANAGED_STEPS
 
 PATIENCE = 120.0
 PAUSE = 0.2
@@ -150,27 +145,3 @@ def finish_operation(
         if operation.status not in LIVE_OPERATION_STATUSES or clock() >= until:
             return operation
         pause(PAUSE)
-
-
-def _close(work: Work) -> Outcome:
-    """Close repaired findings. If nothing was wrong, close only what a re-check settles."""
-    status = FindingStatus(work.data.get("ended_as", FindingStatus.REPAIRED))
-    kinds = [
-        kind
-        for kind in FindingKind
-        if status == FindingStatus.REPAIRED
-        or (kind.facts.repair and kind.facts.repair.settled_by_recheck)
-    ]
-    now = work.clock()
-    end = partial(end_findings, operation=work.operation, status=status, now=now, kinds=kinds)
-    return Next(note=ENDED_AS[status], change=end)
-
-
-WORKFLOW = Workflow(
-    steps=(
-        *POINTER_STEPS,
-        *UNMANAGED_STEPS,
-        *SERVICE_STEPS,
-        Step(name="close", title="End the finding", run=_close),
-    )
-)

@@ -5,6 +5,7 @@ A leftover is deleted; a row that no service stands for ends; what really serves
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from functools import partial
 
@@ -43,13 +44,15 @@ from ml_platform.services.findings.compare_services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import ENDED_AS, end_findings, link_findings
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
-from ml_platform.services.operations.store import Actor, Subject, Work, open_operation
+from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.subjects import lineage_lock, subject_of_endpoint
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, is_uid, owner
 from ml_platform.services.registry.ownership import is_own_service
 from ml_platform.services.registry.verification import seconds_until_consistent
 
+from .closing import CLOSE
 from .unread import unread
 
 SERVICE_TYPE = "service"
@@ -80,7 +83,7 @@ def delete_leftover(
         service_key=name,
     )
     data = {"service": name, "endpoint": finding.evidence["cloud_run_label_mlp_endpoint"]}
-    return _open(OperationKind.CLEANUP, subject, LOOK_AT_LEFTOVER, data, actor, now)
+    return _open(LEFTOVER, subject, [FindingKind.LEFTOVER_SERVICE], data, actor, now)
 
 
 def look_at_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) -> Operation:
@@ -91,29 +94,24 @@ def look_at_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) 
     """
     subject = subject_of_endpoint(endpoint)
     data = {"service": endpoint.service_name}
-    return _open(OperationKind.REPAIR, subject, "look_at_service", data, actor, now)
-
-
-_KINDS = {
-    OperationKind.CLEANUP: [FindingKind.LEFTOVER_SERVICE],
-    OperationKind.REPAIR: [FindingKind.SERVICE_MISSING, FindingKind.SERVICE_MISMATCH],
-}
+    kinds = [FindingKind.SERVICE_MISSING, FindingKind.SERVICE_MISMATCH]
+    return _open(CHECK, subject, kinds, data, actor, now)
 
 
 def _open(
-    kind: OperationKind,
+    workflow: Workflow,
     subject: Subject,
-    step: str,
+    kinds: Collection[FindingKind],
     data: dict[str, str],
     actor: Actor,
     now: datetime,
 ) -> Operation:
     with transaction.atomic():
         operation, _ = open_operation(
-            kind=kind, subject=subject, actor=actor, now=now, step=step, data=data
+            workflow=workflow, subject=subject, actor=actor, now=now, data=data
         )
         about = service_subject(data["service"])
-        link_findings(operation=operation, kinds=_KINDS[kind], subject=about)
+        link_findings(operation=operation, kinds=kinds, subject=about)
         worker.enqueue(operation)
     return operation
 
@@ -178,10 +176,10 @@ def _end_leftover(work: Work) -> Outcome:
     return Next(note=ENDED_AS[status], change=change)
 
 
-def begin_again(work: Work) -> None:
+def _begin_again(work: Work, error: PlatformError) -> None:
     """A retry of one that failed reads the service again."""
-    if any(step.name == work.operation.step for step in LEFTOVER_STEPS):
-        Operation.objects.filter(pk=work.operation.pk).update(step=LOOK_AT_LEFTOVER)
+    del error
+    Operation.objects.filter(pk=work.operation.pk).update(step=LOOK_AT_LEFTOVER)
 
 
 # ---- endpoints whose service is missing, or serves another version -----------------------------
@@ -272,28 +270,41 @@ def _unread(work: Work, answer: Absent | Unknown) -> PlatformError:
     return unread(answer, service="Cloud Run", sent=SENT in work.data)
 
 
-LEFTOVER_STEPS = (
-    Step(
-        name=LOOK_AT_LEFTOVER,
-        title="Read the service and its labels",
-        run=_read_leftover,
-        cancellable=True,
+LEFTOVER = Workflow(
+    slug="delete-leftover-service",
+    kind=OperationKind.CLEANUP,
+    title="Delete the leftover service {}",
+    past="deleted the leftover service {}",
+    steps=(
+        Step(
+            name=LOOK_AT_LEFTOVER,
+            title="Read the service and its labels",
+            run=_read_leftover,
+            cancellable=True,
+        ),
+        Step(
+            name="delete_leftover",
+            title="Delete the service",
+            run=_delete_leftover,
+            probe=LOOK_AT_LEFTOVER,
+        ),
+        Step(name="wait_for_leftover", title="Wait for Cloud Run", run=_wait_for_leftover),
+        Step(name="end_leftover", title="End the finding", run=_end_leftover),
     ),
-    Step(
-        name="delete_leftover",
-        title="Delete the service",
-        run=_delete_leftover,
-        probe=LOOK_AT_LEFTOVER,
-    ),
-    Step(name="wait_for_leftover", title="Wait for Cloud Run", run=_wait_for_leftover),
-    Step(name="end_leftover", title="End the finding", run=_end_leftover, ends=True),
+    on_failure=_begin_again,
 )
-STEPS = (
-    Step(
-        name="look_at_service",
-        title="Look at the service on Cloud Run",
-        run=_look_at_service,
-        cancellable=True,
+CHECK = Workflow(
+    slug="check-service",
+    kind=OperationKind.REPAIR,
+    title="Record what {} serves",
+    past="recorded what {} serves",
+    steps=(
+        Step(
+            name="look_at_service",
+            title="Look at the service on Cloud Run",
+            run=_look_at_service,
+            cancellable=True,
+        ),
+        CLOSE,
     ),
 )
-"""The first of a repair; the end of all repairs follows."""

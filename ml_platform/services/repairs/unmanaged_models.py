@@ -19,13 +19,16 @@ from ml_platform.services.findings.exclusions import VERTEX_MODEL
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
-from ml_platform.services.operations.store import Actor, Subject, Work, open_operation
+from ml_platform.services.operations.store import Actor, Subject, open_operation
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.labels import OWNER
 from ml_platform.services.registry.mirror import unmirror_model
 from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import read_versions
 from ml_platform.text import counted
+
+from .closing import CLOSE
 
 
 class Managed(Conflict):
@@ -50,11 +53,10 @@ def delete_unmanaged_model(
     require_unclaimed(name)
     with transaction.atomic():
         operation, _ = open_operation(
-            kind=OperationKind.REPAIR,
+            workflow=WORKFLOW,
             subject=replace(subject_of(name), name=_called(name), project_id=project_id),
             actor=actor,
             now=now,
-            step="check_unmanaged",
             data={"name": str(name)},
         )
         link_findings(operation=operation, kinds=[FindingKind.UNMANAGED], subject=str(name))
@@ -157,14 +159,21 @@ def _gone(name: ModelName, note: str) -> Next:
     return Next(to="close", note=note, change=partial(unmirror_model, name=name))
 
 
-STEPS = (
-    Step(name="check_unmanaged", title="Read whose model it is", run=_check, cancellable=True),
-    Step(
-        name="delete_model",
-        title="Delete it from Vertex AI",
-        run=_delete,
-        probe="check_unmanaged",
+WORKFLOW = Workflow(
+    slug="delete-unmanaged-model",
+    kind=OperationKind.REPAIR,
+    title="Delete {} from Vertex AI",
+    past="deleted {} from Vertex AI",
+    steps=(
+        Step(name="check_unmanaged", title="Read whose model it is", run=_check, cancellable=True),
+        Step(
+            name="delete_model",
+            title="Delete it from Vertex AI",
+            run=_delete,
+            probe="check_unmanaged",
+        ),
+        Step(name="wait_for_deletion", title="Wait for Vertex AI", run=_wait),
+        Step(name="confirm_gone", title="See that it is gone", run=_confirm),
+        CLOSE,
     ),
-    Step(name="wait_for_deletion", title="Wait for Vertex AI", run=_wait),
-    Step(name="confirm_gone", title="See that it is gone", run=_confirm),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from django.db.models import Q
@@ -12,9 +13,10 @@ from ml_platform.cloud.types import JobSpec, JobState, RemoteJob
 from ml_platform.conf import get_settings
 from ml_platform.errors import CloudAbsent, CloudConflict, CloudExists, Misconfigured
 from ml_platform.models import TrainingSchedule
-from ml_platform.models.states import LIVE_SCHEDULE_STATES, ScheduleState
-from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow
-from ml_platform.services.operations.store import Work
+from ml_platform.models.states import LIVE_SCHEDULE_STATES, OperationKind, ScheduleState
+from ml_platform.services.access.rights import Right
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 
 from .times import cron_zone
 
@@ -145,15 +147,43 @@ def _step(name: str, title: str, run: Callable[[Work], Outcome]) -> Step:
     return Step(name=name, title=title, run=run, probe=FIRST_STEP)
 
 
-WORKFLOW = Workflow(
-    steps=(
-        Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
-        _step("create", "Create the job", _create),
-        _effect("update", lambda s: scheduler.update_job(job_spec(s))),
-        _effect("pause", lambda s: scheduler.pause_job(job_id_of(s))),
-        _effect("resume", lambda s: scheduler.resume_job(job_id_of(s))),
-        _effect("delete", _delete),
-        Step(name="record", title="Record the job", run=_record),
-    ),
+_EFFECTS = (
+    _step("create", "Create the job", _create),
+    _effect("update", lambda s: scheduler.update_job(job_spec(s))),
+    _effect("pause", lambda s: scheduler.pause_job(job_id_of(s))),
+    _effect("resume", lambda s: scheduler.resume_job(job_id_of(s))),
+    _effect("delete", _delete),
 )
-"""It looks and acts until job and row agree, whatever the order of operations was."""
+
+
+def _workflow(slug: str, verb: str, past: str, usual: str) -> Workflow:
+    """A change of a schedule, whose job usually needs the step `usual` only.
+
+    It looks and acts until job and row agree, whatever the order of operations was; so each has
+    all the steps.
+    """
+    return Workflow(
+        slug=slug,
+        kind=OperationKind.SCHEDULE,
+        title=f"{verb} the schedule {{}}",
+        past=f"{past} the schedule {{}}",
+        right=Right.TRAIN,
+        steps=(
+            Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
+            *(replace(step, optional=step.name != usual) for step in _EFFECTS),
+            Step(name="record", title="Record the job", run=_record),
+        ),
+    )
+
+
+CREATION = _workflow("create-schedule", "Create", "created", "create")
+RESUMPTION = _workflow("resume-schedule", "Resume", "resumed", "resume")
+PAUSE = _workflow("pause-schedule", "Pause", "paused", "pause")
+END = _workflow("end-schedule", "End", "ended", "delete")
+CHANGES = {
+    ScheduleState.ACTIVE: RESUMPTION,
+    ScheduleState.PAUSED: PAUSE,
+    ScheduleState.CANCELLED: END,
+    ScheduleState.COMPLETED: END,
+}
+"""By the state that the schedule is brought to."""

@@ -19,9 +19,11 @@ from ml_platform.errors import (
 )
 from ml_platform.models import Operation
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationKind, OperationStatus
-from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow, advance
+from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import ask_again
-from ml_platform.services.operations.store import Actor, Clock, Json, Subject, Work, open_operation
+from ml_platform.services.operations.store import Actor, Subject, open_operation
+from ml_platform.services.operations.work import Clock, Json, Work
+from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 
 from .job import require_webhook
 
@@ -77,22 +79,17 @@ def set_up_job(
     }
     job_spec(spec)
     operation, new = open_operation(
-        kind=OperationKind.SCHEDULE,
+        workflow=WORKFLOW,
         subject=Subject(type=JOB, id=job_id, name=job_id, service_key=f"job:{job_id}"),
         actor=actor,
         now=clock(),
-        step=FIRST_STEP,
         data={"spec": spec, "action": "unchanged"},
         idempotency_key=idempotency_key,
         request=spec,
     )
     if not new and operation.status == OperationStatus.FAILED:
         operation = ask_again(operation=operation, actor=actor)
-    advance(
-        operation_id=operation.pk,
-        workflows={OperationKind.SCHEDULE: Workflow(steps=STEPS)},
-        clock=clock,
-    )
+    advance(operation_id=operation.pk, workflows={WORKFLOW.slug: WORKFLOW}, clock=clock)
     operation.refresh_from_db()
     _require_success(operation)
     return JobSetup(
@@ -193,9 +190,27 @@ def _stands(work: Work) -> Outcome:
     return Next(note=f"{work.data['action']}: {work.data['job']}")
 
 
-STEPS = (
-    Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
-    Step(name="create_job", title="Create the job", run=_create, probe=FIRST_STEP),
-    Step(name="update_job", title="Correct the job", run=_update, probe=FIRST_STEP),
-    Step(name="job_stands", title="See that it stands", run=_stands, ends=True),
+WORKFLOW = Workflow(
+    slug="set-up-job",
+    kind=OperationKind.SCHEDULE,
+    title="Set up the job {}",
+    past="set up the job {}",
+    steps=(
+        Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
+        Step(
+            name="create_job",
+            title="Create the job",
+            run=_create,
+            probe=FIRST_STEP,
+            optional=True,
+        ),
+        Step(
+            name="update_job",
+            title="Correct the job",
+            run=_update,
+            probe=FIRST_STEP,
+            optional=True,
+        ),
+        Step(name="job_stands", title="See that it stands", run=_stands),
+    ),
 )

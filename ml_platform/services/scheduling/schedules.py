@@ -14,9 +14,10 @@ from django.db.models import Model
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, TrainingRun, TrainingSchedule
 from ml_platform.models.locking import lock_row
-from ml_platform.models.states import LIVE_SCHEDULE_STATES, Frequency, OperationKind, ScheduleState
+from ml_platform.models.states import LIVE_SCHEDULE_STATES, Frequency, ScheduleState
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor, Subject, answered_before, open_operation
+from ml_platform.services.operations.workflow import Workflow
 from ml_platform.services.registry.lineages import claim_lineage
 from ml_platform.services.training.runs import (
     add_run,
@@ -28,7 +29,7 @@ from ml_platform.services.training.runs import (
 )
 from ml_platform.services.training.templates import check_values
 
-from .job import FIRST_STEP, require_webhook
+from .job import CHANGES, CREATION, require_webhook
 from .times import cron_for, next_times, tick_of, to_minute
 
 EARLY = timedelta(minutes=2)
@@ -115,7 +116,9 @@ def create_schedule(
                 code="schedule_exists",
                 advice="Choose another name.",
             ) from error
-        return _open(schedule, actor, now, idempotency_key=idempotency_key, request=request)
+        return _open(
+            CREATION, schedule, actor, now, idempotency_key=idempotency_key, request=request
+        )
 
 
 def create_schedule_from_run(
@@ -283,10 +286,11 @@ def _turn(
         if not there.update(state=to, **changes):
             raise _wrong_state(schedule)
         schedule.refresh_from_db()
-        return _open(schedule, actor, now)
+        return _open(CHANGES[to], schedule, actor, now)
 
 
 def _open(
+    workflow: Workflow,
     schedule: TrainingSchedule,
     actor: Actor,
     now: datetime,
@@ -296,7 +300,7 @@ def _open(
 ) -> Operation:
     """Open the operation that brings the Cloud Scheduler job to where the row is."""
     operation, _ = open_operation(
-        kind=OperationKind.SCHEDULE,
+        workflow=workflow,
         subject=Subject(
             type="trainingschedule",
             id=str(schedule.pk),
@@ -307,8 +311,6 @@ def _open(
         ),
         actor=actor,
         now=now,
-        step=FIRST_STEP,
-        reason=schedule.get_state_display(),
         idempotency_key=idempotency_key,
         request=request,
         queue=True,

@@ -8,9 +8,11 @@ from ml_platform.conf import require_settings
 from ml_platform.models import Operation, Sweep
 from ml_platform.models.states import OperationKind
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import Next, Outcome, Step, Workflow, advance
+from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import NothingRead, Tell, keep, say
-from ml_platform.services.operations.store import Actor, Busy, Clock, Subject, Work, open_operation
+from ml_platform.services.operations.store import Actor, Busy, Subject, open_operation
+from ml_platform.services.operations.work import Clock, Work
+from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 
 from .audit import AuditVerdict, compare_sweep
 from .sweep import sweep
@@ -48,9 +50,7 @@ def check_registry_here(
 ) -> Operation:
     """The same, carried out by this process before it returns; errors as with `check_registry`."""
     operation = _open(actor, clock, idempotency_key)
-    advance(
-        operation_id=operation.pk, workflows={OperationKind.SWEEP: workflow(tell=tell)}, clock=clock
-    )
+    advance(operation_id=operation.pk, workflows={WORKFLOW.slug: workflow(tell=tell)}, clock=clock)
     operation.refresh_from_db()
     return operation
 
@@ -66,11 +66,10 @@ def _open(actor: Actor, clock: Clock, idempotency_key: str) -> Operation:
     now = clock()
     try:
         operation, _ = open_operation(
-            kind=OperationKind.SWEEP,
+            workflow=WORKFLOW,
             subject=Subject(type=REGISTRY, id="", name="the registry", service_key=LOCK),
             actor=actor,
             now=now,
-            step=STEP,
             idempotency_key=idempotency_key,
             request={"job": REGISTRY},
         )
@@ -98,7 +97,11 @@ def _sweep(work: Work, tell: Tell) -> Outcome:
 def workflow(*, tell: Tell = lambda line: None) -> Workflow:
     """One sweep; `tell` hears why a plane could not be read."""
     return Workflow(
-        steps=(Step(name=STEP, title="Read all planes", run=partial(_sweep, tell=tell)),)
+        slug="check-registry",
+        kind=OperationKind.SWEEP,
+        title="Check {}",
+        past="checked {}",
+        steps=(Step(name=STEP, title="Read all planes", run=partial(_sweep, tell=tell)),),
     )
 
 

@@ -32,7 +32,8 @@ from ml_platform.services.findings.exclusions import LeftOut, Reading, count_lef
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.row_by_row import write_each
 from ml_platform.services.findings.store import close_unseen
-from ml_platform.services.operations.store import Actor, Clock, Heartbeat, Json, lease_end
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_end
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN
 
 from .audit import unread_kinds

@@ -20,7 +20,8 @@ from ml_platform.cloud.transport.channels import request_reason
 from ml_platform.cloud.types import PipelineState, RemotePipelineJob
 from ml_platform.models import TrainingRun
 from ml_platform.models.states import RunStatus
-from ml_platform.services.operations.store import Actor, Clock
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.work import Clock
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.labels import OWNER, RUN, owner
 

@@ -25,8 +25,9 @@ from ml_platform.models.states import (
 )
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor, KeyReused, open_operation, record
+from ml_platform.services.operations.workflow import Workflow, title_of
 
-from .submission import check_bucket, subject_of
+from .submission import CANCELLATION, SUBMISSION, check_bucket, subject_of
 from .templates import check_parameters, check_values, read_template
 
 _NAMESPACE = uuid.UUID("4b8b6f0e-0d7a-4f43-8a50-0f9f6f5c0c8e")
@@ -159,11 +160,10 @@ def submit_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
     again = "Rerun it to train again."
     with transaction.atomic():
         operation, new = open_operation(
-            kind=OperationKind.SUBMIT,
+            workflow=SUBMISSION,
             subject=subject_of(run),
             actor=actor,
             now=now,
-            step="prepare",
             idempotency_key=submission_key(run.uid),
             request={"run": run.pk},
         )
@@ -187,7 +187,7 @@ def cancel_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
         if waiting.move(to=RunStatus.CANCELLED, finished_at=now):
             note = "Cancelled before it was submitted."
             return record(
-                kind=OperationKind.CANCEL, subject=subject_of(run), actor=actor, now=now, note=note
+                workflow=CANCELLATION, subject=subject_of(run), actor=actor, now=now, note=note
             )
     under_way = (RunStatus.SUBMITTING, RunStatus.RUNNING)
     if not TrainingRun.objects.filter(pk=run.pk, status__in=under_way).exists():
@@ -196,15 +196,14 @@ def cancel_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
     with transaction.atomic():
         # A submission that is past the point of no return ends first; then its job is cancelled.
         live.filter(idempotency_key=submission_key(run.uid)).update(cancel_requested=True)
-        asked = live.filter(kind=OperationKind.CANCEL, subject_id=str(run.pk))
+        asked = live.filter(workflow=CANCELLATION.slug, subject_id=str(run.pk))
         if operation := asked.first():
             return operation
         operation, _ = open_operation(
-            kind=OperationKind.CANCEL,
+            workflow=CANCELLATION,
             subject=subject_of(run),
             actor=actor,
             now=now,
-            step="cancel",
         )
         worker.enqueue(operation)
     return operation
@@ -230,6 +229,14 @@ def rerun(
     )
 
 
+DELETION = Workflow(
+    slug="delete-run",
+    kind=OperationKind.CLEANUP,
+    title="Delete {}",
+    past="deleted {}",
+)
+
+
 def delete_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
     """Delete the record of a run that has ended and never became a version; its files stay.
 
@@ -247,7 +254,7 @@ def delete_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
                 advice="A run that was rerun or deployed is kept.",
             ) from error
         return record(
-            kind=OperationKind.CLEANUP,
+            workflow=DELETION,
             subject=subject_of(run),
             actor=actor,
             now=now,
@@ -267,7 +274,7 @@ def _require_deletable(run: TrainingRun) -> None:
     busy = Operation.objects.live().filter(subject_type="trainingrun", subject_id=str(run.pk))
     if operation := busy.first():
         raise Conflict(
-            f"{run} is to be changed by {operation.get_kind_display()} {operation.subject_name}.",
+            f"{run} is to be changed by {title_of(operation)}.",
             code="busy",
             advice="Wait for it to end, then try again.",
         )

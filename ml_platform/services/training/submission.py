@@ -18,11 +18,13 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import Operation, TrainingRun
-from ml_platform.models.states import RunStatus
+from ml_platform.models.states import OperationKind, RunStatus
 from ml_platform.models.training_run import TrainingRunQuerySet
-from ml_platform.services.operations.engine import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.operations.store import Subject, Work
+from ml_platform.services.access.rights import Right
+from ml_platform.services.operations.store import Subject
 from ml_platform.services.operations.subjects import run_of, subject_of_run
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.labels import RUN, labels_for
 
 from .templates import check_parameters, read_template, template_of
@@ -171,10 +173,20 @@ def _runs(work: Work) -> TrainingRunQuerySet:
     return TrainingRun.objects.filter(pk=work.operation.subject_id)
 
 
-WORKFLOW = Workflow(
+SUBMISSION = Workflow(
+    slug="submit-run",
+    kind=OperationKind.SUBMIT,
+    title="Submit {}",
+    past="submitted {}",
+    right=Right.TRAIN,
     steps=(
         Step(name="prepare", title="Read the template", run=_prepare, cancellable=True),
-        Step(name="look_up", title="Look for the run's pipeline in Vertex AI", run=_look_up),
+        Step(
+            name="look_up",
+            title="Look for the run's pipeline in Vertex AI",
+            run=_look_up,
+            optional=True,
+        ),
         Step(name="create", title="Start the pipeline", run=_create, probe="look_up"),
         Step(name="record", title="Record that it began", run=_record),
     ),
@@ -184,5 +196,10 @@ WORKFLOW = Workflow(
 )
 
 CANCELLATION = Workflow(
-    steps=(Step(name="cancel", title="Cancel the pipeline", run=_cancel, probe="cancel"),)
+    slug="cancel-run",
+    kind=OperationKind.CANCEL,
+    title="Cancel {}",
+    past="cancelled {}",
+    right=Right.TRAIN,
+    steps=(Step(name="cancel", title="Cancel the pipeline", run=_cancel, probe="cancel"),),
 )

@@ -15,9 +15,9 @@ from django.test import Client
 from ml_platform.cloud import cloud_run, vertex
 from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.errors import CloudAbsent
-from ml_platform.models import DeployedEndpoint, Finding, RegisteredModel, TrainingRun
+from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingStatus, OperationKind, Registration
+from ml_platform.models.states import FindingStatus, Registration
 from ml_platform.services.deployment.serving import ServingConfig, service_spec
 from ml_platform.services.findings.compare_models import compare_surplus
 from ml_platform.services.findings.discrepancy import version_of
@@ -33,6 +33,7 @@ from ml_platform.services.registry.service_names import service_name
 from ml_platform.services.repairs.duplicate_versions import FIRST_STEP, purge_surplus
 from ml_platform.services.repairs.reconciliation import NoRepair, finish_operation, repair_finding
 from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import DeployedEndpointFactory, ProjectFactory
 from ml_platform.tests.services.vertex_rows import managed
 from ml_platform.tests.services.world import ANA
@@ -180,13 +181,13 @@ def test_what_an_earlier_release_took_for_surplus_is_refused_at_the_effect_too(
     for step, data in ((FIRST_STEP, {}), ("purge", {"target": str(name)})):
         cloud.effects.reset()
         operation, _ = open_operation(
-            kind=OperationKind.CLEANUP,
+            workflow=WORKFLOWS["delete-duplicate-versions"],
             subject=subject_of_lineage(lineage),
             actor=ANA,
             now=database_now(),
-            step=step,
             data={"name": str(name), **data},
         )
+        Operation.objects.filter(pk=operation.pk).update(step=step)
         finish(operation)
         assert (operation.status, operation.error_code) == ("failed", "copied_model")
         assert cloud.effects.mutations() == []

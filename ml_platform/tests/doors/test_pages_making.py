@@ -16,9 +16,7 @@ from ml_platform.cloud.transport import channels
 from ml_platform.demo.pipeline import PARAMETERS, write_pipeline
 from ml_platform.models import Operation, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.states import Registration, RunStatus
-from ml_platform.pages.view_models.operation_titles import deed_of
 from ml_platform.services.access.rights import Right
-from ml_platform.services.operations.store import digest
 from ml_platform.services.registry.lineages import clear_pointer
 from ml_platform.tests.factories import (
     ProjectFactory,
@@ -234,11 +232,3 @@ def test_aliases_are_given_moved_and_taken_away_in_one_field(admin):
     assert press(admin, "alias-run", new.pk, aliases="", was="default").status_code == 422
     clear_pointer(run=old, registration=Registration.LOST)
     assert why(admin, "alias-run", old.pk) == "It is no version."
-
-
-def test_a_creation_is_told_from_a_resumption_by_its_request():
-    made = Operation(kind="schedule", subject_type="trainingschedule", reason="Active")
-    made.request_digest = digest({"project": 1})
-    assert deed_of(made).did == "created the schedule {}"
-    made.request_digest = digest({})
-    assert deed_of(made).did == "resumed the schedule {}"

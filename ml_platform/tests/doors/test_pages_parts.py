@@ -7,15 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from ml_platform.kpis import FourCounts, HistoryPoint
-from ml_platform.models.states import OperationKind, OperationStatus
+from ml_platform.models.states import OperationStatus
 from ml_platform.pages.view_models import badges as words
-from ml_platform.pages.view_models import operation_titles as deeds
 from ml_platform.pages.view_models.charts import HEIGHT, LABEL_GAP, history_chart, nice_top
 from ml_platform.pages.view_models.count_strip import truth_strip
 from ml_platform.pages.view_models.fact_list import facts, readable
 from ml_platform.pages.view_models.times import duration, moment, relative
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.operations.worker import workflows
 from ml_platform.templatetags.ml_platform import cut
 
 NOW = datetime(2026, 2, 8, 12, tzinfo=UTC)
@@ -136,8 +134,6 @@ def test_an_axis_ends_at_a_number_one_reads_easily(highest: int, top: int):
 
 
 def test_every_state_has_its_word_and_its_shape():
-    assert {str(kind) for kind in deeds.KINDS} == set(OperationKind.values)
-    assert {str(status) for status in deeds.CLAUSES} == set(OperationStatus.values)
     assert {str(status) for status in words.OPERATION_TONES} == set(OperationStatus.values)
     tones = set(words.OPERATION_TONES.values())
     assert tones <= set(words.ICONS)
@@ -172,17 +168,6 @@ def test_what_vertex_ai_says_of_a_failed_pipeline_is_one_sentence():
     )
     assert readable(raw) == "The pipeline failed at train."
     assert readable("Quota\n  exceeded.") == "Quota exceeded."
-
-
-def test_every_path_of_an_operation_is_made_of_steps_that_there_are():
-    known = {step.name for workflow in workflows().values() for step in workflow.steps}
-    deeds_ = (*deeds.BEGINNINGS.values(), *deeds.TURNS.values(), deeds.CREATION)
-    assert {name for deed in deeds_ for name in deed.path} <= known
-    assert set(deeds.BEGINNINGS) <= known
-    titles = [step.title for workflow in workflows().values() for step in workflow.steps]
-    assert {deeds.doing(title).partition(" ")[0][-3:] for title in titles} == {"ing"}
-    assert deeds.doing("Set who may call it") == "setting who may call it"
-    assert deeds.doing("Move the default alias") == "moving the default alias"
 
 
 def test_long_names_are_cut_in_the_middle_and_short_ones_are_not():

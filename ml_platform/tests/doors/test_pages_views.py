@@ -163,7 +163,7 @@ def test_operations_are_told_as_sentences_and_can_be_narrowed(admin: Client):
     now = timezone.now()
     operations_of(incident_rows(now), now)
     text = text_of(admin, "/operations/")
-    assert "↻ Running ana began to register chern_rank_v5 uploading to Vertex AI" in text
+    assert "↻ Running ana began to register chern_rank_v5 Upload to Vertex AI" in text
     assert "✓ Succeeded ana deleted chern_rank_v1 v1 12 objects, 84 MB" in text
     assert "✕ Failed ben could not deploy chern_hybrid_v3 v1 Model not found" in text
     failed = text_of(admin, "/operations/?status=failed")

@@ -39,6 +39,7 @@ from ml_platform.services.operations.store import (
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.repairs.reconciliation import finish_operation
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     ProjectFactory,
@@ -98,11 +99,10 @@ def test_planes_agree_only_in_what_was_compared(cloud: LocalCloud) -> None:
     key = lineage_key(project_id=lineage.project_id, model_name=lineage.model_name)
     subject = Subject(type="registeredmodel", id=str(lineage.pk), name="chern", lineage_key=key)
     open_operation(
-        kind=OperationKind.DELETE,
+        workflow=WORKFLOWS["delete-versions"],
         subject=subject,
         actor=Actor(label="ana", origin="page"),
         now=database_now(),
-        step="any",
     )
     code, text = run("audit_registry")
     assert code == 0
@@ -436,7 +436,8 @@ def drifted(cloud: LocalCloud) -> Project:
         spec = service_spec(ServingConfig(image="image"), artifact_uri="gs://b/x", labels=theirs)
         cloud_run.create_service(name, spec)
     had = replace(subject_of_lineage(lineage), service_key="chern-left")
-    record(kind=OperationKind.DELETE, subject=had, actor=ANA, now=database_now(), note="its row")
+    deletion = WORKFLOWS["delete-endpoint"]
+    record(workflow=deletion, subject=had, actor=ANA, now=database_now(), note="its row")
     return project
 
 

@@ -14,8 +14,8 @@ from django.test import Client  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from ml_platform.models import Sweep  # noqa: E402
-from ml_platform.models.states import OperationKind  # noqa: E402
 from ml_platform.services.operations.store import Actor, Subject, record  # noqa: E402
+from ml_platform.services.workflows import WORKFLOWS  # noqa: E402
 from ml_platform.tests.host.models import Shop  # noqa: E402
 
 PAGES = ("/ml/", "/ml/registry-health/", "/ml/operations/")
@@ -31,7 +31,7 @@ def main() -> dict[str, object]:
     shops = [Shop.objects.create(title=f"{u.username}s-shop", owner=u) for u in (ann, ben)]
     operations = [
         record(
-            kind=OperationKind.CLEANUP,
+            workflow=WORKFLOWS["clean-up-orphans"],
             subject=Subject(type="registeredmodel", id="1", name=str(shop), project_id=shop.pk),
             actor=Actor(label=shop.owner.username, origin="page"),
             now=timezone.now(),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml_platform.services.operations import worker
+from ml_platform.services.workflows import WORKFLOWS
 
 from .between import cleanup, models, repairs, services, training
 from .between.harness import CASES, World
@@ -44,5 +44,5 @@ READS: dict[str, str] = {
 
 def test_each_step_with_an_effect_has_a_case():
     """A step that names the step which looks for its effect has one."""
-    steps = {step.name for flow in worker.workflows().values() for step in flow.steps if step.probe}
+    steps = {step.name for flow in WORKFLOWS.values() for step in flow.steps if step.probe}
     assert steps - READS.keys() - {case.step for case in CASES.values()} == set()

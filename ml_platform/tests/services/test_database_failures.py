@@ -27,9 +27,12 @@ from ml_platform.models.states import OperationKind, OperationStatus
 from ml_platform.services.cleanup import orphans
 from ml_platform.services.metrics import service_metrics
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import PATIENCE, Next, Outcome, Step, Workflow, advance
+from ml_platform.services.operations import workflow as workflow_module
+from ml_platform.services.operations.engine import PATIENCE, advance
 from ml_platform.services.operations.retry_cancel import retry_operation
-from ml_platform.services.operations.store import Actor, Subject, Work, open_operation
+from ml_platform.services.operations.store import Actor, Subject, open_operation
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.tests.connections import end_connection
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -131,6 +134,10 @@ class Play:
 
     def workflows(self) -> dict[str, Workflow]:
         workflow = Workflow(
+            slug="test",
+            kind=OperationKind.REPAIR,
+            title="Mend {}",
+            past="mended {}",
             steps=(
                 Step(name="look", title="Look", run=self._look, cancellable=True),
                 Step(name="act", title="Act", run=self._act, probe="look"),
@@ -138,7 +145,7 @@ class Play:
             on_failure=self._failed,
             on_cancel=lambda work: self.meet("on_cancel"),
         )
-        return {OperationKind.REPAIR: workflow}
+        return {workflow.slug: workflow}
 
     def _look(self, work: Work) -> Outcome:
         self.played.append("look")
@@ -175,7 +182,7 @@ def whole_connection() -> Iterator[None]:
 
 def opened(clock: StoppedClock, number: int = 1, **more: Any) -> Operation:
     subject = Subject(type="model", id=str(number), name="chern", lineage_key=f"1:{number}")
-    given = {"kind": OperationKind.REPAIR, "step": "look", **more}
+    given = {"workflow": Play().workflows()["test"], **more}
     return open_operation(subject=subject, actor=ANA, now=clock.now, **given)[0]
 
 
@@ -256,7 +263,7 @@ def test_a_pass_goes_on_with_the_next_operation(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play = Play(place="step", trouble=ended)
-    monkeypatch.setattr(worker, "workflows", play.workflows)
+    monkeypatch.setattr(workflow_module, "workflows", play.workflows)
     first = opened(clock)
     clock.forward(1)
     second = opened(clock, 2)
@@ -278,7 +285,7 @@ def test_a_pass_ends_with_one_sentence_when_the_database_stays_away(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     play = Play(place="step", trouble=ended)
-    monkeypatch.setattr(worker, "workflows", play.workflows)
+    monkeypatch.setattr(workflow_module, "workflows", play.workflows)
     clock.now = database_now()
     for number in range(4):
         opened(clock, number)
@@ -297,7 +304,7 @@ def test_a_defect_met_before_the_database_went_away_is_told_with_it(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play = Play(place="step", trouble=raising(TypeError("oops")))
-    monkeypatch.setattr(worker, "workflows", play.workflows)
+    monkeypatch.setattr(workflow_module, "workflows", play.workflows)
     for number in range(3):
         opened(clock, number)
         clock.forward(1)
@@ -320,7 +327,7 @@ def test_a_defect_met_before_the_database_went_away_is_told_with_it(
 def test_the_command_tells_what_went_on(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "workflows", Play(place="step", trouble=ended).workflows)
+    monkeypatch.setattr(workflow_module, "workflows", Play(place="step", trouble=ended).workflows)
     clock.now = database_now()
     opened(clock)
     out = StringIO()
@@ -329,7 +336,7 @@ def test_the_command_tells_what_went_on(
 
 
 def test_a_task_worker_lives_on(clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "workflows", Play(place="step", trouble=ended).workflows)
+    monkeypatch.setattr(workflow_module, "workflows", Play(place="step", trouble=ended).workflows)
     clock.now = database_now()
     operations = [opened(clock), opened(clock, 2)]
     for operation in operations:
@@ -355,7 +362,7 @@ def test_a_task_worker_lives_on(clock: StoppedClock, monkeypatch: pytest.MonkeyP
 def test_an_operation_that_ended_has_ended_though_its_bell_did_not_ring(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "workflows", Play().workflows)
+    monkeypatch.setattr(workflow_module, "workflows", Play().workflows)
     monkeypatch.setattr(worker, "_enqueue", lambda *_: ended())
     operation, waiting = opened(clock), opened(clock, queue=True)
     assert worker.run_until_idle(operation_id=operation.pk, clock=clock) == operation

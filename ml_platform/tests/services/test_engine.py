@@ -23,29 +23,20 @@ from ml_platform.errors import (
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationKind, OperationStatus
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.engine import (
-    PATIENCE,
-    Continue,
-    Next,
-    Outcome,
-    Poll,
-    Step,
-    Workflow,
-    advance,
-    decide_retry,
-)
+from ml_platform.services.operations import workflow as workflow_module
+from ml_platform.services.operations.engine import PATIENCE, UNKNOWN_PAUSE, advance, decide_retry
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
 from ml_platform.services.operations.store import (
     Actor,
     Busy,
     KeyReused,
-    LeaseLost,
     Subject,
-    Work,
     claim,
     due_operations,
     open_operation,
 )
+from ml_platform.services.operations.work import LeaseLost, Work
+from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll, Step, Workflow
 
 pytestmark = pytest.mark.django_db
 ANA = Actor(label="ana", origin="command")
@@ -79,11 +70,15 @@ class Script:
             Step(name="act", title="Act", run=self._play("act", self.act), probe="look"),
         )
         workflow = Workflow(
+            slug="test",
+            kind=OperationKind.REPAIR,
+            title="Mend {}",
+            past="mended {}",
             steps=steps,
             on_failure=lambda work, error: self.failures.append(error.code),
             on_cancel=self._cancelled,
         )
-        return {OperationKind.REPAIR: workflow}
+        return {workflow.slug: workflow}
 
     def _cancelled(self, work: Work) -> None:
         self.cancels += 1
@@ -105,18 +100,20 @@ def clock() -> StoppedClock:
     return StoppedClock()
 
 
-def opened(clock: StoppedClock, **options: Any) -> Operation:
+def opened(clock: StoppedClock, step: str = "", **options: Any) -> Operation:
     subject = Subject(type="model", id="1", name="chern", lineage_key="1:chern")
     operation, _ = open_operation(
         **{
-            "kind": OperationKind.REPAIR,
+            "workflow": Script().workflows()["test"],
             "subject": subject,
             "actor": ANA,
             "now": clock(),
-            "step": "look",
             **options,
         }
     )
+    if step:
+        operation.step = step
+        operation.save()
     return operation
 
 
@@ -313,31 +310,52 @@ def test_a_defect_in_what_a_failure_changes_does_not_leave_the_operation_running
     clock: StoppedClock,
 ) -> None:
     script = Script(act=[Invalid("no")])
-    workflow = script.workflows()[OperationKind.REPAIR]
+    workflow = script.workflows()["test"]
 
     def defect(work: Work, error: PlatformError) -> None:
         raise ZeroDivisionError("oops")
 
     operation = opened(clock)
-    workflows: dict[str, Workflow] = {OperationKind.REPAIR: replace(workflow, on_failure=defect)}
+    workflows = {"test": replace(workflow, on_failure=defect)}
     with pytest.raises(ZeroDivisionError):
         advance(operation_id=operation.pk, workflows=workflows, clock=clock)
     operation.refresh_from_db()
     assert (operation.status, operation.error_code) == (OperationStatus.FAILED, "invalid")
 
 
-def test_an_operation_at_a_step_that_no_release_knows_fails_with_a_clear_error(
-    clock: StoppedClock,
+@pytest.mark.parametrize("changes", [{"step": "of-tomorrow"}, {"workflow": "of-tomorrow"}])
+def test_what_this_release_does_not_know_is_left_to_a_newer_one_for_a_day_then_fails(
+    clock: StoppedClock, changes: dict[str, str]
 ) -> None:
-    operation = advanced(opened(clock, step="of-yesterday"), Script(), clock)
+    operation, script = opened(clock, queue=True), Script()
+    Operation.objects.update(**changes)
+    for _ in range(3):
+        operation = advanced(operation, script, clock)
+        assert (operation.status, operation.fence) == (OperationStatus.PENDING, 0)
+        assert [entry["status"] for entry in operation.steps] == ["waiting"]
+        assert "newer release" in operation.steps[0]["title"]
+        assert due_operations(now=clock()) == []
+        clock.forward(UNKNOWN_PAUSE.total_seconds())
+        assert due_operations(now=clock()) == [operation.pk]
+    clock.forward(PATIENCE.total_seconds())
+    operation = advanced(operation, script, clock)
     assert (operation.status, operation.error_code) == (OperationStatus.FAILED, "unknown_step")
+    assert script.played == []
+
+
+def test_a_newer_release_goes_on_with_what_an_older_one_left(clock: StoppedClock) -> None:
+    operation, script = opened(clock), Script()
+    advance(operation_id=operation.pk, workflows={}, clock=clock)
+    assert advance(operation_id=operation.pk, workflows=script.workflows(), clock=clock) is None
+    clock.forward(UNKNOWN_PAUSE.total_seconds())
+    assert advanced(operation, script, clock).status == OperationStatus.SUCCEEDED
 
 
 def test_a_defect_in_one_operation_does_not_stop_the_others(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script(look=[ZeroDivisionError("oops")])
-    monkeypatch.setattr(worker, "workflows", script.workflows)
+    monkeypatch.setattr(workflow_module, "workflows", script.workflows)
     first = opened(clock)
     clock.forward(1)
     second = opened(clock, subject=Subject(type="model", id="2", name="other"))
@@ -353,7 +371,7 @@ def test_cancelling_stops_before_a_step_that_allows_it_and_nowhere_else(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting, early, late = Script(), Script(), Script()
-    monkeypatch.setattr(worker, "workflows", waiting.workflows)
+    monkeypatch.setattr(workflow_module, "workflows", waiting.workflows)
     queued = opened(clock, queue=True)
     assert request_cancel(operation=queued, actor=ANA, now=clock()).status == "cancelled"
     assert waiting.cancels == 1
@@ -375,7 +393,7 @@ def test_an_operation_that_waits_at_a_step_which_must_be_taken_is_not_cancelled(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script()
-    monkeypatch.setattr(worker, "workflows", script.workflows)
+    monkeypatch.setattr(workflow_module, "workflows", script.workflows)
     queued = opened(clock, queue=True, step="act")
     with pytest.raises(Conflict) as refused:
         request_cancel(operation=queued, actor=ANA, now=clock())
@@ -388,7 +406,7 @@ def test_a_wish_to_cancel_ends_with_the_try_it_was_meant_for(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Script(act=[Invalid("no")])
-    monkeypatch.setattr(worker, "workflows", script.workflows)
+    monkeypatch.setattr(workflow_module, "workflows", script.workflows)
     operation = opened(clock)
     advance(operation_id=operation.pk, workflows=script.workflows(), clock=clock, steps=1)
     request_cancel(operation=operation, actor=ANA, now=clock())

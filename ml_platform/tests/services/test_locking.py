@@ -23,7 +23,7 @@ from ml_platform.models import (
     TrainingRun,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingStatus, OperationKind, ScheduleState
+from ml_platform.models.states import FindingStatus, ScheduleState
 from ml_platform.services.cleanup.orphan_batches import delete_batch
 from ml_platform.services.deletion.state import mark_deleting
 from ml_platform.services.deployment.endpoint_state import mark_version_lost
@@ -34,6 +34,7 @@ from ml_platform.services.operations.store import Actor, Subject, record
 from ml_platform.services.registry.aliases import note_aliases
 from ml_platform.services.registry.lineages import lose_versions
 from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     LONG_AGO,
     DeployedEndpointFactory,
@@ -72,7 +73,11 @@ def two_findings() -> list[Discrepancy]:
 def operation() -> Any:
     subject = Subject(type="registry", id="", name="x")
     return record(
-        kind=OperationKind.CLEANUP, subject=subject, actor=ANA, now=database_now(), note="x"
+        workflow=WORKFLOWS["clean-up-orphans"],
+        subject=subject,
+        actor=ANA,
+        now=database_now(),
+        note="x",
     )
 
 

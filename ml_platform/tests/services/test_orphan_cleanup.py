@@ -20,13 +20,14 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingStatus, OperationKind, RetentionReason
+from ml_platform.models.states import FindingStatus, RetentionReason
 from ml_platform.services.cleanup import orphan_batches
 from ml_platform.services.cleanup import orphans as orphans_verb
 from ml_platform.services.cleanup.orphans import OrphanCleanup, clean_up_orphans
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     LONG_AGO,
     DeployedEndpointFactory,
@@ -58,7 +59,7 @@ def operation_on(name: str) -> None:
     key = lineage_key(project_id=lineage.project_id, model_name=name)
     subject = Subject(type="trainingrun", id="1", name=name, lineage_key=key)
     open_operation(
-        kind=OperationKind.REGISTER, subject=subject, actor=ANA, now=database_now(), step="s"
+        workflow=WORKFLOWS["register-run"], subject=subject, actor=ANA, now=database_now()
     )
 
 

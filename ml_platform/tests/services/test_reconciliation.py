@@ -130,7 +130,7 @@ def test_a_name_that_is_wanted_by_the_time_of_its_deletion_stays(
 def test_an_orphan_that_is_worked_on_is_not_cleaned_up(cloud: LocalCloud) -> None:
     orphan = RegisteredModelFactory.create()
     clean_up_orphan(registered_model=orphan, actor=ANA, now=database_now())
-    with pytest.raises(Busy, match="is held by Clean up"):
+    with pytest.raises(Busy, match="is held by Delete the orphan"):
         clean_up_orphan(registered_model=orphan, actor=ANA, now=database_now())
 
 

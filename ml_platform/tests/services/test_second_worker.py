@@ -18,15 +18,10 @@ from ml_platform.models.states import OperationKind, OperationStatus
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.metrics.service_metrics import collect_metrics
-from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow, advance
-from ml_platform.services.operations.store import (
-    Busy,
-    LeaseLost,
-    Subject,
-    Work,
-    claim,
-    open_operation,
-)
+from ml_platform.services.operations.engine import advance
+from ml_platform.services.operations.store import Busy, Subject, claim, open_operation
+from ml_platform.services.operations.work import LeaseLost, Work
+from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 from ml_platform.services.sweeps.operation import check_registry_here
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
@@ -147,20 +142,23 @@ def test_nobody_gets_an_operation_during_a_step_longer_than_its_lease(
 
 def opened(clock: Clock, **fields: Any) -> Operation:
     operation, _ = open_operation(
-        kind=OperationKind.DEPLOY,
+        workflow=_flow(lambda work: Next()),
         subject=Subject(type="x", id="1", name="x", **fields),
         actor=ANA,
         now=clock(),
-        step="work",
     )
     return operation
 
 
+def _flow(run: Callable[[Work], Outcome]) -> Workflow:
+    return Workflow(
+        slug="test", kind=OperationKind.DEPLOY, title="Test {}", past="tested {}",
+        steps=(Step(name="work", title="Work", run=run),),
+    )  # fmt: skip
+
+
 def running(operation: Operation, clock: Clock, run: Callable[[Work], Outcome]) -> Operation | None:
-    workflow = Workflow(steps=(Step(name="work", title="Work", run=run),))
-    return advance(
-        operation_id=operation.pk, workflows={OperationKind.DEPLOY: workflow}, clock=clock
-    )
+    return advance(operation_id=operation.pk, workflows={"test": _flow(run)}, clock=clock)
 
 
 def test_each_commit_prolongs_the_lease(clock: Clock):

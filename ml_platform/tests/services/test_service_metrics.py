@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ml_platform.models import DeployedEndpoint, Operation, ServiceDailyMetrics
-from ml_platform.models.states import OperationKind
 from ml_platform.services.metrics.service_metrics import (
     DAYS_BACK,
-    STEP,
     MetricsReport,
     collect_metrics,
     daily_totals,
@@ -19,7 +17,7 @@ from ml_platform.services.metrics.service_metrics import (
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.operations.store import Subject, open_operation
-from ml_platform.services.operations.worker import workflows
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     ProjectFactory,
@@ -172,13 +170,12 @@ def test_another_worker_goes_on_with_the_services_that_are_left(cloud: LocalClou
     for name in ("one", "two"):
         a_service(name)
     operation, _ = open_operation(
-        kind=OperationKind.METRICS,
+        workflow=WORKFLOWS["collect-metrics"],
         subject=Subject(type="metrics", id="", name="resource metrics"),
         actor=ANA,
         now=NOW,
-        step=STEP,
     )
-    advance(operation_id=operation.pk, workflows=workflows(), clock=lambda: NOW, steps=1)
+    advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=lambda: NOW, steps=1)
     assert set(ServiceDailyMetrics.objects.values_list("service_name", flat=True)) == {"one"}
     settle(Clock(now=NOW))
     assert set(ServiceDailyMetrics.objects.values_list("service_name", flat=True)) == {"one", "two"}

@@ -21,7 +21,6 @@ from ml_platform.models import (
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import (
     FindingStatus,
-    OperationKind,
     Registration,
     RegistryState,
     ScheduleState,
@@ -32,6 +31,7 @@ from ml_platform.services.operations.store import Actor, Subject, lineage_key, o
 from ml_platform.services.registry.lineages import lose_versions
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     ProjectFactory,
     RegisteredModelFactory,
@@ -245,7 +245,7 @@ def test_a_lineage_that_somebody_works_on_is_held(cloud: LocalCloud) -> None:
     key = lineage_key(project_id=lineage.project_id, model_name=lineage.model_name)
     subject = Subject(type="registeredmodel", id="1", name="x", lineage_key=key)
     open_operation(
-        kind=OperationKind.DELETE, subject=subject, actor=ANA, now=database_now(), step="any"
+        workflow=WORKFLOWS["delete-versions"], subject=subject, actor=ANA, now=database_now()
     )
     done = look()
     lineage.refresh_from_db()

@@ -23,7 +23,8 @@ from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.exclusions import UNSTORED
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import close_unseen, keep_findings
-from ml_platform.services.operations.store import Actor, Busy, Clock, Heartbeat
+from ml_platform.services.operations.store import Actor, Busy
+from ml_platform.services.operations.work import Clock, Heartbeat
 from ml_platform.services.sweeps.operation import check_registry_here
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import RegisteredModelFactory, version_of
@@ -40,8 +41,8 @@ SWEEPS = """
 import django
 django.setup()
 from ml_platform.models.clock import database_now
-from ml_platform.services.sweeps.operation import check_registry_here
 from ml_platform.services.operations.store import Actor
+from ml_platform.services.sweeps.operation import check_registry_here
 check_registry_here(actor=Actor(label="bea", origin="page"), clock=database_now)
 """
 

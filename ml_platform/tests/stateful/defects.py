@@ -53,8 +53,8 @@ def no_lock() -> list[Any]:
 
     original = operations._columns
 
-    def unlocked(subject: Any, actor: Any) -> Any:
-        return original(replace(subject, lineage_key="", service_key=""), actor)
+    def unlocked(workflow: Any, subject: Any, actor: Any) -> Any:
+        return original(workflow, replace(subject, lineage_key="", service_key=""), actor)
 
     return [swap("operations.store._columns", unlocked)]
 
@@ -134,8 +134,8 @@ def step_of(kind: str, name: str, **changes: Any) -> list[Any]:
 def mark_is_left() -> list[Any]:
     from ml_platform.services.workflows import WORKFLOWS
 
-    workflow = replace(WORKFLOWS["delete"], on_failure=nothing, on_cancel=nothing)
-    return [patch.dict(WORKFLOWS, {"delete": workflow})]
+    workflow = replace(WORKFLOWS["delete-versions"], on_failure=nothing, on_cancel=nothing)
+    return [patch.dict(WORKFLOWS, {"delete-versions": workflow})]
 
 
 def swallowed() -> list[Any]:
@@ -212,7 +212,7 @@ def one_strike() -> list[Any]:
 
 
 def lease_not_asked() -> list[Any]:
-    from ml_platform.services.operations.store import Work
+    from ml_platform.services.operations.work import Work
 
     return [patch.object(Work, "require_lease", nothing)]
 
@@ -221,7 +221,7 @@ def lease_not_kept() -> list[Any]:
     from ml_platform.models import Operation
     from ml_platform.services.operations import store as operations
 
-    return [patch.object(operations, "_due", lambda now: Operation.objects.live())]
+    return [patch.object(operations, "due", lambda now: Operation.objects.live())]
 
 
 def no_replay() -> list[Any]:
@@ -230,7 +230,7 @@ def no_replay() -> list[Any]:
 
 def no_heir() -> list[Any]:
     from ml_platform.services.deletion import steps as deletion_steps
-    from ml_platform.services.operations.engine import Next
+    from ml_platform.services.operations.workflow import Next
 
     original = deletion_steps._choose
 

@@ -66,7 +66,7 @@ MUTANTS: Mapping[str, Mutant] = {
     ),
     "no-look-up": Mutant(
         "an upload of unknown outcome is sent again",
-        lambda: defects.step_of("register", "upload", probe=""),
+        lambda: defects.step_of("register-run", "upload", probe=""),
         course="lost_upload",
     ),
     "mark-is-left": Mutant(

@@ -77,5 +77,6 @@ SCENARIOS: Mapping[str, Scenario] = {
     "surplus": Scenario(repairs.surplus, repairs.purge, SLOW),
     "leftover": Scenario(repairs.leftover, repairs.repair_found, SLOW),
     "orphan-cleanup": Scenario(repairs.orphan, repairs.clean_up),
+    "orphans": Scenario(repairs.orphan, repairs.clean_up_all),
     "artifact-cleanup": Scenario(repairs.old_folders, repairs.clean_up_folders),
 }

@@ -20,7 +20,7 @@ from ml_platform.models import (
 )
 from ml_platform.models.states import EndpointState, OperationKind, RunStatus
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
-from ml_platform.services.cleanup.orphans import clean_up_orphan
+from ml_platform.services.cleanup.orphans import clean_up_orphan, clean_up_orphans
 from ml_platform.services.deployment.endpoint_state import mark_version_lost
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.metrics.service_metrics import collect_metrics
@@ -54,6 +54,12 @@ def orphan(world: World) -> Facts:
 def clean_up(hands: Hands, facts: Facts) -> None:
     if lineage := RegisteredModel.objects.filter(pk=facts["lineage"]).first():
         clean_up_orphan(registered_model=lineage, actor=BO, now=hands.now())
+    settle(hands)
+
+
+def clean_up_all(hands: Hands, facts: Facts) -> None:
+    del facts
+    clean_up_orphans(days=1, actor=BO, clock=hands.now, idempotency_key="all")
     settle(hands)
 
 

@@ -26,6 +26,7 @@ from ml_platform.models.states import (
     ScheduleState,
 )
 from ml_platform.services.operations.store import Actor, Subject, record
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     LONG_AGO,
     DeployedEndpointFactory,
@@ -111,7 +112,7 @@ def test_one_running_operation_at_most_holds_a_lineage_or_a_service(key: str) ->
 
 def test_an_operation_has_an_end_exactly_when_it_has_ended() -> None:
     done = record(
-        kind=OperationKind.ALIAS,
+        workflow=WORKFLOWS["change-aliases"],
         subject=Subject(type="trainingrun", id="1", name="chern"),
         actor=Actor(label="ana", origin="api"),
         now=LONG_AGO,

@@ -26,7 +26,7 @@ def before(name: str) -> Any:
 @pytest.mark.django_db(transaction=True)  # SQLite plans schema changes outside transactions only
 def test_the_renames_run_no_sql():
     output = io.StringIO()
-    call_command("sqlmigrate", "ml_platform", "0003_plain_names", stdout=output)
+    call_command("sqlmigrate", "ml_platform", "0004_plain_names", stdout=output)
     lines = [line for line in output.getvalue().splitlines() if line and line[:2] != "--"]
     assert set(lines) <= {"BEGIN;", "COMMIT;"}, lines
 

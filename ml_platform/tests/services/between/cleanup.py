@@ -6,11 +6,11 @@ from collections.abc import Generator
 from datetime import timedelta
 
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import OperationKind
-from ml_platform.services.cleanup.artifacts import ARTIFACTS, FIRST_STEP
+from ml_platform.services.cleanup.artifacts import ARTIFACTS
 from ml_platform.services.cleanup.orphans import clean_up_orphan
 from ml_platform.services.operations.store import Subject, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage, subject_of_run
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     ProjectFactory,
     RegisteredModelFactory,
@@ -46,8 +46,8 @@ def an_orphan_that_a_waiting_operation_needs_stays(w: World) -> Played:
     yield operation
     w.clock.forward(1)
     waiting, _ = open_operation(
-        kind=OperationKind.REGISTER, subject=subject_of_run(run), actor=ANA, now=w.clock(),
-        step="find_artifacts", queue=True,
+        workflow=WORKFLOWS["register-run"], subject=subject_of_run(run), actor=ANA,
+        now=w.clock(), queue=True,
     )  # fmt: skip
     yield None
     _stays(orphan, operation)
@@ -88,8 +88,9 @@ def _cleanup(w: World, *, strays: bool = False) -> Operation:
         "ended_before": (w.clock() - timedelta(days=7)).isoformat(),
     }  # fmt: skip
     operation, _ = open_operation(
-        kind=OperationKind.CLEANUP, subject=Subject(type=ARTIFACTS, id="", name="old artifacts"),
-        actor=ANA, now=w.clock(), step=FIRST_STEP, data=data,
+        workflow=WORKFLOWS["clean-up-artifacts"],
+        subject=Subject(type=ARTIFACTS, id="", name="old artifacts"),
+        actor=ANA, now=w.clock(), data=data,
     )  # fmt: skip
     return operation
 
@@ -115,8 +116,8 @@ def files_of_a_run_that_is_worked_on_since_they_were_marked_are_kept(w: World) -
     yield operation
     w.clock.forward(1)
     open_operation(
-        kind=OperationKind.ALIAS, subject=subject_of_run(run), actor=ANA, now=w.clock(),
-        step="merge", queue=True,
+        workflow=WORKFLOWS["change-aliases"], subject=subject_of_run(run), actor=ANA,
+        now=w.clock(), queue=True,
     )  # fmt: skip
     yield None
     ended(operation, "succeeded")

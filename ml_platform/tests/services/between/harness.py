@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_platform.models import Operation
-from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import advance
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.services.world import settle
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def take_to(step: str, operation: Operation, clock: Any) -> None:
         if operation.step == step:
             return
         if (
-            advance(operation_id=operation.pk, workflows=worker.workflows(), clock=clock, steps=1)
-            is None
+            advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock, steps=1) is None
             or operation.next_attempt_at
         ):
             clock.forward(60)

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("ml_platform", "0002_sweep_heartbeat")]
+    dependencies = [("ml_platform", "0003_operation_workflow")]
 
     operations = [
         migrations.AlterModelTable(name="keptanswer", table="ml_platform_keptanswer"),

@@ -1,0 +1,111 @@
+"""Work: an operation in the hands of the worker that claimed it, and how it commits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+from django.db import transaction
+
+from ml_platform.conf import get_settings
+from ml_platform.errors import storable
+from ml_platform.models import Operation
+from ml_platform.models.states import OperationStatus
+
+Clock: TypeAlias = Callable[[], datetime]
+Heartbeat: TypeAlias = Callable[[], None]
+"""Called between the reads of a long step, as `Work.renew_lease`."""
+Json: TypeAlias = dict[str, Any]
+
+
+class LeaseLost(Exception):
+    """Another worker has claimed the operation since; what this one did last is not recorded."""
+
+
+@dataclass(slots=True)
+class Work:
+    """An operation in the hands of the worker that claimed it."""
+
+    operation: Operation
+    fence: int
+    clock: Clock
+    lease_until: datetime
+    data: Json = field(default_factory=dict)
+    remote_operation: str = ""
+    """Name of the operation at Google that was started last; another worker goes on with it."""
+    after_crash: bool = False
+    """Whether the worker before this one never gave the operation back."""
+
+    def require_lease(self) -> None:
+        """Check that a call sent now has its answer before another worker may go on.
+
+        :raises LeaseLost: this worker was held up for too long.
+        """
+        if self.clock() + timedelta(seconds=get_settings().CALL_TIMEOUT) > self.lease_until:
+            raise LeaseLost(f"The lease of operation {self.operation.pk} is running out.")
+
+    def renew_lease(self) -> None:
+        """Keep the lease through a step of many reads: it is renewed once half of it is gone.
+
+        :raises LeaseLost: the fence is no longer ours.
+        """
+        now = self.clock()
+        if self.lease_until > lease_end(now) - timedelta(seconds=get_settings().LEASE_SECONDS / 2):
+            return
+        mine = Operation.objects.filter(
+            pk=self.operation.pk, fence=self.fence, status=OperationStatus.RUNNING
+        )
+        if not mine.update(lease_until=lease_end(now)):
+            raise LeaseLost(f"Operation {self.operation.pk} was claimed by another worker.")
+        self.lease_until = lease_end(now)
+
+    def commit(self, change: Callable[[], None] | None = None, **fields: Any) -> None:
+        """Record an outcome and what it changes in our tables, in one transaction.
+
+        :raises LeaseLost: the fence is no longer ours; nothing was written.
+        """
+        now = self.clock()
+        fields = {name: kept(value) for name, value in fields.items()}
+        with transaction.atomic():
+            mine = Operation.objects.filter(
+                pk=self.operation.pk, fence=self.fence, status=OperationStatus.RUNNING
+            )
+            written = mine.update(
+                **{
+                    "lease_until": lease_end(now),
+                    "data": kept(self.data),
+                    "remote_operation": self.remote_operation,
+                    **fields,
+                },
+            )
+            if not written:
+                raise LeaseLost(f"Operation {self.operation.pk} was claimed by another worker.")
+            if change:
+                change()
+        for name, value in fields.items():
+            setattr(self.operation, name, value)
+        self.lease_until = lease_end(now)
+        self.operation.data = self.data
+
+
+def kept(value: Any) -> Any:
+    """A text, or what is to be JSON, as every database can store it; an infinite number becomes
+    null. Anything else stays as it is."""
+    match value:
+        case str():
+            return storable(value)
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {kept(key): kept(item) for key, item in value.items()}
+        case list() | tuple():
+            return [kept(item) for item in value]
+    return value
+
+
+def lease_end(now: datetime) -> datetime:
+    """Until when a worker that commits now may go on."""
+    return now + timedelta(seconds=get_settings().LEASE_SECONDS)

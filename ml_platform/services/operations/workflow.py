@@ -1,0 +1,194 @@
+"""What a workflow is: its words, its steps, the right it needs, and what its end changes.
+
+`services/workflows.py` is the closed table of all of them. It imports every verb, so it is read
+late here: a verb opens its own workflow, and everything else looks one up by an operation's slug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from django.utils.module_loading import import_string
+
+from ml_platform.errors import Invalid, PlatformError
+from ml_platform.models import Operation
+from ml_platform.models.states import FindingStatus, OperationKind, OperationStatus
+from ml_platform.services.access.rights import Right
+
+from .work import Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Next:
+    """The step's effect is established. `change` runs in the transaction that records it."""
+
+    note: str = ""
+    change: Callable[[], None] | None = None
+    to: str = ""
+    """Next step by name; empty for the one that follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continue:
+    """A part of the step is done; go on with it at once."""
+
+    note: str = ""
+    change: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll:
+    """Google still works on it; read its state again after `seconds`."""
+
+    seconds: float = 5.0
+    note: str = ""
+
+
+Outcome: TypeAlias = Next | Continue | Poll
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One repeatable step: at most one remote effect; what it learnt is in `work.data`."""
+
+    name: str
+    title: str
+    run: Callable[[Work], Outcome]
+    probe: str = ""
+    """For a step with an effect: the step that looks for the effect. It is taken before any second
+    try and after a worker died in this one, because an effect that may have happened is looked for
+    and not repeated (law 7)."""
+    cancellable: bool = False
+    optional: bool = False
+    """Taken only when something calls for it; a page does not count it among the steps ahead."""
+
+
+def _unknown_step(name: str) -> Step:
+    def refuse(work: Work) -> Outcome:
+        raise Invalid(
+            f"This release knows no step {name!r} of {title_of(work.operation)}.",
+            code="unknown_step",
+            advice="The operation was opened by another release. Open it again.",
+        )
+
+    return Step(name=name, title=name, run=refuse)
+
+
+_CLAUSES: Mapping[str, str] = {
+    OperationStatus.PENDING: "waits to {title}",
+    OperationStatus.RUNNING: "began to {title}",
+    OperationStatus.SUCCEEDED: "{past}",
+    OperationStatus.FAILED: "could not {title}",
+    OperationStatus.CANCELLED: "cancelled: {title}",
+}
+_NOTHING_TO_REPAIR = "looked at {}: nothing to repair"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workflow:
+    """One program that changes something, or one change that needs a single transaction.
+
+    The latter has no steps: it is recorded when it is done.
+    """
+
+    slug: str
+    kind: OperationKind
+    """What `Operation.kind` says for one more release."""
+    title: str
+    """What is wanted, as a verb in the imperative; `{}` is the subject's name: `Deploy {}`."""
+    past: str
+    """The same once it is done: `deployed {}`."""
+    steps: tuple[Step, ...] = ()
+    right: Right | Callable[[Operation], Right] = Right.ADMINISTER
+    """What it takes to retry or cancel it."""
+    on_failure: Callable[[Work, PlatformError], None] = lambda work, error: None
+    on_cancel: Callable[[Work], None] = lambda work: None
+    """Also called for an operation that waits and so does not hold its lineage: it may undo only
+    what this operation marked itself."""
+    require_retryable: Callable[[Operation], object] = lambda operation: None
+    """Raises a Conflict when a retry can only fail, because its subject has ended."""
+
+    def knows(self, step: str) -> bool:
+        """Whether it has a step of that name."""
+        return any(known.name == step for known in self.steps)
+
+    def step(self, name: str) -> Step:
+        """The step of that name; one that it does not know can only fail."""
+        return next((step for step in self.steps if step.name == name), _unknown_step(name))
+
+    def is_probe(self, step: Step) -> bool:
+        """Whether another step goes here after trouble; passing it again is no progress."""
+        return any(other.probe == step.name for other in self.steps)
+
+    def after(self, step: Step) -> str:
+        """Name of the step that follows, '' after the last."""
+        names = [s.name for s in self.steps] + [""]
+        return names[names.index(step.name) + 1]
+
+    def clause(self, operation: Operation) -> str:
+        """What was done or is wanted, after the actor's name: `could not deploy {}`."""
+        succeeded = operation.status == OperationStatus.SUCCEEDED
+        if succeeded and operation.data.get("ended_as") == FindingStatus.GONE:
+            return _NOTHING_TO_REPAIR
+        title = self.title[:1].lower() + self.title[1:]
+        words = _CLAUSES[operation.status]
+        return words.replace("{title}", title).replace("{past}", self.past)
+
+    def planned(self, operation: Operation) -> tuple[Step, ...]:
+        """The steps that a live operation has before it, its current one first."""
+        names = self._usual_steps()
+        at = operation.step
+        ahead = names[names.index(at) + 1 :] if at in names else names
+        left = [name for name in ahead if name not in _done(operation)]
+        return tuple(self.step(name) for name in (at, *left) if self.knows(name))
+
+    def progress(self, operation: Operation) -> tuple[int, int]:
+        """How many steps of how many are done."""
+        names, at = self._usual_steps(), operation.step
+        passed = names.index(at) if at in names else 0
+        return max(passed, len(_done(operation) & set(names) - {at})), len(names)
+
+    def _usual_steps(self) -> list[str]:
+        return [step.name for step in self.steps if not step.optional]
+
+
+def _done(operation: Operation) -> set[str]:
+    return {str(e.get("step")) for e in operation.steps if e.get("status") == "done"}
+
+
+def workflows() -> Mapping[str, Workflow]:
+    """The table of all workflows by their slugs."""
+    table: Mapping[str, Workflow] = import_string("ml_platform.services.workflows.WORKFLOWS")
+    return table
+
+
+def slug_of(operation: Operation) -> str:
+    """The workflow's slug. The release before opens operations without one until it is gone."""
+    if operation.workflow:
+        return operation.workflow
+    module = "ml_platform.migrations.0003_operation_workflow"
+    return str(import_string(f"{module}.slug_of")(operation))
+
+
+def workflow_of(operation: Operation) -> Workflow:
+    """The operation's workflow; one of another release has only its words."""
+    slug = slug_of(operation)
+    return workflows().get(slug) or unknown_workflow(slug)
+
+
+def unknown_workflow(slug: str) -> Workflow:
+    """What stands for a workflow that this release does not have: nothing can be done with it."""
+    words = slug.replace("-", " ")
+    return Workflow(
+        slug=slug,
+        kind=OperationKind.REPAIR,
+        title=f"{words.capitalize()} {{}}",
+        past=f"{words} {{}}",
+    )
+
+
+def title_of(operation: Operation) -> str:
+    """What the operation is for, in words: `Deploy chern_rank v3`."""
+    return workflow_of(operation).title.replace("{}", operation.subject_name)
