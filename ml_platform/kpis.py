@@ -1,6 +1,7 @@
-"""The numbers of the dashboards: read only, a fixed number of queries, never a call to Google.
+"""The numbers of the dashboards. They are read from the database, never from Google.
 
-`projects` narrows a number to those projects; None means the whole installation.
+The number of queries does not depend on the number of rows. `projects` limits a number to those
+projects; None means the whole installation.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _TRAINING = Q(status__in=sorted(TRAINING_RUN_STATUSES))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FourCounts:
-    """The number of registered models as each of the four places tells it (incident.md)."""
+    """The number of registered models in each of the four places that show it."""
 
     database: int
     projects: int
@@ -68,7 +69,7 @@ class FourCounts:
 
     @property
     def agree(self) -> bool | None:
-        """Whether all four are one number; None while ours agree and Vertex AI is unknown."""
+        """Whether all four are equal; None when ours are, and Vertex AI is unknown."""
         ours = {self.database, self.projects, self.registry_page}
         if len(ours) > 1:
             return False
@@ -77,7 +78,7 @@ class FourCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assets:
-    """What there is. `deployed` counts models whose newest version an active endpoint serves."""
+    """Totals. `deployed` counts models whose newest version an active endpoint serves."""
 
     models: int
     versions: int
@@ -91,7 +92,7 @@ class Assets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectCard:
-    """What a project has. `deployed` counts as in `Assets`."""
+    """Totals of a project. `deployed` counts as in `Assets`."""
 
     project_id: Any
     name: str
@@ -116,31 +117,31 @@ class HistoryPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """Requests of the last seven full days, of the seven before, and the worst p95 of the last."""
+    """Requests of the last seven full days and of the seven before; worst p95 of the last seven."""
 
     requests: int
     before: int
     p95: float | None
     days: tuple[int, ...]
-    """Requests a day, 14 days, the newest last."""
+    """Requests on each of the 14 days, the newest last."""
 
 
 def registered_models(projects: Projects = None) -> QuerySet[RegisteredModel]:
-    """The registered lineages of these projects: every count and list here starts from it."""
+    """Return the registered models of these projects. Every count and list here starts from it."""
     return _of(RegisteredModel.objects.registered(), projects)
 
 
 def registry_page_models(projects: Projects = None) -> QuerySet[RegisteredModel]:
-    """What the Model Registry table lists: each lineage with its newest version, newest first."""
+    """Return the rows of the Model Registry table: models with their newest version."""
     models = registered_models(projects).select_related("latest_run", "project")
     return models.filter(latest_run__isnull=False).order_by("-latest_registered_at", "-id")
 
 
 def four_counts(projects: Projects = None) -> FourCounts:
-    """The four counts. For some projects only, Vertex AI's count is of what it holds of theirs.
+    """Return the four counts. With projects, Vertex AI's count is of the models of those projects.
 
-    Vertex AI is the mirror of the newest sweep; its count is None when that sweep could not read
-    it, because an older one says nothing about now.
+    Vertex AI is counted in the mirror of the newest sweep. Its count is None when that sweep could
+    not read it, because an older reading may no longer be true.
     """
     reading = vertex_reading()
     return FourCounts(
@@ -156,7 +157,7 @@ def four_counts(projects: Projects = None) -> FourCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VertexReading:
-    """Whether the newest finished sweep read Vertex AI, or why not."""
+    """Whether the newest finished sweep read Vertex AI, and if not, why."""
 
     unread: str
     artifacts_unread: str
@@ -167,7 +168,7 @@ class VertexReading:
 
 
 def vertex_reading() -> VertexReading:
-    """How old and how good our knowledge of Vertex AI is."""
+    """Return when Vertex AI was last read, and why not by the newest sweep."""
     finished = Sweep.objects.finished()
     newest = finished.first()
     if newest is None:
@@ -183,7 +184,7 @@ def vertex_reading() -> VertexReading:
 
 
 def plane_unread(plane: str) -> str:
-    """Why the newest finished sweep did not read that plane, '' when it did."""
+    """Return why the newest finished sweep did not read that plane, '' when it did."""
     newest = Sweep.objects.finished().first()
     return NEVER_SWEPT if newest is None else unread_because(newest.planes, plane)
 
@@ -196,7 +197,7 @@ def _vertex_count(projects: Projects) -> int:
 
 
 def unread_because(planes: Mapping[str, Any], plane: str) -> str:
-    """Why a sweep did not read that plane completely, '' when it did."""
+    """Return why a sweep did not read that plane completely, '' when it did."""
     answer = planes.get(plane) or {}
     if answer.get("read"):
         return ""
@@ -204,14 +205,14 @@ def unread_because(planes: Mapping[str, Any], plane: str) -> str:
 
 
 def _model_ids(projects: Projects) -> QuerySet[RegisteredModel, Any]:
-    """Vertex model ids that these projects point at; the last part of a resource name."""
+    """Return the Vertex model ids of these projects: the last part of each resource name."""
     name = F("vertex_model_resource_name")
     start = StrIndex(name, Value("/models/")) + len("/models/")
     return registered_models(projects).annotate(model_id=Substr(name, start)).values("model_id")
 
 
 def assets(projects: Projects = None) -> Assets:
-    """The numbers of the Assets card."""
+    """Return the numbers of the Assets card."""
     models = registered_models(projects).aggregate(
         models=Count("pk"), versions=Coalesce(Sum("total_versions"), 0), deployed=_deployed()
     )
@@ -232,7 +233,7 @@ def assets(projects: Projects = None) -> Assets:
 
 
 def project_cards(projects: Iterable[Model]) -> tuple[ProjectCard, ...]:
-    """A card for each of these projects, in their order; three queries, however many they are."""
+    """Return a card for each of these projects, in their order, with three queries in total."""
     shown = list(projects)
     ids = [project.pk for project in shown]
     tables = (_models_by_project(ids), _endpoints_by_project(ids), _runs_by_project(ids))
@@ -285,14 +286,14 @@ def _runs_by_project(projects: Projects) -> dict[Any, dict[str, Any]]:
 
 
 def traffic(projects: Projects, *, today: date) -> dict[Any, Traffic]:
-    """The traffic of these projects' services, for those that Cloud Monitoring was read of."""
+    """Return the traffic by project; projects without data from Cloud Monitoring are left out."""
     return _traffic_by("project", _of(ServiceDailyMetrics.objects.all(), projects), today)
 
 
 def service_traffic(names: Collection[str], *, project_id: Any, today: date) -> dict[str, Traffic]:
-    """The traffic of a project's services, by the same definitions.
+    """Return the traffic of a project's services, by the same definitions.
 
-    A name may have been another project's before; its days are not this one's.
+    A service name may have belonged to another project before; its days then are not counted.
     """
     rows = ServiceDailyMetrics.objects.filter(service_name__in=names, project=project_id)
     return _traffic_by("service_name", rows, today)
@@ -338,9 +339,9 @@ def _rows(grouped: QuerySet[Any, Any]) -> dict[Any, dict[str, Any]]:
 
 
 def history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[HistoryPoint, ...]:
-    """Today's models and versions by the day they were registered, one point a day, added up.
+    """Return the running totals of today's models and versions, by the day of registration.
 
-    Only what these days brought is read; the rest is today's numbers without it.
+    Only the registrations of these days are read; the total before them is today's total less them.
     """
     first_day = today - timedelta(days=days - 1)
     since = datetime.combine(first_day, time.min, tzinfo=UTC)
@@ -366,7 +367,7 @@ def history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[
 
 
 def drift_history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[int, ...]:
-    """How many findings stood at the end of each day, the ignored ones too; the newest last."""
+    """Return how many findings stood at the end of each day, with ignored ones; the newest last."""
     first_day = today - timedelta(days=days - 1)
     since = datetime.combine(first_day, time.min, tzinfo=UTC)
     rows = _of(Finding.objects.all(), projects)
@@ -382,10 +383,10 @@ def drift_history(*, today: date, days: int = 90, projects: Projects = None) -> 
 
 
 def _by_day(rows: QuerySet[M], column: str = "registered_at") -> dict[date, int]:
-    """How many rows have a time on each day, by the beginning of the time as text.
+    """Count the rows by day: the first ten characters of the time as text.
 
-    Both databases hold times in UTC and write the day first; truncating would call back into
-    Python for each row on SQLite.
+    Both databases store times in UTC and write the day first. Django's Trunc functions would call
+    back into Python for each row on SQLite.
     """
     day = Substr(Cast(column, CharField()), 1, 10)
     days = rows.order_by().annotate(day=day).values("day").annotate(n=Count("pk"))
@@ -393,6 +394,6 @@ def _by_day(rows: QuerySet[M], column: str = "registered_at") -> dict[date, int]
 
 
 def open_findings(projects: Projects = None) -> dict[str, int]:
-    """How many findings are open, by kind. Some projects' findings are those that name them."""
+    """Return the number of open findings by kind; a finding counts for the project it names."""
     found = _of(Finding.objects.open(), projects).order_by().values("kind")
     return {row["kind"]: row["n"] for row in found.annotate(n=Count("pk"))}

@@ -1,4 +1,4 @@
-"""What all our commands share: one clear sentence for a failure, and an exit code that means it."""
+"""The base class of our commands: one clear sentence for a failure, and its exit code."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from ml_platform.guard import DATABASE_FAILURES
 
 FAILED = 1
 UNREADABLE = 2
-"""Google gave no answer that proves anything: permission, quota, time-out, no connection."""
+"""Exit code when Google gave no usable answer: permission, quota, timeout, no connection."""
 
 
 class PlatformCommand(BaseCommand, ABC):
     """A command whose `work` returns its exit code and may raise PlatformError.
 
-    The settings are checked before anything else, so nothing is half done when they are wrong. Of
-    Django's checks only ours run: all of them would bury the sentence in a report.
+    The settings are checked first, so that nothing is half done when they are wrong. Only our own
+    checks run: Django prints all of them as a report, which would hide our one sentence.
     """
 
     requires_system_checks = []
     needs_cloud = True
-    """Whether it works with what ML_PLATFORM names, so that this has to be right."""
+    """Whether it uses Google Cloud, so that the settings in ML_PLATFORM must be valid."""
 
     @abstractmethod
     def work(self, **options: Any) -> int:
-        """Do it; returns the exit code."""
+        """Do the work; returns the exit code."""
 
     def handle(self, *_: Any, **options: Any) -> None:
-        """Run `work` and end the process as it says.
+        """Run `work` and end the process with its exit code.
 
-        :raises CommandError: with exit code 2 when Google could not be asked, else 1.
+        :raises CommandError: with exit code 2 when Google gave no usable answer, otherwise 1.
         """
         try:
             if self.needs_cloud:
@@ -46,7 +46,7 @@ class PlatformCommand(BaseCommand, ABC):
             raise command_error(error) from error
         except (*DATABASE_FAILURES, ProgrammingError) as error:
             raise CommandError(
-                f"The database refused: {error}. Is it up, and did `manage.py migrate` run?"
+                f"The database failed: {error}. Is it up, and was `manage.py migrate` run?"
             ) from error
         except KeyboardInterrupt:
             self.stderr.write("Interrupted.")
@@ -62,6 +62,6 @@ def _require_good_settings() -> None:
 
 
 def command_error(error: PlatformError) -> CommandError:
-    """The failure as a terminal says it: what happened, then what to do."""
+    """Return the error for the terminal: what happened, then what to do."""
     code = UNREADABLE if isinstance(error, CloudUnavailable) else FAILED
     return CommandError(" ".join(filter(None, (str(error), error.advice))), returncode=code)

@@ -1,4 +1,4 @@
-"""What the commands of the jobs share: a rehearsal, progress on a terminal, a report."""
+"""The base classes of the commands that run and set up the platform's jobs."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from .base import UNREADABLE, PlatformCommand
 
 
 class JobCommand(PlatformCommand):
-    """Runs the job of that name."""
+    """Runs the job that is named in `job`."""
 
     job = ""
     ages = True
-    """Whether it takes an age in days."""
+    """Whether it has the option --days."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """A rehearsal, and from which age on."""
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        """Add --dry-run, and --days if the job has an age."""
+        parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
         if self.ages:
-            parser.add_argument("--days", type=days, help="age from which on (ORPHAN_DAYS)")
+            parser.add_argument("--days", type=days, help="minimum age in days (ORPHAN_DAYS)")
 
     def work(self, **options: Any) -> int:
-        """Run the job here; exits 2 when something could not be asked."""
+        """Run the job in this process; returns 2 when Google could not be asked about something."""
         known = {name: options[name] for name in self.options() if options.get(name) is not None}
         console = Console(stderr=True)
-        told = 0
+        lines = 0
 
         def tell(line: str) -> None:
-            nonlocal told
-            told += 1
+            nonlocal lines
+            lines += 1
             self.stdout.write(line)
             if status is not None:
-                status.update(f"{JOBS[self.job].title}: {told:,}")
+                status.update(f"{JOBS[self.job].title}: {lines:,}")
 
         status = console.status(JOBS[self.job].title) if console.is_terminal else None
         if status is not None:
@@ -65,30 +65,30 @@ class JobCommand(PlatformCommand):
         return UNREADABLE if report.unknown or report.waits else 0
 
     def options(self) -> tuple[str, ...]:
-        """The options that are handed to the job."""
+        """Return the options that are passed to the job."""
         return ("days",) if self.ages else ()
 
 
 class SetupCommand(PlatformCommand):
-    """Has Cloud Scheduler ring the job of that name."""
+    """Creates or updates the Cloud Scheduler job that calls our job."""
 
     job = ""
 
     def create_parser(self, *arguments: Any, **options: Any) -> CommandParser:
-        """Say in the help which job it is."""
+        """Set the help text to the job's name and schedule."""
         job = JOBS[self.job]
-        self.help = f"Have Cloud Scheduler ring {job.name} by {job.cron} in UTC. {job.description}"
+        self.help = f"Have Cloud Scheduler call {job.name} at {job.cron} UTC. {job.description}"
         return super().create_parser(*arguments, **options)
 
     def work(self, **_: Any) -> int:
-        """Create or correct the job at Cloud Scheduler."""
+        """Create or update the job in Cloud Scheduler."""
         done = perform(SET_UP_JOB, self.job, None, Caller.system(f"setup of {self.job}"))
         self.stdout.write(f"{done.action}: {done.job_name}, {done.schedule} UTC")
         return 0
 
 
 def days(text: str) -> int:
-    """A number of days from 1 on: with 0, what was made this minute would be old."""
+    """Parse a number of days of at least 1: with 0, everything would count as old."""
     if not text.isdigit() or not 1 <= int(text) <= 36_500:
-        raise ArgumentTypeError(f"{text!r} is no number of days from 1 to 36500")
+        raise ArgumentTypeError(f"{text!r} is not a number of days from 1 to 36500")
     return int(text)

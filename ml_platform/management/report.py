@@ -1,4 +1,4 @@
-"""How an audit looks on a terminal, and as JSON; both are written row by row."""
+"""An audit as text for a terminal, and as JSON. Both are written row by row."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ml_platform.text import counted
 
 PLAIN_WIDTH = 140
 SHOWN = 100
-"""Rows of a table on a terminal; of a longer one, those that agree are only counted."""
+"""Rows of a table on a terminal. In a longer table, rows that agree are only counted."""
 SAMPLE = 10
-"""Rows of a longer table in which all agree."""
+"""Rows that are shown of a longer table in which all rows agree."""
 
 PLANES = {
-    "rows": ("Table rows", "every name in our table, registered or not"),
+    "rows": ("Table rows", "all names in our table, registered or not"),
     "registered": ("Registered", "names with at least one version"),
-    "vertex": ("Vertex AI", "models that the Model Registry listed"),
+    "vertex": ("Vertex AI", "models that the Model Registry lists"),
     "gcs": ("Cloud Storage", "run folders that hold a saved model"),
-    "cloud_run": ("Cloud Run", "services that were listed"),
+    "cloud_run": ("Cloud Run", "services that Cloud Run lists"),
 }
 EXISTS = {
     Existence.YES: "Yes",
@@ -43,14 +43,14 @@ VERDICTS = {
     AuditVerdict.AGREE: "[green]The planes agree{compared}.[/]",
     AuditVerdict.DIFFER: "[red]The planes differ.[/]",
     AuditVerdict.UNKNOWN: (
-        "[yellow]Unknown: could not read {unread}, so nothing is called missing.[/]"
+        "[yellow]Unknown: {unread} could not be read, so nothing is reported as missing.[/]"
     ),
 }
 EXIT_CODES = {AuditVerdict.AGREE: 0, AuditVerdict.DIFFER: 1, AuditVerdict.UNKNOWN: 2}
 
 
 class _Stream:
-    """Django's output wrapper as the plain stream that rich wants."""
+    """Django's output wrapper as the stream that rich needs."""
 
     def __init__(self, out: OutputWrapper) -> None:
         self._out = out
@@ -67,14 +67,14 @@ class _Stream:
 
 
 def make_console(out: OutputWrapper) -> Console:
-    """Colors and the terminal's width on a terminal, plain and wide elsewhere."""
+    """Return a console with colors on a terminal, and with plain, wide text elsewhere."""
     stream: Any = _Stream(out)
     width = None if out.isatty() else PLAIN_WIDTH
     return Console(file=stream, highlight=False, width=width)
 
 
 def print_audit(console: Console, sweep: Sweep, project: Model | None) -> None:
-    """The counts by plane, the two tables, the findings, the verdict."""
+    """Print the counts by plane, the two tables, the findings, and the verdict."""
     print_counts(console, sweep, project)
     _print_vertex(console, sweep, project)
     _print_ours(console, sweep, project)
@@ -83,7 +83,7 @@ def print_audit(console: Console, sweep: Sweep, project: Model | None) -> None:
 
 
 def print_counts(console: Console, sweep: Sweep, project: Model | None) -> None:
-    """How many models each plane has, and why one could not be read."""
+    """Print the count of each plane, or why it could not be read."""
     table = Table(
         "Plane", "Count", "What is counted", title="Counts by plane", title_justify="left"
     )
@@ -95,12 +95,12 @@ def print_counts(console: Console, sweep: Sweep, project: Model | None) -> None:
 
 
 def print_verdict(console: Console, sweep: Sweep, project: Model | None) -> None:
-    """One sentence at the end."""
+    """Print the rows that were left out, and the verdict in one sentence."""
     held, left_out = _left_out(sweep, project).values()
     if held:
         console.print(f"{counted(held, 'row')} left out:")
-    for told in left_out:
-        console.print(f"     {escape(told['what'])}: {told['why']}")
+    for row in left_out:
+        console.print(f"     {escape(row['what'])}: {row['why']}")
     unread = " and ".join(PLANES[name][0] for name in audit.unread(sweep))
     verdict = VERDICTS[audit.compare_sweep(sweep, project=project)]
     compared = " in what was compared" if held else ""
@@ -116,13 +116,13 @@ def _left_out(sweep: Sweep, project: Model | None) -> dict[str, Any]:
 def _print_vertex(console: Console, sweep: Sweep, project: Model | None) -> None:
     title = "Vertex AI Model Registry"
     if not sweep.planes["vertex"]["read"]:
-        title += ", as it was last seen (it could not be read now)"
+        title += ", as last seen (it could not be read now)"
     table = Table("Model", "ID", "Versions", "Artifact bucket", "Verdict", title=title)
     _fill(console, table, audit.vertex_rows(sweep, project=project), _vertex_cells)
 
 
 def _vertex_cells(row: VertexRow) -> Sequence[str]:
-    words = {"registered": f"Ours: {row.lineage}", "in_progress": "Being worked on"}
+    words = {"registered": f"Ours: {row.lineage}", "in_progress": "In progress"}
     verdict = words.get(row.verdict) or f"[red]{FindingKind(row.verdict).facts.label}[/]"
     return (escape(row.model), row.id, f"v{row.version}", escape(row.bucket), verdict)
 
@@ -136,14 +136,14 @@ def _print_ours(console: Console, sweep: Sweep, project: Model | None) -> None:
 def _our_cells(row: OurRow) -> Sequence[str]:
     looks = f"[red]Not listed, {counted(row.looks, 'look')}[/]"
     exists = EXISTS.get(row.exists, looks)
-    # The id is what tells one from another; the terminal would cut it off.
+    # Only the id differs between names, and the terminal would cut it off.
     name = f"projects/…/models/{row.resource_name.rpartition('/')[2]}"
     name = name if row.resource_name else "(empty)"
     return (str(row.id), escape(row.project), escape(row.name), escape(name), exists)
 
 
 def _fill(console: Console, table: Table, rows: Iterable[Any], cells: Any) -> None:
-    """Print the first rows, or of many those that do not agree; never holds more than it shows."""
+    """Print the first rows, or, of many, those that do not agree. Keeps only the rows it shows."""
     rows = iter(rows)
     shown, total = list(islice(rows, SHOWN)), 0
     if (following := next(rows, None)) is not None:
@@ -164,13 +164,15 @@ def _fill(console: Console, table: Table, rows: Iterable[Any], cells: Any) -> No
 
 
 def print_findings(console: Console, sweep: Sweep, findings: QuerySet[Finding]) -> None:
-    """Each finding with its evidence and its safe repair; those of a plane that could not be read
-    stand apart, as what was last known, and nothing is proposed for them."""
+    """Print each finding with its evidence and its safe repair.
+
+    Findings on a plane that could not be read are listed apart, as last known, without a repair.
+    """
     old = audit.unread_kinds(sweep)
     known = findings.exclude(kind__in=old)
     _print_findings(console, sweep, "Findings", known)
     last = findings.filter(kind__in=old)
-    _print_findings(console, sweep, "Not looked at now; last known", last, is_old=True)
+    _print_findings(console, sweep, "Not checked now; last known", last, is_old=True)
     if not findings.exists():
         console.print("No findings.")
 
@@ -193,7 +195,7 @@ def _print_findings(
 def _print_finding(console: Console, sweep: Sweep, number: int, finding: Finding) -> None:
     state = "" if finding.status == "open" else f", {finding.get_status_display().lower()}"
     if not _seen_by(sweep, finding):
-        state += f", not looked at now, last seen {finding.last_seen_at:%Y-%m-%d %H:%M} UTC"
+        state += f", not checked now, last seen {finding.last_seen_at:%Y-%m-%d %H:%M} UTC"
     looks = f"{counted(finding.consecutive_sightings, 'look')}"
     console.print(f"{number}. [bold]{facts_of(finding).label}[/] ({looks}{state}): ", end="")
     console.print(escape(finding.title))
@@ -202,7 +204,7 @@ def _print_finding(console: Console, sweep: Sweep, number: int, finding: Finding
 
 
 def _seen_by(sweep: Sweep, finding: Finding) -> bool:
-    """Whether this sweep saw it: one that could not read the plane lets it stand, unjudged."""
+    """Whether this sweep saw it. A sweep that could not read the plane leaves it unchanged."""
     return finding.last_seen_at > sweep.started_at
 
 
@@ -210,7 +212,7 @@ def _seen_by(sweep: Sweep, finding: Finding) -> bool:
 
 
 def json_audit(sweep: Sweep, project: Model | None) -> Iterator[str]:
-    """The audit as one JSON object, in pieces; a row is never held after it was written."""
+    """Yield the audit as one JSON object, in pieces, so that no row stays in memory."""
     verdict = audit.compare_sweep(sweep, project=project)
     head: dict[str, Any] = {
         "verdict": verdict.value,
@@ -242,7 +244,7 @@ def json_audit(sweep: Sweep, project: Model | None) -> Iterator[str]:
 
 
 def finding_object(sweep: Sweep, finding: Finding) -> dict[str, Any]:
-    """A finding as JSON shows it; `seen_now` is false when this sweep could not judge it."""
+    """Return a finding for the JSON; `seen_now` is false when this sweep could not compare it."""
     return {
         "id": finding.pk,
         "kind": finding.kind,

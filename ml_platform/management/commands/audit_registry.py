@@ -1,4 +1,4 @@
-"""`manage.py audit_registry`: read the planes, and say where they disagree."""
+"""`manage.py audit_registry`: read the planes and show where they disagree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ml_platform.services.sweeps.sweep import sweep
 
 class Command(PlatformCommand):
     help = (
-        "Read all planes, store what they said, and show the counts, both sides and the findings. "
+        "Read all planes, store the result, and show the counts, both tables and the findings. "
         "Exits 0 when the planes agree, 1 when they differ, 2 when one could not be read."
     )
 
@@ -28,7 +28,7 @@ class Command(PlatformCommand):
         parser.add_argument("--project", metavar="NAME", help="Show this project only.")
 
     def work(self, **options: Any) -> int:
-        """Sweep, then show what came of it."""
+        """Sweep, then show the result."""
         name = options["project"]
         project = audit.find_project(name) if name else None
         done = sweep(actor=Actor(label="audit_registry", origin="command"), clock=database_now)
@@ -42,7 +42,7 @@ class Command(PlatformCommand):
 
 
 def require_any_plane(done: Sweep) -> None:
-    """Say one sentence instead of empty tables when Google could not be reached at all.
+    """Fail with one sentence instead of empty tables when no plane could be read.
 
     :raises CommandError: no plane could be read.
     """

@@ -1,4 +1,4 @@
-"""`manage.py cleanup_orphan_models`: the daily job, by hand."""
+"""`manage.py cleanup_orphan_models`: run the daily job once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from ml_platform.management.job_command import JobCommand
 
 
 class Command(JobCommand):
-    help = "Delete names that were never registered, are old, and that nothing alive needs."
+    help = "Delete old model names that were never registered and that no active row needs."
     job = "cleanup-orphan-models"
     needs_cloud = False

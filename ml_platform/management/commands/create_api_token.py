@@ -1,4 +1,4 @@
-"""`manage.py create_api_token`: make, list and revoke the bearer tokens of a user."""
+"""`manage.py create_api_token`: create, list and revoke the bearer tokens of a user."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ LONGEST = 3650
 
 
 class Command(PlatformCommand):
-    help = "Make a bearer token of a user for the API; it is shown once and stored hashed."
+    help = "Create a bearer token of a user for the API. It is shown once and stored hashed."
     needs_cloud = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Whose token, and what to do with it."""
+        """Add our options."""
         parser.add_argument("username")
         parser.add_argument("--name", default="", help="what the token is for")
-        parser.add_argument("--days", type=int, default=90, help="until it expires (90)")
+        parser.add_argument("--days", type=int, default=90, help="days it is valid (90)")
         parser.add_argument("--list", action="store_true", help="show the user's tokens")
-        parser.add_argument("--revoke", type=int, metavar="ID", help="end a token of the user's")
+        parser.add_argument("--revoke", type=int, metavar="ID", help="revoke this token")
 
     def work(self, **options: Any) -> int:
-        """Do the one thing that was asked for."""
+        """Make, list or revoke."""
         users = get_user_model()._default_manager  # noqa: SLF001 - Django's documented name
         name = options["username"]
         user = users.filter(**{get_user_model().USERNAME_FIELD: name, "is_active": True}).first()
         if user is None:
             raise NotFound(
-                f"There is no active user {name!r}.", advice="Give the name they log in with."
+                f"There is no active user {name!r}.", advice="Give the name that they log in with."
             )
         if options["list"]:
             self._list(user)
@@ -48,8 +48,8 @@ class Command(PlatformCommand):
     def _make(self, user: Any, name: str, days: int) -> None:
         if not 1 <= days <= LONGEST:
             raise Invalid(
-                f"A token lives 1 to {LONGEST} days, not {days}.",
-                advice="Give another number as --days.",
+                f"A token is valid for 1 to {LONGEST} days, not {days}.",
+                advice="Give a number in that range as --days.",
             )
         row, token = make_token(user=user, name=name[:100], days=days, now=database_now())
         self.stdout.write(token)

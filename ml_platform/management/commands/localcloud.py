@@ -1,4 +1,4 @@
-"""`manage.py localcloud`: the local cloud as a program, for the project that the settings name."""
+"""`manage.py localcloud`: run the local cloud for the configured project and location."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ml_platform.management.base import PlatformCommand
 class Command(PlatformCommand):
     """The options are those of `python -m ml_platform.localcloud`."""
 
-    help = "Run the Google APIs that we use on this machine, until Ctrl-C."
+    help = "Emulate the Google APIs that the platform uses on this machine, until Ctrl-C."
     needs_cloud = False
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -25,12 +25,12 @@ class Command(PlatformCommand):
         try:
             current = get_settings()
         except Misconfigured:
-            return  # the defaults of the program stay; a command that needs the settings reports it
+            return  # The options have defaults; whatever uses the settings reports the error.
         if current.PROJECT_ID:
             parser.set_defaults(project=current.PROJECT_ID, location=current.LOCATION)
 
     def work(self, **options: Any) -> int:
-        """Serve until Ctrl-C; returns the program's exit code."""
+        """Serve until interrupted; returns the exit code of the program."""
         code: int = _program().serve(Namespace(**options))
         return code
 

@@ -1,4 +1,4 @@
-"""`manage.py poll_training_runs`: bring all running runs to where their pipelines are."""
+"""`manage.py poll_training_runs`: update all active runs from their pipelines."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ml_platform.services.training.polling import poll_training_runs
 
 
 class Command(PlatformCommand):
-    help = "Follow all running training runs; exits 2 when something could not be asked."
+    help = "Update all active training runs. Exits 2 when Google gave no usable answer."
 
     def work(self, **_: Any) -> int:
-        """Poll once and say what came of it."""
+        """Poll once and print the result."""
         actor = Actor(label="poll_training_runs", origin="command")
         result = poll_training_runs(actor=actor, clock=database_now)
         self.stdout.write(result.summary)

@@ -1,4 +1,4 @@
-"""`manage.py reconcile_registry`: sweep, show the safe repairs, apply them, sweep again."""
+"""`manage.py reconcile_registry`: sweep, show the safe repairs, apply them, and sweep again."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ from ml_platform.text import counted
 ACTOR = Actor(label="reconcile_registry", origin="command")
 UNMANAGED: Mapping[str, str] = {
     "adopt": "Adopt it into the project {project}.",
-    "delete": "Delete it with all its versions from Vertex AI. Its files stay.",
-    "leave": "Left alone.",
+    "delete": "Delete it with all its versions from Vertex AI. Its files are not deleted.",
+    "leave": "No change.",
 }
 
 
 class Command(PlatformCommand):
     help = (
-        "Sweep, show what would be repaired, ask, and apply the safe repairs as operations. "
-        "Exits as audit_registry does after the repairs."
+        "Sweep, show the safe repairs, ask for confirmation, and apply them as operations. "
+        "The exit code is that of audit_registry after the repairs."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -65,12 +65,12 @@ class Command(PlatformCommand):
             "--unmanaged",
             choices=tuple(UNMANAGED),
             default="leave",
-            help="What to do with models in Vertex AI that no row points at (default: leave).",
+            help="What to do with models in Vertex AI that are not registered (default: leave).",
         )
-        parser.add_argument("--project", metavar="NAME", help="Where --unmanaged adopt puts them.")
+        parser.add_argument("--project", metavar="NAME", help="The project for --unmanaged adopt.")
 
     def work(self, **options: Any) -> int:
-        """Sweep, repair, sweep."""
+        """Sweep, repair, and sweep again."""
         project = self._check(options)
         console = make_console(self.stdout)
         first = sweep(actor=ACTOR, clock=database_now)
@@ -95,21 +95,21 @@ class Command(PlatformCommand):
         return EXIT_CODES[audit.compare_sweep(second)]
 
     def _check(self, options: dict[str, Any]) -> Model | None:
-        """Refuse what cannot be meant, before anything is read.
+        """Reject invalid combinations of options before anything is read.
 
-        :raises CommandError: with what to give.
+        :raises CommandError: with the options to give.
         """
         if (options["unmanaged"] == "adopt") != bool(options["project"]):
-            raise CommandError("--unmanaged adopt and --project NAME are given together.")
+            raise CommandError("Give --unmanaged adopt and --project NAME together.")
         if not (options["yes"] or options["dry_run"] or sys.stdin.isatty()):
-            raise CommandError("There is no terminal to ask on: give --yes, or --dry-run to look.")
+            raise CommandError("There is no terminal to confirm on: give --yes or --dry-run.")
         project: Model | None = None
         if options["project"]:
             project = audit.find_project(options["project"])
         return project
 
     def _plan(self, console: Console, options: dict[str, Any], project: Model | None) -> list[int]:
-        """Print what would be done; returns the ids of the findings something is done about."""
+        """Print what would be done; returns the ids of the findings to repair."""
         kinds = options["kind"] or list(FindingKind)
         rows = Finding.objects.open().filter(kind__in=kinds).order_by(worst_first(), "pk")
         wanted: list[int] = []
@@ -136,7 +136,7 @@ class Command(PlatformCommand):
     def _repair(
         self, console: Console, wanted: list[int], unmanaged: str, project: Model | None
     ) -> None:
-        """Repair one after the other; one that fails does not keep the others from it."""
+        """Repair one after the other; a failure does not stop the others."""
         quiet = not console.is_terminal
         for pk in track(wanted, "Repairing", console=console, transient=True, disable=quiet):
             finding = Finding.objects.select_related("registered_model", "run").get(pk=pk)
@@ -168,13 +168,15 @@ def _print_outcome(console: Console, finding: Finding, operation: Operation) -> 
     status = OperationStatus(operation.status)
     tone = _TONES.get(status, "yellow")
     console.print(f"[{tone}]{status.label.lower()}[/] {escape(finding.title)}")
-    console.print(f"     {escape(_what_came_of_it(operation))}")
+    console.print(f"     {escape(_outcome_of(operation))}")
     if status not in _TONES:
-        console.print(f"     Operation {operation.pk} goes on: manage.py resume_operations")
+        console.print(
+            f"     Operation {operation.pk} is unfinished; run manage.py resume_operations."
+        )
 
 
-def _what_came_of_it(operation: Operation) -> str:
-    """Why it failed or waits, else what its last step with something to say found."""
+def _outcome_of(operation: Operation) -> str:
+    """Return why it failed or waits, otherwise the note of its last step before the closing one."""
     if operation.error:
         return f"{operation.error} {operation.advice}".strip()
     steps = [step for step in operation.steps if step["step"] != "close" and step.get("note")]

@@ -1,4 +1,4 @@
-"""`manage.py resume_operations`: goes on with what a dead worker or a lost task left behind."""
+"""`manage.py resume_operations`: continue operations of a dead worker or a lost task."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from ml_platform.services.operations.worker import resume_operations
 
 
 class Command(PlatformCommand):
-    """Safe to run at any time and beside any worker: what a living one holds is left to it."""
+    """Safe to run at any time: an operation that another worker holds is not touched."""
 
-    help = "Go on with every operation that is due and that no living worker holds."
+    help = "Continue every operation that is due and that no worker holds."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """How many at most."""
-        parser.add_argument("--limit", type=_number, default=1000, help="operations at most (1000)")
+        """Add --limit."""
+        parser.add_argument(
+            "--limit",
+            type=_number,
+            default=1000,
+            help="maximum number of operations (default: 1000)",
+        )
 
     def work(self, **options: Any) -> int:
-        """Tell what became of each; 1 when one of them failed."""
+        """Print the outcome of each; returns 1 when one of them failed."""
         moved = resume_operations(clock=database_now, limit=options["limit"])
         for operation in moved:
             error = f": {operation.error}" if operation.error else ""
@@ -36,5 +41,5 @@ class Command(PlatformCommand):
 
 def _number(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 1_000_000:
-        raise ArgumentTypeError(f"{text!r} is no number of operations from 1 to 1000000")
+        raise ArgumentTypeError(f"{text!r} is not a number of operations from 1 to 1000000")
     return int(text)

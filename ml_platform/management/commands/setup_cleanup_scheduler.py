@@ -1,4 +1,4 @@
-"""`manage.py setup_cleanup_scheduler`: its job at Cloud Scheduler."""
+"""`manage.py setup_cleanup_scheduler`: create or update its Cloud Scheduler job."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""Disagreements between planes: what counts as one, and how each is kept."""
+"""Findings: which disagreements between planes there are, and how they are stored."""
 
 from __future__ import annotations

@@ -1,44 +1,40 @@
-"""What counts as a disagreement between our lineages and Vertex AI: pure judgements."""
+"""Compare registered models with what Vertex AI lists: pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from ml_platform.cloud.names import ModelName, same_resource
-from ml_platform.errors import Invalid
+from ml_platform.cloud.names import ModelName
 from ml_platform.models.states import HOLDS_POINTER, Registration
 from ml_platform.services.findings.kinds import FindingKind
 
-from .discrepancy import Discrepancy, Version
+from .discrepancy import Discrepancy, Version, compare_surplus, is_same, may_be_ours
 
 REBORN_MARGIN = timedelta(minutes=5)
-"""By how much our clock and Google's may differ before a model counts as made after our version."""
+"""A model counts as created after our version only beyond this difference of the clocks."""
 
 CHECK_VERSIONS = (
-    "Ask Vertex AI for each version by name and label; record as lost only those it says are gone. "
-    "Nothing in Vertex AI is changed."
+    "Ask Vertex AI for each version by name and label, and record as lost only those that it "
+    "reports as gone. Nothing in Vertex AI is changed."
 )
 CLEAR_POINTERS = (
-    "Ask Vertex AI for this very name; only if it answers NOT_FOUND, clear the pointers and keep "
-    "what they said in the history."
-)
-PURGE_SURPLUS = (
-    "Read all versions of this model, then delete exactly those that carry our labels although "
-    "their run is deleted, or is another version that is there. Files are left alone."
+    "Ask Vertex AI for this exact name. Only if it answers NOT_FOUND, clear the pointers; the "
+    "history keeps them."
 )
 RESTORE = "Check the version's label, then point at it again."
-CHOOSE = "None by itself. Adopt it into a project, delete it, or leave it: a person decides."
-CHOOSE_FOR_COPY = CHOOSE.replace("delete it", "delete it in Google's console")
-_BY_OTHERS = "it has its labels, and an id that we never gave"
+CHOOSE = "No automatic repair: adopt it into a project, delete it, or leave it."
+CHOOSE_FOR_COPY = CHOOSE.replace("delete it", "delete it in the Google Cloud console")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """Where we may look, and who we are there. `number` is '' while no answer has shown it."""
+    """The configured project and location, and our owner label.
+
+    `number` is the number of the project, '' while no listing has shown it.
+    """
 
     project: str
     number: str
@@ -46,7 +42,10 @@ class Location:
     owner: str
 
     def holds(self, name: ModelName) -> bool:
-        """Whether a listing of this place would show that model, were it there (law 3)."""
+        """Whether a listing of this location would show that model if it existed.
+
+        Only then does a listing without it say anything (law 3).
+        """
         if name.location != self.location:
             return False
         if name.project.isdigit():
@@ -56,7 +55,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedModel:
-    """A model as Vertex AI listed it, which is its default version."""
+    """A model as Vertex AI listed it: a listing shows its default version."""
 
     name: ModelName
     display_name: str
@@ -68,12 +67,12 @@ class ListedModel:
 
     @property
     def pointer(self) -> ModelName:
-        """The name with its version."""
+        """The resource name with the version."""
         return self.name.at(self.version)
 
     @property
     def bucket(self) -> str:
-        """Bucket of its artifacts, '' when it has none in Cloud Storage."""
+        """The bucket of its artifacts, '' when it has none in Cloud Storage."""
         return self.artifact_uri.removeprefix("gs://").partition("/")[0]
 
 
@@ -92,34 +91,34 @@ class Lineage:
 def compare_lineage(
     lineage: Lineage, seen: ListedModel | None, labelled: Version | None, place: Location
 ) -> Discrepancy | None:
-    """Compare a lineage with what Vertex AI lists under its name, None when they agree.
+    """Compare a lineage with what Vertex AI lists under its name; None when they agree.
 
-    `labelled` is the run that the label of the seen version names, if we have it. A pointer is
-    name@version and the label: the same id may have been born again (law 7).
+    `labelled` is the run that the label of the listed version names, if we have it. The name alone
+    proves nothing: somebody may have created another model under the same id (law 7).
     """
     if seen is None:
-        return _stale(lineage, {"vertex_listing": "read completely, without this model"})
+        return _stale(lineage, {"vertex_listing": "complete, without this model"})
     if _is_pointed_at(lineage, seen, labelled) and seen.owner == place.owner:
         return None
     said = {
         "vertex_default_version": seen.version,
         "vertex_label_mlp_owner": seen.owner,
-        "vertex_label_mlp_run": seen.run_uid if not _strange(lineage, labelled) else "",
+        "vertex_label_mlp_run": seen.run_uid if not _is_foreign(lineage, labelled) else "",
     }
-    ours = labelled is not None and labelled.lineage_id == lineage.id
-    if labelled and ours and is_surplus(labelled, seen, place):
-        return compare_surplus(labelled, seen.pointer)
-    born = seen.created_at
-    if not ours and born is not None and born > lineage.registered_at + REBORN_MARGIN:
-        said["vertex_created_at"] = born.isoformat(timespec="seconds")
-        return _stale(lineage, said, "another model, made after ours, has that id in Vertex AI")
-    return _drift(
+    ours = labelled if labelled and labelled.lineage_id == lineage.id else None
+    if ours and is_surplus(ours, seen, place):
+        return compare_surplus(ours, seen.pointer)
+    created = seen.created_at
+    if not ours and created is not None and created > lineage.registered_at + REBORN_MARGIN:
+        said["vertex_created_at"] = created.isoformat(timespec="seconds")
+        return _stale(lineage, said, "another model has that id in Vertex AI, created after ours")
+    return _discrepancy(
         FindingKind.VERSION_MISMATCH,
         lineage,
         f"{lineage.model_name}: the default version in Vertex AI is {_whose(lineage, labelled)}",
         CHECK_VERSIONS,
         said,
-        run_id=labelled.run_id if ours and labelled else None,
+        run_id=ours.run_id if ours else None,
     )
 
 
@@ -135,33 +134,33 @@ def _is_pointed_at(lineage: Lineage, seen: ListedModel, labelled: Version | None
 def _whose(lineage: Lineage, labelled: Version | None) -> str:
     if labelled is None:
         return "none of our runs"
-    if _strange(lineage, labelled):
+    if _is_foreign(lineage, labelled):
         return "labeled as a run of another project"
     if labelled.lineage_id != lineage.id:
         return f"labeled as a run of {labelled.model_name}"
     if labelled.registration not in HOLDS_POINTER:
         state = Registration(labelled.registration).label.lower()
         return f"our run {labelled.run_id}, whose version is {state}"
-    return f"not the version {labelled.vertex_version} that run {labelled.run_id} has with us"
+    return f"not version {labelled.vertex_version}, which we recorded for run {labelled.run_id}"
 
 
-def _strange(lineage: Lineage, labelled: Version | None) -> bool:
-    """Whether the label names another tenant's run, which the lineage's own may not read."""
+def _is_foreign(lineage: Lineage, labelled: Version | None) -> bool:
+    """Whether the label names a run of another project, which this project may not read."""
     return labelled is not None and labelled.project_id != lineage.project_id
 
 
 def _stale(lineage: Lineage, said: Mapping[str, Any], why: str = "") -> Discrepancy:
-    return _drift(
+    return _discrepancy(
         FindingKind.STALE_POINTER,
         lineage,
         f"{lineage.model_name} points at {lineage.name.model_id}: "
         + (why or "Vertex AI does not list it"),
-        CLEAR_POINTERS if not why else CHECK_VERSIONS,
+        CHECK_VERSIONS if why else CLEAR_POINTERS,
         said,
     )
 
 
-def _drift(
+def _discrepancy(
     kind: FindingKind,
     lineage: Lineage,
     title: str,
@@ -173,7 +172,7 @@ def _drift(
     return Discrepancy(
         kind=kind,
         subject=str(lineage.name),
-        title=title[:255],
+        title=title,
         repair=repair,
         evidence={
             "model_name": lineage.model_name,
@@ -188,43 +187,24 @@ def _drift(
 
 
 def compare_unclaimed(
-    seen: ListedModel,
-    labelled: Version | None,
-    place: Location,
-    *,
-    own: bool,
+    seen: ListedModel, labelled: Version | None, place: Location, *, own: bool
 ) -> Discrepancy:
-    """Say what a model is that Vertex AI lists and none of our versions points at.
+    """Say what a listed model is that none of our versions points at.
 
-    `own` says whether it is, or was, the model of the lineage of the run that its label names. One
-    that is not was made by somebody else, who alone knows what for.
+    `own` says whether it is, or was, the model of the lineage whose run its label names. A model
+    that is not was made outside the platform, so only a person knows what it is for.
     """
     if labelled and own and is_surplus(labelled, seen, place):
         return compare_surplus(labelled, seen.pointer)
-    lost = labelled is not None and labelled.registration == Registration.LOST
-    if labelled and lost and seen.owner == place.owner and _is_same(labelled.former, seen.pointer):
-        return Discrepancy(
-            kind=FindingKind.VERSION_MISMATCH,
-            subject=str(seen.name),
-            title=f"{labelled.model_name} v{labelled.number}, recorded as lost, is back"[:255],
-            repair=RESTORE,
-            evidence={
-                "model_name": labelled.model_name,
-                "resource_name": str(seen.pointer),
-                "our_registration": labelled.registration,
-                "vertex_label_mlp_run": seen.run_uid,
-            },
-            project_id=labelled.project_id,
-            lineage_id=labelled.lineage_id,
-            run_id=labelled.run_id,
-        )
-    ours = labelled is not None and seen.owner == place.owner
-    copied = labelled if ours and not own else None
-    what = f"a copy of {_called(copied)}: {_BY_OTHERS}" if copied else _without_row(seen, place)
+    ours = labelled if labelled and seen.owner == place.owner else None
+    lost = ours is not None and ours.registration == Registration.LOST
+    if ours and lost and is_same(ours.former, seen.pointer):
+        return _is_back(ours, seen)
+    copied = ours if not own else None
     return Discrepancy(
         kind=FindingKind.UNMANAGED,
         subject=str(seen.name),
-        title=f"{seen.display_name} is in Vertex AI {what}"[:255],
+        title=f"{seen.display_name} is in Vertex AI {_why_unmanaged(seen, copied, place)}",
         repair=CHOOSE_FOR_COPY if seen.owner else CHOOSE,
         evidence={
             "display_name": seen.display_name,
@@ -234,82 +214,63 @@ def compare_unclaimed(
             "vertex_label_mlp_owner": seen.owner,
             **(_copied(copied, seen) if copied else {}),
         },
-        project_id=labelled.project_id if labelled and ours else None,
+        project_id=ours.project_id if ours else None,
     )
 
 
-def _called(run: Version) -> str:
+def _is_back(lost: Version, seen: ListedModel) -> Discrepancy:
+    return Discrepancy(
+        kind=FindingKind.VERSION_MISMATCH,
+        subject=str(seen.name),
+        title=f"{lost.model_name} v{lost.number}, recorded as lost, is back",
+        repair=RESTORE,
+        evidence={
+            "model_name": lost.model_name,
+            "resource_name": str(seen.pointer),
+            "our_registration": lost.registration,
+            "vertex_label_mlp_run": seen.run_uid,
+        },
+        project_id=lost.project_id,
+        lineage_id=lost.lineage_id,
+        run_id=lost.run_id,
+    )
+
+
+def _why_unmanaged(seen: ListedModel, copied: Version | None, place: Location) -> str:
+    if copied:
+        return f"as a copy of {_named(copied)}: it has its labels, but an id that we never gave"
+    if not seen.owner:
+        return "and no record points at it"
+    if seen.owner != place.owner:
+        return f"and belongs to the installation {seen.owner}"
+    return "with our label, but no record points at it"
+
+
+def _named(run: Version) -> str:
     return f"{run.model_name} v{run.number}" if run.number else f"run {run.run_id}"
 
 
 def _copied(run: Version, seen: ListedModel) -> dict[str, Any]:
-    """What a person needs to decide about a copy of a version."""
-    made = seen.created_at
+    """Return what a person needs to decide about a copy of a version."""
+    created = seen.created_at
     return {
-        "copy_of": _called(run),
+        "copy_of": _named(run),
         "vertex_label_mlp_run": seen.run_uid,
         "artifact_uri": seen.artifact_uri,
-        "vertex_created_at": made.isoformat(timespec="seconds") if made else "",
+        "vertex_created_at": created.isoformat(timespec="seconds") if created else "",
     }
 
 
-def _is_same(pointer: str, name: ModelName) -> bool:
-    """Whether a pointer names what was seen; one that is no name at all names nothing."""
-    with suppress(Invalid):
-        return same_resource(pointer, name)
-    return False
-
-
-def _without_row(seen: ListedModel, place: Location) -> str:
-    if not seen.owner:
-        return "and no row of ours points at it"
-    if seen.owner != place.owner:
-        return f"and belongs to the installation {seen.owner}"
-    return "with our label, but no row points at it"
-
-
 def is_surplus(run: Version, seen: ListedModel, place: Location) -> bool:
-    """Whether that version is a run's a second time, or a deleted run's again (R4, R7)."""
+    """Whether that version is a second one of the run, or one of a run whose version is deleted.
+
+    A run is one version at most, and a deleted version stays deleted (law 7).
+    """
     if seen.owner != place.owner or seen.run_uid == "":
         return False
     if not may_be_ours(run, seen.pointer):
         return False
     if run.registration == Registration.DELETED:
         return True
-    elsewhere = not _is_same(run.pointer, seen.pointer)
+    elsewhere = not is_same(run.pointer, seen.pointer)
     return run.registration == Registration.REGISTERED and elsewhere
-
-
-def may_be_ours(run: Version, pointer: ModelName) -> bool:
-    """Whether an upload of ours may have made that version. Of an adopted one there was none, so
-    that any but itself was made, and given its labels, by a person."""
-    return not run.adopted or any(_is_same(text, pointer) for text in (run.pointer, run.former))
-
-
-def compare_surplus(run: Version, *found: ModelName) -> Discrepancy:
-    """Say that versions of one model carry the label of a run that is none of them.
-
-    It is about the model, whose versions the repair reads: a listing shows the default one only.
-    """
-    numbers = ", ".join(f"v{name.version}" for name in found)
-    deleted = run.registration == Registration.DELETED
-    which = "is deleted" if deleted else f"is version {run.vertex_version} there"
-    return Discrepancy(
-        kind=FindingKind.SURPLUS_VERSION,
-        subject=str(found[0].bare),
-        title=f"{run.model_name}: Vertex AI holds {numbers} of run {run.run_id}, which {which}"[
-            :255
-        ],
-        repair=PURGE_SURPLUS,
-        evidence={
-            "model_name": run.model_name,
-            "resource_name": str(found[0].bare),
-            "surplus_versions": [name.version for name in found],
-            "run_id": run.run_id,
-            "our_registration": run.registration,
-            "our_pointer": "" if deleted else run.pointer,
-        },
-        project_id=run.project_id,
-        lineage_id=run.lineage_id,
-        run_id=run.run_id,
-    )

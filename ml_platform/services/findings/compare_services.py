@@ -1,4 +1,4 @@
-"""What counts as a disagreement between our endpoints and Cloud Run: pure judgements."""
+"""Compare our endpoints with what Cloud Run lists: pure functions."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from ml_platform.services.findings.kinds import FindingKind
 from .discrepancy import Discrepancy
 
 DELETE_SERVICE = (
-    "Read the service and its labels again; if no endpoint needs it, delete it and see that it is "
-    "gone. Nothing else of it is touched."
+    "Read the service and its labels again. If no endpoint needs it, delete it and verify that it "
+    "is gone. Nothing else is changed."
 )
 UNKNOWN_SERVICE = (
-    "None by itself: no endpoint and no run of ours stands for it under this name, so it may be "
-    "another database's or somebody's copy. Look at it, then delete it on Cloud Run."
+    "No automatic repair: we have no endpoint and no run for it under this name, so it may belong "
+    "to another database, or be a copy. Check it, then delete it on Cloud Run."
 )
 END_ENDPOINT = (
-    "Ask Cloud Run for this very name; only if it answers NOT_FOUND, record that the endpoint "
-    "serves no more. It can be redeployed."
+    "Ask Cloud Run for this exact name. Only if it answers NOT_FOUND, record that the endpoint "
+    "no longer serves. It can be redeployed."
 )
 RECORD_SERVED = (
-    "Look again; if it still serves that version, all of it, record so: what serves is protected. "
-    "The traffic is left as it is. Redeploy to bring back the other."
+    "Read the service again. If all of its traffic still goes to that version, record it, which "
+    "protects it from deletion. The traffic is not changed. Redeploy to serve the other version."
 )
 REDEPLOY = (
-    "None by itself. Redeploy the endpoint, which brings back the version it should serve; if that "
-    "version is lost, undeploy it or deploy another."
+    "No automatic repair. Redeploy the endpoint to serve its recorded version again. If that "
+    "version is lost, undeploy the endpoint or deploy another version."
 )
-SOMEBODY_ELSES = (
-    "None by itself: without our labels it is not ours to change. Undeploy the endpoint, which "
-    "leaves that service alone, or put the labels back."
+FOREIGN_SERVICE = (
+    "No automatic repair: without our labels we may not change it. Put the labels back, or "
+    "undeploy the endpoint, which does not change that service."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenService:
-    """A service as Cloud Run listed it; the labels say whose it is."""
+    """A service as Cloud Run listed it. The owner and uids are its labels."""
 
     name: str
     owner: str
@@ -47,12 +47,12 @@ class SeenService:
     uri: str
     newest: str = ""
     serving: tuple[str, ...] = ()
-    """Revisions that requests may reach."""
+    """The revisions that may get requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A run that a service or an endpoint names."""
+    """A run that the label of a service, or an endpoint, refers to."""
 
     id: int
     uid: str
@@ -68,7 +68,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A row of ours; `run` is what it serves, or served last."""
+    """An endpoint; `run` is what it serves, or served last."""
 
     id: int
     uid: str
@@ -81,11 +81,11 @@ class Endpoint:
     model_name: str
     run: Served | None
     revision: str = ""
-    """The one that we saw serve it."""
+    """The revision that we have seen serve it."""
 
 
 def service_subject(name: str) -> str:
-    """The subject of findings about a service of that name."""
+    """Return the subject of findings about a service of that name."""
     return f"service {name}"
 
 
@@ -97,28 +97,28 @@ def compare_leftover(
     *,
     own: bool,
 ) -> Discrepancy | None:
-    """Compare a service of ours with the endpoint its label names, and the one that has its name.
+    """Compare a service that has our label with the endpoints it may belong to.
 
-    One that serves, or may serve, keeps it. `run` is what its label names, if we have it, and `own`
-    says whether the service has a name of that run's model. Only a service that a row of ours
-    stands for, under its own name, is ours to delete: another database may share our label, and a
-    person's copy of a service has it too.
+    `named` is the endpoint that its label names, `on_its_name` the one with its name, and `run` the
+    run that its label names. None when one of the endpoints serves, or may serve. Another database
+    may share our label, and a copied service has it too; so the finding gets a lineage, and with it
+    a repair, only when our endpoint or run is known under this service name (`own`).
     """
     rows = [row for row in (named, on_its_name) if row]
     if any(row.is_active or row.state != EndpointState.INACTIVE for row in rows):
         return None
     copied = named is not None and named.name != seen.name
-    stands_for_it = None if copied else named or (run if own else None)
-    owners = {thing.project_id for thing in (named, on_its_name, run) if thing}
-    lineage = stands_for_it.lineage_id if stands_for_it else None
+    known = None if copied else named or (run if own else None)
+    owners = {row.project_id for row in (named, on_its_name, run) if row}
+    lineage = known.lineage_id if known else None
     return Discrepancy(
         kind=FindingKind.LEFTOVER_SERVICE,
         subject=service_subject(seen.name),
-        title=f"{seen.name} is on Cloud Run with our label, but {_why_left(named, copied)}"[:255],
+        title=f"{seen.name} is on Cloud Run with our label, but {_why_left(named, copied)}",
         repair=DELETE_SERVICE if lineage else UNKNOWN_SERVICE,
         evidence=_evidence(seen) | {"served": str(run) if run else ""},
-        # What names things of two projects is shown to neither (law 10).
-        project_id=stands_for_it.project_id if stands_for_it and len(owners) == 1 else None,
+        # A finding that names rows of two projects is shown to neither (law 10).
+        project_id=known.project_id if known and len(owners) == 1 else None,
         lineage_id=lineage,
         run_id=run.id if run else None,
     )
@@ -126,9 +126,9 @@ def compare_leftover(
 
 def _why_left(named: Endpoint | None, copied: bool) -> str:  # noqa: FBT001 - one of two words
     if named is None:
-        return "no endpoint of ours has it"
+        return "no endpoint uses it"
     if copied:
-        return f"its label is that of the endpoint {named.name}"
+        return f"its label names the endpoint {named.name}"
     if named.model_deleted:
         return "the version of its endpoint was deleted"
     return "its endpoint is inactive"
@@ -142,9 +142,9 @@ def compare_endpoint(
         return _of_endpoint(
             FindingKind.SERVICE_MISSING,
             endpoint,
-            f"{endpoint.name} is active, and Cloud Run does not list it",
+            f"{endpoint.name} is active, but Cloud Run does not list it",
             END_ENDPOINT,
-            {"cloud_run_listing": "read completely, without this service"},
+            {"cloud_run_listing": "complete, without this service"},
             endpoint.run,
         )
     if seen.owner != owner or seen.endpoint_uid != endpoint.uid:
@@ -152,7 +152,7 @@ def compare_endpoint(
             FindingKind.SERVICE_MISMATCH,
             endpoint,
             f"{endpoint.name} on Cloud Run does not carry the labels of this endpoint",
-            SOMEBODY_ELSES,
+            FOREIGN_SERVICE,
             _said_to(endpoint, seen, run),
             None,
         )
@@ -163,8 +163,8 @@ def compare_endpoint(
     return _of_endpoint(
         FindingKind.SERVICE_MISMATCH,
         endpoint,
-        f"{endpoint.name} serves {run if known else 'no version of ours'}, and its endpoint says "
-        f"{endpoint.run}",
+        f"{endpoint.name} serves {run if known else 'none of our versions'}, "
+        f"but its endpoint records {endpoint.run}",
         RECORD_SERVED if safe else REDEPLOY,
         _said_to(endpoint, seen, run),
         run if safe else None,
@@ -172,14 +172,14 @@ def compare_endpoint(
 
 
 def _compare_traffic(endpoint: Endpoint, seen: SeenService) -> Discrepancy | None:
-    """What gets requests must be the newest revision, or the one that we saw serve the version."""
-    strange = sorted(set(seen.serving) - {seen.newest, endpoint.revision})
-    if not strange:
+    """Requests must go to the newest revision, or to the one that we saw serve the version."""
+    unexpected = sorted(set(seen.serving) - {seen.newest, endpoint.revision})
+    if not unexpected:
         return None
     return _of_endpoint(
         FindingKind.SERVICE_MISMATCH,
         endpoint,
-        f"{endpoint.name} sends requests to {', '.join(strange)}, and its endpoint says "
+        f"{endpoint.name} sends requests to {', '.join(unexpected)}, but its endpoint records "
         f"{endpoint.run}",
         REDEPLOY,
         _evidence(seen),
@@ -198,7 +198,7 @@ def _of_endpoint(
     return Discrepancy(
         kind=kind,
         subject=service_subject(endpoint.name),
-        title=title[:255],
+        title=title,
         repair=repair,
         evidence={
             "service_name": endpoint.name,
@@ -213,7 +213,7 @@ def _of_endpoint(
 
 
 def _said_to(endpoint: Endpoint, seen: SeenService, run: Served | None) -> dict[str, Any]:
-    """The evidence for the endpoint's project: labels of another tenant's are left out (law 10)."""
+    """Return the evidence without labels that name rows of another project (law 10)."""
     if run is None or run.project_id == endpoint.project_id:
         return _evidence(seen)
     return _evidence(seen) | {"cloud_run_label_mlp_endpoint": "", "cloud_run_label_mlp_run": ""}

@@ -1,29 +1,37 @@
-"""What counts as a disagreement between the planes: pure judgements over frozen values.
+"""Discrepancies between the planes, and those that concern one of our records alone.
 
-Nothing here reads a table or calls Google; whoever calls has read the planes completely. What is
-about models in Vertex AI is in `vertex_drift`, about services on Cloud Run in `service_drift`.
+All functions here are pure: their callers have read the tables and the planes. Vertex AI models are
+compared in `compare_models`, Cloud Run services in `compare_services`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ml_platform.cloud.names import ModelName, same_resource
+from ml_platform.errors import Invalid
 from ml_platform.models import TrainingRun
+from ml_platform.models.states import Registration
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.text import counted
 
-DELETE_ORPHAN = "Delete the name. Detached, there stay {schedules} and {runs}."
+DELETE_ORPHAN = "Delete the name; {schedules} and {runs} stay, detached from it."
+DELETE_SURPLUS = (
+    "Read all versions of this model, then delete exactly those with our labels whose run is "
+    "deleted, or is another version that exists. Files are not deleted."
+)
 NO_ARTIFACTS_REPAIR = (
-    "None by itself. Restore the files (object versions, soft delete), or delete the version."
+    "No automatic repair. Restore the files (object versions, soft delete), or delete the version."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discrepancy:
-    """One disagreement; `subject` tells it from the others of its kind."""
+    """One disagreement. Its kind and `subject` identify it."""
 
     kind: FindingKind
     subject: str
@@ -49,14 +57,14 @@ class Version:
     former: str = ""
     artifacts: str = ""
     pointer: str = ""
-    """name@version it points at."""
+    """The name@version that it points at."""
     adopted: bool = False
-    """Whether a person made it in Vertex AI: nothing of it was uploaded by us."""
+    """Whether it was made in Vertex AI and adopted: we uploaded nothing of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
-    """A lineage that was never registered and that nothing alive needs."""
+    """A model name that was never registered and that no active row needs."""
 
     id: int
     project_id: Any
@@ -67,7 +75,7 @@ class Orphan:
 
 
 def version_of(run: TrainingRun) -> Version:
-    """The run as a value."""
+    """Return the run as a value."""
     return Version(
         run_id=run.pk,
         lineage_id=run.registered_model_id,
@@ -84,12 +92,12 @@ def version_of(run: TrainingRun) -> Version:
 
 
 def orphan_subject(lineage_id: int) -> str:
-    """The subject of the finding that a lineage is an orphan."""
+    """Return the subject of the finding that a lineage is an orphan."""
     return f"registered model {lineage_id}"
 
 
 def compare_orphan(orphan: Orphan) -> Discrepancy:
-    """An orphan is one by the definition of the queryset that found it."""
+    """Describe an orphan. The queryset that found it has decided that it is one."""
     return Discrepancy(
         kind=FindingKind.ORPHAN,
         subject=orphan_subject(orphan.id),
@@ -111,26 +119,69 @@ def compare_orphan(orphan: Orphan) -> Discrepancy:
 
 
 def artifacts_subject(run_id: int) -> str:
-    """The subject of the finding that a run's artifacts are missing."""
+    """Return the subject of the finding that a run's artifacts are missing."""
     return f"run {run_id}"
 
 
 def compare_artifacts(version: Version, *, there: bool) -> Discrepancy | None:
-    """Compare a version with the complete listing of the bucket's run folders."""
+    """Compare a version with the complete listing of the run folders; None when it is there."""
     if there:
         return None
     return Discrepancy(
         kind=FindingKind.ARTIFACTS_MISSING,
         subject=artifacts_subject(version.run_id),
-        title=f"{version.model_name} v{version.number} has no saved model in Cloud Storage"[:255],
+        title=f"{version.model_name} v{version.number} has no saved model in Cloud Storage",
         repair=NO_ARTIFACTS_REPAIR,
         evidence={
             "model_name": version.model_name,
             "run_id": version.run_id,
             "artifacts": version.artifacts,
-            "gcs_listing": "read completely, without a pushed model in this folder",
+            "gcs_listing": "complete, without a saved model in this folder",
         },
         project_id=version.project_id,
         lineage_id=version.lineage_id,
         run_id=version.run_id,
+    )
+
+
+def is_same(pointer: str, name: ModelName) -> bool:
+    """Whether a pointer names that version; a text that is no resource name does not."""
+    with suppress(Invalid):
+        return same_resource(pointer, name)
+    return False
+
+
+def may_be_ours(run: Version, pointer: ModelName) -> bool:
+    """Whether an upload of ours may have made that version.
+
+    We uploaded nothing of an adopted run, so a person made and labeled every version but its own.
+    """
+    return not run.adopted or any(is_same(text, pointer) for text in (run.pointer, run.former))
+
+
+def compare_surplus(run: Version, *found: ModelName) -> Discrepancy:
+    """Describe versions of one model that carry the label of a run that is none of them.
+
+    The subject is the model, not a version: a listing shows the default version only, and the
+    repair reads them all.
+    """
+    numbers = ", ".join(f"v{name.version}" for name in found)
+    deleted = run.registration == Registration.DELETED
+    which = "is deleted" if deleted else f"is version {run.vertex_version} there"
+    return Discrepancy(
+        kind=FindingKind.SURPLUS_VERSION,
+        subject=str(found[0].bare),
+        title=f"{run.model_name}: Vertex AI has {numbers} of run {run.run_id}, which {which}",
+        repair=DELETE_SURPLUS,
+        evidence={
+            "model_name": run.model_name,
+            "resource_name": str(found[0].bare),
+            "surplus_versions": [name.version for name in found],
+            "run_id": run.run_id,
+            "our_registration": run.registration,
+            "our_pointer": "" if deleted else run.pointer,
+        },
+        project_id=run.project_id,
+        lineage_id=run.lineage_id,
+        run_id=run.run_id,
     )

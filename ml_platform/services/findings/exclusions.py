@@ -1,4 +1,4 @@
-"""What a comparison may not judge because somebody works on it, and how it reads rows in chunks."""
+"""Rows that a comparison leaves out because an operation works on them; reading in chunks."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from ml_platform.text import in_one_line
 
 CHUNK = 500
 LEFT_OUT = 20
-"""Rows that a sweep could not judge of which it says which and why; the others are counted."""
+"""How many of the rows left out a sweep names, with the reason; the others are only counted."""
 VERTEX_MODEL = "vertexmodel"
-"""Subject type of operations on a model of Vertex AI that no row of ours stands for."""
-WORKED_ON = "an operation works on it, or did since the sweep began"
+"""Subject type of operations on a Vertex AI model that is not in our tables."""
+WORKED_ON = "an operation changes it, or has changed it since the sweep began"
 NEW = "it is newer than the sweep"
-UNSTORED = "what was read of it could not be stored"
-ELSEWHERE = "its pointer lies outside the configured project and location"
+UNSTORED = "its data could not be stored"
+ELSEWHERE = "its resource name is outside the configured project and location"
 M = TypeVar("M", bound=Model)
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A row that a comparison did not judge: neither seen nor gone."""
+    """A row that a sweep did not compare. Its findings stay as they are."""
 
     what: str
     why: str
     project_id: Any
-    """Whose it is; None for what belongs to no project."""
+    """The project that it belongs to, None for none."""
 
 
 def tell_left_out(held: Sequence[LeftOut]) -> dict[str, Any]:
-    """How many rows were held and the first of them: of everything, and `of` each project."""
+    """Return how many rows were left out, and the first of them: in total, and by project."""
     of: dict[str, list[LeftOut]] = {}
     for row in held:
         if row.project_id is not None:
@@ -47,17 +47,16 @@ def tell_left_out(held: Sequence[LeftOut]) -> dict[str, Any]:
 
 
 def count_left_out(rows: Sequence[LeftOut]) -> dict[str, Any]:
-    """How many rows those are, and the first of them."""
-    first = [
-        {"what": in_one_line(row.what), "why": in_one_line(row.why)} for row in rows[:LEFT_OUT]
-    ]
-    return {"held": len(rows), "left_out": first}
+    """Return the number of rows, and the first of them with the reasons."""
+    first = rows[:LEFT_OUT]
+    said = [{"what": in_one_line(row.what), "why": in_one_line(row.why)} for row in first]
+    return {"held": len(rows), "left_out": said}
 
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What operations work on, or worked on since a time: lineages and services by their names,
-    models of Vertex AI by their ids."""
+    """What operations change, or have changed since a time: lineages and services by their lock
+    keys, models of Vertex AI by their ids."""
 
     lineages: frozenset[str]
     models: frozenset[str]
@@ -66,31 +65,34 @@ class Touched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a sweep has read, as a comparison gets it.
+    """A sweep that has read the planes, as its comparisons get it.
 
-    `unstored` are those of each plane that were there and could not be stored: the mirror does not
-    tell anything about them, least of all that they are missing.
+    `unstored` names what each plane listed and the database could not store. The mirror does not
+    have it, so a comparison would take it for missing.
     """
 
     sweep: Sweep
     now: datetime
     unstored: Mapping[str, Collection[str]]
     heartbeat: Callable[[], object]
-    """Called before each chunk of rows, so that the sweep lives on."""
+    """Renews the lease of the sweep; called before each chunk of rows."""
 
     def touched(self) -> Touched:
-        """What is being worked on, or was since it began; read it after the rows."""
+        """What operations change, or have changed since the sweep began. Read it after the rows."""
         return touched_since(self.sweep.started_at)
 
     def chunks(self, rows: QuerySet[M]) -> Iterator[list[M]]:
-        """All rows, a chunk at a time."""
+        """Yield all rows, a chunk at a time."""
         for chunk in chunks(rows):
             self.heartbeat()
             yield chunk
 
 
 def touched_since(moment: datetime) -> Touched:
-    """What is being worked on, or was since then; read it after the rows it is held against."""
+    """What operations change, or have changed since then.
+
+    Read it after the rows to compare: an operation that begins in between would be missed.
+    """
     rows = Operation.objects.filter(
         Q(status__in=LIVE_OPERATION_STATUSES) | Q(finished_at__gt=moment)
     ).values_list("lineage_key", "service_key", "subject_type", "subject_id")
@@ -104,7 +106,7 @@ def touched_since(moment: datetime) -> Touched:
 
 
 def chunks(rows: QuerySet[M]) -> Iterator[list[M]]:
-    """All rows in the order of their ids, CHUNK at a time, each chunk read when it is needed."""
+    """Yield all rows in the order of their ids, CHUNK at a time."""
     last = 0
     while chunk := list(rows.filter(pk__gt=last).order_by("pk")[:CHUNK]):
         yield chunk

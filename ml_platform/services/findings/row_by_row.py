@@ -1,4 +1,4 @@
-"""Rows written together: one that cannot be stored is left out, the others are written."""
+"""Write rows together; one that cannot be stored does not keep the others from being written."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ml_platform.text import in_one_line
 
 T = TypeVar("T")
 UNSTORABLE = (DataError, IntegrityError, ValueError, OverflowError)
-"""What is wrong with a row, and not with the database: text that it does not take, a value that is
-too long, a row that it refers to and that went meanwhile."""
+"""Errors of a row, not of the database: text that it does not accept, a value that is too long, a
+reference to a row that was deleted meanwhile."""
 
 
 def write_each(rows: Sequence[T], write: Callable[[Sequence[T]], object]) -> list[tuple[T, str]]:
-    """Write the rows in a transaction; returns those that cannot be stored, and why.
+    """Write the rows in a transaction; returns those that cannot be stored, with the reason.
 
-    Only when they cannot all be stored are they written in halves, until the bad one is alone.
+    When a write fails, each half is written on its own, until the row at fault is alone.
     """
     if not rows:
         return []
@@ -27,12 +27,8 @@ def write_each(rows: Sequence[T], write: Callable[[Sequence[T]], object]) -> lis
             write(rows)
     except UNSTORABLE as error:
         if len(rows) == 1:
-            return [
-                (
-                    rows[0],
-                    f"it could not be stored: {in_one_line(str(error).partition(chr(10))[0])}",
-                )
-            ]
+            why = in_one_line(str(error).partition("\n")[0])
+            return [(rows[0], f"it could not be stored: {why}")]
         half = len(rows) // 2
         return [*write_each(rows[:half], write), *write_each(rows[half:], write)]
     return []

@@ -1,4 +1,4 @@
-"""The findings' rows: seen again, seen first, no longer seen, repaired. None is ever deleted."""
+"""Store findings: seen first, seen again, no longer seen, repaired. None is ever deleted."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ from .row_by_row import write_each
 
 ENDED_AS = {
     FindingStatus.REPAIRED: "The finding is repaired.",
-    FindingStatus.GONE: "There was nothing to repair any more; the finding is closed.",
+    FindingStatus.GONE: "There was nothing left to repair. The finding is closed.",
 }
-"""What a repair says of its finding at its end."""
+"""The note of the last step of a repair."""
 
 
 def standing() -> QuerySet[Finding]:
-    """Findings that were not repaired and are still seen, the ignored ones included."""
+    """Return the findings that are still seen and not repaired, including the ignored ones."""
     return Finding.objects.filter(status__in=STANDING_FINDING_STATUSES)
 
 
-def keep_findings(*, drifts: Sequence[Discrepancy], sweep: Sweep, now: datetime) -> list[LeftOut]:
-    """Write down what a sweep found; returns what could not be written.
+def keep_findings(*, found: Sequence[Discrepancy], sweep: Sweep, now: datetime) -> list[LeftOut]:
+    """Write the findings of a sweep; returns what could not be written.
 
-    Sweeps that ran side by side are one look: absence must be seen twice, one after the other.
+    Sweeps that ran at the same time count as one sighting: absence is believed only when two
+    sweeps saw it one after the other (law 3).
     """
-    # In two transactions: one that waits for the insertion of another sweep holds no finding.
-    lost = write_each(drifts, partial(_see_again, sweep=sweep, now=now))
-    lost += write_each(sorted(drifts, key=_key), partial(_see_first, sweep=sweep, now=now))
-    hold_findings(subjects=[drift.subject for drift, _ in lost], sweep=sweep)
-    return [LeftOut(drift.title, why, drift.project_id) for drift, why in lost]
+    # In two transactions, so that waiting for another sweep's insert holds no lock on a finding.
+    lost = write_each(found, partial(_see_again, sweep=sweep, now=now))
+    lost += write_each(sorted(found, key=_key), partial(_see_first, sweep=sweep, now=now))
+    hold_findings(subjects=[discrepancy.subject for discrepancy, _ in lost], sweep=sweep)
+    return [LeftOut(discrepancy.title, why, discrepancy.project_id) for discrepancy, why in lost]
 
 
 def write_findings(
@@ -57,23 +58,23 @@ def write_findings(
 
     `left_out` has the subject of each row that could not be compared: its findings stay unchanged.
     """
-    lost = keep_findings(drifts=found, sweep=reading.sweep, now=reading.now)
+    lost = keep_findings(found=found, sweep=reading.sweep, now=reading.now)
     hold_findings(subjects=[subject for subject, _ in left_out], sweep=reading.sweep)
     return [*lost, *(said for _, said in left_out)]
 
 
-def looks_at(drifts: Sequence[Discrepancy]) -> dict[str, int]:
-    """For each subject how many sweeps in a row saw it."""
-    return {finding.subject: finding.consecutive_sightings for finding in _of(drifts)}
+def looks_at(found: Sequence[Discrepancy]) -> dict[str, int]:
+    """Return how many sweeps in a row saw each subject."""
+    return {finding.subject: finding.consecutive_sightings for finding in _of(found)}
 
 
-def _see_again(drifts: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> None:
-    lock_rows(_of(drifts))
-    known = {_key(finding): finding for finding in _of(drifts)}
+def _see_again(found: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> None:
+    lock_rows(_of(found))
+    known = {_key(finding): finding for finding in _of(found)}
     changed = [
         finding
-        for drift in drifts
-        if (finding := known.get(_key(drift))) and _update(finding, drift)
+        for discrepancy in found
+        if (finding := known.get(_key(discrepancy))) and _update(finding, discrepancy)
     ]
     Finding.objects.bulk_update(
         changed, ["title", "evidence", "repair", "project", "registered_model", "run"]
@@ -86,14 +87,14 @@ def _see_again(drifts: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) ->
     again.update(last_seen_at=now)
 
 
-def _see_first(drifts: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> None:
-    known = {_key(finding) for finding in _of(drifts)}
-    new = [_new(drift, sweep, now) for drift in drifts if _key(drift) not in known]
+def _see_first(found: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> None:
+    known = {_key(finding) for finding in _of(found)}
+    new = [_new(discrepancy, sweep, now) for discrepancy in found if _key(discrepancy) not in known]
     Finding.objects.bulk_create(new, ignore_conflicts=True)
 
 
 def _key(about: Discrepancy | Finding) -> tuple[str, str]:
-    """What there is once among those that stand."""
+    """Return what is unique among standing findings."""
     return (about.kind, about.subject)
 
 
@@ -101,37 +102,38 @@ def _before(sweep: Sweep) -> Q:
     return Q(last_sweep__lt=sweep.pk) | Q(last_sweep__isnull=True)
 
 
-def _of(drifts: Sequence[Discrepancy]) -> QuerySet[Finding]:
+def _of(found: Sequence[Discrepancy]) -> QuerySet[Finding]:
     return standing().filter(
-        kind__in={drift.kind for drift in drifts}, subject__in=[d.subject for d in drifts]
+        kind__in={discrepancy.kind for discrepancy in found},
+        subject__in=[d.subject for d in found],
     )
 
 
-def _columns(drift: Discrepancy) -> dict[str, Any]:
+def _columns(discrepancy: Discrepancy) -> dict[str, Any]:
     return {
-        "title": drift.title,
-        "evidence": dict(drift.evidence),
-        "repair": drift.repair,
-        "project_id": drift.project_id,
-        "registered_model_id": drift.lineage_id,
-        "run_id": drift.run_id,
+        "title": discrepancy.title[:255],
+        "evidence": dict(discrepancy.evidence),
+        "repair": discrepancy.repair,
+        "project_id": discrepancy.project_id,
+        "registered_model_id": discrepancy.lineage_id,
+        "run_id": discrepancy.run_id,
     }
 
 
-def _update(finding: Finding, drift: Discrepancy) -> bool:
-    """Bring a finding's words up to date; whether any changed."""
-    wanted = _columns(drift)
+def _update(finding: Finding, discrepancy: Discrepancy) -> bool:
+    """Update a finding's fields; returns whether any changed."""
+    wanted = _columns(discrepancy)
     differs = any(getattr(finding, name) != value for name, value in wanted.items())
     for name, value in wanted.items():
         setattr(finding, name, value)
     return differs
 
 
-def _new(drift: Discrepancy, sweep: Sweep | None, now: datetime) -> Finding:
+def _new(discrepancy: Discrepancy, sweep: Sweep | None, now: datetime) -> Finding:
     return Finding(
-        kind=drift.kind,
-        subject=drift.subject,
-        **_columns(drift),
+        kind=discrepancy.kind,
+        subject=discrepancy.subject,
+        **_columns(discrepancy),
         first_sweep=sweep,
         last_sweep=sweep,
         first_seen_at=now,
@@ -139,33 +141,33 @@ def _new(drift: Discrepancy, sweep: Sweep | None, now: datetime) -> Finding:
     )
 
 
-def note_finding(*, drift: Discrepancy, now: datetime) -> None:
-    """Write down, in the caller's transaction, what somebody else than a sweep found."""
-    known = _of([drift]).first()
+def note_finding(*, discrepancy: Discrepancy, now: datetime) -> None:
+    """Write, in the caller's transaction, a finding that was not made by a sweep."""
+    known = _of([discrepancy]).first()
     if known is None:
-        Finding.objects.bulk_create([_new(drift, None, now)], ignore_conflicts=True)
-    elif _update(known, drift):
+        Finding.objects.bulk_create([_new(discrepancy, None, now)], ignore_conflicts=True)
+    elif _update(known, discrepancy):
         known.save()
 
 
 def hold_findings(*, subjects: Collection[str], sweep: Sweep) -> None:
-    """Leave the findings on these subjects as they are: this sweep could not judge them."""
+    """Keep the findings on these subjects unchanged: this sweep could not compare them."""
 
-    def renew_lease(subjects: Sequence[str]) -> None:
+    def mark_seen(subjects: Sequence[str]) -> None:
         held = standing().filter(subject__in=subjects)
         update_rows(held.filter(_before(sweep)), last_sweep=sweep)
 
-    write_each(list(subjects), renew_lease)
+    write_each(list(subjects), mark_seen)
 
 
 def close_unseen(*, kinds: Collection[FindingKind], sweep: Sweep, now: datetime) -> int:
-    """End the findings of these kinds that this sweep, which judged them all, did not see."""
+    """Close the findings of these kinds that this sweep, which compared all rows, did not see."""
     unseen = standing().filter(kind__in=kinds, last_seen_at__lte=sweep.started_at)
     return update_rows(unseen.filter(_before(sweep)), status=FindingStatus.GONE, ended_at=now)
 
 
 def end_surplus(*, subject: str, lineage_id: int | None, now: datetime) -> None:
-    """End what was taken for surplus of a lineage in a model that is not the lineage's own."""
+    """Close the lineage's findings of surplus versions in a model that is not its own."""
     found = standing().filter(
         kind=FindingKind.SURPLUS_VERSION, subject=subject, registered_model=lineage_id
     )
@@ -179,7 +181,7 @@ def link_findings(
     subject: str = "",
     lineage: RegisteredModel | None = None,
 ) -> None:
-    """Say on the findings, by their subject or by the lineage, which operation works on them."""
+    """Link an operation to the findings that it repairs, by their subject or their lineage."""
     found = standing().filter(kind__in=kinds)
     found = found.filter(registered_model=lineage) if lineage else found.filter(subject=subject)
     update_rows(found, operation=operation)
@@ -192,7 +194,7 @@ def end_findings(
     now: datetime,
     kinds: Collection[FindingKind] = tuple(FindingKind),
 ) -> None:
-    """End the findings that an operation worked on."""
+    """Close the findings that are linked to an operation."""
     worked_on = standing().filter(operation=operation, kind__in=kinds)
     update_rows(worked_on, status=status, ended_at=now)
 
@@ -219,7 +221,7 @@ def _require_status(finding: Finding, wanted: FindingStatus) -> None:
         raise Conflict(
             f"This finding is {state}, not {wanted.label.lower()}.",
             code=f"finding_not_{wanted.value}",
-            advice="Its status has changed; look at it again.",
+            advice="Its status has changed. Reload it.",
         )
 
 
@@ -238,7 +240,7 @@ REOPENING = Workflow(
 
 
 def ignore_finding(*, finding: Finding, actor: Actor, reason: str, now: datetime) -> Operation:
-    """Leave an open finding out of the counts, saying who chose to and why; sweeps keep it so.
+    """Leave an open finding out of the counts, for a reason; sweeps keep it ignored.
 
     :raises Invalid: no reason was given.
     :raises Conflict: it is not open any more.
@@ -284,10 +286,10 @@ def _decide(
         raise Invalid(
             "Ignoring a finding needs a reason.",
             code="reason_missing",
-            advice="Say why as `reason`.",
+            advice="Give a reason in `reason`.",
         )
     with transaction.atomic():
-        # What its record refers to is locked first: a cleanup that deletes it comes from there.
+        # Lock the lineage first, as the cleanup that may delete it does: no deadlock.
         lock_rows(RegisteredModel.objects.filter(pk__in=[finding.registered_model_id]))
         moved = Finding.objects.filter(pk=finding.pk, status=before).update(
             status=after,

@@ -21,8 +21,7 @@ from ml_platform.models.states import (
     RunStatus,
 )
 from ml_platform.services.access.rights import Right
-from ml_platform.services.findings.compare_models import compare_surplus
-from ml_platform.services.findings.discrepancy import version_of
+from ml_platform.services.findings.discrepancy import compare_surplus, version_of
 from ml_platform.services.findings.store import note_finding
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.retry_cancel import ask_again
@@ -167,7 +166,7 @@ def _register(work: Work, pointer: ModelName) -> None:
     mirror_version(run=run, pointer=pointer, artifacts=artifacts, now=work.clock())
     if surplus := [ModelName.parse(name) for name in work.data.get("surplus", ())]:
         run.refresh_from_db()
-        note_finding(drift=compare_surplus(version_of(run), *surplus), now=work.clock())
+        note_finding(discrepancy=compare_surplus(version_of(run), *surplus), now=work.clock())
 
 
 def _note_aliases(work: Work, lineage: RegisteredModel, run: TrainingRun) -> None:

@@ -1,3 +1,3 @@
-"""What mends a finding, after looking at the very thing again."""
+"""Repairs of findings. Each reads the current state again before it changes anything."""
 
 from __future__ import annotations

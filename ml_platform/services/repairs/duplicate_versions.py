@@ -1,6 +1,6 @@
-"""Surplus: versions in Vertex AI with our labels whose run is another version, or was deleted.
+"""Delete surplus versions: those with our labels whose run is another version, or was deleted.
 
-A late upload makes them; a run is one version at most (R4), and deleted stays deleted (R7).
+A late upload makes them. A run is one version at most, and a deleted version stays deleted (law 7).
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import FindingStatus, OperationKind, Registration
-from ml_platform.services.findings.compare_models import may_be_ours
-from ml_platform.services.findings.discrepancy import version_of
+from ml_platform.services.findings.discrepancy import may_be_ours, version_of
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import end_findings, link_findings
 from ml_platform.services.operations import worker
@@ -42,9 +41,9 @@ FIRST_STEP = "list_versions"
 def purge_surplus(
     *, registered_model: RegisteredModel, resource_name: str, actor: Actor, now: datetime
 ) -> Operation:
-    """Delete from a model of Vertex AI what is surplus there; its other versions stay.
+    """Delete the surplus versions of a model in Vertex AI; its other versions stay.
 
-    :raises Invalid: that is no name of a model.
+    :raises Invalid: that is not a resource name of a model.
     :raises CopiedModel: it is not the lineage's own model, whatever its labels say.
     :raises Busy: another operation holds the lineage.
     """
@@ -68,7 +67,7 @@ def purge_surplus(
 
 
 def _list(work: Work) -> Outcome:
-    """Read all versions and their labels again, and choose one thing to do."""
+    """Read all versions and their labels again, and choose the next change."""
     name = ModelName.parse(work.data["name"])
     require_own(name, _lineage(work))
     answer = ask(lambda: read_versions(name))
@@ -95,9 +94,9 @@ def _lineage(work: Work) -> RegisteredModel:
 def _by_run(
     lineage: RegisteredModel, versions: Iterable[RemoteModel]
 ) -> Iterator[tuple[TrainingRun, list[RemoteModel]]]:
-    """Our versions by the run of this lineage that their label names, in the order of the runs.
+    """Yield our versions by the run of this lineage that their label names, in order of the runs.
 
-    Those that name another lineage's run got their labels from a person.
+    A person must have labeled those that name another lineage's run; they are left out.
     """
     ours: dict[str, list[RemoteModel]] = {}
     for version in versions:
@@ -113,7 +112,7 @@ def _by_run(
 def _keeper(
     work: Work, run: TrainingRun, versions: Sequence[RemoteModel]
 ) -> ModelName | Poll | Next:
-    """The version that is the run's. If it is gone, the lowest of the others is the run's now."""
+    """Return the run's version. If it is gone, the lowest of the others becomes the run's."""
     pointer = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     for version in versions:
         if same_resource(version.pointer, pointer):
@@ -124,7 +123,7 @@ def _keeper(
     if isinstance(answer, Present) and answer.value.labels.get(RUN) == run.uid.hex:
         return pointer
     if seconds := seconds_until_consistent(run.registered_at, now=work.clock()):
-        return Poll(seconds=seconds, note=f"{pointer} is so new that it may yet show.")
+        return Poll(seconds=seconds, note=f"{pointer} is so new that it may still appear.")
     found = versions[0].pointer
     if not same_resource(found.bare, pointer.bare):
         raise Conflict(
@@ -156,7 +155,7 @@ def _choose(
     versions: Sequence[RemoteModel],
     surplus: Iterable[RemoteModel],
 ) -> Next:
-    """The next version to delete, or the model if the listing holds nothing but surplus."""
+    """Choose the next version to delete, or the model if all of its versions are surplus."""
     left = [there for version in surplus if (there := _read_again(work, version))]
     if not left:
         return Next(to="end_surplus", note="Nothing is surplus.")
@@ -178,14 +177,17 @@ def _choose(
         return Next(to="give_default", note=f"{target.pointer} is surplus and the default.")
     else:
         work.data["target"] = str(target.pointer)
-    # An earlier try may have moved the alias without living to write it down.
+    # An earlier attempt may have moved the alias and crashed before it was recorded.
     held = _heir(name, [version for version in staying if DEFAULT in version.aliases])
     change = partial(move_default, run_id=held.pk) if held else None
     return Next(to="purge", note=f"{work.data['target']} is surplus.", change=change)
 
 
 def _read_again(work: Work, version: RemoteModel) -> RemoteModel | None:
-    """This very version right before its end, if it is ours still; a listing may be behind."""
+    """Read this version right before its deletion, None if it is no longer ours or there.
+
+    A listing may be out of date.
+    """
     answer = ask(lambda: vertex.get_model(version.pointer))
     if isinstance(answer, Unknown):
         raise _unread(work, answer)
@@ -205,7 +207,7 @@ def _pointed_at(name: ModelName, numbers: Collection[str] | None = None) -> list
 
 
 def _require_unpointed(name: ModelName) -> None:
-    """Refuse to delete a whole model that a version of ours points at, listed or not."""
+    """Refuse to delete a whole model that one of our versions points at, listed or not."""
     if runs := _pointed_at(name):
         raise Conflict(
             f"{runs[0].model_name} v{runs[0].version} points at {name}, which does not list it.",
@@ -215,7 +217,7 @@ def _require_unpointed(name: ModelName) -> None:
 
 
 def _heir(name: ModelName, staying: Sequence[RemoteModel]) -> TrainingRun | None:
-    """The newest of our versions that stay; without one, Google chooses."""
+    """Return the newest of our versions that stay; without one, Vertex AI chooses the default."""
     runs = _pointed_at(name, {version.version for version in staying})
     return runs[0] if runs else None
 
@@ -238,7 +240,7 @@ def _purge(work: Work) -> Outcome:
     try:
         started = delete(target)
     except CloudAbsent:
-        return Next(to=FIRST_STEP, note=f"{target} is gone already.")
+        return Next(to=FIRST_STEP, note=f"{target} is already gone.")
     work.remote_operation = str(started.name)
     if started.error:
         raise started.error
@@ -251,11 +253,11 @@ def _purge(work: Work) -> Outcome:
 def _wait(work: Work) -> Outcome:
     answer = ask(lambda: vertex.get_operation(OperationName.parse(work.remote_operation)))
     if isinstance(answer, Absent):
-        return Next(to=FIRST_STEP, note="Vertex AI has forgotten the deletion.")
+        return Next(to=FIRST_STEP, note="Vertex AI no longer has the operation.")
     if not isinstance(answer, Present):
         raise _unread(work, answer)
     if not answer.value.done:
-        return Poll(note="Vertex AI is still working on it.")
+        return Poll(note="Vertex AI is still deleting it.")
     if answer.value.error:
         raise answer.value.error
     return Next(to=FIRST_STEP, note=f"Deleted {work.data['target']}.")

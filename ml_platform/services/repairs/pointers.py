@@ -1,4 +1,4 @@
-"""Repairs of pointers: versions that Vertex AI lost are recorded so, and pointed at when back."""
+"""Repairs of pointers: record versions as lost, and point at lost versions that are back."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _unread = partial(unread, service="Vertex AI")
 def clear_stale_pointers(
     *, registered_model: RegisteredModel, actor: Actor, now: datetime
 ) -> Operation:
-    """Look at each version by name and label; record as lost those that Vertex AI says are gone.
+    """Check each version by name and label; record as lost those that Vertex AI reports as gone.
 
     :raises Busy: another operation holds the lineage.
     """
@@ -58,7 +58,7 @@ def clear_stale_pointers(
 def restore_lost_versions(
     *, registered_model: RegisteredModel, actor: Actor, now: datetime
 ) -> Operation:
-    """Point again at lost versions that are back under their name with their label.
+    """Point again at lost versions that are back under their name, with their label.
 
     :raises Busy: another operation holds the lineage.
     """
@@ -83,7 +83,7 @@ def _open(workflow: Workflow, lineage: RegisteredModel, actor: Actor, now: datet
 
 
 def _look_at_versions(work: Work) -> Outcome:
-    """Ask for each pointer; an answer that proves nothing ends the repair, with nothing changed."""
+    """Ask for each pointer. An answer that proves nothing ends the repair without a change."""
     runs = list(_versions(work).order_by("vertex_model_resource_name", "version"))
     listing = ask(require_listing)
     if not isinstance(listing, Present):
@@ -93,17 +93,15 @@ def _look_at_versions(work: Work) -> Outcome:
         lost |= _lost_of(ModelName.parse(name), list(group))
     if not lost:
         work.data["ended_as"] = FindingStatus.GONE
-        return Next(
-            to="close", note=f"{counted(len(runs), 'version')} looked at, nothing gone; all stay."
-        )
+        return Next(to="close", note=f"{counted(len(runs), 'version')} checked, none is gone.")
     if wait := _may_yet_show(work, [run for run in runs if str(run.pk) in lost]):
-        return Poll(seconds=wait, note=f"{len(lost)} missing, so new that they may yet show.")
+        return Poll(seconds=wait, note=f"{len(lost)} missing, but new enough to appear yet.")
     work.data["lost"] = lost
     return Next(to="lose", note=f"{len(lost)} of {counted(len(runs), 'version')} gone.")
 
 
 def _may_yet_show(work: Work, missing: Iterable[TrainingRun]) -> float:
-    """Seconds until NOT_FOUND proves something of each of these versions."""
+    """Return the seconds until NOT_FOUND is reliable for each of these versions."""
     return max(
         (seconds_until_consistent(run.registered_at, now=work.clock()) for run in missing),
         default=0.0,
@@ -111,7 +109,7 @@ def _may_yet_show(work: Work, missing: Iterable[TrainingRun]) -> float:
 
 
 def _lost_of(name: ModelName, runs: Iterable[TrainingRun]) -> dict[str, str]:
-    """Why each run's version is gone, by the run's id; those that are there are left out."""
+    """Return why each run's version is gone, by the run's id; existing ones are left out."""
     parent = ask(lambda: vertex.get_model(name))
     if isinstance(parent, Unknown):
         raise _unread(parent)
@@ -128,10 +126,10 @@ def _lost_of(name: ModelName, runs: Iterable[TrainingRun]) -> dict[str, str]:
 
 
 def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
-    """Why this very version is not the run's any more, '' when it is or nothing proves that.
+    """Return why this version is no longer the run's, '' when it is, or nothing proves otherwise.
 
-    One without our labels may be ours whose labels somebody took away or changed: it stays, unless
-    it was made after ours was registered.
+    A version without our labels may be ours with labels that someone changed. It stays, unless it
+    was created after ours was registered.
     """
     answer = ask(lambda: vertex.get_model(pointer))
     if isinstance(answer, Unknown):
@@ -141,13 +139,13 @@ def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
     said, made = answer.value.labels.get(RUN, ""), answer.value.version_create_time
     reborn = made and run.registered_at and made > run.registered_at + REBORN_MARGIN
     if said != run.uid.hex and made and reborn:
-        return f"{pointer} was made at {made:%Y-%m-%d %H:%M} UTC; its label {RUN} is {said!r}."
+        return f"{pointer} was created at {made:%Y-%m-%d %H:%M} UTC; its label {RUN} is {said!r}."
     return ""
 
 
 def _lose(work: Work) -> Outcome:
     return Next(
-        to="close", note="Pointers cleared, kept in the history.", change=partial(_lost, work)
+        to="close", note="Pointers cleared; the history keeps them.", change=partial(_lost, work)
     )
 
 
@@ -188,7 +186,7 @@ def _find_lost(work: Work) -> Outcome:
             back[str(run.pk)] = str(pointer)
     if not back:
         work.data["ended_as"] = FindingStatus.GONE
-        return Next(to="close", note="None of the lost versions is there.")
+        return Next(to="close", note="None of the lost versions is back.")
     work.data["back"] = back
     return Next(to="restore", note=f"{counted(len(back), 'version')} back.")
 
@@ -198,7 +196,7 @@ def _restore(work: Work) -> Outcome:
 
 
 def _restored(work: Work) -> None:
-    """Point at them again, unless the lineage has a model of its own by now."""
+    """Point at them again, unless the lineage points at another model by now."""
     lineage = lock_lineage(int(work.operation.subject_id))
     for run_id, pointer in work.data["back"].items():
         name = ModelName.parse(pointer)

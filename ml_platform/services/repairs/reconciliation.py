@@ -1,4 +1,4 @@
-"""Repairs of findings: which one a finding has, and how each ends."""
+"""Repairs of findings: open the repair of a finding, and close the finding at its end."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PAUSE = 0.2
 
 
 class NoRepair(Conflict):
-    """The finding has ended, or what to do about it is a person's choice."""
+    """The finding is closed, or its repair needs a decision by a person."""
 
     code = "no_safe_repair"
-    advice = "Look at the finding again: it says what may be done."
+    advice = "Reload the finding: it says what can be done."
 
 
 def is_safe(finding: Finding) -> bool:
@@ -125,7 +125,7 @@ def _endpoint_of(finding: Finding) -> DeployedEndpoint:
     name = finding.evidence["service_name"]
     endpoint = DeployedEndpoint.objects.filter(service_name=name).first()
     if endpoint is None:
-        raise NoRepair(f"The endpoint {name} was deleted.", advice="Sweep again.")
+        raise NoRepair(f"The endpoint {name} was deleted.", advice="Check the registry again.")
     return endpoint
 
 
@@ -136,8 +136,10 @@ def finish_operation(
     patience: float = PATIENCE,
     pause: Callable[[float], None] = time.sleep,
 ) -> Operation:
-    """Carry an operation to its end in this process, beside any worker; gives up after `patience`
-    seconds, when it is left to the workers."""
+    """Run an operation to its end in this process, beside any worker.
+
+    After `patience` seconds it returns, and the operation is left to the workers.
+    """
     until = clock() + timedelta(seconds=patience)
     while True:
         worker.run_until_idle(operation_id=operation.pk, clock=clock)

@@ -1,7 +1,4 @@
-"""Repairs of what Cloud Run and our endpoints disagree on: each reads the service itself first.
-
-A leftover is deleted; a row that no service stands for ends; what really serves is recorded.
-"""
+"""Repairs of services: delete a leftover, end an endpoint without one, record what serves."""
 
 from __future__ import annotations
 
@@ -67,7 +64,7 @@ def delete_leftover(
     actor: Actor,
     now: datetime,
 ) -> Operation:
-    """Delete a service with our label that no endpoint needs, as the finding names it.
+    """Delete the service that the finding names: it has our label, and no endpoint needs it.
 
     :raises Busy: another operation holds the lineage or the service.
     """
@@ -87,8 +84,9 @@ def delete_leftover(
 
 
 def look_at_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) -> Operation:
-    """Look at the service of an active endpoint, and record what is true: that it is gone, or that
-    it serves another version of ours. Cloud Run is left as it is.
+    """Read the service of an active endpoint, and record that it is gone or serves another version.
+
+    Cloud Run is not changed.
 
     :raises Busy: another operation holds the lineage or the service.
     """
@@ -120,7 +118,7 @@ def _open(
 
 
 def _read_leftover(work: Work) -> Outcome:
-    """Read the service, its labels and our rows right before the deletion, and after it."""
+    """Read the service, its labels and our rows right before the deletion, and again after it."""
     answer = ask(lambda: cloud_run.get_service(work.data["service"]))
     if isinstance(answer, Absent):
         return Next(to="end_leftover", note=answer.reason)
@@ -135,22 +133,22 @@ def _read_leftover(work: Work) -> Outcome:
     work.data["etag"] = service.etag
     work.data["labels"] = dict(service.labels)
     work.data[SENT] = True
-    return Next(note=f"{service.service_id} is there, ours, and no endpoint needs it.")
+    return Next(note=f"{service.service_id} exists, has our labels, and no endpoint needs it.")
 
 
 def _why_kept(work: Work, service: RemoteService) -> str:
     uid = work.data["endpoint"]
     if service.labels.get(OWNER) != owner() or service.labels.get(ENDPOINT, "") != uid:
-        return f"{service.service_id} carries other labels now; it is left alone."
+        return f"{service.service_id} carries other labels now, so it is not deleted."
     rows = Q(service_name=service.service_id)
     if is_uid(uid):
         rows |= Q(uid=uid)
     if row := DeployedEndpoint.objects.protecting().filter(rows).first():
-        return f"The endpoint {row} is {row.get_state_display().lower()} now; it is left alone."
+        return f"The endpoint {row} is {row.get_state_display().lower()} now, so it is not deleted."
     named = DeployedEndpoint.objects.filter(uid=uid).first() if is_uid(uid) else None
     own = is_own_service(service.service_id, work.operation.lineage_id)
     if not (named.service_name == service.service_id if named else own):
-        return f"{service.service_id} is no name of a service of ours: a copy. It is left alone."
+        return f"{service.service_id} is a copy under a name of its own, so it is not deleted."
     return ""
 
 
@@ -199,16 +197,16 @@ def _look_at_service(work: Work) -> Outcome:
 
 
 def _end_endpoint(work: Work, endpoint: DeployedEndpoint, reason: str) -> Outcome:
-    """NOT_FOUND counts only beside a listing of the same location that works (law 3)."""
+    """End the endpoint if its location can be listed: only then is NOT_FOUND a proof (law 3)."""
     if seconds := seconds_until_consistent(endpoint.deployed_at, now=work.clock()):
-        return Poll(seconds=seconds, note=f"{reason} It is so new that it may yet show.")
+        return Poll(seconds=seconds, note=f"{reason} It is so new that it may still appear.")
     control = ask(lambda: next(iter(cloud_run.list_services(page_size=1)), ()))
     if not isinstance(control, Present):
         raise _unread(work, control)
     work.data["said"] = _said(endpoint)
     work.data["ended_as"] = FindingStatus.REPAIRED
     change = partial(record_stopped, service=endpoint.service_name)
-    return Next(to="close", note=f"{reason} {endpoint} serves no more.", change=change)
+    return Next(to="close", note=f"{reason} {endpoint} no longer serves.", change=change)
 
 
 def _record_served(work: Work, endpoint: DeployedEndpoint, service: RemoteService) -> Outcome:
@@ -217,13 +215,13 @@ def _record_served(work: Work, endpoint: DeployedEndpoint, service: RemoteServic
     known = {service.latest_created_revision, endpoint.revision}
     if as_we_have_it and known.issuperset(service.serving):
         work.data["ended_as"] = FindingStatus.GONE
-        return Next(to="close", note=f"{endpoint} serves {endpoint.run}, as we have it.")
+        return Next(to="close", note=f"{endpoint} serves {endpoint.run}, as recorded.")
     run = _registered(service, endpoint)
     judged = compare_service(service)
     if judged.serves is None:
         return Poll(note=judged.reason)
     if run is None or as_we_have_it or not judged.serves:
-        why = judged.reason if run else "What it serves is no version of this model."
+        why = judged.reason if run else "What it serves is not a version of this model."
         raise Conflict(
             f"{endpoint} serves another version. {why}",
             code="service_mismatch",
@@ -232,7 +230,7 @@ def _record_served(work: Work, endpoint: DeployedEndpoint, service: RemoteServic
     work.data["said"] = _said(endpoint)
     work.data["ended_as"] = FindingStatus.REPAIRED
     change = partial(_serve, work, run.pk, service)
-    return Next(to="close", note=f"{endpoint} serves {run}; recorded so.", change=change)
+    return Next(to="close", note=f"{endpoint} serves {run}; recorded.", change=change)
 
 
 def _registered(service: RemoteService, endpoint: DeployedEndpoint) -> TrainingRun | None:
@@ -253,12 +251,9 @@ def _serve(work: Work, run_id: int, service: RemoteService) -> None:
 
 
 def _said(endpoint: DeployedEndpoint) -> dict[str, str]:
-    """What the row said, for the history."""
+    """Return what the record said, for the history."""
     run = str(endpoint.run) if endpoint.run else ""
     return {"run": run, "url": endpoint.url, "revision": endpoint.revision}
-
-
-# ---- what they read ----------------------------------------------------------------------------
 
 
 def _endpoint(work: Work) -> DeployedEndpoint:

@@ -1,4 +1,4 @@
-"""Models in Vertex AI that no row of ours points at: deleted only because a person chose to."""
+"""Delete models in Vertex AI that no record points at, when a person has chosen to."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from .closing import CLOSE
 
 
 class Managed(Conflict):
-    """The model is somebody's: a row of ours points at it, or an installation's label is on it."""
+    """A record points at the model, or it carries the label of an installation."""
 
     code = "managed_model"
-    advice = "Sweep again to see whose it is."
+    advice = "Check the registry again to see whose it is."
 
 
 def delete_unmanaged_model(
@@ -43,7 +43,7 @@ def delete_unmanaged_model(
 ) -> Operation:
     """Delete a model with all its versions from Vertex AI; its artifacts are left alone.
 
-    With the project of its finding, who sees the finding sees the deletion too.
+    `project_id` is that of its finding: users who see the finding also see the deletion.
 
     :raises Invalid: that is no name of a model.
     :raises Managed: a version of ours points at it.
@@ -65,7 +65,7 @@ def delete_unmanaged_model(
 
 
 def subject_of(name: ModelName) -> Subject:
-    """The model as an operation's subject; the lock on its id shares a column with services."""
+    """Return the model as an operation's subject; its lock shares a column with services."""
     return Subject(
         type=VERTEX_MODEL,
         id=name.model_id,
@@ -75,7 +75,7 @@ def subject_of(name: ModelName) -> Subject:
 
 
 def _called(name: ModelName) -> str:
-    """The name that the newest finding saw on it: what people know it by."""
+    """Return the display name that its newest finding recorded."""
     found = Finding.objects.filter(kind=FindingKind.UNMANAGED, subject=str(name)).last()
     return str((found and found.evidence.get("display_name")) or f"model {name.model_id}")
 
@@ -87,25 +87,27 @@ def require_unclaimed(name: ModelName) -> None:
     """
     where = f"/locations/{name.location}/models/{name.model_id}"
     if TrainingRun.objects.versions().filter(vertex_model_resource_name__endswith=where).exists():
-        raise Managed(f"{name} is a version of ours.")  # perhaps another tenant's (law 10)
+        raise Managed(
+            f"{name} is a version of ours."
+        )  # no more: it may be another tenant's (law 10)
 
 
 # ---- the steps ---------------------------------------------------------------------------------
 
 
 def _check(work: Work) -> Outcome:
-    """Read again, right before the deletion, that nobody has claimed it since."""
+    """Check right before the deletion that nothing has claimed it meanwhile."""
     name = ModelName.parse(work.data["name"])
     answer = ask(lambda: read_versions(name))
     if isinstance(answer, Absent):
-        return _gone(name, f"{name.model_id} is gone already.")
+        return _gone(name, f"{name.model_id} is already gone.")
     if not isinstance(answer, Present):
         raise CloudUnavailable(f"{name} could not be read: {answer.reason}", code=answer.code)
     require_unclaimed(name)
     if owners := {v.labels[OWNER] for v in answer.value if v.labels.get(OWNER)}:
         raise Managed(
             f"{name} carries the owner label of {', '.join(sorted(owners))}.",
-            advice="If it is nobody's, delete it in Google's console.",
+            advice="If no installation uses it, delete it in the Google Cloud console.",
         )
     if any(version.deployed for version in answer.value):
         raise Conflict(
@@ -116,7 +118,7 @@ def _check(work: Work) -> Outcome:
     require_all_unprotected(answer.value)
     said = [{"version": v.version, "artifact_uri": v.artifact_uri} for v in answer.value]
     work.data["versions"] = said
-    return Next(note=f"{counted(len(said), 'version')}, nobody's.")
+    return Next(note=f"{counted(len(said), 'version')}, not registered.")
 
 
 def _delete(work: Work) -> Outcome:
@@ -124,7 +126,7 @@ def _delete(work: Work) -> Outcome:
     try:
         started = vertex.delete_model(name)
     except CloudAbsent:
-        return _gone(name, f"{name.model_id} is gone already.")
+        return _gone(name, f"{name.model_id} is already gone.")
     work.remote_operation = str(started.name)
     if started.error:
         raise started.error
@@ -134,11 +136,11 @@ def _delete(work: Work) -> Outcome:
 def _wait(work: Work) -> Outcome:
     answer = ask(lambda: vertex.get_operation(OperationName.parse(work.remote_operation)))
     if isinstance(answer, Absent):
-        return Next(note="Vertex AI has forgotten the deletion; the model itself tells.")
+        return Next(note="Vertex AI no longer has the operation; the model is checked next.")
     if not isinstance(answer, Present):
         raise CloudUnavailable(answer.reason, code=answer.code)
     if not answer.value.done:
-        return Poll(note="Vertex AI is still working on it.")
+        return Poll(note="Vertex AI is still deleting it.")
     if answer.value.error:
         raise answer.value.error
     return Next()
@@ -155,7 +157,7 @@ def _confirm(work: Work) -> Outcome:
 
 
 def _gone(name: ModelName, note: str) -> Next:
-    """No count waits for the next sweep to hear of it."""
+    """Remove it from the mirror at once, so that the counts do not wait for the next sweep."""
     return Next(to="close", note=note, change=partial(unmirror_model, name=name))
 
 

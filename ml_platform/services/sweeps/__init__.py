@@ -1,3 +1,3 @@
-"""A sweep reads every plane once and compares it with our rows."""
+"""Sweeps: read every plane once and compare it with our tables."""
 
 from __future__ import annotations

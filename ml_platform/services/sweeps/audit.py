@@ -1,6 +1,6 @@
 """What an audit shows of a finished sweep: counts, the two tables, findings. It only reads tables.
 
-Rows come as iterators, a chunk at a time, so that ten thousand models need no more memory than ten.
+Rows are yielded a chunk at a time, so that memory does not grow with the number of models.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ml_platform.services.findings.store import standing
 
 
 class AuditVerdict(StrEnum):
-    """What an audit says as a whole."""
+    """The overall result of an audit."""
 
     AGREE = "agree"
     DIFFER = "differ"
@@ -40,7 +40,7 @@ class AuditVerdict(StrEnum):
 
 
 class Existence(StrEnum):
-    """Whether Vertex AI has the model a row points at."""
+    """Whether Vertex AI has the model that a record points at."""
 
     YES = "yes"
     NOT_LISTED = "not_listed"
@@ -51,9 +51,10 @@ class Existence(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VertexRow:
-    """A model as Vertex AI listed it at `as_of`. `lineage` is ours, '' when no row points at it.
+    """A model as Vertex AI listed it at `as_of`.
 
-    `agrees` is None when the plane could not be read now, so that nobody knows.
+    `lineage` is the name of our model that points at it, '' for none. `agrees` is None when this
+    sweep could not read Vertex AI.
     """
 
     model: str
@@ -69,9 +70,9 @@ class VertexRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OurRow:
-    """A lineage of ours. `looks` counts the sweeps in a row that did not see its model.
+    """A model of ours. `looks` counts the sweeps in a row that did not see it in Vertex AI.
 
-    `agrees` is None when nobody knows whether its model exists.
+    `agrees` is None when it is unknown whether it exists there.
     """
 
     id: int
@@ -85,9 +86,9 @@ class OurRow:
 
 
 def find_project(name: str) -> Any:
-    """The project of that name.
+    """Return the project of that name.
 
-    :raises NotFound: there is none; the message lists those there are.
+    :raises NotFound: there is none; the advice lists the projects.
     """
     projects = {str(project): project for project in all_projects()}
     if name not in projects:
@@ -97,7 +98,7 @@ def find_project(name: str) -> Any:
 
 
 def compare_sweep(sweep: Sweep, *, project: Model | None = None) -> AuditVerdict:
-    """Whether the planes agree; unknown as soon as one of them could not be read."""
+    """Return whether the planes agree; unknown when one of them could not be read."""
     if unread(sweep):
         return AuditVerdict.UNKNOWN
     return (
@@ -108,7 +109,7 @@ def compare_sweep(sweep: Sweep, *, project: Model | None = None) -> AuditVerdict
 
 
 def counts(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | None]:
-    """Counts by plane, of everything or of one project; None where a plane was not read."""
+    """Return the counts by plane, in total or of one project; None where a plane was not read."""
     names = ("rows", "registered", "vertex", "gcs", "cloud_run")
     if project is None:
         return {name: sweep.counts[name] for name in names}
@@ -119,7 +120,7 @@ def counts(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | Non
 def counts_of(
     sweep: Sweep, *, projects: Collection[Any] | QuerySet[Any], vertex: int | None
 ) -> dict[str, int | None]:
-    """Counts by plane of these projects; `vertex` is how many models of theirs were listed."""
+    """Return the counts by plane of these projects; `vertex` is their number of listed models."""
     rows = RegisteredModel.objects.filter(project__in=projects)
     folders = TrainingRun.objects.versions().filter(
         project__in=projects, gcs_artifacts_path__in=MirroredArtifacts.objects.values("prefix")
@@ -139,40 +140,40 @@ def counts_of(
 
 
 def left_out_of(sweep: Sweep, *, projects: Collection[Any]) -> dict[str, Any]:
-    """How many rows of these projects the sweep held, and the first of them.
+    """Return how many rows of these projects the sweep left out, and the first of them.
 
-    A sweep of an earlier release did not keep whose they are: their number is unknown, not zero.
+    A sweep of an earlier release did not store their projects: the number is unknown, not zero.
     """
     if "of" not in sweep.counts:
         return {"held": None, "left_out": []}
     found = [sweep.counts["of"][key] for pk in projects if (key := str(pk)) in sweep.counts["of"]]
-    first = [told for part in found for told in part["left_out"]]
+    first = [row for part in found for row in part["left_out"]]
     return {"held": sum(part["held"] for part in found), "left_out": first[:LEFT_OUT]}
 
 
 def unread(sweep: Sweep) -> list[str]:
-    """The planes that the sweep could not read."""
+    """Return the planes that the sweep could not read."""
     return [name for name, plane in sweep.planes.items() if not plane["read"]]
 
 
 def unread_kinds(sweep: Sweep) -> list[FindingKind]:
-    """The kinds of findings that it could not judge for that: what is known of them is old."""
+    """Return the kinds of findings that the sweep could not compare: those findings are old."""
     return [kind for name in unread(sweep) for kind in kinds_of(name)]
 
 
 def findings(*, project: Model | None = None) -> QuerySet[Finding]:
-    """The findings that stand, the open ones first."""
+    """Return the standing findings: the open ones first, each group worst first."""
     rows = of_project(standing(), project).select_related("project", "registered_model", "run")
     return rows.order_by("-status", worst_first(), "pk")
 
 
 def of_project(rows: QuerySet[Finding], project: Model | None) -> QuerySet[Finding]:
-    """Those that name the project; all for None."""
+    """Return the findings of the project; all for None."""
     return rows if project is None else rows.filter(project=project.pk)
 
 
 def vertex_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[VertexRow]:
-    """What Vertex AI listed, with what we make of it; for a project, what its rows point at."""
+    """Yield what Vertex AI listed, with our verdict; for a project, only what concerns it."""
     read = bool(sweep.planes["vertex"]["read"])
     for chunk in chunks(MirroredModel.objects.all()):
         names = _both_forms([row.resource_name for row in chunk])
@@ -196,7 +197,7 @@ def vertex_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[Verte
 
 
 def our_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[OurRow]:
-    """Our lineages, and whether the sweep saw their models in Vertex AI."""
+    """Yield our models, and whether the sweep saw them in Vertex AI."""
     rows = RegisteredModel.objects.select_related("project")
     rows = rows if project is None else rows.filter(project=project.pk)
     read = bool(sweep.planes["vertex"]["read"])
@@ -235,7 +236,7 @@ def _existence(row: RegisteredModel, listed: Collection[str], *, read: bool) -> 
 
 
 def _is_here(name: str) -> bool:
-    """Whether the listing would show it: it lies in our location (law 3)."""
+    """Whether a listing of our location would show it; otherwise its absence proves nothing."""
     try:
         return ModelName.parse(name).location == require_settings().LOCATION
     except Invalid:
@@ -248,19 +249,19 @@ def _listed(names: Collection[str]) -> set[str]:
 
 
 def _both_forms(names: Collection[str]) -> list[str]:
-    """The names as Vertex AI says them, with the project's number, and with its id."""
+    """Return the names as given, with the project number, and with the project id."""
     project = require_settings().PROJECT_ID
     return [*names, *(f"projects/{project}/{name.split('/', 2)[2]}" for name in names)]
 
 
 def _lineages_of(names: Collection[str]) -> dict[str, RegisteredModel]:
-    """The lineages that point at these models, by model id."""
+    """Return the lineages that point at these models, by model id."""
     rows = RegisteredModel.objects.filter(vertex_model_resource_name__in=names)
     return {_id_of(row.vertex_model_resource_name): row for row in rows}
 
 
 def _findings_on(names: Collection[str]) -> dict[str, Finding]:
-    """The findings on these models, by model id."""
+    """Return the findings on these models, by model id."""
     found = standing().filter(kind__in=kinds_of("vertex"), subject__in=names)
     return {_id_of(finding.subject): finding for finding in found}
 

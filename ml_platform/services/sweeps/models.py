@@ -53,7 +53,7 @@ from ml_platform.services.registry.labels import is_uid, owner
 from ml_platform.services.registry.ownership import OwnModels, own_models
 
 SKEW = timedelta(seconds=1)
-"""By how much Google's clock may be ahead of ours before a model counts as new to a sweep."""
+"""Google's clock may be ahead of ours by this much before a model counts as newer than a sweep."""
 
 
 # ---- orphans -------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def compare_lineages(reading: Reading) -> list[LeftOut]:
         touched = reading.touched().lineages
         found: list[Discrepancy] = []
         left_out: list[tuple[str, LeftOut]] = []
-        judged: list[int] = []
+        compared: list[int] = []
         for row, lineage in zip(chunk, lineages, strict=True):
             why = _why_left_out(lineage, place, reading, touched)
             if lineage is None or why:
@@ -120,18 +120,18 @@ def compare_lineages(reading: Reading) -> list[LeftOut]:
                 continue
             listed = seen.get(lineage.name.model_id)
             run = labelled.get(listed.run_uid) if listed else None
-            judged.append(lineage.id)
+            compared.append(lineage.id)
             if discrepancy := compare_lineage(lineage, listed, run, place):
                 found.append(discrepancy)
         held += write_findings(reading=reading, found=found, left_out=left_out)
-        _write_states(judged, found, looks_at(found), reading.sweep)
+        _write_states(compared, found, looks_at(found), reading.sweep)
     return held
 
 
 def _why_left_out(
     lineage: Lineage | None, place: Location, reading: Reading, touched: Collection[str]
 ) -> str:
-    """Why a lineage may not be judged, '' when it may."""
+    """Return why a lineage must not be compared, '' when it may be."""
     if lineage is None or not place.holds(lineage.name):
         return ELSEWHERE
     if _key(lineage) in touched:
@@ -142,14 +142,14 @@ def _why_left_out(
 
 
 def _write_states(
-    judged: Iterable[int], drifts: Iterable[Discrepancy], looks: dict[str, int], sweep: Sweep
+    compared: Iterable[int], found: Iterable[Discrepancy], looks: dict[str, int], sweep: Sweep
 ) -> None:
-    """Bring the chunk's registry states up to date, those of each state at a time."""
-    states = dict.fromkeys(judged, RegistryState.VERIFIED)
-    for drift in drifts:
-        if drift.lineage_id is not None and drift.kind != FindingKind.SURPLUS_VERSION:
-            stale = drift.kind == FindingKind.STALE_POINTER and looks.get(drift.subject, 1) > 1
-            states[drift.lineage_id] = RegistryState.MISSING if stale else RegistryState.SUSPECTED
+    """Update the registry states of the chunk. A model is missing only at the second sighting."""
+    states = dict.fromkeys(compared, RegistryState.VERIFIED)
+    for one in found:
+        if one.lineage_id is not None and one.kind != FindingKind.SURPLUS_VERSION:
+            stale = one.kind == FindingKind.STALE_POINTER and looks.get(one.subject, 1) > 1
+            states[one.lineage_id] = RegistryState.MISSING if stale else RegistryState.SUSPECTED
     for state in set(states.values()):
         rows = RegisteredModel.objects.registered().filter(
             pk__in=[pk for pk, wanted in states.items() if wanted == state],
@@ -159,7 +159,7 @@ def _write_states(
 
 
 def _lineage(row: RegisteredModel) -> Lineage | None:
-    """The lineage as a value; None when its pointer is no name at all, which proves nothing."""
+    """Return the lineage as a value; None when its pointer is not a valid resource name."""
     try:
         name = ModelName.parse(row.vertex_model_resource_name)
     except Invalid:
@@ -203,7 +203,7 @@ def compare_unclaimed_models(reading: Reading) -> list[LeftOut]:
 
 
 def _why_not(seen: ListedModel, run: Version | None, reading: Reading, touched: Touched) -> str:
-    """Why a model that no version points at may not be judged, '' when it may."""
+    """Return why a listed model must not be compared, '' when it may be."""
     if seen.name.model_id in reading.unstored["vertex"]:
         return UNSTORED
     if seen.created_at is not None and seen.created_at > reading.sweep.started_at + SKEW:
@@ -213,7 +213,7 @@ def _why_not(seen: ListedModel, run: Version | None, reading: Reading, touched: 
 
 
 def _unclaimed(chunk: list[MirroredModel], place: Location) -> list[ListedModel]:
-    """The models of the chunk that none of our versions points at, by project id or number."""
+    """Return the models of the chunk that no version points at, by project id or by number."""
     models = [_seen(row) for row in chunk]
     by_name = {str(seen.name): seen for seen in models}
     by_name |= {str(replace(seen.name, project=place.project)): seen for seen in models}
@@ -229,7 +229,7 @@ def _unclaimed(chunk: list[MirroredModel], place: Location) -> list[ListedModel]
 
 # ---- what they read ------------------------------------------------------------------------------
 
-# The columns of a judgement: a sweep of many thousands reads no more.
+# Only the columns that the comparisons use: a sweep reads many thousands of rows.
 _LINEAGE = (
     "project", "model_name", "vertex_model_resource_name", "total_versions",
     "latest_registered_at", "created_at",
@@ -279,7 +279,7 @@ def _seen_by_id(model_ids: Collection[str]) -> dict[str, ListedModel]:
 
 
 def _labelled(models: Iterable[ListedModel]) -> dict[str, Version]:
-    """The runs that these models' labels name, by uid."""
+    """Return the runs that the labels of these models name, by uid."""
     uids = {seen.run_uid for seen in models if is_uid(seen.run_uid)}
     runs = TrainingRun.objects.filter(uid__in=uids).only(*VERSION_COLUMNS)
     return {run.uid.hex: version_of(run) for run in runs}

@@ -1,4 +1,4 @@
-"""Check now: a sweep as an operation, so that the history tells who asked and what came of it."""
+"""Run a sweep as an operation, so that the history shows who requested it and its outcome."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .sweep import sweep
 REGISTRY = "registry"
 """Subject type of an operation that sweeps."""
 LOCK = "check:registry"
-"""Lets one of them run at a time; no service can have that name."""
+"""Lock key that allows one at a time; no service can have this name."""
 STEP = "sweep"
 WORDS = {
     AuditVerdict.AGREE: "the planes agree.",
@@ -30,7 +30,7 @@ WORDS = {
 
 
 def check_registry(*, actor: Actor, clock: Clock, idempotency_key: str = "") -> Operation:
-    """Have a worker read all planes; somebody who asks meanwhile is told who is at it.
+    """Have a worker run a sweep. While one runs, a second request is refused.
 
     :raises Misconfigured: PROJECT_ID, LOCATION or BUCKET is missing.
     :raises Busy: another check is running; the message names it.
@@ -48,7 +48,7 @@ def check_registry_here(
     idempotency_key: str = "",
     tell: Tell = lambda line: None,
 ) -> Operation:
-    """The same, carried out by this process before it returns; errors as with `check_registry`."""
+    """Run a sweep in this process before returning; raises the same errors as `check_registry`."""
     operation = _open(actor, clock, idempotency_key)
     advance(operation_id=operation.pk, workflows={WORKFLOW.slug: workflow(tell=tell)}, clock=clock)
     operation.refresh_from_db()
@@ -56,12 +56,12 @@ def check_registry_here(
 
 
 def sweep_of(operation: Operation) -> Sweep | None:
-    """The sweep that the operation made, None when it made none yet."""
+    """Return the sweep that the operation made, None while there is none."""
     return Sweep.objects.filter(pk=operation.data.get("sweep")).first()
 
 
 def _open(actor: Actor, clock: Clock, idempotency_key: str) -> Operation:
-    """The check; one whose worker died is gone on with by whoever asks next."""
+    """Open the operation, or return the running one when its worker has died."""
     require_settings()
     now = clock()
     try:
@@ -95,7 +95,7 @@ def _sweep(work: Work, tell: Tell) -> Outcome:
 
 
 def workflow(*, tell: Tell = lambda line: None) -> Workflow:
-    """One sweep; `tell` hears why a plane could not be read."""
+    """Return the workflow of one sweep; `tell` receives why a plane could not be read."""
     return Workflow(
         slug="check-registry",
         kind=OperationKind.SWEEP,

@@ -114,7 +114,7 @@ def _seen(row: MirroredService) -> SeenService:
 
 
 def _runs(services: Iterable[SeenService]) -> dict[str, Served]:
-    """The runs that these services' labels name, by uid."""
+    """Return the runs that the labels of these services name, by uid."""
     uids = {seen.run_uid for seen in services if is_uid(seen.run_uid)}
     return {run.uid.hex: _served(run) for run in TrainingRun.objects.filter(uid__in=uids)}
 

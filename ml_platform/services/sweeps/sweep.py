@@ -1,9 +1,9 @@
-"""The sweep: read each plane page by page into the mirror, then compare it with our tables."""
+"""Sweep: read each plane page by page into the mirror, then compare it with our tables."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 from ml_platform.cloud import cloud_run, storage, vertex
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.transport.channels import request_reason, shared_retry_budget
-from ml_platform.cloud.types import RemoteModel, RemoteObject, RemoteService
+from ml_platform.cloud.types import RemoteModel, RemoteService
 from ml_platform.conf import get_settings, require_settings
 from ml_platform.errors import Invalid
 from ml_platform.models import (
@@ -44,9 +44,10 @@ PUSHED = "pushed_model/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plane:
-    """How a plane is read: its pages, and the mirror row that each thing on one becomes.
+    """How to read a plane: its pages, and the mirror row of each item.
 
-    `name` is its key there. `row`, the other columns, raises Invalid for what nothing can point at.
+    `name` returns the item's key. `row` returns the other columns, and raises Invalid for an item
+    that cannot be a valid reference.
     """
 
     pages: Callable[[], Iterator[Sequence[Any]]]
@@ -57,16 +58,19 @@ class Plane:
 
 
 def sweep(*, actor: Actor, clock: Clock, heartbeat: Heartbeat = lambda: None) -> Sweep:
-    """Read all planes, keep what they said, and bring the findings up to date.
+    """Read all planes into the mirror, and update the findings.
 
-    A plane of which a page failed is unknown: its mirror rows stay, and nothing is concluded
-    from it (law 3). A row that cannot be stored is left out and named; nothing is concluded of it.
+    A plane with a page that failed is unknown: its mirror rows stay, and it is not compared,
+    because what it did not list may still exist (law 3). A row that cannot be stored is named and
+    left out of the comparison.
 
     :raises Misconfigured: PROJECT_ID, LOCATION or BUCKET is missing; nothing was written.
     """
     require_settings()
     started = clock()
-    _end_abandoned(started)
+    # A sweep whose process was killed cannot mark itself.
+    abandoned = Sweep.objects.abandoned(now=started)
+    update_rows(abandoned, status=SweepStatus.INTERRUPTED, finished_at=started)
     current = Sweep.objects.create(
         actor_label=actor.label, started_at=started, lease_until=lease_end(started)
     )
@@ -88,7 +92,7 @@ def _read_and_compare(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> Non
         sweep=current,
         now=clock(),
         unstored={name: {one.what for one in plane} for name, plane in left_out.items()},
-        heartbeat=partial(_live_on, current, clock, heartbeat),
+        heartbeat=partial(_renew_lease, current, clock, heartbeat),
     )
     held = [*(one for plane in left_out.values() for one in plane), *compare(reading)]
     current.counts = _counts(current.planes) | tell_left_out(held)
@@ -112,17 +116,11 @@ def compare(reading: Reading) -> list[LeftOut]:
     return held
 
 
-# ---- how long it lives ---------------------------------------------------------------------------
+# ---- the lease ---------------------------------------------------------------------------
 
 
-def _end_abandoned(now: datetime) -> None:
-    """A sweep whose process was killed never says so itself."""
-    update_rows(Sweep.objects.abandoned(now=now), status=SweepStatus.INTERRUPTED, finished_at=now)
-
-
-def _live_on(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> datetime:
-    """Renew the lease once half of it is gone; one that was taken for dead runs again. Returns the
-    time."""
+def _renew_lease(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> datetime:
+    """Renew the lease when half of it has passed; returns the time."""
     heartbeat()
     now = clock()
     half = timedelta(seconds=get_settings().LEASE_SECONDS / 2)
@@ -136,13 +134,13 @@ def _live_on(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> datetime:
 
 
 def _interrupt(current: Sweep, clock: Clock) -> None:
-    """Say that it ends here. Its connection may be what broke, so a new one is tried, once."""
+    """Mark the sweep as interrupted; if the connection is broken, try once with a new one."""
     mine = Sweep.objects.filter(pk=current.pk)
     for _ in range(2):
         try:
             mine.update(status=SweepStatus.INTERRUPTED, finished_at=clock())
         except Error:
-            log.exception("%s could not say that it ended; it will once its lease is over", current)
+            log.exception("%s could not be marked as interrupted; its lease will end.", current)
             if connection.in_atomic_block:
                 return
             connection.close()
@@ -160,33 +158,28 @@ def _read_plane(
     if not isinstance(answer, Present):
         code = getattr(answer, "code", "cloud_absent")
         return {"read": False, "reason": answer.reason, "code": code}
-    _forget_unseen(plane, sweep, {one.what for one in left_out})
-    return {
-        "read": True,
-        "reason": "",
-        "code": "",
-        "pages": answer.value,
-        **count_left_out(left_out),
-    }
+    _delete_unseen(plane, sweep, {one.what for one in left_out})
+    read = {"read": True, "reason": "", "code": "", "pages": answer.value}
+    return read | count_left_out(left_out)
 
 
 def _copy(
     plane: Plane, sweep: Sweep, clock: Clock, heartbeat: Heartbeat, left_out: list[LeftOut]
 ) -> int:
-    """Write the plane's pages into the mirror, one at a time; returns how many there were."""
+    """Write the plane's pages into the mirror, one at a time; returns their number."""
     pages = 0
     for page in plane.pages():
-        now = _live_on(sweep, clock, heartbeat)
+        now = _renew_lease(sweep, clock, heartbeat)
         pages += 1
         left_out += _keep_page(plane, page, {"seen_sweep": sweep, "seen_at": now})
     return pages
 
 
 def _keep_page(plane: Plane, page: Sequence[Any], seen: Json) -> list[LeftOut]:
-    """Write a page into the mirror; returns what of it cannot be stored."""
+    """Write a page into the mirror; returns the items that cannot be stored."""
     left_out: list[LeftOut] = []
-    # Keyed, because one statement may not upsert the same row twice; in the keys' order,
-    # because two sweeps that lock rows in different orders would stop each other.
+    # By key, because one statement must not upsert a row twice; sorted, because two sweeps
+    # that lock rows in different orders would deadlock.
     keyed: dict[str, Json] = {}
     for found in page:
         name = plane.name(found)
@@ -213,9 +206,12 @@ def _upsert(plane: Plane, rows: Sequence[Json]) -> None:
     )
 
 
-def _forget_unseen(plane: Plane, sweep: Sweep, unstored: Collection[str]) -> None:
-    """Drop what this complete reading did not show, unless a sweep beside it saw it meanwhile, or
-    sees it just now. What was shown but could not be stored is still there."""
+def _delete_unseen(plane: Plane, sweep: Sweep, unstored: Collection[str]) -> None:
+    """Delete the mirror rows that this complete reading did not list.
+
+    Rows that a concurrent sweep has seen meanwhile stay, as do those that were listed but could
+    not be stored.
+    """
     seen = Q(seen_sweep__gte=sweep.pk) | Q(seen_at__gt=sweep.started_at)
     unseen = plane.table._default_manager.exclude(seen)  # noqa: SLF001 - Django's documented name
     if unstored:
@@ -241,7 +237,7 @@ def _counts(planes: Mapping[str, Json]) -> Json:
 
 def _model_row(model: RemoteModel) -> Json:
     return {
-        "resource_name": str(model.pointer.bare),  # with its version it must be a name, too
+        "resource_name": str(model.pointer.bare),  # raises Invalid for a bad version, too
         "display_name": model.display_name,
         "version": model.version,
         "artifact_uri": model.artifact_uri[:1024],
@@ -254,16 +250,12 @@ def _model_row(model: RemoteModel) -> Json:
 
 
 def _run_folders() -> Iterator[Sequence[str]]:
-    """The prefixes of runs with a saved model: one listing, however many runs there are."""
+    """Yield the prefixes of runs with a saved model: one listing for all runs."""
     settings = require_settings()
     root = f"{settings.ARTIFACTS_PREFIX}/"
     glob = f"{root}**/{PUSHED}*/saved_model.pb"
     for page in storage.list_objects(settings.BUCKET, root, glob=glob):
-        yield _folders(settings.BUCKET, page)
-
-
-def _folders(bucket: str, page: Iterable[RemoteObject]) -> list[str]:
-    return [f"gs://{bucket}/{found.name.rpartition(PUSHED)[0]}" for found in page]
+        yield [f"gs://{settings.BUCKET}/{found.name.rpartition(PUSHED)[0]}" for found in page]
 
 
 def _service_row(service: RemoteService) -> Json:

@@ -19,8 +19,7 @@ from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredM
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus, Registration
 from ml_platform.services.deployment.serving import ServingConfig, service_spec
-from ml_platform.services.findings.compare_models import compare_surplus
-from ml_platform.services.findings.discrepancy import version_of
+from ml_platform.services.findings.discrepancy import compare_surplus, version_of
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import note_finding
 from ml_platform.services.operations.store import open_operation
@@ -105,7 +104,7 @@ def test_a_copy_under_another_id_is_a_persons_to_decide_about(
     assert (said["vertex_label_mlp_owner"], said["vertex_label_mlp_run"]) == ("tests", run.uid.hex)
     assert said["artifact_uri"] == URI
     assert said["vertex_created_at"]
-    assert "a person decides" in finding.repair
+    assert "No automatic repair" in finding.repair
     with pytest.raises(NoRepair):
         repair_finding(finding=finding, actor=ANA, now=database_now())
     with pytest.raises(CopiedModel):
@@ -174,7 +173,7 @@ def test_what_an_earlier_release_took_for_surplus_is_refused_at_the_effect_too(
     lineage = managed(cloud)
     run = lineage.training_runs.get()
     name = seed(cloud, "mine", lineage, run)
-    note_finding(drift=compare_surplus(version_of(run), name.at("1")), now=database_now())
+    note_finding(discrepancy=compare_surplus(version_of(run), name.at("1")), now=database_now())
     stale = Finding.objects.get()
     with pytest.raises(CopiedModel):
         repair_finding(finding=stale, actor=ANA, now=database_now())

@@ -52,7 +52,7 @@ def test_orphans_are_rehearsed_and_cleaned_up():
 
 @pytest.mark.parametrize("days", ["0", "-1", "x", "1.5"])
 def test_an_age_that_is_none_is_refused(days: str):
-    with pytest.raises(CommandError, match="no number of days"):
+    with pytest.raises(CommandError, match="not a number of days"):
         run("cleanup_orphan_models", "--days", days)
 
 

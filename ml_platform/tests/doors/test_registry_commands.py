@@ -108,8 +108,8 @@ def test_planes_agree_only_in_what_was_compared(cloud: LocalCloud) -> None:
     assert code == 0
     assert "The planes agree in what was compared." in text
     assert "2 rows left out:" in text
-    assert "chern: an operation works on it" in text
-    assert "chern v1: an operation works on it" in text
+    assert "chern: an operation changes it" in text
+    assert "chern v1: an operation changes it" in text
 
 
 @pytest.mark.usefixtures("incident")
@@ -122,10 +122,10 @@ def test_the_audit_of_the_incident_names_every_culprit_and_exits_1() -> None:
         "chern_rank_v1 points at",
         "chern_hybrid_v2 was never registered",
         "short-test was never registered",
-        "trd-test-252311530295525376 is in Vertex AI and no row of ours points at it",
+        "trd-test-252311530295525376 is in Vertex AI and no record points at it",
         "Not listed, 1 look",
         "Never registered",
-        "Safe repair: Ask Vertex AI for this very name",
+        "Safe repair: Ask Vertex AI for this exact name",
         "The planes differ.",
     ):
         assert words in text
@@ -244,14 +244,14 @@ def without_vertex(
 def test_without_vertex_nothing_is_called_missing() -> None:
     code, text = run("audit_registry")
     assert code == 2
-    assert "Unknown: could not read Vertex AI, so nothing is called missing." in text
+    assert "Unknown: Vertex AI could not be read, so nothing is reported as missing." in text
     assert "Not listed" not in text
-    now, last_known = text.split("Not looked at now; last known\n")
+    now, last_known = text.split("Not checked now; last known\n")
     assert "does not list it" not in now
     assert now.count("Safe repair: ") == 2, "the orphans, which need no plane"
     older = [line for line in last_known.splitlines() if "does not list it" in line]
     assert len(older) == 1
-    assert ", not looked at now, last seen 20" in older[0]
+    assert ", not checked now, last seen 20" in older[0]
     assert "Safe repair" not in last_known
     assert "Vertex AI Model Registry" in text
     code, text = run("audit_registry", "--format", "json")
@@ -386,7 +386,7 @@ def test_on_a_terminal_it_asks(monkeypatch: pytest.MonkeyPatch, answer: str, lef
 @pytest.mark.parametrize("arguments", [["--unmanaged", "adopt"], ["--project", "test_v1"]])
 def test_adopting_and_its_project_are_given_together(arguments: list[str]) -> None:
     code, text = run("reconcile_registry", "--yes", *arguments)
-    assert (code, text) == (1, "--unmanaged adopt and --project NAME are given together.")
+    assert (code, text) == (1, "Give --unmanaged adopt and --project NAME together.")
 
 
 def test_a_repair_that_fails_does_not_keep_the_others(
@@ -449,11 +449,11 @@ def test_the_audit_shows_surplus_versions_and_the_drift_of_services() -> None:
     code, text = run("audit_registry")
     assert code == 1
     for words in (
-        "chern: Vertex AI holds v3 of run",
-        "chern-left is on Cloud Run with our label, but no endpoint of ours has it",
-        "chern-whose is on Cloud Run with our label, but no endpoint of ours has it",
-        "chern-gone is active, and Cloud Run does not list it",
-        "Safe repair: None by itself: no endpoint and no run of ours stands for it",
+        "chern: Vertex AI has v3 of run",
+        "chern-left is on Cloud Run with our label, but no endpoint uses it",
+        "chern-whose is on Cloud Run with our label, but no endpoint uses it",
+        "chern-gone is active, but Cloud Run does not list it",
+        "Safe repair: No automatic repair: we have no endpoint and no run for it",
     ):
         assert words in text
     code, text = run("audit_registry", "--format", "json")
@@ -494,4 +494,4 @@ def test_services_of_which_one_kind_is_asked_for(drifted: Project) -> None:
 def test_a_limit_that_is_no_number_of_operations_is_one_sentence(limit: str) -> None:
     code, text = run("resume_operations", f"--limit={limit}")
     assert code == 1
-    assert f"'{limit}' is no number of operations from 1 to 1000000" in text
+    assert f"'{limit}' is not a number of operations from 1 to 1000000" in text

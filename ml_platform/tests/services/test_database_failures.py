@@ -291,7 +291,7 @@ def test_a_pass_ends_with_one_sentence_when_the_database_stays_away(
         opened(clock, number)
     with (
         database_away(),
-        pytest.raises(CommandError, match=r"The database refused: .* starting up"),
+        pytest.raises(CommandError, match=r"The database failed: .* starting up"),
     ):
         call_command("resume_operations")
     assert len([r for r in caplog.records if r.name == "ml_platform.operations"]) == 1

@@ -66,7 +66,7 @@ def two_findings() -> list[Discrepancy]:
         for subject in ("zebra", "ant")
     ]
     for drift in drifts:
-        findings.note_finding(drift=drift, now=LONG_AGO)
+        findings.note_finding(discrepancy=drift, now=LONG_AGO)
     return drifts
 
 
@@ -83,7 +83,7 @@ def operation() -> Any:
 
 def seen_again() -> Course:
     drifts, now, of = two_findings(), database_now(), a_sweep()
-    return Finding, lambda: findings.keep_findings(drifts=drifts, sweep=of, now=now)
+    return Finding, lambda: findings.keep_findings(found=drifts, sweep=of, now=now)
 
 
 def held() -> Course:

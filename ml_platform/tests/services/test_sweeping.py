@@ -280,7 +280,7 @@ def test_a_pointer_is_the_name_and_the_label(cloud: LocalCloud) -> None:
     look()
     finding = Finding.objects.open().get(registered_model=lineage)
     assert finding.kind == FindingKind.STALE_POINTER
-    assert "made after ours" in finding.title
+    assert "created after ours" in finding.title
 
 
 def test_a_default_version_that_is_not_ours_is_a_mismatch(cloud: LocalCloud) -> None:

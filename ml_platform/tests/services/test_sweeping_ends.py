@@ -279,17 +279,17 @@ def test_a_finding_that_cannot_be_stored_does_not_keep_the_others_from_it() -> N
     of = Sweep.objects.create(actor_label="ana", started_at=database_now())
     drifts = [drift(f"model {n}") for n in range(9)]
     drifts[4] = drift("model 4", lineage_id=10**9)
-    left = keep_findings(drifts=drifts, sweep=of, now=database_now())
+    left = keep_findings(found=drifts, sweep=of, now=database_now())
     assert [one.what for one in left] == ["model 4"]
     assert Finding.objects.count() == 8
 
 
 def test_a_finding_that_cannot_be_brought_up_to_date_stays_as_it_was() -> None:
     first = Sweep.objects.create(actor_label="ana", started_at=database_now())
-    keep_findings(drifts=[drift("a"), drift("b")], sweep=first, now=database_now())
+    keep_findings(found=[drift("a"), drift("b")], sweep=first, now=database_now())
     second = Sweep.objects.create(actor_label="ana", started_at=later())
     seen = [drift("a", lineage_id=10**9), drift("b")]
-    assert [one.what for one in keep_findings(drifts=seen, sweep=second, now=later())] == ["a"]
+    assert [one.what for one in keep_findings(found=seen, sweep=second, now=later())] == ["a"]
     found = Finding.objects.order_by("subject").values_list(
         "subject", "consecutive_sightings", "last_sweep"
     )

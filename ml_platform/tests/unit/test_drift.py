@@ -105,7 +105,7 @@ def test_while_the_number_is_not_known_any_number_may_be_ours() -> None:
             replace(SEEN, created_at=THEN + REBORN_MARGIN + timedelta(seconds=1)),
             None,
             FindingKind.STALE_POINTER,
-            "made after ours",
+            "created after ours",
         ),
         (replace(SEEN, created_at=THEN + timedelta(days=1)), RUN, None, ""),
     ],
@@ -167,7 +167,7 @@ def test_artifacts_are_there_or_missing() -> None:
 def test_an_orphan_says_what_stays() -> None:
     orphan = Orphan(id=5, project_id=1, model_name="x", created_at=THEN, runs=0, schedules=1)
     drift = compare_orphan(orphan)
-    assert drift.repair.endswith("there stay 1 ended schedule and 0 ended runs.")
+    assert drift.repair.endswith("1 ended schedule and 0 ended runs stay, detached from it.")
 
 
 def test_titles_fit_their_column() -> None:
