@@ -1,4 +1,4 @@
-"""What every page shares: who may see it, what stands around it, how an error looks."""
+"""What all pages share: the check of the right to view, the frame and the error pages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SECTIONS: Mapping[str, str] = {
     "finding": "registry_health",
     "operation": "operations",
 }
-"""To which entry of the menu a page belongs, where it has another name."""
+"""The menu entry of a page, where its name is another one."""
 ASK = "Ask an administrator if you need it."
 ANEW = "You logged in or out since it was shown. Go back, reload the page and try again."
 
@@ -41,12 +41,12 @@ V = TypeVar("V", bound=Callable[..., HttpResponse])
 
 
 def page(view: V) -> V:
-    """A page for people who are logged in, read anew each time: an old answer may be untrue."""
+    """A page for users who are logged in; not cached, because a stored copy may be outdated."""
     return login_required(require_safe(never_cache(view)))
 
 
 def project_of(request: HttpRequest, project_id: str) -> Any:
-    """The project of a URL, whatever its key is.
+    """The project that a URL names.
 
     :raises Http404: there is none, or it is another tenant's.
     """
@@ -57,7 +57,7 @@ def project_of(request: HttpRequest, project_id: str) -> Any:
 
 
 def require_view(request: HttpRequest) -> None:
-    """Let whoever is logged in read pages if they have the right to view.
+    """Let a user who is logged in read pages only if they have the right to view.
 
     :raises RightMissing: they lack it.
     """
@@ -66,34 +66,34 @@ def require_view(request: HttpRequest) -> None:
 
 
 def permissions_of(request: HttpRequest) -> Permissions:
-    """What the person who asks may do."""
+    """The rights of the user."""
     return Permissions(frozenset(right for right in Right if has_right(request.user, right)))
 
 
 def open_count(scope: Scope) -> int:
-    """How many findings are open, for the count beside the menu."""
+    """How many findings are open, for the count in the menu."""
     return sum(kpis.open_findings(scope.limit).values())
 
 
 def render_error(request: HttpRequest, error: PlatformError, *, back: str = "") -> HttpResponse:
-    """What happened and what to do, in the frame of our pages."""
+    """An error page: what happened and what to do."""
     return _error_page(request, _error_of(request, error, back=back), status=status_of(error))
 
 
 def failed(request: HttpRequest, error: PlatformError, *, back: str = "") -> HttpResponse:
-    """Say what happened and what to do, on a page or to a script."""
+    """An error as a page, or as JSON for a script."""
     if not wants_json(request):
         return render_error(request, error, back=back)
     return _told(request, error)
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Whether a script asks, and not a person's browser."""
+    """Whether the request comes from a script of ours, not from a browser that shows a page."""
     return request.headers.get("Accept", "") == "application/json"
 
 
 def bare(request: HttpRequest, error: PlatformError) -> HttpResponse:
-    """The same without asking the database who it is for, or a host's template for its frame."""
+    """An error page that needs neither the database nor the base template of the host."""
     if wants_json(request):
         return _told(request, error)
     content = render_to_string("ml_platform/bare.html", {"page": _error_of(request, error)})
@@ -118,7 +118,7 @@ def _error_of(request: HttpRequest, error: PlatformError, *, back: str = "") -> 
 
 
 def url_of_holder(request: HttpRequest, error: PlatformError) -> str:
-    """The page of the operation that stands in the way, '' where there is none for them."""
+    """The page of the operation that blocks this one; '' if the user may not see it."""
     holder = error.holder if isinstance(error, Busy) else None
     if holder is None or not scope_of(request.user).sees(holder.project_id):
         return ""
@@ -126,21 +126,21 @@ def url_of_holder(request: HttpRequest, error: PlatformError) -> str:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """A page for what is not there."""
-    told = next(iter(exception.args), "")
-    message = told if isinstance(told, str) and told else "There is no such page."
+    """The page for status 404."""
+    reason = next(iter(exception.args), "")
+    message = reason if isinstance(reason, str) and reason else "There is no such page."
     found = ErrorPage(message=message, advice=GONE, code="not_found")
     return _error_page(request, found, status=404)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """A page for what somebody may not do."""
+    """The page for status 403."""
     found = ErrorPage(message=str(exception) or "You may not do this.", advice=ASK, code="denied")
     return _error_page(request, found, status=403)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A page for a form that is too old."""
+    """The page for a form with an outdated CSRF token."""
     found = ErrorPage(message="This form is too old. Nothing was done.", advice=ANEW, code="csrf")
     return _error_page(request, found, status=403)
 
@@ -154,7 +154,7 @@ def _error_page(request: HttpRequest, found: ErrorPage, *, status: int) -> HttpR
 def render_page(
     request: HttpRequest, name: str, found: object, *, findings_open: int, status: int = 200
 ) -> HttpResponse:
-    """A page of ours in the host's base template or our own."""
+    """Render a page in the base template of the host or in ours."""
     base = get_settings().BASE_TEMPLATE
     frame = Frame(
         section=SECTIONS.get(name, name),

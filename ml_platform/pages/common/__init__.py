@@ -1,3 +1,3 @@
-"""What several pages share: buttons, verbs, tabs, lists by key or page, who holds a lock."""
+"""What several pages share: buttons, query parameters and the pages of lists."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`/registry-health/`: the list of findings. Reading only, and never a call to Google."""
+"""`/registry-health/`: the counts, findings and sweeps. Reads only our database."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FINDING_TABS: dict[str, tuple[str, list[str]]] = {
 
 @page
 def registry_health(request: HttpRequest) -> HttpResponse:
-    """`/registry-health/`: what is wrong, and what repairs it?"""
+    """Show the four counts, one page of findings and the newest sweeps."""
     now, caller = timezone.now(), caller_of(request)
     scope = caller.scope
     by_kind = kpis.open_findings(scope.limit)

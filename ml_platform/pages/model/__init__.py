@@ -1,3 +1,3 @@
-"""One model: its versions, lineage, history; and the page that deletes it."""
+"""The page of a model, and the page that deletes versions of it."""
 
 from __future__ import annotations

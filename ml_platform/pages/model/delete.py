@@ -1,4 +1,4 @@
-"""`/models/<id>/delete/`: what a deletion would take, and the one page that asks Google."""
+"""`/models/<id>/delete/`: the plan of a deletion. The only page that calls Google."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from ml_platform.services.registry.artifacts import Size, human_size
 from .rows import DeletePage
 
 
-# A host's ATOMIC_REQUESTS would put the calls to Google into a transaction (law 6).
+# With a host's ATOMIC_REQUESTS, calls to Google would run inside a transaction (law 6).
 @transaction.non_atomic_requests
 @login_required
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def delete(request: HttpRequest, model_id: int) -> HttpResponse:
-    """Show the plan; with the name typed, open the deletion, which checks it all again."""
+    """Show the plan; when the name is posted, open the deletion, which checks everything again."""
     caller = caller_of(request)
     lineage = find_model(caller, model_id)
-    require_known(request, ("version",))  # a misspelt one would show the plan for all versions
+    require_known(request, ("version",))  # a misspelled one would show the plan for all versions
     try:
         caller.require(DELETE_VERSIONS.right_for(lineage))
         runs = _runs(request, lineage)
@@ -63,7 +63,7 @@ def delete(request: HttpRequest, model_id: int) -> HttpResponse:
 
 
 def _runs(request: HttpRequest, lineage: RegisteredModel) -> list[TrainingRun]:
-    """The version that is asked for, or all of them."""
+    """The version that the request names, or all versions."""
     query = request.POST if request.method == "POST" else request.GET
     asked = read_versions(query, "version")
     rows = lineage.training_runs.filter(registration__in=DELETABLE).order_by("version")
@@ -76,7 +76,7 @@ def _runs(request: HttpRequest, lineage: RegisteredModel) -> list[TrainingRun]:
 def _mistake(
     request: HttpRequest, lineage: RegisteredModel, runs: Sequence[TrainingRun]
 ) -> Invalid | None:
-    """What is wrong with the form that was sent."""
+    """What is wrong with the form that was posted."""
     if request.POST.get("name", "").strip() != lineage.model_name:
         return Invalid(
             f"The name typed is not {lineage.model_name}. Nothing was deleted.",
@@ -121,7 +121,7 @@ def _page(lineage: RegisteredModel, runs: Sequence[TrainingRun], plan: DeletionP
 
 
 def _going(version: VersionFacts) -> Fact:
-    size = _size(version.size) if version.size else "no artifacts of ours"
+    size = _size(version.size) if version.size else "no artifacts"
     if version.used_by:
         size = f"its artifacts stay, used by {version.used_by}"
     aliases = f", its aliases {', '.join(version.aliases)}" if version.aliases else ""

@@ -1,4 +1,4 @@
-"""The lineage picture: schedule, run, artifacts, version and endpoints, each with its state."""
+"""The lineage graph: schedule, run, artifacts, version and endpoints, each with its state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def draw(
     version_state: Badge,
     artifacts: Badge,
 ) -> Picture:
-    """Lay out what a version comes from, left, and what serves it, right."""
+    """Lay out the graph: what the version was made from is left of it, its endpoints are right."""
     serving = list(endpoints[:ENDPOINTS_SHOWN])
     rows = max(1, len(serving))
     height = rows * NODE_HEIGHT + (rows - 1) * GAP_Y
@@ -41,14 +41,14 @@ def draw(
     training = reverse("ml_platform:training", args=[run.project_id])
     chain = (
         _schedule(run, training),
-        _told("Run", f"Run {run.pk}", _run_badge(run), f"{training}#run-{run.pk}"),
-        _told("Artifacts", _folder(run.gcs_artifacts_path), artifacts, ""),
-        _told("Version", f"v{run.version}", version_state, ""),
+        _node("Run", f"Run {run.pk}", _run_badge(run), f"{training}#run-{run.pk}"),
+        _node("Artifacts", _folder(run.gcs_artifacts_path), artifacts, ""),
+        _node("Version", f"v{run.version}", version_state, ""),
     )
-    nodes = [_place(told, x, middle) for x, told in enumerate(chain)]
+    nodes = [_place(node, x, middle) for x, node in enumerate(chain)]
     served = [
         _place(
-            _told(
+            _node(
                 "Endpoint",
                 endpoint.service_name,
                 deleted_badge(endpoint) or endpoint_badge(endpoint),
@@ -58,7 +58,7 @@ def draw(
             y * (NODE_HEIGHT + GAP_Y),
         )
         for y, endpoint in enumerate(serving)
-    ] or [_place(_told("Endpoint", "none", badge("Never deployed", "quiet"), ""), 4, middle)]
+    ] or [_place(_node("Endpoint", "none", badge("Never deployed", "quiet"), ""), 4, middle)]
     arrows = [_arrow(a, b) for a, b in pairwise(nodes)]
     arrows += [_arrow(nodes[-1], endpoint) for endpoint in served]
     return Picture(
@@ -73,7 +73,7 @@ def draw(
 
 
 def artifacts_badge(run: TrainingRun, unread: str, now: datetime) -> Badge:
-    """Whether a sweep saw the run's model in Cloud Storage; unknown is not gone (law 3)."""
+    """Whether a sweep found the artifacts in Cloud Storage; unread is unknown, not missing."""
     if run.registration == Registration.DELETED:
         return badge("Deleted", "quiet")
     seen = MirroredArtifacts.objects.filter(prefix=run.gcs_artifacts_path).first()
@@ -81,7 +81,7 @@ def artifacts_badge(run: TrainingRun, unread: str, now: datetime) -> Badge:
     if missing.exists():
         return badge("Missing", "bad")
     if unread or seen is None:
-        return badge("Unknown", "unknown", unread or "No sweep saw it yet.")
+        return badge("Unknown", "unknown", unread or "No sweep has found it yet.")
     return badge(f"Seen {relative(now - seen.seen_at)}", "good")
 
 
@@ -92,13 +92,13 @@ def _run_badge(run: TrainingRun) -> Badge:
 def _schedule(run: TrainingRun, training: str) -> Node:
     if run.schedule is None:
         by = run.created_by.get_username() if run.created_by else "by hand"
-        return _told("Started", by, badge("By hand", "quiet"), "")
+        return _node("Started", by, badge("By hand", "quiet"), "")
     schedule = run.schedule
     state = badge(schedule.get_state_display(), SCHEDULE_TONES[schedule.state])
-    return _told("Schedule", schedule.name, state, f"{training}#schedule-{schedule.pk}")
+    return _node("Schedule", schedule.name, state, f"{training}#schedule-{schedule.pk}")
 
 
-def _told(kind: str, name: str, state: Badge, url: str) -> Node:
+def _node(kind: str, name: str, state: Badge, url: str) -> Node:
     return Node(
         kind=kind,
         name=_short(name),
@@ -112,7 +112,7 @@ def _told(kind: str, name: str, state: Badge, url: str) -> Node:
 
 
 def _folder(path: str) -> str:
-    """The run's own folder, without the bucket that all of them share."""
+    """The name of the run's folder, without the bucket, which is the same for all runs."""
     return _short(path.rstrip("/").rpartition("/")[2] or "none", FOLDER_MAX)
 
 

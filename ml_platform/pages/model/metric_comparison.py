@@ -1,4 +1,4 @@
-"""Versions side by side: their metrics as a table and one of them as a chart. Pure functions."""
+"""Versions side by side: a table of their metrics and a chart of one. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NONE = "–"  # noqa: RUF001
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A version and its metrics."""
+    """A version with its metrics."""
 
     version: int
     metrics: Mapping[str, float]
@@ -26,7 +26,7 @@ class Measured:
 def compare(
     versions: Sequence[Measured], *, metric: str, url_of: Callable[[str], str]
 ) -> Comparison:
-    """Compare versions, oldest first; the chart is of `metric`, or of the one known best."""
+    """Compare versions, the oldest first; the chart shows `metric`, or the first row."""
     chosen = sorted(versions, key=lambda one: one.version)
     names = _names(chosen)
     if not names:
@@ -81,8 +81,8 @@ def _cell(name: str, value: float, before: float | None, *, best: bool) -> Cell:
 
 
 def _chart(name: str, versions: Sequence[Measured]) -> MetricChart:
-    told = [(one.version, one.metrics[name]) for one in versions if name in one.metrics]
-    low, high = min(v for _, v in told), max(v for _, v in told)
+    values = [(one.version, one.metrics[name]) for one in versions if name in one.metrics]
+    low, high = min(v for _, v in values), max(v for _, v in values)
     room = (high - low) * 0.15 or abs(high) * 0.1 or 1.0
     low, high = low - room, high + room
 
@@ -90,7 +90,7 @@ def _chart(name: str, versions: Sequence[Measured]) -> MetricChart:
         share = (value - low) / (high - low)
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
-    step = (WIDTH - LEFT - RIGHT) / max(1, len(told))
+    step = (WIDTH - LEFT - RIGHT) / max(1, len(values))
     dots = tuple(
         Dot(
             x=round(LEFT + step * (i + 0.5), 1),
@@ -98,7 +98,7 @@ def _chart(name: str, versions: Sequence[Measured]) -> MetricChart:
             version=f"v{version}",
             value=written(value),
         )
-        for i, (version, value) in enumerate(told)
+        for i, (version, value) in enumerate(values)
     )
     return MetricChart(
         name=label(name),

@@ -1,4 +1,4 @@
-"""What the pages of one model, deletion or finding hand to their templates: frozen values."""
+"""What the pages of a model, a deletion or a finding pass to their templates."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class VersionRow:
     vertex: str
     chosen: bool
     shown: bool
-    """Whether the lineage picture is of this version."""
+    """Whether the lineage graph shows this version."""
     picture_url: str
     deploy: Button | None
     delete_url: str
-    """Where its deletion is planned; empty where there is nothing to delete."""
+    """The page that deletes it; empty if there is nothing to delete."""
     delete_why: str
-    """Which alias protects it, empty where none does."""
+    """Which alias protects it; empty if none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricChart:
-    """One metric over the compared versions, and the same in a sentence."""
+    """One metric of the compared versions, with a summary for screen readers."""
 
     name: str
     width: int
@@ -90,7 +90,7 @@ class MetricChart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The chosen versions side by side; without a metric there is nothing to compare."""
+    """The chosen versions side by side; without rows if they have no metric."""
 
     versions: tuple[str, ...]
     rows: tuple[MetricRow, ...]
@@ -99,7 +99,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A thing in the lineage picture, with its state in words."""
+    """A node of the lineage graph, with its state."""
 
     kind: str
     name: str
@@ -113,7 +113,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """Where a version comes from and where it runs."""
+    """The lineage graph of a version."""
 
     version: str
     width: int
@@ -127,7 +127,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPage:
-    """The page of one lineage."""
+    """The page of one model."""
 
     id: int
     name: str
@@ -141,7 +141,7 @@ class ModelPage:
     serving: tuple[Link, ...]
     versions: tuple[VersionRow, ...]
     metric: str
-    """The name of the versions' metric where it is the same for all."""
+    """The name of the metric if all versions have the same."""
     versions_pager: Pager
     comparison: Comparison
     picture: Picture | None
@@ -150,7 +150,7 @@ class ModelPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletePage:
-    """What a deletion would take, leave and meet, and the form that does it."""
+    """The plan of a deletion, and the form that starts it."""
 
     project: Link
     model: Link
@@ -169,7 +169,7 @@ class DeletePage:
     blocks: tuple[Link, ...]
     unknown: tuple[str, ...]
     error: str
-    """What was wrong with the form that was sent, '' where none was."""
+    """What was wrong with the form that was posted; '' if nothing was."""
     typed: str
 
 
@@ -190,20 +190,20 @@ class ReasonPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choosing:
-    """The forms for a model that nobody manages: adopt it or delete it."""
+    """The forms for a model without an owner: adopt it or delete it."""
 
     name: str
     suggested: str
     projects: tuple[Choice, ...]
     adopt_url: str
     delete_url: str
-    """Empty where an owner's label is on it: that one is deleted in Google's console."""
+    """Empty if it has an owner label: only its owner may delete it, in Google's console."""
     key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingPage:
-    """A finding and what can be done about it."""
+    """A finding with its repair and other choices."""
 
     row: FindingRow
     model: Link | None

@@ -1,4 +1,4 @@
-"""`/models/<id>/`: which version, how good, where does it run?"""
+"""`/models/<id>/`: the versions of a model, their metrics, lineage and history."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NOT_REGISTERED = "It has no version in the Vertex AI Model Registry."
 
 @page
 def model(request: HttpRequest, model_id: int) -> HttpResponse:
-    """One lineage, its versions, and how the chosen ones compare; read from our tables only."""
+    """One model, its versions, and a comparison of the chosen ones. Reads only our database."""
     now, caller = timezone.now(), caller_of(request)
     row = find_model(caller, model_id)
     known = read_known([row], [])
@@ -121,17 +121,17 @@ def _registry(row: RegisteredModel, verdict: RegistryVerdict, now: datetime) -> 
 
 
 def _facts(row: RegisteredModel) -> tuple[Fact, ...]:
-    told = (
+    known = (
         Fact(name="Type", value=row.get_model_type_display()),
         Fact(name="Registered versions", value=f"{row.total_versions:,}"),
         Fact(name="In Vertex AI", value=row.vertex_model_resource_name, code=True),
         Fact(name="About", value=row.description),
     )
-    return tuple(fact for fact in told if fact.value)
+    return tuple(fact for fact in known if fact.value)
 
 
 def _serving(row: RegisteredModel, endpoints: Sequence[DeployedEndpoint]) -> tuple[Link, ...]:
-    """`v5 on test-v1-retriv`, for each endpoint that serves a version."""
+    """`v5 on test-v1-retriv`, for each active endpoint."""
     training = reverse("ml_platform:training", args=[row.project_id])
     return tuple(
         Link(text=f"v{e.run.version} on {e.service_name}", url=f"{training}#endpoint-{e.pk}")
@@ -143,7 +143,7 @@ def _serving(row: RegisteredModel, endpoints: Sequence[DeployedEndpoint]) -> tup
 def _compared(
     request: HttpRequest, numbered: QuerySet[TrainingRun], shown: Sequence[TrainingRun]
 ) -> list[TrainingRun]:
-    """The versions asked for, or the newest of the page that are registered."""
+    """The versions that the query names, or the newest registered ones of the page."""
     asked = read_versions(request.GET, "v")
     if asked:
         here = [run for run in shown if run.version in asked]
@@ -159,8 +159,8 @@ def _pictured(
     shown: Sequence[TrainingRun],
     endpoints: Sequence[DeployedEndpoint],
 ) -> TrainingRun | None:
-    """The version of the lineage picture: the one asked for, else the newest that serves, else the
-    newest registered one."""
+    """The version of the lineage graph: the one that the query names, else the newest that is
+    served, else the newest registered one."""
     asked = read_versions(request.GET, "picture")
     for run in shown:
         if run.version in asked:
@@ -211,14 +211,14 @@ def _version(
 
 
 def version_badge(run: TrainingRun, verdict: RegistryVerdict, now: datetime) -> Badge:
-    """Whether it is a version, is going or is gone; what the sweeps did not verify is not green."""
+    """The state of a version; green only if the sweeps verified it."""
     if run.registration == Registration.REGISTERED and not verdict.verified:
         return registry_badge(verdict, now)
     return badge(*REGISTRATIONS[Registration(run.registration)])
 
 
 def _reason_disabled_delete(shown: Sequence[TrainingRun]) -> str:
-    """What the versions on this page have against the deletion of all; the plan knows the rest."""
+    """Why not all versions can be deleted, as far as the versions of this page show."""
     return " ".join(why for run in shown if (why := why_protected(f"v{run.version}", run.aliases)))
 
 

@@ -1,3 +1,3 @@
-"""What was done, by whom, step by step."""
+"""The pages of operations."""
 
 from __future__ import annotations

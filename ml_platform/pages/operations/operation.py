@@ -1,4 +1,4 @@
-"""`/operations/<uuid>/`: how did it go, step by step, and what is it about?"""
+"""`/operations/<uuid>/`: one operation, its steps and its subject."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ml_platform.pages.view_models.serialize import operation_row
 from ml_platform.pages.view_models.times import duration, moment
 from ml_platform.services.access.scope import Scope
 from ml_platform.services.operations.store import held_by, holders
-from ml_platform.services.operations.workflow import workflow_of
+from ml_platform.services.operations.workflow import title_of, workflow_of
 
 FINDINGS_SHOWN = 5
 ORIGINS: Mapping[str, str] = {
@@ -40,14 +40,14 @@ ORIGINS: Mapping[str, str] = {
 
 
 def operations_of(scope: Scope) -> OperationQuerySet:
-    """The operations that somebody may see, the newest first."""
+    """The operations that a user may see, the newest first."""
     rows: OperationQuerySet = Operation.objects.select_related("project", "lineage")
     return scope.only(rows).order_by("-created_at", "pk")
 
 
 @page
 def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
-    """All that an operation's row tells, and the pages of what it is about."""
+    """One operation with its facts, its steps and links to its subject."""
     now, caller = timezone.now(), caller_of(request)
     row, scope = find_operation(caller, operation_id), caller.scope
     before, _, after = workflow_of(row).title.partition("{}")
@@ -72,7 +72,7 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
 
 @page
 def operation_status(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
-    """How an operation stands, as JSON for the script that watches it."""
+    """The state of an operation as JSON, for the script that polls it."""
     row = find_operation(caller_of(request), operation_id)
     told = operation_row(row, timezone.now())
     return JsonResponse(
@@ -92,7 +92,7 @@ def operation_status(request: HttpRequest, operation_id: uuid.UUID) -> HttpRespo
 
 def _buttons(caller: Caller, row: Operation) -> tuple[Button, ...]:
     """Retry where it failed, or cancel while it runs; no button that can only fail."""
-    name = f"{row.get_kind_display()} {row.subject_name}"
+    name = title_of(row)
     if is_offered(RETRY, row):
         return (button(caller, RETRY, row, "Retry", name=f"Retry: {name}"),)
     if not row.cancel_requested and not is_offered(CANCEL, row):
@@ -111,7 +111,7 @@ def _buttons(caller: Caller, row: Operation) -> tuple[Button, ...]:
 
 
 def _waits_for(row: Operation, scope: Scope) -> Link | None:
-    """Why one that waits has not begun: another one holds what it is about; or no worker came."""
+    """Why a pending operation has not started: another one holds its subject, or no worker ran."""
     if row.status != OperationStatus.PENDING:
         return None
     holder = holders(lineages=[row.lineage_key], services=[row.service_key]).first()
@@ -120,18 +120,18 @@ def _waits_for(row: Operation, scope: Scope) -> Link | None:
     told = held_by(holder, project_id=row.project_id)
     shown = scope.sees(holder.project_id)
     url = reverse("ml_platform:operation", args=[holder.pk]) if shown else ""
-    return Link(text=f"It waits for its turn: {row.subject_name} {told}", url=url)
+    return Link(text=f"It waits for another operation: {row.subject_name} {told}", url=url)
 
 
 def _about(row: Operation, scope: Scope) -> Iterator[Link]:
-    """The pages of its model, run, endpoint, schedule, and of the findings that it works on."""
+    """Links to its model, run, endpoint or schedule, and to the findings it repairs."""
     if row.lineage:
         yield Link(text=f"Model {row.lineage.model_name}", url=model_url(row.lineage.pk))
     if row.project_id:
         training = reverse("ml_platform:training", args=[row.project_id])
         if row.subject_type == "trainingrun" and _is_there(row.subject_id):
             yield Link(text=f"Run {row.subject_id}", url=f"{training}#run-{row.subject_id}")
-        # The name may be another project's by now, once the endpoint was deleted.
+        # After the endpoint was deleted, another project may use its service name.
         own = DeployedEndpoint.objects.filter(project=row.project_id)
         endpoint = own.filter(service_name=row.service_key or None).first()
         if endpoint:
@@ -154,11 +154,11 @@ def _is_there(run_id: str) -> bool:
 def _facts(row: Operation, now: datetime) -> tuple[Fact, ...]:
     named = {
         "project": str(row.project) if row.project else None,
-        "asked through": ORIGINS.get(row.origin, row.origin),
+        "requested through": ORIGINS.get(row.origin, row.origin),
         "reason": row.reason,
         "idempotency key": row.idempotency_key if row.origin == "api" else None,
         "operation at Google": row.remote_operation,
-        "tries of this step": row.attempts,
+        "attempts of this step": row.attempts,
         "id": str(row.pk),
     }
     return facts(named, now)
@@ -177,7 +177,7 @@ def _step(entry: Mapping[str, Any], now: datetime) -> StepRow:
 
 
 def _ahead(row: Operation) -> Iterator[StepRow]:
-    """The steps before a live operation; the one that it is at may stand in its history already."""
+    """The steps that a live operation has not done; a retried one is in the history already."""
     if row.status not in LIVE_OPERATION_STATUSES:
         return
     newest = row.steps[-1] if row.steps else {}

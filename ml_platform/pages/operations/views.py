@@ -1,4 +1,4 @@
-"""`/operations/`: the list of operations. Reading only, and never a call to Google."""
+"""`/operations/`: the list of operations. Reads only our database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPERATION_TABS: dict[str, tuple[str, list[str]]] = {
 
 @page
 def operations(request: HttpRequest) -> HttpResponse:
-    """`/operations/`: what was done, by whom?"""
+    """The list of operations, the newest first."""
     now, scope = timezone.now(), scope_of(request.user)
     tabs, statuses = tabs_of(request, OPERATION_TABS)
     rows = operations_of(scope)

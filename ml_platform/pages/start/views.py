@@ -1,4 +1,4 @@
-"""`/`: the starting page. Reading only, and never a call to Google."""
+"""`/`: the starting page. Reads only our database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECENT_SHOWN = 8
 
 @page
 def start(request: HttpRequest) -> HttpResponse:
-    """`/`: do the four counts agree?"""
+    """Show the four counts, the assets, the project cards and the newest operations."""
     now, caller = timezone.now(), caller_of(request)
     scope = caller.scope
     by_kind = kpis.open_findings(scope.limit)

@@ -1,4 +1,4 @@
-"""`/projects/<id>/training/new-run/` and `new-schedule/`: forms that work without a script."""
+"""`/projects/<id>/training/new-run/` and `new-schedule/`: forms that need no JavaScript."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from ml_platform.services.access.scope import scope_of
 from ml_platform.services.scheduling import schedules as scheduling
 from ml_platform.services.training import runs as training
 
-from .forms import RunForm, ScheduleForm, TellingForm, TimesForm
+from .forms import RunForm, ScheduleForm, ServiceErrorForm, TimesForm
 
 TOMORROW = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormPage:
-    """A form, and the project it leads back to; the buttons are the template's."""
+    """A form and its project."""
 
     project: Link
-    form: TellingForm
+    form: ServiceErrorForm
     of_run: str = ""
 
 
@@ -50,7 +50,7 @@ def _form(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 @_form
 def new_run(request: HttpRequest, project_id: str) -> HttpResponse:
-    """Write a run down and submit it, or leave it for later."""
+    """Create a run and submit it, or save it for later."""
     project = project_of(request, project_id)
     form = RunForm(request.POST or None, initial=_as_the_newest(project))
     return _answer(request, project, "new_run", form, lambda: _make_run(request, project, form))
@@ -58,7 +58,7 @@ def new_run(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @_form
 def new_schedule(request: HttpRequest, project_id: str) -> HttpResponse:
-    """Schedule a training: that of a run, or one that is told in full."""
+    """Create a schedule: from a run, or with its own pipeline and parameters."""
     project, run = project_of(request, project_id), _run_of(request)
     if run and run.project_id != project.pk:
         raise Http404("There is no such training run.")
@@ -80,11 +80,11 @@ def _answer(
     request: HttpRequest,
     project: Model,
     name: str,
-    form: TellingForm,
+    form: ServiceErrorForm,
     make: Callable[[], HttpResponse],
     of_run: str = "",
 ) -> HttpResponse:
-    """The form; sent and right, what it makes; sent and wrong, the form with its errors."""
+    """Show the form; when it is posted, create what it describes or show its errors."""
     training_url = reverse("ml_platform:training", args=[project.pk])
     try:
         require_right(request.user, Right.TRAIN)
@@ -101,7 +101,7 @@ def _answer(
     return render_page(request, name, found, findings_open=shown, status=status)
 
 
-def _make_run(request: HttpRequest, project: Model, form: TellingForm) -> HttpResponse:
+def _make_run(request: HttpRequest, project: Model, form: ServiceErrorForm) -> HttpResponse:
     asked = action_request_of(request)
     run = training.create_run(
         project=project,
@@ -135,7 +135,7 @@ def _make_schedule(
     return begun(request, operation)
 
 
-def _training_of(form: TellingForm) -> dict[str, Any]:
+def _training_of(form: ServiceErrorForm) -> dict[str, Any]:
     fields = ("model_name", "model_type", "template_uri", "parameters")
     return {name: form.cleaned_data[name] for name in fields}
 
@@ -146,7 +146,7 @@ def _run_of(request: HttpRequest) -> TrainingRun | None:
 
 
 def _as_the_newest(project: Model) -> dict[str, Any]:
-    """What the newest run of the project was made with: the next one is likely to be like it."""
+    """Defaults from the newest run of the project, because the next run is often similar."""
     newest = TrainingRun.objects.filter(project=project.pk).order_by("-created_at", "-pk").first()
     if newest is None:
         return _keyed({})

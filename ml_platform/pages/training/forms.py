@@ -1,4 +1,4 @@
-"""The forms for a new run and a new schedule: their fields, and at which one an error belongs."""
+"""The forms of the training page: filters of the model list, a new run, a new schedule."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLACES: Mapping[str, str] = {
     "bad_time": "day",
     "bad_time_zone": "time_zone",
 }
-"""The field that an error of a service is about."""
+"""The field at which an error of a service is shown, by its code."""
 
 
 ORDERS: Mapping[str, tuple[str, Order]] = {
@@ -71,46 +71,46 @@ class ModelFilterForm(forms.Form):
         return ORDERS[self.cleaned_data.get("sort") or "newest"][1]
 
 
-class TellingForm(forms.Form):
-    """A form that says at its fields what a service refused."""
+class ServiceErrorForm(forms.Form):
+    """A form that shows errors of a service at its fields."""
 
     key = forms.CharField(widget=forms.HiddenInput, max_length=64)
 
     def refuse(self, error: PlatformError) -> None:
-        """Put the error where it belongs, else above all fields."""
+        """Show the error at its field; above all fields if it has none."""
         place = "template_uri" if isinstance(error, BadTemplate) else PLACES.get(error.code)
         self.add_error(place if place in self.fields else None, f"{error} {error.advice}".strip())
 
 
 class ParametersField(forms.JSONField):
-    """JSON as the API takes it: nothing in it that cannot be stored or sent on."""
+    """JSON by the same rules as in the API, so that every value can be stored."""
 
     def to_python(self, value: Any) -> Any:
         """The value.
 
-        :raises ValidationError: it is no such JSON.
+        :raises ValidationError: it is not such JSON.
         """
         try:
             return read_json(value) if value not in self.empty_values else None
         except BadJson as error:
-            told = f"{self.error_messages['invalid']} {error}"
-            raise forms.ValidationError(told, code="invalid") from error
+            message = f"{self.error_messages['invalid']} {error}"
+            raise forms.ValidationError(message, code="invalid") from error
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        """What is shown again: as it was written, where it is no such JSON."""
+        """What the form shows again; text that is not JSON is shown as it was entered."""
         try:
             return read_json(data) if data else None
         except BadJson:
             return InvalidJSONInput(data)
 
 
-class RunForm(TellingForm):
+class RunForm(ServiceErrorForm):
     """A training run."""
 
     model_name = forms.CharField(
         max_length=MODEL_NAME_MAX,
         validators=[validate_model_name],
-        help_text="A run that succeeds gives it a version.",
+        help_text="A run that succeeds becomes a version of this model.",
     )
     model_type = forms.ChoiceField(choices=ModelType.choices, label="Type")
     template_uri = forms.CharField(
@@ -122,47 +122,49 @@ class RunForm(TellingForm):
         required=False,
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
         help_text="A JSON object with a value for each parameter of the pipeline.",
-        error_messages={"invalid": 'This is no JSON. Write it as {"epochs": 3}.'},
+        error_messages={"invalid": 'This is not valid JSON. Write it as {"epochs": 3}.'},
     )
 
     def clean_parameters(self) -> dict[str, Any]:
-        """An object; an empty field is one without parameters.
+        """The parameters; an empty field means none.
 
-        :raises ValidationError: it is other JSON.
+        :raises ValidationError: it is JSON but not an object.
         """
         given = self.cleaned_data["parameters"]
         if given is None:
             return {}
         if not isinstance(given, dict):
-            raise forms.ValidationError('This is no JSON object. Write it as {"epochs": 3}.')
+            raise forms.ValidationError('This is not a JSON object. Write it as {"epochs": 3}.')
         return given
 
 
-class TimesForm(TellingForm):
-    """When a schedule trains: it repeats what its first time is in its zone."""
+class TimesForm(ServiceErrorForm):
+    """When a schedule trains: at the time of its first run, in its time zone."""
 
     name = forms.CharField(max_length=128, label="Name of the schedule")
     frequency = forms.ChoiceField(choices=Frequency.choices, initial=Frequency.DAILY)
     day = forms.DateField(
         label="First day",
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
-        help_text="Weekly ones keep its weekday, monthly ones its day of the month.",
+        help_text="Weekly schedules repeat on its weekday, monthly ones on its day of the month.",
     )
     time = forms.TimeField(
         label="Time of day", widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M")
     )
-    time_zone = forms.CharField(max_length=64, initial="UTC", help_text="Such as Europe/Berlin.")
+    time_zone = forms.CharField(
+        max_length=64, initial="UTC", help_text="For example Europe/Berlin."
+    )
 
     def first(self) -> datetime:
-        """The first time, in its zone.
+        """The time of the first run, in its time zone.
 
-        :raises Invalid: there is no such zone.
+        :raises Invalid: there is no such time zone.
         """
-        said = self.cleaned_data
-        return datetime.combine(said["day"], said["time"], tzinfo=zone_of(said["time_zone"]))
+        data = self.cleaned_data
+        return datetime.combine(data["day"], data["time"], tzinfo=zone_of(data["time_zone"]))
 
 
 class ScheduleForm(TimesForm, RunForm):
-    """A schedule with all that its runs need."""
+    """A schedule with the pipeline and parameters of its runs."""
 
     field_order = ("name", "model_name", "model_type", "template_uri", "parameters")

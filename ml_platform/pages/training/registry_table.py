@@ -1,4 +1,4 @@
-"""The Model Registry table: which models, in which order, and what is known of each."""
+"""The Model Registry table: its filters, its order and its rows."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _sorting(form: ModelFilterForm, first: str, second: str) -> Sorting:
 def model_rows(
     models: Iterable[RegisteredModel], *, caller: Caller, known: Known, now: datetime
 ) -> tuple[ModelRow, ...]:
-    """Lines for these lineages; their latest runs must be loaded."""
+    """Rows for these models; their latest runs must be loaded."""
     shown = list(models)
     serving = DeployedEndpoint.objects.filter(registered_model__in=shown).select_related("run")
     endpoints = _by_lineage(with_differences(serving))
@@ -141,34 +141,34 @@ def _row(
 
 
 def _how_many(newest: int, total: int) -> str:
-    """Numbers are never used again, so that after a deletion the newest is above their count."""
+    """Numbers are never reused, so the newest may be higher than the count after a deletion."""
     return f"of {total:,}" if newest == total else f"{total:,} registered"
 
 
 def model_url(model_id: int) -> str:
-    """Where a lineage has its page."""
+    """The page of a model."""
     return reverse("ml_platform:model", args=[model_id])
 
 
 def registry_badge(verdict: RegistryVerdict, now: datetime) -> Badge:
-    """Verified, Not in Registry or Unknown, each with its age; unknown with its reason too."""
+    """Verified, Not in Registry or Unknown; the hint has the reason."""
     if verdict.verified is None:
-        last = f" Last looked at {relative(now - verdict.at)}." if verdict.at else ""
+        last = f" Last checked {relative(now - verdict.at)}." if verdict.at else ""
         return badge("Unknown", "unknown", f"{verdict.reason}{last}")
     if verdict.verified:
         return badge("Verified", "good", "The sweep saw it in the Vertex AI Model Registry.")
     return badge(
         RegistryState.MISSING.label,
         "bad",
-        "Vertex AI said twice that it has no such model.",
+        "Two sweeps found that Vertex AI has no such model.",
         "registry-missing",
     )
 
 
 def blessed_badge(run: TrainingRun) -> Badge:
-    """What the evaluator said; it may not have spoken yet."""
+    """The judgement of the evaluator; unknown until there is one."""
     if run.is_blessed is None:
-        return badge("Unknown", "unknown", "Its evaluator has not spoken.")
+        return badge("Unknown", "unknown", "Its evaluator has not judged it.")
     return badge("Blessed", "good") if run.is_blessed else badge("Not blessed", "warn")
 
 
@@ -187,7 +187,7 @@ def _service(endpoint: DeployedEndpoint, latest: TrainingRun) -> Link:
 
 
 def _rhythm(schedule: TrainingSchedule) -> str:
-    """`daily 04:00`: how often, and at what time of day where it is one."""
+    """`daily 04:00`: how often, and the time of day if the schedule has only one."""
     paused = " (paused)" if schedule.state == ScheduleState.PAUSED else ""
     minute, _, rest = schedule.cron.partition(" ")
     hour = rest.partition(" ")[0]

@@ -1,4 +1,4 @@
-"""The other tables of the training page: Endpoints, Runs and Schedules, from rows to lines."""
+"""The Endpoints, Runs and Schedules tables of the training page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ml_platform.services.scheduling.times import next_times
 from .registry_table import model_url
 
 TIMES_SHOWN = 3
-MODEL_DELETED = "The version it served was deleted; it can never serve again."
+MODEL_DELETED = "Its version was deleted, so it cannot be deployed again."
 RESTORABLE = "It is stopped and can be deployed again."
 
 
@@ -67,7 +67,7 @@ def endpoint_rows(
 
 
 def endpoint_badge(endpoint: DeployedEndpoint) -> Badge:
-    """Whether it serves, is on its way there or back, or is stopped."""
+    """Whether an endpoint is active, changing or stopped."""
     if endpoint.state == EndpointState.INACTIVE:
         hint = "" if endpoint.model_deleted else RESTORABLE
         return badge("Stopped", "quiet", hint)
@@ -75,7 +75,7 @@ def endpoint_badge(endpoint: DeployedEndpoint) -> Badge:
 
 
 def deleted_badge(endpoint: DeployedEndpoint) -> Badge | None:
-    """The amber badge of an endpoint whose model is gone."""
+    """The badge of an endpoint whose model was deleted."""
     if not endpoint.model_deleted:
         return None
     return badge("Model Deleted", "warn", MODEL_DELETED, "model-deleted")
@@ -99,7 +99,7 @@ def _figures(traffic: Traffic | None) -> dict[str, str]:
 def run_rows(
     runs: Iterable[TrainingRun], *, permissions: Permissions, now: datetime
 ) -> tuple[RunRow, ...]:
-    """Lines for these runs; their schedules and makers must be loaded. No statement."""
+    """Rows for these runs; their schedules and users must be loaded. No statement."""
     return tuple(
         RunRow(
             id=run.pk,
@@ -108,7 +108,7 @@ def run_rows(
             stage=run.stage if run.status != "completed" else "",
             progress=run.progress if run.status in TRAINING_RUN_STATUSES else None,
             version=f"v{run.version}" if run.version else "",
-            by=run.schedule.name if run.schedule else _maker(run),
+            by=run.schedule.name if run.schedule else _creator(run),
             note=readable(run.error),
             metric=main_metric(run.metrics),
             created=moment(run.created_at, now),
@@ -123,20 +123,20 @@ def run_rows(
 
 
 def _model_of(run: TrainingRun) -> Link:
-    """A run that was never registered has no lineage, so no page (law 2)."""
+    """A run that was never registered has no RegisteredModel and so no page to link to."""
     known = run.registered_model_id
     return Link(text=run.model_name, url=model_url(known) if known else "")
 
 
 def _scheduling_url(permissions: Permissions, run: TrainingRun) -> str:
-    """Where its training can be scheduled; what was not kept cannot be repeated."""
+    """The form that schedules this training; without its template it cannot be repeated."""
     if Right.TRAIN not in permissions.rights or not run.template_uri:
         return ""
     form = reverse("ml_platform:new_schedule", args=[run.project_id])
     return f"{form}?run={run.pk}"
 
 
-def _maker(run: TrainingRun) -> str:
+def _creator(run: TrainingRun) -> str:
     return run.created_by.get_username() if run.created_by else ""
 
 
@@ -151,7 +151,7 @@ def schedule_rows(
     permissions: Permissions,
     now: datetime,
 ) -> tuple[ScheduleRow, ...]:
-    """Lines for these schedules. No statement."""
+    """Rows for these schedules. No statement."""
     return tuple(
         ScheduleRow(
             id=schedule.pk,
@@ -172,7 +172,7 @@ def schedule_rows(
 
 
 def _times(schedule: TrainingSchedule, now: datetime) -> list[datetime]:
-    """The next times of a schedule that rings; none for a row whose times cannot be told."""
+    """The next times of an active schedule; none if its row does not allow to compute them."""
     if schedule.state != ScheduleState.ACTIVE:
         return []
     try:

@@ -1,4 +1,4 @@
-"""`/projects/<id>/training/`: what can I deploy? Models, endpoints, runs and schedules."""
+"""`/projects/<id>/training/`: the models, endpoints, runs and schedules of a project."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RUN_TABS: Mapping[str, tuple[str, list[str]]] = {
 
 @page
 def training(request: HttpRequest, project_id: str) -> HttpResponse:
-    """The four tables of a project, each bounded, paged by key and read from our tables only."""
+    """The four tables of a project, each one page long. Reads only our database."""
     now, caller = timezone.now(), caller_of(request)
     project, permissions = caller.find_project(project_id), permissions_of(request)
     tabs, statuses = tabs_of(request, RUN_TABS, "runs")

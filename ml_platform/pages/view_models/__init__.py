@@ -1,3 +1,3 @@
-"""What pages hand to templates: frozen values, their words and shapes, and how rows become them."""
+"""What pages pass to templates: frozen values, and the functions that make them from rows."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The words, tones and shapes of every state, as tables; a state is never told by color alone."""
+"""The labels, tones and icons of every state, because color alone is not accessible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ICONS: Mapping[str, str] = {
     "busy": "↻",
     "quiet": "○",
 }
-"""The shape of each tone."""
+"""The icon of each tone."""
 
 OPERATION_TONES: Mapping[str, str] = {
     OperationStatus.PENDING: "quiet",
@@ -98,5 +98,5 @@ PLANE_NAMES: Mapping[str, str] = {
 
 
 def badge(label: str, tone: str, hint: str = "", mark: str = "") -> Badge:
-    """A state as word, shape and tone; `mark` is a class for a state with a look of its own."""
+    """A state as label, icon and tone; `mark` is a CSS class that scripts look for."""
     return Badge(label=label, tone=tone, icon=ICONS[tone], hint=hint, mark=mark)

@@ -1,4 +1,4 @@
-"""The geometry of charts: pure functions from numbers to what an inline SVG needs."""
+"""The geometry of charts: pure functions from numbers to the attributes of an inline SVG."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A day with findings; a day is one wide."""
+    """The findings of a day; one unit wide."""
 
     x: int
     height: float
@@ -37,7 +37,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
-    """A place on a small line, one wide, and what happened there."""
+    """A day of a small line: one unit wide, with its tooltip."""
 
     x: float
     label: str
@@ -56,7 +56,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A line chart, and the same in a sentence for those who do not see it."""
+    """A line chart, with a summary for screen readers."""
 
     width: int
     height: int
@@ -71,14 +71,14 @@ class Chart:
 
 
 def spark(values: Sequence[int]) -> str:
-    """The points of a line as high as SPARK_HEIGHT and one wide for each value."""
+    """The points of a line that is SPARK_HEIGHT high and one unit wide for each value."""
     top = max(values, default=0) or 1
     room = SPARK_HEIGHT - 4
     return " ".join(f"{x},{2 + round(room * (1 - v / top), 1)}" for x, v in enumerate(values))
 
 
 def spark_days(values: Sequence[int], today: date) -> tuple[Day, ...]:
-    """What each place of such a line says when it is pointed at; the last is yesterday."""
+    """The tooltips of such a line; the last day is yesterday."""
     days = [today - timedelta(days=len(values) - x) for x in range(len(values))]
     return tuple(
         Day(x=x - 0.5, label=f"{day:%b} {day.day}: {value:,} requests")
@@ -89,7 +89,7 @@ def spark_days(values: Sequence[int], today: date) -> tuple[Day, ...]:
 def history_chart(points: Sequence[HistoryPoint], drift: Sequence[int] = ()) -> Chart:
     """Models and versions over time, as steps: between two registrations nothing changed.
 
-    Below them the findings that stood at the end of each day.
+    Below them are the findings that were not ended at the end of each day.
     """
     series = {
         "versions": [point.versions for point in points],
@@ -160,7 +160,7 @@ def _steps(values: Sequence[int], top: int) -> str:
 
 
 def _apart(ys: Sequence[float]) -> list[float]:
-    """Move labels down (the last ones up, at the foot) until none covers its neighbor."""
+    """Move labels down until none covers its neighbor, and all up if the last is too low."""
     order = sorted(range(len(ys)), key=lambda i: ys[i])
     placed = list(ys)
     for above, below in pairwise(order):

@@ -1,4 +1,4 @@
-"""What pages hand to templates: frozen values, no model instances and nothing that can query."""
+"""What pages pass to templates: frozen values that cannot query the database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .times import Moment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """Something with a page of its own; `url` is empty where there is none."""
+    """Text with a link; `url` is empty where there is no page."""
 
     text: str
     url: str = ""
@@ -18,14 +18,14 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Badge:
-    """A state as word, shape and colour; the colour alone tells nothing."""
+    """A state as word, icon and color, because color alone is not accessible."""
 
     label: str
     tone: str
     icon: str
     hint: str = ""
     mark: str = ""
-    """A class of its own, for a state that a host may want to find."""
+    """A CSS class, for a state that scripts look for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Button:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What stands around every page."""
+    """What surrounds every page."""
 
     section: str
     own_base: bool
@@ -62,7 +62,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plane:
-    """One of the four counts; `sign` says how it relates to the one before it."""
+    """One of the four counts; `sign` compares it with the one before it."""
 
     name: str
     count: str
@@ -74,7 +74,7 @@ class Plane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """The registry truth strip. `quiet` when there is nothing to say but that all is well."""
+    """The registry truth strip; `quiet` when the counts agree and no finding is open."""
 
     planes: tuple[Plane, ...]
     verdict: Badge
@@ -89,13 +89,13 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One number of a card, with the words below it."""
+    """One number of a card, with a note."""
 
     name: str
     value: str
     note: str = ""
     hint: str = ""
-    """What the note says on hover."""
+    """The tooltip of the note."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class Card:
     registered: Moment | None
     runs_live: int
     spark: str
-    """Points of the requests a day, '' where Cloud Monitoring was not read."""
+    """Points of the line of requests per day; '' if Cloud Monitoring was not read."""
     spark_label: str
     spark_note: str
     spark_days: tuple[Day, ...]
@@ -153,7 +153,7 @@ class FindingGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRow:
-    """A sweep, and of each plane whether it was read or why not."""
+    """A sweep, and for each plane whether it was read or why not."""
 
     id: int
     status: Badge
@@ -165,7 +165,7 @@ class SweepRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRow:
-    """One step of an operation as its history keeps it."""
+    """One step of an operation."""
 
     title: str
     note: str
@@ -190,16 +190,16 @@ class OperationRow:
     created: Moment | None
     took: str
     clock: str
-    """How long a live one has been at it, as a watch shows it."""
+    """How long a live one has run, as `m:ss`."""
     since: str
-    """When it began, while it is not over: its length grows."""
+    """When a live one started: the script updates its duration."""
     done: int
     steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationDetail:
-    """An operation with its steps, its facts and how it failed."""
+    """An operation with its steps, its facts and its error."""
 
     row: OperationRow
     before: str
@@ -219,9 +219,9 @@ class OperationDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pager:
-    """Where a list stands and where its neighbors are; empty urls where there are none.
+    """Links to the neighbors of a page, empty where there are none, and the total.
 
-    A list that is paged by key knows its total, and not the numbers of its first and last row.
+    Only a page by number knows the numbers of its first and last row.
     """
 
     total: int
@@ -233,7 +233,7 @@ class Pager:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tab:
-    """One choice of a list."""
+    """One tab above a list."""
 
     label: str
     url: str
@@ -263,7 +263,7 @@ class HealthPage:
     may_check: bool
     tabs: tuple[Tab, ...]
     healthy: bool
-    """Whether nothing disagrees, where that is asked for."""
+    """Whether nothing disagrees; only on the tab of open findings."""
     groups: tuple[FindingGroup, ...]
     pager: Pager
     sweeps: tuple[SweepRow, ...]
@@ -280,11 +280,11 @@ class OperationsPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorPage:
-    """A failure in words: what happened, what to do, where to go, and its stable code."""
+    """An error: what happened, what to do, where to go, and its stable code."""
 
     message: str
     advice: str
     code: str
     back: str = ""
     holder: str = ""
-    """The page of the operation that stands in the way."""
+    """The page of the operation that blocks this one."""

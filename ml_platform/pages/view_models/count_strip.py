@@ -1,4 +1,4 @@
-"""The registry truth strip: four counts side by side, and whether they are one number."""
+"""The registry truth strip: the four counts, and whether they agree."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PLANES = (
     ("database", "Database", "Registered models in our tables, as the Assets card counts them"),
     ("projects", "Projects", "Sum of the models on the project cards"),
     ("registry_page", "Registry page", "Rows of the Model Registry tables"),
-    ("vertex", "Vertex AI", "Models that the newest sweep saw in the Vertex AI Model Registry"),
+    ("vertex", "Vertex AI", "Models that the newest sweep found in the Vertex AI Model Registry"),
 )
 UNKNOWN = "?"
 
 
 def truth_strip(*, counts: FourCounts, findings: Mapping[str, int], now: datetime) -> Truth:
-    """Judge the counts. Equal counts with a finding open are no truth: two errors may cancel."""
+    """Compare the counts. Equal counts prove nothing while a finding is open: errors may cancel."""
     planes = _planes(counts)
     open_findings = sum(findings.values())
     return Truth(

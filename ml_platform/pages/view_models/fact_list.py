@@ -1,4 +1,4 @@
-"""Evidence and other facts as a person reads them: named, with readable times, without empties."""
+"""Evidence and other facts for people: labels, readable times, no empty values."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ NAMES: Mapping[str, str] = {
     "our_versions": "Versions we record",
     "our_registration": "We record it as",
 }
-"""How facts are called that their keys call otherwise; '' for one that says nothing to people."""
+"""Labels for evidence keys; an empty one hides the key."""
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z)")
 DAG = re.compile(
     r"^The DAG failed because some tasks failed\. The failed tasks are: \[(.+?)\].*", re.S
 )
-"""What Vertex AI says of a pipeline; the rest of it are ids of the job."""
+"""How Vertex AI reports a failed pipeline; the rest of the text are ids of the job."""
 
 
 def facts(values: Mapping[str, Any], now: datetime) -> tuple[Fact, ...]:
-    """What a JSON object says, one line for each of its keys that says anything."""
+    """One fact for each key of a JSON object that has a value."""
     named = [(NAMES.get(key, _titled(key)), v) for key, v in values.items()]
     return tuple(
         Fact(name=name, value=_plain(value, now), code=_is_code(value))
@@ -71,12 +71,12 @@ def _plain(value: Any, now: datetime) -> str:
 
 
 def _is_code(value: Any) -> bool:
-    """Ids and paths have no spaces and hold a digit or a slash; words and times do not."""
+    """Whether a value is an id or a path: long, without spaces, with a digit or a slash."""
     text = str(value)
     mixed = len(text) > 7 and " " not in text and any(c.isdigit() or c == "/" for c in text)
     return mixed and not ISO.fullmatch(text)
 
 
 def readable(error: str) -> str:
-    """An error in a sentence on one line: of a pipeline that failed, which of its tasks did."""
+    """An error on one line; a failed pipeline is reduced to its failed tasks."""
     return " ".join(DAG.sub(r"The pipeline failed at \1.", error).split())

@@ -1,4 +1,4 @@
-"""Metrics as a person reads them: which one matters first, how it is called, how it is written."""
+"""Metrics for people: which one is shown, its label and its format."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from .rows import Metric
 
 FIRST = ("recall_at_100", "recall_at_50", "ndcg_at_10", "auc", "accuracy", "f1", "rmse", "loss")
-"""Which metric stands for a model, the best known first; else the first one it has."""
+"""The metric that is shown for a model: the first of these that it has, else its first."""
 LOWER_IS_BETTER = re.compile(r"(^|_)(rmse|mae|mse|loss|error|logloss)($|_)")
 _AT = re.compile(r"_at_(\d+)$")
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics that are numbers; a pipeline may write anything."""
+    """The metrics that are finite numbers; a pipeline may write any JSON."""
     return {
         str(name): float(value)
         for name, value in metrics.items()
@@ -25,7 +25,7 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def main_metric(metrics: Mapping[str, Any]) -> Metric | None:
-    """The one number that stands for a model, None when it has none."""
+    """The metric that is shown for a model; None if it has none."""
     known = numbers(metrics)
     name = next((name for name in FIRST if name in known), next(iter(known), None))
     return None if name is None else Metric(name=label(name), value=written(known[name]))
@@ -46,7 +46,7 @@ def measured_against(metrics: Mapping[str, Any], other: Mapping[str, Any], whose
 
 
 def common_name(metrics: Iterable[Metric | None]) -> str:
-    """The name that all of these metrics have, '' when they differ: it heads their column."""
+    """The name that all these metrics share, for the head of their column; '' if they differ."""
     names = {metric.name for metric in metrics if metric}
     return names.pop() if len(names) == 1 else ""
 
@@ -58,10 +58,10 @@ def label(name: str) -> str:
 
 
 def written(value: float) -> str:
-    """Three digits after the point, more only where they are all zero."""
+    """Three decimals; the scientific notation where they would all be zero."""
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2e}"
 
 
 def lower_is_better(name: str) -> bool:
-    """Whether a smaller number of this metric is the better one."""
+    """Whether a smaller value of this metric is better."""
     return LOWER_IS_BETTER.search(name) is not None

@@ -1,4 +1,4 @@
-"""What the training page and the model page hand to their templates: frozen values."""
+"""What the training page and the model page pass to their templates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .times import Moment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A number an evaluator gave."""
+    """A number that the evaluator measured."""
 
     name: str
     value: str
@@ -21,14 +21,14 @@ class Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRow:
-    """One line of the Model Registry table."""
+    """One row of the Model Registry table."""
 
     id: int
     link: Link
     latest: str
     versions: str
     others: bool
-    """Whether there are versions beside the newest, to be deployed from the model's page."""
+    """Whether there are older versions, which can be deployed from the model's page."""
     type: str
     registry: Badge
     checked: Moment | None
@@ -43,7 +43,7 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointRow:
-    """One line of the Endpoints table; `traffic` is None where Cloud Monitoring was not read."""
+    """One row of the Endpoints table; without `requests` if Cloud Monitoring was not read."""
 
     id: int
     service: str
@@ -61,14 +61,14 @@ class EndpointRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """One line of the Runs table."""
+    """One row of the Runs table."""
 
     id: int
     model: Link
     status: Badge
     stage: str
     progress: int | None
-    """Per cent, None when nothing moves any more."""
+    """Per cent; None if the run has ended."""
     version: str
     by: str
     note: str
@@ -76,16 +76,16 @@ class RunRow:
     created: Moment | None
     took: str
     since: str
-    """When it began, while it is not over: its length grows."""
+    """When a run that has not ended was submitted: the script updates its duration."""
     acts: tuple[Button, ...]
     more: tuple[Button, ...]
     schedule: str
-    """The form that schedules this training; empty where it cannot be."""
+    """The form that schedules this training; empty if it cannot be scheduled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleRow:
-    """One line of the Schedules table; `times` are the next ones, the nearest first."""
+    """One row of the Schedules table; `times` are the next ones, the nearest first."""
 
     id: int
     name: str
@@ -109,7 +109,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sorting:
-    """The head of a column that sorts: where it leads, and how it sorts now."""
+    """The head of a column that sorts: its link, and the direction it sorts in now."""
 
     url: str
     direction: str
@@ -117,7 +117,7 @@ class Sorting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """The Model Registry table with what narrows it."""
+    """The Model Registry table with its filters."""
 
     form: Form
     narrowed: bool
@@ -127,9 +127,9 @@ class Registry:
     """Why the newest sweep did not read Vertex AI, '' when it did."""
     swept: Moment | None
     read: Moment | None
-    """When Vertex AI was last read, which a sweep that tried in vain did not."""
+    """When Vertex AI was last read; a sweep that failed to read it does not count."""
     metric: str
-    """The name of the rows' metric where it is the same for all."""
+    """The name of the metric if all rows have the same."""
     by_name: Sorting
     by_age: Sorting
 
@@ -146,7 +146,7 @@ class TrainingPage:
     registry: Registry
     endpoints: tuple[EndpointRow, ...]
     p95: str
-    """What the p95 of an endpoint is."""
+    """The definition of the p95 column."""
     endpoints_pager: Pager
     runs: tuple[RunRow, ...]
     runs_metric: str

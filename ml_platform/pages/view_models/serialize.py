@@ -1,4 +1,4 @@
-"""From rows to the frozen values that templates get; the only place that reads a row's fields."""
+"""Makes the values of projects, findings, sweeps and operations from their rows."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _deployed(deployed: int, models: int) -> Figure:
 
 
 def project_card(card: ProjectCard, traffic: Traffic | None, now: datetime) -> Card:
-    """A project's card; without traffic where Cloud Monitoring was not read."""
+    """A project's card; without traffic if Cloud Monitoring was not read."""
     return Card(
         name=card.name,
         url=reverse("ml_platform:training", args=[card.project_id]),
@@ -90,8 +90,8 @@ def _requests(traffic: Traffic | None) -> Figure:
         return Figure(name="Requests, 7 days", value="–", note="not read")  # noqa: RUF001
     notes = [_change(traffic.requests, traffic.before)]
     notes += [] if traffic.p95 is None else [f"p95 {traffic.p95:,.0f} ms"]
-    told = " · ".join(note for note in notes if note)
-    return Figure(name="Requests, 7 days", value=f"{traffic.requests:,}", note=told, hint=WORST_P95)
+    note = " · ".join(filter(None, notes))
+    return Figure(name="Requests, 7 days", value=f"{traffic.requests:,}", note=note, hint=WORST_P95)
 
 
 def _change(now: int, before: int) -> str:
@@ -127,7 +127,7 @@ def finding_row(finding: Finding, now: datetime) -> FindingRow:
 
 
 def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[FindingGroup, ...]:
-    """Findings by kind; they must come in the order of their kinds."""
+    """Findings by kind; the rows must be sorted by kind."""
     return tuple(
         FindingGroup(
             kind=FindingKind(kind).facts.label,
@@ -139,7 +139,7 @@ def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[FindingGroup
 
 
 def sweep_row(sweep: Sweep, now: datetime, *, named: bool) -> SweepRow:
-    """A sweep in one line, asked for with its state; `named` says who asked for it."""
+    """A sweep that was read `with_state`; `named` shows who started it."""
     state = SweepStatus(sweep.state)  # type: ignore[attr-defined]
     return SweepRow(
         id=sweep.pk,
@@ -157,8 +157,10 @@ def sweep_row(sweep: Sweep, now: datetime, *, named: bool) -> SweepRow:
 
 
 def _plane_badge(sweep: Sweep, plane: str) -> Badge:
-    """Whether it was read, and whether all of it could be kept; rows have names that not everybody
-    may see, so they are only counted."""
+    """Whether a plane was read, and whether all of it could be stored.
+
+    Rows that could not be stored are only counted: not every user may see their names.
+    """
     reason = unread_because(sweep.planes, plane)
     if reason:
         return badge(PLANE_NAMES[plane], "unknown", reason)
@@ -168,7 +170,7 @@ def _plane_badge(sweep: Sweep, plane: str) -> Badge:
 
 
 def operation_row(operation: Operation, now: datetime) -> OperationRow:
-    """An operation in one line; its project must be loaded."""
+    """An operation; its project must be loaded."""
     live = operation.status in LIVE_OPERATION_STATUSES
     length = elapsed(operation.started_at, operation.finished_at, now)
     workflow = workflow_of(operation)
@@ -194,17 +196,17 @@ def operation_row(operation: Operation, now: datetime) -> OperationRow:
 
 
 def _newest_note(operation: Operation) -> str:
-    """What a live one is doing, what one that ended said last; a failure's own words come first."""
+    """Its error, else the running step, else the newest note."""
     if operation.error:
         return readable(operation.error)
     if operation.status == OperationStatus.RUNNING:
         ahead = workflow_of(operation).planned(operation)
         return ahead[0].title if ahead else ""
     newest = operation.steps[-1] if operation.steps else {}
-    # What needed one transaction only has its words as the title of its only step.
+    # An operation of one transaction has its text as the title of its only step.
     return str(newest.get("note") or (newest.get("title") if newest.get("step") == "done" else ""))
 
 
 def operation_rows(rows: Iterable[Operation], now: datetime) -> tuple[OperationRow, ...]:
-    """The rows of a list of operations."""
+    """The operations of a list."""
     return tuple(operation_row(row, now) for row in rows)

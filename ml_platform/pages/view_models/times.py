@@ -1,4 +1,4 @@
-"""Times as a person reads them: how long ago, how long it took, and the exact moment on hover."""
+"""Times for people: how long ago, how long it took, and the exact time as a tooltip."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 STEPS = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"))
-"""Seconds of each unit that an age is told in, largest first."""
+"""Seconds of each unit of an age, the largest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A time in three spellings: for machines, exact, and relative to when the page was made."""
+    """A time in three formats: ISO 8601, exact, and relative to when the page was rendered."""
 
     iso: str
     exact: str
@@ -20,13 +20,13 @@ class Moment:
 
     @property
     def short(self) -> str:
-        """`3m`, `now`, `in 2h`, for a place beside a badge."""
+        """`3m`, `now`, `in 2h`, to be shown beside a badge."""
         text = self.relative.removesuffix(" ago").removeprefix("just ")
         return re.sub(r"(\d+) ([a-z])[a-z]*", r"\1\2", text)
 
 
 def moment(when: datetime | None, now: datetime) -> Moment | None:
-    """Spell a time; None stays None."""
+    """Format a time; None stays None."""
     if when is None:
         return None
     when = when.astimezone(UTC)
@@ -38,7 +38,7 @@ def moment(when: datetime | None, now: datetime) -> Moment | None:
 
 
 def relative(age: timedelta) -> str:
-    """`3 min ago`; under a minute `just now`; what lies ahead `in 3 min`."""
+    """`3 min ago`; under a minute `just now`; in the future `in 3 min`."""
     seconds = age.total_seconds()
     for size, unit in STEPS:
         if abs(seconds) >= size:
@@ -58,7 +58,7 @@ def iso(when: datetime | None) -> str:
 
 
 def clock(length: timedelta | None) -> str:
-    """`0:41`, `12:05`, `1:02:05`, as a watch shows it; '' for None."""
+    """`0:41`, `12:05`, `1:02:05`; '' for None."""
     if length is None:
         return ""
     minutes, seconds = divmod(max(0, int(length.total_seconds())), 60)

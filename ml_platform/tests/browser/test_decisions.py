@@ -80,7 +80,9 @@ def test_one_that_waits_names_what_it_waits_for(site: Site):
         step="find_artifacts", **rest,
     )  # fmt: skip
     page = site.open(f"/operations/{waiting.pk}/")
-    link = page.get_by_role("link", name="It waits for its turn: chern_rank_v3 run 9 is held by")
+    link = page.get_by_role(
+        "link", name="It waits for another operation: chern_rank_v3 run 9 is held by"
+    )
     expect(link).to_be_visible()
     expect(page.get_by_role("listitem").filter(has_text="Upload to Vertex AI")).to_contain_text(
         "Waiting"
@@ -97,10 +99,10 @@ def test_a_run_is_made_submitted_and_deleted_from_the_page(site: Site, scripts: 
     page.get_by_role("link", name="New run").click()
     page.get_by_label("Model name").fill("chern_new_v1")
     page.get_by_label("Parameters").fill('{"nope": 1}')
-    page.get_by_role("button", name="Write it down for later").click()
+    page.get_by_role("button", name="Save for later").click()
     expect(page.get_by_label("Parameters")).to_have_attribute("aria-invalid", "true")
     page.get_by_label("Parameters").fill("{}")
-    page.get_by_role("button", name="Write it down for later").click()
+    page.get_by_role("button", name="Save for later").click()
     page.wait_for_url("**/training/#run-*")
     run = TrainingRun.objects.get(model_name="chern_new_v1")
     assert run.status == RunStatus.PENDING

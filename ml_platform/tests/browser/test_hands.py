@@ -276,7 +276,7 @@ def test_axe_finds_no_violation_in_dialogs_toasts_and_every_state(site: Site, sc
     site.model("chern_rank_v4", "delete/?version=1")
     check("plan page")
     site.open("/registry-health/")
-    page.get_by_role("link", name="Look into it: trd-test").first.click()
+    page.get_by_role("link", name="Review: trd-test").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
     check("choice")
 
@@ -310,7 +310,7 @@ def test_what_ends_while_one_looks_at_a_list_is_shown_there(site: Site):
     page = site.open("/operations/?status=live")
     expect(page.get_by_text("timer began to clean up names")).to_be_visible()
     Operation.objects.filter(pk=operation.pk).update(status="succeeded", finished_at=now)
-    expect(page.get_by_text("No such operation.")).to_be_visible()
+    expect(page.get_by_text("No operations match.")).to_be_visible()
 
 
 def test_a_runs_stage_and_progress_move_without_a_reload(site: Site):

@@ -50,14 +50,14 @@ def test_the_incident_is_seen_and_repaired_until_all_pages_count_seven(site: Sit
     )
     site.open("/registry-health/")
     for title in ("chern_rank_v1 points", "chern_hybrid_v2 was", "short-test-20260129 was"):
-        page.get_by_role("link", name=f"Look into it: {title}").click()
+        page.get_by_role("link", name=f"Review: {title}").click()
         dialog = page.get_by_role("dialog")
         with site.work():
             dialog.get_by_role("button", name=title).click()
         expect(dialog).to_have_count(0)
         expect(page.get_by_role("article").filter(has_text=title)).to_have_count(0)
     for n in range(2):
-        page.get_by_role("link", name="Look into it: trd-test").first.click()
+        page.get_by_role("link", name="Review: trd-test").first.click()
         dialog = page.get_by_role("dialog")
         name = dialog.locator("label strong").inner_text()
         dialog.get_by_label("to delete it").fill(name)
@@ -122,7 +122,7 @@ def test_a_deployed_version_is_not_deleted_until_it_is_undeployed(site: Site):
     site.model(name)
     page.get_by_role("link", name="Delete v2").click()
     expect(dialog).to_contain_text("v2 4 objects")
-    expect(dialog).to_contain_text("Stays")
+    expect(dialog).to_contain_text("Kept")
     dialog.get_by_label("to delete version 2").fill(name)
     with site.work():
         dialog.get_by_role("button", name="Delete version 2").click()

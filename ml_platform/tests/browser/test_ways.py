@@ -116,7 +116,7 @@ def test_a_reason_is_asked_for_and_its_button_says_the_verb(site: Site, scripts:
 
 def test_a_finding_is_ignored_from_its_dialog_and_both_dialogs_close(site: Site):
     page = site.open("/registry-health/")
-    page.get_by_role("link", name="Look into it: trd-test").first.click()
+    page.get_by_role("link", name="Review: trd-test").first.click()
     page.get_by_role("link", name="Ignore: trd-test").click()
     page.get_by_label("Why is it left as it is?").fill("Known.")
     page.get_by_role("button", name="Ignore", exact=True).click()

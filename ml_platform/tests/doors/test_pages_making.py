@@ -103,8 +103,8 @@ def test_a_run_is_written_down_for_later_and_submitted_by_its_button(admin, proj
         ({"model_name": "Not A Name"}, "lower-case"),
         ({"model_type": "x"}, "Select a valid choice"),
         ({"template_uri": "gs://none/none.json"}, "There is no bucket none."),
-        ({"parameters": '{"a": 1'}, "This is no JSON."),
-        ({"parameters": "[1]"}, "This is no JSON object."),
+        ({"parameters": '{"a": 1'}, "This is not valid JSON."),
+        ({"parameters": "[1]"}, "This is not a JSON object."),
         ({"parameters": '{"nope": 1}'}, "The pipeline has no parameter 'nope'. Its parameters:"),
         ({"model_name": ""}, "This field is required."),
     ],
@@ -151,7 +151,7 @@ def test_a_schedule_is_made_from_a_run(admin, project, template, settings):
     form = url_of(project, f"new-schedule/?run={run.pk}")
     assert form in admin.get(url_of(project)).content.decode()
     body = admin.get(form).content.decode()
-    assert f"It trains as run {run.pk} of rank did" in body
+    assert f"It uses the pipeline and the parameters of run {run.pk} of rank." in body
     assert 'name="model_name"' not in body
     assert admin.post(form, schedule_form()).status_code == 302
     assert TrainingSchedule.objects.get().template_uri == template

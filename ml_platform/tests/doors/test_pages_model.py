@@ -229,9 +229,9 @@ def test_the_plan_shows_what_goes_what_stays_and_how_much(admin, lineage, bucket
     text = text_of(admin, url_of(lineage, "delete/?version=3"))
     assert "v3 1 object, 2 kB, its aliases default" in text
     assert "Marked as Model Deleted: old" in text
-    assert "Stays v1, v2 The alias default moves to v2." in text
+    assert "Kept v1, v2 The alias default moves to v2." in text
     assert "Type rank to delete version 3" in text
-    assert "rank is not registered any more." in text_of(admin, url_of(lineage, "delete/"))
+    assert "rank will no longer be registered." in text_of(admin, url_of(lineage, "delete/"))
 
 
 def test_a_deployed_version_shows_what_blocks_and_no_button(admin, lineage, bucket):
@@ -248,7 +248,7 @@ def test_what_google_does_not_answer_is_told_as_unknown(admin, lineage, settings
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, "CALL_TIMEOUT": 0.3, "RETRY_TIMEOUT": 0.0}
     text = text_of(admin, url_of(lineage, "delete/?version=3"))
     assert "Not everything could be read Cloud Run:" in text
-    assert "waits until it can see" in text
+    assert "waits until it can be read" in text
 
 
 def test_the_typed_name_deletes_once_and_shows_the_operation(admin, lineage, bucket):

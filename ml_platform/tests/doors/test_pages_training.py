@@ -80,8 +80,8 @@ def test_the_page_counts_what_the_starting_page_counts(admin):
     ("state", "looked", "says", "deploys"),
     [
         (RegistryState.VERIFIED, True, "✓ Verified 3m", True),
-        (RegistryState.MISSING, True, "✕ Not in Registry : Vertex AI said twice", False),
-        (RegistryState.SUSPECTED, True, "Last looked at 3 min ago. 3m", True),
+        (RegistryState.MISSING, True, "✕ Not in Registry : Two sweeps found", False),
+        (RegistryState.SUSPECTED, True, "Last checked 3 min ago. 3m", True),
         (RegistryState.UNCHECKED, False, "? Unknown : No sweep has checked it yet.", True),
     ],
 )

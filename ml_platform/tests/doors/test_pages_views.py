@@ -104,7 +104,7 @@ def test_a_user_without_projects_is_not_told_that_all_agree():
     client = Client()
     client.force_login(member_of(None, Right.VIEW))
     text = text_of(client, "/")
-    assert "You belong to no project yet." in text
+    assert "You are not a member of a project." in text
     assert "everywhere" not in text
 
 
@@ -117,8 +117,8 @@ def test_registry_health_says_when_nothing_disagrees(admin: Client):
 def test_an_empty_installation_says_what_to_do_first(admin: Client):
     text = text_of(admin, "/")
     assert "No sweep has read Vertex AI yet. Run manage.py audit_registry" in text
-    assert "There is no project yet." in text
-    assert "Nothing was changed yet." in text
+    assert "There are no projects yet." in text
+    assert "No operations yet." in text
 
 
 def test_an_unreadable_plane_is_told_with_its_reason(admin: Client):

@@ -36,7 +36,7 @@ export function shelve() {
 
 /** Shows a failure. */
 export function complain(failure, more = {}) {
-  return toast(failure.message, { tone: "bad", advice: failure.advice, url: failure.url, link: "Watch what holds it", ...more });
+  return toast(failure.message, { tone: "bad", advice: failure.advice, url: failure.url, link: "Show the operation that holds it", ...more });
 }
 
 function element(name, style, text = "") {
