@@ -1,4 +1,4 @@
-"""Django system checks of the host's settings: what is wrong is said before anything runs."""
+"""Django system checks of the host's settings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Rule = Callable[[Settings], Iterator[CheckMessage]]
 
 @register("ml_platform")
 def check_settings(app_configs: object = None, **_: Any) -> list[CheckMessage]:
-    """Everything that is wrong with ML_PLATFORM; only E001 when it cannot be read at all."""
+    """All errors in ML_PLATFORM; only E001 if it cannot be read."""
     try:
         current = get_settings()
     except Misconfigured as error:
@@ -49,16 +49,16 @@ def _required(_: Settings) -> Iterator[CheckMessage]:
 
 
 def _names(current: Settings) -> Iterator[CheckMessage]:
-    """An empty one is missing, which is another rule's business."""
+    """Empty values are reported by `_required`."""
     for key, what, pattern, number, hint in (
         ("PROJECT_ID", "project id", _PROJECT, 3, "Give an id such as my-project, not the number."),
-        ("LOCATION", "region", _REGION, 4, "Give one region, such as europe-central2, no zone."),
+        ("LOCATION", "region", _REGION, 4, "Give one region, such as europe-central2, not a zone."),
         ("BUCKET", "bucket", _BUCKET, 5, "Give the bucket's bare name, without gs:// and folders."),
     ):
         value = getattr(current, key)
         if value and not pattern.fullmatch(value):
             yield Error(
-                f"ML_PLATFORM[{key!r}] is {value!r}, which is no {what} that can be.",
+                f"ML_PLATFORM[{key!r}] is {value!r}, which is not a valid {what}.",
                 hint=hint,
                 id=f"mlp.E{number:03}",
             )
@@ -68,20 +68,20 @@ def _local_cloud(current: Settings) -> Iterator[CheckMessage]:
     if bool(current.LOCAL_CLOUD) != bool(current.LOCAL_CLOUD_HTTP):
         yield Error(
             "ML_PLATFORM has only one of LOCAL_CLOUD and LOCAL_CLOUD_HTTP.",
-            hint="Set both to use the local cloud, none to use Google Cloud.",
+            hint="Set both to use the local cloud, or neither to use Google Cloud.",
             id="mlp.E006",
         )
     if current.LOCAL_CLOUD and not _LOCAL_CLOUD.fullmatch(current.LOCAL_CLOUD):
         yield Error(
-            f"ML_PLATFORM['LOCAL_CLOUD'] is {current.LOCAL_CLOUD!r}, which is no host:port.",
-            hint="Give the gRPC side that `manage.py localcloud` prints, such as 127.0.0.1:8790.",
+            f"ML_PLATFORM['LOCAL_CLOUD'] is {current.LOCAL_CLOUD!r}, which is not host:port.",
+            hint="Give the address that `manage.py localcloud` prints, such as 127.0.0.1:8790.",
             id="mlp.E007",
         )
     if current.LOCAL_CLOUD and not django_settings.DEBUG and not apps.is_installed(DEMO):
         yield Error(
             "ML_PLATFORM names a local cloud, and DEBUG is off.",
-            hint="In production remove LOCAL_CLOUD and LOCAL_CLOUD_HTTP, so that Google is asked; "
-            "to develop set DEBUG = True.",
+            hint="In production remove LOCAL_CLOUD and LOCAL_CLOUD_HTTP to use Google Cloud; for "
+            "development set DEBUG = True.",
             id="mlp.E008",
         )
 
@@ -92,27 +92,27 @@ def _webhooks(current: Settings) -> Iterator[CheckMessage]:
         yield Error(
             "ML_PLATFORM has WEBHOOK_SERVICE_ACCOUNTS but no audience for their tokens.",
             hint="Set PUBLIC_URL, the address at which Cloud Scheduler reaches this site, or "
-            "WEBHOOK_AUDIENCE where the two differ. Until then every webhook is refused.",
+            "WEBHOOK_AUDIENCE where the two differ. Until then every webhook call is refused.",
             id="mlp.E009",
         )
     if url and not accounts:
         yield Warning(
             "ML_PLATFORM has a PUBLIC_URL but no WEBHOOK_SERVICE_ACCOUNTS.",
-            hint="Name the service account that Cloud Scheduler's tokens are of. Until then every "
-            "webhook is refused and no schedule can be made.",
+            hint="Name the service account of Cloud Scheduler's tokens. Until then every "
+            "webhook call is refused and no schedule can be created.",
             id="mlp.W001",
         )
     plain = url and not url.startswith("https://")
     if plain and not (current.LOCAL_CLOUD and url.startswith("http://")):
         yield Error(
-            f"ML_PLATFORM['PUBLIC_URL'] is {url!r}, which is no https:// address.",
-            hint="Tokens travel to it, so it has to begin with https://.",
+            f"ML_PLATFORM['PUBLIC_URL'] is {url!r}, which is not an https:// URL.",
+            hint="Tokens are sent to it, so it must begin with https://.",
             id="mlp.E010",
         )
     for account in accounts:
         if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", account):
             yield Error(
-                f"ML_PLATFORM['WEBHOOK_SERVICE_ACCOUNTS'] has {account!r}, no e-mail address.",
+                f"ML_PLATFORM['WEBHOOK_SERVICE_ACCOUNTS'] has {account!r}, not an e-mail address.",
                 hint="Give the service account's e-mail address, "
                 "such as scheduler@my-project.iam.gserviceaccount.com.",
                 id="mlp.E011",
@@ -124,8 +124,8 @@ def _times(current: Settings) -> Iterator[CheckMessage]:
         yield Error(
             f"ML_PLATFORM['LEASE_SECONDS'] is {current.LEASE_SECONDS}, "
             f"and CALL_TIMEOUT {current.CALL_TIMEOUT:g}.",
-            hint="The lease must be more than twice as long as a call may take, or a second worker "
-            "goes on while the first one still waits for Google.",
+            hint="The lease must be more than twice CALL_TIMEOUT, or a second worker continues an "
+            "operation while the first one still waits for Google.",
             id="mlp.E013",
         )
 
@@ -165,20 +165,20 @@ def _base_template(current: Settings) -> Iterator[CheckMessage]:
 
 
 def _tasks(_: Settings) -> Iterator[CheckMessage]:
-    """Read as it is written: building the backends would cost every start of the host."""
+    """Read the setting only: creating the backends would slow down every start."""
     tasks = getattr(django_settings, "TASKS", None) or {}
     backend = str((tasks.get("default") or {}).get("BACKEND", "an immediate one"))
     if "immediate" in backend.lower() or "dummy" in backend.lower():
         yield Warning(
             f"The default backend of TASKS is {backend}.",
-            hint="Operations would run inside requests, or never. Use a backend with a worker of "
-            'its own, such as "django_tasks_db.DatabaseBackend" with `manage.py db_worker`.',
+            hint="Operations would run inside requests, or never. Use a backend with its own "
+            'worker, such as "django_tasks_db.DatabaseBackend" with `manage.py db_worker`.',
             id="mlp.W002",
         )
 
 
 def _project_key(_: Settings) -> Iterator[CheckMessage]:
-    """That there is no such model at all, Django says itself."""
+    """Django itself reports a model that does not exist."""
     try:
         key: Any = apps.get_model(project_model())._meta.pk  # noqa: SLF001 - Django's documented name
     except LookupError:
@@ -187,10 +187,10 @@ def _project_key(_: Settings) -> Iterator[CheckMessage]:
         key = key.target_field
     if not isinstance(key, IntegerField):
         yield Error(
-            f"{PROJECT_MODEL_SETTING} is {project_model()!r}, whose primary key is no integer "
-            f"but a {type(key).__name__}.",
-            hint="Addresses and operations hold a project by its number: give the model an "
-            "integer primary key, such as BigAutoField, or name another model.",
+            f"{PROJECT_MODEL_SETTING} is {project_model()!r}, whose primary key is a "
+            f"{type(key).__name__}, not an integer.",
+            hint="URLs and operations contain the id of the project: give the model an integer "
+            "primary key, such as BigAutoField, or name another model.",
             id="mlp.E015",
         )
 

@@ -1,4 +1,4 @@
-"""The host's `ML_PLATFORM` settings dict, read once into one frozen dataclass."""
+"""The `ML_PLATFORM` dict of the host's settings, read once into a frozen dataclass."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PROJECT_MODEL_SETTING = "ML_PLATFORM_PROJECT_MODEL"
 
 
 def project_model() -> str:
-    """Label of the Project model: ours, or the host's through `ML_PLATFORM_PROJECT_MODEL`.
+    """Label of the Project model: ours, or the one in `ML_PLATFORM_PROJECT_MODEL`.
 
-    Django reads a swappable model's setting by name in its migration commands, as it does with
-    AUTH_USER_MODEL, which has a default in Django itself; ours gets its default here.
+    Django's migration commands read the setting of a swappable model from the settings, so its
+    default must be set there.
     """
     if not hasattr(django_settings, PROJECT_MODEL_SETTING):
         setattr(django_settings, PROJECT_MODEL_SETTING, "ml_platform.Project")
@@ -30,12 +30,12 @@ def project_model() -> str:
 
 
 OWN_BASE = "ml_platform/base.html"
-"""The page around ours, where the host has none."""
+"""The base template if the host has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One attribute per key of `ML_PLATFORM`; the comment is its documentation."""
+    """One attribute for each key of `ML_PLATFORM`; the docstrings are in docs/host.md."""
 
     PROJECT_ID: str = ""
     """Google Cloud project id (not the number) that holds models, services and jobs. Required."""
@@ -46,42 +46,42 @@ class Settings:
     ARTIFACTS_PREFIX: str = "runs"
     """Folder in the bucket below which each run has its own prefix; never the bucket's root."""
     INSTALLATION: str = "default"
-    """Name of this installation, written as the label `mlp_owner` on all that it creates."""
+    """Name of this installation, the label `mlp_owner` of all that it creates."""
     TEMPLATE_DIR: str = ""
     """Folder on disk below which compiled pipelines may be read; empty reads them from GCS only."""
     LOCAL_CLOUD: str = ""
-    """`host:port` of the local cloud's gRPC side; empty dials Google."""
+    """`host:port` of the local cloud's gRPC server; empty to use Google."""
     LOCAL_CLOUD_HTTP: str = ""
-    """Base URL of the local cloud's HTTP side (GCS, OIDC certificates)."""
+    """Base URL of the local cloud's HTTP server (GCS, OIDC certificates)."""
     CALL_TIMEOUT: float = 20.0
     """Seconds a single call to Google may take."""
     RETRY_TIMEOUT: float = 20.0
-    """Seconds within which a read that met UNAVAILABLE is repeated; 0 never repeats."""
+    """Seconds for which a read that got UNAVAILABLE is repeated; 0 never repeats."""
     LEASE_SECONDS: int = 60
-    """Seconds until another worker may go on with an Operation; above 2 x CALL_TIMEOUT."""
+    """Seconds until another worker may continue an Operation; more than 2 x CALL_TIMEOUT."""
     UPLOAD_HORIZON: int = 600
     """Seconds in which an upload whose answer was lost may still appear before it is sent again."""
     SERVING_IMAGE: str = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
     """Container image that models are registered and served with."""
     ORPHAN_DAYS: int = 7
-    """Age in days below which a lineage that was never registered is no orphan."""
+    """Age in days from which a lineage that was never registered is an orphan."""
     PROTECTED_ALIASES: tuple[str, ...] = ("champion", "production")
-    """Aliases that keep their version from deletion; who administers may move or remove them."""
+    """Aliases that protect their version from deletion; administrators may move or remove them."""
     BASE_TEMPLATE: str = OWN_BASE
     """Template that our pages extend."""
     PROJECTS_FOR_USER: str = ""
     """Dotted path of a callable(user) -> queryset of the projects the user belongs to."""
     API_AUTHENTICATE: str = ""
     """Dotted path of a callable(request) -> user or None that replaces sessions and tokens; it
-    sees to CSRF itself."""
+    must check CSRF itself."""
     PUBLIC_URL: str = ""
-    """Base URL under which Google reaches this site, where the urls are mounted: `https://ml.example.com/`."""
+    """Base URL of this site for Google, where the urls are mounted: `https://ml.example.com/`."""
     WEBHOOK_AUDIENCE: str = ""
     """Audience of the OIDC tokens that Cloud Scheduler sends; empty means PUBLIC_URL."""
     WEBHOOK_SERVICE_ACCOUNTS: tuple[str, ...] = ()
     """E-mail addresses of the accounts whose tokens the webhooks accept; our jobs use the first."""
     WEBHOOK_CERTS_URL: str = "https://www.googleapis.com/oauth2/v1/certs"
-    """Where the certificates of the token issuer are."""
+    """URL of the certificates of the token issuer."""
     WEBHOOK_TRUST_PLATFORM: bool = False
     """True only behind Cloud Run's own IAM check, which removes the token's signature."""
 
@@ -89,7 +89,7 @@ class Settings:
 _FOLDER = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 ALIAS = r"[a-z][a-z0-9-]{0,126}[a-z0-9]"
-"""What a version alias looks like; `cloud.names.check_alias` says where this is from."""
+"""Pattern of a version alias; `cloud.names.check_alias` names its sources."""
 
 
 def _may_be_protected(alias: object) -> bool:
@@ -112,7 +112,7 @@ RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     ),
     "RETRY_TIMEOUT": (
         lambda seconds: 0 <= seconds < inf,
-        "Give the seconds within which a read may be repeated; 0 never repeats.",
+        "Give the seconds for which a read may be repeated; 0 never repeats.",
     ),
     "UPLOAD_HORIZON": (
         lambda seconds: seconds > 0,
@@ -121,7 +121,7 @@ RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     "SERVING_IMAGE": (bool, "Give the container image that models are served with."),
     "ORPHAN_DAYS": (
         lambda days: days >= 1,
-        "A lineage that was made today may still be wanted: give 1 day or more.",
+        "A lineage created today may still be in use: give 1 day or more.",
     ),
     "PROTECTED_ALIASES": (
         lambda aliases: all(_may_be_protected(alias) for alias in aliases),
@@ -130,14 +130,14 @@ RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     ),
     "BASE_TEMPLATE": (bool, "Give the template that our pages extend."),
 }
-"""What a value of the right type must hold beyond it, and what to give instead."""
+"""Rules for values of the right type, each with its advice."""
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Return the settings.
 
-    :raises Misconfigured: unknown keys, a value of the wrong type, or one that its rule forbids.
+    :raises Misconfigured: there is an unknown key, a value of the wrong type, or a forbidden one.
     """
     given: dict[str, Any] = dict(getattr(django_settings, "ML_PLATFORM", {}))
     known = {f.name: f for f in fields(Settings)}
@@ -174,7 +174,7 @@ def _typed(name: str, value: Any, default: Any) -> Any:
         value = float(value)
     if type(value) is not type(default):
         raise Misconfigured(
-            f"ML_PLATFORM[{name!r}] is {value!r}, which is no {type(default).__name__}.",
+            f"ML_PLATFORM[{name!r}] is {value!r}, which is not a {type(default).__name__}.",
             advice=f"Its default is {default!r}.",
         )
     return value

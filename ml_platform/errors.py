@@ -1,4 +1,4 @@
-"""The few categories every failure falls into; doors map them, rooms raise subclasses of them."""
+"""The classes of our errors. Pages, API and commands map them; services raise subclasses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ _LONGEST_CODE = 64
 
 
 def storable(text: str) -> str:
-    """Return the text as every database of ours can store it: NUL characters and lone surrogates
-    become U+FFFD."""
+    """Return the text with NUL characters and lone surrogates replaced by U+FFFD.
+
+    PostgreSQL stores neither.
+    """
     return _UNSTORABLE.sub("\ufffd", text)
 
 
@@ -21,9 +23,9 @@ def _bounded(text: str) -> str:
 
 
 class PlatformError(Exception):
-    """A failure a person can act on: what happened, a stable `code`, `advice` on what to do.
+    """A failure with a message, a stable `code`, and `advice` on what to do.
 
-    Its texts can always be stored and printed, whatever was quoted in them.
+    Its texts can be stored and printed, whatever they quote.
     """
 
     code = "platform_error"
@@ -41,7 +43,7 @@ class PlatformError(Exception):
 
 
 DEFECT = "This is a defect of the platform: report it."
-"""The advice where no caller of ours should have got to."""
+"""The advice of an error that only a defect of our code can cause."""
 
 
 class Misconfigured(PlatformError):
@@ -51,7 +53,7 @@ class Misconfigured(PlatformError):
 
 
 class Invalid(PlatformError):
-    """The request can never succeed as it stands."""
+    """The request cannot succeed unless it is changed."""
 
     code = "invalid"
 
@@ -63,55 +65,58 @@ class Denied(PlatformError):
 
 
 class NotFound(PlatformError):
-    """There is no such thing in our database for this caller."""
+    """Our database has no such row that this caller may see."""
 
     code = "not_found"
     advice = "It may have been deleted, or it belongs to a project that you do not see."
 
 
 class Conflict(PlatformError):
-    """The state of the subject forbids this now; someone else may hold it."""
+    """The present state of the subject does not allow this; another operation may hold it."""
 
     code = "conflict"
 
 
 class CloudRejected(PlatformError):
-    """Google understood the call and refused it for good; repeating it will not help."""
+    """Google refused the call; repeating it does not help."""
 
     code = "cloud_rejected"
-    advice = "Repeating it will not help; correct what was refused."
+    advice = "Repeating it does not help; correct the request."
 
 
 class CloudAbsent(CloudRejected):
-    """The service itself answered NOT_FOUND for exactly the name asked for (law 3)."""
+    """The service answered NOT_FOUND for exactly the requested name.
+
+    Only this proves that a resource is absent (law 3).
+    """
 
     code = "cloud_absent"
     advice = "It may have been deleted; check the name."
 
 
 class CloudExists(CloudRejected):
-    """The name is taken already, perhaps by an earlier try of ours."""
+    """A resource of that name exists, perhaps from an earlier attempt."""
 
     code = "cloud_exists"
-    advice = "Look at it before going on."
+    advice = "Check the existing resource first."
 
 
 class CloudConflict(CloudRejected):
-    """The remote thing changed or is in a state that forbids the call: look again, never force."""
+    """The resource has changed or is in the wrong state: read it again before another attempt."""
 
     code = "cloud_conflict"
-    advice = "Look at it again, then decide."
+    advice = "Read its present state, then decide."
 
 
 class CloudUnavailable(PlatformError):
-    """No answer that proves anything; nothing was done, so the call may be repeated later."""
+    """There was no answer that proves anything, and nothing was done: the call may be repeated."""
 
     code = "cloud_unavailable"
     advice = "Nothing was changed by this call; try again in a minute."
 
 
 class CloudThrottled(CloudUnavailable):
-    """A quota is used up; `retry_after` is in seconds, 0 when Google named none."""
+    """A quota is used up; `retry_after` is in seconds, 0 if Google gave none."""
 
     code = "cloud_throttled"
     advice = "Wait, or ask for more quota."
@@ -124,14 +129,20 @@ class CloudThrottled(CloudUnavailable):
 
 
 class CloudDenied(CloudUnavailable):
-    """Permission, credentials, billing or a disabled API: says nothing about existence."""
+    """Permission, credentials, billing or a disabled API: it does not prove what exists."""
 
     code = "cloud_denied"
-    advice = "Check the service account's roles, the credentials and whether the API is enabled."
+    advice = (
+        "Check the service account's roles, the credentials, billing and whether the API is "
+        "enabled. It is unknown what exists."
+    )
 
 
 class OutcomeUnknown(CloudUnavailable):
-    """The call may have taken effect although no answer came: look it up first (law 7)."""
+    """The call may have had its effect although there was no answer.
+
+    Look for the effect before another attempt, or it may happen twice (law 7).
+    """
 
     code = "outcome_unknown"
-    advice = "It may have happened: look before trying again."
+    advice = "It may have happened: check before you try again."

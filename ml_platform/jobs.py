@@ -1,4 +1,4 @@
-"""The jobs that repeat: one table for Cloud Scheduler, its webhooks, the API and `manage.py`."""
+"""The recurring jobs: one table for Cloud Scheduler, its webhooks, the API and `manage.py`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Status: TypeAlias = Literal["success", "partial", "error"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a run of a job did; `unknown` tells what could not be asked or done."""
+    """The result of a job; `unknown` lists what could not be read or done."""
 
     message: str
     output: str
@@ -36,24 +36,24 @@ class Report:
 
     @property
     def status(self) -> Status:
-        """Whether all of it was done, or a part, or nothing yet because Google does not answer."""
+        """Whether all was done, a part, or nothing yet because Google does not answer."""
         if self.waits and self.operation is not None and self.operation.error:
             return "error"
         return "partial" if self.waits or self.unknown else "success"
 
     @property
     def waits(self) -> str:
-        """What its operation waits for before a worker goes on with it, '' when it has ended."""
+        """What its operation waits for; '' if it has ended."""
         if self.operation is None or self.operation.status not in LIVE_OPERATION_STATUSES:
             return ""
-        return self.operation.error or f"operation {self.operation.pk} is under way."
+        return self.operation.error or f"operation {self.operation.pk} is running."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job that repeats: when it rings (UTC), where, and what it does.
+    """A recurring job: its cron schedule (UTC), its webhook, and what it does.
 
-    Its doors are named after `noun` and `setup`: programs know them by these.
+    `noun` and `setup` are parts of public URLs and operation ids.
     """
 
     name: str
@@ -67,13 +67,13 @@ class Job:
 
 
 class JobFailed(PlatformError):
-    """The job's operation failed; its own words say why."""
+    """The operation of the job failed, for the reason in the message."""
 
     code = "job_failed"
 
 
 class JobBlind(JobFailed, CloudUnavailable):
-    """Nothing that the job asked about could be read; it is worth ringing again."""
+    """Nothing that the job needs could be read; call it again later."""
 
 
 def run_job(
@@ -86,10 +86,10 @@ def run_job(
     due: datetime | None = None,
     **options: Any,
 ) -> Report:
-    """Run a job. Rung twice for the same `due` time, it works once and answers both.
+    """Run a job. Two calls with the same `due` time run it once and get the same answer.
 
-    :raises JobFailed: with the reason; an operation that only waits goes on by itself.
-    :raises JobBlind: nothing that it asked about could be read.
+    :raises JobFailed: its operation failed. (One that only waits continues by itself.)
+    :raises JobBlind: nothing that it needs could be read.
     """
     key = f"tick:{name}:{due.astimezone(UTC).isoformat()}" if due else ""
     report = JOBS[name].run(
@@ -101,20 +101,20 @@ def run_job(
 
 
 def _require_not_failed(title: str, operation: Operation) -> None:
-    """Raise what the operation failed with; the same tick, rung again, is worked on anew."""
+    """Raise the error of a failed operation, and let another call for that time run it again."""
     if operation.status not in (OperationStatus.FAILED, OperationStatus.CANCELLED):
         return
     Operation.objects.filter(pk=operation.pk).update(idempotency_key=None)
     blind = operation.error_code == NothingRead.code
     raise (JobBlind if blind else JobFailed)(
-        f"{title} did not end well: {operation.error}",
+        f"{title} failed: {operation.error}",
         code=operation.error_code,
         advice=operation.advice or f"Look at operation {operation.pk}.",
     )
 
 
 def set_up(name: str, *, actor: Actor, clock: Clock, idempotency_key: str = "") -> JobSetup:
-    """Have Cloud Scheduler ring the job; errors as with `set_up_job`."""
+    """Set up the Cloud Scheduler job; errors are those of `set_up_job`."""
     job = JOBS[name]
     return set_up_job(
         job_id=job.name,
@@ -129,7 +129,7 @@ def set_up(name: str, *, actor: Actor, clock: Clock, idempotency_key: str = "") 
 
 
 DEADLINE = 1800
-"""Seconds that a ring may take: the most Cloud Scheduler allows an HTTP target."""
+"""Seconds that a call may take: the maximum of Cloud Scheduler for an HTTP target."""
 
 
 def _message(title: str, operation: Operation | None, *, dry_run: bool) -> str:
@@ -182,27 +182,27 @@ def _collect_metrics(*, dry_run: bool, **common: Any) -> Report:
 
 
 def _poll(*, actor: Actor, clock: Clock, tell: Tell, **_: Any) -> Report:
-    """Rung twice it polls twice, which changes nothing."""
+    """Two calls poll twice, which does no harm."""
     result = poll_training_runs(actor=actor, clock=clock)
     say(tell, (f"Unknown: {reason}" for reason in result.unknown))
     if result.is_blind:
-        raise JobBlind(f"No pipeline could be asked about. {result.unknown[0]}")
+        raise JobBlind(f"No pipeline could be read. {result.unknown[0]}")
     return Report(
         message="Training runs polled", output=result.summary, unknown=tuple(result.unknown)
     )
 
 
 def _resume(*, clock: Clock, **_: Any) -> Report:
-    """Rung twice, the second finds what the first one left."""
+    """A second call continues what the first one left."""
     moved = resume_operations(clock=clock)
     failed = sum(operation.status == OperationStatus.FAILED for operation in moved)
     return Report(
-        message="Operations resumed", output=f"{len(moved)} went on, {failed} of them failed."
+        message="Operations resumed", output=f"{len(moved)} continued, {failed} of them failed."
     )
 
 
 def _audit(*, dry_run: bool, **common: Any) -> Report:
-    """It changes nothing but what is known, so a rehearsal is no other than the thing itself."""
+    """It changes only what we know, so a dry run does the same."""
     operation = check_registry_here(**common)
     done = sweep_of(operation)
     planes = done.planes.values() if done else ()
@@ -224,7 +224,7 @@ JOBS: Mapping[str, Job] = {
             title="Polling",
             cron="* * * * *",
             webhook="api/system/poll-training-runs-webhook/",
-            description="Follows running training runs to where their pipelines are.",
+            description="Reads the state of the pipelines of running training runs.",
             run=_poll,
         ),
         Job(
@@ -234,7 +234,7 @@ JOBS: Mapping[str, Job] = {
             title="Resumption",
             cron="* * * * *",
             webhook="api/system/resume-operations-webhook/",
-            description="Goes on with operations that no living worker holds.",
+            description="Continues operations that no worker holds.",
             run=_resume,
         ),
         Job(
@@ -244,7 +244,7 @@ JOBS: Mapping[str, Job] = {
             title="Audit",
             cron="0 * * * *",
             webhook="api/system/audit-registry-webhook/",
-            description="Reads all planes and keeps what they said.",
+            description="Compares the database with Google Cloud and records the differences.",
             run=_audit,
         ),
         Job(
@@ -254,7 +254,7 @@ JOBS: Mapping[str, Job] = {
             title="Metrics collection",
             cron="0 2 * * *",
             webhook="api/system/collect-metrics-webhook/",
-            description="Reads what the active services did from Cloud Monitoring.",
+            description="Reads the metrics of the active services from Cloud Monitoring.",
             run=_collect_metrics,
         ),
         Job(
@@ -264,7 +264,7 @@ JOBS: Mapping[str, Job] = {
             title="Artifact cleanup",
             cron="0 3 * * *",
             webhook="api/system/cleanup-artifacts-webhook/",
-            description="Deletes old artifacts of runs that are no version.",
+            description="Deletes old artifacts of runs that are not a version.",
             run=_clean_up_artifacts,
         ),
         Job(
@@ -274,9 +274,9 @@ JOBS: Mapping[str, Job] = {
             title="Orphan model cleanup",
             cron="0 4 * * *",
             webhook="api/system/cleanup-orphan-models-webhook/",
-            description="Deletes names that were never registered and that nothing needs.",
+            description="Deletes models that were never registered and that nothing needs.",
             run=_clean_up_orphans,
         ),
     )
 }
-"""By name: each minute, each hour, then in the order of the day."""
+"""By name, in the order of their schedules."""

@@ -76,7 +76,10 @@ def _optional(schema: dict[str, Any]) -> None:
     """Document fields that may be null and have no default of their own."""
     for name, field in schema["properties"].items():
         field.pop("default", None)
-        schema["properties"][name] = {"anyOf": [field, {"type": "null"}]}
+        about = {
+            key: field.pop(key) for key in ("title", "description", "examples") if key in field
+        }
+        schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **about}
 
 
 class ServingIn(ServingFields):

@@ -1,4 +1,4 @@
-"""Where Cloud Scheduler rings: Google's token is verified before anything else is looked at."""
+"""The webhooks of Cloud Scheduler. Google's token is verified before anything else."""
 
 from __future__ import annotations
 
@@ -29,19 +29,22 @@ from ml_platform.services.scheduling.times import YEARS
 log = logging.getLogger(__name__)
 
 SCHEDULE_TIME = "X-CloudScheduler-ScheduleTime"
-"""When the ring was due; a repeated ring carries the same. Believed only beside a good token."""
+"""The time a call was due, the same in each retry; the verified token makes it trustworthy."""
 
 
 class GoogleToken(HttpBearer):
-    """An OIDC token of Google's for one of the configured accounts, in debug mode too (law 10)."""
+    """Requires an OIDC token of Google for one of the configured accounts.
+
+    In DEBUG mode too: a check that development skips is not tested there (law 10).
+    """
 
     def __call__(self, request: HttpRequest) -> Identity:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated(
-                "The ring carries no token.",
+                "The request has no OIDC token.",
                 code="no_token",
-                advice="Cloud Scheduler sends one when its job was set up by us.",
+                advice="Set the job up again; its requests then have a token.",
             )
         return self.authenticate(request, token)
 
@@ -50,7 +53,7 @@ class GoogleToken(HttpBearer):
         audience = settings.WEBHOOK_AUDIENCE or settings.PUBLIC_URL
         if not audience or not settings.WEBHOOK_SERVICE_ACCOUNTS:
             raise Misconfigured(
-                "The settings do not say whose rings are answered.",
+                "The settings do not name the accounts that may call the webhooks.",
                 advice="Set PUBLIC_URL or WEBHOOK_AUDIENCE, and WEBHOOK_SERVICE_ACCOUNTS.",
             )
         try:
@@ -63,33 +66,33 @@ class GoogleToken(HttpBearer):
                 trust_platform=settings.WEBHOOK_TRUST_PLATFORM,
             )
         except Denied as error:
-            # What was wrong with it helps only who forges one.
+            # The reason would help only an attacker.
             log.warning("%s", error)
             raise Unauthenticated(
                 "The token was refused.",
                 code="bad_token",
-                advice="Cloud Scheduler sends a good one when its job was set up by us; "
-                "the log says what was wrong with this one.",
+                advice="Set the job up again; its requests then have a valid token. "
+                "The log has the reason.",
             ) from error
 
 
 TIME_ADVICE = "Write it as 2026-03-01T04:00:00Z, or leave the header out."
 LINES = 100
-"""Lines of a job's own words that a webhook answers; the log has them all."""
+"""Lines of output in the answer of a webhook; the log has them all."""
 
 schedules = Router(tags=["webhooks"], auth=GoogleToken())
 system = Router(tags=["webhooks"], auth=GoogleToken())
 
 
 def actor_of(identity: Identity) -> Actor:
-    """The ringing account, as an operation records it."""
+    """The calling account, as an operation records it."""
     return Actor(label=identity.email, origin="scheduler")
 
 
 def due_time(request: HttpRequest) -> datetime | None:
-    """When the ring was due, None when a person rang without saying so.
+    """The time the call was due; None if a person called without the header.
 
-    :raises Invalid: the header is no time.
+    :raises Invalid: the header is not a time.
     """
     text = request.headers.get(SCHEDULE_TIME)
     if text is None:
@@ -98,11 +101,11 @@ def due_time(request: HttpRequest) -> datetime | None:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise Invalid(
-            f"{SCHEDULE_TIME} is no time.", code="bad_schedule_time", advice=TIME_ADVICE
+            f"{SCHEDULE_TIME} is not a time.", code="bad_schedule_time", advice=TIME_ADVICE
         ) from error
     if moment.year not in YEARS:
         raise Invalid(
-            f"{SCHEDULE_TIME} is too far away.", code="bad_schedule_time", advice=TIME_ADVICE
+            f"{SCHEDULE_TIME} is out of range.", code="bad_schedule_time", advice=TIME_ADVICE
         )
     if moment.tzinfo is None:
         raise Invalid(
@@ -113,7 +116,7 @@ def due_time(request: HttpRequest) -> datetime | None:
 
 @schedules.post("/{int:schedule_id}/webhook/", response=WebhookOut, operation_id="ring_schedule")
 def ring_schedule(request: Any, schedule_id: int) -> HttpResponse:
-    """Create and submit the run of that time, once however often it rings."""
+    """Create and submit the run of that time; repeated calls create it once."""
     schedule = TrainingSchedule.objects.filter(pk=schedule_id).first()
     if schedule is None:
         raise NotFound(f"There is no schedule {schedule_id}.", advice="Delete the job.")
@@ -129,7 +132,7 @@ def ring_schedule(request: Any, schedule_id: int) -> HttpResponse:
 
 
 def _run_webhook(request: Any, name: str) -> HttpResponse:
-    """Run a job, once for each time it was due; 503 has Cloud Scheduler ring again."""
+    """Run a job once for each time it was due; after 503 Cloud Scheduler calls again."""
     forget_old_answers()
     lines: list[str] = []
     left_out = 0
@@ -142,7 +145,7 @@ def _run_webhook(request: Any, name: str) -> HttpResponse:
             left_out += 1
 
     def answer(status: Status, message: str, *words: str) -> HttpResponse:
-        more = f"… and {left_out:,} more lines, which the log has." if left_out else ""
+        more = f"… and {left_out:,} more lines in the log." if left_out else ""
         output = "\n".join(filter(None, [*lines, more, *words]))
         body = {"status": status, "message": message, "output": output}
         return reply(body, status=503 if status == "error" else 200)
@@ -168,6 +171,6 @@ for _job in JOBS.values():
         f"/{_job.webhook.removeprefix('api/system/')}",
         response={200: WebhookOut, 503: WebhookOut},
         operation_id=f"ring_{_job.noun}",
-        summary=f"Ring {_job.noun.replace('_', ' ')}",
+        summary=f"Run {_job.noun.replace('_', ' ')}",
         description=_job.description,
     )(_webhook_of(_job.name))

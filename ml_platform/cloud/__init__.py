@@ -1,1 +1,1 @@
-"""The one window on Google: typed values in and out, none of its messages, no tables of ours."""
+"""All calls to Google. Values in and out are typed; neither protobuf messages nor our tables."""

@@ -1,4 +1,7 @@
-"""The only three answers about a remote thing: present, absent, unknown (law 3)."""
+"""The answers of Google about a resource: present, absent or unknown.
+
+Only NOT_FOUND for exactly that name is absent; any other failure proves nothing (law 3).
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Present(Generic[T]):
-    """The service answered with the thing itself."""
+    """The service returned the resource."""
 
     value: T
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """The service itself answered NOT_FOUND for exactly that name."""
+    """The service answered NOT_FOUND for exactly that name."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """No answer that proves anything, never to be taken for absent; `code` is the error's."""
+    """No answer that proves anything, never treated as absent; `code` is that of the error."""
 
     reason: str
     code: str
@@ -37,7 +40,7 @@ Answer: TypeAlias = Present[T] | Absent | Unknown
 
 
 def ask(call: Callable[[], T]) -> Answer[T]:
-    """Make one read and fold its failures into the three answers; other errors propagate."""
+    """Make one read and return its failure as an answer; other errors propagate."""
     try:
         return Present(call())
     except CloudAbsent as error:

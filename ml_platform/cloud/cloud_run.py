@@ -31,7 +31,7 @@ _READY = {"CONDITION_SUCCEEDED": True, "CONDITION_FAILED": False}
 
 
 def get_service(service_id: str) -> RemoteService:
-    """Return the service as it stands.
+    """Return the current state of the service.
 
     :raises CloudAbsent: Cloud Run answered NOT_FOUND for exactly that name.
     """
@@ -44,7 +44,7 @@ def list_services(*, page_size: int = 100) -> Iterator[tuple[RemoteService, ...]
     """Yield the services of the location page by page.
 
     :raises CloudUnavailable: a page could not be read, or lacks a region (`unreachable` in
-        google/cloud/run_v2/types/service.py), so that missing there would prove nothing.
+        google/cloud/run_v2/types/service.py), so that a service missing in it may exist.
     """
     send = channels.client("services").list_services
     request = {"parent": channels.location_path(), "page_size": page_size}
@@ -58,7 +58,7 @@ def list_services(*, page_size: int = 100) -> Iterator[tuple[RemoteService, ...]
 
 
 def get_revision(service_id: str, revision: str) -> RemoteRevision:
-    """Return one revision: its service as it was when the revision was made.
+    """Return one revision: the service as it was when the revision was created.
 
     :raises CloudAbsent: Cloud Run answered NOT_FOUND for exactly that revision.
     """
@@ -71,7 +71,7 @@ def get_revision(service_id: str, revision: str) -> RemoteRevision:
 def create_service(service_id: str, spec: ServiceSpec) -> RemoteOperation:
     """Start the creation of a service.
 
-    :raises CloudExists: the name is taken.
+    :raises CloudExists: a service of that name exists.
     """
     request = {
         "parent": channels.location_path(),
@@ -82,9 +82,9 @@ def create_service(service_id: str, spec: ServiceSpec) -> RemoteOperation:
 
 
 def update_service(service_id: str, spec: ServiceSpec, *, etag: str) -> RemoteOperation:
-    """Start a new revision of a service that must still be as `etag` says.
+    """Start an update of the service, if it still has that `etag`; this creates a revision.
 
-    :raises CloudConflict: the service changed since.
+    :raises CloudConflict: the service has changed since.
     :raises CloudAbsent: there is no such service; none is created.
     """
     service = {**_service(spec), "name": str(_name(service_id)), "etag": etag}
@@ -94,18 +94,18 @@ def update_service(service_id: str, spec: ServiceSpec, *, etag: str) -> RemoteOp
 
 
 def delete_service(service_id: str, *, etag: str) -> RemoteOperation:
-    """Start the deletion of a service that must still be as `etag` says.
+    """Start the deletion of the service, if it still has that `etag`.
 
-    :raises CloudConflict: the service changed since.
+    :raises CloudConflict: the service has changed since.
     """
     request = {"name": str(_name(service_id)), "etag": etag}
     return operations.start("Services.DeleteService", "services", "delete_service", request)
 
 
 def get_operation(name: OperationName) -> RemoteOperation:
-    """Return how an operation of Cloud Run stands.
+    """Return the state of a long-running operation of Cloud Run.
 
-    :raises CloudAbsent: Cloud Run has forgotten it; its outcome is unknown.
+    :raises CloudAbsent: Cloud Run no longer keeps it; its outcome is unknown.
     """
     return operations.get_operation("services", name, method="Services.UpdateService")
 
@@ -118,12 +118,12 @@ def get_invokers(service_id: str) -> tuple[str, ...]:
 def change_invokers(
     service_id: str, *, add: Collection[str], remove: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Let `add` call the service and the rest of `remove` no more; return who may then.
+    """Allow `add` to call the service, and no longer those of `remove`; returns who may then.
 
-    The policy is read once and written once, under the etag of that read, so that every other
-    grant stays, also one made in between. Nothing is written when nothing changes.
+    A member in both may call it. The policy is read once and written once with the etag of that
+    read, so that no other grant is lost. Nothing is written if nothing changes.
 
-    :raises CloudConflict: somebody changed the policy in between; read it again.
+    :raises CloudConflict: the policy was changed in between; read it again.
     """
     policy = _get_policy(service_id)
     held = _invokers(policy)
@@ -220,15 +220,15 @@ def _read_service(raw: Any) -> RemoteService:
 
 
 def _texts(raw: Any) -> tuple[str, ...]:
-    """What a template or a revision tells its containers; a mounted bucket as its gs:// address."""
-    told = [*raw.annotations.values(), *(_mounted(v.gcs) for v in raw.volumes if v.gcs.bucket)]
+    """All texts that a template or revision passes to its containers; buckets as gs:// URIs."""
+    texts = [*raw.annotations.values(), *(_mounted(v.gcs) for v in raw.volumes if v.gcs.bucket)]
     for container in raw.containers:
-        told += [*container.command, *container.args, *(e.value for e in container.env)]
-    return tuple(text for text in told if text)
+        texts += [*container.command, *container.args, *(e.value for e in container.env)]
+    return tuple(text for text in texts if text)
 
 
 def _mounted(volume: Any) -> str:
-    """A mounted bucket, or the one folder of it that is mounted:
+    """The URI of a mounted bucket, or of the folder of it that is mounted:
     https://cloud.google.com/run/docs/configuring/services/cloud-storage-volume-mounts"""
     only = [o[len("only-dir") + 1 :] for o in volume.mount_options if o.startswith("only-dir")]
     return f"gs://{volume.bucket}/{(only or [''])[-1].strip('/')}"

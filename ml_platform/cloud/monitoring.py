@@ -1,4 +1,4 @@
-"""Cloud Monitoring, read only: what the Cloud Run services did."""
+"""Cloud Monitoring, read only: metrics of Cloud Run services."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def read_series(
     `metric` is without the prefix: `request_count`. Counts: DELTA and SUM. A percentile of a
     service's latencies: DELTA and P50 or P95, which merges the revisions' distributions first.
     Utilization and instances: a percentile or MAX, reduced by MAX. With `response_class`, such as
-    `5xx`, only the requests that were answered so.
+    `5xx`, only requests with that class of response.
 
-    :raises CloudUnavailable: no answer, or one that Monitoring itself calls incomplete.
+    :raises CloudUnavailable: there is no answer, or Monitoring reports that it is incomplete.
     """
     request = {
         "name": channels.project_path(),
@@ -77,7 +77,7 @@ def read_series(
     for page in channels.rpc_pages("MetricService.ListTimeSeries", send, request):
         if page.execution_errors:
             raise CloudUnavailable(
-                f"Cloud Monitoring answered {metric} of {service} in part only: "
+                f"Cloud Monitoring returned {metric} of {service} only in part: "
                 f"{page.execution_errors[0].message}",
                 code="incomplete_listing",
             )
@@ -87,9 +87,9 @@ def read_series(
 
 def _filter(metric: str, service: str, response_class: str) -> str:
     if not (re.fullmatch(r"[a-z0-9_/]+", metric) and re.fullmatch(r"[a-z0-9-]+", service)):
-        raise Invalid(f"{metric!r} of {service!r} is no metric of a service.", advice=DEFECT)
+        raise Invalid(f"{metric!r} of {service!r} is not a metric of a service.", advice=DEFECT)
     if not re.fullmatch(r"([1-5]xx)?", response_class):
-        raise Invalid(f"{response_class!r} is no class of answers.", advice=DEFECT)
+        raise Invalid(f"{response_class!r} is not a class of responses.", advice=DEFECT)
     answered = f' AND metric.labels.response_code_class = "{response_class}"'
     return (
         f'metric.type = "{PREFIX}{metric}" AND resource.type = "cloud_run_revision" '
@@ -102,7 +102,7 @@ def _read_point(raw: Any) -> Point:
     value = getattr(raw.value, kind)
     end = raw.interval.end_time.ToDatetime(tzinfo=UTC)
     return Point(
-        start=read_time(raw.interval, "start_time") or end,  # a gauge's moment has no start
+        start=read_time(raw.interval, "start_time") or end,  # a gauge has no start
         end=end,
         value=value.mean if kind == "distribution_value" else float(value),
     )

@@ -1,7 +1,7 @@
-"""Names of remote things: parsed, built and compared here only, by their parts.
+"""Names of Google's resources: parsed, built and compared by their parts, only here.
 
-Vertex AI answers with the project *number* whatever was sent, Cloud Run and Cloud Scheduler
-echo the project *id*.
+Vertex AI answers with the project *number*, even if the id was sent; Cloud Run and Cloud Scheduler
+answer with the project *id*.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import UUID
 from ml_platform.conf import ALIAS
 from ml_platform.errors import Invalid
 
-IN_FULL = "Write it in full, as Google says it."
+IN_FULL = "Give the full resource name, as Google shows it."
 _WHERE = r"projects/(?P<project>[a-z0-9][a-z0-9.:-]{0,98})/locations/(?P<location>[a-z0-9-]{1,40})"
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
@@ -24,7 +24,7 @@ _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """Base of all names: whatever was built can be parsed again, and nothing else can be built."""
+    """Base of all names: only a name that can be parsed can be built."""
 
     _pattern: ClassVar[re.Pattern[str]]
     _what: ClassVar[str]
@@ -33,18 +33,20 @@ class _Name:
         match = self._pattern.fullmatch(str(self))
         if match is None or match.groupdict(default="") != self._parts():
             raise Invalid(
-                f"{str(self)!r} is no name of a {self._what}.", code="bad_name", advice=IN_FULL
+                f"{str(self)!r} is not the name of a {self._what}.", code="bad_name", advice=IN_FULL
             )
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the name written as `text`.
 
-        :raises Invalid: it is not exactly a name of this kind.
+        :raises Invalid: it is not a name of this kind.
         """
         match = cls._pattern.fullmatch(text)
         if match is None:
-            raise Invalid(f"{text!r} is no name of a {cls._what}.", code="bad_name", advice=IN_FULL)
+            raise Invalid(
+                f"{text!r} is not the name of a {cls._what}.", code="bad_name", advice=IN_FULL
+            )
         return cls(**match.groupdict(default=""))
 
     def _parts(self) -> dict[str, Any]:
@@ -131,7 +133,7 @@ class JobName(_Name):
 
 @dataclass(frozen=True, slots=True)
 class OperationName(_Name):
-    """A long-running operation; Vertex AI's hang below a resource, their `parent`: `models/7`."""
+    """A long-running operation; those of Vertex AI have a `parent` resource, such as `models/7`."""
 
     project: str
     location: str
@@ -167,7 +169,10 @@ class ObjectPath(_Name):
 
     @property
     def folder(self) -> ObjectPath:
-        """The same path with exactly one closing slash, fit as the prefix of a listing (law 8)."""
+        """The same path with exactly one closing slash.
+
+        As a prefix, `runs/1` would match `runs/10/` too (law 8).
+        """
         return replace(self, key=self.key.rstrip("/") + "/")
 
 
@@ -182,22 +187,24 @@ _KINDS: tuple[type[ResourceName], ...] = (
 
 
 def parse_resource(text: str) -> ResourceName:
-    """Return the name of whatever kind `text` is.
+    """Return the resource name in `text`.
 
-    :raises Invalid: it is the name of none of our kinds.
+    :raises Invalid: it is not the name of a resource that we use.
     """
     for kind in _KINDS:
         with suppress(Invalid):
             return kind.parse(text)
-    raise Invalid(f"{text!r} is the name of no resource we know.", code="bad_name", advice=IN_FULL)
+    raise Invalid(
+        f"{text!r} is not the name of a resource that we use.", code="bad_name", advice=IN_FULL
+    )
 
 
 def same_resource(a: ResourceName | str, b: ResourceName | str) -> bool:
-    """Say whether two names mean the same thing: equal in kind, location, id and version.
+    """Whether two names are of the same resource: equal in kind, location, id and version.
 
-    The project is not compared, because one side may name it by number and the other by id.
+    The project is not compared, because one name may have its number and the other its id.
 
-    :raises Invalid: one of them is no name at all.
+    :raises Invalid: one of them is not a resource name.
     """
     one = parse_resource(a) if isinstance(a, str) else a
     two = parse_resource(b) if isinstance(b, str) else b
@@ -205,21 +212,24 @@ def same_resource(a: ResourceName | str, b: ResourceName | str) -> bool:
 
 
 def model_id(uid: UUID, generation: int) -> str:
-    """Return the Vertex id of a lineage: with its generation, so none is used twice (law 7)."""
+    """Return the Vertex AI id of a lineage.
+
+    A generation follows each end of the model, so that no id is used twice (law 7).
+    """
     if not 0 <= generation < 10**20:
         raise ValueError(f"generation {generation} is out of range")
     return f"mr-{uid.hex}-{generation}"
 
 
 def label_filter(labels: Mapping[str, str]) -> str:
-    """Return the Vertex AI listing filter that asks for exactly these labels.
+    """Return a list filter of Vertex AI for these labels.
 
-    :raises Invalid: a key or value that is no label: nothing is smuggled into the filter.
+    :raises Invalid: a key or value is not a label; it could change the filter.
     """
     for key, value in labels.items():
         if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
             raise Invalid(
-                f"{key}={value!r} is no label.",
+                f"{key}={value!r} is not a label.",
                 code="bad_label",
                 advice="Use lower case letters, digits, - and _.",
             )
@@ -227,17 +237,17 @@ def label_filter(labels: Mapping[str, str]) -> str:
 
 
 def check_alias(text: str) -> str:
-    """Return `text` if it may be a version alias.
+    """Return `text` if it is a valid version alias.
 
     The pattern is the strict intersection of the three that Google documents:
     google/cloud/aiplatform_v1/types/model.py, model_service.py and
     https://cloud.google.com/vertex-ai/docs/model-registry/model-alias.
 
-    :raises Invalid: it may not.
+    :raises Invalid: it is not.
     """
     if not re.fullmatch(ALIAS, text):
         raise Invalid(
-            f"{text!r} is no version alias.",
+            f"{text!r} is not a version alias.",
             code="bad_alias",
             advice="Use 2 to 128 of a-z, 0-9 and hyphen, a letter first, no hyphen last.",
         )

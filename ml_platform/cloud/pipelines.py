@@ -23,11 +23,11 @@ def create_pipeline_job(
     failure_policy: str = "",
     service_account: str = "",
 ) -> RemotePipelineJob:
-    """Start a pipeline from its compiled `spec`; numbers become floats on the wire (a Struct).
+    """Start a pipeline from its compiled `spec`; parameters are sent as a Struct of floats.
 
-    `typed` sends them as texts, integers and doubles, as schemas up to 2.0.0 want them.
+    With `typed` they are sent as strings, integers and doubles, as schemas up to 2.0.0 need them.
 
-    :raises CloudExists: `job_id` is taken, perhaps by an earlier try of ours.
+    :raises CloudExists: a job of that id exists, perhaps from an earlier attempt.
     """
     request = {
         "parent": channels.location_path(),
@@ -69,9 +69,9 @@ def list_pipeline_jobs(
 
 
 def cancel_pipeline_job(name: PipelineJobName) -> None:
-    """Ask for the job's end; it may still succeed or fail first, so look at its state.
+    """Request that the job is cancelled; it may still succeed or fail first, so read its state.
 
-    :raises CloudConflict: it has ended already.
+    :raises CloudConflict: the job has ended.
     """
     send = channels.client("pipelines").cancel_pipeline_job
     channels.rpc("PipelineService.CancelPipelineJob", send, {"name": channels.checked(name)})

@@ -1,4 +1,4 @@
-"""Cloud Scheduler: the jobs that ring our webhooks."""
+"""Cloud Scheduler: the jobs that call our webhooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MASK = (
 
 
 def get_job(job_id: str) -> RemoteJob:
-    """Return the job as it stands.
+    """Return the current state of the job.
 
     :raises CloudAbsent: Cloud Scheduler answered NOT_FOUND for exactly that name.
     """
@@ -30,7 +30,7 @@ def get_job(job_id: str) -> RemoteJob:
 
 
 def list_jobs(*, page_size: int = 500) -> Iterator[tuple[RemoteJob, ...]]:
-    """Yield the location's jobs page by page; one that is not HTTP has no `uri`."""
+    """Yield the location's jobs page by page; a job whose target is not HTTP has no `uri`."""
     send = channels.client("scheduler").list_jobs
     request = {"parent": channels.location_path(), "page_size": page_size}
     for page in channels.rpc_pages("CloudScheduler.ListJobs", send, request):
@@ -40,14 +40,14 @@ def list_jobs(*, page_size: int = 500) -> Iterator[tuple[RemoteJob, ...]]:
 def create_job(spec: JobSpec) -> RemoteJob:
     """Create a job.
 
-    :raises CloudExists: the name is taken.
+    :raises CloudExists: a job of that name exists.
     """
     request = {"parent": channels.location_path(), "job": _job(spec)}
     return _send("CreateJob", "create_job", request)
 
 
 def update_job(spec: JobSpec) -> RemoteJob:
-    """Make the job of that id what `spec` says; a paused one stays paused.
+    """Update the job of that id to `spec`; a paused job stays paused.
 
     :raises CloudAbsent: there is no such job.
     """
@@ -65,17 +65,17 @@ def delete_job(job_id: str) -> None:
 
 
 def pause_job(job_id: str) -> RemoteJob:
-    """Stop a job from ringing until it is resumed."""
+    """Pause a job until it is resumed."""
     return _send("PauseJob", "pause_job", {"name": _name(job_id)})
 
 
 def resume_job(job_id: str) -> RemoteJob:
-    """Let a paused job ring again from its next time on."""
+    """Resume a paused job from its next scheduled time on."""
     return _send("ResumeJob", "resume_job", {"name": _name(job_id)})
 
 
 def run_job(job_id: str) -> RemoteJob:
-    """Ring once now, beside the schedule."""
+    """Run the job once now, in addition to its schedule."""
     return _send("RunJob", "run_job", {"name": _name(job_id)})
 
 
@@ -99,7 +99,7 @@ def _job(spec: JobSpec) -> dict[str, Any]:
             "uri": spec.uri,
             "http_method": spec.method,
             "headers": {"Content-Type": "application/json"},
-            "body": bytes(spec.body),  # a str would be taken for base64
+            "body": bytes(spec.body),  # proto-plus decodes a str as base64
             "oidc_token": token,
         },
         "attempt_deadline": timedelta(seconds=spec.attempt_deadline),

@@ -1,4 +1,4 @@
-"""Cloud Storage: listings, small texts, and deletions that name the generation they mean."""
+"""Cloud Storage: listings, small texts, and deletions of one generation of an object."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ _OUTCOMES = {404: DeleteOutcome.GONE, 412: DeleteOutcome.CHANGED}
 def list_objects(
     bucket: str, prefix: str, *, glob: str = "", after: str = "", page_size: int = 1000
 ) -> Iterator[tuple[RemoteObject, ...]]:
-    """Yield the objects below `prefix`, of names behind `after`, page by page; a page that cannot
-    be read raises."""
+    """Yield the objects below `prefix` whose names sort behind `after`, page by page.
+
+    A page that cannot be read raises.
+    """
     fields = "items(name,size,generation,updated,crc32c),nextPageToken"
     for page in _pages(
         bucket,
@@ -40,15 +42,14 @@ def list_objects(
 
 
 def list_children(bucket: str, prefix: str) -> Iterator[tuple[str, ...]]:
-    """Yield what is directly below `prefix` page by page: "folders", with their closing slash,
-    and objects."""
+    """Yield the objects and "folders" (with their closing slash) directly below `prefix`."""
     fields = "prefixes,items(name),nextPageToken"
     for page in _pages(bucket, prefix=prefix, delimiter="/", page_size=1000, fields=fields):
         yield (*page.prefixes, *(blob.name for blob in page))
 
 
 def has_objects(bucket: str, prefix: str) -> bool:
-    """Say whether there is at least one object below `prefix`, reading no more than needed."""
+    """Whether there is an object below `prefix`; reads one."""
     return any(list_objects(bucket, prefix, page_size=1))
 
 
@@ -56,7 +57,7 @@ def read_text(bucket: str, key: str, *, limit_bytes: int) -> str:
     """Return an object's content as UTF-8 text, without a byte order mark.
 
     :raises CloudAbsent: there is no such object.
-    :raises CloudRejected: it is longer than `limit_bytes`, no UTF-8, or holds NUL characters.
+    :raises CloudRejected: it is longer than `limit_bytes`, not UTF-8, or has NUL characters.
     """
     blob = _blob(bucket, key)
 
@@ -69,7 +70,7 @@ def read_text(bucket: str, key: str, *, limit_bytes: int) -> str:
     try:
         return read_utf8(content)
     except ValueError as error:
-        raise CloudRejected(f"gs://{bucket}/{key} is no UTF-8 text.", code="not_text") from error
+        raise CloudRejected(f"gs://{bucket}/{key} is not UTF-8 text.", code="not_text") from error
 
 
 def write_text(
@@ -80,7 +81,7 @@ def write_text(
     content_type: str = "text/plain; charset=utf-8",
     generation: int | None = None,
 ) -> RemoteObject:
-    """Write an object; with `generation` only over exactly that one, 0 meaning none yet.
+    """Write an object; with `generation` only if the object has it; 0 means there is none.
 
     :raises CloudConflict: the object has another generation.
     """
@@ -106,10 +107,10 @@ def is_sendable(name: str) -> bool:
 def delete_objects(bucket: str, objects: Iterable[tuple[str, int]]) -> list[DeletedObject]:
     """Delete objects given as (name, generation), a hundred in one request.
 
-    Each has its own outcome; one that was overwritten since is left alone, as is one whose name
-    no request can carry.
+    Each has its own outcome: one object that cannot be deleted does not stop the others (law 14).
+    An object that was overwritten since stays, as does one whose name cannot be sent.
 
-    :raises PlatformError: a whole request failed; some may be deleted, so list again.
+    :raises PlatformError: a whole request failed; some objects may be deleted, so list again.
     """
     given = list(objects)
     wanted = [pair for pair in given if is_sendable(pair[0])]
@@ -120,7 +121,7 @@ def delete_objects(bucket: str, objects: Iterable[tuple[str, int]]) -> list[Dele
 
 
 def get_bucket(bucket: str) -> RemoteBucket:
-    """Return what is known of the bucket.
+    """Return the bucket.
 
     :raises CloudAbsent: Cloud Storage answered 404 for exactly that bucket.
     """
@@ -138,7 +139,7 @@ def get_bucket(bucket: str) -> RemoteBucket:
 
 
 class _Bounded(BytesIO):
-    """Takes a download and stops it as soon as it is too long."""
+    """Receives a download and stops it when it is too long."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -153,7 +154,7 @@ class _Bounded(BytesIO):
 
 
 def _unsendable(name: str) -> DeletedObject:
-    why = "Its name is no Unicode text, so that no request can say it."
+    why = "Its name is not valid Unicode, so no request can contain it."
     return DeletedObject(name=name, outcome=DeleteOutcome.REFUSED, reason=why)
 
 
@@ -173,7 +174,7 @@ def _delete_batch(bucket: str, objects: list[tuple[str, int]]) -> list[DeletedOb
         responses = channels.call("storage.batch", send)
     except ValueError as error:
         raise OutcomeUnknown(
-            f"Cloud Storage gave a batch of deletions an answer that cannot be read: {error}",
+            f"Cloud Storage answered a batch of deletions in a form that cannot be read: {error}",
             advice="Some may be deleted: list the folder again.",
         ) from error
     return [
@@ -192,7 +193,7 @@ def _read_part(name: str, response: Any) -> DeletedObject:
 
 
 def _pages(bucket: str, **options: Any) -> Iterator[Any]:
-    """Each page is a listing of its own, so that a repeated try cannot skip one."""
+    """Request each page with a new iterator, so that a repeated request cannot skip a page."""
     client = channels.storage_client()
     token: str | None = None
     while True:

@@ -1,4 +1,4 @@
-"""The values that leave the window on Google: frozen, typed, with aware UTC times."""
+"""The values that the modules of this package return: frozen, typed, with aware UTC times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .raw import Told
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteModel(Told):
-    """One version of a model in the Vertex AI Model Registry; `name` has no version in it."""
+    """One version of a model in the Vertex AI Model Registry; `name` is without the version."""
 
     name: ModelName
     version: str
@@ -29,7 +29,7 @@ class RemoteModel(Told):
     """Of the model."""
     version_create_time: datetime | None
     update_time: datetime | None
-    """Of the model: it moves when any version comes, goes or changes."""
+    """Of the model: it changes when any version is added, deleted or changed."""
 
     @property
     def pointer(self) -> ModelName:
@@ -39,10 +39,10 @@ class RemoteModel(Told):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteOperation(Told):
-    """A long-running operation of Google's as it stood when asked; store `name`, ask again later.
+    """The state of a long-running operation of Google; store `name` to read it again.
 
-    When `done`, exactly one holds: `error` is set, or it succeeded. `result` names what a create or
-    update made (for a model with its version); it is None for deletions.
+    A `done` operation has an `error` or succeeded. `result` is the name of what was created or
+    updated (for a model with its version); None for deletions.
     """
 
     name: OperationName
@@ -52,7 +52,7 @@ class RemoteOperation(Told):
 
 
 class PipelineState(StrEnum):
-    """State of a pipeline job; UNKNOWN is whatever Google may add one day, and proves nothing."""
+    """State of a pipeline job; UNKNOWN is a state that this release does not know."""
 
     QUEUED = "queued"
     PENDING = "pending"
@@ -66,7 +66,7 @@ class PipelineState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the job has ended and will not change any more."""
+        """Whether the job has ended."""
         return self in (PipelineState.SUCCEEDED, PipelineState.FAILED, PipelineState.CANCELLED)
 
 
@@ -149,13 +149,13 @@ class DeleteOutcome(StrEnum):
 
     DELETED = "deleted"
     GONE = "gone"
-    """It was not there any more."""
+    """It did not exist."""
     CHANGED = "changed"
-    """It has another generation than the one we decided about; it was left alone."""
+    """It has another generation than the given one; it was not deleted."""
     REFUSED = "refused"
-    """Cloud Storage will not delete it: a hold, a retention policy, a right we lack."""
+    """Cloud Storage refused: a hold, a retention policy, or a missing permission."""
     FAILED = "failed"
-    """No usable answer; the same may work later."""
+    """There was no usable answer; try again later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +169,7 @@ class DeletedObject(Told):
 
 
 class Ingress(StrEnum):
-    """From where a Cloud Run service may be reached."""
+    """Networks from which a Cloud Run service accepts requests."""
 
     ALL = "all"
     INTERNAL = "internal"
@@ -179,7 +179,7 @@ class Ingress(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSpec:
-    """What a Cloud Run service shall be; who may call it is set apart (`change_invokers`)."""
+    """The desired state of a Cloud Run service; `change_invokers` sets who may call it."""
 
     image: str
     labels: Mapping[str, str] = field(hash=False)
@@ -201,7 +201,7 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficShare(Told):
-    """Part of a service's traffic, in percent, that one revision really receives."""
+    """Share of a service's traffic, in percent, that one revision receives."""
 
     revision: str
     percent: int
@@ -209,7 +209,7 @@ class TrafficShare(Told):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteService(Told):
-    """A Cloud Run service as it stands; revisions are bare ids."""
+    """The current state of a Cloud Run service; revisions are given by their ids."""
 
     name: ServiceName
     uri: str
@@ -221,7 +221,7 @@ class RemoteService(Told):
     observed_generation: int
     reconciling: bool
     ready: bool | None
-    """True or False once Cloud Run has judged the newest configuration, None while it has not."""
+    """Whether the newest configuration is ready; None while Cloud Run works on it."""
     reason: str
     """Why it is not ready, '' when it is."""
     latest_ready_revision: str
@@ -230,7 +230,7 @@ class RemoteService(Told):
     create_time: datetime | None
     update_time: datetime | None
     texts: tuple[str, ...] = ()
-    """What its newest revision is told: environment, arguments, annotations, mounted buckets."""
+    """Texts in its newest revision: environment, arguments, annotations, mounted buckets."""
 
     @property
     def service_id(self) -> str:
@@ -239,14 +239,14 @@ class RemoteService(Told):
 
     @property
     def serving(self) -> tuple[str, ...]:
-        """The revisions that requests may reach; of "latest" Cloud Run may leave the name out
+        """The revisions that may get requests; a share without a name is of the latest ready one
         (TrafficTargetStatus in google/cloud/run_v2/types/traffic_target.py)."""
         return tuple({share.revision or self.latest_ready_revision: 0 for share in self.traffic})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteRevision(Told):
-    """A revision of a Cloud Run service, which never changes; `texts` as of a service."""
+    """A revision of a Cloud Run service; `texts` as in RemoteService."""
 
     labels: Mapping[str, str] = field(hash=False)
     texts: tuple[str, ...] = ()
@@ -264,7 +264,7 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec(Told):
-    """What a Cloud Scheduler job shall do: send `body` to `uri`, as `service_account` by OIDC."""
+    """The desired state of a Cloud Scheduler job: send `body` to `uri` with an OIDC token."""
 
     job_id: str
     schedule: str
@@ -284,7 +284,7 @@ class JobSpec(Told):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteJob(Told):
-    """A Cloud Scheduler job as it stands."""
+    """The current state of a Cloud Scheduler job."""
 
     name: JobName
     spec: JobSpec
@@ -292,7 +292,7 @@ class RemoteJob(Told):
     next_run: datetime | None
     last_attempt: datetime | None
     last_status: int
-    """gRPC status code of the last attempt, 0 when it went well or there was none."""
+    """gRPC status code of the last attempt, 0 if it succeeded or there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +306,7 @@ class Point(Told):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity(Told):
-    """Who presented a verified OIDC token."""
+    """The identity in a verified OIDC token."""
 
     email: str
     subject: str

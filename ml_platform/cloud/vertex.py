@@ -16,7 +16,7 @@ from .types import RemoteModel, RemoteOperation
 def list_models(*, filter: str = "", page_size: int = 100) -> Iterator[tuple[RemoteModel, ...]]:
     """Yield the models of the location page by page, each as its default version.
 
-    A page that cannot be read raises, so whoever saw the end saw all. No order is promised.
+    A page that cannot be read raises, so a listing that ends is complete. It has no order.
     """
     send = channels.client("models").list_models
     request = {"parent": channels.location_path(), "filter": filter, "page_size": page_size}
@@ -61,10 +61,11 @@ def upload_model(
 ) -> RemoteOperation:
     """Start the upload of a new model under `model_id`, or of a new version of `parent_model`.
 
-    There is no request id: whoever does not learn the outcome looks the labels up (law 7). The
-    alias `default` makes the default version, as in google/cloud/aiplatform/models.py.
+    An upload has no request id: if its outcome is unknown, look for the labels before another
+    attempt (law 7). The alias `default` makes it the default version, as in
+    google/cloud/aiplatform/models.py.
 
-    :raises CloudExists: `model_id` is taken.
+    :raises CloudExists: a model of that id exists.
     """
     wanted = [check_alias(alias) for alias in aliases]
     if is_default and "default" not in wanted:
@@ -98,9 +99,9 @@ def delete_model(name: ModelName) -> RemoteOperation:
 
 
 def delete_model_version(name: ModelName) -> RemoteOperation:
-    """Start the deletion of one version; Vertex AI refuses it for the only one.
+    """Start the deletion of one version; Vertex AI refuses to delete the only one.
 
-    :raises Invalid: the name has no version number; an alias may move, so it will not do.
+    :raises Invalid: the name has no version number. An alias is not accepted, because it can move.
     :raises CloudConflict: it is the only version, or an endpoint of Vertex AI serves it.
     """
     request = {"name": channels.checked(_numbered(name))}
@@ -110,9 +111,9 @@ def delete_model_version(name: ModelName) -> RemoteOperation:
 
 
 def merge_version_aliases(name: ModelName, aliases: Collection[str]) -> RemoteModel:
-    """Give aliases to one version (each leaves the version that had it); `-alias` takes it away.
+    """Move aliases to one version; `-alias` removes it.
 
-    :raises Invalid: the name has no version number, or an alias is none.
+    :raises Invalid: the name has no version number, or an alias is not valid.
     """
     for alias in aliases:
         check_alias(alias.removeprefix("-"))
@@ -137,16 +138,16 @@ def update_model_labels(name: ModelName, labels: Mapping[str, str]) -> RemoteMod
 
 
 def get_operation(name: OperationName) -> RemoteOperation:
-    """Return how an operation of Vertex AI stands: an upload or a deletion.
+    """Return the state of a long-running operation of Vertex AI: an upload or a deletion.
 
-    :raises CloudAbsent: Vertex AI has forgotten it, as it may after weeks; its outcome is unknown.
+    :raises CloudAbsent: Vertex AI no longer keeps it (after weeks); its outcome is unknown.
     """
     return operations.get_operation("models", name, method="ModelService.DeleteModel")
 
 
 def _numbered(name: ModelName) -> ModelName:
     if not name.version.isdigit():
-        raise Invalid(f"{name} names no version by its number.", advice=DEFECT)
+        raise Invalid(f"{name} has no version number.", advice=DEFECT)
     return name
 
 

@@ -1,4 +1,4 @@
-"""What we remember: tables, states, constraints and querysets. This room knows no cloud."""
+"""The tables, their states, constraints and querysets. No module here calls Google."""
 
 from __future__ import annotations
 

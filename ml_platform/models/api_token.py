@@ -1,4 +1,4 @@
-"""What the API remembers of its callers: their tokens, and its answers to keyed requests."""
+"""API tokens, and the stored answers to requests with an Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from django.db.models.functions import Now
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
-    """Tokens, and those that let somebody in."""
+    """A queryset of tokens."""
 
     def valid(self, *, now: datetime) -> Self:
-        """Neither revoked nor expired."""
+        """Tokens that are neither revoked nor expired."""
         return self.filter(revoked_at__isnull=True, expires_at__gt=now)
 
 
@@ -40,8 +40,13 @@ class ApiToken(models.Model):
         return self.name
 
 
+<<<<<<< HEAD
 class IdempotentResponse(models.Model):
     """The response to a request with an Idempotency-Key; `status` is empty until there is one."""
+=======
+class KeptAnswer(models.Model):
+    """The answer to a request with an Idempotency-Key; `status` is empty until there is one."""
+>>>>>>> b62de63 (Plain English in cloud/, models/, api/http, conf, errors, checks, jobs and the webhooks)
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)

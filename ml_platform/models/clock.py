@@ -1,4 +1,4 @@
-"""The database's clock, by which ages and leases are measured on all machines alike."""
+"""The clock of the database, so that all machines measure ages and leases by the same one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db import connection
 
 
 def database_now() -> datetime:
-    """The time by the database's clock, aware, in UTC."""
+    """The time of the database, aware, in UTC."""
     sql = {
         "postgresql": "SELECT clock_timestamp()",
         "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",

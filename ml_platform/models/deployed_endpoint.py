@@ -20,15 +20,15 @@ SERVICE_NAME_MAX = 49
 
 
 class DeployedEndpointQuerySet(models.QuerySet["DeployedEndpoint"]):
-    """Endpoints, and those that keep their version from being deleted."""
+    """A queryset of endpoints."""
 
     def protecting(self) -> DeployedEndpointQuerySet:
-        """Endpoints that serve, may serve or may still serve a version."""
+        """Endpoints that serve or may serve a version, which therefore must not be deleted."""
         return self.filter(Q(is_active=True) | Q(state__in=PROTECTING_ENDPOINT_STATES))
 
 
 class DeployedEndpoint(models.Model):
-    """One Cloud Run service. `is_active`: it serves; `model_deleted`: it can never serve again."""
+    """One Cloud Run service. `is_active`: it serves; `model_deleted`: it cannot serve again."""
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     project = models.ForeignKey(

@@ -1,4 +1,4 @@
-"""Operation: one recorded, restartable change across planes; intent, lock and resume point."""
+"""Operation: one recorded, restartable change in our database and on Google Cloud."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from .states import LIVE_OPERATION_STATUSES, OperationKind, OperationStatus
 
 
 class OperationQuerySet(models.QuerySet["Operation"]):
-    """Operations, and those not ended yet."""
+    """A queryset of operations."""
 
     def live(self) -> Self:
-        """Waiting or running."""
+        """Operations that wait or run."""
         return self.filter(status__in=LIVE_OPERATION_STATUSES)
 
 
 class Operation(models.Model):
-    """What was asked, by whom, how far it is and how it ended. It survives its subject.
+    """What was requested, by whom, its present step and its result. It outlives its subject.
 
-    `lineage_key` and `service_key` are locks: the database lets at most one running Operation hold
-    one. They are names, so they can be held before the row they speak of exists.
+    `lineage_key` and `service_key` are locks: a constraint allows one running Operation for each.
+    They are names, so that they can be held before the row of that name exists.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -10,7 +10,7 @@ from ml_platform.conf import PROJECT_MODEL_SETTING
 
 
 class Project(models.Model):
-    """A tenant. A host replaces it by its own model through `ML_PLATFORM_PROJECT_MODEL`."""
+    """A tenant. `ML_PLATFORM_PROJECT_MODEL` replaces it by a model of the host."""
 
     name = models.CharField(max_length=63, unique=True)
     description = models.TextField(blank=True, default="")

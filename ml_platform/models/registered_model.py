@@ -29,37 +29,40 @@ validate_model_name = RegexValidator(
 
 
 class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
-    """Every count and list of registered models starts here (law 1)."""
+    """The queryset of all counts and lists of registered models, so that they agree (law 1)."""
 
     def registered(self) -> Self:
-        """Lineages with at least one version. The only place that says how."""
+        """Lineages with at least one version."""
         return self.exclude(vertex_model_resource_name="")
 
     def never_registered(self) -> Self:
-        """Lineages that never had a version; a lineage that lost its last one is not among them."""
+        """Lineages that never had a version; not those whose versions are gone."""
         return self.filter(vertex_model_resource_name="", next_version=1)
 
     def orphans(self, *, created_before: datetime) -> Self:
-        """Never registered, older than the given time, and needed by nothing alive (law 9)."""
+        """Lineages never registered, older than the given time, and not needed."""
         return self.never_registered().filter(created_at__lt=created_before).unneeded()
 
     def unneeded(self) -> Self:
-        """Lineages without live schedule, run that may still finish, endpoint or live work."""
+        """Lineages without live schedule, unfinished run, endpoint or live operation."""
         rows = self
         for need in _needs().values():
-            # One by one: PostgreSQL makes each an anti-join, and of their disjunction none.
+            # One filter each: PostgreSQL plans each as an anti-join, but not their disjunction.
             rows = rows.exclude(need)
         return rows
 
     def needs(self) -> dict[int, str]:
-        """Of those that something keeps from being an orphan: the id, and what it is."""
+        """The id and the RetentionReason of each lineage that is still needed."""
         cases = [When(need, then=Value(str(name))) for name, need in _needs().items()]
         need = Case(*cases, default=Value(""), output_field=models.CharField())
         return dict(self.annotate(need=need).exclude(need="").values_list("pk", "need"))
 
 
 def _needs() -> dict[RetentionReason, Q]:
-    """What keeps a lineage, however old (law 9); the first that holds is named."""
+    """Why a lineage is not an orphan, whatever its age; the first reason that applies.
+
+    Cleanup never deletes what a schedule or an unfinished run needs (law 9).
+    """
     from .deployed_endpoint import DeployedEndpoint
     from .operation import Operation
     from .training_run import TrainingRun
@@ -81,7 +84,7 @@ def _needs() -> dict[RetentionReason, Q]:
 
 
 class RegisteredModel(models.Model):
-    """A named lineage. Its versions are the runs that point at Vertex AI, cached here."""
+    """A named lineage, with a summary of its versions: the runs that point at Vertex AI."""
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     project = models.ForeignKey(
@@ -162,7 +165,7 @@ class RegisteredModel(models.Model):
                 condition=~Q(vertex_model_resource_name=""),
                 name="mlp_model_registered",
             ),
-            # Narrow, because every list says its exact total: counting reads all of it.
+            # A narrow index, because each list counts its exact total by reading all of it.
             models.Index(
                 fields=["project"],
                 condition=~Q(vertex_model_resource_name=""),

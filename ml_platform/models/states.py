@@ -1,4 +1,4 @@
-"""The states rows can be in and the moves between them, one table per noun."""
+"""The states of rows and the allowed moves between them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ RUN_MOVES: Mapping[str, frozenset[str]] = {
     RunStatus.FAILED: frozenset(),
     RunStatus.CANCELLED: frozenset(),
 }
-"""From each status, where a run may go next."""
+"""The statuses that a run may get from each status."""
 
 LIVE_RUN_STATUSES = frozenset(
     {
@@ -56,10 +56,10 @@ LIVE_RUN_STATUSES = frozenset(
         RunStatus.DEPLOYING,
     }
 )
-"""A run that may still finish; what it needs is kept (law 9)."""
+"""A run that may still finish: cleanup keeps what it needs (law 9)."""
 
 TRAINING_RUN_STATUSES = LIVE_RUN_STATUSES - {RunStatus.DEPLOYING}
-"""A run whose pipeline has not ended: these are counted as under way, and can be cancelled."""
+"""A run whose pipeline has not ended: it counts as running and can be cancelled."""
 
 SUCCEEDED_RUN_STATUSES = frozenset(
     {RunStatus.COMPLETED, RunStatus.DEPLOYING, RunStatus.DEPLOYED, RunStatus.DEPLOY_FAILED}
@@ -68,12 +68,12 @@ SUCCEEDED_RUN_STATUSES = frozenset(
 
 
 def sources_of(moves: Mapping[str, frozenset[str]], target: str) -> Iterable[str]:
-    """The states from which `target` may be reached."""
+    """The states from which a move to `target` is allowed."""
     return [source for source, targets in moves.items() if target in targets]
 
 
 class Registration(models.TextChoices):
-    """Where a run stands as a version of its lineage."""
+    """Whether a run is a version of its lineage."""
 
     NONE = "", "Never registered"
     REGISTERED = "registered", "Registered"
@@ -83,11 +83,11 @@ class Registration(models.TextChoices):
 
 
 HOLDS_POINTER = (Registration.REGISTERED, Registration.DELETING)
-"""Exactly these runs carry a Vertex pointer. Deletion clears it as soon as Vertex confirmed."""
+"""Exactly these runs have a Vertex pointer. A deletion clears it when Vertex AI has confirmed."""
 
 
 class RegistryState(models.TextChoices):
-    """What the last sweep that could read Vertex AI said of a registered lineage."""
+    """The state of a registered lineage in the last sweep that could read Vertex AI."""
 
     UNCHECKED = "", "Never looked"
     VERIFIED = "verified", "Verified"
@@ -96,7 +96,7 @@ class RegistryState(models.TextChoices):
 
 
 class RetentionReason(models.TextChoices):
-    """What keeps a lineage that was never registered from being an orphan (law 9)."""
+    """Why a lineage that was never registered is no orphan: something needs it (law 9)."""
 
     RUN = "run", "a run that may still finish"
     SCHEDULE = "schedule", "an active or paused schedule"
@@ -134,7 +134,7 @@ PROTECTING_ENDPOINT_STATES = (
     EndpointState.ACTIVE,
     EndpointState.UNDEPLOYING,
 )
-"""An endpoint in one of these keeps its version from being deleted."""
+"""An endpoint in one of these states protects its version from deletion."""
 
 
 class OperationKind(models.TextChoices):

@@ -1,4 +1,4 @@
-"""Sweeps, the mirror of what they saw on the remote planes, and the findings they made."""
+"""Sweeps, the copies of what they read from Google, and their findings."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from .training_run import TrainingRun
 
 
 class SweepQuerySet(models.QuerySet["Sweep"]):
-    """Sweeps, by how they stand."""
+    """A queryset of sweeps."""
 
     def finished(self) -> Self:
-        """Those that came to their end, newest first: what they say of the planes can be used."""
+        """Sweeps that ended, newest first: their results can be used."""
         return self.filter(status__in=FINISHED_SWEEP_STATUSES).order_by("-id")
 
     def abandoned(self, *, now: datetime) -> Self:
-        """Those that say they run, and whose process has let their lease run out."""
+        """Sweeps marked as running whose lease has expired."""
         return self.filter(_abandoned(now))
 
     def with_state(self, *, now: datetime) -> Self:
-        """Each with its `state`: the status, but interrupted for one that is abandoned."""
+        """Annotate `state`: the status, or interrupted for an abandoned sweep."""
         interrupted = When(_abandoned(now), then=Value(SweepStatus.INTERRUPTED.value))
         return self.annotate(
             state=Case(interrupted, default=F("status"), output_field=models.CharField())
@@ -46,7 +46,7 @@ def _abandoned(now: datetime) -> Q:
 
 
 class Sweep(models.Model):
-    """One reading of all planes. `planes` says of each whether it was read, or why not."""
+    """One comparison of our database with Google. `planes` says what was read, or why not."""
 
     status = models.CharField(
         max_length=16, choices=SweepStatus.choices, default=SweepStatus.RUNNING
@@ -70,7 +70,7 @@ class Sweep(models.Model):
 
 
 class MirroredModel(models.Model):
-    """A model as Vertex AI listed it; the version is the one that holds the alias `default`."""
+    """A model as Vertex AI listed it, with its default version."""
 
     model_id = models.CharField(max_length=63, unique=True)
     resource_name = models.CharField(max_length=255)
@@ -93,7 +93,7 @@ class MirroredModel(models.Model):
 
 
 class MirroredArtifacts(models.Model):
-    """A run's prefix in GCS in which a servable model was seen."""
+    """The prefix of a run in GCS with a model that can be served."""
 
     prefix = models.CharField(max_length=1024, unique=True, help_text="gs://bucket/key/")
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
@@ -125,15 +125,15 @@ class MirroredService(models.Model):
 
 
 class FindingQuerySet(models.QuerySet["Finding"]):
-    """Findings, and those that still stand."""
+    """A queryset of findings."""
 
     def open(self) -> Self:
-        """Not repaired, not ignored, still seen."""
+        """Findings that are neither repaired nor ignored, and were seen by the last sweep."""
         return self.filter(status=FindingStatus.OPEN)
 
 
 class Finding(models.Model):
-    """One disagreement between planes, with its evidence and its safe repair."""
+    """One disagreement between our database and Google, with its evidence and its repair."""
 
     # Without choices, so that a new kind needs no migration: `services/findings/kinds.py` has them.
     kind = models.CharField(max_length=32)

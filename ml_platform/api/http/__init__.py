@@ -1,3 +1,3 @@
-"""What every request meets: authentication, errors, idempotency, pagination, the contract."""
+"""Authentication, errors, idempotency, pagination and the OpenAPI contract of all requests."""
 
 from __future__ import annotations

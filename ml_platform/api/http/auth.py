@@ -1,4 +1,4 @@
-"""Who calls: a session with its CSRF token, a bearer token, or what the host put in their place."""
+"""Authentication by session with CSRF token, bearer token, or the callable of the host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Bearer(HttpBearer):
-    """A token of ours in the Authorization header."""
+    """One of our tokens in the Authorization header."""
 
     def __call__(self, request: HttpRequest) -> Caller | None:
         return identify(request) if "Authorization" in request.headers else None
@@ -38,7 +38,7 @@ class Bearer(HttpBearer):
 
 
 class Session(APIKeyCookie):
-    """The host's own login; what changes something also needs the CSRF token."""
+    """The login of the host; a request with an effect also needs the CSRF token."""
 
     param_name = django_settings.SESSION_COOKIE_NAME
 
@@ -53,10 +53,10 @@ class Session(APIKeyCookie):
 
 
 def identify(request: HttpRequest) -> Caller | None:
-    """Who calls; None when nobody says. Asked once for each request.
+    """The caller; None if the request is not authenticated. Computed once for each request.
 
-    :raises Unauthenticated: the token is not good.
-    :raises Denied: the session's request lacks its CSRF token.
+    :raises Unauthenticated: the token is not valid.
+    :raises Denied: a request with a session has no valid CSRF token.
     """
     if not hasattr(request, "_ml_caller"):
         user = _user_of(request)
@@ -84,7 +84,7 @@ def _user_of(request: HttpRequest) -> Any:
 def _bearer(header: str) -> Any:
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer":
-        raise Unauthenticated("The Authorization header names no bearer token.")
+        raise Unauthenticated("The Authorization header has no bearer token.")
     now = database_now()
     tokens = ApiToken.objects.valid(now=now).select_related("user")
     found = tokens.filter(digest=digest_of(token.strip()), user__is_active=True).first()
@@ -96,7 +96,7 @@ def _bearer(header: str) -> Any:
 
 
 class _CsrfCheck(CsrfViewMiddleware):
-    """Django's own check, which says why it refuses."""
+    """Django's check, which here returns the reason of a refusal."""
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
         return reason
@@ -113,11 +113,11 @@ def _require_csrf(request: HttpRequest) -> None:
         raise Denied(
             f"The request comes from another site. {reason}",
             code="foreign_origin",
-            advice="Send it from a page of this site, name the other one in the setting "
-            "CSRF_TRUSTED_ORIGINS, or use a bearer token instead of the session.",
+            advice="Send it from a page of this site, add the other site to CSRF_TRUSTED_ORIGINS, "
+            "or use a bearer token instead of the session.",
         )
     raise Denied(
-        "The request lacks its CSRF token.",
+        "The request has no valid CSRF token.",
         code="csrf_failed",
         advice="Send the value of the CSRF cookie or form as the header X-CSRFToken, "
         "or use a bearer token instead of the session.",
@@ -125,12 +125,12 @@ def _require_csrf(request: HttpRequest) -> None:
 
 
 def digest_of(token: str) -> str:
-    """What is stored of a token; it is random and long, so that a fast digest keeps it."""
+    """The stored digest of a token. A fast digest is safe, because tokens are long and random."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def make_token(*, user: Any, name: str, days: int, now: datetime) -> tuple[ApiToken, str]:
-    """Make a token; returns its record and the token itself, which is nowhere else."""
+    """Create a token; returns its row and the token itself, which is not stored."""
     token = PREFIX + secrets.token_urlsafe(32)
     row = ApiToken.objects.create(
         user=user,

@@ -1,4 +1,4 @@
-"""The contract: OpenAPI 3.1 with every failure and with examples, and its page without a script."""
+"""The OpenAPI 3.1 contract with all errors and examples, and its page, which needs no script."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from .auth import identify
 from .errors import MEDIA_TYPE, Unauthenticated
 
 DESCRIPTION = """\
-The registry of models on Google Cloud: what exists, what serves, what was done and what drifted.
+The registry of models on Google Cloud: models, endpoints, operations and findings.
 
-Long work answers 202 with its operation; watch it at the Location until it has ended.
-A POST may carry an Idempotency-Key: sent again, it is done once and answered the same.
-Failures are application/problem+json with a stable code and a sentence that says what to do.
+Long work answers 202 with its operation; read its Location until the operation has ended.
+A POST may have an Idempotency-Key: a repeated request is executed once and gets the same answer.
+Errors are application/problem+json with a stable code and advice on what to do.
 Lists are read by `page` or by `cursor`, with the exact total.
 """
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -44,13 +44,13 @@ KEY_PARAMETER: Json = {
     "name": "Idempotency-Key",
     "required": False,
     "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,200}$"},
-    "description": "Makes the request safe to send again, for a week.",
+    "description": "Makes it safe to send the request again within a week.",
     "example": "0b6f0d5e-5c1f-4a57-9a5e-6a1a1f6f7a01",
 }
 
 
 def openapi(api: NinjaAPI, prefix: str) -> Json:
-    """The whole contract, for an API mounted at `prefix`."""
+    """The contract of an API mounted at `prefix`."""
     schema: Json = json.loads(json.dumps(api.get_openapi_schema(path_prefix=prefix)))
     components = schema["components"]["schemas"]
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -108,23 +108,23 @@ def _say_location(operation: Json) -> None:
             operation["responses"][status]["headers"] = {
                 "Location": {
                     "schema": {"type": "string"},
-                    "description": "What was made, or where to watch the work.",
+                    "description": "The created resource, or the operation that does the work.",
                 }
             }
 
 
 def openapi_json(api: NinjaAPI, request: HttpRequest) -> HttpResponse:
-    """`/api/openapi.json`, for whoever may use the API.
+    """`/api/openapi.json`, for authenticated callers.
 
-    :raises Unauthenticated: nobody is logged in.
+    :raises Unauthenticated: the request is not authenticated.
     """
     if identify(request) is None:
-        raise Unauthenticated("Nobody is logged in.")
+        raise Unauthenticated("The request is not authenticated.")
     return HttpResponse(json.dumps(openapi(api, _prefix())), content_type="application/json")
 
 
 def docs(api: NinjaAPI, request: HttpRequest) -> HttpResponseBase:
-    """`/api/docs`: the contract as a page, rendered here, so that it asks no other host."""
+    """`/api/docs`: the contract as a page that loads nothing from other hosts."""
     return login_required(_docs)(request, api)
 
 
@@ -144,7 +144,7 @@ def _docs(request: HttpRequest, api: NinjaAPI) -> HttpResponse:
 
 
 def _frame(request: HttpRequest) -> Json:
-    """What stands around every page of ours."""
+    """The context of our base template."""
     base = get_settings().BASE_TEMPLATE
     found = kpis.open_findings(scope_of(request.user).limit)
     frame = {
@@ -185,7 +185,7 @@ def _entry(path: str, method: str, operation: Json, components: Json) -> Json:
 
 
 def _resolve(schema: Json, components: Json) -> Json:
-    """The schema itself where it is named by reference."""
+    """The schema, or the one that it refers to."""
     if "allOf" in schema:
         schema = schema["allOf"][0]
     reference: str = schema.get("$ref", "")

@@ -1,4 +1,4 @@
-"""Failures as application/problem+json (RFC 9457): the only place that knows status numbers."""
+"""Errors as application/problem+json (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from ml_platform.services.operations.store import Busy
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 30
-"""Retry-After where Google named no time."""
+"""Retry-After if Google gave none."""
 
 
 class Unauthenticated(Denied):
-    """Nobody is logged in, or the token is not good."""
+    """The request has no session, or its token is not valid."""
 
     code = "unauthenticated"
     advice = (
@@ -44,51 +44,53 @@ class Unauthenticated(Denied):
 
 
 class TooLarge(Invalid):
-    """The body is larger than any request needs."""
+    """The body is too large."""
 
     code = "body_too_large"
-    advice = "Large things belong into Cloud Storage; name them by their gs:// address."
+    advice = "Store large data in Cloud Storage, and send its gs:// URI."
 
 
 class WrongType(Invalid):
-    """The body is not JSON by its own word."""
+    """The Content-Type of the body is not JSON."""
 
     code = "not_json"
     advice = "Send the header `Content-Type: application/json`."
 
 
 class NotAllowed(Invalid):
-    """The path knows no such method."""
+    """The path does not support the method."""
 
     code = "method_not_allowed"
 
 
 class Malformed(Invalid):
-    """The body cannot be read as JSON that we store."""
+    """The body is not JSON that can be stored."""
 
     code = "malformed_body"
 
 
 class Unforeseen(PlatformError):
-    """What nobody foresaw."""
+    """An unexpected exception."""
 
     code = "internal_error"
     advice = DEFECT
 
     def __init__(self) -> None:
-        super().__init__("The platform failed, and cannot say what of the request was done.")
+        super().__init__("The platform failed. It is unknown how much of the request was done.")
 
 
 KNOWN: tuple[tuple[tuple[type[Exception], ...], Callable[[], PlatformError]], ...] = (
     (DATABASE_FAILURES, DatabaseAway),
     ((SuspiciousOperation, BadRequest), lambda: Unreadable("The request cannot be read.")),
-    ((PermissionDenied,), lambda: Denied("You may not do this.", advice="Ask for the right.")),
+    ((PermissionDenied,), lambda: Denied("You may not do this.", advice="Ask for the permission.")),
     (
         (Http404,),
-        lambda: NotFound("There is no such thing.", advice="The paths are at /api/docs."),
+        lambda: NotFound(
+            "There is no such path or resource.", advice="The paths are at /api/docs."
+        ),
     ),
 )
-"""What Django and a host's own parts raise, and what we tell of it."""
+"""Exceptions of Django and of a host's code, and our error for each."""
 
 STATUS: Mapping[type[PlatformError], int] = {
     **http_status.STATUS,
@@ -99,11 +101,11 @@ STATUS: Mapping[type[PlatformError], int] = {
     WrongType: 415,
     JobFailed: 503,
 }
-"""What only the API refuses, beside the statuses that it shares with the pages."""
+"""The statuses shared with the pages, and those of errors that only the API has."""
 
 
 def problem(error: PlatformError, **more: Any) -> HttpResponse:
-    """The failure as a response; `more` are further members of the body."""
+    """The error as a response; `more` are further members of the body."""
     status = http_status.status_of(error, STATUS)
     body = {
         "type": f"urn:ml-platform:{error.code}",
@@ -124,7 +126,7 @@ def problem(error: PlatformError, **more: Any) -> HttpResponse:
 
 
 def install(api: NinjaAPI) -> None:
-    """Have ninja tell what only it knows of, and leave the rest to whoever asked it."""
+    """Set ninja's exception handlers; exceptions that are not ninja's propagate to the caller."""
     api.add_exception_handler(PlatformError, _platform_error)
     api.add_exception_handler(ValidationError, _validation_error)
     api.add_exception_handler(AuthenticationError, _not_authenticated)
@@ -134,14 +136,14 @@ def install(api: NinjaAPI) -> None:
 
 
 def failure(request: HttpRequest, error: Exception) -> HttpResponse:
-    """Any failure as a problem; one that nobody foresaw is told as Django tells its own too."""
-    told = _known(error)
-    response = _platform_error(request, told)
-    if isinstance(told, (DatabaseAway, Unforeseen)):
+    """Any exception as a problem; an unexpected one is also logged and signalled as Django does."""
+    known = _known(error)
+    response = _platform_error(request, known)
+    if isinstance(known, (DatabaseAway, Unforeseen)):
         log_response(
-            "%s: %s", str(told), request.path, response=response, request=request, exception=error
+            "%s: %s", str(known), request.path, response=response, request=request, exception=error
         )
-    if isinstance(told, Unforeseen):
+    if isinstance(known, Unforeseen):
         got_request_exception.send(sender=None, request=request)
     return response
 
@@ -170,17 +172,17 @@ def _validation_error(request: HttpRequest, error: ValidationError | type[Valida
 
 
 def _not_authenticated(request: HttpRequest, error: object) -> Any:
-    return problem(Unauthenticated("Nobody is logged in."))
+    return problem(Unauthenticated("The request is not authenticated."))
 
 
 def _http_error(request: HttpRequest, error: HttpError | type[HttpError]) -> Any:
-    """What ninja itself refuses: a body that is no JSON."""
+    """ninja refuses only a body that is not JSON."""
     reason = getattr(error, "__cause__", None)
     return problem(malformed(reason if isinstance(reason, BadJson) else ""))
 
 
 def malformed(reason: object) -> Malformed:
-    """A body that is no JSON that we store, and why."""
+    """The error for a body that is not JSON that can be stored; `reason` says why."""
     return Malformed(
         f"The body cannot be read as JSON. {reason}".strip(),
         advice="Send one JSON object in UTF-8, without NaN, NUL characters or lone surrogates.",

@@ -1,8 +1,8 @@
-"""Idempotency-Key: a POST that is sent again is answered again, and done once.
+"""Idempotency-Key: a repeated POST is executed once and gets the same answer.
 
-The row of a key is bound to its request first. What the request changes and its answer are then
-one transaction, so that whatever dies leaves both or neither, and nothing that must be waited for.
-Only a request that asks Google cannot be one transaction (law 6): what it makes has a unique key.
+The key is first bound to its request. The changes of the request and its stored answer are then one
+transaction, so that a crash leaves both or neither. A request that calls Google is not one
+transaction, because no remote call runs inside one (law 6); what it creates has a unique key.
 """
 
 from __future__ import annotations
@@ -30,40 +30,40 @@ from .auth import identify
 
 HEADER = "Idempotency-Key"
 RING = "webhook/"
-"""How the paths end where Cloud Scheduler rings: as no user, and once for each time it was due."""
+"""End of the webhooks' paths. Cloud Scheduler is no user; the time of a call is its key."""
 KEPT = timedelta(days=7)
-"""How long an answer is repeated; the operations of a key are known for longer."""
+"""How long an answer is stored; operations keep their key for longer."""
 Answer: TypeAlias = Callable[[], HttpResponseBase]
 F = TypeVar("F", bound=Callable[..., HttpResponse])
 
 
 class StillRunning(Conflict):
-    """The first request with the key holds its row: a transaction of ours, which is short."""
+    """The transaction of the first request with the key has not ended."""
 
     code = "request_running"
-    advice = "Send it again in a moment for its answer."
+    advice = "Send it again in a moment."
     retry_after = 1.0
 
 
 def asks_google(view: F) -> F:
     """Mark a view that calls Google before it answers.
 
-    Its request is no single transaction; whatever it makes is found again by the caller's key.
+    Its request is not one transaction; what it creates is found again by the caller's key.
     """
     view.asks_google = True  # type: ignore[attr-defined]
     return view
 
 
 def answer_once(request: HttpRequest, answer: Answer, *, whole: bool) -> HttpResponseBase:
-    """Answer a request; one with a key that was answered before gets the same again.
+    """Answer a request, or repeat the stored answer of its key.
 
-    Only success is kept: what was refused did nothing, and may be sent again with its key. With
-    `whole` the request is one transaction.
+    Only success is stored: a refused request changed nothing and may be sent again with its key.
+    With `whole` the request is one transaction.
 
-    :raises Invalid: the key is none.
-    :raises Denied: the answer is kept, and the caller may not do that any more.
-    :raises NotFound: the same, and they do not see it any more.
-    :raises KeyReused: the key belongs to a different request.
+    :raises Invalid: the key is not valid.
+    :raises Denied: there is a stored answer, but the caller no longer has the right.
+    :raises NotFound: there is a stored answer, but the caller no longer sees its project.
+    :raises KeyReused: the key was used for a different request.
     :raises StillRunning: the first request with this key has not ended.
     """
     key = request.headers.get(HEADER)
@@ -71,7 +71,7 @@ def answer_once(request: HttpRequest, answer: Answer, *, whole: bool) -> HttpRes
         return answer()
     if not re.fullmatch(r"[\x21-\x7e]{1,200}", key):
         raise Invalid(
-            f"This {HEADER} cannot be used.",
+            f"This {HEADER} is not valid.",
             code="bad_idempotency_key",
             advice="Use 1 to 200 visible ASCII characters, for example a UUID.",
         )
@@ -89,24 +89,24 @@ def answer_once(request: HttpRequest, answer: Answer, *, whole: bool) -> HttpRes
 
 
 def _does_nothing_twice(request: HttpRequest) -> bool:
-    """Whether it is a ring, which knows its own tick, or only looks at what would be done."""
+    """Whether it is a call of Cloud Scheduler, which has its own key, or a dry run."""
     return request.path.endswith(RING) or FLAGS.get(request.GET.get("dry_run", ""), False)
 
 
 def forget_old_answers() -> int:
-    """Delete answers that are not repeated any more; returns how many."""
+    """Delete the expired answers; returns how many."""
     return delete_rows(IdempotentResponse.objects.filter(created_at__lt=database_now() - KEPT))
 
 
 def _fingerprint(request: HttpRequest) -> str:
-    said = f"{request.method} {request.get_full_path()}\n".encode() + request.body
-    return hashlib.sha256(said).hexdigest()
+    content = f"{request.method} {request.get_full_path()}\n".encode() + request.body
+    return hashlib.sha256(content).hexdigest()
 
 
 def _bind(user_id: Any, key: str, fingerprint: str) -> IdempotentResponse:
-    """The row of this key: new, answered, or of a request that has not been answered.
+    """The row of this key, now created or there already.
 
-    :raises KeyReused: the key belongs to a different request.
+    :raises KeyReused: the key was used for a different request.
     """
     try:
         with transaction.atomic():
@@ -116,28 +116,28 @@ def _bind(user_id: Any, key: str, fingerprint: str) -> IdempotentResponse:
     except IntegrityError:
         kept = IdempotentResponse.objects.filter(user_id=user_id, key=key).first()
     if kept is None:
-        return _bind(user_id, key, fingerprint)  # it was refused meanwhile
+        return _bind(user_id, key, fingerprint)  # its request was refused meanwhile
     if kept.request_digest != fingerprint:
         raise KeyReused(f"The idempotency key {key} was used for a different request.")
     return kept
 
 
 def _hold(kept: IdempotentResponse) -> IdempotentResponse:
-    """The row, held by this transaction; a database lets go of it when its holder dies.
+    """The row, locked by this transaction; the database releases the lock after a crash.
 
-    :raises StillRunning: another one holds it.
+    :raises StillRunning: another transaction holds the lock.
     """
     rows = IdempotentResponse.objects.filter(pk=kept.pk)
     if not connection.features.has_select_for_update:
-        rows.update(key=models.F("key"))  # SQLite has one writer: a second one waits here
+        rows.update(key=models.F("key"))  # SQLite has one writer: another one waits here
     held = rows.select_for_update(skip_locked=True).first()
     if held is None:
-        raise StillRunning(f"The first request with the idempotency key {kept.key} is not over.")
+        raise StillRunning(f"The first request with the idempotency key {kept.key} has not ended.")
     return held
 
 
 def _keep(kept: IdempotentResponse, response: HttpResponseBase, caller: Caller) -> HttpResponseBase:
-    """Keep an answer and give it; or the one that was kept meanwhile."""
+    """Store and return the answer; or return the one that was stored meanwhile."""
     row = IdempotentResponse.objects.filter(pk=kept.pk, status=None)
     if response.status_code >= 300 or not isinstance(response, HttpResponse):
         row.delete()

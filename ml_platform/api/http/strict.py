@@ -1,6 +1,6 @@
-"""What every operation of the API refuses first: a misspelt parameter, a body that is not its own.
+"""Refuses unknown query parameters, and a body where the path takes none.
 
-What an operation knows is read off its own signature, as ninja and the contract do.
+The known ones are read from the signature of the operation, as ninja and the contract do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ View: TypeAlias = Callable[..., HttpResponseBase]
 
 
 def strictly(run: View) -> View:
-    """An operation's `run` that only does what it was asked for in full."""
+    """Wrap the `run` of an operation, so that it ignores no part of a request."""
     operation: Any = getattr(run, "__self__")  # noqa: B009 - a bound method has it
     models = {model.__ninja_param_source__: model for model in operation.models}
     query = models.get("query")
@@ -46,7 +46,7 @@ def strictly(run: View) -> View:
 
 
 def without_query(view: View) -> View:
-    """A view that takes no query parameters."""
+    """Wrap a view that takes no query parameters."""
 
     @wraps(view)
     def asked(request: HttpRequest, **values: Any) -> HttpResponseBase:
@@ -57,9 +57,9 @@ def without_query(view: View) -> View:
 
 
 def _require_body(request: HttpRequest, *, taken: bool) -> None:
-    """Refuse a body that is not whole, not JSON by its own word, or not `taken` by the operation.
+    """Refuse a body that is incomplete, not JSON, or that the operation does not take (`taken`).
 
-    :raises Invalid: it is one of these.
+    :raises Invalid: it is refused.
     """
     body = _whole_body(request)
     if not body:
@@ -74,7 +74,7 @@ def _require_body(request: HttpRequest, *, taken: bool) -> None:
         raise malformed(error) from error
     if said != {}:
         raise Invalid(
-            "This path takes no body, and what it says would be lost.",
+            "This path takes no body; its content would be ignored.",
             code="body_not_taken",
             advice="Leave it out, or send {}.",
         )
@@ -88,7 +88,7 @@ def _whole_body(request: HttpRequest) -> bytes:
     except RequestDataTooBig as error:
         raise TooLarge(f"The body is larger than {MAX_BODY // 1024} KiB.") from error
     except UnreadablePostError as error:
-        raise Unreadable("The connection ended within the body.") from error
+        raise Unreadable("The connection ended before the end of the body.") from error
     if len(request.body) < length:
         raise Unreadable("The body is shorter than its Content-Length.")
     return request.body

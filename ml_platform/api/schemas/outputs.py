@@ -43,7 +43,7 @@ class Problem(Out):
 
 
 class FieldError(Out):
-    """One field that is not as it should be."""
+    """One field that is not valid."""
 
     field: str
     message: str

@@ -1,3 +1,3 @@
-"""How a call to Google is made: channels, timeouts, retries, errors, long-running operations."""
+"""Calls to Google: channels, timeouts, retries, errors, long-running operations."""
 
 from __future__ import annotations

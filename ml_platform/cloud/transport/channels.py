@@ -1,4 +1,4 @@
-"""How every call reaches Google: cached clients, and one function for limits and errors."""
+"""Cached clients of Google, and one function that applies limits and errors to every call."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _POOL = 32
 _LOCAL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", -1),
-    # A restarted local cloud is found again at once, not after gRPC's two minutes.
+    # Reconnect to a restarted local cloud at once; gRPC would wait up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
-# client -> (module, class, endpoint; '' is the library's own)
+# client -> (module, class, endpoint; '' is the default of the library)
 _CLIENTS = {
     "models": (
         "google.cloud.aiplatform_v1.services.model_service",
@@ -54,7 +54,7 @@ _CLIENTS = {
 }
 
 before_call: list[Callable[[str], None]] = []
-"""Observers called with the method's name before each call; one that raises stops the call."""
+"""Functions called with the name of the method before each call; an exception stops the call."""
 
 _reason: ContextVar[str] = ContextVar("reason", default="")
 _guards: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("guards", default=())
@@ -70,10 +70,10 @@ def request_reason(reason: str) -> Iterator[None]:
     github.com/google-github-actions/auth; it is Request.reason, "used by security systems to
     associate auditing information with a request" (google/rpc/context/attribute_context.proto).
 
-    :raises ValueError: it does not fit into a header.
+    :raises ValueError: it cannot be sent in a header.
     """
     if not (reason.isascii() and reason.isprintable() and len(reason) <= 200):
-        raise ValueError(f"{reason!r} does not fit into a header")
+        raise ValueError(f"{reason!r} cannot be sent in a header")
     token = _reason.set(reason)
     try:
         yield
@@ -83,7 +83,7 @@ def request_reason(reason: str) -> Iterator[None]:
 
 @contextmanager
 def guarded(guard: Callable[[], None]) -> Iterator[None]:
-    """Have `guard` called right before each effect made inside; if it raises, nothing is sent."""
+    """Call `guard` before each call with an effect made inside; if it raises, nothing is sent."""
     token = _guards.set((*_guards.get(), guard))
     try:
         yield
@@ -93,8 +93,11 @@ def guarded(guard: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def shared_retry_budget() -> Iterator[None]:
-    """Have the reads inside wait in vain but once: after a RETRY_TIMEOUT that brought no answer
-    the others ask once each, so that a cloud that is away does not cost it again and again."""
+    """Spend RETRY_TIMEOUT only once for all reads inside.
+
+    After one read got no answer in that time, the others are sent once each: while Google is not
+    reachable, a long list of reads would wait for each of them.
+    """
     token = _patience.set([get_settings().RETRY_TIMEOUT])
     try:
         yield
@@ -103,12 +106,12 @@ def shared_retry_budget() -> Iterator[None]:
 
 
 def call(method: str, send: Callable[[], T]) -> T:
-    """Send one request, of which `send` bounds each try to CALL_TIMEOUT.
+    """Send one request; `send` limits each attempt to CALL_TIMEOUT.
 
-    A read that met UNAVAILABLE is tried again for RETRY_TIMEOUT seconds (`one_patience`), an
-    effect never.
+    A read that got UNAVAILABLE is repeated for RETRY_TIMEOUT seconds (see `shared_retry_budget`); a
+    call with an effect never, because it may have happened (law 7).
 
-    :raises PlatformError: as the table in `errors` says; other exceptions are bugs and pass.
+    :raises PlatformError: according to the table in `errors`; other exceptions propagate.
     """
     kind = METHODS[method]
     for observer in before_call:
@@ -135,7 +138,7 @@ def rpc(method: str, send: Callable[..., T], request: dict[str, Any]) -> T:
 
 
 def rpc_pages(method: str, send: Callable[..., Any], request: dict[str, Any]) -> Iterator[Any]:
-    """Yield the raw message of each page until the token is empty, over empty pages too."""
+    """Yield the raw message of each page until the token is empty; a page may have no items."""
     token = ""
     while True:
         pager = rpc(method, send, {**request, "page_token": token})
@@ -147,14 +150,14 @@ def rpc_pages(method: str, send: Callable[..., Any], request: dict[str, Any]) ->
 
 
 def client(kind: str) -> Any:
-    """Return this process's generated client of that kind, one of the table's."""
+    """Return the client of that kind (a key of `_CLIENTS`) of this process."""
     settings = require_settings()
     with _making:
         return _make_client(os.getpid(), kind, settings.LOCAL_CLOUD, settings.LOCATION)
 
 
 def storage_client() -> Any:
-    """Return this process's `google.cloud.storage.Client`."""
+    """Return the `google.cloud.storage.Client` of this process."""
     settings = require_settings()
     local = settings.LOCAL_CLOUD_HTTP if settings.LOCAL_CLOUD else ""
     with _making:
@@ -173,11 +176,11 @@ def project_path() -> str:
 
 
 def checked(name: ResourceName) -> str:
-    """Return the name as sent, when it lies where we may look.
+    """Return the name if it is in the configured project and location.
 
-    A project number cannot be compared with the configured id, so it passes.
+    A project number is accepted, because it cannot be compared with the configured id.
 
-    :raises CloudRejected: another project or location, of which our NOT_FOUND would prove nothing.
+    :raises CloudRejected: it is elsewhere, where NOT_FOUND would prove nothing (law 3).
     """
     settings = require_settings()
     foreign = name.location != settings.LOCATION or (
@@ -185,10 +188,10 @@ def checked(name: ResourceName) -> str:
     )
     if foreign:
         raise CloudRejected(
-            f"{name} lies outside the configured project {settings.PROJECT_ID} "
+            f"{name} is outside the configured project {settings.PROJECT_ID} "
             f"and location {settings.LOCATION}.",
             code="foreign_name",
-            advice="Nothing was asked. Check PROJECT_ID and LOCATION.",
+            advice="No request was sent. Check PROJECT_ID and LOCATION.",
         )
     return str(name)
 
@@ -221,7 +224,7 @@ def _local_channel(pid: int, target: str) -> Any:
 
 @lru_cache(maxsize=64)
 def _make_client(pid: int, kind: str, local: str, location: str) -> Any:
-    """Keyed by process and address: neither a fork nor a changed setting meets a stale client."""
+    """The arguments are the cache key: a fork or a changed setting gets a new client."""
     module, name, endpoint = _CLIENTS[kind]
     made: Any = getattr(import_module(module), name)
     if local:
@@ -240,7 +243,7 @@ def _make_storage_client(pid: int, project: str, local: str) -> Any:
     from requests.adapters import HTTPAdapter
 
     class Adapter(HTTPAdapter):
-        """Adds the reason; `add_headers` is the hook that requests keeps for subclasses."""
+        """Adds the reason; requests documents `add_headers` for subclasses."""
 
         def add_headers(self, request: PreparedRequest, **_: Any) -> None:
             if reason := _reason.get():
@@ -254,7 +257,7 @@ def _make_storage_client(pid: int, project: str, local: str) -> Any:
         )
     else:
         made = Client(project=project)
-    # Its cache asks for buckets from threads of its own, outside our limits and our count of calls.
+    # Its cache sends requests from its own threads, without our limits and our count of calls.
     made._bucket_metadata_cache = None  # noqa: SLF001
     for scheme in ("https://", "http://"):
         made._http.mount(scheme, Adapter(pool_maxsize=_POOL))  # noqa: SLF001

@@ -1,7 +1,7 @@
-"""The closed table from Google's failures to our categories: only here are they interpreted.
+"""The table from Google's failures to our errors. No other module interprets them.
 
-It branches on class and code, never on text. What is not in the table propagates unchanged.
-The codes' meaning: https://google.aip.dev/193 and google/rpc/code.proto; what may be repeated: https://google.aip.dev/194.
+It uses class and code, never text. A failure that is not in the table propagates unchanged.
+Codes: https://google.aip.dev/193 and google/rpc/code.proto. Retries: https://google.aip.dev/194.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from ml_platform.errors import (
 from .methods import METHODS, plane
 
 NOT_SENT = "NOT_SENT"
-"""Our own code beside gRPC's: no connection came about, so nothing can have been done."""
+"""Our addition to the codes of gRPC: there was no connection, so nothing was done."""
 
 _TEXT_LIMIT = 600
-# How the two wires say that no connection came about, for the sentence alone.
+# How gRPC and HTTP report that there was no connection; used for the message only.
 _NO_CONNECTION = (
     re.compile(r"ipv[46]:(?P<at>\S+): (?:[\w ]+: )*(?P<why>[A-Z][a-z ]+)(?: \(\d+\))?$"),
     re.compile(r"host='(?P<host>[^']+)', port=(?P<port>\d+).*\[Errno -?\d+\] (?P<why>[\w ]+)"),
@@ -41,54 +41,34 @@ _NO_CONNECTION = (
 
 @dataclass(frozen=True, slots=True)
 class ErrorRule:
-    """The category of a failure, what happened in words, and what to do."""
+    """The error class of a failure, its message and its advice ('' for that of the class)."""
 
     category: type[PlatformError]
     what: str
-    advice: str
+    advice: str = ""
     code: str = ""
 
 
-_AGAIN = "Nothing was changed by this call; try again in a minute."
-_ABSENT = ErrorRule(
-    CloudAbsent, "{plane} has no such thing", "It may have been deleted; check the name."
-)
+_ABSENT = ErrorRule(CloudAbsent, "{plane} has no such resource")
 _NO_PARENT = ErrorRule(
     CloudRejected,
-    "{plane} does not know the place or parent asked in",
-    "Check PROJECT_ID, LOCATION, BUCKET and the parent's name. Nothing is known of what is in it.",
+    "{plane} does not know the project, location or parent of the request",
+    "Check PROJECT_ID, LOCATION, BUCKET and the name of the parent. It is unknown what is in it.",
     "parent_not_found",
 )
-_EXISTS = ErrorRule(
-    CloudExists, "{plane} has something of that name already", "Look at it before going on."
-)
+_EXISTS = ErrorRule(CloudExists, "{plane} has a resource of that name already")
 _CONFLICT = ErrorRule(
-    CloudConflict,
-    "{plane} refused because the thing changed or its state forbids it",
-    "Look at it again, then decide.",
+    CloudConflict, "{plane} refused because the resource has changed or is in the wrong state"
 )
-_REJECTED = ErrorRule(
-    CloudRejected, "{plane} refused the request as wrong", "Repeating it will not help."
-)
-_DENIED = ErrorRule(
-    CloudDenied,
-    "{plane} refused access",
-    "Check the service account's roles, the credentials, billing and whether the API is enabled. "
-    "It says nothing about what exists.",
-)
-_THROTTLED = ErrorRule(
-    CloudThrottled, "{plane} refused because a quota is used up", "Wait, or ask for more quota."
-)
-_SILENT = ErrorRule(CloudUnavailable, "{plane} could not be reached", _AGAIN)
-_SLOW = ErrorRule(CloudUnavailable, "{plane} did not answer in time", _AGAIN)
-_BROKEN = ErrorRule(CloudUnavailable, "{plane} failed", _AGAIN)
-_LOST = ErrorRule(
-    OutcomeUnknown,
-    "{plane} did not say whether it was done",
-    "It may have happened: look before trying again.",
-)
+_REJECTED = ErrorRule(CloudRejected, "{plane} refused the request as wrong")
+_DENIED = ErrorRule(CloudDenied, "{plane} refused access")
+_THROTTLED = ErrorRule(CloudThrottled, "{plane} refused because a quota is used up")
+_SILENT = ErrorRule(CloudUnavailable, "{plane} could not be reached")
+_SLOW = ErrorRule(CloudUnavailable, "{plane} did not answer in time")
+_BROKEN = ErrorRule(CloudUnavailable, "{plane} failed")
+_LOST = ErrorRule(OutcomeUnknown, "{plane} did not say whether it was done")
 
-# code -> (verdict for a read, verdict for an effect)
+# code -> (rule for a read, rule for a call with an effect)
 _TABLE: dict[str, tuple[ErrorRule, ErrorRule]] = {
     "NOT_FOUND": (_ABSENT, _ABSENT),
     "ALREADY_EXISTS": (_EXISTS, _EXISTS),
@@ -101,7 +81,7 @@ _TABLE: dict[str, tuple[ErrorRule, ErrorRule]] = {
     "UNAUTHENTICATED": (_DENIED, _DENIED),
     "RESOURCE_EXHAUSTED": (_THROTTLED, _THROTTLED),
     NOT_SENT: (_SILENT, _SILENT),
-    # A lost answer shows as UNAVAILABLE too, so for an effect it proves nothing.
+    # A lost answer is UNAVAILABLE too, so a call with an effect may have happened.
     "UNAVAILABLE": (_SILENT, _LOST),
     "DEADLINE_EXCEEDED": (_SLOW, _LOST),
     "CANCELLED": (_BROKEN, _LOST),
@@ -157,7 +137,7 @@ _RPC_CODES = (
 
 
 def translate(error: Exception, method: str) -> PlatformError | None:
-    """Return our error for what a call of `method` raised, None when the table has no row."""
+    """Return our error for what a call of `method` raised; None if it is not in the table."""
     from google.api_core.exceptions import RetryError
 
     if isinstance(error, RetryError):
@@ -175,12 +155,12 @@ def from_status(method: str, code: int, message: str) -> PlatformError:
 
 
 def from_http(method: str, status: int, message: str) -> PlatformError:
-    """Return our error for one part of a batch that was answered with `status`."""
+    """Return our error for one part of a batch with the response `status`."""
     return _build(method, _HTTP.get(status, "UNKNOWN"), _sentence(message) or message)
 
 
 def code_of(error: Exception) -> str | None:
-    """Return the gRPC code (or NOT_SENT) of what happened, None when the table has no row."""
+    """Return the gRPC code of an exception, or NOT_SENT; None if it is not in the table."""
     for kind, code in _classes():
         if isinstance(error, kind):
             return code if isinstance(code, str) else code(error)
@@ -188,24 +168,24 @@ def code_of(error: Exception) -> str | None:
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Return the classes the table knows, for an `except` clause."""
+    """Return the classes in the table, for an `except` clause."""
     return tuple(kind for kind, _ in _classes())
 
 
 def _build(method: str, code: str, text: str, *, retry_after: float = 0.0) -> PlatformError:
     kind = METHODS[method]
-    verdict = _TABLE[code][0 if kind.is_read else 1]
-    if verdict is _ABSENT and not kind.names_its_subject:
-        verdict = _NO_PARENT
-    sentence = f"{verdict.what.format(plane=plane(method))} ({method}: {code}). {_short(text)}"
+    rule = _TABLE[code][0 if kind.is_read else 1]
+    if rule is _ABSENT and not kind.names_its_subject:
+        rule = _NO_PARENT
+    sentence = f"{rule.what.format(plane=plane(method))} ({method}: {code}). {_short(text)}"
     sentence = sentence.rstrip()
-    if issubclass(verdict.category, CloudThrottled):
-        return verdict.category(sentence, advice=verdict.advice, retry_after=retry_after)
-    return verdict.category(sentence, code=verdict.code, advice=verdict.advice)
+    if issubclass(rule.category, CloudThrottled):
+        return rule.category(sentence, advice=rule.advice, retry_after=retry_after)
+    return rule.category(sentence, code=rule.code, advice=rule.advice)
 
 
 def _short(text: str) -> str:
-    """The cause alone when there was no connection; an endless text ends between two words."""
+    """The text on one line, at most _TEXT_LIMIT long; without a connection only the cause."""
     text = " ".join(text.split())
     for wire in _NO_CONNECTION:
         if match := wire.search(text):
@@ -217,7 +197,10 @@ def _short(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _classes() -> tuple[tuple[type[Exception], str | Callable[[Any], str | None]], ...]:
-    """First match wins: subclasses stand before bases. Imported late: start-up needs none."""
+    """The first match is used, so subclasses stand before their bases.
+
+    Imported here, because starting the process needs none of these libraries.
+    """
     import grpc
     import requests.exceptions as http
     import urllib3.exceptions as wire
@@ -228,7 +211,7 @@ def _classes() -> tuple[tuple[type[Exception], str | Callable[[Any], str | None]
     return (
         (api.RetryError, lambda error: code_of(error.cause)),
         (api.GoogleAPICallError, _api_code),
-        (auth.TransportError, NOT_SENT),  # the token could not be fetched, so nothing went out
+        (auth.TransportError, NOT_SENT),  # the token could not be fetched, so nothing was sent
         (auth.TimeoutError, NOT_SENT),
         (auth.GoogleAuthError, "UNAUTHENTICATED"),
         (storage.DataCorruption, "DATA_LOSS"),
@@ -271,20 +254,20 @@ def _connection_code(error: Any) -> str:
 
 
 def _text_of(error: Exception) -> str:
-    """Google's own sentence; Cloud Storage's client hides it in JSON behind the request's URL."""
+    """Google's message; the client of Cloud Storage has it in JSON, after the URL."""
     answer = getattr(getattr(error, "response", None), "text", "")
     return _sentence(answer) or str(getattr(error, "message", "") or error)
 
 
 def _sentence(answer: str) -> str:
-    """What the JSON of a refusal says, '' when it is no such JSON."""
+    """The message in the JSON of an error response; '' if it is something else."""
     with suppress(AttributeError, KeyError, TypeError, ValueError):
         return str(json.loads(answer)["error"]["message"])
     return ""
 
 
 def _retry_after(error: Exception) -> float:
-    """Seconds Google asks to wait: gRPC's RetryInfo or HTTP's Retry-After, else 0."""
+    """Seconds to wait from RetryInfo (gRPC) or Retry-After (HTTP); 0 if there is none."""
     from google.rpc.error_details_pb2 import RetryInfo
 
     for detail in getattr(error, "details", None) or ():

@@ -1,6 +1,6 @@
-"""The closed table of Google's methods: what may be repeated, what NOT_FOUND speaks about.
+"""The table of Google's methods: which may be repeated, and what NOT_FOUND is about.
 
-No method outside this table can be called, so it is also the list of rights our identities need.
+Only methods in this table can be called, so it is also the list of permissions we need.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """GET names one thing; LIST and CREATE name its parent; CREATE and CHANGE have effects."""
+    """GET and CHANGE name a resource, LIST and CREATE a parent; CREATE and CHANGE have effects."""
 
     GET = "get"
     LIST = "list"
@@ -23,7 +23,10 @@ class Kind(Enum):
 
     @property
     def names_its_subject(self) -> bool:
-        """Whether NOT_FOUND means the very thing asked for, and not its parent (law 3)."""
+        """Whether NOT_FOUND is about the resource itself.
+
+        If it is about the parent, it does not prove that the resource is absent (law 3).
+        """
         return self in (Kind.GET, Kind.CHANGE)
 
 
@@ -62,7 +65,7 @@ METHODS: dict[str, Kind] = {
     "storage.objects.get": Kind.GET,
     "storage.objects.list": Kind.LIST,
     "storage.objects.insert": Kind.CREATE,
-    "storage.batch": Kind.CREATE,  # NOT_FOUND of a part is that object's; of the whole, nobody's
+    "storage.batch": Kind.CREATE,  # NOT_FOUND of a part is about its object
 }
 
 _PLANES = {
@@ -78,5 +81,5 @@ _PLANES = {
 
 
 def plane(method: str) -> str:
-    """Return the name people know for the service that `method` belongs to."""
+    """Return the product name of the service that `method` belongs to."""
     return _PLANES[method.partition(".")[0]]

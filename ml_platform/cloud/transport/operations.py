@@ -1,4 +1,4 @@
-"""Google's long-running operations as values: asked for by name, never waited for."""
+"""Google's long-running operations: started and read by name, never waited for."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _UPLOAD = "google.cloud.aiplatform.v1.UploadModelOperationMetadata"
 
 
 def start(method: str, kind: str, send_name: str, request: dict[str, Any]) -> RemoteOperation:
-    """Start what `method` does through the client's method `send_name`; do not wait for its end."""
+    """Call `method` through the client's `send_name`, without waiting for the operation."""
     future = channels.rpc(method, getattr(channels.client(kind), send_name), request)
     return _read_operation(method, future.operation)
 
 
 def get_operation(kind: str, name: OperationName, *, method: str) -> RemoteOperation:
-    """Return how an operation stands now; `method` is what its errors are told as.
+    """Return the state of an operation; `method` is the one that its errors name.
 
-    :raises CloudAbsent: Google has forgotten it, as it may after weeks; its outcome is unknown.
+    :raises CloudAbsent: Google no longer keeps it (after weeks); its outcome is unknown.
     """
     send = channels.client(kind).get_operation
     raw = channels.rpc("Operations.GetOperation", send, {"name": channels.checked(name)})
@@ -44,7 +44,7 @@ def _read_operation(method: str, raw: Operation) -> RemoteOperation:
 
 
 def _read_result(raw: Operation) -> ModelName | ServiceName | None:
-    """Name what was made. The answers of deletions (Empty) name nothing."""
+    """The name of what was created or updated; None for deletions, whose response is Empty."""
     kind = raw.response.TypeName()
     if kind == "google.cloud.aiplatform.v1.UploadModelResponse":
         from google.cloud.aiplatform_v1.types.model_service import UploadModelResponse

@@ -35,7 +35,7 @@ class Command(PlatformCommand):
             status = operation.get_status_display().lower()
             self.stdout.write(f"{operation.pk} {operation} is {status}{error}")
         failed = sum(operation.status == OperationStatus.FAILED for operation in moved)
-        self.stdout.write(f"{len(moved)} went on, {failed} of them failed.")
+        self.stdout.write(f"{len(moved)} continued, {failed} of them failed.")
         return 1 if failed else 0
 
 

@@ -81,7 +81,7 @@ def _read_file(uri: str) -> str:
     try:
         return read_utf8(content)
     except ValueError as error:
-        raise BadTemplate(f"The template {uri} is no UTF-8 text.") from error
+        raise BadTemplate(f"The template {uri} is not UTF-8 text.") from error
 
 
 def _plain(text: str, uri: str) -> Any:

@@ -419,7 +419,7 @@ def test_a_field_that_is_wrong_is_named(ana: Client):
     errors = {error["field"]: error["message"] for error in answer.json()["errors"]}
     assert set(errors) == {"body.project", "body.model_name", "body.template_uri", "body.state"}
     assert errors["body.state"] == "There is no such field."
-    assert errors["body.project"] == "It is no whole number."
+    assert errors["body.project"] == "It is not a whole number."
     assert errors["body.model_name"] == "It is missing."
 
 

@@ -93,7 +93,7 @@ def test_of_many_lines_the_answer_says_how_many_it_left_out_and_the_log_has_all(
     with caplog.at_level("INFO", logger="ml_platform.jobs"):
         output = ring(ORPHANS, ringing, **TICK).json()["output"]
     assert len([line for line in output.splitlines() if line.startswith("Deleted model-")]) == 100
-    assert "… and 30 more lines, which the log has." in output
+    assert "… and 30 more lines in the log." in output
     said = [record for record in caplog.records if record.name == "ml_platform.jobs"]
     assert len(said) == 130
     operation = Operation.objects.get()

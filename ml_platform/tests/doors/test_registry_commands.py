@@ -291,7 +291,7 @@ def test_a_cloud_that_nobody_answers_for_is_one_sentence(settings: Any) -> None:
     [
         ({"PROJECT_ID": ""}, "ML_PLATFORM has no PROJECT_ID"),
         ({"NO_SUCH_KEY": 1}, "unknown keys: NO_SUCH_KEY"),
-        ({"CALL_TIMEOUT": "soon"}, "which is no float"),
+        ({"CALL_TIMEOUT": "soon"}, "which is not a float"),
     ],
 )
 def test_wrong_settings_are_one_sentence(settings: Any, change: dict[str, Any], words: str) -> None:

@@ -111,7 +111,7 @@ def test_no_forged_token_gets_in(hooks: Server, settings: Any, path: str, debug:
     assert len(said) >= 40
     assert {name for name, answer in said.items() if answer.status_code != 401} == set()
     words = {answer.json()["detail"] for answer in said.values()}
-    assert words == {"The token was refused.", "The ring carries no token."}
+    assert words == {"The token was refused.", "The request has no OIDC token."}
     assert Operation.objects.count() == 0
 
 
@@ -374,7 +374,7 @@ def test_an_operation_that_nobody_holds_goes_on_when_it_is_rung_for(
     assert answer.json() == {
         "status": "success",
         "message": "Operations resumed",
-        "output": "1 went on, 0 of them failed.",
+        "output": "1 continued, 0 of them failed.",
     }
     assert Operation.objects.get().status == OperationStatus.SUCCEEDED
     assert artifacts(cloud, failed) == []

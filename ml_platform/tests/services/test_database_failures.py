@@ -332,7 +332,7 @@ def test_the_command_tells_what_went_on(
     opened(clock)
     out = StringIO()
     call_command("resume_operations", stdout=out)
-    assert out.getvalue() == "0 went on, 0 of them failed.\n"
+    assert out.getvalue() == "0 continued, 0 of them failed.\n"
 
 
 def test_a_task_worker_lives_on(clock: StoppedClock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def test_good_settings_get_silence(settings, given):
     ("given", "ids", "says"),
     [
         ({**GOOD, "BUKET": "x"}, ["mlp.E001"], "unknown keys: BUKET"),
-        ({**GOOD, "CALL_TIMEOUT": "20"}, ["mlp.E001"], "'20', which is no float"),
+        ({**GOOD, "CALL_TIMEOUT": "20"}, ["mlp.E001"], "'20', which is not a float"),
         ({}, ["mlp.E002"], "has no PROJECT_ID, BUCKET"),
         ({**GOOD, "PROJECT_ID": ""}, ["mlp.E002"], "has no PROJECT_ID"),
         ({**GOOD, "PROJECT_ID": "123456"}, ["mlp.E003"], "'123456'"),
@@ -77,7 +77,7 @@ def test_good_settings_get_silence(settings, given):
         ({**GOOD, "ARTIFACTS_PREFIX": "ml//runs"}, ["mlp.E001"], "is 'ml//runs'"),
         ({**GOOD, "ARTIFACTS_PREFIX": "runs*"}, ["mlp.E001"], "is 'runs*'"),
         ({**GOOD, "INSTALLATION": ""}, ["mlp.E001"], "is ''"),
-        ({**GOOD, "PROTECTED_ALIASES": "champion"}, ["mlp.E001"], "which is no tuple"),
+        ({**GOOD, "PROTECTED_ALIASES": "champion"}, ["mlp.E001"], "which is not a tuple"),
         ({**GOOD, "PROTECTED_ALIASES": ["Champion"]}, ["mlp.E001"], "is ('Champion',)"),
         ({**GOOD, "PROTECTED_ALIASES": ["c"]}, ["mlp.E001"], "is ('c',)"),
         ({**GOOD, "PROTECTED_ALIASES": [None]}, ["mlp.E001"], "is (None,)"),
@@ -132,8 +132,8 @@ def test_tasks_without_a_worker_are_warned_of(settings, tasks, ids):
     ("model", "says"),
     [
         ("auth.Group", ""),
-        ("sessions.Session", "no integer but a CharField"),
-        ("ml_platform.Operation", "no integer but a UUIDField"),
+        ("sessions.Session", "CharField, not an integer"),
+        ("ml_platform.Operation", "UUIDField, not an integer"),
     ],
 )
 def test_a_project_model_without_an_integer_key_is_refused(settings, model, says):
