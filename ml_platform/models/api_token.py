@@ -40,13 +40,8 @@ class ApiToken(models.Model):
         return self.name
 
 
-<<<<<<< HEAD
 class IdempotentResponse(models.Model):
     """The response to a request with an Idempotency-Key; `status` is empty until there is one."""
-=======
-class KeptAnswer(models.Model):
-    """The answer to a request with an Idempotency-Key; `status` is empty until there is one."""
->>>>>>> b62de63 (Plain English in cloud/, models/, api/http, conf, errors, checks, jobs and the webhooks)
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""ServiceDailyMetrics: what Cloud Monitoring said of one service on one day."""
-=======
-"""ServiceDay: the metrics of one service on one day."""
->>>>>>> b62de63 (Plain English in cloud/, models/, api/http, conf, errors, checks, jobs and the webhooks)
+"""ServiceDailyMetrics: the metrics of one service on one day."""
 
 from __future__ import annotations
 
@@ -13,13 +9,8 @@ from ml_platform.conf import project_model
 from .deployed_endpoint import DeployedEndpoint
 
 
-<<<<<<< HEAD
 class ServiceDailyMetrics(models.Model):
-    """One UTC day of a Cloud Run service. An empty number: Monitoring had no data for it."""
-=======
-class ServiceDay(models.Model):
     """One UTC day of a Cloud Run service. None means that Cloud Monitoring had no data."""
->>>>>>> b62de63 (Plain English in cloud/, models/, api/http, conf, errors, checks, jobs and the webhooks)
 
     service_name = models.CharField(max_length=63)
     endpoint = models.ForeignKey(

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Lists as the API answers them: by page number or by cursor, always with the exact total."""
-=======
 """Lists: one statement reads a page of rows, another the total."""
->>>>>>> b62de63 (Plain English in cloud/, models/, api/http, conf, errors, checks, jobs and the webhooks)
 
 from __future__ import annotations
 
@@ -21,28 +17,17 @@ M = TypeVar("M", bound=Model)
 R = TypeVar("R")
 
 
-<<<<<<< HEAD
 def page_of(rows: QuerySet[Any, R], query: Listing, sorts: Mapping[str, str]) -> Page[R]:
     """The page that the query asks for; `sorts` maps public names of sort orders to columns.
 
     :raises Invalid: the query has both a page number and a cursor.
     :raises BadCursor: the cursor does not belong to this list in this order.
-=======
-def where_of(query: Listing) -> Where:
-    """The requested part of the list.
-
-    :raises Invalid: the request has both a page and a cursor.
->>>>>>> b62de63 (Plain English in cloud/, models/, api/http, conf, errors, checks, jobs and the webhooks)
     """
     if query.cursor and query.page:
         raise Invalid(
             "A page and a cursor exclude each other.",
             code="page_and_cursor",
-<<<<<<< HEAD
             advice="Use page to jump to a page, or cursor to continue.",
-=======
-            advice="Give page for a page by its number, cursor for the next one.",
->>>>>>> b62de63 (Plain English in cloud/, models/, api/http, conf, errors, checks, jobs and the webhooks)
         )
     sort: str = query.sort  # type: ignore[attr-defined]
     name = sort.removeprefix("-")
@@ -55,7 +40,6 @@ def where_of(query: Listing) -> Where:
     )
 
 
-<<<<<<< HEAD
 def pagination_json(query: Listing, page: Page[Any], total: int) -> Json:
     """The `pagination` of an answer. A page that was reached by cursor has no number."""
     return {
@@ -78,11 +62,6 @@ def matching(rows: QuerySet[M], query: Listing, **lookups: str) -> QuerySet[M]:
     return rows.filter(
         **{lookups[name]: value for name, value in given.items() if value != defaults[name]}
     )
-=======
-def of_project(rows: QuerySet[M], query: Listing) -> QuerySet[M]:
-    """The rows of the requested project."""
-    return rows if query.project is None else rows.filter(project=query.project)
->>>>>>> b62de63 (Plain English in cloud/, models/, api/http, conf, errors, checks, jobs and the webhooks)
 
 
 def answer_list(
@@ -93,14 +72,8 @@ def answer_list(
     row_json: Callable[[M], Json],
     **more: Any,
 ) -> HttpResponse:
-<<<<<<< HEAD
     """Answer one page of the rows and the exact total; two statements."""
     page = page_of(rows, query, sorts)
-=======
-    """A part of the rows with the exact total."""
-    where = where_of(query)
-    part = take(rows, where, sorts)
->>>>>>> b62de63 (Plain English in cloud/, models/, api/http, conf, errors, checks, jobs and the webhooks)
     total = rows.order_by().count()
     return reply(
         {

@@ -68,13 +68,8 @@ def reason_to_keep(stray: str, *, before: datetime, heartbeat: Heartbeat = lambd
     bucket, key = _place_of(stray)
     if _runs([key.rstrip("/").rpartition("/")[2]]):
         return "it is a run's by now."
-<<<<<<< HEAD
     if not storage.is_sendable(stray):
-        return "its name is no Unicode text, so that no request can say it."
-=======
-    if _SURROGATE.search(stray):
         return "its name is not valid Unicode, so no request can contain it."
->>>>>>> b62de63 (Plain English in cloud/, models/, api/http, conf, errors, checks, jobs and the webhooks)
     for page in storage.list_objects(bucket, key):
         heartbeat()
         for item in page:
