@@ -1,0 +1,151 @@
+"""Numbers, names and effects that come a second time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from django.db import transaction
+from django.db.models import ProtectedError
+
+from ml_platform.conf import get_settings
+from ml_platform.errors import Conflict
+from ml_platform.models import DeployedEndpoint, Operation
+from ml_platform.models.states import Registration
+from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.registration.register import register_run
+from ml_platform.services.registry.lineages import end_version, lock_version
+from ml_platform.tests.factories import TrainingRunFactory, TrainingScheduleFactory
+
+from .deploy_tools import deployed, facts, finish, services, undeploy
+from .test_surplus import late
+from .vertex_rows import managed
+from .world import ANA, Clock, a_lineage, a_run, settle, vertex_versions, write_artifact
+
+if TYPE_CHECKING:
+    from ml_platform.localcloud import LocalCloud
+
+pytestmark = pytest.mark.django_db(transaction=True)
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def clock(cloud: LocalCloud) -> Clock:
+    return Clock(now=cloud.clock.now())
+
+
+def pass_time(cloud: LocalCloud, clock: Clock, seconds: float) -> None:
+    resume_operations(clock=clock)
+    clock.forward(seconds)
+    cloud.clock.advance(seconds)
+
+
+# ---- numbers -----------------------------------------------------------------------------------
+
+
+def test_of_two_copies_nine_is_below_ten(cloud: LocalCloud, clock: Clock):
+    """The lower one is the run's version, the higher one is surplus."""
+    lineage = managed(cloud, versions=8)
+    run = a_run(cloud, project=lineage.project, name=lineage.model_name)
+    late(cloud, lineage, run)
+    late(cloud, lineage, run)
+    operation = register_run(run=run, actor=ANA, now=clock())
+    settle(clock)
+    run.refresh_from_db()
+    assert run.vertex_model_version == "9"
+    operation.refresh_from_db()
+    assert [name.rpartition("@")[2] for name in operation.data["surplus"]] == ["10"]
+
+
+def test_the_default_goes_to_ten_not_to_nine(cloud: LocalCloud, clock: Clock):
+    lineage = managed(cloud, versions=11)
+    newest = lineage.training_runs.get(version=11)
+    finish(delete_versions(lineage=lineage, runs=[newest], actor=ANA, now=clock()), clock)
+    seen = vertex_versions(lineage)
+    assert [number for number, aliases in seen.items() if "default" in aliases] == ["10"]
+    assert lineage.training_runs.get(version=10).aliases == ["default"]
+
+
+def test_a_lost_run_that_is_registered_again_keeps_its_number(cloud: LocalCloud, clock: Clock):
+    lineage, (first, _) = a_lineage(cloud, clock, versions=2)
+    with transaction.atomic():
+        end_version(run=lock_version(first.pk), registration=Registration.LOST)
+    cloud.models.reset()
+    first.refresh_from_db()
+    finish(register_run(run=first, actor=ANA, now=clock()), clock)
+    first.refresh_from_db()
+    lineage.refresh_from_db()
+    assert (first.version, first.registration) == (1, Registration.REGISTERED)
+    assert (lineage.next_version, lineage.total_versions) == (3, 2)
+
+
+# ---- what is whose -----------------------------------------------------------------------------
+
+
+def test_a_run_of_another_model_is_not_deleted_with_this_one(cloud: LocalCloud, clock: Clock):
+    lineage, (own,) = a_lineage(cloud, clock)
+    _, (other,) = a_lineage(cloud, clock, name="other")
+    with pytest.raises(Conflict, match="is no version of"):
+        delete_versions(lineage=lineage, runs=[own, other], actor=ANA, now=clock())
+    own.refresh_from_db()
+    other.refresh_from_db()
+    assert {own.registration, other.registration} == {Registration.REGISTERED}
+
+
+@pytest.mark.parametrize("name", ["model.txt", "saved_model.pbtxt", "sub/saved_model.pb"])
+def test_a_folder_without_a_model_file_of_its_own_is_not_registered(
+    cloud: LocalCloud, clock: Clock, name: str
+):
+    run = TrainingRunFactory.create(completed=True)
+    write_artifact(cloud, run, f"pushed_model/1/{name}")
+    operation = finish(register_run(run=run, actor=ANA, now=clock()), clock)
+    assert (operation.status, operation.error_code) == ("failed", "artifacts_missing")
+    assert cloud.effects.mutations("ModelService.*") == []
+
+
+def test_a_schedule_does_not_take_its_runs_with_it():
+    schedule = TrainingScheduleFactory.create()
+    TrainingRunFactory.create(schedule=schedule, project=schedule.project)
+    with pytest.raises(ProtectedError):
+        schedule.delete()
+
+
+# ---- effects -----------------------------------------------------------------------------------
+
+
+def test_an_upload_that_may_yet_appear_is_not_sent_again_before_its_horizon(
+    cloud: LocalCloud, clock: Clock
+):
+    """It never happened, which nobody can know before."""
+    run = a_run(cloud)
+    horizon = get_settings().UPLOAD_HORIZON
+    cloud.faults.order("ModelService.UploadModel", code="DEADLINE_EXCEEDED")
+    register_run(run=run, actor=ANA, now=clock())
+    began = clock()
+    while (clock() - began).total_seconds() < horizon - 30:
+        pass_time(cloud, clock, 20)
+        assert cloud.effects.count("ModelService.UploadModel") == 1
+    while Operation.objects.live().exists():
+        pass_time(cloud, clock, 60)
+        assert (clock() - began).total_seconds() < 4 * horizon
+    assert cloud.effects.count("ModelService.UploadModel") == 2
+    run.refresh_from_db()
+    assert run.registration == Registration.REGISTERED
+
+
+def test_an_undeploy_of_unknown_outcome_does_not_show_as_active(cloud: LocalCloud, clock: Clock):
+    """Cloud Run takes the deletion, and never again answers what became of it."""
+    endpoint, (run,) = deployed(cloud, clock)
+    cloud.faults.order("Services.DeleteService", "lost")
+    operation = undeploy(endpoint, clock)
+    resume_operations(clock=clock)
+    cloud.faults.order("Services.GetService", code="PERMISSION_DENIED", times=None)
+    for _ in range(600):
+        pass_time(cloud, clock, 600)
+    operation.refresh_from_db()
+    assert operation.status == "failed"
+    assert facts(endpoint)[:3] == ("undeploying", True, run.pk)
+    assert DeployedEndpoint.objects.protecting().filter(pk=endpoint.pk).exists()
+    cloud.faults.clear()
+    assert services() == {}
