@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import chain
 
-from . import between, operations
+from . import between, doors, findings, operations, serving, versions
 from .defect import Defect
 
-ROOMS = (between, operations)
+ROOMS = (between, doors, findings, operations, serving, versions)
 ALL: tuple[Defect, ...] = tuple(chain.from_iterable(room.DEFECTS for room in ROOMS))
 """All of them; ids are unique, which `tests/architecture/test_mutants.py` checks."""

@@ -1,0 +1,206 @@
+"""Defects of numbers, scope, pages, the API and webhooks."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from .defect import Defect, defects_in
+
+DEFINITIONS = "doors/test_definitions.py"
+NUMBERS = "doors/test_every_number.py"
+LEAKS = "doors/test_tenant_leaks.py"
+KEYS = "doors/test_api_keys.py"
+AUTH = "doors/test_api_auth.py doors/test_credentials.py"
+WEBHOOKS = "doors/test_webhooks.py"
+TRAINING = "services/test_training.py services/test_training_poll.py"
+
+DEFECTS: tuple[Defect, ...] = tuple(
+    chain(
+        defects_in(
+            "kpis.py",
+            DEFINITIONS,
+            ignored_findings_are_open=(
+                "_of(Finding.objects.open(), projects)",
+                "_of(Finding.objects.filter(status__in=STANDING_FINDING_STATUSES), projects)",
+            ),
+            deployed_counts_endpoints=(
+                'aggregate(\n        deployed=Count("registered_model", filter=active, distinct=True)',
+                'aggregate(\n        deployed=Count("registered_model", filter=active)',
+            ),
+            card_counts_endpoints=(
+                '            deployed=Count("registered_model", filter=active, distinct=True)',
+                '            deployed=Count("registered_model", filter=active)',
+            ),
+            every_endpoint_is_active=(
+                'distinct=True),\n        endpoints_active=Count("pk", filter=active)',
+                'distinct=True),\n        endpoints_active=Count("pk")',
+            ),
+            ended_schedules_live=("schedules.filter(state__in=LIVE_SCHEDULE_STATES)", "schedules"),
+            numbers_of_everybody=(
+                "return rows.filter(project__in=projects)",
+                "return rows",
+                NUMBERS,
+            ),
+        ),
+        defects_in(
+            "api/system.py",
+            NUMBERS,
+            assets_of_everybody=("kpis.assets(limit)", "kpis.assets(None)"),
+            counts_of_everybody=("kpis.four_counts(limit)", "kpis.four_counts(None)"),
+            findings_of_everybody=("kpis.open_findings(limit)", "kpis.open_findings(None)"),
+            traffic_of_everybody=(", projects=limit)", ", projects=None)"),
+        ),
+        defects_in(
+            "api/runs.py",
+            LEAKS,
+            endpoint_of_a_stranger=(
+                'caller.get(DeployedEndpoint.objects.all(), body.endpoint, "endpoint")',
+                "DeployedEndpoint.objects.get(pk=body.endpoint)",
+            ),
+            runs_of_everybody=(
+                "of_project(request.auth.only(RUNS), query)",
+                "of_project(RUNS, query)",
+            ),
+        ),
+        defects_in(
+            "api/endpoints.py",
+            LEAKS,
+            run_of_a_stranger=(
+                'caller.get(TrainingRun.objects.all(), body.run, "training run")',
+                "TrainingRun.objects.get(pk=body.run)",
+            ),
+            endpoints_of_everybody=(
+                "of_project(request.auth.only(ENDPOINTS), query)",
+                "of_project(ENDPOINTS, query)",
+            ),
+        ),
+        defects_in(
+            "services/access/scope.py",
+            NUMBERS,
+            member_sees_all=("filter(members=user), everything=False)", "all(), everything=False)"),
+            staff_without_permission_sees_all=(
+                "return bool(staff and may is not None and "
+                'may(f"{app_label}.view_{name.lower()}"))',
+                "return bool(staff)",
+                "doors/test_tenant_leaks.py doors/test_api_auth.py",
+            ),
+        ),
+        defects_in(
+            "api/http/auth.py",
+            AUTH,
+            basic_falls_through=(
+                '        raise Unauthenticated("The Authorization header names no bearer token.")',
+                "        return None",
+            ),
+            session_without_csrf=(
+                "        _require_csrf(request)\n    return user",
+                "        pass\n    return user",
+            ),
+            revoked_user_goes_on=(", user__is_active=True)", ")"),
+            key_of_everybody=(
+                'f"api:{user.pk}:{sent}"',
+                'f"api:{sent}"',
+                "doors/test_credentials.py",
+            ),
+            right_is_not_asked=("        self.require(right)\n        held", "        held"),
+        ),
+        defects_in(
+            "api/http/idempotency.py",
+            KEYS,
+            other_body_is_answered=("if kept.request_digest != fingerprint:", "if False:"),
+            refusals_are_kept=("if response.status_code >= 300 or", "if"),
+            who_may_no_more_is_answered=("    caller.check_again(kept.checked)\n", ""),
+        ),
+        defects_in(
+            "api/webhooks.py",
+            WEBHOOKS,
+            failed_job_answers_success=(
+                '503 if status == "error" else 200',
+                "200",
+                "doors/test_job_rings.py",
+            ),
+        ),
+        defects_in(
+            "management/commands/resume_operations.py",
+            "doors/test_credentials.py",
+            failure_exits_with_success=("return 1 if failed else 0", "return 0"),
+        ),
+        defects_in(
+            "pages/training/registry_table.py",
+            DEFINITIONS,
+            stopped_endpoint_serves=(
+                'if active else badge("Idle", "quiet")',
+                'if endpoints else badge("Idle", "quiet")',
+            ),
+            no_verdict_is_not_blessed=("if run.is_blessed is None:", "if False:"),
+            newest_number_is_the_count=("if newest == total else", "if total else"),
+        ),
+        defects_in(
+            "services/training/polling.py",
+            "services/test_training_poll.py",
+            anybodys_pipeline_is_ours=(
+                "case Present(value=job) if job.labels.get(RUN) != run.uid.hex:",
+                "case Present(value=job) if False:",
+            ),
+            young_pipeline_is_forgotten=(" and now - run.submitted_at >= SETTLING:", ":"),
+            unblessed_is_completed=(
+                "RunStatus.COMPLETED if found.blessed else RunStatus.NOT_BLESSED",
+                "RunStatus.COMPLETED",
+            ),
+        ),
+        defects_in(
+            "services/scheduling/schedules.py",
+            "services/test_scheduling.py",
+            paused_schedule_rings=("if locked.state != ScheduleState.ACTIVE:", "if False:"),
+            tick_rung_twice_runs_twice=(
+                "known := TrainingRun.objects.filter(schedule=locked, scheduled_for=tick).first()",
+                "known := None",
+            ),
+            future_tick_takes_its_place=("if tick > now + EARLY:", "if False:"),
+            schedule_begins_at_once=(
+                "if locked.starts_at and tick < locked.starts_at:",
+                "if False:",
+            ),
+        ),
+        defects_in(
+            "models/training_run.py",
+            "services/test_names_used_again.py::test_a_schedule_does_not_take_its_runs_with_it",
+            schedule_takes_its_runs=(
+                '"ml_platform.TrainingSchedule",\n        null=True,\n        blank=True,\n'
+                "        on_delete=models.PROTECT",
+                '"ml_platform.TrainingSchedule",\n        null=True,\n        blank=True,\n'
+                "        on_delete=models.CASCADE",
+            ),
+        ),
+        defects_in(
+            "localcloud/run/services.py",
+            "localcloud/test_late_and_stale.py",
+            late_deletion_ignores_its_etag=(
+                "        rules.check_etag(asked.etag, stored.etag)\n"
+                "        self._store.delete(SERVICE",
+                "        self._store.delete(SERVICE",
+            ),
+        ),
+        defects_in(
+            "localcloud/gcs/store.py",
+            "localcloud/test_late_and_stale.py",
+            storage_never_reads_stale=(
+                "_EVER if horizon is None else int(horizon * 1_000_000)",
+                "_EVER",
+            ),
+        ),
+        defects_in(
+            "cloud/identity.py",
+            "cloud/test_identity.py",
+            any_audience=('(_same(claims.get("aud"), audience), "it', '(True, "it'),
+            any_identity=(
+                '(sum(_same(email, allowed) for allowed in emails) > 0, "it',
+                '(True, "it',
+            ),
+            any_signature=(
+                "    if not _is_signed(signed, _decode(signature), certificate):",
+                "    if False:",
+            ),
+        ),
+    )
+)
