@@ -24,7 +24,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "_of(Finding.objects.filter(status__in=STANDING_FINDING_STATUSES), projects)",
             ),
             deployed_counts_endpoints=(
-                'aggregate(\n        deployed=Count("registered_model", filter=active, distinct=True)',
+                "aggregate(\n"
+                '        deployed=Count("registered_model", filter=active, distinct=True)',
                 'aggregate(\n        deployed=Count("registered_model", filter=active)',
             ),
             card_counts_endpoints=(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from ml_platform.cloud import vertex
+from ml_platform.cloud import cloud_run, vertex
 from ml_platform.cloud.names import ModelName, model_id
+from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.aliases import set_aliases
 from ml_platform.services.registry.lineages import lineage_uid
+from ml_platform.tests.factories import DeployedEndpointFactory
 from ml_platform.tests.services.world import (
     ANA,
     BUCKET,
@@ -123,6 +125,27 @@ def _deletion(w: World, versions: int) -> tuple[RegisteredModel, list[TrainingRu
     w.clock.forward(600)
     doomed = runs[-1:]
     return lineage, runs, delete_versions(lineage=lineage, runs=doomed, actor=ANA, now=w.clock())
+
+
+@before("check")
+def a_version_that_an_endpoint_serves_by_now_is_not_deleted(w: World) -> Played:
+    lineage, runs, operation = _deletion(w, 2)
+    yield operation
+    DeployedEndpointFactory.create(registered_model=lineage, run=runs[1], serving=True)
+    yield None
+    ended(operation, "failed", "model_deployed")
+    assert sorted(vertex_versions(lineage)) == ["1", "2"]
+
+
+@before("check")
+def a_version_that_only_cloud_run_serves_by_now_is_not_deleted(w: World) -> Played:
+    lineage, runs, operation = _deletion(w, 2)
+    yield operation
+    labels = {"mlp_owner": "tests", "mlp_run": runs[1].uid.hex}
+    cloud_run.create_service("by-hand", ServiceSpec(image="i", labels=labels))
+    yield None
+    ended(operation, "failed", "model_deployed")
+    assert sorted(vertex_versions(lineage)) == ["1", "2"]
 
 
 @before("look")
