@@ -6,13 +6,19 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.test import Client
 
-from ml_platform.models import Operation, TrainingRun
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.services.registration.register import register_run
-from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
+from ml_platform.tests.factories import (
+    ProjectFactory,
+    RegisteredModelFactory,
+    TrainingRunFactory,
+    version_of,
+)
 from ml_platform.tests.services.world import ANA
 
 from .api_tools import bearer, member_of, post
@@ -32,6 +38,29 @@ def test_another_scheme_beside_a_good_session_is_refused(header: str):
     assert client.get("/api/models/").status_code == 200
     refused = client.get("/api/models/", headers={"Authorization": header})
     assert (refused.status_code, refused["WWW-Authenticate"]) == (401, "Bearer")
+
+
+@pytest.mark.parametrize(
+    ("staff", "view", "seen"),
+    [
+        (True, True, 2),
+        (True, False, 1),
+        (False, True, 1),
+        (False, False, 1),
+    ],
+)
+def test_all_projects_are_seen_by_staff_with_the_permission_only(
+    staff: bool, view: bool, seen: int
+):
+    mine, _ = (RegisteredModelFactory.create() for _ in range(2))
+    for lineage in RegisteredModel.objects.all():
+        version_of(lineage)
+    user = member_of(mine.project)
+    user.is_staff = staff
+    user.save()
+    if view:
+        user.user_permissions.add(Permission.objects.get(codename="view_project"))
+    assert bearer(user).get("/api/models/").json()["pagination"]["total"] == seen
 
 
 def test_the_same_key_of_two_users_makes_two_things(cloud: LocalCloud):

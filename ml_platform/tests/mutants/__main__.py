@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,8 @@ from .runner import BROKEN, LIVED, PACKAGE, ROOT, Verdict, run_all, run_tests
 
 def main(arguments: Sequence[str]) -> int:
     """Try the defects that were asked for, and print the score."""
+    # A run that is ended leaves neither copies of the tree nor tests behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     asked = _parser().parse_args(arguments)
     chosen = _chosen(asked)
     if asked.list:
@@ -89,7 +92,8 @@ def _passes_without(defects: Sequence[Defect]) -> bool:
 
 
 def _tell(verdict: Verdict) -> None:
-    print(f"{verdict.result:7} {verdict.seconds:5.1f} s  {verdict.defect.id}", flush=True)
+    what = f"{verdict.defect.id:44} {verdict.noticed_by}"
+    print(f"{verdict.result:7} {verdict.seconds:5.1f} s  {what}", flush=True)
     if verdict.result == BROKEN:
         print(verdict.output, flush=True)
 

@@ -10,7 +10,7 @@ DEFINITIONS = "doors/test_definitions.py"
 NUMBERS = "doors/test_every_number.py"
 LEAKS = "doors/test_tenant_leaks.py"
 KEYS = "doors/test_api_keys.py"
-AUTH = "doors/test_api_auth.py doors/test_credentials.py"
+AUTH = "doors/test_credentials.py doors/test_api_auth.py"
 WEBHOOKS = "doors/test_webhooks.py"
 TRAINING = "services/test_training.py services/test_training_poll.py"
 
@@ -83,15 +83,16 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "return bool(staff and may is not None and "
                 'may(f"{app_label}.view_{name.lower()}"))',
                 "return bool(staff)",
-                "doors/test_tenant_leaks.py doors/test_api_auth.py",
+                "doors/test_credentials.py",
             ),
         ),
         defects_in(
             "api/http/auth.py",
             AUTH,
-            basic_falls_through=(
-                '        raise Unauthenticated("The Authorization header names no bearer token.")',
-                "        return None",
+            other_schemes_fall_through=(
+                "    if header is not None:\n        return _bearer(header)",
+                '    if header is not None and header.startswith("Bearer "):\n'
+                "        return _bearer(header)",
             ),
             session_without_csrf=(
                 "        _require_csrf(request)\n    return user",
@@ -142,6 +143,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             anybodys_pipeline_is_ours=(
                 "case Present(value=job) if job.labels.get(RUN) != run.uid.hex:",
                 "case Present(value=job) if False:",
+                "services/test_names_used_again.py",
             ),
             young_pipeline_is_forgotten=(" and now - run.submitted_at >= SETTLING:", ":"),
             unblessed_is_completed=(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,12 @@ class Verdict:
     def is_caught(self) -> bool:
         """Whether a test noticed it: by failing, or by not coming to an end."""
         return self.result in (CAUGHT, HUNG)
+
+    @property
+    def noticed_by(self) -> str:
+        """The test that failed, '' when none did."""
+        failed = re.search(rf"^FAILED {PACKAGE}/tests/(\S+)", self.output, re.MULTILINE)
+        return failed[1] if failed else ""
 
 
 class Copies:

@@ -8,10 +8,11 @@ import pytest
 from django.db import transaction
 from django.db.models import ProtectedError
 
+from ml_platform.cloud import pipelines
 from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation
-from ml_platform.models.states import Registration
+from ml_platform.models.states import Registration, RunStatus
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import register_run
@@ -20,8 +21,9 @@ from ml_platform.tests.factories import TrainingRunFactory, TrainingScheduleFact
 
 from .deploy_tools import deployed, facts, finish, services, undeploy
 from .test_surplus import late
+from .training_tools import SPEC, CloudClock, poll
 from .vertex_rows import managed
-from .world import ANA, Clock, a_lineage, a_run, settle, vertex_versions, write_artifact
+from .world import ANA, BUCKET, Clock, a_lineage, a_run, settle, vertex_versions, write_artifact
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -109,6 +111,22 @@ def test_a_schedule_does_not_take_its_runs_with_it():
     TrainingRunFactory.create(schedule=schedule, project=schedule.project)
     with pytest.raises(ProtectedError):
         schedule.delete()
+
+
+def test_a_pipeline_with_another_runs_label_ends_no_run(cloud: LocalCloud):
+    clock = CloudClock(cloud)
+    job = pipelines.create_pipeline_job(
+        job_id="theirs", display_name="theirs", spec=SPEC, parameters={},
+        output_directory=f"gs://{BUCKET}/theirs", labels={"mlp_run": "f" * 32},
+    )  # fmt: skip
+    run = TrainingRunFactory.create(
+        status=RunStatus.RUNNING, pipeline_job_name=str(job.name), submitted_at=clock()
+    )
+    clock.forward(DAY)
+    result = poll(clock)
+    run.refresh_from_db()
+    assert (run.status, dict(result.ended)) == (RunStatus.RUNNING, {})
+    assert "is not the pipeline of" in result.unknown[0]
 
 
 # ---- effects -----------------------------------------------------------------------------------
