@@ -47,7 +47,11 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "if False:",
             ),
             copy_is_ours_to_delete=("stands_for_it = None if copied else", "stands_for_it ="),
-            strange_traffic_is_fine=("    if not strange:\n", "    if True:\n"),
+            strange_traffic_is_fine=(
+                "    if not strange:\n",
+                "    if True:\n",
+                "unit/test_service_traffic.py",
+            ),
             foreign_labels_are_fine=(
                 "if seen.owner != owner or seen.endpoint_uid != endpoint.uid:",
                 "if False:",

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 from django.db import connection
 
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.transport import channels
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationKind, OperationStatus
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
@@ -29,7 +31,6 @@ from ml_platform.tests.factories import (
     TrainingRunFactory,
     version_of,
 )
-from ml_platform.tests.stateful.boundaries import watched
 
 from .world import ANA, BUCKET, Clock, a_lineage, settle, write_artifact
 
@@ -55,9 +56,7 @@ class SecondWorker:
         self.longest = 0.0
         self._since: dict[uuid.UUID, tuple[int, float]] = {}
 
-    def tries(self, method: str) -> None:
-        if method == "COMMIT":
-            return
+    def tries(self) -> None:
         self.clock.forward(self.seconds)
         for operation in Operation.objects.filter(status=OperationStatus.RUNNING):
             now, done = self.clock().timestamp(), len(str(operation.steps))
@@ -72,7 +71,13 @@ class SecondWorker:
 def beside(clock: Clock, seconds: float) -> Iterator[SecondWorker]:
     """Each call to Google takes so many seconds, after which the second worker tries."""
     second = SecondWorker(clock, seconds)
-    with watched(before=second.tries, after=lambda method: None):
+    call = channels.call
+
+    def slow(method: str, send: Callable[[], Any]) -> Any:
+        second.tries()
+        return call(method, send)
+
+    with patch.object(channels, "call", slow):
         yield second
 
 

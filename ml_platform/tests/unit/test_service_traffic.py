@@ -1,0 +1,38 @@
+"""Which revisions may get an endpoint's requests without a finding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ml_platform.models.states import FindingKind
+from ml_platform.services.findings.compare_services import REDEPLOY, compare_endpoint
+
+from .test_service_drift import ROW, RUN, SEEN
+
+
+@pytest.mark.parametrize(
+    ("serving", "strange"),
+    [
+        ((), ""),
+        (("chern-3",), ""),
+        (("chern-2",), ""),
+        (("chern-2", "chern-3"), ""),
+        (("chern-1",), "chern-1"),
+        (("chern-0", "chern-1", "chern-3"), "chern-0, chern-1"),
+    ],
+)
+def test_requests_go_to_the_newest_revision_or_to_the_one_that_we_saw(
+    serving: tuple[str, ...], strange: str
+):
+    seen = replace(SEEN, newest="chern-3", serving=serving)
+    found = compare_endpoint(replace(ROW, revision="chern-2"), seen, RUN, owner="us")
+    if not strange:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.kind, found.repair, found.run_id) == (
+        FindingKind.SERVICE_MISMATCH, REDEPLOY, None,
+    )  # fmt: skip
+    assert f"sends requests to {strange}, and" in found.title
