@@ -83,7 +83,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "return bool(staff and may is not None and "
                 'may(f"{app_label}.view_{name.lower()}"))',
                 "return bool(staff)",
-                "doors/test_credentials.py",
+                "doors/test_credentials.py"
+                "::test_all_projects_are_seen_by_staff_with_the_permission_only",
             ),
         ),
         defects_in(
@@ -93,6 +94,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "    if header is not None:\n        return _bearer(header)",
                 '    if header is not None and header.startswith("Bearer "):\n'
                 "        return _bearer(header)",
+                "doors/test_credentials.py::test_another_scheme_beside_a_good_session_is_refused",
             ),
             session_without_csrf=(
                 "        _require_csrf(request)\n    return user",
@@ -143,7 +145,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             anybodys_pipeline_is_ours=(
                 "case Present(value=job) if job.labels.get(RUN) != run.uid.hex:",
                 "case Present(value=job) if False:",
-                "services/test_names_used_again.py",
+                "services/test_names_used_again.py"
+                "::test_a_pipeline_with_another_runs_label_ends_no_run",
             ),
             young_pipeline_is_forgotten=(" and now - run.submitted_at >= SETTLING:", ":"),
             unblessed_is_completed=(
@@ -154,15 +157,28 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/scheduling/schedules.py",
             "services/test_scheduling.py",
-            paused_schedule_rings=("if locked.state != ScheduleState.ACTIVE:", "if False:"),
+            paused_schedule_rings=(
+                "if locked.state != ScheduleState.ACTIVE:",
+                "if False:",
+                "services/test_scheduling.py"
+                "::test_a_paused_or_ended_schedule_or_one_that_has_not_begun_trains_nothing",
+            ),
             tick_rung_twice_runs_twice=(
                 "known := TrainingRun.objects.filter(schedule=locked, scheduled_for=tick).first()",
                 "known := None",
+                "services/test_scheduling.py::test_a_schedule_for_once_ends_with_its_run",
             ),
-            future_tick_takes_its_place=("if tick > now + EARLY:", "if False:"),
+            future_tick_takes_its_place=(
+                "if tick > now + EARLY:",
+                "if False:",
+                "services/test_scheduling.py"
+                "::test_a_ring_forced_in_the_console_does_not_take_the_next_ticks_place",
+            ),
             schedule_begins_at_once=(
                 "if locked.starts_at and tick < locked.starts_at:",
                 "if False:",
+                "services/test_scheduling.py"
+                "::test_a_paused_or_ended_schedule_or_one_that_has_not_begun_trains_nothing",
             ),
         ),
         defects_in(
@@ -173,6 +189,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "        on_delete=models.PROTECT",
                 '"ml_platform.TrainingSchedule",\n        null=True,\n        blank=True,\n'
                 "        on_delete=models.CASCADE",
+                "services/test_names_used_again.py::test_a_schedule_does_not_take_its_runs_with_it",
             ),
         ),
         defects_in(
@@ -182,6 +199,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "        rules.check_etag(asked.etag, stored.etag)\n"
                 "        self._store.delete(SERVICE",
                 "        self._store.delete(SERVICE",
+                "localcloud/test_late_and_stale.py"
+                "::test_a_late_deletion_does_not_take_what_was_changed_meanwhile",
             ),
         ),
         defects_in(
@@ -190,19 +209,27 @@ DEFECTS: tuple[Defect, ...] = tuple(
             storage_never_reads_stale=(
                 "_EVER if horizon is None else int(horizon * 1_000_000)",
                 "_EVER",
+                "localcloud/test_late_and_stale.py"
+                "::test_a_stale_listing_of_objects_hides_what_is_new",
             ),
         ),
         defects_in(
             "cloud/identity.py",
             "cloud/test_identity.py",
-            any_audience=('(_same(claims.get("aud"), audience), "it', '(True, "it'),
+            any_audience=(
+                '(_same(claims.get("aud"), audience), "it',
+                '(True, "it',
+                "cloud/test_identity.py::test_a_forged_token_is_denied",
+            ),
             any_identity=(
                 '(sum(_same(email, allowed) for allowed in emails) > 0, "it',
                 '(True, "it',
+                "cloud/test_identity.py::test_a_forged_token_is_denied",
             ),
             any_signature=(
                 "    if not _is_signed(signed, _decode(signature), certificate):",
                 "    if False:",
+                "cloud/test_identity.py::test_a_forged_token_is_denied",
             ),
         ),
     )

@@ -20,23 +20,28 @@ DEFECTS: tuple[Defect, ...] = tuple(
             other_installation_is_ours=(
                 "_is_pointed_at(lineage, seen, labelled) and seen.owner == place.owner",
                 "_is_pointed_at(lineage, seen, labelled)",
+                "unit/test_drift.py::test_a_pointer_is_name_version_and_label",
             ),
             default_version_is_not_compared=(
                 "        and labelled.vertex_version == seen.version\n",
                 "",
+                "unit/test_drift.py::test_a_pointer_is_name_version_and_label",
             ),
             deleted_run_has_no_surplus=(
                 "    if run.registration == Registration.DELETED:\n        return True",
                 "    if run.registration == Registration.DELETED:\n        return False",
+                "unit/test_drift.py::test_a_pointer_is_name_version_and_label",
             ),
             reborn_at_once=(
                 "born > lineage.registered_at + REBORN_MARGIN",
                 "born > lineage.registered_at",
-                f"{DRIFT} {RECONCILIATION}",
+                "services/test_reconciliation.py"
+                "::test_a_version_whose_labels_were_taken_away_is_kept",
             ),
             lost_version_is_not_seen_back=(
                 "lost = labelled is not None and labelled.registration == Registration.LOST",
                 "lost = False",
+                "unit/test_drift.py::test_what_no_version_points_at_is_unmanaged_or_back",
             ),
         ),
         defects_in(
@@ -45,8 +50,15 @@ DEFECTS: tuple[Defect, ...] = tuple(
             serving_endpoint_is_a_leftover=(
                 "if any(row.is_active or row.state != EndpointState.INACTIVE for row in rows):",
                 "if False:",
+                "unit/test_service_drift.py"
+                "::test_a_service_is_left_over_when_no_endpoint_may_need_it",
             ),
-            copy_is_ours_to_delete=("stands_for_it = None if copied else", "stands_for_it ="),
+            copy_is_ours_to_delete=(
+                "stands_for_it = None if copied else",
+                "stands_for_it =",
+                "unit/test_service_drift.py"
+                "::test_a_service_is_left_over_when_no_endpoint_may_need_it",
+            ),
             strange_traffic_is_fine=(
                 "    if not strange:\n",
                 "    if True:\n",
@@ -55,36 +67,60 @@ DEFECTS: tuple[Defect, ...] = tuple(
             foreign_labels_are_fine=(
                 "if seen.owner != owner or seen.endpoint_uid != endpoint.uid:",
                 "if False:",
+                "unit/test_service_drift.py"
+                "::test_an_active_endpoint_has_its_service_with_its_labels_and_its_run",
             ),
         ),
         defects_in(
             "services/findings/store.py",
             f"{SWEEPING} {RECONCILIATION}",
-            one_look_counts_for_ever=('update(looks=F("looks") + 1)', 'update(looks=F("looks"))'),
+            one_look_counts_for_ever=(
+                'update(looks=F("looks") + 1)',
+                'update(looks=F("looks"))',
+                "services/test_sweeping.py::test_a_model_is_missing_only_at_the_second_look",
+            ),
             unseen_stays_open=(
                 "status=FindingStatus.GONE, ended_at=now)\n\n\ndef end_surplus",
                 "ended_at=None)\n\n\ndef end_surplus",
+                "services/test_sweeping.py"
+                "::test_a_model_that_is_listed_again_ends_its_finding_and_is_verified",
             ),
-            ignored_without_a_reason=("if ignored and not reason:", "if False:", RECONCILIATION),
-            ignored_twice=("if not moved:", "if False:", RECONCILIATION),
+            ignored_without_a_reason=(
+                "if ignored and not reason:",
+                "if False:",
+                "services/test_reconciliation.py"
+                "::test_a_finding_is_not_ignored_without_a_reason_or_twice",
+            ),
+            ignored_twice=(
+                "if not moved:",
+                "if False:",
+                "services/test_reconciliation.py"
+                "::test_a_finding_is_not_ignored_without_a_reason_or_twice",
+            ),
         ),
         defects_in(
             "services/sweeps/sweep.py",
             ENDS,
-            killed_sweep_runs_for_ever=("    _end_abandoned(started)\n", ""),
+            killed_sweep_runs_for_ever=(
+                "    _end_abandoned(started)\n",
+                "",
+                "services/test_sweeping_ends.py"
+                "::test_the_next_sweep_waits_for_nobody_and_says_that_the_killed_one_ended",
+            ),
             exception_leaves_it_running=(
                 "        _interrupt(current, clock)\n        raise",
                 "        raise",
+                "services/test_sweeping_ends.py::test_one_that_an_exception_ends_says_so_at_once",
             ),
             partial_sweep_is_complete=(
                 "SweepStatus.COMPLETE if complete else SweepStatus.PARTIAL",
                 "SweepStatus.COMPLETE",
-                SWEEPING,
+                "services/test_sweeping.py::test_a_page_that_cannot_be_read_concludes_nothing",
             ),
             unread_plane_forgets_its_rows=(
                 "    if not isinstance(answer, Present):\n        code",
                 "    if False:\n        code",
-                SWEEPING,
+                "services/test_sweeping.py::test_a_model_is_missing_only_at_the_second_look",
             ),
         ),
         defects_in(
@@ -93,16 +129,29 @@ DEFECTS: tuple[Defect, ...] = tuple(
             unknown_is_lost=(
                 "    if isinstance(parent, Unknown):\n        raise _unavailable(parent)\n",
                 "",
+                "services/test_reconciliation.py"
+                "::test_an_answer_that_proves_nothing_clears_nothing",
             ),
-            siblings_are_lost_too=("    if len(gone) == len(runs):", "    if gone:"),
+            siblings_are_lost_too=(
+                "    if len(gone) == len(runs):",
+                "    if gone:",
+                "services/test_reconciliation.py"
+                "::test_a_single_version_that_is_gone_is_lost_and_its_siblings_stay",
+            ),
         ),
         defects_in(
             "services/repairs/reconciliation.py",
             RECONCILIATION,
-            ended_finding_is_repaired=("if finding.status != FindingStatus.OPEN:", "if False:"),
+            ended_finding_is_repaired=(
+                "if finding.status != FindingStatus.OPEN:",
+                "if False:",
+                "services/test_reconciliation.py::test_a_finding_that_ended_cannot_be_repaired",
+            ),
             unsafe_kind_is_repaired=(
                 "if lineage is None or not is_safe(finding):",
                 "if lineage is None:",
+                "services/test_reconciliation.py"
+                "::test_missing_artifacts_have_no_repair_without_a_person",
             ),
         ),
         defects_in(
@@ -111,9 +160,14 @@ DEFECTS: tuple[Defect, ...] = tuple(
             copied_model_is_purged=(
                 "    require_own(name, registered_model)\n",
                 "",
-                "doors/test_copies.py",
+                "doors/test_copies.py::test_no_door_deletes_a_copy",
             ),
-            whole_model_with_a_pointer_goes=("        _require_unpointed(name)\n", ""),
+            whole_model_with_a_pointer_goes=(
+                "        _require_unpointed(name)\n",
+                "",
+                "services/test_surplus.py"
+                "::test_a_model_with_a_pointer_of_ours_is_never_deleted_whole",
+            ),
         ),
         defects_in(
             "services/cleanup/orphan_batches.py",
@@ -121,10 +175,14 @@ DEFECTS: tuple[Defect, ...] = tuple(
             held_name_is_no_need=(
                 "        if lineage_key(project_id=project_id, model_name=name) in held:",
                 "        if False:",
+                "services/test_orphan_cleanup.py"
+                "::test_orphans_go_and_each_that_stays_is_told_with_its_need",
             ),
             young_name_is_an_orphan=(
                 "never_registered().filter(created_at__lt=created_before)",
                 "never_registered()",
+                "services/test_orphan_cleanup.py"
+                "::test_orphans_go_and_each_that_stays_is_told_with_its_need",
             ),
         ),
         defects_in(
@@ -134,12 +192,19 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "    if run.registration == Registration.LOST:\n"
                 "        return _reason_of_vertex(run)\n",
                 "",
+                "services/test_artifact_cleanup.py"
+                "::test_a_lost_version_goes_only_when_asked_and_vertex_says_again_that_it_is_gone",
             ),
             served_files_are_candidates=(
                 ".exclude(Exists(served) | Exists(busy))",
                 ".exclude(Exists(busy))",
+                "services/test_artifact_cleanup.py::test_whatever_somebody_needs_stays",
             ),
-            young_runs_are_candidates=("created_at__lt=old)", "created_at__isnull=False)"),
+            young_runs_are_candidates=(
+                "created_at__lt=old)",
+                "created_at__isnull=False)",
+                "services/test_artifact_cleanup.py::test_whatever_somebody_needs_stays",
+            ),
         ),
     )
 )

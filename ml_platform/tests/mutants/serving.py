@@ -19,63 +19,107 @@ DEFECTS: tuple[Defect, ...] = tuple(
             deploy_key_without_configuration=(
                 '"service": wanted, "config": _said(config)}',
                 '"service": wanted}',
+                "services/test_keys_of_verbs.py"
+                "::test_any_other_argument_under_the_same_key_is_refused[deploy_run]",
             ),
-            deploy_key_without_service=('{"run": run.pk, "service": wanted, ', '{"run": run.pk, '),
-            redeploy_key_without_run=('            "run": run.pk if run else None,\n', ""),
+            deploy_key_without_service=(
+                '{"run": run.pk, "service": wanted, ',
+                '{"run": run.pk, ',
+                "services/test_keys_of_verbs.py"
+                "::test_any_other_argument_under_the_same_key_is_refused[deploy_run]",
+            ),
+            redeploy_key_without_run=(
+                '            "run": run.pk if run else None,\n',
+                "",
+                "services/test_keys_of_verbs.py"
+                "::test_any_other_argument_under_the_same_key_is_refused[redeploy_endpoint]",
+            ),
             rollback_key_like_a_redeploy=(
                 'request={"endpoint": endpoint.pk, "rollback": True}',
                 'request={"endpoint": endpoint.pk}',
+                "services/test_keys_of_verbs.py::test_a_key_of_one_verb_is_not_answered_by_another",
             ),
             deploy_is_not_answered_again=(
                 "        if known := asked.answered():\n"
                 "            return known\n"
                 "        service = endpoint",
                 "        service = endpoint",
+                "services/test_keys_of_verbs.py"
+                "::test_the_same_key_and_request_is_one_operation_whatever_became_of_it[deploy_run]",
             ),
             deploy_to_an_endpoint_of_a_deleted_model=(
                 "filter(model_deleted=False)",
                 "all()",
-                DEPLOY,
+                "services/test_deployment.py"
+                "::test_a_living_version_of_that_lineage_gets_a_service_of_its_own",
             ),
             rollback_with_the_configuration_of_now=(
                 "from_dict(endpoint.previous_config)",
                 "from_dict(endpoint.config)",
-                DEPLOY,
+                "services/test_deployment.py"
+                "::test_a_rollback_brings_back_how_the_version_was_served",
             ),
         ),
         defects_in(
             "services/deployment/undeploy.py",
             AGAIN,
-            undeploy_forgets_its_key=("            idempotency_key=idempotency_key,\n", "", KEYS),
+            undeploy_forgets_its_key=(
+                "            idempotency_key=idempotency_key,\n",
+                "",
+                "services/test_keys_of_verbs.py"
+                "::test_the_same_key_and_request_is_one_operation_whatever_became_of_it[undeploy_endpoint]",
+            ),
             undeploy_of_unknown_outcome_is_active=(
                 "    if SENT in work.data:\n        DeployedEndpoint",
                 "    if False:\n        DeployedEndpoint",
+                "services/test_names_used_again.py"
+                "::test_an_undeploy_of_unknown_outcome_does_not_show_as_active",
             ),
             undeploy_of_a_young_service_is_done=(
                 "else seconds_until_consistent(endpoint.deployed_at, now=work.clock())",
                 "else 0.0",
-                "services/test_undeployment.py",
+                "services/test_undeployment.py"
+                "::test_a_service_so_new_that_it_may_not_show_yet_is_not_taken_for_gone",
             ),
             serving_endpoint_is_deleted=(
                 "if not _is_stopped(row):",
                 "if False:",
-                "services/test_undeployment.py",
+                "services/test_undeployment.py"
+                "::test_an_endpoint_that_serves_or_may_serve_cannot_be_deleted",
             ),
         ),
         defects_in(
             "services/deployment/endpoint_state.py",
             DEPLOY,
-            unblessed_version_is_deployed=("if run.is_blessed is not True:", "if False:"),
+            unblessed_version_is_deployed=(
+                "if run.is_blessed is not True:",
+                "if False:",
+                "services/test_deployment.py"
+                "::test_a_run_that_is_no_blessed_version_is_refused_and_the_refusal_is_in_the_history",
+            ),
             unfinished_run_is_deployed=(
                 "if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:",
                 "if False:",
+                "services/test_deployment.py"
+                "::test_a_run_that_is_no_blessed_version_is_refused_and_the_refusal_is_in_the_history",
             ),
-            deployed_twice_alike=("if serving and same and", "if False and same and"),
+            deployed_twice_alike=(
+                "if serving and same and",
+                "if False and same and",
+                "services/test_deployment.py::test_what_serves_there_already_is_not_deployed_again",
+            ),
             service_of_another_model=(
                 "if endpoint.registered_model_id != run.registered_model_id:",
                 "if False:",
+                "services/test_deployment.py"
+                "::test_a_name_that_another_model_has_is_refused_and_so_is_one_cloud_run_would_not_take",
             ),
-            previous_version_is_forgotten=("        endpoint.previous_run_id = before\n", ""),
+            previous_version_is_forgotten=(
+                "        endpoint.previous_run_id = before\n",
+                "",
+                "services/test_deployment.py"
+                "::test_a_later_version_takes_over_in_place_and_the_one_before_can_be_rolled_back_to",
+            ),
             failed_deploy_keeps_serving_what_is_gone=(
                 "endpoint.is_active = served and not gone",
                 "endpoint.is_active = served",
@@ -84,6 +128,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             run_of_two_endpoints_stops_with_one=(
                 "if DeployedEndpoint.objects.filter(run_id=run_id, is_active=True).exists():",
                 "if DeployedEndpoint.objects.filter(run_id=run_id, is_active=True).count() > 1:",
+                "services/test_deployment.py"
+                "::test_a_first_deploy_brings_up_a_private_service_that_names_its_version",
             ),
         ),
         defects_in(
@@ -92,24 +138,42 @@ DEFECTS: tuple[Defect, ...] = tuple(
             young_version_is_gone=(
                 "if seconds := seconds_until_consistent(run.registered_at, now=work.clock()):",
                 "if seconds := 0:",
+                "services/test_deployment_trouble.py"
+                "::test_a_version_so_new_that_vertex_may_not_show_it_yet_is_waited_for",
             ),
-            not_found_without_a_listing=("        _require_listing()\n", ""),
+            not_found_without_a_listing=(
+                "        _require_listing()\n",
+                "",
+                "services/test_deployment_trouble.py"
+                "::test_a_listing_that_fails_beside_a_not_found_clears_nothing",
+            ),
             pointer_of_missing_artifacts_stays=(
                 'TrainingRun.objects.filter(pk=run.pk).update(gcs_artifacts_path="")',
                 "pass",
+                "services/test_deployment_trouble.py"
+                "::test_missing_artifacts_stop_the_deploy_and_what_pointed_at_them_is_cleared",
             ),
             deploy_sent_is_stood_down=(
                 "    if SENT in work.data:\n        mark",
                 "    if False:\n        mark",
+                "services/test_deployment_trouble.py"
+                "::test_a_right_lost_after_the_upsert_is_waited_for_and_the_version_stays_protected",
             ),
         ),
         defects_in(
             "services/deployment/rollout.py",
             TROUBLE,
-            version_before_is_not_brought_back=('if work.data.get("before"):', "if False:"),
+            version_before_is_not_brought_back=(
+                'if work.data.get("before"):',
+                "if False:",
+                "services/test_deployment_trouble.py"
+                "::test_a_later_version_that_does_not_serve_gives_way_to_the_one_before",
+            ),
             what_failed_stays=(
                 'return Next(to="remove", note=reason)',
                 'return Next(to="give_up", note=reason)',
+                "services/test_deployment_trouble.py"
+                "::test_a_first_version_that_does_not_serve_is_taken_away_again",
             ),
         ),
         defects_in(

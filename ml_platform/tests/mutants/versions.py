@@ -19,32 +19,50 @@ DEFECTS: tuple[Defect, ...] = tuple(
             any_file_is_a_model=(
                 'pushed_model/*/{MODEL_FILE}"\n    )',
                 'pushed_model/*/*"\n    )',
-                AGAIN,
+                "services/test_names_used_again.py"
+                "::test_a_folder_without_a_model_file_of_its_own_is_not_registered",
             ),
             lost_run_gets_a_new_number=(
                 "number = run.version or lineage.next_version",
                 "number = lineage.next_version",
-                AGAIN,
+                "services/test_names_used_again.py"
+                "::test_a_lost_run_that_is_registered_again_keeps_its_number",
             ),
             unblessed_run_is_registered=(
                 "if run.status == RunStatus.NOT_BLESSED and not force_reason:",
                 "if False:",
+                "services/test_registration.py"
+                "::test_a_run_that_was_not_blessed_is_registered_only_by_force_with_the_reason_kept",
             ),
             failed_run_is_registered=(
                 "if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:",
                 "if False:",
+                "services/test_registration.py"
+                "::test_a_run_that_did_not_succeed_cannot_be_registered",
             ),
             deleted_version_is_registered_again=(
                 "if run.registration not in (*REGISTRABLE, Registration.REGISTERED):",
                 "if False:",
-                f"{REGISTRATION} {DELETION}",
+                "services/test_deletion.py"
+                "::test_deleting_the_last_version_ends_the_registration_and_keeps_the_lineage_readable",
             ),
-            default_is_not_moved=("        move_default(lineage=lineage, run_id=run.pk)\n", ""),
+            default_is_not_moved=(
+                "        move_default(lineage=lineage, run_id=run.pk)\n",
+                "",
+                "services/test_registration.py"
+                "::test_later_runs_become_versions_under_the_same_parent_and_take_the_default_alias",
+            ),
             blank_reason_forces=(
                 "reason = force_reason.strip() if forced",
                 "reason = force_reason if forced",
+                "services/test_registration.py::test_a_reason_that_says_nothing_forces_nothing",
             ),
-            cancelled_key_is_kept=("update(idempotency_key=None)", "update()"),
+            cancelled_key_is_kept=(
+                "update(idempotency_key=None)",
+                "update()",
+                "services/test_registration.py"
+                "::test_a_registration_that_was_cancelled_can_be_asked_for_again",
+            ),
         ),
         defects_in(
             "services/registration/upload.py",
@@ -61,61 +79,89 @@ DEFECTS: tuple[Defect, ...] = tuple(
             foreign_parent_is_ours=(
                 "if model.labels.get(OWNER) != owner():",
                 "if False:",
-                REGISTRATION,
+                "services/test_registration.py"
+                "::test_a_model_of_somebody_else_under_our_id_is_left_alone",
             ),
             parent_is_lost_at_the_first_look=(
                 "SECOND_LOOK_SECONDS = 30.0",
                 "SECOND_LOOK_SECONDS = 0.0",
-                REGISTRATION,
+                "services/test_registration.py"
+                "::test_a_parent_deleted_in_the_console_is_believed_at_the_second_look_and_never_reborn",
             ),
             surplus_is_not_told=(
                 "for version in versions[1:]]",
                 "for version in versions[:0]]",
-                AGAIN,
+                "services/test_names_used_again.py::test_of_two_copies_nine_is_below_ten",
             ),
         ),
         defects_in(
             "services/deletion/delete.py",
             AGAIN,
-            run_of_another_model_is_deleted=("if run.registered_model_id != lineage.pk or ", "if "),
+            run_of_another_model_is_deleted=(
+                "if run.registered_model_id != lineage.pk or ",
+                "if ",
+                "services/test_names_used_again.py"
+                "::test_a_run_of_another_model_is_not_deleted_with_this_one",
+            ),
             deletion_of_what_is_no_version=(
                 " or run.registration not in DELETABLE:",
                 ":",
-                DELETION,
+                "services/test_deletion.py::test_a_run_that_is_no_version_cannot_be_deleted_as_one",
             ),
             deletion_key_without_runs=(
                 'request = {"lineage": lineage.pk, "runs": ids}',
                 'request = {"lineage": lineage.pk}',
-                "services/test_keys_of_verbs.py",
+                "services/test_keys_of_verbs.py"
+                "::test_any_other_argument_under_the_same_key_is_refused[delete_versions]",
             ),
             protected_version_is_deleted=(
                 '        require_unprotected(f"{run.model_name} v{run.version}", run.aliases)\n',
                 "",
-                "doors/test_protected_aliases.py",
+                "doors/test_protected_aliases.py::test_the_api_plans_and_refuses",
             ),
         ),
         defects_in(
             "services/deletion/state.py",
             DELETION,
-            served_version_is_marked=("if endpoint := serving.first():", "if endpoint := None:"),
+            served_version_is_marked=(
+                "if endpoint := serving.first():",
+                "if endpoint := None:",
+                "services/test_deletion.py"
+                "::test_a_version_that_an_endpoint_protects_cannot_be_deleted_and_the_refusal_is_kept",
+            ),
             intended_version_is_marked=(
                 "Q(run__in=run_ids) | Q(intended_run__in=run_ids)",
                 "Q(run__in=run_ids)",
+                "services/test_deletion.py"
+                "::test_a_version_that_an_endpoint_protects_cannot_be_deleted_and_the_refusal_is_kept",
             ),
             endpoints_are_not_marked=(
                 "update_rows(DeployedEndpoint.objects.filter(run=run), model_deleted=True)",
                 "pass",
+                "services/test_deletion.py::test_inactive_endpoints_are_marked_model_deleted",
             ),
             failed_deletion_keeps_its_mark=(
                 "update_rows(marked.filter(pk__in=kept)",
                 "update_rows(marked.none()",
+                "services/test_deletion.py"
+                "::test_a_deletion_denied_for_good_gives_the_version_back_and_can_be_retried",
             ),
         ),
         defects_in(
             "services/deletion/steps.py",
             DELETION,
-            served_on_cloud_run_is_deleted=("    if serving:\n", "    if False:\n"),
-            sibling_with_the_same_label_goes=(" or v.version in pointed_at]", "]"),
+            served_on_cloud_run_is_deleted=(
+                "    if serving:\n",
+                "    if False:\n",
+                "services/test_deletion.py"
+                "::test_a_version_that_only_cloud_run_shows_as_served_cannot_be_deleted",
+            ),
+            sibling_with_the_same_label_goes=(
+                " or v.version in pointed_at]",
+                "]",
+                "services/test_deletion.py"
+                "::test_a_sibling_stays_though_its_label_is_that_of_the_version_which_goes",
+            ),
             newest_heir_as_text=(
                 "max(staying, key=lambda version: int(version.version))",
                 "max(staying, key=lambda version: version.version)",
@@ -124,56 +170,100 @@ DEFECTS: tuple[Defect, ...] = tuple(
             users_of_files_are_not_asked=(
                 "if users:\n",
                 "if False:\n",
-                "services/test_references.py",
+                "services/test_references.py"
+                "::test_a_version_goes_and_its_files_stay_where_another_model_uses_them",
             ),
             strangers_version_goes_with_the_model=(
                 "alone = len(ours) == len(versions) and not staying",
                 "alone = not staying",
+                "services/test_deletion.py"
+                "::test_a_version_somebody_else_put_under_our_model_survives_its_deletion",
             ),
         ),
         defects_in(
             "services/deletion/plan.py",
             DELETION,
-            default_goes_to_the_oldest=("newest = max(registered", "newest = min(registered"),
+            default_goes_to_the_oldest=(
+                "newest = max(registered",
+                "newest = min(registered",
+                "services/test_deletion.py"
+                "::test_the_preview_says_what_goes_what_stays_and_what_blocks",
+            ),
             siblings_do_not_keep_the_registration=(
                 "ends_registration=not registered and",
                 "ends_registration=",
+                "services/test_deletion.py"
+                "::test_the_preview_says_what_goes_what_stays_and_what_blocks",
             ),
             service_without_a_row_blocks_nothing=(
                 "if s.run_uid in uids and s.service_name not in known",
                 "if False",
+                "services/test_deletion.py"
+                "::test_a_version_that_only_cloud_run_shows_as_served_cannot_be_deleted",
             ),
         ),
         defects_in(
             "services/registry/artifacts.py",
             f"{DELETION} services/test_artifact_cleanup.py",
-            any_run_below_the_root=(" or match.group(3) not in own:", ":"),
-            any_bucket=("match.group(1, 2) != (bucket, root)", "match.group(2) != root"),
+            any_run_below_the_root=(
+                " or match.group(3) not in own:",
+                ":",
+                "services/test_deletion.py::test_run_1_never_touches_run_10",
+            ),
+            any_bucket=(
+                "match.group(1, 2) != (bucket, root)",
+                "match.group(2) != root",
+                "services/test_deletion.py::test_run_1_never_touches_run_10",
+            ),
             highest_folder_as_text=(
                 "max(numbered, key=int, default=None)",
                 "max(numbered, default=None)",
-                REGISTRATION,
+                "services/test_registration.py"
+                "::test_the_folder_with_the_highest_number_is_taken_as_it_is_written",
             ),
         ),
         defects_in(
             "services/registry/verification.py",
             VERIFICATION,
-            young_is_never_doubted=("return max(0.0, (made_at", "return min(0.0, (made_at"),
-            model_file_beside_another=("item.name == key for page", "item.name for page"),
+            young_is_never_doubted=(
+                "return max(0.0, (made_at",
+                "return min(0.0, (made_at",
+                "services/test_deployment_trouble.py"
+                "::test_a_version_so_new_that_vertex_may_not_show_it_yet_is_waited_for",
+            ),
+            model_file_beside_another=(
+                "item.name == key for page",
+                "item.name for page",
+                "services/test_names_used_again.py::test_a_file_beside_the_model_file_is_no_model",
+            ),
             label_is_not_compared=(
                 "    require_own_version(model, run)\n    return model",
                 "    return model",
+                "services/test_verification.py"
+                "::test_a_version_without_our_label_is_unknown_and_says_which_label",
             ),
         ),
         defects_in(
             "services/registry/lineages.py",
             f"{DELETION} {REGISTRATION}",
-            id_is_used_twice=("    if not lineage.total_versions:\n", "    if False:\n"),
+            id_is_used_twice=(
+                "    if not lineage.total_versions:\n",
+                "    if False:\n",
+                "services/test_deletion.py"
+                "::test_a_deleted_name_can_be_used_again_and_its_numbers_do_not_repeat",
+            ),
             lost_model_keeps_its_id=(
                 'update(generation=F("generation") + 1)\n    sync_version_cache',
                 "update()\n    sync_version_cache",
+                "services/test_registration.py"
+                "::test_a_parent_deleted_in_the_console_is_believed_at_the_second_look_and_never_reborn",
             ),
-            pointer_is_not_remembered=('    run.former_vertex_version = f"', '    _ = f"'),
+            pointer_is_not_remembered=(
+                '    run.former_vertex_version = f"',
+                '    _ = f"',
+                "services/test_deletion.py"
+                "::test_deleting_the_last_version_ends_the_registration_and_keeps_the_lineage_readable",
+            ),
         ),
         defects_in(
             "services/registry/protection.py",
@@ -181,10 +271,13 @@ DEFECTS: tuple[Defect, ...] = tuple(
             nothing_is_protected=(
                 "for alias in get_settings().PROTECTED_ALIASES if alias in aliases]",
                 "for alias in get_settings().PROTECTED_ALIASES if False]",
+                "doors/test_protected_aliases.py::test_only_exactly_these_aliases_protect",
             ),
             alias_elsewhere_may_be_taken=(
                 "if alias in change and alias in elsewhere:",
                 "if False:",
+                "doors/test_protected_aliases.py"
+                "::test_a_member_gives_one_that_nobody_has_and_takes_none",
             ),
         ),
     )

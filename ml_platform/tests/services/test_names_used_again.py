@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import ProtectedError
 
 from ml_platform.cloud import pipelines
+from ml_platform.cloud.answers import Absent, Present
 from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation
@@ -17,6 +18,7 @@ from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.lineages import end_version, lock_version
+from ml_platform.services.registry.verification import verify_gcs_artifacts_exist
 from ml_platform.tests.factories import TrainingRunFactory, TrainingScheduleFactory
 
 from .deploy_tools import deployed, facts, finish, services, undeploy
@@ -104,6 +106,16 @@ def test_a_folder_without_a_model_file_of_its_own_is_not_registered(
     operation = finish(register_run(run=run, actor=ANA, now=clock()), clock)
     assert (operation.status, operation.error_code) == ("failed", "artifacts_missing")
     assert cloud.effects.mutations("ModelService.*") == []
+
+
+def test_a_file_beside_the_model_file_is_no_model(cloud: LocalCloud):
+    """The name of the one begins with that of the other."""
+    run = TrainingRunFactory.create(completed=True)
+    write_artifact(cloud, run, "pushed_model/1/saved_model.pbtxt")
+    uri = f"{run.gcs_artifacts_path}pushed_model/1"
+    assert isinstance(verify_gcs_artifacts_exist(run=run, artifact_uri=uri), Absent)
+    write_artifact(cloud, run, "pushed_model/1/saved_model.pb")
+    assert verify_gcs_artifacts_exist(run=run, artifact_uri=uri) == Present(uri)
 
 
 def test_a_schedule_does_not_take_its_runs_with_it():
