@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from ml_platform.models.states import FindingKind
 from ml_platform.services.findings.compare_services import REDEPLOY, compare_endpoint
+from ml_platform.services.findings.kinds import FindingKind
 
 from .test_service_drift import ROW, RUN, SEEN
 
