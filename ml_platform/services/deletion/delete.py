@@ -9,7 +9,6 @@ from django.db import transaction
 
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.services.deployment.service_polling import SENT
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import (
     Actor,
@@ -23,7 +22,7 @@ from ml_platform.services.registry.artifacts import deletable_prefix
 from ml_platform.services.registry.protection import require_unprotected
 
 from .preview import DELETABLE
-from .state import mark_deleting, sent_before
+from .state import DeletionState, mark_deleting, sent_before
 from .steps import WORKFLOW
 
 
@@ -59,7 +58,7 @@ def delete_versions(
             subject=subject,
             actor=actor,
             now=now,
-            data={"runs": ids, "marked": True, SENT: sent_before(ids)},
+            state=DeletionState(runs=tuple(ids), marked=True, sent=sent_before(ids)),
             reason=reason,
             idempotency_key=idempotency_key,
             request=request,
