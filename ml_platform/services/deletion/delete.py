@@ -8,7 +8,6 @@ from datetime import datetime
 from django.db import transaction
 
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.services.deployment.service_polling import SENT
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.locks import Locks
 from ml_platform.services.operations.store import (
@@ -22,7 +21,7 @@ from ml_platform.services.operations.subjects import subject_of_lineage
 
 from .plan import require_unblocked
 from .preview import plan_by_rows
-from .state import mark_deleting, sent_before
+from .state import DeletionState, mark_deleting, sent_before
 from .steps import WORKFLOW
 
 
@@ -58,7 +57,7 @@ def delete_versions(
             subject=subject,
             actor=actor,
             now=now,
-            data={"runs": ids, "marked": True, SENT: sent_before(ids)},
+            state=DeletionState(runs=tuple(ids), marked=True, sent=sent_before(ids)),
             reason=reason,
             idempotency_key=idempotency_key,
             request=request,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from django.db.models import Q
 
@@ -10,12 +11,35 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import Registration
-from ml_platform.services.deployment.service_polling import SENT
+from ml_platform.services.operations.state import State
 from ml_platform.services.operations.work import Work
 from ml_platform.services.registry.lineages import end_version, lock_version
 from ml_platform.services.registry.mirror import unmirror_model
 
 from .plan import endpoint_facts, protects, served_by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletionState(State):
+    """What the steps of a deletion hand on."""
+
+    runs: tuple[int, ...] = ()
+    marked: bool = False
+    """Our rows say `deleting`, so a failure has to undo that."""
+    sent: tuple[str, ...] = ()
+    """Versions and models whose deletion was sent and may happen at any time."""
+    target: str = ""
+    """What is deleted next: a version, or the whole model."""
+    again: bool = False
+    """Its deletion may have been sent before."""
+    only_theirs_stay: bool = False
+    """It is the default version, and no version of ours stays beside it."""
+    default_to: str = ""
+    """The version that gets the alias `default` first."""
+    kept: Mapping[str, str] | None = None
+    """By run, why its artifacts stay; None until everybody who may use them was asked."""
+    freed: tuple[int, int] = (0, 0)
+    """Objects and bytes deleted so far."""
 
 
 def mark_deleting(run_ids: Sequence[int]) -> None:
@@ -33,28 +57,26 @@ def mark_deleting(run_ids: Sequence[int]) -> None:
     update_rows(versions, registration=Registration.DELETING)
 
 
-def unmark_deleting(work: Work) -> None:
+def unmark_deleting(work: Work[DeletionState]) -> None:
     """What this operation marked and what is left of it is a version again, unless its deletion
     was sent and may yet happen."""
-    if not work.data.get("marked"):
+    if not work.state.marked:
         return
-    marked = TrainingRun.objects.filter(
-        pk__in=work.data["runs"], registration=Registration.DELETING
-    )
+    marked = TrainingRun.objects.filter(pk__in=work.state.runs, registration=Registration.DELETING)
     kept = [run.pk for run in marked if not is_sent(work, pointer_of(run))]
     update_rows(marked.filter(pk__in=kept), registration=Registration.REGISTERED)
 
 
-def sent_before(run_ids: Sequence[int]) -> list[str]:
+def sent_before(run_ids: Sequence[int]) -> tuple[str, ...]:
     """Versions that an earlier operation left marked, because their deletion may yet happen."""
     marked = TrainingRun.objects.filter(pk__in=run_ids, registration=Registration.DELETING)
-    return [str(pointer_of(run)) for run in marked]
+    return tuple(str(pointer_of(run)) for run in marked)
 
 
-def record_version_deleted(work: Work, run_id: int) -> None:
+def record_version_deleted(work: Work[DeletionState], run_id: int) -> None:
     """The version is gone from Vertex AI: clear it, mark its endpoints, recount the lineage."""
     run = lock_version(run_id)
-    if work.data.get("target") == str(pointer_of(run).bare):
+    if work.state.target == str(pointer_of(run).bare):
         unmirror_model(name=pointer_of(run).bare)
     if run.registration == Registration.LOST:
         TrainingRun.objects.filter(pk=run_id).update(registration=Registration.DELETED)
@@ -70,6 +92,6 @@ def pointer_of(run: TrainingRun) -> ModelName:
     return ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
 
 
-def is_sent(work: Work, pointer: ModelName) -> bool:
+def is_sent(work: Work[DeletionState], pointer: ModelName) -> bool:
     """Whether the deletion of this version, or of its whole model, may be on its way."""
-    return not {str(pointer), str(pointer.bare)}.isdisjoint(work.data.get(SENT, ()))
+    return not {str(pointer), str(pointer.bare)}.isdisjoint(work.state.sent)

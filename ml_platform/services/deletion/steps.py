@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 
 from django.db import transaction
@@ -11,11 +12,11 @@ from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.cloud.types import RemoteModel, RemoteOperation
 from ml_platform.errors import CloudAbsent, CloudConflict, Conflict, OutcomeUnknown, PlatformError
-from ml_platform.models import Operation, TrainingRun
+from ml_platform.models import TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.access.rights import Right
-from ml_platform.services.deployment.service_polling import SENT, tolerate_denied_after_send
+from ml_platform.services.deployment.service_polling import tolerate_denied_after_send
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.aliases import DEFAULT, move_default, note_aliases
@@ -35,6 +36,7 @@ from ml_platform.text import counted
 from .plan import served_on_cloud_run
 from .preview import DELETABLE, foreign_versions, services_of
 from .state import (
+    DeletionState,
     is_sent,
     mark_deleting,
     pointer_of,
@@ -43,7 +45,7 @@ from .state import (
 )
 
 
-def _check(work: Work) -> Outcome:
+def _check(work: Work[DeletionState]) -> Outcome:
     runs = _runs(work)
     serving = services_of(runs)
     if serving:
@@ -51,20 +53,20 @@ def _check(work: Work) -> Outcome:
     if foreign := foreign_versions(runs):
         raise ForeignVersion(" ".join(foreign.values()))
     _require_unprotected(work, runs)
-    work.data["marked"] = True
+    work.state = replace(work.state, marked=True)
     return Next(
         note="No endpoint serves it, no alias protects it.",
         change=partial(mark_deleting, [run.pk for run in runs]),
     )
 
 
-def _require_unprotected(work: Work, runs: Sequence[TrainingRun]) -> None:
+def _require_unprotected(work: Work[DeletionState], runs: Sequence[TrainingRun]) -> None:
     """Read their aliases before anything is destroyed; what protects one is noted for the plan."""
     doomed = {run.uid.hex for run in runs}
     by_pointer = {pointer_of(run): run for run in runs if run.registration in DELETABLE}
     for name in {pointer.bare for pointer in by_pointer}:
         try:
-            with tolerate_denied_after_send(work):
+            with tolerate_denied_after_send(bool(work.state.sent)):
                 versions = read_versions(name)
         except CloudAbsent:
             continue
@@ -78,7 +80,7 @@ def _require_unprotected(work: Work, runs: Sequence[TrainingRun]) -> None:
             require_all_unprotected([version])
 
 
-def _look(work: Work) -> Outcome:
+def _look(work: Work[DeletionState]) -> Outcome:
     """See what of the versions is left in Vertex AI and choose the next thing to delete.
 
     A lost one is looked for where it was: it may be back, or never have gone.
@@ -88,7 +90,7 @@ def _look(work: Work) -> Outcome:
             continue
         pointer = pointer_of(run)
         try:
-            with tolerate_denied_after_send(work):
+            with tolerate_denied_after_send(bool(work.state.sent)):
                 model = vertex.get_model(pointer)
         except CloudAbsent as absent:
             if wait := _may_yet_show(work, run, pointer):
@@ -99,12 +101,12 @@ def _look(work: Work) -> Outcome:
         require_own_version(model, run)
         require_all_unprotected([model])
         return _choose(work, pointer)
-    work.data[SENT] = []
+    work.state = replace(work.state, sent=())
     kept = _find_users(work)
     return Next(to="artifacts", note="; ".join(["Nothing of it is left in Vertex AI", *kept]) + ".")
 
 
-def _may_yet_show(work: Work, run: TrainingRun, pointer: ModelName) -> float:
+def _may_yet_show(work: Work[DeletionState], run: TrainingRun, pointer: ModelName) -> float:
     """Seconds for which NOT_FOUND of this version proves nothing; 0 once its deletion was sent."""
     return (
         0.0
@@ -113,22 +115,22 @@ def _may_yet_show(work: Work, run: TrainingRun, pointer: ModelName) -> float:
     )
 
 
-def _gone(work: Work, run: TrainingRun, pointer: ModelName, note: str) -> Continue:
+def _gone(work: Work[DeletionState], run: TrainingRun, pointer: ModelName, note: str) -> Continue:
     _not_sent(work, str(pointer))
     return Continue(note=note, change=partial(record_version_deleted, work, run.pk))
 
 
-def _choose(work: Work, pointer: ModelName) -> Next | Poll:
+def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
     """Delete one version, or the model if the whole listing holds nothing but what goes."""
     doomed = {run.uid.hex for run in _runs(work)}
-    with tolerate_denied_after_send(work):
+    with tolerate_denied_after_send(bool(work.state.sent)):
         versions = [v for page in vertex.list_model_versions(pointer.bare) for v in page]
     if wait := _hides_siblings(work, pointer, {v.version for v in versions}):
         return Poll(seconds=wait, note="The listing does not show every version of ours yet.")
     ours = [v for v in versions if v.labels.get(OWNER) == owner()]
     pointed_at = set(
         _siblings(pointer)
-        .exclude(pk__in=work.data["runs"])
+        .exclude(pk__in=work.state.runs)
         .values_list("vertex_model_version", flat=True)
     )
     # Whatever its label says, what a row of ours points at stays.
@@ -138,20 +140,25 @@ def _choose(work: Work, pointer: ModelName) -> Next | Poll:
     require_all_unprotected(v for v in versions if alone or v.version == pointer.version)
     held = next((v for v in versions if v.version == pointer.version), None)
     is_default = held is not None and DEFAULT in held.aliases
-    work.data["target"] = str(pointer.bare if alone else pointer)
-    work.data["only_theirs_stay"] = is_default and not staying and not alone
+    work.state = replace(
+        work.state,
+        target=str(pointer.bare if alone else pointer),
+        only_theirs_stay=is_default and not staying and not alone,
+    )
     if is_default and staying:
         newest = max(staying, key=lambda version: int(version.version))
-        work.data["default_to"] = str(newest.pointer)
+        work.state = replace(work.state, default_to=str(newest.pointer))
         return Next(note=f"{pointer} is there and is the default.")
     _about_to_send(work)
     # An earlier try may have moved the alias without living to write it down.
     heir = next((v.pointer for v in staying if DEFAULT in v.aliases), None)
     change = partial(_note_default, heir) if heir else None
-    return Next(to="delete", note=f"{work.data['target']} is there.", change=change)
+    return Next(to="delete", note=f"{work.state.target} is there.", change=change)
 
 
-def _copy_of(work: Work, pointer: ModelName, ours: Sequence[RemoteModel]) -> ModelName | None:
+def _copy_of(
+    work: Work[DeletionState], pointer: ModelName, ours: Sequence[RemoteModel]
+) -> ModelName | None:
     """A version that a late upload made of a run that goes: it goes first, or nobody would know."""
     for run in _runs(work):
         own = pointer_of(run).version if run.registration in DELETABLE else ""
@@ -162,7 +169,9 @@ def _copy_of(work: Work, pointer: ModelName, ours: Sequence[RemoteModel]) -> Mod
     return None
 
 
-def _hides_siblings(work: Work, pointer: ModelName, listed: Collection[str]) -> float:
+def _hides_siblings(
+    work: Work[DeletionState], pointer: ModelName, listed: Collection[str]
+) -> float:
     """Seconds until a listing must show each sibling of ours; without one it may be too early to
     take the version for the only one, and delete the model with it."""
     unseen = _siblings(pointer).exclude(vertex_model_version__in=listed)
@@ -172,8 +181,8 @@ def _hides_siblings(work: Work, pointer: ModelName, listed: Collection[str]) -> 
     )
 
 
-def _move_default(work: Work) -> Outcome:
-    name = ModelName.parse(work.data["default_to"])
+def _move_default(work: Work[DeletionState]) -> Outcome:
+    name = ModelName.parse(work.state.default_to)
     vertex.merge_version_aliases(name, [DEFAULT])
     _about_to_send(work)
     return Next(note=f"{name.version} is the default now.", change=partial(_note_default, name))
@@ -187,26 +196,26 @@ def _note_default(name: ModelName) -> None:
         move_default(run_id=heir.pk)
 
 
-def _about_to_send(work: Work) -> None:
+def _about_to_send(work: Work[DeletionState]) -> None:
     """From the next COMMIT on the deletion may be sent; `again` if it may have been before."""
-    sent, target = work.data.setdefault(SENT, []), work.data["target"]
-    work.data["again"] = target in sent
-    if target not in sent:
-        sent.append(target)
+    sent, target = work.state.sent, work.state.target
+    again = target in sent
+    work.state = replace(work.state, again=again, sent=sent if again else (*sent, target))
 
 
-def _not_sent(work: Work, target: str) -> None:
-    work.data[SENT] = [other for other in work.data.get(SENT, ()) if other != target]
+def _not_sent(work: Work[DeletionState], target: str) -> None:
+    left = tuple(other for other in work.state.sent if other != target)
+    work.state = replace(work.state, sent=left)
 
 
-def _refused(work: Work) -> None:
+def _refused(work: Work[DeletionState]) -> None:
     """Vertex AI has refused the deletion for certain; an earlier one may still be on its way."""
-    if not work.data["again"]:
-        _not_sent(work, work.data["target"])
+    if not work.state.again:
+        _not_sent(work, work.state.target)
 
 
-def _delete(work: Work) -> Outcome:
-    target = ModelName.parse(work.data["target"])
+def _delete(work: Work[DeletionState]) -> Outcome:
+    target = ModelName.parse(work.state.target)
     delete = vertex.delete_model_version if target.version else vertex.delete_model
     try:
         started = delete(target)
@@ -222,20 +231,20 @@ def _delete(work: Work) -> Outcome:
     return _ended(work, started) if started.done else Next(note=str(started.name))
 
 
-def _explain_default(work: Work, error: PlatformError) -> None:
+def _explain_default(work: Work[DeletionState], error: PlatformError) -> None:
     """Vertex AI keeps a default version; to make one of somebody else's it is not ours to touch."""
-    if isinstance(error, CloudConflict) and work.data["only_theirs_stay"]:
+    if isinstance(error, CloudConflict) and work.state.only_theirs_stay:
         raise Conflict(
-            f"{work.data['target']} is the default version, and none of ours stays beside it: "
+            f"{work.state.target} is the default version, and none of ours stays beside it: "
             f"{error}",
             code="default_version",
             advice="Give the alias default to another version in Vertex AI, then retry.",
         ) from error
 
 
-def _wait(work: Work) -> Outcome:
+def _wait(work: Work[DeletionState]) -> Outcome:
     try:
-        with tolerate_denied_after_send(work):
+        with tolerate_denied_after_send(bool(work.state.sent)):
             state = vertex.get_operation(OperationName.parse(work.remote_operation))
     except CloudAbsent as forgotten:
         return Next(to="look", note=str(forgotten))
@@ -244,52 +253,53 @@ def _wait(work: Work) -> Outcome:
     return _ended(work, state)
 
 
-def _ended(work: Work, state: RemoteOperation) -> Next:
+def _ended(work: Work[DeletionState], state: RemoteOperation) -> Next:
     if state.error and not isinstance(state.error, OutcomeUnknown):
         _refused(work)
         _explain_default(work, state.error)
         raise state.error
-    return Next(to="look", note=str(state.error or f"Deleted {work.data['target']}."))
+    return Next(to="look", note=str(state.error or f"Deleted {work.state.target}."))
 
 
-def _find_users(work: Work) -> Collection[str]:
+def _find_users(work: Work[DeletionState]) -> Collection[str]:
     """Ask who else points at the artifacts, right before they go: those are kept (law 8)."""
     prefixes = {run: prefix for run in _runs(work) if (prefix := deletable_prefix(run=run))}
     pointers = read_pointers(heartbeat=work.renew_lease) if prefixes else Pointers()
     kept: dict[str, str] = {}
     for run, prefix in prefixes.items():
         users = [
-            p for p in pointers.at(str(prefix)) if p.row not in work.data["runs"] and is_there(p)
+            p for p in pointers.at(str(prefix)) if p.row not in work.state.runs and is_there(p)
         ]
         if users:
             names = names_of(users, project_id=run.project_id)
             kept[str(run.pk)] = f"kept the artifacts of v{run.version}, used by {names}"
-    work.data["kept"] = kept
+    work.state = replace(work.state, kept=kept)
     return kept.values()
 
 
-def _artifacts(work: Work) -> Outcome:
+def _artifacts(work: Work[DeletionState]) -> Outcome:
     """Delete the artifacts chunk by chunk; only now, when no version needs them (law 8)."""
-    if "kept" not in work.data:
+    kept = work.state.kept
+    if kept is None:
         return Next(to="look", note="Who else uses the artifacts was not asked yet.")
-    done = Size(*work.data.get("freed", (0, 0)))
+    done = Size(*work.state.freed)
     for run in _runs(work):
-        prefix = None if str(run.pk) in work.data["kept"] else deletable_prefix(run=run)
+        prefix = None if str(run.pk) in kept else deletable_prefix(run=run)
         if prefix and (chunk := delete_chunk(prefix=prefix)):
             done = Size(done.objects + chunk.objects, done.bytes + chunk.bytes)
-            work.data["freed"] = (done.objects, done.bytes)
+            work.state = replace(work.state, freed=(done.objects, done.bytes))
             return Continue(
                 note=f"{counted(done.objects, 'object')}, {human_size(done.bytes)} so far"
             )
     size = f"{counted(done.objects, 'object')}, {human_size(done.bytes)}"
-    return Next(note="; ".join([size, *work.data["kept"].values()]))
+    return Next(note="; ".join([size, *kept.values()]))
 
 
-def _failed(work: Work, error: PlatformError) -> None:
+def _failed(work: Work[DeletionState], error: PlatformError) -> None:
     """Free what was not destroyed. A retry begins at the check, for all may have changed."""
     unmark_deleting(work)
-    data = {**work.data, "marked": False}
-    Operation.objects.filter(pk=work.operation.pk).update(step="check", data=data)
+    work.state = replace(work.state, marked=False)
+    work.retry_at = "check"
 
 
 # ---- what they read ----------------------------------------------------------------------------
@@ -299,8 +309,8 @@ def _siblings(pointer: ModelName) -> TrainingRunQuerySet:
     return TrainingRun.objects.versions().filter(vertex_model_resource_name=str(pointer.bare))
 
 
-def _runs(work: Work) -> list[TrainingRun]:
-    return list(TrainingRun.objects.filter(pk__in=work.data["runs"]).order_by("-version"))
+def _runs(work: Work[DeletionState]) -> list[TrainingRun]:
+    return list(TrainingRun.objects.filter(pk__in=work.state.runs).order_by("-version"))
 
 
 WORKFLOW = Workflow(
@@ -308,6 +318,7 @@ WORKFLOW = Workflow(
     kind=OperationKind.DELETE,
     title="Delete {}",
     past="deleted {}",
+    state=DeletionState,
     right=Right.DELETE,
     steps=(
         Step(

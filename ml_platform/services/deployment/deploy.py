@@ -30,6 +30,7 @@ from ml_platform.services.operations.work import Json
 from ml_platform.services.operations.workflow import Workflow
 from ml_platform.services.registry import service_names
 
+from .deploy_state import DeployState
 from .deployable import (
     NEVER_SERVED,
     NO_PREVIOUS,
@@ -184,12 +185,7 @@ def _open(
             subject=replace(subject, service_key=service),
             actor=asked.actor,
             now=asked.now,
-            data={
-                "run": run.pk,
-                "service": service,
-                "config": wanted.to_dict(),
-                "marked": True,
-            },
+            state=DeployState(run=run.pk, service=service, config=wanted.to_dict(), marked=True),
             reason=asked.reason,
             idempotency_key=asked.idempotency_key,
             request=asked.request,

@@ -5,6 +5,8 @@ A service that served before gets its version before; one that was made for this
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.types import RemoteService
 from ml_platform.errors import (
@@ -21,12 +23,11 @@ from ml_platform.services.operations.workflow import Next, Outcome, Poll
 from ml_platform.services.registry.labels import OPERATION, RUN, labels_for
 from ml_platform.services.registry.verification import seconds_until_consistent
 
+from .deploy_state import DeployState
 from .deployable import ForeignService
 from .service_polling import (
     LONGEST,
     REFUSALS,
-    SENT,
-    SINCE,
     after_start,
     endpoint_of,
     is_late,
@@ -50,50 +51,51 @@ class DeployFailed(PlatformError):
     advice = "Look at the revision's logs in Cloud Run, then deploy again."
 
 
-def look(work: Work) -> Outcome:
+def look(work: Work[DeployState]) -> Outcome:
     """See what is there under the name: nothing, ours, our own earlier try, or somebody else's."""
     endpoint = endpoint_of(work)
     try:
-        with tolerate_denied_after_send(work):
+        with tolerate_denied_after_send(work.state.sent):
             service = cloud_run.get_service(endpoint.service_name)
     except CloudAbsent as absent:
         require_not_refused(work)
         if not seconds_until_consistent(endpoint.deployed_at, now=work.clock()):
-            work.data["gone"] = True
-        work.data["etag"] = ""
+            work.state = replace(work.state, gone=True)
+        work.state = replace(work.state, etag="")
         return _about_to_send(work, str(absent))
     _keep_off_foreign(work, service, endpoint)
-    work.data.pop("gone", None)
+    work.state = replace(work.state, gone=False)
     if _is_made(work, service):
         return Next(to="confirm", note="An earlier try has brought it there.")
     require_not_refused(work)
-    if endpoint.is_active and endpoint.run and _serves_label(service, endpoint.run):
-        work.data.setdefault("before", service.env.get(ARTIFACT_ENV, ""))
-    work.data["etag"] = service.etag
+    served = endpoint.is_active and endpoint.run and _serves_label(service, endpoint.run)
+    if served and work.state.before is None:
+        work.state = replace(work.state, before=service.env.get(ARTIFACT_ENV, ""))
+    work.state = replace(work.state, etag=service.etag)
     return _about_to_send(work, f"{endpoint.service_name} is there and ours.")
 
 
-def _about_to_send(work: Work, note: str) -> Next:
-    work.data[SENT] = True
-    work.data[SINCE] = work.clock().isoformat()
+def _about_to_send(work: Work[DeployState], note: str) -> Next:
+    work.state = replace(work.state, sent=True, since=work.clock().isoformat())
     return Next(note=note)
 
 
-def _keep_off_foreign(work: Work, service: RemoteService, endpoint: DeployedEndpoint) -> None:
+def _keep_off_foreign(
+    work: Work[DeployState], service: RemoteService, endpoint: DeployedEndpoint
+) -> None:
     try:
         require_ours(service, endpoint)
     except ForeignService:
-        with tolerate_denied_after_send(work):
+        with tolerate_denied_after_send(work.state.sent):
             ours = was_made_here(service, endpoint)
-        work.data.pop(SENT, None)
-        if not ours:
-            work.data["gone"] = True  # what we had under this name is not there any more
+        # If it is not ours, what we had under this name is not there any more.
+        work.state = replace(work.state, sent=False, gone=work.state.gone or not ours)
         raise
 
 
-def upsert(work: Work) -> Outcome:
+def upsert(work: Work[DeployState]) -> Outcome:
     """Change the service in place, or make it: never one after deleting another."""
-    name, etag = work.data["service"], work.data["etag"]
+    name, etag = work.state.service, work.state.etag
     run, config, uri = _target(work)
     spec = service_spec(config, artifact_uri=uri, labels=_labels(work, run))
     try:
@@ -110,22 +112,21 @@ def upsert(work: Work) -> Outcome:
     return after_start(work, started, to="confirm")
 
 
-def wait(work: Work) -> Outcome:
+def wait(work: Work[DeployState]) -> Outcome:
     return wait_for(work, to="confirm")
 
 
-def confirm(work: Work) -> Outcome:
+def confirm(work: Work[DeployState]) -> Outcome:
     """Success is the serving revision, not the newest one and not the operation's end."""
     endpoint = endpoint_of(work)
     try:
-        with tolerate_denied_after_send(work):
+        with tolerate_denied_after_send(work.state.sent):
             service = cloud_run.get_service(endpoint.service_name)
     except CloudAbsent as absent:
-        if "removing" not in work.data:
+        if not work.state.removing:
             _require_in_time(work, str(absent))
             return Next(to="look", note=str(absent))
-        work.data["gone"] = True
-        work.data.pop(SENT, None)
+        work.state = replace(work.state, gone=True, sent=False)
         return Next(to="give_up", note=str(absent))
     _keep_off_foreign(work, service, endpoint)
     if not _is_made(work, service):
@@ -135,13 +136,14 @@ def confirm(work: Work) -> Outcome:
     if judged.serves is None and not is_late(work):
         return Poll(note=judged.reason)
     if judged.serves:
-        work.data.update(url=service.uri, revision=service.latest_ready_revision)
+        revision = service.latest_ready_revision
+        work.state = replace(work.state, url=service.uri, revision=revision)
         return Next(to=_after_success(work), note=judged.reason)
     late = f"Cloud Run was at it for {LONGEST}: " if judged.serves is None else ""
     return _take_back(work, service, endpoint, late + judged.reason)
 
 
-def _require_in_time(work: Work, reason: str) -> None:
+def _require_in_time(work: Work[DeployState], reason: str) -> None:
     """End without success what does not show in time; it may yet come, so all stays protected.
 
     :raises DeployFailed: it is late.
@@ -150,71 +152,74 @@ def _require_in_time(work: Work, reason: str) -> None:
         raise DeployFailed(f"{reason} Cloud Run was at it for {LONGEST}.")
 
 
-def _after_success(work: Work) -> str:
-    if "going_back" not in work.data:
+def _after_success(work: Work[DeployState]) -> str:
+    if not work.state.going_back:
         return "record"
-    work.data.pop(SENT, None)
+    work.state = replace(work.state, sent=False)
     return "give_up"
 
 
-def _take_back(work: Work, service: RemoteService, endpoint: DeployedEndpoint, reason: str) -> Next:
+def _take_back(
+    work: Work[DeployState], service: RemoteService, endpoint: DeployedEndpoint, reason: str
+) -> Next:
     """What did not come up shall not stay: bring back what served, or remove what we made."""
-    work.data.setdefault("failure", reason)
-    if "going_back" in work.data:
+    work.state = replace(work.state, failure=work.state.failure or reason)
+    if work.state.going_back:
         if share_of(service, endpoint.revision) == 100:
-            work.data.pop(SENT, None)
+            work.state = replace(work.state, sent=False)
         return Next(to="give_up", note=reason)
-    work.data.pop("refusals", None)
-    if work.data.get("before"):
-        work.data["going_back"] = True
+    work.state = replace(work.state, refusals=0)
+    if work.state.before:
+        work.state = replace(work.state, going_back=True)
         return Next(to="look", note=f"{reason} The version before is brought back.")
-    if "removing" in work.data and is_late(work):
+    if work.state.removing and is_late(work):
         return Next(to="give_up", note=reason)
-    work.data.update({"removing": True, "etag": service.etag, SINCE: work.clock().isoformat()})
+    since = work.clock().isoformat()
+    work.state = replace(work.state, removing=True, etag=service.etag, since=since)
     return Next(to="remove", note=reason)
 
 
-def remove(work: Work) -> Outcome:
+def remove(work: Work[DeployState]) -> Outcome:
     """Remove a service that never served."""
-    if work.data.get("refusals", 0) >= REFUSALS:
-        return Next(to="give_up", note=work.data["refusal"])
+    if work.state.refusals >= REFUSALS:
+        return Next(to="give_up", note=work.state.refusal)
     try:
-        started = cloud_run.delete_service(work.data["service"], etag=work.data["etag"])
+        started = cloud_run.delete_service(work.state.service, etag=work.state.etag)
     except CloudAbsent as gone:
         return Next(to="confirm", note=str(gone))
     return after_start(work, started, to="confirm")
 
 
-def wait_for_removal(work: Work) -> Outcome:
+def wait_for_removal(work: Work[DeployState]) -> Outcome:
     return wait_for(work, to="confirm")
 
 
-def give_up(work: Work) -> Outcome:
-    raise DeployFailed(work.data["failure"])
+def give_up(work: Work[DeployState]) -> Outcome:
+    raise DeployFailed(work.state.failure)
 
 
 # ---- what they read ----------------------------------------------------------------------------
 
 
-def asked_run(work: Work) -> TrainingRun:
-    return TrainingRun.objects.get(pk=work.data["run"])
+def asked_run(work: Work[DeployState]) -> TrainingRun:
+    return TrainingRun.objects.get(pk=work.state.run)
 
 
-def _target(work: Work) -> tuple[TrainingRun, ServingConfig, str]:
+def _target(work: Work[DeployState]) -> tuple[TrainingRun, ServingConfig, str]:
     """What the service shall serve now: what was asked for, or what it served before."""
-    if "going_back" not in work.data:
-        config = ServingConfig.from_dict(work.data["config"])
-        return asked_run(work), config, work.data["artifact_uri"]
+    if not work.state.going_back:
+        config = ServingConfig.from_dict(work.state.config)
+        return asked_run(work), config, work.state.artifact_uri
     endpoint = endpoint_of(work)
     if endpoint.run is None:
         raise Conflict(
             f"{endpoint.service_name} served nothing before.",
             advice="Deploy a version by its number.",
         )
-    return endpoint.run, ServingConfig.from_dict(endpoint.config), work.data["before"]
+    return endpoint.run, ServingConfig.from_dict(endpoint.config), work.state.before or ""
 
 
-def _labels(work: Work, run: TrainingRun) -> dict[str, str]:
+def _labels(work: Work[DeployState], run: TrainingRun) -> dict[str, str]:
     endpoint = endpoint_of(work)
     lineage = endpoint.registered_model
     labels = labels_for(
@@ -227,12 +232,12 @@ def _labels(work: Work, run: TrainingRun) -> dict[str, str]:
     return {**labels, ATTEMPT: _attempt(work)}
 
 
-def _attempt(work: Work) -> str:
-    back = "-back" if "going_back" in work.data else ""
-    return f"{work.data.get('tries', 1)}{back}"
+def _attempt(work: Work[DeployState]) -> str:
+    back = "-back" if work.state.going_back else ""
+    return f"{work.state.tries}{back}"
 
 
-def _is_made(work: Work, service: RemoteService) -> bool:
+def _is_made(work: Work[DeployState], service: RemoteService) -> bool:
     """Whether the service is as this operation, in this attempt, asked for it."""
     wanted = {OPERATION: work.operation.pk.hex, ATTEMPT: _attempt(work)}
     return wanted.items() <= service.labels.items()

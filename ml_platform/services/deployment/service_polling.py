@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.names import OperationName
@@ -18,6 +20,7 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import DeployedEndpoint
+from ml_platform.services.operations.state import State
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll
 from ml_platform.services.registry.labels import ENDPOINT, labels_for, wrong_label
@@ -29,24 +32,39 @@ REFUSALS = 3
 LONGEST = timedelta(minutes=30)
 """How long Cloud Run may be at it, bringing a service up or removing it, before we look for
 ourselves and, where that shows no end either, fail."""
-SINCE = "since"
-"""In the data: when Cloud Run was last asked for a change."""
-ENDED = "ended"
-"""In the data after a long-running operation ended well."""
-SENT = "sent"
-"""In an operation's data from before an effect until its outcome is known: while it is there, the
-service may be in either state, and our rows go on protecting both versions."""
 
 
-def endpoint_of(work: Work) -> DeployedEndpoint:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceState(State):
+    """What every change of a Cloud Run service has to remember."""
+
+    service: str = ""
+    etag: str = ""
+    sent: bool = False
+    """From before an effect until its outcome is known: meanwhile the service may be in either
+    state, and our rows go on protecting both versions."""
+    since: str = ""
+    """When Cloud Run was last asked for a change."""
+    ended: bool = False
+    """A long-running operation ended well; the service itself was not read since."""
+    refusals: int = 0
+    """How many long-running operations ended in an error."""
+    refusal: str = ""
+    """What the last of them said."""
+
+
+S = TypeVar("S", bound=ServiceState)
+
+
+def endpoint_of(work: Work[S]) -> DeployedEndpoint:
     """The endpoint an operation is about.
 
     :raises NotFound: its row was deleted since.
     """
-    found = DeployedEndpoint.objects.filter(service_name=work.data["service"]).first()
+    found = DeployedEndpoint.objects.filter(service_name=work.state.service).first()
     if found is None:
         raise NotFound(
-            f"The endpoint {work.data['service']} was deleted.", advice="Deploy the model anew."
+            f"The endpoint {work.state.service} was deleted.", advice="Deploy the model again."
         )
     return found
 
@@ -75,36 +93,36 @@ def was_made_here(service: RemoteService, endpoint: DeployedEndpoint) -> bool:
 
 
 @contextmanager
-def tolerate_denied_after_send(work: Work) -> Iterator[None]:
-    """After an effect was sent, a lost right to look does not end the operation: it waits."""
+def tolerate_denied_after_send(sent: bool) -> Iterator[None]:  # noqa: FBT001 - the only one
+    """Once an effect was `sent`, a lost right to read does not end the operation: it waits."""
     try:
         yield
     except CloudDenied as error:
-        if not work.data.get(SENT):
+        if not sent:
             raise
         raise CloudUnavailable(str(error), code=error.code, advice=error.advice) from error
 
 
-def after_start(work: Work, started: RemoteOperation, *, to: str) -> Next:
+def after_start(work: Work[S], started: RemoteOperation, *, to: str) -> Next:
     """Follow an operation just started: wait for it, or go `to` where its effect is looked at."""
-    work.data.pop(ENDED, None)
-    work.data[SINCE] = work.clock().isoformat()
+    work.state = replace(work.state, ended=False, since=work.clock().isoformat())
     work.remote_operation = str(started.name)
     if not started.done:
         return Next(note=str(started.name))
     return _ended(work, started, to=to)
 
 
-def is_late(work: Work) -> bool:
+def is_late(work: Work[S]) -> bool:
     """Whether Cloud Run has had LONGEST for what was asked of it last."""
-    since = work.data.setdefault(SINCE, work.clock().isoformat())
-    return work.clock() - datetime.fromisoformat(since) > LONGEST
+    if not work.state.since:
+        work.state = replace(work.state, since=work.clock().isoformat())
+    return work.clock() - datetime.fromisoformat(work.state.since) > LONGEST
 
 
-def wait_for(work: Work, *, to: str) -> Outcome:
+def wait_for(work: Work[S], *, to: str) -> Outcome:
     """Ask once how the operation stands; when it ended, however, go `to` where its effect shows."""
     try:
-        with tolerate_denied_after_send(work):
+        with tolerate_denied_after_send(work.state.sent):
             state = cloud_run.get_operation(OperationName.parse(work.remote_operation))
     except CloudAbsent as forgotten:
         return Next(to=to, note=str(forgotten))
@@ -115,26 +133,26 @@ def wait_for(work: Work, *, to: str) -> Outcome:
     return _ended(work, state, to=to)
 
 
-def _ended(work: Work, state: RemoteOperation, *, to: str) -> Next:
-    if state.error is None:
-        work.data[ENDED] = True
+def _ended(work: Work[S], ended: RemoteOperation, *, to: str) -> Next:
+    if ended.error is None:
+        work.state = replace(work.state, ended=True)
         return Next(to=to, note="Cloud Run has ended its operation.")
-    work.data["refusals"] = work.data.get("refusals", 0) + 1
-    work.data["refusal"] = str(state.error)
-    return Next(to=to, note=str(state.error))
+    refusals = work.state.refusals + 1
+    work.state = replace(work.state, refusals=refusals, refusal=str(ended.error))
+    return Next(to=to, note=str(ended.error))
 
 
-def require_not_refused(work: Work) -> None:
+def require_not_refused(work: Work[S]) -> None:
     """Stop asking for what Cloud Run has refused to do several times; nothing of it was done.
 
     :raises CloudRejected: with what it said last.
     """
-    if work.data.get("refusals", 0) >= REFUSALS:
-        work.data.pop(SENT, None)
-        raise CloudRejected(work.data["refusal"], code="refused_by_cloud_run")
+    if work.state.refusals >= REFUSALS:
+        work.state = replace(work.state, sent=False)
+        raise CloudRejected(work.state.refusal, code="refused_by_cloud_run")
 
 
-def not_done(work: Work, error: PlatformError) -> PlatformError:
+def not_done(work: Work[S], error: PlatformError) -> PlatformError:
     """Note that the effect was refused before anything was done, and hand the error on."""
-    work.data.pop(SENT, None)
+    work.state = replace(work.state, sent=False)
     return error

@@ -9,7 +9,7 @@ from functools import partial
 from ml_platform.cloud import cloud_run, storage
 from ml_platform.cloud.names import ObjectPath
 from ml_platform.errors import CloudAbsent, Conflict, PlatformError
-from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
+from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
 from ml_platform.services.operations.work import Work
@@ -23,6 +23,7 @@ from ml_platform.services.registry.verification import (
 )
 
 from . import rollout as bring_up
+from .deploy_state import DeployState
 from .deployable import MODEL_NOT_FOUND, NotDeployable, require_deployable
 from .endpoint_state import (
     abort_deploy,
@@ -32,17 +33,15 @@ from .endpoint_state import (
     record_serving,
 )
 from .rollout import asked_run
-from .service_polling import SENT, endpoint_of
+from .service_polling import endpoint_of
 from .serving import ServingConfig
 
-_KEPT = ("run", "service", "config", "said", "cleared", SENT)
-"""What a retry still needs to know, and what a stale pointer said."""
-
+FIRST_STEP = "verify_model"
 
 # ---- verify ------------------------------------------------------------------------------------
 
 
-def _verify_model(work: Work) -> Outcome:
+def _verify_model(work: Work[DeployState]) -> Outcome:
     """A retry begins here too, after all was stood down; so it marks again."""
     run = asked_run(work)
     require_deployable(run)
@@ -52,35 +51,36 @@ def _verify_model(work: Work) -> Outcome:
         if seconds := seconds_until_consistent(run.registered_at, now=work.clock()):
             return Poll(seconds=seconds, note=f"{absent} It is so new that it may yet show.")
         require_listing()
-        work.data.update(established=True, said=str(absent))
+        work.state = replace(work.state, established=True, said=str(absent))
         raise NotDeployable(
             MODEL_NOT_FOUND, code="model_not_found", advice="Deploy another version."
         ) from absent
-    work.data["artifact_uri"] = model.artifact_uri
-    work.data["marked"] = True
-    config = ServingConfig.from_dict(work.data["config"])
+    work.state = replace(work.state, artifact_uri=model.artifact_uri, marked=True)
+    config = ServingConfig.from_dict(work.state.config)
     return Next(
         note=f"{model.pointer}",
         change=partial(
             mark_deploying,
             run_id=run.pk,
-            service=work.data["service"],
+            service=work.state.service,
             config=config,
             actor_id=work.operation.actor_id,
         ),
     )
 
 
-def _verify_artifacts(work: Work) -> Outcome:
+def _verify_artifacts(work: Work[DeployState]) -> Outcome:
     run = asked_run(work)
-    uri = work.data["artifact_uri"]
+    uri = work.state.artifact_uri
     try:
         found = find_artifacts(run=run, artifact_uri=uri)
     except CloudAbsent as absent:
         path = run.gcs_artifacts_path
         folder = ObjectPath.parse(path).folder if path else run_prefix(run=run)
         nothing_left = not storage.has_objects(folder.bucket, folder.key)
-        work.data.update(established=True, said=str(absent), nothing_left=nothing_left)
+        work.state = replace(
+            work.state, established=True, said=str(absent), nothing_left=nothing_left
+        )
         raise NotDeployable(
             f"Model artifacts not found in GCS at {uri}. They may have been deleted.",
             code="artifacts_not_found",
@@ -99,32 +99,31 @@ def _point_at_artifacts(run: TrainingRun, uri: str) -> None:
 # ---- record ------------------------------------------------------------------------------------
 
 
-def _record(work: Work) -> Outcome:
+def _record(work: Work[DeployState]) -> Outcome:
     endpoint = endpoint_of(work)
-    work.data.pop(SENT, None)
-    work.data["recorded"] = True
-    work.data["invokers_before"] = list(ServingConfig.from_dict(endpoint.config).invokers)
+    invokers = ServingConfig.from_dict(endpoint.config).invokers
+    work.state = replace(work.state, sent=False, recorded=True, invokers_before=invokers)
     return Next(
-        note=work.data["url"],
+        note=work.state.url,
         change=partial(
             record_serving,
             service=endpoint.service_name,
-            run_id=work.data["run"],
-            config=ServingConfig.from_dict(work.data["config"]),
-            url=work.data["url"],
-            revision=work.data["revision"],
+            run_id=work.state.run,
+            config=ServingConfig.from_dict(work.state.config),
+            url=work.state.url,
+            revision=work.state.revision,
             now=work.clock(),
         ),
     )
 
 
-def _set_invokers(work: Work) -> Outcome:
+def _set_invokers(work: Work[DeployState]) -> Outcome:
     """Give and take only what our configurations name; grants made elsewhere stay."""
     endpoint = endpoint_of(work)
-    config = ServingConfig.from_dict(work.data["config"])
-    if not config.invokers and not work.data["invokers_before"]:
+    config = ServingConfig.from_dict(work.state.config)
+    if not config.invokers and not work.state.invokers_before:
         return Next(note=_served(endpoint.service_name))
-    if endpoint.run_id != work.data["run"] or endpoint.config != config.to_dict():
+    if endpoint.run_id != work.state.run or endpoint.config != config.to_dict():
         raise Conflict(
             f"{endpoint.service_name} was changed since.",
             code="superseded",
@@ -132,7 +131,7 @@ def _set_invokers(work: Work) -> Outcome:
         )
     # Somebody's change in between is a CloudConflict: the engine takes this step again (law 13).
     invokers = cloud_run.change_invokers(
-        endpoint.service_name, add=config.invokers, remove=work.data["invokers_before"]
+        endpoint.service_name, add=config.invokers, remove=work.state.invokers_before
     )
     return Next(note=_served(endpoint.service_name, invokers))
 
@@ -145,53 +144,63 @@ def _served(service: str, invokers: Collection[str] = ()) -> str:
 # ---- what its end changes ----------------------------------------------------------------------
 
 
-def _failed(work: Work, error: PlatformError) -> None:
-    if work.data.get("recorded"):
-        DeployedEndpoint.objects.filter(service_name=work.data["service"]).update(error=str(error))
+def _failed(work: Work[DeployState], error: PlatformError) -> None:
+    if work.state.recorded:
+        DeployedEndpoint.objects.filter(service_name=work.state.service).update(error=str(error))
         return
     _clear_stale(work, error)
     _stand_down(work, str(error))
     _begin_again(work)
 
 
-def _cancelled(work: Work) -> None:
+def _cancelled(work: Work[DeployState]) -> None:
     _stand_down(work, "")
 
 
-def _clear_stale(work: Work, error: PlatformError) -> None:
+def _clear_stale(work: Work[DeployState], error: PlatformError) -> None:
     """Clear the pointer to what was established to be gone; the operation keeps what it said."""
-    if not work.data.pop("established", False):
+    if not work.state.established:
         return
     run = asked_run(work)
     if error.code == "model_not_found":
-        work.data["cleared"] = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
+        pointer = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
+        work.state = replace(work.state, cleared=pointer)
         mark_version_lost(run_id=run.pk)
-    elif work.data["nothing_left"]:
-        work.data["cleared"] = run.gcs_artifacts_path
+    elif work.state.nothing_left:
+        work.state = replace(work.state, cleared=run.gcs_artifacts_path)
         TrainingRun.objects.filter(pk=run.pk).update(gcs_artifacts_path="")
 
 
-def _stand_down(work: Work, error: str) -> None:
-    if not work.data.get("marked"):
+def _stand_down(work: Work[DeployState], error: str) -> None:
+    if not work.state.marked:
         return
-    service, run_id = work.data["service"], work.data["run"]
-    if SENT in work.data:
+    service, run_id = work.state.service, work.state.run
+    if work.state.sent:
         mark_outcome_unknown(service=service, run_id=run_id, error=error)
         return
     abort_deploy(
         service=service,
         run_id=run_id,
-        gone=bool(work.data.get("gone")),
+        gone=work.state.gone,
         error=error,
-        revision=work.data.get("revision", ""),
+        revision=work.state.revision,
     )
 
 
-def _begin_again(work: Work) -> None:
+def _begin_again(work: Work[DeployState]) -> None:
     """A retry starts from what was asked, for all may have changed."""
-    data = {key: work.data[key] for key in _KEPT if key in work.data}
-    data["tries"] = work.data.get("tries", 1) + 1
-    Operation.objects.filter(pk=work.operation.pk).update(step=DEPLOY.steps[0].name, data=data)
+    learnt = work.state
+    work.state = DeployState(
+        run=learnt.run,
+        service=learnt.service,
+        config=learnt.config,
+        said=learnt.said,
+        cleared=learnt.cleared,
+        sent=learnt.sent,
+        tries=learnt.tries + 1,
+        other=learnt.other,
+    )
+    work.retry_at = FIRST_STEP
 
 
 DEPLOY = Workflow(
@@ -199,10 +208,11 @@ DEPLOY = Workflow(
     kind=OperationKind.DEPLOY,
     title="Deploy {}",
     past="deployed {}",
+    state=DeployState,
     right=Right.DEPLOY,
     steps=(
         Step(
-            name="verify_model",
+            name=FIRST_STEP,
             title="Verify the model in Vertex AI",
             run=_verify_model,
             cancellable=True,

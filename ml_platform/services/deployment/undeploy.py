@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -24,8 +25,7 @@ from ml_platform.services.registry.verification import seconds_until_consistent
 from .deployable import require_removable, require_started
 from .endpoint_state import abort_undeploy, mark_undeploying, record_stopped
 from .service_polling import (
-    ENDED,
-    SENT,
+    ServiceState,
     after_start,
     endpoint_of,
     not_done,
@@ -61,7 +61,7 @@ def undeploy_endpoint(
             subject=subject,
             actor=actor,
             now=now,
-            data={"service": endpoint.service_name},
+            state=ServiceState(service=endpoint.service_name),
             reason=reason,
             idempotency_key=idempotency_key,
             request={"endpoint": endpoint.pk},
@@ -108,44 +108,45 @@ def delete_endpoint(
 # ---- the steps ---------------------------------------------------------------------------------
 
 
-def _look(work: Work) -> Outcome:
+def _look(work: Work[ServiceState]) -> Outcome:
     """See whether a service of this endpoint is left; somebody else's of that name is not it.
 
     :raises ForeignService: it is the one we made, and its labels were changed.
     """
     endpoint = endpoint_of(work)
     try:
-        with tolerate_denied_after_send(work):
+        with tolerate_denied_after_send(work.state.sent):
             service = cloud_run.get_service(endpoint.service_name)
     except CloudAbsent as absent:
         waits = (
             0.0
-            if SENT in work.data
+            if work.state.sent
             else seconds_until_consistent(endpoint.deployed_at, now=work.clock())
         )
         if waits:
             return Poll(seconds=waits, note=f"{absent} It is so new that it may yet show.")
         return Next(to="record", note=str(absent))
     if not belongs_to(service, endpoint.uid):
-        with tolerate_denied_after_send(work):
+        with tolerate_denied_after_send(work.state.sent):
             if was_made_here(service, endpoint):
                 require_ours(service, endpoint)
         note = f"{endpoint.service_name} is somebody else's service now; it was left alone."
         return Next(to="record", note=note)
-    if work.data.pop(ENDED, False) and work.data.get("etag") == service.etag:
+    ended = work.state.ended and work.state.etag == service.etag
+    work.state = replace(work.state, ended=False)
+    if ended:
         return Poll(note="Deleted, but Cloud Run still shows it.")
     require_not_refused(work)
-    work.data["etag"] = service.etag
-    work.data[SENT] = True
+    work.state = replace(work.state, etag=service.etag, sent=True)
     return Next(
         note=f"{endpoint.service_name} is there and ours.",
         change=partial(mark_undeploying, service=endpoint.service_name),
     )
 
 
-def _delete(work: Work) -> Outcome:
+def _delete(work: Work[ServiceState]) -> Outcome:
     try:
-        started = cloud_run.delete_service(work.data["service"], etag=work.data["etag"])
+        started = cloud_run.delete_service(work.state.service, etag=work.state.etag)
     except OutcomeUnknown:
         raise
     except CloudAbsent as gone:
@@ -155,26 +156,27 @@ def _delete(work: Work) -> Outcome:
     return after_start(work, started, to="look")
 
 
-def _wait(work: Work) -> Outcome:
+def _wait(work: Work[ServiceState]) -> Outcome:
     return wait_for(work, to="look")
 
 
-def _record(work: Work) -> Outcome:
-    work.data.pop(SENT, None)
+def _record(work: Work[ServiceState]) -> Outcome:
+    work.state = replace(work.state, sent=False)
     return Next(
-        note="It serves no more.", change=partial(record_stopped, service=work.data["service"])
+        note="It serves no more.", change=partial(record_stopped, service=work.state.service)
     )
 
 
-def _failed(work: Work, error: PlatformError) -> None:
+def _failed(work: Work[ServiceState], error: PlatformError) -> None:
     """Without an effect all is as before; with one of unknown outcome the version stays protected
     as `undeploying`. A retry looks first."""
-    service = work.data["service"]
-    if SENT in work.data:
+    service = work.state.service
+    if work.state.sent:
         DeployedEndpoint.objects.filter(service_name=service).update(error=str(error))
     else:
         abort_undeploy(service=service, error=str(error))
-    Operation.objects.filter(pk=work.operation.pk).update(step="look", data={"service": service})
+    work.state = ServiceState(service=service, other=work.state.other)
+    work.retry_at = "look"
 
 
 WORKFLOW = Workflow(
@@ -182,6 +184,7 @@ WORKFLOW = Workflow(
     kind=OperationKind.UNDEPLOY,
     title="Undeploy {}",
     past="undeployed {}",
+    state=ServiceState,
     right=Right.DEPLOY,
     steps=(
         Step(name="look", title="Look at the service on Cloud Run", run=_look),

@@ -111,8 +111,8 @@ def _advance(
     work = claim(operation_id=operation_id, clock=clock)
     if work is None:
         return None
-    slug = slug_of(work.operation)
-    workflow = workflows.get(slug) or unknown_workflow(slug)
+    workflow = _known(work.operation, workflows) or unknown_workflow(slug_of(work.operation))
+    workflow.load_state(work)
     if work.after_crash:
         interrupted = workflow.step(work.operation.step)
         work.operation.step = interrupted.probe or interrupted.name
@@ -128,8 +128,13 @@ def _advance(
     return work.operation
 
 
+def _known(operation: Operation, workflows: Mapping[str, Workflow]) -> Workflow | None:
+    workflow = workflows.get(slug_of(operation))
+    return workflow if workflow is not None and workflow.reads(operation) else None
+
+
 def _is_known(operation_id: uuid.UUID, workflows: Mapping[str, Workflow], now: datetime) -> bool:
-    """Whether this release knows the operation's workflow and its step.
+    """Whether this release knows the operation's workflow and step, and can read its state.
 
     A newer release may know them, so the operation is left unclaimed and looked at again later.
     After PATIENCE it is claimed all the same, and fails.
@@ -137,7 +142,7 @@ def _is_known(operation_id: uuid.UUID, workflows: Mapping[str, Workflow], now: d
     operation = due(now).filter(pk=operation_id).first()
     if operation is None:
         return True  # the claim finds that too
-    workflow = workflows.get(slug_of(operation))
+    workflow = _known(operation, workflows)
     if workflow is not None and workflow.knows(operation.step):
         return True
     history = written(operation.steps, _UNKNOWN, now, status="waiting", note=operation.step)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
 
 from ml_platform.errors import PlatformError
 
+from .state import State
 from .work import Json
 
 log = logging.getLogger("ml_platform.jobs")
 Tell: TypeAlias = Callable[[str], None]
+L = TypeVar("L", bound="LoggedState")
 KEPT = 100
 """Lines that an operation keeps; the log has all of them."""
 
@@ -28,6 +31,22 @@ def say(tell: Tell, lines: Iterable[str]) -> None:
     for line in lines:
         log.info("%s", line)
         tell(line)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedState(State):
+    """The state of a workflow that keeps what it said of each thing it met."""
+
+    lines: tuple[str, ...] = ()
+    lines_left_out: int = 0
+
+
+def logged(state: L, lines: Iterable[str]) -> L:
+    """Add lines to what the operation keeps: the first KEPT; the others are counted."""
+    said = list(lines)
+    room = KEPT - len(state.lines)
+    left_out = state.lines_left_out + len(said[room:])
+    return replace(state, lines=(*state.lines, *said[:room]), lines_left_out=left_out)
 
 
 def keep(data: Json, lines: Iterable[str]) -> None:

@@ -137,7 +137,9 @@ def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:
     waiting = Operation.objects.filter(
         pk=operation.pk, status=OperationStatus.PENDING, step=operation.step
     )
-    work = Work(operation, operation.fence, lambda: now, now, data=dict(operation.data))
+    workflow = workflow_of(operation)
+    work: Work[Any] = Work(operation, operation.fence, lambda: now, now, data=dict(operation.data))
+    workflow.load_state(work)
     with transaction.atomic():
         ended = waiting.update(
             status=OperationStatus.CANCELLED,
@@ -146,5 +148,5 @@ def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:
             error=f"Cancelled by {actor.label}.",
         )
         if ended:
-            workflow_of(operation).on_cancel(work)
+            workflow.on_cancel(work)
     return bool(ended)

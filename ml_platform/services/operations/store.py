@@ -23,6 +23,7 @@ from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.states import OperationStatus
 
+from .state import State
 from .work import Clock, Json, Work, lease_end
 from .workflow import Workflow, title_of
 
@@ -88,6 +89,7 @@ def open_operation(
     actor: Actor,
     now: datetime,
     data: Json | None = None,
+    state: State | None = None,
     reason: str = "",
     idempotency_key: str = "",
     request: Json | None = None,
@@ -109,7 +111,7 @@ def open_operation(
         request_digest=fingerprint,
         reason=reason,
         step=workflow.steps[0].name,
-        data=data or {},
+        data=state.dump() if state else data or {},
         created_at=now,
         started_at=None if queue else now,
     )

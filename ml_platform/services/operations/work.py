@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast
 
 from django.db import transaction
 
@@ -14,6 +14,15 @@ from ml_platform.conf import get_settings
 from ml_platform.errors import storable
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    S = TypeVar("S", default=Any)
+else:
+    from typing import TypeVar
+
+    S = TypeVar("S")
 
 Clock: TypeAlias = Callable[[], datetime]
 Heartbeat: TypeAlias = Callable[[], None]
@@ -26,8 +35,12 @@ class LeaseLost(Exception):
 
 
 @dataclass(slots=True)
-class Work:
-    """An operation in the hands of the worker that claimed it."""
+class Work(Generic[S]):
+    """An operation in the hands of the worker that claimed it.
+
+    A step that learns something replaces the state: `work.state = replace(work.state, etag=etag)`.
+    It is stored with the step's outcome.
+    """
 
     operation: Operation
     fence: int
@@ -38,6 +51,9 @@ class Work:
     """Name of the operation at Google that was started last; another worker goes on with it."""
     after_crash: bool = False
     """Whether the worker before this one never gave the operation back."""
+    state: S = cast(Any, None)  # noqa: RUF009 - the engine loads it
+    retry_at: str = ""
+    """Set by a workflow's `on_failure`: the step where a retry begins; '' for where it failed."""
 
     def require_lease(self) -> None:
         """Check that a call sent now has its answer before another worker may go on.
@@ -65,30 +81,52 @@ class Work:
     def commit(self, change: Callable[[], None] | None = None, **fields: Any) -> None:
         """Record an outcome and what it changes in our tables, in one transaction.
 
+        What `change` sets in the state is stored with it, or forgotten with it.
+
         :raises LeaseLost: the fence is no longer ours; nothing was written.
         """
-        now = self.clock()
+        now, before = self.clock(), self.state
         fields = {name: kept(value) for name, value in fields.items()}
-        with transaction.atomic():
-            mine = Operation.objects.filter(
-                pk=self.operation.pk, fence=self.fence, status=OperationStatus.RUNNING
-            )
-            written = mine.update(
-                **{
-                    "lease_until": lease_end(now),
-                    "data": kept(self.data),
-                    "remote_operation": self.remote_operation,
-                    **fields,
-                },
-            )
-            if not written:
-                raise LeaseLost(f"Operation {self.operation.pk} was claimed by another worker.")
-            if change:
-                change()
+        columns = {
+            "lease_until": lease_end(now),
+            "data": self._stored(),
+            "remote_operation": self.remote_operation,
+            **fields,
+        }
+        try:
+            with transaction.atomic():
+                self._write(columns)
+                if change:
+                    change()
+                    fields |= self._write_what_changed(before)
+        except BaseException:
+            self.state, self.retry_at = before, ""
+            raise
         for name, value in fields.items():
             setattr(self.operation, name, value)
         self.lease_until = lease_end(now)
-        self.operation.data = self.data
+        self.operation.data = self.data if self.state is None else self._stored()
+
+    def _write(self, columns: Json) -> None:
+        mine = Operation.objects.filter(
+            pk=self.operation.pk, fence=self.fence, status=OperationStatus.RUNNING
+        )
+        if not mine.update(**columns):
+            raise LeaseLost(f"Operation {self.operation.pk} was claimed by another worker.")
+
+    def _write_what_changed(self, before: S) -> Json:
+        """Write the state and the step that a change of our tables has set."""
+        columns: Json = {"step": self.retry_at} if self.retry_at else {}
+        if self.state is not before:
+            columns["data"] = self._stored()
+        if columns:
+            Operation.objects.filter(pk=self.operation.pk).update(**columns)
+        return columns
+
+    def _stored(self) -> Json:
+        state: Any = self.state
+        stored: Json = kept(self.data if state is None else state.dump())
+        return stored
 
 
 def kept(value: Any) -> Any:

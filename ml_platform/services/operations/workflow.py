@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from django.utils.module_loading import import_string
 
@@ -17,6 +17,7 @@ from ml_platform.models import Operation
 from ml_platform.models.states import FindingStatus, OperationKind, OperationStatus
 from ml_platform.services.access.rights import Right
 
+from .state import State, version_of
 from .work import Work
 
 
@@ -51,7 +52,7 @@ Outcome: TypeAlias = Next | Continue | Poll
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One repeatable step: at most one remote effect; what it learnt is in `work.data`."""
+    """One repeatable step: at most one remote effect; what it learnt is in `work.state`."""
 
     name: str
     title: str
@@ -101,6 +102,8 @@ class Workflow:
     past: str
     """The same once it is done: `deployed {}`."""
     steps: tuple[Step, ...] = ()
+    state: type[State] | None = None
+    """What its steps hand on, as `work.state`."""
     right: Right | Callable[[Operation], Right] = Right.ADMINISTER
     """What it takes to retry or cancel it."""
     on_failure: Callable[[Work, PlatformError], None] = lambda work, error: None
@@ -113,6 +116,15 @@ class Workflow:
     def knows(self, step: str) -> bool:
         """Whether it has a step of that name."""
         return any(known.name == step for known in self.steps)
+
+    def reads(self, operation: Operation) -> bool:
+        """Whether this release can read what the operation's steps have handed on."""
+        return self.state is None or version_of(operation.data) <= self.state.VERSION
+
+    def load_state(self, work: Work[Any]) -> None:
+        """Give the work its state, as the operation's row has it."""
+        if self.state is not None:
+            work.state = self.state.load(work.data)
 
     def step(self, name: str) -> Step:
         """The step of that name; one that it does not know can only fail."""

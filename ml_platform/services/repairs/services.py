@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -28,8 +29,7 @@ from ml_platform.models.states import (
 )
 from ml_platform.services.deployment.endpoint_state import record_serving, record_stopped
 from ml_platform.services.deployment.service_polling import (
-    ENDED,
-    SENT,
+    ServiceState,
     after_start,
     not_done,
     require_not_refused,
@@ -49,8 +49,30 @@ from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, is_uid, o
 from ml_platform.services.registry.ownership import is_own_service
 from ml_platform.services.registry.verification import seconds_until_consistent
 
-from .closing import CLOSE
+from .closing import CLOSE, RepairState
 from .unread import unread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftoverState(ServiceState):
+    """What the deletion of a leftover service remembers."""
+
+    endpoint: str = ""
+    """The endpoint's uid, as the service's label had it when the sweep found it."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckState(RepairState):
+    """What the check of an endpoint's service remembers."""
+
+    service: str = ""
+    said: Mapping[str, str] = field(default_factory=dict)
+    """What the endpoint's row said before."""
+
+
+_unread = partial(unread, service="Cloud Run")
+
 
 SERVICE_TYPE = "service"
 """Subject type of operations on a service of Cloud Run that no endpoint needs."""
@@ -79,8 +101,9 @@ def delete_leftover(
         lineage_key=lineage_lock(lineage),
         service_key=name,
     )
-    data = {"service": name, "endpoint": finding.evidence["cloud_run_label_mlp_endpoint"]}
-    return _open(LEFTOVER, subject, [FindingKind.LEFTOVER_SERVICE], data, actor, now)
+    uid = finding.evidence["cloud_run_label_mlp_endpoint"]
+    state = LeftoverState(service=name, endpoint=uid)
+    return _open(LEFTOVER, subject, [FindingKind.LEFTOVER_SERVICE], state, actor, now)
 
 
 def look_at_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) -> Operation:
@@ -91,24 +114,24 @@ def look_at_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) 
     :raises Busy: another operation holds the lineage or the service.
     """
     subject = subject_of_endpoint(endpoint)
-    data = {"service": endpoint.service_name}
+    state = CheckState(service=endpoint.service_name)
     kinds = [FindingKind.SERVICE_MISSING, FindingKind.SERVICE_MISMATCH]
-    return _open(CHECK, subject, kinds, data, actor, now)
+    return _open(CHECK, subject, kinds, state, actor, now)
 
 
 def _open(
     workflow: Workflow,
     subject: Subject,
     kinds: Collection[FindingKind],
-    data: dict[str, str],
+    state: LeftoverState | CheckState,
     actor: Actor,
     now: datetime,
 ) -> Operation:
     with transaction.atomic():
         operation, _ = open_operation(
-            workflow=workflow, subject=subject, actor=actor, now=now, data=data
+            workflow=workflow, subject=subject, actor=actor, now=now, state=state
         )
-        about = service_subject(data["service"])
+        about = service_subject(state.service)
         link_findings(operation=operation, kinds=kinds, subject=about)
         worker.enqueue(operation)
     return operation
@@ -117,27 +140,28 @@ def _open(
 # ---- leftovers ---------------------------------------------------------------------------------
 
 
-def _read_leftover(work: Work) -> Outcome:
+def _read_leftover(work: Work[LeftoverState]) -> Outcome:
     """Read the service, its labels and our rows right before the deletion, and again after it."""
-    answer = ask(lambda: cloud_run.get_service(work.data["service"]))
+    answer = ask(lambda: cloud_run.get_service(work.state.service))
     if isinstance(answer, Absent):
         return Next(to="end_leftover", note=answer.reason)
     if not isinstance(answer, Present):
-        raise _unread(work, answer)
+        raise _unread(answer, sent=work.state.sent)
     service = answer.value
     if reason := _why_kept(work, service):
         return Next(to="end_leftover", note=reason)
-    if work.data.pop(ENDED, False) and work.data.get("etag") == service.etag:
+    ended = work.state.ended and work.state.etag == service.etag
+    work.state = replace(work.state, ended=False)
+    if ended:
         return Poll(note="Deleted, but Cloud Run still shows it.")
     require_not_refused(work)
-    work.data["etag"] = service.etag
-    work.data["labels"] = dict(service.labels)
-    work.data[SENT] = True
+    labels = dict(service.labels)
+    work.state = replace(work.state, etag=service.etag, labels=labels, sent=True)
     return Next(note=f"{service.service_id} exists, has our labels, and no endpoint needs it.")
 
 
-def _why_kept(work: Work, service: RemoteService) -> str:
-    uid = work.data["endpoint"]
+def _why_kept(work: Work[LeftoverState], service: RemoteService) -> str:
+    uid = work.state.endpoint
     if service.labels.get(OWNER) != owner() or service.labels.get(ENDPOINT, "") != uid:
         return f"{service.service_id} carries other labels now, so it is not deleted."
     rows = Q(service_name=service.service_id)
@@ -152,9 +176,9 @@ def _why_kept(work: Work, service: RemoteService) -> str:
     return ""
 
 
-def _delete_leftover(work: Work) -> Outcome:
+def _delete_leftover(work: Work[LeftoverState]) -> Outcome:
     try:
-        started = cloud_run.delete_service(work.data["service"], etag=work.data["etag"])
+        started = cloud_run.delete_service(work.state.service, etag=work.state.etag)
     except OutcomeUnknown:
         raise
     except CloudAbsent as gone:
@@ -164,57 +188,58 @@ def _delete_leftover(work: Work) -> Outcome:
     return after_start(work, started, to=LOOK_AT_LEFTOVER)
 
 
-def _wait_for_leftover(work: Work) -> Outcome:
+def _wait_for_leftover(work: Work[LeftoverState]) -> Outcome:
     return wait_for(work, to=LOOK_AT_LEFTOVER)
 
 
-def _end_leftover(work: Work) -> Outcome:
-    status = FindingStatus.REPAIRED if SENT in work.data else FindingStatus.GONE
+def _end_leftover(work: Work[LeftoverState]) -> Outcome:
+    status = FindingStatus.REPAIRED if work.state.sent else FindingStatus.GONE
     change = partial(end_findings, operation=work.operation, status=status, now=work.clock())
     return Next(note=ENDED_AS[status], change=change)
 
 
-def _begin_again(work: Work, error: PlatformError) -> None:
+def _begin_again(work: Work[LeftoverState], error: PlatformError) -> None:
     """A retry of one that failed reads the service again."""
     del error
-    Operation.objects.filter(pk=work.operation.pk).update(step=LOOK_AT_LEFTOVER)
+    work.retry_at = LOOK_AT_LEFTOVER
 
 
 # ---- endpoints whose service is missing, or serves another version -----------------------------
 
 
-def _look_at_service(work: Work) -> Outcome:
+def _look_at_service(work: Work[CheckState]) -> Outcome:
     endpoint = _endpoint(work)
     if not endpoint.is_active or endpoint.state != EndpointState.ACTIVE:
-        work.data["ended_as"] = FindingStatus.GONE
+        work.state = replace(work.state, ended_as=FindingStatus.GONE)
         return Next(to="close", note=f"{endpoint} is {endpoint.get_state_display().lower()} now.")
     answer = ask(lambda: cloud_run.get_service(endpoint.service_name))
     if isinstance(answer, Unknown):
-        raise _unread(work, answer)
+        raise _unread(answer, sent=False)
     if isinstance(answer, Absent):
         return _end_endpoint(work, endpoint, answer.reason)
     return _record_served(work, endpoint, answer.value)
 
 
-def _end_endpoint(work: Work, endpoint: DeployedEndpoint, reason: str) -> Outcome:
+def _end_endpoint(work: Work[CheckState], endpoint: DeployedEndpoint, reason: str) -> Outcome:
     """End the endpoint if its location can be listed: only then is NOT_FOUND a proof (law 3)."""
     if seconds := seconds_until_consistent(endpoint.deployed_at, now=work.clock()):
         return Poll(seconds=seconds, note=f"{reason} It is so new that it may still appear.")
     control = ask(lambda: next(iter(cloud_run.list_services(page_size=1)), ()))
     if not isinstance(control, Present):
-        raise _unread(work, control)
-    work.data["said"] = _said(endpoint)
-    work.data["ended_as"] = FindingStatus.REPAIRED
+        raise _unread(control, sent=False)
+    work.state = replace(work.state, said=_said(endpoint), ended_as=FindingStatus.REPAIRED)
     change = partial(record_stopped, service=endpoint.service_name)
     return Next(to="close", note=f"{reason} {endpoint} no longer serves.", change=change)
 
 
-def _record_served(work: Work, endpoint: DeployedEndpoint, service: RemoteService) -> Outcome:
+def _record_served(
+    work: Work[CheckState], endpoint: DeployedEndpoint, service: RemoteService
+) -> Outcome:
     require_ours(service, endpoint)
     as_we_have_it = endpoint.run and service.labels.get(RUN) == endpoint.run.uid.hex
     known = {service.latest_created_revision, endpoint.revision}
     if as_we_have_it and known.issuperset(service.serving):
-        work.data["ended_as"] = FindingStatus.GONE
+        work.state = replace(work.state, ended_as=FindingStatus.GONE)
         return Next(to="close", note=f"{endpoint} serves {endpoint.run}, as recorded.")
     run = _registered(service, endpoint)
     judged = compare_service(service)
@@ -227,8 +252,7 @@ def _record_served(work: Work, endpoint: DeployedEndpoint, service: RemoteServic
             code="service_mismatch",
             advice="Redeploy the endpoint.",
         )
-    work.data["said"] = _said(endpoint)
-    work.data["ended_as"] = FindingStatus.REPAIRED
+    work.state = replace(work.state, said=_said(endpoint), ended_as=FindingStatus.REPAIRED)
     change = partial(_serve, work, run.pk, service)
     return Next(to="close", note=f"{endpoint} serves {run}; recorded.", change=change)
 
@@ -238,7 +262,7 @@ def _registered(service: RemoteService, endpoint: DeployedEndpoint) -> TrainingR
     return next((run for run in runs if run.uid.hex == service.labels.get(RUN)), None)
 
 
-def _serve(work: Work, run_id: int, service: RemoteService) -> None:
+def _serve(work: Work[CheckState], run_id: int, service: RemoteService) -> None:
     TrainingRun.objects.filter(pk=run_id).move(to=RunStatus.DEPLOYING)
     record_serving(
         service=service.service_id,
@@ -256,13 +280,9 @@ def _said(endpoint: DeployedEndpoint) -> dict[str, str]:
     return {"run": run, "url": endpoint.url, "revision": endpoint.revision}
 
 
-def _endpoint(work: Work) -> DeployedEndpoint:
+def _endpoint(work: Work[CheckState]) -> DeployedEndpoint:
     rows = DeployedEndpoint.objects.select_related("registered_model", "run")
-    return rows.get(service_name=work.data["service"])
-
-
-def _unread(work: Work, answer: Absent | Unknown) -> PlatformError:
-    return unread(answer, service="Cloud Run", sent=SENT in work.data)
+    return rows.get(service_name=work.state.service)
 
 
 LEFTOVER = Workflow(
@@ -270,6 +290,7 @@ LEFTOVER = Workflow(
     kind=OperationKind.CLEANUP,
     title="Delete the leftover service {}",
     past="deleted the leftover service {}",
+    state=LeftoverState,
     steps=(
         Step(
             name=LOOK_AT_LEFTOVER,
@@ -293,6 +314,7 @@ CHECK = Workflow(
     kind=OperationKind.REPAIR,
     title="Record what {} serves",
     past="recorded what {} serves",
+    state=CheckState,
     steps=(
         Step(
             name="look_at_service",

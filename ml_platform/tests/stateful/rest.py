@@ -25,7 +25,6 @@ from ml_platform.models.states import (
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.state import pointer_of
 from ml_platform.services.deployment.deploy import redeploy_endpoint
-from ml_platform.services.deployment.service_polling import SENT
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
 from ml_platform.services.findings.compare_services import REDEPLOY
 from ml_platform.services.findings.kinds import FindingKind
@@ -83,7 +82,7 @@ def come_to_rest(play: Play) -> None:
 def _marks_without_cause() -> list[str]:
     """I5: what is marked although nobody deletes it may yet go by a deletion that was sent."""
     deletions = Operation.objects.filter(kind=OperationKind.DELETE)
-    sent = {target for operation in deletions for target in operation.data.get(SENT, ())}
+    sent = {target for operation in deletions for target in operation.data.get("sent", ())}
     return [
         f"I5 nothing is under way: {run} is marked, and no deletion of it was sent"
         for run in TrainingRun.objects.filter(registration=Registration.DELETING)
