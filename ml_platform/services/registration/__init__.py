@@ -1,3 +1,3 @@
-"""A run becomes a version: upload, register, adopt."""
+"""A run becomes a version: upload and registration; adoption of models that others created."""
 
 from __future__ import annotations

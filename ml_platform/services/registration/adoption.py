@@ -1,4 +1,4 @@
-"""Adoption: a model somebody made in Vertex AI becomes a registered lineage of ours."""
+"""Adoption: a model that others created in Vertex AI becomes a registered model of a project."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ class AdoptionState(State):
 def adopt_model(
     *, resource_name: str, project: Any, model_name: str, actor: Actor, now: datetime
 ) -> Operation:
-    """Make a model of Vertex AI a lineage of `project`, each of its versions a completed run.
+    """Make a model in Vertex AI a lineage of `project`, and each of its versions a completed run.
 
-    Its artifacts stay where they are and are never ours to delete.
+    Its artifacts stay where they are. The platform never deletes them.
 
-    :raises Invalid: the resource name or the model name is none.
+    :raises Invalid: the resource name or the model name is not valid.
     :raises Conflict: the project has a registered model of that name.
     :raises Managed: a version of ours points at it.
-    :raises Busy: the name or the model is being worked on.
+    :raises Busy: another operation holds the name or the model.
     """
     name = ModelName.parse(resource_name).bare
     try:
@@ -107,7 +107,7 @@ def _require_free(project_id: Any, model_name: str) -> None:
     )
     if taken.exists():
         raise Conflict(
-            f"The project has a registered model {model_name} already.",
+            f"The project already has a registered model {model_name}.",
             code="name_taken",
             advice="Adopt it under another name.",
         )
@@ -150,7 +150,7 @@ def _record(work: Work[AdoptionState]) -> Outcome:
 
 
 def _adopt(work: Work[AdoptionState]) -> None:
-    """The one transaction in which the lineage and all its versions come to be."""
+    """Create the lineage and all its versions in one transaction."""
     state, name = work.state, ModelName.parse(work.state.location)
     require_unclaimed(name)
     _require_free(state.project, state.model_name)
@@ -201,12 +201,13 @@ def _run(
 def _label(work: Work[AdoptionState]) -> Outcome:
     """Write our labels on one version after the other; writing them twice changes nothing.
 
-    The labels are read here once more, because others may have set some since the first step, and
-    an update replaces all of them (law 13).
+    An update replaces all labels, and others may have set some since the first step. They are read
+    again here, so that only ours change (law 13).
     """
     done, runs = work.state.labeled, work.state.runs
     if done == len(runs):
-        return Next(note=f"{counted(done, 'version')}.", change=partial(_close, work))
+        end = partial(end_findings, operation=work.operation, status=FindingStatus.REPAIRED)
+        return Next(note=f"{counted(done, 'version')}.", change=partial(end, now=work.clock()))
     run = TrainingRun.objects.select_related("registered_model").get(pk=runs[done])
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     ours = labels_for(
@@ -219,10 +220,6 @@ def _label(work: Work[AdoptionState]) -> Outcome:
     vertex.update_model_labels(name, dict(version.labels) | ours)
     work.state = replace(work.state, labeled=done + 1)
     return Continue(note=str(name))
-
-
-def _close(work: Work[AdoptionState]) -> None:
-    end_findings(operation=work.operation, status=FindingStatus.REPAIRED, now=work.clock())
 
 
 WORKFLOW = Workflow(

@@ -1,4 +1,4 @@
-"""Registration: from a run that succeeded to a version, exactly once whatever dies (laws 2, 7)."""
+"""Registration: a run that succeeded becomes a version, exactly once even if workers die."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from functools import partial
 from django.db import transaction
 from django.db.models import F
 
-from ml_platform.cloud import storage
-from ml_platform.cloud.names import ModelName, ObjectPath
-from ml_platform.errors import Conflict, PlatformError
+from ml_platform.cloud.names import ModelName
+from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_row
 from ml_platform.models.states import (
@@ -31,12 +30,11 @@ from ml_platform.services.operations.subjects import run_of, subject_of_run
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.services.registry.aliases import move_default, note_aliases
-from ml_platform.services.registry.artifacts import MODEL_FILE, newest_folder
 from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
 from ml_platform.services.registry.mirror import mirror_version
+from ml_platform.services.registry.verification import find_artifacts
 
-from .registration_state import RegistrationState
-from .upload import look_for_copies, probe, upload, wait_for_upload
+from .upload import RegistrationState, look_for_copies, probe, upload, wait_for_upload
 
 REGISTRABLE = (Registration.NONE, Registration.LOST)
 
@@ -45,21 +43,20 @@ class NotRegistrable(Conflict):
     """The run cannot become a version as it stands."""
 
     code = "not_registrable"
-    advice = "Look at the run, or train it again."
+    advice = "Open the run to see why, or train the model again."
 
 
 def register_run(
     *, run: TrainingRun, actor: Actor, now: datetime, force_reason: str = ""
 ) -> Operation:
-    """Open the registration of a run, or return the one there is; asking twice is asking once.
+    """Open the registration of a run; a second request returns the same operation.
 
-    `force_reason` lets a person register a run that its evaluator did not bless; it is kept in
-    the Operation. One that failed begins again for whoever asks now. A refusal is recorded.
+    With `force_reason` a person can register a run that its evaluator did not bless; the operation
+    stores it. A failed registration starts again. A refusal is recorded.
 
-    :raises NotRegistrable: it did not succeed, was not blessed, or its version was deleted.
+    :raises NotRegistrable: the run did not succeed, was not blessed, or its version was deleted.
     """
-    forced = run.status == RunStatus.NOT_BLESSED
-    reason = force_reason.strip() if forced else ""
+    reason = force_reason.strip() if run.status == RunStatus.NOT_BLESSED else ""
     subject = subject_of_run(run)
     kept = refusals_recorded(
         workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=force_reason
@@ -83,9 +80,9 @@ def register_run(
 
 
 def require_registrable(*, run: TrainingRun, force_reason: str) -> None:
-    """Check whether the run may become a version, or is one.
+    """Check that the run may become a version, or is one.
 
-    :raises NotRegistrable: with what stands against it.
+    :raises NotRegistrable: it may not; the message says why.
     """
     if run.registration not in (*REGISTRABLE, Registration.REGISTERED):
         raise NotRegistrable(
@@ -95,7 +92,7 @@ def require_registrable(*, run: TrainingRun, force_reason: str) -> None:
         raise NotRegistrable(
             f"{run} was not blessed by its evaluator.",
             code="not_blessed",
-            advice="Look at its metrics; a person may register it with a reason.",
+            advice="Check its metrics; a person may register it with a reason.",
         )
     if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:
         raise NotRegistrable(
@@ -112,18 +109,14 @@ def _find_artifacts(work: Work[RegistrationState]) -> Outcome:
     if run.registration == Registration.REGISTERED:
         return Next(to="record", note=f"It is version {run.version} already.")
     require_registrable(run=run, force_reason=work.operation.reason)
-    path = ObjectPath.parse(run.gcs_artifacts_path)
-    pages = storage.list_objects(
-        path.bucket, path.key, glob=f"{path.key}pushed_model/*/{MODEL_FILE}"
-    )
-    newest = newest_folder(found.name.split("/")[-2] for page in pages for found in page)
-    if newest is None:
+    try:
+        uri = find_artifacts(run=run)
+    except CloudAbsent as absent:
         raise NotRegistrable(
-            f"{run.gcs_artifacts_path} holds no pushed_model/<number>/{MODEL_FILE}.",
+            str(absent),
             code="artifacts_missing",
-            advice="Look whether the pipeline pushed its model, then retry.",
-        )
-    uri = f"{run.gcs_artifacts_path}pushed_model/{newest}"
+            advice="Check whether the pipeline pushed its model, then retry.",
+        ) from absent
     work.state = replace(work.state, artifact_uri=uri)
     return Next(note=uri)
 
@@ -142,7 +135,7 @@ def _record(work: Work[RegistrationState]) -> Outcome:
 
 
 def _register(work: Work[RegistrationState], pointer: ModelName) -> None:
-    """The one transaction in which a version, and with the first one its lineage, comes to be."""
+    """Create the version in one transaction, and with the first version its lineage."""
     run = run_of(work.operation)
     lineage = claim_lineage(
         project_id=run.project_id, model_name=run.model_name, model_type=run.model_type
@@ -165,30 +158,28 @@ def _register(work: Work[RegistrationState], pointer: ModelName) -> None:
     _note_aliases(work, run)
     sync_version_cache(registered_model=lineage)
     Operation.objects.filter(pk=work.operation.pk).update(lineage=lineage)
-    artifacts = work.state.artifact_uri
-    mirror_version(run=run, pointer=pointer, artifacts=artifacts, now=work.clock())
+    mirror_version(run=run, pointer=pointer, artifacts=work.state.artifact_uri, now=work.clock())
     if surplus := [ModelName.parse(name) for name in work.state.surplus]:
         run.refresh_from_db()
         note_finding(discrepancy=compare_surplus(version_of(run), *surplus), now=work.clock())
 
 
 def _note_aliases(work: Work[RegistrationState], run: TrainingRun) -> None:
-    """An upload takes the default alias; a version found later has what the listing says."""
+    """An upload gets the default alias; a version found later has those that the listing shows."""
     if work.state.aliases is None:
         move_default(run_id=run.pk)
-        return
-    run.refresh_from_db()
-    note_aliases(run=run, aliases=work.state.aliases, taken=work.state.taken)
+    else:
+        run.refresh_from_db()
+        note_aliases(run=run, aliases=work.state.aliases, taken=work.state.taken)
 
 
-def _begin_again(work: Work[RegistrationState], error: PlatformError) -> None:
-    """A retry starts from the artifacts, for all may have changed."""
-    del error
+def _begin_again(work: Work[RegistrationState], _: PlatformError) -> None:
+    """A retry begins at the artifacts, because everything may have changed."""
     work.retry_at = "find_artifacts"
 
 
 def _give_key_back(work: Work[RegistrationState]) -> None:
-    """What was cancelled stays so; whoever asks again opens another registration."""
+    """A cancelled operation stays cancelled; the next request opens another one."""
     Operation.objects.filter(pk=work.operation.pk).update(idempotency_key=None)
 
 
@@ -197,7 +188,7 @@ def _require_retryable(operation: Operation) -> None:
 
 
 def _right(operation: Operation) -> Right:
-    """A registration with a reason overrules the pipeline's evaluator."""
+    """A registration with a reason overrides the pipeline's evaluator."""
     return Right.ADMINISTER if operation.reason else Right.TRAIN
 
 

@@ -1,10 +1,10 @@
-"""How a run's files become a version in Vertex AI: look, upload, wait, look for a second copy."""
+"""How a run's files become a version in Vertex AI: search, upload, wait, search for copies."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from uuid import UUID
+from typing import Any
 
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, OperationName, label_filter, model_id
@@ -19,33 +19,60 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import RegisteredModel, TrainingRun
+from ml_platform.services.operations.state import State
 from ml_platform.services.operations.subjects import run_of
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll
 from ml_platform.services.registry.labels import OWNER, RUN, is_version_of, labels_for, owner
 from ml_platform.services.registry.lineages import lineage_uid, lose_versions
-from ml_platform.services.registry.verification import require_listing, seconds_until_consistent
-
-from .registration_state import RegistrationState
+from ml_platform.services.registry.verification import (
+    read_versions,
+    require_listing,
+    seconds_until_consistent,
+)
 
 SECOND_LOOK_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationState(State):
+    """What the steps of a registration hand on: the files, what was sent, what Vertex AI has.
+
+    `aliases` is None for a version that was just uploaded, `taken` are the aliases of all versions
+    that were found for the run, `surplus` are those versions except the one that was taken. `lost`
+    are versions that were recorded as lost because their model is gone.
+    """
+
+    artifact_uri: str = ""
+    absent_since: str = ""
+    lost: tuple[str, ...] = ()
+    parent: str = ""
+    """The model that gets the version; empty when the upload creates `model_id`."""
+    model_id: str = ""
+    uploading_since: str = ""
+    """When the last upload was sent that may have happened; empty when there is none."""
+    again: bool = False
+    """An upload was sent before the last one, so there may be two versions."""
+    pointer: str = ""
+    uploaded_at: str = ""
+    aliases: tuple[str, ...] | None = None
+    taken: tuple[str, ...] = ()
+    surplus: tuple[str, ...] = ()
 
 
 def probe(work: Work[RegistrationState]) -> Outcome:
     """Find the version that an earlier try may have made, else prepare the upload."""
     run = run_of(work.operation)
     lineage = _lineage(run)
-    parent = _parent(run, lineage)
+    parent, parent_exists = _parent(lineage), True
     try:
         versions = _versions_of(parent, run)
         if not versions:
             _require_ours(vertex.get_model(parent))
     except CloudAbsent as absent:
-        if lineage and lineage.vertex_model_resource_name:
+        if lineage.vertex_model_resource_name:
             return _second_look(work, lineage, absent)
         versions, parent_exists = [], False
-    else:
-        parent_exists = True
     work.state = replace(work.state, absent_since="")
     if versions:
         return _adopt(work, versions)
@@ -59,31 +86,30 @@ def probe(work: Work[RegistrationState]) -> Outcome:
         model_id=parent.model_id,
         uploading_since=work.clock().isoformat(),
     )
-    return Next(note=f"Nothing of this run at {parent.model_id} yet.")
+    return Next(note=f"{parent.model_id} has no version of this run yet.")
 
 
 def _versions_of(parent: ModelName, run: TrainingRun) -> list[RemoteModel]:
-    labels = label_filter({RUN: run.uid.hex})
-    found = [v for page in vertex.list_model_versions(parent, filter=labels) for v in page]
-    return sorted(found, key=lambda version: int(version.version))
+    return read_versions(parent, filter=label_filter({RUN: run.uid.hex}))
 
 
 def _adopt(work: Work[RegistrationState], versions: list[RemoteModel]) -> Next:
-    """Take the lowest version of this run; what is above it is surplus, which a finding says."""
+    """Take the lowest version of this run; a finding reports the others as surplus."""
+    first, *others = versions
     work.state = replace(
         work.state,
-        pointer=str(versions[0].pointer),
-        aliases=tuple(sorted(versions[0].aliases)),
+        pointer=str(first.pointer),
+        aliases=tuple(sorted(first.aliases)),
         taken=tuple(sorted({alias for version in versions for alias in version.aliases})),
-        surplus=tuple(str(version.pointer) for version in versions[1:]),
+        surplus=tuple(str(version.pointer) for version in others),
     )
-    return Next(to="record", note=f"Found {versions[0].pointer.model_id}@{versions[0].version}.")
+    return Next(to="record", note=f"Found {first.pointer.model_id}@{first.version}.")
 
 
 def _require_ours(model: RemoteModel) -> None:
     if model.labels.get(OWNER) != owner():
         raise Conflict(
-            f"{model.name} exists and is not ours.",
+            f"{model.name} exists and does not belong to this installation.",
             code="foreign_model",
             advice="Adopt or delete that model first.",
         )
@@ -92,7 +118,8 @@ def _require_ours(model: RemoteModel) -> None:
 def _second_look(
     work: Work[RegistrationState], lineage: RegisteredModel, absent: CloudAbsent
 ) -> Outcome:
-    """The parent of our versions is gone: believe it only later, beside a listing that works."""
+    """The model of our versions is missing. One NOT_FOUND may be wrong: believe the second one, and
+    only if the listing of models works (law 3)."""
     now = work.clock()
     since = work.state.absent_since or now.isoformat()
     work.state = replace(work.state, absent_since=since)
@@ -108,33 +135,31 @@ def _second_look(
 
 
 def _upload_may_appear(work: Work[RegistrationState]) -> Poll | None:
-    since = work.state.uploading_since
-    if not since:
+    if not work.state.uploading_since:
         return None
-    horizon = timedelta(seconds=get_settings().UPLOAD_HORIZON)
-    left = (datetime.fromisoformat(since) + horizon - work.clock()).total_seconds()
-    if left <= 0:
-        return None
-    return Poll(seconds=min(left, 30.0), note="An upload whose answer was lost may still appear.")
+    since = datetime.fromisoformat(work.state.uploading_since)
+    left = get_settings().UPLOAD_HORIZON - (work.clock() - since).total_seconds()
+    note = "An upload without a known outcome may still appear."
+    return Poll(seconds=min(left, 30.0), note=note) if left > 0 else None
 
 
 def upload(work: Work[RegistrationState]) -> Outcome:
-    run = run_of(work.operation)
+    """Send the upload; its labels name this run, so that a lost answer can be looked up (law 7)."""
+    run, state = run_of(work.operation), work.state
     lineage = _lineage(run)
-    parent = work.state.parent
     try:
         started = vertex.upload_model(
             display_name=run.model_name,
-            artifact_uri=work.state.artifact_uri,
+            artifact_uri=state.artifact_uri,
             serving_image=get_settings().SERVING_IMAGE,
             labels=labels_for(
-                lineage=_uid(run, lineage),
-                generation=lineage.generation if lineage else 1,
+                lineage=lineage.uid,
+                generation=lineage.generation,
                 run=run.uid,
                 operation=work.operation.pk,
             ),
-            model_id="" if parent else work.state.model_id,
-            parent_model=ModelName.parse(parent) if parent else None,
+            model_id="" if state.parent else state.model_id,
+            parent_model=ModelName.parse(state.parent) if state.parent else None,
         )
         work.remote_operation = str(started.name)
         if started.error:
@@ -149,18 +174,20 @@ def upload(work: Work[RegistrationState]) -> Outcome:
 
 
 def _uploaded(work: Work[RegistrationState], result: object, *, to: str = "") -> Next:
-    work.state = replace(work.state, pointer=str(result), uploaded_at=work.clock().isoformat())
+    uploaded_at = work.clock().isoformat()
+    work.state = replace(work.state, pointer=str(result), uploaded_at=uploaded_at)
     return Next(to=to, note=str(result))
 
 
 def _not_uploaded(work: Work[RegistrationState], error: PlatformError) -> PlatformError:
-    """Note that nothing was made; a parent that came or went meanwhile is looked at again."""
+    """Note that nothing was made. If the parent appeared or vanished meanwhile, search again."""
     work.state = replace(work.state, uploading_since="")
     moved = isinstance(error, CloudExists) or error.code == "parent_not_found"
     return CloudConflict(str(error), advice=error.advice) if moved else error
 
 
 def wait_for_upload(work: Work[RegistrationState]) -> Outcome:
+    """Read the upload's operation; if it is gone or its outcome is unknown, search again."""
     try:
         state = vertex.get_operation(OperationName.parse(work.remote_operation))
     except CloudAbsent as forgotten:
@@ -175,10 +202,10 @@ def wait_for_upload(work: Work[RegistrationState]) -> Outcome:
 
 
 def look_for_copies(work: Work[RegistrationState], run: TrainingRun) -> Poll | None:
-    """After a second upload: take the lowest version, once the listing shows our own at least.
+    """After a second upload: take the run's lowest version, once the listing shows ours.
 
-    A version that was deleted since it was made is not waited for: what the listing has is taken,
-    else the version all the same, whose loss a sweep finds.
+    Do not wait for a version that was deleted since: take what the listing has. If it has nothing,
+    record the deleted version; a sweep finds that it is missing.
     """
     pointer = ModelName.parse(work.state.pointer)
     try:
@@ -187,7 +214,7 @@ def look_for_copies(work: Work[RegistrationState], run: TrainingRun) -> Poll | N
         versions = []
     shown = pointer in {version.pointer for version in versions}
     if not shown and (seconds := _may_yet_show(work, run, pointer)):
-        return Poll(seconds=seconds, note=f"{pointer} is so new that it may yet show.")
+        return Poll(seconds=seconds, note=f"{pointer} is new: the listing may not show it yet.")
     if versions:
         _adopt(work, versions)
     return None
@@ -206,24 +233,17 @@ def _may_yet_show(work: Work[RegistrationState], run: TrainingRun, pointer: Mode
 # ---- what they read ----------------------------------------------------------------------------
 
 
-def _lineage(run: TrainingRun) -> RegisteredModel | None:
-    return RegisteredModel.objects.filter(
-        project_id=run.project_id, model_name=run.model_name
-    ).first()
+def _lineage(run: TrainingRun) -> RegisteredModel:
+    """The run's lineage; before its first version, an unsaved one as it will be."""
+    key: dict[str, Any] = {"project_id": run.project_id, "model_name": run.model_name}
+    found = RegisteredModel.objects.filter(**key).first()
+    return found or RegisteredModel(**key, uid=lineage_uid(**key))
 
 
-def _uid(run: TrainingRun, lineage: RegisteredModel | None) -> UUID:
-    if lineage:
-        return lineage.uid
-    return lineage_uid(project_id=run.project_id, model_name=run.model_name)
-
-
-def _parent(run: TrainingRun, lineage: RegisteredModel | None) -> ModelName:
+def _parent(lineage: RegisteredModel) -> ModelName:
     """Where the lineage's model is, or where its first upload will put it."""
-    if lineage and lineage.vertex_model_resource_name:
+    if lineage.vertex_model_resource_name:
         return ModelName.parse(lineage.vertex_model_resource_name)
     settings = require_settings()
-    generation = lineage.generation if lineage else 1
-    return ModelName(
-        settings.PROJECT_ID, settings.LOCATION, model_id(_uid(run, lineage), generation)
-    )
+    own_id = model_id(lineage.uid, lineage.generation)
+    return ModelName(settings.PROJECT_ID, settings.LOCATION, own_id)

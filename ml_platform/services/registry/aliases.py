@@ -1,4 +1,4 @@
-"""Aliases of versions: shown as Vertex AI last said, moved through our door."""
+"""Aliases of versions: stored as Vertex AI last answered, and moved there on request."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def set_aliases(
     administers: bool = False,
     idempotency_key: str = "",
 ) -> Operation:
-    """Give aliases to a version, each taken from the version that had it, and take others away.
+    """Add aliases to a version, which moves them from the versions that had them; remove others.
 
-    Only who `administers` may move or remove a protected one. A refusal is recorded.
+    Moving or removing a protected one needs `administers`. A refusal is recorded.
 
-    :raises Invalid: an alias breaks Vertex AI's pattern, or `default` would be taken away: exactly
-        one version has it, so give it to another one.
-    :raises Conflict: the run is no version.
+    :raises Invalid: an alias does not fit Vertex AI's pattern, or `default` would be removed:
+        exactly one version must have it, so add it to another one.
+    :raises Conflict: the run is not a version.
     :raises RightMissing: a version has a protected alias that this would take from it.
     """
     subject = subject_of_version(run)
@@ -87,36 +87,34 @@ def set_aliases(
 
 
 def _change(add: Collection[str], remove: Collection[str]) -> tuple[str, ...]:
-    """The aliases as Vertex AI wants them: those to take away with a minus."""
+    """The aliases as Vertex AI wants them: those to remove with a minus."""
     for alias in (*add, *remove):
         check_alias(alias)
     if DEFAULT in remove:
-        raise Invalid(
-            "The alias default cannot be taken away.", advice="Give it to another version."
-        )
+        raise Invalid("The alias default cannot be removed.", advice="Add it to another version.")
     return (*sorted(set(add)), *(f"-{alias}" for alias in sorted(set(remove) - set(add))))
 
 
 def require_version(run: TrainingRun) -> None:
-    """Check that a run is a version, so that it may have aliases.
+    """Check that a run is a version: only versions have aliases.
 
-    :raises Conflict: it is none.
+    :raises Conflict: it is not.
     """
     if run.registration != Registration.REGISTERED:
         raise Conflict(f"{run} is no version.", advice="Only a registered version has aliases.")
 
 
 def _merge(work: Work[AliasState]) -> Outcome:
-    """Move them only on the version that our labels name: another may have taken its place."""
+    """Move them only if the version's labels name the run: another may have taken its place."""
     run = run_of(work.operation)
     require_version(run)
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     version = vertex.get_model(name)
     if not is_version_of(version, run):
         raise Conflict(
-            f"{name} is there, but its labels do not name {run}: it is another model's.",
+            f"{name} exists, but its labels do not name {run}: it belongs to another model.",
             code="foreign_model",
-            advice="Sweep the registry and repair what it finds.",
+            advice="Run a sweep and repair what it finds.",
         )
     if not work.state.administers:
         require_unmoved_now(version, work.state.change)
@@ -128,7 +126,7 @@ def _merge(work: Work[AliasState]) -> Outcome:
 def note_aliases(*, run: TrainingRun, aliases: Sequence[str], taken: Collection[str] = ()) -> None:
     """Record, in the caller's transaction, that this version has exactly these aliases now.
 
-    Those in `taken` went to versions that are no run's; so no sibling has them either.
+    Those in `taken` are on versions of no run, so none of its siblings has them either.
     """
     gone = {*aliases, *taken}
     siblings = TrainingRun.objects.versions().filter(registered_model=run.registered_model_id)

@@ -1,4 +1,4 @@
-"""A run's artifacts in GCS, and the guard that keeps every deletion inside its run (law 8)."""
+"""A run's artifacts in GCS, and the check that each deletion stays inside the run's own folder."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MODEL_FILE = "saved_model.pb"
 CHUNK = 500
 """Objects deleted between two commits: five batch requests of a hundred."""
 COUNTED = 20_000
-"""Objects a preview counts before it says "more than"."""
+"""Objects that a preview counts before it says "more than"."""
 
 
 class UnsafePath(Invalid):
-    """The path is not exactly the run's own prefix; nothing below it is ever deleted."""
+    """The path is not exactly the run's own prefix, so nothing below it is deleted."""
 
     code = "unsafe_path"
     advice = "Correct gcs_artifacts_path of the run, or remove the objects by hand."
@@ -30,7 +30,7 @@ class UnsafePath(Invalid):
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many objects and bytes a prefix holds; `complete` is false where counting stopped."""
+    """How many objects and bytes a prefix holds; `complete` is false if counting stopped early."""
 
     objects: int
     bytes: int
@@ -38,7 +38,7 @@ class Size:
 
 
 def newest_folder(names: Iterable[str]) -> str | None:
-    """The version directory with the highest number, as it is written; None without one."""
+    """The folder name that is the highest number; None if no name is a number."""
     numbered = [name for name in names if name.isascii() and name.isdecimal()]
     return max(numbered, key=int, default=None)
 
@@ -50,7 +50,9 @@ def run_prefix(*, run: TrainingRun) -> ObjectPath:
 
 
 def guard(*, path: str, bucket: str, root: str, own: frozenset[str]) -> ObjectPath:
-    """Return `path` if it is `gs://bucket/root/<one of own>/`, with one closing slash added.
+    """Return `path`, with one closing slash, if it is `gs://bucket/root/<one of own>`.
+
+    The slash matters: `runs/1` as a prefix would match the files of `runs/10` too (law 8).
 
     :raises UnsafePath: it is anything else: a bucket, another bucket, another run, a part of one.
     """
@@ -61,9 +63,9 @@ def guard(*, path: str, bucket: str, root: str, own: frozenset[str]) -> ObjectPa
 
 
 def deletable_prefix(*, run: TrainingRun) -> ObjectPath | None:
-    """The prefix to delete with the run, None if it has no artifacts of ours.
+    """The prefix to delete with the run; None if it has no artifacts of ours.
 
-    :raises UnsafePath: what the row says is not what the run's own ids say.
+    :raises UnsafePath: the path in the row is not the folder that the run's ids name.
     """
     if not run.gcs_artifacts_path:
         return None
@@ -89,9 +91,9 @@ def measure(*, prefix: ObjectPath) -> Size:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What went of some objects, and what Cloud Storage refused to delete.
+    """What was deleted of some objects, and what Cloud Storage refused to delete.
 
-    `passed` is the last name when nothing went: the next chunk is looked for behind it.
+    If nothing was deleted, `passed` is the last name: the next chunk begins after it.
     """
 
     size: Size
@@ -100,9 +102,9 @@ class Chunk:
 
 
 def delete_chunk(*, prefix: ObjectPath) -> Size | None:
-    """Delete up to CHUNK objects below a prefix; returns what went, None when none was left.
+    """Delete up to CHUNK objects below a prefix; returns their size, None if there was none left.
 
-    Each goes only in the generation that was listed. Repeat it until nothing is left.
+    Only the listed generation of each is deleted. Repeat it until nothing is left.
 
     :raises CloudDenied: Cloud Storage refused to delete some objects; the others are deleted.
     :raises CloudUnavailable: some objects could not be deleted; the others are.
@@ -114,7 +116,7 @@ def delete_chunk(*, prefix: ObjectPath) -> Size | None:
 
 
 def delete_what_may_go(*, prefix: ObjectPath, after: str = "") -> Chunk | None:
-    """Delete up to CHUNK objects of names behind `after`; what is refused is named, not raised.
+    """Delete up to CHUNK objects with names after `after`; returns what is refused, too.
 
     :raises CloudUnavailable: some objects could not be deleted; the others are.
     """
@@ -125,7 +127,7 @@ def delete_what_may_go(*, prefix: ObjectPath, after: str = "") -> Chunk | None:
 
 
 def delete_found(found: Sequence[RemoteObject], *, bucket: str, at: str) -> Chunk:
-    """Delete these objects of a bucket, each in the generation that was listed; `at` is said.
+    """Delete these objects of a bucket in the generation that was listed; messages name `at`.
 
     :raises CloudUnavailable: some objects could not be deleted; the others are.
     """
@@ -134,10 +136,9 @@ def delete_found(found: Sequence[RemoteObject], *, bucket: str, at: str) -> Chun
     if failed := by[DeleteOutcome.FAILED]:
         raise _left(CloudUnavailable, failed, at=at)
     went = {result.name for result in by[DeleteOutcome.DELETED]}
-    refused = tuple(by[DeleteOutcome.REFUSED])
     return Chunk(
         size=Size(len(went), sum(item.size for item in found if item.name in went)),
-        refused=refused,
+        refused=tuple(by[DeleteOutcome.REFUSED]),
         passed="" if went or by[DeleteOutcome.CHANGED] else found[-1].name,
     )
 
@@ -154,7 +155,7 @@ def _left(
 
 
 def human_size(count: float) -> str:
-    """Bytes in the unit a person would use: 84 MB."""
+    """Bytes in a readable unit: 84 MB."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}"

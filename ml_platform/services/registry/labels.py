@@ -1,4 +1,4 @@
-"""The labels by which we know our own things on Google Cloud (law 7)."""
+"""The labels of our resources on Google Cloud: they identify a resource, names do not (law 7)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ OPERATION = "mlp_operation"
 
 
 def owner() -> str:
-    """This installation, as a label's value."""
+    """The value of the owner label: the name of this installation."""
     return get_settings().INSTALLATION
 
 
 def is_version_of(model: RemoteModel, run: TrainingRun) -> bool:
-    """Whether a model of Vertex AI carries our owner label and the label of this run."""
+    """Whether a model in Vertex AI has our owner label and the label of this run."""
     return not wrong_label(model.labels, labels_for(run=run.uid))
 
 
 def wrong_label(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
-    """Say which label is not as expected, what it holds and what it should; '' when all are."""
+    """The first label that is not as expected, with its value and the right one; '' for none."""
     for key, value in expected.items():
         if found.get(key) != value:
             held = f"is {found[key]!r}" if key in found else "is missing"
@@ -44,7 +44,7 @@ def labels_for(
     endpoint: UUID | None = None,
     operation: UUID | None = None,
 ) -> dict[str, str]:
-    """The labels of a thing that belongs to the given rows."""
+    """The labels of a resource that belongs to the given rows."""
     ids = {LINEAGE: lineage, RUN: run, ENDPOINT: endpoint, OPERATION: operation}
     labels = {key: uid.hex for key, uid in ids.items() if uid is not None}
     if generation is not None:
@@ -53,5 +53,5 @@ def labels_for(
 
 
 def is_uid(text: str) -> bool:
-    """Whether a label's value is a uid as we write them; anybody may write labels."""
+    """Whether a label's value is a uid as we write them; others may write any value."""
     return len(text) == 32 and all(letter in "0123456789abcdef" for letter in text)

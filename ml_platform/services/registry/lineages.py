@@ -1,4 +1,4 @@
-"""Lineages: the one way to bring a RegisteredModel into being, and what its end changes."""
+"""Lineages: the one way to create a RegisteredModel, and what changes when its versions end."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ _NAMESPACE = uuid.UUID("6f0f7f52-2f0e-4c55-9a3b-6f3d6f3a2b1d")
 
 
 def lineage_uid(*, project_id: int, model_name: str) -> uuid.UUID:
-    """The uid a lineage gets: fixed by project and name.
+    """The uid that a lineage gets, derived from project and name.
 
-    Every try to register the first version thus asks Vertex AI for the same model id, which lets
-    Vertex itself refuse the second one.
+    Every try to register the first version thus asks Vertex AI for the same model id, and Vertex AI
+    itself refuses the second one.
     """
     return uuid.uuid5(_NAMESPACE, f"{project_id}:{model_name}")
 
 
 def claim_lineage(*, project_id: int, model_name: str, model_type: str) -> RegisteredModel:
-    """Return the lineage of that name, made now if there is none. It counts nowhere until it has
-    a version. Only registration, adoption and schedules call this (law 2)."""
+    """Return the lineage of that name, created now if there is none; without a version it counts
+    nowhere. A run may not call this before it succeeds: only registration, adoption and schedules
+    do (law 2)."""
     found = RegisteredModel.objects.filter(project_id=project_id, model_name=model_name)
     if lineage := found.first():
         return lineage
@@ -61,73 +62,61 @@ def lose_versions(*, lineage: RegisteredModel) -> list[str]:
     """Record, in the caller's transaction, that the lineage's model is gone from Vertex AI.
 
     Its runs become `lost` and keep what they pointed at, so that a model that reappears can be
-    restored; the generation grows, so that its Vertex id is never used again (law 7). Returns the
-    pointers that were cleared.
+    restored. The generation grows, because a Vertex id may name only one model ever (law 7).
+    Returns the pointers that were cleared.
     """
     runs = TrainingRun.objects.filter(registered_model=lineage, registration__in=HOLDS_POINTER)
     lock_lineage(lineage.pk)
-    pointers = []
     for run in runs:
-        pointers.append(f"{run.vertex_model_resource_name}@{run.vertex_model_version}")
         clear_pointer(run=run, registration=Registration.LOST)
     RegisteredModel.objects.filter(pk=lineage.pk).update(generation=F("generation") + 1)
     sync_version_cache(registered_model=lineage)
-    return pointers
+    return [run.last_vertex_version for run in runs]
 
 
 def end_version(*, run: TrainingRun, registration: Registration) -> None:
     """Record, in the caller's transaction, that this version alone is gone from Vertex AI.
 
-    With the last one the Vertex id is given up, so that it is never used twice (law 7).
+    After the last one the next model gets a new Vertex id, because an id may name only one model
+    ever (law 7).
     """
-    lineage = run.registered_model
     clear_pointer(run=run, registration=registration)
-    if lineage is None:
-        return
-    sync_version_cache(registered_model=lineage)
-    if not lineage.total_versions:
+    if lineage := run.registered_model:
+        sync_version_cache(registered_model=lineage)
+    if lineage and not lineage.total_versions:
         RegisteredModel.objects.filter(pk=lineage.pk).update(generation=F("generation") + 1)
 
 
 def clear_pointer(*, run: TrainingRun, registration: Registration) -> None:
-    """Take the pointer from a run, in the caller's transaction; what it said stays readable."""
-    run.last_vertex_version = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
-    run.registration = registration
-    run.vertex_model_resource_name = ""
-    run.vertex_model_name = ""
-    run.vertex_model_version = ""
-    run.registered_at = None
-    run.aliases = []
-    run.save(
-        update_fields=[
-            "last_vertex_version",
-            "registration",
-            "vertex_model_resource_name",
-            "vertex_model_name",
-            "vertex_model_version",
-            "registered_at",
-            "aliases",
-            "updated_at",
-        ]
-    )
+    """Clear a run's pointer, in the caller's transaction; `last_vertex_version` keeps it."""
+    changes: dict[str, Any] = {
+        "last_vertex_version": f"{run.vertex_model_resource_name}@{run.vertex_model_version}",
+        "registration": registration,
+        "vertex_model_resource_name": "",
+        "vertex_model_name": "",
+        "vertex_model_version": "",
+        "registered_at": None,
+        "aliases": [],
+    }
+    for name, value in changes.items():
+        setattr(run, name, value)
+    run.save(update_fields=[*changes, "updated_at"])
 
 
 def sync_version_cache(*, registered_model: RegisteredModel) -> None:
     """Recount the lineage, in the caller's transaction; without a version it is unregistered.
 
-    What sweeps said of a model that ended says nothing of one that is made later under its name.
+    Then the result of the last sweep is cleared too: it says nothing about a later model of that
+    name.
     """
     versions = registered_model.training_runs.versions()
     latest = versions.order_by("-version").first()
-    unsaid: dict[str, Any] = {
-        "registry_state": RegistryState.UNCHECKED,
-        "registry_checked_at": None,
-    }
+    unchecked = {"registry_state": RegistryState.UNCHECKED, "registry_checked_at": None}
     RegisteredModel.objects.filter(pk=registered_model.pk).update(
         total_versions=versions.count(),
         latest_run=latest,
         latest_registered_at=latest.registered_at if latest else None,
         vertex_model_resource_name=latest.vertex_model_resource_name if latest else "",
-        **({} if latest else unsaid),
+        **({} if latest else unchecked),
     )
     registered_model.refresh_from_db()

@@ -1,4 +1,4 @@
-"""The mirror kept in step with our own changes, so that no count waits for the next sweep."""
+"""Our own changes in the mirror of Vertex AI, so that no count waits for the next sweep."""
 
 from __future__ import annotations
 
@@ -13,25 +13,23 @@ from .labels import labels_for, owner
 def mirror_version(*, run: TrainingRun, pointer: ModelName, artifacts: str, now: datetime) -> None:
     """Note, in the caller's transaction, that Vertex AI has this version as its model's default.
 
-    Before the first sweep there is no mirror to keep in step.
+    Before the first sweep there is no mirror.
     """
-    sweep = Sweep.objects.order_by("-pk").first()
-    if sweep is None:
-        return
-    MirroredModel.objects.update_or_create(
-        model_id=pointer.model_id,
-        defaults={
-            "resource_name": str(pointer.bare),
-            "display_name": run.model_name,
-            "version": pointer.version,
-            "artifact_uri": artifacts,
-            "labels": labels_for(run=run.uid),
-            "owner": owner(),
-            "run_uid": run.uid.hex,
-            "seen_sweep": sweep,
-            "seen_at": now,
-        },
-    )
+    if sweep := Sweep.objects.order_by("-pk").first():
+        MirroredModel.objects.update_or_create(
+            model_id=pointer.model_id,
+            defaults={
+                "resource_name": str(pointer.bare),
+                "display_name": run.model_name,
+                "version": pointer.version,
+                "artifact_uri": artifacts,
+                "labels": labels_for(run=run.uid),
+                "owner": owner(),
+                "run_uid": run.uid.hex,
+                "seen_sweep": sweep,
+                "seen_at": now,
+            },
+        )
 
 
 def unmirror_model(*, name: ModelName) -> None:

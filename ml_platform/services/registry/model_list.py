@@ -1,4 +1,4 @@
-"""How the list of registered models is narrowed, for every door that shows it."""
+"""The filters of the list of registered models, for pages and API alike."""
 
 from __future__ import annotations
 
@@ -19,22 +19,20 @@ def model_filter(
     registry: str | None = None,
     unread: str = "",
 ) -> Q:
-    """The condition on registered models that these filters make; an empty one narrows nothing.
+    """The condition on registered models; a filter that is empty does not apply.
 
-    `registry_state` is the state that is stored; `registry` is the answer that it gives as long
-    as the newest sweep read Vertex AI; `unread` is why that sweep did not.
+    `registry_state` is the stored state; `registry` is the answer that follows from it; `unread` is
+    why the newest sweep could not read Vertex AI.
     """
-    condition = Q()
-    if search:
-        condition &= Q(model_name__contains=search.lower())
-    if model_type:
-        condition &= Q(model_type=model_type)
+    lookups = {
+        "model_name__contains": search.lower() or None,
+        "model_type": model_type or None,
+        "latest_run__is_blessed": blessed,
+        "registry_state": "" if registry_state == "unchecked" else registry_state or None,
+    }
+    condition = Q(**{name: value for name, value in lookups.items() if value is not None})
     if status:
         condition &= has_serving_status(status)
-    if blessed is not None:
-        condition &= Q(latest_run__is_blessed=blessed)
-    if registry_state:
-        condition &= Q(registry_state="" if registry_state == "unchecked" else registry_state)
     if registry:
         condition &= has_registry_answer(registry, unread)
     return condition

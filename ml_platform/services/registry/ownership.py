@@ -1,4 +1,4 @@
-"""Which models and services on Google Cloud are a lineage's own: labels alone can be copied."""
+"""Which models and services belong to a lineage. Labels do not prove it: anyone can copy them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _SERVING = (
 
 @dataclass(frozen=True, slots=True)
 class OwnModels:
-    """The ids that are or were a lineage's, and the projects and locations it is or was in."""
+    """The model ids of a lineage, now and before, and the projects and locations it has been in."""
 
     ids: set[str] = field(default_factory=set)
     places: set[tuple[str, str]] = field(default_factory=set)
 
     def holds(self, name: ModelName) -> bool:
-        """Whether that model is the lineage's own: its id, in a place of the lineage.
+        """Whether the model belongs to the lineage: one of its ids, in one of its places.
 
-        Projects differ only by their numbers: a name may have the id instead.
+        Two projects are known to differ only by their numbers: a name may have the id instead.
         """
         numbers = {name.project} if name.project.isdigit() else set()
         return name.model_id in self.ids and any(
@@ -40,7 +40,7 @@ class OwnModels:
 
 
 class CopiedModel(Conflict):
-    """The model carries our labels and is none that we made or adopted: somebody copied it."""
+    """The model has our labels, but we neither created nor adopted it: it is a copy."""
 
     code = "copied_model"
     advice = "Sweep again, then decide: adopt it, delete it in Google's console, or leave it."
@@ -49,8 +49,8 @@ class CopiedModel(Conflict):
 def own_models(lineages: Collection[int]) -> dict[int, OwnModels]:
     """The models of each of these lineages, by its id.
 
-    Ids are those that we make, a generation after the other, and those that rows point or pointed
-    at: an adopted model keeps the id that it had.
+    They are one id for each generation, and what its runs point or pointed at: an adopted model
+    keeps its own id.
     """
     rows = RegisteredModel.objects.filter(pk__in=lineages)
     own = {
@@ -61,8 +61,8 @@ def own_models(lineages: Collection[int]) -> dict[int, OwnModels]:
         "registered_model", "vertex_model_resource_name", "last_vertex_version"
     )
     for lineage, *texts in pointers.iterator():
-        for text in texts:
-            with suppress(Invalid):  # most runs have only one of the two
+        for text in filter(None, texts):
+            with suppress(Invalid):
                 name = ModelName.parse(text)
                 own[lineage].ids.add(name.model_id)
                 own[lineage].places.add((name.project, name.location))
@@ -70,25 +70,24 @@ def own_models(lineages: Collection[int]) -> dict[int, OwnModels]:
 
 
 def require_own(name: ModelName, lineage: RegisteredModel) -> None:
-    """Refuse to change a model that is not the lineage's own.
+    """Check that a model belongs to the lineage, before it is changed.
 
-    :raises CopiedModel: its id was never the lineage's.
+    :raises CopiedModel: its id was never one of the lineage's.
     """
     if not own_models([lineage.pk])[lineage.pk].holds(name):
         raise CopiedModel(
-            f"{name.model_id} was never the model of {lineage}: somebody gave our labels to it."
+            f"{name.model_id} was never the model of {lineage}: its labels are copies of ours."
         )
 
 
 def is_own_service(name: str, lineage_id: int | None) -> bool:
-    """Whether a service has a name that the lineage's services have, or that one of them had.
+    """Whether a service has a name that we make for the lineage, or that one of its deploys chose.
 
-    Deploys may choose a name, and the history of an endpoint stays when its row is deleted.
+    The operations of an endpoint stay when its row is deleted.
     """
-    lineage = RegisteredModel.objects.filter(pk=lineage_id or 0).first()
-    if lineage is None:
+    uid = RegisteredModel.objects.filter(pk=lineage_id or 0).values_list("uid", flat=True).first()
+    if uid is None:
         return False
-    if is_made_for(name, installation=owner(), lineage=lineage.uid):
-        return True
-    history = Operation.objects.filter(service_key=name, lineage=lineage, kind__in=_SERVING)
-    return history.exclude(status=OperationStatus.FAILED, step="").exists()
+    history = Operation.objects.filter(service_key=name, lineage=lineage_id, kind__in=_SERVING)
+    began = history.exclude(status=OperationStatus.FAILED, step="")
+    return is_made_for(name, installation=owner(), lineage=uid) or began.exists()

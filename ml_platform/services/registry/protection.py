@@ -1,12 +1,12 @@
-"""Protected aliases: the version that people call champion is not deleted without a word."""
+"""Protected aliases: a version that holds one is not deleted, and only administrators move one."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from functools import partial
+from itertools import chain
 
 from ml_platform.cloud import vertex
-from ml_platform.cloud.answers import Absent, Present, ask
+from ml_platform.cloud.answers import Present, Unknown, ask
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import get_settings
@@ -23,53 +23,42 @@ class ProtectedAlias(Conflict):
 
 
 def protected_of(aliases: Collection[str]) -> list[str]:
-    """Those of the aliases that are protected, in the order of the setting."""
+    """The protected aliases among these, in the order of the setting."""
     return [alias for alias in get_settings().PROTECTED_ALIASES if alias in aliases]
 
 
 def why_protected(what: str, aliases: Collection[str]) -> str:
-    """Why the version may not be deleted, '' when none of its aliases stands against it."""
+    """Why the version may not be deleted; '' if none of its aliases is protected."""
     held = protected_of(aliases)
     return f"{what} holds the protected alias {', '.join(held)}." if held else ""
 
 
-def require_unprotected(what: str, aliases: Collection[str]) -> None:
-    """Refuse to delete a version that holds a protected alias.
-
-    :raises ProtectedAlias: it does.
-    """
-    if why := why_protected(what, aliases):
-        raise ProtectedAlias(why)
-
-
 def require_all_unprotected(versions: Iterable[RemoteModel]) -> None:
-    """The same for versions as Vertex AI shows them: people set aliases in its console too.
+    """Check versions as Vertex AI shows them, because people set aliases in its console too.
 
-    :raises ProtectedAlias: one holds one.
+    :raises ProtectedAlias: one of them holds a protected alias.
     """
     for version in versions:
-        require_unprotected(f"{version.name.model_id}@{version.version}", version.aliases)
+        if why := why_protected(f"{version.name.model_id}@{version.version}", version.aliases):
+            raise ProtectedAlias(why)
 
 
 # ---- who may move one ----------------------------------------------------------------------------
 
 
 def changed_of(change: Sequence[str]) -> list[str]:
-    """The protected aliases that a change, as Vertex AI wants it, gives or takes away."""
+    """The protected aliases that a change adds or, with a minus, removes."""
     return protected_of({alias.removeprefix("-") for alias in change})
 
 
 def require_unmoved(run: TrainingRun, change: Sequence[str]) -> None:
-    """Refuse a change that takes a protected alias from a version that has it, by our rows.
+    """Check by our rows that a change takes no protected alias from a version.
 
-    :raises RightMissing: it would.
+    :raises RightMissing: it does.
     """
-    siblings = TrainingRun.objects.versions().filter(registered_model=run.registered_model_id)
-    elsewhere = {
-        alias
-        for aliases in siblings.exclude(pk=run.pk).values_list("aliases", flat=True)
-        for alias in aliases
-    }
+    versions = TrainingRun.objects.versions().filter(registered_model=run.registered_model_id)
+    others = versions.exclude(pk=run.pk).values_list("aliases", flat=True)
+    elsewhere = set(chain.from_iterable(others))
     for alias in changed_of(change):
         if f"-{alias}" in change and alias in run.aliases:
             raise _right_missing(f"{run.model_name} v{run.version}", alias)
@@ -78,10 +67,10 @@ def require_unmoved(run: TrainingRun, change: Sequence[str]) -> None:
 
 
 def require_unmoved_now(version: RemoteModel, change: Sequence[str]) -> None:
-    """The same by what Vertex AI says now.
+    """Check the same by what Vertex AI answers now.
 
-    :raises RightMissing: it would.
-    :raises CloudUnavailable: Vertex AI does not say who has it.
+    :raises RightMissing: the change takes a protected alias from a version.
+    :raises CloudUnavailable: Vertex AI does not say which version has it.
     """
     for alias in changed_of(change):
         holds = alias in version.aliases
@@ -92,12 +81,10 @@ def require_unmoved_now(version: RemoteModel, change: Sequence[str]) -> None:
 
 
 def _holder(name: ModelName) -> ModelName | None:
-    answer = ask(partial(vertex.get_model, name))
-    if isinstance(answer, Present):
-        return answer.value.pointer
-    if isinstance(answer, Absent):
-        return None
-    raise CloudUnavailable(answer.reason, code=answer.code)
+    answer = ask(lambda: vertex.get_model(name))
+    if isinstance(answer, Unknown):
+        raise CloudUnavailable(answer.reason, code=answer.code)
+    return answer.value.pointer if isinstance(answer, Present) else None
 
 
 def _right_missing(holder: str, alias: str) -> RightMissing:

@@ -1,4 +1,5 @@
-"""What Cloud Storage refuses to delete: named and passed by, the rest goes on (law 14)."""
+"""Objects that Cloud Storage refuses to delete: they are named, and the others still deleted,
+because a refusal concerns one object only (law 14)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ _NOW, _ALL = "refused", "refused_in_all"
 
 
 def quoted(name: str) -> str:
-    """A name to keep in an operation: Cloud Storage allows some that no database can keep."""
+    """A name to store in an operation: Cloud Storage allows names that no database can store."""
     return quote(name, errors="surrogatepass")
 
 
@@ -23,14 +24,14 @@ def unquoted(name: str) -> str:
 
 
 def place(data: Json) -> str:
-    """Behind which object of the folder at hand to go on."""
+    """The object of the current folder after which to go on."""
     return unquoted(data.get(_NOW, {}).get("after", ""))
 
 
 def pass_by(data: Json, chunk: Chunk) -> None:
-    """Go on behind a chunk of which nothing could be deleted, and remember the first reason.
+    """Go on after a chunk of which nothing could be deleted, and store the first reason.
 
-    What is refused beside something that went is listed and tried again, so nothing counts twice.
+    If a part of it was deleted, the rest is listed and tried again, so that nothing counts twice.
     """
     if not chunk.passed:
         return
@@ -44,9 +45,9 @@ def pass_by(data: Json, chunk: Chunk) -> None:
 
 
 def end_folder(data: Json, folder: str) -> str:
-    """Why something of the folder at hand stays, '' when nothing of it was refused."""
+    """Why objects of the current folder stay; '' if none was refused."""
     now = data.pop(_NOW, {"objects": 0})
-    # By folder, since one that is gone over again counts once.
+    # By folder, so that one that is read again counts once.
     counts = data.get(_ALL, {}) | {quoted(folder): now["objects"]}
     data[_ALL] = {name: count for name, count in counts.items() if count}
     if not now["objects"]:
@@ -55,11 +56,11 @@ def end_folder(data: Json, folder: str) -> str:
 
 
 def forget_folder(data: Json) -> None:
-    """Its deletion begins anew."""
+    """Begin the current folder again."""
     data.pop(_NOW, None)
 
 
 def in_all(data: Json) -> str:
-    """How much of everything was refused, '' for nothing."""
+    """How many objects were refused in all folders; '' for none."""
     count = sum(data.get(_ALL, {}).values())
     return f"{counted(count, 'object')} may not be deleted" if count else ""

@@ -1,7 +1,8 @@
-"""Is a model in the Vertex AI Model Registry? The newest sweeps say yes, no or unknown."""
+"""Whether a model is in the Vertex AI Model Registry, by the newest sweeps: yes, no or unknown."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +13,10 @@ from ml_platform.models.states import RegistryState
 NEVER_CHECKED = "No sweep has checked it yet."
 NOT_LISTED = "Not listed at two sweeps."
 NOT_SEEN_ONCE = "The newest sweep did not see it; only a second sweep can prove that it is gone."
+_VERDICTS: Mapping[str, tuple[bool | None, str]] = {
+    RegistryState.SUSPECTED: (None, NOT_SEEN_ONCE),
+    RegistryState.MISSING: (False, NOT_LISTED),
+}
 
 
 class RegistryAnswer(TextChoices):
@@ -24,8 +29,8 @@ class RegistryAnswer(TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class RegistryVerdict:
-    """`verified` is None for unknown, `reason` says why it is not True, `at` is when Vertex AI
-    last gave an answer about the model."""
+    """`verified` is None for unknown; `reason` says why it is not True; `at` is when Vertex AI last
+    answered about the model."""
 
     verified: bool | None
     reason: str
@@ -33,24 +38,20 @@ class RegistryVerdict:
 
 
 def registry_verdict(*, state: str, checked_at: datetime | None, unread: str) -> RegistryVerdict:
-    """Judge what is stored of a model; `unread` is why the newest sweep did not read Vertex AI.
+    """The verdict on what is stored; `unread` is why the newest sweep could not read Vertex AI.
 
-    An older answer says nothing about now, and absence is believed only at the second sweep: a
+    An older answer says nothing about now. Absence is believed only at the second sweep, because a
     listing may miss a model once (law 3).
     """
     if unread:
         return RegistryVerdict(None, unread, checked_at)
     if checked_at is None or state == RegistryState.UNCHECKED:
         return RegistryVerdict(None, NEVER_CHECKED, None)
-    if state == RegistryState.SUSPECTED:
-        return RegistryVerdict(None, NOT_SEEN_ONCE, checked_at)
-    if state == RegistryState.MISSING:
-        return RegistryVerdict(verified=False, reason=NOT_LISTED, at=checked_at)
-    return RegistryVerdict(verified=True, reason="", at=checked_at)
+    return RegistryVerdict(*_VERDICTS.get(state, (True, "")), checked_at)
 
 
 def has_registry_answer(answer: str, unread: str) -> Q:
-    """The same judgement as a condition on registered models."""
+    """The same verdict as a condition on registered models."""
     known = Q(pk__in=[]) if unread else Q(registry_checked_at__isnull=False)
     verified = known & Q(registry_state=RegistryState.VERIFIED)
     missing = known & Q(registry_state=RegistryState.MISSING)

@@ -1,4 +1,4 @@
-"""Names of Cloud Run services: made from project and model, short enough, never two alike."""
+"""Names of Cloud Run services: made from project and model, short enough, and unique."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ LIMIT = 49
 _HASH = 10
 _PATTERN = re.compile(rf"[a-z](?:[a-z0-9-]{{0,{LIMIT - 2}}}[a-z0-9])?")
 _NUMBERS = 100
-"""How many names of one lineage are recognized; an endpoint keeps its own as long as it can."""
+"""How many names of one lineage are recognized."""
 _PROJECT_SHARE = 8
-"""Characters the project keeps at least when both names together are too long."""
+"""The least characters that the project keeps if both names together are too long."""
 
 
 def service_name(
     *, project: str, model: str, installation: str, lineage: UUID, number: int = 1
 ) -> str:
-    """Return the name of a lineage's service; `number` tells its services from each other.
+    """Return the name of a lineage's service; `number` distinguishes its services.
 
-    The words are for people and may be cut. The hash at the end stands for the ids: lineages whose
-    words look alike, and installations that share a Google project, get different names.
+    The words are for people and may be cut. The hash at the end is made from the ids: lineages with
+    similar words, and installations that share a Google project, get different names.
     """
     words = LIMIT - _HASH - 1
     first, second = _slug(project), _slug(model)
@@ -38,7 +38,7 @@ def service_name(
 
 
 def is_made_for(name: str, *, installation: str, lineage: UUID) -> bool:
-    """Whether `service_name` made that name for the lineage, whatever its words were then."""
+    """Whether `service_name` made that name for the lineage, whatever its words were."""
     numbers = range(1, _NUMBERS + 1)
     return name[-_HASH:] in {_digest(installation, lineage, number) for number in numbers}
 
@@ -49,13 +49,13 @@ def _digest(installation: str, lineage: UUID, number: int) -> str:
 
 
 def check_service_name(text: str) -> str:
-    """Return `text` if Cloud Run takes it as the name of a service.
+    """Return `text` if Cloud Run accepts it as the name of a service.
 
     :raises Invalid: it does not.
     """
     if not _PATTERN.fullmatch(text):
         raise Invalid(
-            f"{text!r} is no name of a Cloud Run service.",
+            f"{text!r} is not a valid name of a Cloud Run service.",
             code="bad_service_name",
             advice=f"Use 1 to {LIMIT} of a-z, 0-9 and hyphen, a letter first, no hyphen last.",
         )

@@ -1,8 +1,9 @@
-"""Does what our rows point at exist? Answered by Google itself: present, absent or unknown."""
+"""Whether what our rows point at exists, as Google answers: present, absent or unknown."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import chain
 
 from ml_platform.cloud import storage, vertex
 from ml_platform.cloud.answers import Absent, Answer, Present, Unknown, ask
@@ -16,7 +17,7 @@ from .artifacts import MODEL_FILE, newest_folder, run_prefix
 from .labels import RUN, labels_for, wrong_label
 
 EVENTUAL_CONSISTENCY_WINDOW = timedelta(seconds=120)
-"""How long a read may not yet show what was made; NOT_FOUND of something younger proves nothing."""
+"""How long a read may miss what was made. NOT_FOUND of something younger proves nothing."""
 
 
 def require_listing() -> None:
@@ -31,7 +32,7 @@ def require_listing() -> None:
 
 
 class ForeignVersion(Conflict):
-    """A version is there whose labels do not say that it is ours: it is not gone (law 3)."""
+    """The version exists without our labels. Its name is taken, so it is not absent (law 3)."""
 
     code = "foreign_version"
     advice = (
@@ -41,9 +42,9 @@ class ForeignVersion(Conflict):
 
 
 def require_own_version(model: RemoteModel, run: TrainingRun) -> None:
-    """Refuse a version that is there and does not carry our labels of this run.
+    """Check that a version in Vertex AI carries our labels of this run.
 
-    :raises ForeignVersion: with the label, what it holds and what it should.
+    :raises ForeignVersion: it does not; the message has the label's value and the expected one.
     """
     if wrong := wrong_label(model.labels, labels_for(run=run.uid)):
         raise ForeignVersion(
@@ -52,8 +53,8 @@ def require_own_version(model: RemoteModel, run: TrainingRun) -> None:
 
 
 def is_another(model: RemoteModel, run: TrainingRun) -> bool:
-    """Whether another model has the place of a lost version: it has neither the run's label nor
-    its files. Of a version that is not lost nothing but NOT_FOUND says that it is gone."""
+    """Whether another model has the name of a lost version: it has neither the run's label nor its
+    files. A version that is not lost is gone only after NOT_FOUND."""
     if run.registration != Registration.LOST or model.labels.get(RUN) == run.uid.hex:
         return False
     own = (run.gcs_artifacts_path, run_prefix(run=run), run.parameters.get("adopted_from"))
@@ -61,9 +62,9 @@ def is_another(model: RemoteModel, run: TrainingRun) -> bool:
 
 
 def verify_model_in_vertex_ai(*, run: TrainingRun) -> Answer[RemoteModel]:
-    """Ask for exactly the version the run points at; without our labels it is unknown whose it is.
+    """Read exactly the version that the run points at; without our labels the answer is unknown.
 
-    :raises Invalid: the run points at nothing.
+    :raises Invalid: the run has no pointer.
     """
     try:
         return ask(lambda: find_version(run=run))
@@ -72,21 +73,19 @@ def verify_model_in_vertex_ai(*, run: TrainingRun) -> Answer[RemoteModel]:
 
 
 def verify_gcs_artifacts_exist(*, run: TrainingRun, artifact_uri: str = "") -> Answer[str]:
-    """Ask with one listing for the run's model, at `artifact_uri` or the newest it pushed.
+    """Search with one listing for the run's model: at `artifact_uri`, or the newest it pushed.
 
-    Present carries the folder's URI.
+    Present has the folder's URI.
     """
     return ask(lambda: find_artifacts(run=run, artifact_uri=artifact_uri))
 
 
 def batch_verify_models_in_vertex_ai() -> Present[dict[str, RemoteModel]] | Unknown:
     """List all models of the location by id, each as its default version: one call a page."""
-    listed = ask(
-        lambda: {model.name.model_id: model for page in vertex.list_models() for model in page}
-    )
-    if isinstance(listed, Absent):
-        return Unknown(listed.reason, CloudAbsent.code)
-    return listed
+    models = ask(lambda: list(chain.from_iterable(vertex.list_models())))
+    if isinstance(models, Present):
+        return Present({model.name.model_id: model for model in models.value})
+    return Unknown(models.reason, CloudAbsent.code if isinstance(models, Absent) else models.code)
 
 
 def find_version(*, run: TrainingRun) -> RemoteModel:
@@ -94,7 +93,7 @@ def find_version(*, run: TrainingRun) -> RemoteModel:
 
     :raises CloudAbsent: there is none.
     :raises ForeignVersion: it does not carry our labels of this run.
-    :raises Invalid: the run points at nothing.
+    :raises Invalid: the run has no pointer.
     """
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     model = vertex.get_model(name)
@@ -105,10 +104,11 @@ def find_version(*, run: TrainingRun) -> RemoteModel:
 def find_artifacts(*, run: TrainingRun, artifact_uri: str = "") -> str:
     """Return the URI of the folder that holds the run's model.
 
-    :raises CloudAbsent: Cloud Storage listed the place well, and the model is not there.
+    :raises CloudAbsent: Cloud Storage could list the folder, and the model is not in it.
     """
     if artifact_uri:
-        return _require_model_at(artifact_uri)
+        _require_model_at(artifact_uri)
+        return artifact_uri
     own = run.gcs_artifacts_path
     folder = ObjectPath.parse(own).folder if own else run_prefix(run=run)
     glob = f"{folder.key}pushed_model/*/{MODEL_FILE}"
@@ -119,13 +119,12 @@ def find_artifacts(*, run: TrainingRun, artifact_uri: str = "") -> str:
     return f"{folder}pushed_model/{newest}"
 
 
-def _require_model_at(artifact_uri: str) -> str:
+def _require_model_at(artifact_uri: str) -> None:
     folder = ObjectPath.parse(artifact_uri).folder
     key = f"{folder.key}{MODEL_FILE}"
     pages = storage.list_objects(folder.bucket, key, page_size=1)
     if not any(item.name == key for page in pages for item in page):
         raise CloudAbsent(f"Cloud Storage has no gs://{folder.bucket}/{key}.")
-    return artifact_uri
 
 
 def seconds_until_consistent(made_at: datetime | None, *, now: datetime) -> float:
@@ -135,13 +134,13 @@ def seconds_until_consistent(made_at: datetime | None, *, now: datetime) -> floa
     return max(0.0, (made_at + EVENTUAL_CONSISTENCY_WINDOW - now).total_seconds())
 
 
-def read_versions(name: ModelName) -> list[RemoteModel]:
-    """All versions of a model, oldest first.
+def read_versions(name: ModelName, *, filter: str = "") -> list[RemoteModel]:
+    """Versions of a model, oldest first.
 
     :raises CloudAbsent: there is no such model.
     """
-    found = [version for page in vertex.list_model_versions(name) for version in page]
-    return sorted(found, key=lambda version: int(version.version))
+    pages = vertex.list_model_versions(name, filter=filter)
+    return sorted(chain.from_iterable(pages), key=lambda version: int(version.version))
 
 
 # ---- the steps ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""JSON that reaches Vertex AI, and our database, as it stands."""
+"""Checks that a JSON value reaches Vertex AI and our database unchanged."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from ml_platform.errors import storable
 
 DEEPEST = 30
-"""Objects and lists within each other. Protobuf reads a hundred messages within each other, and an
-object of a Struct takes three (its entry, the entry's value, the object in it)."""
+"""The most nested objects and lists. Protobuf reads a hundred nested messages, and an object in a
+Struct takes three (its entry, the entry's value, the object in it)."""
 LARGEST = 2**53
 """Numbers become floats on the wire, which hold no larger whole number exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """Why a value cannot be taken as it stands; `where` is the path to it, '' for the value."""
+    """Why a value would be changed or refused; `where` is the path to it, '' for the root."""
 
     what: str
     advice: str
@@ -26,7 +26,7 @@ class Flaw:
 
 
 def flaw_in(value: Any) -> Flaw | None:
-    """The first flaw of a JSON value, wherever in it it stands."""
+    """The first flaw of a JSON value, at any depth."""
     left: list[tuple[Any, int, str]] = [(value, 0, "")]
     while left:
         part, depth, where = left.pop()

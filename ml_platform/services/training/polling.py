@@ -1,7 +1,7 @@
-"""How live runs get to their end: one listing of the unfinished jobs, then those that left it.
+"""Follows live runs: one listing of the unfinished jobs, then a read of each job that is not in it.
 
 The list view has no task details (google/cloud/aiplatform_v1/types/pipeline_job.py, `job_detail`),
-so a job is asked about by name when it has ended, and some of the live ones for their progress.
+so ended jobs are read by name, and some of the live ones for their progress.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 
@@ -20,6 +21,7 @@ from ml_platform.cloud.transport.channels import request_reason
 from ml_platform.cloud.types import PipelineState, RemotePipelineJob
 from ml_platform.models import TrainingRun
 from ml_platform.models.states import RunStatus
+from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock
 from ml_platform.services.registration.register import register_run
@@ -28,13 +30,13 @@ from ml_platform.services.registry.labels import OWNER, RUN, owner
 from .results import Results, error_of, percent_of, read_results, stage_of
 
 WATCHED = 25
-"""So many live runs one poll asks about one by one, for their stage and progress."""
+"""How many live runs one poll reads by name, for their stage and progress."""
 WATCHABLE = 500
-"""Among more live runs none is watched: its turn would come too seldom to be worth the calls."""
+"""With more live runs none is read for progress: it would be too seldom to be worth the calls."""
 ENDED_A_POLL = 100
-"""Ended runs that one poll looks into, three reads each: a share of Vertex AI's 600 a minute."""
+"""Ended runs that one poll reads, three calls each: a share of Vertex AI's 600 a minute."""
 SETTLING = timedelta(minutes=5)
-"""How long after its submission a job that Vertex AI does not know may still be about to appear."""
+"""How long after its submission NOT_FOUND of a job proves nothing: it may still appear."""
 NO_RESULTS = "Its pipeline succeeded, but the bucket with its results is gone."
 FORGOTTEN = "Vertex AI does not know the run's pipeline any more: it was deleted there."
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -46,34 +48,32 @@ _ENDED = {
 
 @dataclass(slots=True)
 class PollResult:
-    """What a poll saw: live runs, how many reached which status, and what could not be said."""
+    """The live runs, how many reached which status, why others are unknown, and how many ended
+    runs are left for the next poll. `listed` is whether Vertex AI listed the unfinished jobs."""
 
     live: int = 0
     ended: Counter[str] = field(default_factory=Counter)
     unknown: list[str] = field(default_factory=list)
     left: int = 0
-    """Ended runs kept for the next poll."""
-
     listed: bool = False
-    """Whether Vertex AI listed the unfinished jobs."""
 
     @property
     def is_blind(self) -> bool:
-        """Whether nothing could be said of any live run."""
+        """Whether the state of every live run is unknown."""
         return bool(self.live) and (not self.listed or len(self.unknown) >= self.live)
 
     @property
     def summary(self) -> str:
-        """What a poll says of itself."""
+        """The result in one sentence."""
         ended = ", ".join(f"{count} {status}" for status, count in sorted(self.ended.items()))
         left = f" {self.left} more have ended; poll again." if self.left else ""
         return f"{self.live} running, of which ended: {ended or 'none'}.{left}"
 
 
 def poll_training_runs(*, actor: Actor, clock: Clock) -> PollResult:
-    """Follow all running runs to where their pipelines are; safe to run twice at once.
+    """Bring all running runs to the state of their pipelines; two polls may run at once.
 
-    An answer that proves nothing changes nothing: the next poll asks again.
+    An answer that proves nothing changes nothing; the next poll reads again.
     """
     runs = TrainingRun.objects.filter(status=RunStatus.RUNNING).exclude(pipeline_job_name="")
     live = {run.uid.hex: run for run in runs.order_by("submitted_at")}
@@ -81,22 +81,20 @@ def poll_training_runs(*, actor: Actor, clock: Clock) -> PollResult:
     if not live:
         return result
     with request_reason("poll_training_runs"):
-        listed = ask(lambda: _unfinished(live))
-        match listed:
-            case Present(value=unfinished):
-                result.listed = True
-                _follow(live, unfinished, actor, clock, result)
-            case Absent(reason=reason) | Unknown(reason=reason):
-                result.unknown.append(reason)
+        answer = ask(lambda: _unfinished(live))
+        if isinstance(answer, Present):
+            result.listed = True
+            _follow(live, answer.value, actor, clock, result)
+        else:
+            result.unknown.append(answer.reason)
     return result
 
 
 def unfinished_filter() -> str:
     """The listing filter for jobs of ours that have not ended."""
     ended = ("SUCCEEDED", "FAILED", "CANCELLED")
-    return " AND ".join(
-        [label_filter({OWNER: owner()}), *(f'state!="PIPELINE_STATE_{state}"' for state in ended)]
-    )
+    states = (f'state!="PIPELINE_STATE_{state}"' for state in ended)
+    return " AND ".join([label_filter({OWNER: owner()}), *states])
 
 
 def _unfinished(live: Mapping[str, TrainingRun]) -> dict[str, RemotePipelineJob]:
@@ -122,12 +120,12 @@ def _follow(
 
 
 def _by_turn(runs: Iterable[TrainingRun]) -> list[TrainingRun]:
-    """Those looked at longest ago first: one that cannot end keeps no other from its turn."""
+    """Those read longest ago first, so that a run that cannot end does not delay the others."""
     return sorted(runs, key=lambda run: run.last_polled_at or _NEVER)
 
 
 def _settle(run: TrainingRun, actor: Actor, clock: Clock, result: PollResult) -> None:
-    """Ask for this run's job and bring the run to where it is."""
+    """Read this run's job and bring the run to its state."""
     name = PipelineJobName.parse(run.pipeline_job_name)
     answer: Answer[RemotePipelineJob] = ask(lambda: pipelines.get_pipeline_job(name))
     now = clock()
@@ -156,38 +154,29 @@ def _end(
 
 def _succeed(run: TrainingRun, actor: Actor, now: datetime, result: PollResult) -> None:
     answer: Answer[Results] = ask(lambda: read_results(run.gcs_artifacts_path))
-    match answer:
-        case Unknown(reason=reason, code="parent_not_found"):
-            result.unknown.append(reason)
-            there = TrainingRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING)
-            there.update(error=f"{NO_RESULTS} {reason}")
-        case Absent(reason=reason) | Unknown(reason=reason):
-            result.unknown.append(reason)
-        case Present(value=found):
-            status = RunStatus.COMPLETED if found.blessed else RunStatus.NOT_BLESSED
-            with transaction.atomic():  # a blessed run and its registration come together
-                moved = _move(
-                    run,
-                    status,
-                    now,
-                    result,
-                    is_blessed=found.blessed,
-                    metrics=found.metrics,
-                    error=found.remark,
-                    stage="",
-                    progress=100,
-                )
-                if moved and found.blessed:
-                    run.refresh_from_db()
-                    register_run(run=run, actor=actor, now=now)
+    if not isinstance(answer, Present):
+        result.unknown.append(answer.reason)
+        if isinstance(answer, Unknown) and answer.code == "parent_not_found":
+            _running(run).update(error=f"{NO_RESULTS} {answer.reason}")
+        return
+    found = answer.value
+    status = RunStatus.COMPLETED if found.blessed else RunStatus.NOT_BLESSED
+    changes = {"is_blessed": found.blessed, "metrics": found.metrics, "error": found.remark}
+    with transaction.atomic():  # a blessed run and its registration are committed together
+        moved = _move(run, status, now, result, **changes, stage="", progress=100)
+        if moved and found.blessed:
+            run.refresh_from_db()
+            register_run(run=run, actor=actor, now=now)
+
+
+def _running(run: TrainingRun) -> TrainingRunQuerySet:
+    return TrainingRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING)
 
 
 def _move(
-    run: TrainingRun, status: RunStatus, now: datetime, result: PollResult, **changes: object
+    run: TrainingRun, status: RunStatus, now: datetime, result: PollResult, **changes: Any
 ) -> bool:
-    moved = TrainingRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING).move(
-        to=status, finished_at=now, **changes
-    )
+    moved = _running(run).move(to=status, finished_at=now, **changes)
     result.ended[status] += moved
     return bool(moved)
 
@@ -195,6 +184,4 @@ def _move(
 def _note_progress(run: TrainingRun, job: RemotePipelineJob) -> None:
     stage, progress = stage_of(job.tasks) or run.stage, percent_of(job.tasks)
     if job.tasks and (stage, progress) != (run.stage, run.progress):
-        TrainingRun.objects.filter(pk=run.pk, status=RunStatus.RUNNING).update(
-            stage=stage, progress=progress
-        )
+        _running(run).update(stage=stage, progress=progress)

@@ -1,10 +1,9 @@
-"""What a pipeline job says of its run, and the metrics and the blessing it left in GCS."""
+"""What a pipeline job shows about its run, and the metrics and verdict that it wrote to GCS."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,13 +17,21 @@ from ml_platform.text import in_one_line
 STAGE_MAX = 64
 METRICS_MAX = 200
 METRICS_BYTES = 256 << 10
-TOLD = 5
-"""Values of a metrics.json that are not kept of which the remark says the names."""
+SHOWN = 5
+"""Values of a metrics.json that are not stored and that the remark names; it counts the others."""
 LARGEST = 1e300
-BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"
+_VERDICTS: Mapping[frozenset[str], str] = {
+    frozenset({"BLESSED"}): "",
+    frozenset({"NOT_BLESSED"}): "The evaluator did not bless the model.",
+    frozenset(
+        {"BLESSED", "NOT_BLESSED"}
+    ): "The evaluator left both verdicts, which is no blessing.",
+    frozenset(): "The evaluator left no verdict.",
+}
+"""By the files in the evaluator's folder, why the run is not blessed."""
 _OVER = (TaskState.SUCCEEDED, TaskState.SKIPPED)
 _EPOCH = datetime.min.replace(tzinfo=UTC)
-# Where a run stands, or stood when it ended: the first kind of task that there is.
+# The stage of a run is a task in the first of these groups that is not empty.
 _STAGE_OF = (
     (TaskState.FAILED,),
     (TaskState.RUNNING, TaskState.CANCEL_PENDING, TaskState.CANCELLING, TaskState.CANCELLED),
@@ -33,7 +40,7 @@ _STAGE_OF = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """What a run that succeeded left behind; `remark` says what is wrong with it."""
+    """The results of a run that succeeded; `remark` says what is wrong with them."""
 
     blessed: bool
     metrics: dict[str, float]
@@ -41,9 +48,10 @@ class Results:
 
 
 def stage_of(tasks: Sequence[RemoteTask]) -> str:
-    """The task a job is at, or failed or was cancelled in; '' when that is not known.
+    """The task that a job runs, or in which it failed or was cancelled; '' if it is not known.
 
-    The one that began last: an enclosing task, the pipeline itself among them, begins before.
+    It is the one that began last, because the tasks around it, such as the pipeline itself, began
+    before it.
     """
     for states in _STAGE_OF:
         if there := [task for task in tasks if task.state in states]:
@@ -52,7 +60,7 @@ def stage_of(tasks: Sequence[RemoteTask]) -> str:
 
 
 def percent_of(tasks: Sequence[RemoteTask]) -> int:
-    """Per cent of the tasks that are over; 100 is left to the run's own success."""
+    """Per cent of the tasks that have ended; 100 only when the run itself succeeds."""
     if not tasks:
         return 0
     return min(99, 100 * sum(task.state in _OVER for task in tasks) // len(tasks))
@@ -60,49 +68,43 @@ def percent_of(tasks: Sequence[RemoteTask]) -> int:
 
 def error_of(job: RemotePipelineJob) -> str:
     """Why a job failed, in Google's words."""
-    told = [job.error, *(task.error for task in job.tasks if task.state == TaskState.FAILED)]
-    return next((text for text in told if text), "Vertex AI gave no reason.")
+    texts = [job.error, *(task.error for task in job.tasks if task.state == TaskState.FAILED)]
+    return next(filter(None, texts), "Vertex AI gave no reason.")
 
 
 def read_results(prefix: str) -> Results:
-    """Read what the run with this `gs://bucket/prefix/` left.
+    """Read the results of the run that writes to this `gs://bucket/prefix/`.
 
-    :raises CloudUnavailable: Cloud Storage gave no usable answer, which says nothing of the run.
+    :raises CloudUnavailable: Cloud Storage gave no usable answer, so nothing is known.
     """
     path = ObjectPath.parse(prefix)
     pages = storage.list_objects(path.bucket, f"{path.key}evaluator/")
     blessed, remark = compare_blessing(
         found.name.split("/")[-1] for page in pages for found in page
     )
-    metrics: dict[str, float] = {}
+    file = f"{path.key}metrics.json"
     try:
-        text = storage.read_text(path.bucket, f"{path.key}metrics.json", limit_bytes=METRICS_BYTES)
+        metrics, missed = metrics_of(
+            storage.read_text(path.bucket, file, limit_bytes=METRICS_BYTES)
+        )
     except CloudAbsent:
-        return Results(blessed=blessed, metrics={}, remark=remark)
+        metrics, missed = {}, ""
     except CloudRejected as error:
-        missed = f"Its metrics cannot be read: {error}"
-    else:
-        metrics, missed = metrics_of(text)
+        metrics, missed = {}, f"Its metrics cannot be read: {error}"
     return Results(blessed=blessed, metrics=metrics, remark=f"{remark} {missed}".strip())
 
 
 def compare_blessing(names: Iterable[str]) -> tuple[bool, str]:
-    """Whether the evaluator's files bless the run, and why not; only a clear yes is one."""
-    found = set(names) & {BLESSED, NOT_BLESSED}
-    if found == {BLESSED}:
-        return True, ""
-    if found == {NOT_BLESSED}:
-        return False, "The evaluator did not bless the model."
-    if found:
-        return False, "The evaluator left both verdicts, which blesses nothing."
-    return False, "The evaluator left no verdict."
+    """Whether the evaluator's files bless the run, and why not. Only a clear yes is a blessing."""
+    remark = _VERDICTS[frozenset(names) & {"BLESSED", "NOT_BLESSED"}]
+    return not remark, remark
 
 
 def metrics_of(text: str) -> tuple[dict[str, float], str]:
-    """The finite numbers of a metrics.json, and a sentence on what of it is not kept.
+    """The finite numbers of a metrics.json, and a sentence about values that are not stored.
 
-    Nested numbers have dotted names. A list of `{"name": "auc", "numberValue": 0.9}`, as KFP's
-    metrics file has, counts as those names.
+    Nested numbers get dotted names. A list of `{"name": "auc", "numberValue": 0.9}`, as in KFP's
+    metrics file, is read as these names.
     """
     try:
         document = json.loads(text)
@@ -115,26 +117,20 @@ def metrics_of(text: str) -> tuple[dict[str, float], str]:
         if is_new and name.isprintable() and _is_number(value):
             metrics[name] = value
         else:
-            missed.append(_shown(name))
-    return metrics, _said_of(missed)
+            missed.append(in_one_line(name)[:80] or "a value without a name")
+    return metrics, _remark_on(missed) if missed else ""
 
 
-def _shown(name: str) -> str:
-    return in_one_line(name)[:80] or "a value without a name"
-
-
-def _said_of(missed: Sequence[str]) -> str:
-    if not missed:
-        return ""
-    more = f" and {len(missed) - TOLD} more" if len(missed) > TOLD else ""
+def _remark_on(missed: Sequence[str]) -> str:
+    more = f" and {len(missed) - SHOWN} more" if len(missed) > SHOWN else ""
     return (
-        f"Not kept of its metrics: {', '.join(missed[:TOLD])}{more}. Up to {METRICS_MAX} finite "
+        f"Not kept of its metrics: {', '.join(missed[:SHOWN])}{more}. Up to {METRICS_MAX} finite "
         "numbers with a name are kept."
     )
 
 
 def _leaves(document: Any) -> Iterator[tuple[str, Any]]:
-    """Each value of a JSON document under its dotted name, in order; however deep it is."""
+    """Each value of a JSON document with its dotted name, in order and at any depth."""
     left = [("", document)]
     while left:
         name, value = left.pop()
@@ -147,7 +143,7 @@ def _leaves(document: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _inner(value: Any) -> list[tuple[str, Any]] | None:
-    """What an object holds, or a list of named numbers; None for any other value."""
+    """The items of an object or of a list of named numbers; None for any other value."""
     if isinstance(value, dict):
         return list(value.items())
     if not (isinstance(value, list) and all(map(_is_named_number, value))):
@@ -160,6 +156,5 @@ def _is_named_number(item: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) < LARGEST and math.isfinite(value)
+    """Whether it is a finite number, not NaN: that is below no other number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST

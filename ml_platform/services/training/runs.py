@@ -1,4 +1,4 @@
-"""Training runs: create, submit, cancel, rerun, delete. A run is no model before its success."""
+"""Training runs: create, submit, cancel, rerun, delete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Model, ProtectedError
 
 from ml_platform.conf import require_settings
@@ -46,11 +46,12 @@ def create_run(
     rerun_of: TrainingRun | None = None,
     idempotency_key: str = "",
 ) -> TrainingRun:
-    """Check what a run needs, in GCS too, and write it down; it has no lineage (law 2).
+    """Check what a run needs, also in GCS, and create it. It has no lineage: a run that may fail
+    creates no registered model (law 2).
 
-    :raises Invalid: the name, the template, the bucket or a parameter is wrong; nothing is kept.
-    :raises KeyReused: the key made a different run.
-    :raises CloudUnavailable: Cloud Storage could not be asked.
+    :raises Invalid: the name, the template, the bucket or a parameter is wrong; nothing is stored.
+    :raises KeyReused: the key created a different run.
+    :raises CloudUnavailable: Cloud Storage gave no usable answer.
     """
     check_names(model_name=model_name, model_type=model_type)
     check_values(parameters)
@@ -99,7 +100,7 @@ def check_recipe(*, template_uri: str, parameters: Mapping[str, Any]) -> None:
 
 
 def keyed_uid(kind: str, *parts: object) -> uuid.UUID:
-    """The uid that the same request always gets: the database refuses it the second time."""
+    """The uid that the same request always gets; the database refuses a second row with it."""
     return uuid.uuid5(_NAMESPACE, ":".join([kind, *map(str, parts)]))
 
 
@@ -113,32 +114,28 @@ def add_run(
     scheduled_for: datetime | None = None,
     **fields: Any,
 ) -> tuple[TrainingRun, bool]:
-    """Write a run down, unless its uid or its scheduled time is there; and whether it is new.
+    """Create a run, unless there is one of that uid; returns it, and whether it is new.
 
-    Only a run of a schedule carries a lineage: its schedule's (law 2).
+    Only a run of a schedule has a lineage, which is the schedule's: a manual run that may fail
+    creates no registered model (law 2).
+
+    :raises IntegrityError: another run has its schedule and scheduled time.
     """
     settings = require_settings()
-    run = TrainingRun(
+    return TrainingRun.objects.get_or_create(
         uid=uid,
-        project_id=project_id,
-        schedule=schedule,
-        scheduled_for=scheduled_for,
-        registered_model=schedule.registered_model if schedule else None,
-        status=RunStatus.SCHEDULED if scheduled_for else RunStatus.PENDING,
-        gcs_artifacts_path=f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX}/{uid.hex}/",
-        created_by_id=actor.user_id,
-        created_at=now,
-        **fields,
+        defaults={
+            "project_id": project_id,
+            "schedule": schedule,
+            "scheduled_for": scheduled_for,
+            "registered_model": schedule.registered_model if schedule else None,
+            "status": RunStatus.SCHEDULED if scheduled_for else RunStatus.PENDING,
+            "gcs_artifacts_path": f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX}/{uid.hex}/",
+            "created_by_id": actor.user_id,
+            "created_at": now,
+            **fields,
+        },
     )
-    try:
-        with transaction.atomic():
-            run.save(force_insert=True)
-    except IntegrityError:
-        known = TrainingRun.objects.filter(uid=uid).first()
-        if known is None:
-            raise
-        return known, False
-    return run, True
 
 
 def submission_key(uid: uuid.UUID) -> str:
@@ -147,17 +144,16 @@ def submission_key(uid: uuid.UUID) -> str:
 
 
 def was_deleted(uid: uuid.UUID) -> bool:
-    """Whether a run of that uid was submitted once and its record is gone."""
+    """Whether a run of that uid was submitted and its record was deleted since."""
     submitted = Operation.objects.filter(idempotency_key=submission_key(uid)).exists()
     return submitted and not TrainingRun.objects.filter(uid=uid).exists()
 
 
 def submit_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
-    """Open the submission of a run; asking twice gives the same operation.
+    """Open the submission of a run; a second request returns the same operation.
 
-    :raises Conflict: the run was cancelled or has ended without having been submitted.
+    :raises Conflict: the run was cancelled, or ended before its submission succeeded.
     """
-    again = "Rerun it to train again."
     with transaction.atomic():
         operation, new = open_operation(
             workflow=SUBMISSION,
@@ -167,18 +163,18 @@ def submit_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
             idempotency_key=submission_key(run.uid),
             request={"run": run.pk},
         )
-        if new and not TrainingRun.objects.filter(pk=run.pk).move(to=RunStatus.SUBMITTING):
-            raise _wrong_status(run, "be submitted", again)
-        if operation.status in (OperationStatus.FAILED, OperationStatus.CANCELLED):
-            raise _wrong_status(run, "be submitted", again)
+        ended = operation.status in (OperationStatus.FAILED, OperationStatus.CANCELLED)
+        this = TrainingRun.objects.filter(pk=run.pk)
+        if ended or (new and not this.move(to=RunStatus.SUBMITTING)):
+            raise _wrong_status(run, "be submitted", "Rerun it to train again.")
         worker.enqueue(operation)
     return operation
 
 
 def cancel_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
-    """Cancel a run: at once when it was not submitted, else by cancelling its pipeline.
+    """Cancel a run: at once if it was not submitted, else by cancelling its pipeline.
 
-    A pipeline may still succeed or fail before Vertex AI has cancelled it; the run then says so.
+    A pipeline may still succeed or fail before Vertex AI cancels it; the run then shows that.
 
     :raises Conflict: the run has ended.
     """
@@ -194,16 +190,13 @@ def cancel_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
         raise _wrong_status(run, "be cancelled", "There is nothing to cancel.")
     live = Operation.objects.live()
     with transaction.atomic():
-        # A submission that is past the point of no return ends first; then its job is cancelled.
+        # A submission that can no longer be cancelled ends first; then its job is cancelled.
         live.filter(idempotency_key=submission_key(run.uid)).update(cancel_requested=True)
         asked = live.filter(workflow=CANCELLATION.slug, subject_id=str(run.pk))
         if operation := asked.first():
             return operation
         operation, _ = open_operation(
-            workflow=CANCELLATION,
-            subject=subject_of(run),
-            actor=actor,
-            now=now,
+            workflow=CANCELLATION, subject=subject_of(run), actor=actor, now=now
         )
         worker.enqueue(operation)
     return operation
@@ -212,9 +205,9 @@ def cancel_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
 def rerun(
     *, run: TrainingRun, actor: Actor, now: datetime, idempotency_key: str = ""
 ) -> TrainingRun:
-    """Create a run like this one. It is a manual run, also when this one was scheduled.
+    """Create a manual run like this one, even if this one was scheduled.
 
-    :raises Invalid: what was right then is wrong now, for example the template.
+    :raises Invalid: something has become wrong since, for example the template.
     """
     return create_run(
         project=run.project,
@@ -238,9 +231,9 @@ DELETION = Workflow(
 
 
 def delete_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
-    """Delete the record of a run that has ended and never became a version; its files stay.
+    """Delete the record of a run that ended and never became a version; its files stay.
 
-    :raises Conflict: it may still finish, is or was a version, or something refers to it.
+    :raises Conflict: it may still finish, is or was a version, or other records refer to it.
     """
     with transaction.atomic():
         locked = TrainingRun.objects.select_for_update().get(pk=run.pk)

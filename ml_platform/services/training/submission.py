@@ -1,4 +1,4 @@
-"""From a run to its pipeline job, and the job's cancellation."""
+"""Starts the pipeline job of a run, and cancels it."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ class SubmissionState(State):
 
 
 def subject_of(run: TrainingRun) -> Subject:
-    """What an operation on a run's pipeline is about; it leaves the lineage free for others."""
+    """The subject of an operation on a run's pipeline; it does not lock the lineage."""
     return replace(subject_of_run(run), lineage_key="")
 
 
 def job_name(run: TrainingRun) -> PipelineJobName:
-    """The one name a run's job can have, so that Vertex AI itself refuses a second one."""
+    """The only name that a run's job can have, so that Vertex AI itself refuses a second job."""
     settings = require_settings()
     return PipelineJobName(settings.PROJECT_ID, settings.LOCATION, f"mlp-{run.uid.hex}")
 
 
 def check_bucket() -> None:
-    """Check that the bucket for artifacts is there.
+    """Check that the bucket for artifacts exists.
 
-    :raises Invalid: Cloud Storage says that there is none.
+    :raises Invalid: Cloud Storage answers that it does not.
     """
     bucket = require_settings().BUCKET
     try:
@@ -73,19 +73,20 @@ def check_bucket() -> None:
 
 
 def _prepare(work: Work[SubmissionState]) -> Outcome:
-    run = _submitting(work)
+    run = _require_submitting(work.operation)
     template = read_template(run.template_uri)
     check_parameters(template=template, given=run.parameters)
     check_bucket()
     work.state = replace(work.state, spec=template.document)
-    elsewhere = template.output_directory
-    instead = f" It writes to the run's own folder, not to {elsewhere}." if elsewhere else ""
-    return Next(to="create", note=f"{run.template_uri}.{instead}" if instead else run.template_uri)
+    note = run.template_uri
+    if template.output_directory:
+        note += f". It writes to the run's own folder, not to {template.output_directory}."
+    return Next(to="create", note=note)
 
 
 def _look_up(work: Work[SubmissionState]) -> Outcome:
-    """Find the job that an earlier try may have made."""
-    run = _submitting(work)
+    """Find the job that an earlier try may have created."""
+    run = _require_submitting(work.operation)
     try:
         job = pipelines.get_pipeline_job(job_name(run))
     except CloudAbsent as absent:
@@ -94,7 +95,7 @@ def _look_up(work: Work[SubmissionState]) -> Outcome:
 
 
 def _create(work: Work[SubmissionState]) -> Outcome:
-    run = _submitting(work)
+    run = _require_submitting(work.operation)
     lineage = run.registered_model
     template = template_of(work.state.spec)
     try:
@@ -111,16 +112,16 @@ def _create(work: Work[SubmissionState]) -> Outcome:
             ),
         )
     except CloudExists as error:
-        raise CloudConflict(str(error)) from error  # an earlier try: look it up
+        raise CloudConflict(str(error)) from error  # made by an earlier try: look it up
     return _found(work, run, job)
 
 
 def _found(work: Work[SubmissionState], run: TrainingRun, job: RemotePipelineJob) -> Next:
     if job.labels.get(RUN) != run.uid.hex:
         raise Conflict(
-            f"{job.name} exists and is not of {run}.",
+            f"{job.name} exists and is not the job of {run}.",
             code="foreign_job",
-            advice="Train it again; it gets another name.",
+            advice="Train the model again; the new run gets another name.",
         )
     work.state = replace(work.state, job=str(job.name), spec={})
     return Next(to="record", note=job.job_id)
@@ -137,7 +138,7 @@ def _mark_running(work: Work[SubmissionState]) -> None:
 
 
 def _cancel(work: Work) -> Outcome:
-    """Cancel the job; what comes of it, perhaps a success, the poll reads from the job."""
+    """Cancel the job. It may still succeed; the poll reads its end from Vertex AI."""
     run = run_of(work.operation)
     if run.status == RunStatus.SUBMITTING:
         return Poll(seconds=WAIT_SECONDS, note="It is being submitted.")
@@ -163,10 +164,6 @@ def _cancel_run(work: Work) -> None:
     _runs(work).filter(status=RunStatus.SUBMITTING).move(
         to=RunStatus.CANCELLED, stage=SUBMIT_STAGE, finished_at=work.clock()
     )
-
-
-def _submitting(work: Work) -> TrainingRun:
-    return _require_submitting(work.operation)
 
 
 def _require_submitting(operation: Operation) -> TrainingRun:

@@ -28,16 +28,16 @@ class BadTemplate(Invalid):
 def read_document(uri: str) -> Any:
     """Read the document at `gs://` or below TEMPLATE_DIR.
 
-    :raises BadTemplate: it is not there, or holds no JSON that Vertex AI takes as it stands.
+    :raises BadTemplate: it does not exist, or its JSON would not reach Vertex AI unchanged.
     :raises CloudUnavailable: Cloud Storage gave no usable answer.
     """
     return parse_document(_read_object(uri) if uri.startswith("gs://") else _read_file(uri), uri)
 
 
 def parse_document(text: str, uri: str) -> Any:
-    """Understand JSON, or YAML that means JSON. `uri` is for the messages.
+    """Parse JSON, or YAML with only JSON's types. `uri` is for the messages.
 
-    :raises BadTemplate: it is neither, or holds what Vertex AI or our database cannot take.
+    :raises BadTemplate: it is neither, or has a value that Vertex AI or our database cannot take.
     """
     document = _plain(text, uri)
     if flaw := flaw_in(document):
@@ -51,13 +51,12 @@ def _read_object(uri: str) -> str:
     try:
         return storage.read_text(path.bucket, path.key, limit_bytes=LIMIT_BYTES)
     except CloudAbsent as error:
-        if isinstance(ask(lambda: storage.get_bucket(path.bucket)), Absent):
-            raise BadTemplate(
-                f"There is no bucket {path.bucket}.",
-                code="bucket_missing",
-                advice="Correct the template's address.",
-            ) from error
-        raise BadTemplate(f"There is no template {uri}.", code="template_missing") from error
+        no_bucket = isinstance(ask(lambda: storage.get_bucket(path.bucket)), Absent)
+        raise BadTemplate(
+            f"There is no bucket {path.bucket}." if no_bucket else f"There is no template {uri}.",
+            code="bucket_missing" if no_bucket else "template_missing",
+            advice="Correct the template's address." if no_bucket else "",
+        ) from error
     except CloudRejected as error:
         raise BadTemplate(f"The template {uri} cannot be read: {error}") from error
 
@@ -106,7 +105,7 @@ def _refuse_constant(text: str) -> Any:
 
 
 def _refuse_aliases(loader: Any) -> Any:
-    """No compiler writes aliases, and a few of them can unfold into gigabytes."""
+    """No compiler writes aliases, and a few of them can expand to gigabytes."""
     import yaml
 
     compose = loader.compose_node

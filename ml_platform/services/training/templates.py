@@ -13,15 +13,15 @@ from .plain_values import flaw_in
 from .template_files import BadTemplate, parse_document, read_document
 
 OLD_SCHEMA = (2, 0, 0)
-"""Up to this one Vertex AI wants values in the deprecated `RuntimeConfig.parameters`
+"""Up to this version Vertex AI takes values in the deprecated `RuntimeConfig.parameters`
 (google/cloud/aiplatform_v1/types/pipeline_job.py)."""
 _OLD_TYPES = {"INT": int, "NUMBER_INTEGER": int, "DOUBLE": float, "NUMBER_DOUBLE": float}
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}")
-# What of a whole PipelineJob counts or is ours to say; its other settings would be lost.
+# Fields of a PipelineJob that a run passes on or sets itself; other settings would be lost.
 _OF_A_JOB = {"pipelineSpec", "runtimeConfig", "name", "displayName", "labels"}
 _OF_A_RUNTIME = {"parameterValues", "parameters", "gcsOutputDirectory", "failurePolicy"}
 _TYPED: Mapping[str, Callable[[Any], Any]] = {
-    "intValue": lambda value: int(str(value)),  # JSON has it as a text
+    "intValue": lambda value: int(str(value)),  # JSON writes it as text
     "doubleValue": float,
     "stringValue": str,
 }
@@ -40,7 +40,7 @@ class BadParameters(Invalid):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """An input of a pipeline; `kind` is the template's word, such as NUMBER_INTEGER."""
+    """An input of a pipeline; `kind` is its type in the template, such as NUMBER_INTEGER."""
 
     kind: str
     required: bool
@@ -50,35 +50,30 @@ class Parameter:
 class Template:
     """A compiled pipeline: the spec as Vertex AI takes it, and its inputs.
 
-    What was compiled as a whole PipelineJob has a `runtimeConfig`, too. It counts as
-    google/cloud/aiplatform/utils/pipeline_utils.py (`from_job_spec_json`) says.
+    A pipeline that was compiled to a whole PipelineJob has a `runtimeConfig` too. It is read as in
+    google/cloud/aiplatform/utils/pipeline_utils.py (`from_job_spec_json`): `defaults` are values
+    for parameters that are not given. A run does not write to `output_directory`, but to its own
+    folder. `template_of(document)` returns the template again.
     """
 
     document: Mapping[str, Any]
-    """As it was compiled; `template_of` it is this template again."""
     spec: Mapping[str, Any]
     parameters: Mapping[str, Parameter]
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Values for parameters that are not given."""
     failure_policy: str = ""
     output_directory: str = ""
-    """Where the compiler would have it write; a run writes to a folder of its own instead."""
 
     @property
     def is_old(self) -> bool:
-        """Whether its schema takes typed values: texts, whole numbers and numbers only."""
-        return _version(self.spec) <= OLD_SCHEMA
+        """Whether its schema takes only texts, whole numbers and numbers, each with its type."""
+        version = str(self.spec.get("schemaVersion") or "0")
+        return tuple(map(int, version.split("."))) <= OLD_SCHEMA
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All that is sent, as its schema wants it: a number for a DOUBLE is a float."""
-        kinds = {name: parameter.kind for name, parameter in self.parameters.items()}
-        cast = _OLD_TYPES if self.is_old else {}
+        """The values to send, typed for its schema: a number for a DOUBLE is a float."""
         chosen = {**self.defaults, **given}
-        return {name: cast.get(kinds.get(name, ""), _same)(v) for name, v in chosen.items()}
-
-
-def _same(value: Any) -> Any:
-    return value
+        types = {name: _OLD_TYPES.get(p.kind) for name, p in self.parameters.items() if self.is_old}
+        return {name: cast(v) if (cast := types.get(name)) else v for name, v in chosen.items()}
 
 
 def _is_number(value: Any) -> bool:
@@ -105,24 +100,24 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 def read_template(uri: str) -> Template:
     """Read a template from `gs://` or from below TEMPLATE_DIR.
 
-    :raises BadTemplate: it is not there, or is no compiled pipeline that a run can start.
+    :raises BadTemplate: it does not exist, or is not a compiled pipeline that a run can start.
     :raises CloudUnavailable: Cloud Storage gave no usable answer.
     """
     return _checked(read_document(uri), uri)
 
 
 def parse_template(text: str, uri: str) -> Template:
-    """Understand a compiled pipeline, as KFP or TFX write it. `uri` is for the messages.
+    """Parse a compiled pipeline, as KFP or TFX write it. `uri` is for the messages.
 
-    :raises BadTemplate: it is none, or none that a run can start.
+    :raises BadTemplate: it is not one, or not one that a run can start.
     """
     return _checked(parse_document(text, uri), uri)
 
 
 def template_of(document: Mapping[str, Any]) -> Template:
-    """The template that a compiled pipeline is, which was checked when it was read.
+    """The template in a compiled pipeline that was checked when it was read.
 
-    :raises ValueError: a value of its runtimeConfig is none.
+    :raises ValueError: a value in its runtimeConfig is not valid.
     """
     spec, runtime = _spec_of(document), _at(document, "runtimeConfig")
     inputs = _at(spec, "root", "inputDefinitions", "parameters")
@@ -137,9 +132,9 @@ def template_of(document: Mapping[str, Any]) -> Template:
 
 
 def _checked(document: Any, uri: str) -> Template:
-    if not isinstance(document, dict) or not _has_body(_spec_of(document)):
+    spec = _spec_of(document) if isinstance(document, dict) else {}
+    if not isinstance(spec.get("root"), dict) or not _at(spec, "pipelineInfo"):
         raise BadTemplate(f"{uri} is no compiled pipeline: it has no pipelineInfo and root.")
-    spec = _spec_of(document)
     version = str(spec.get("schemaVersion") or "0")
     if not _VERSION.fullmatch(version):
         raise BadTemplate(f"The schemaVersion of {uri} is {version:.40}, which is no version.")
@@ -150,7 +145,8 @@ def _checked(document: Any, uri: str) -> Template:
             code="artifact_needed",
             advice="Make it optional, or import the artifact inside the pipeline.",
         )
-    _refuse_lost_settings(document, uri)
+    if document is not spec:
+        _refuse_lost_settings(document, uri)
     try:
         return template_of(document)
     except (ValueError, TypeError) as error:
@@ -160,12 +156,10 @@ def _checked(document: Any, uri: str) -> Template:
 
 
 def _refuse_lost_settings(document: Mapping[str, Any], uri: str) -> None:
-    """What a PipelineJob sets and we do not send is not dropped in silence.
+    """Check that a PipelineJob has no setting that a run would drop silently.
 
-    :raises BadTemplate: there is such a setting.
+    :raises BadTemplate: it has one.
     """
-    if document is _spec_of(document):
-        return
     runtime = document.get("runtimeConfig") or {}
     if not isinstance(runtime, dict):
         raise BadTemplate(f"The runtimeConfig of {uri} is no object.")
@@ -217,17 +211,13 @@ def check_parameters(*, template: Template, given: Mapping[str, Any]) -> None:
 
 
 def check_values(given: Mapping[str, Any]) -> None:
-    """Check that parameters reach Vertex AI, and our database, as they are given.
+    """Check that parameters reach Vertex AI and our database unchanged.
 
-    :raises BadParameters: one cannot.
+    :raises BadParameters: one would not.
     """
     for name, value in given.items():
         if flaw := flaw_in(name) or flaw_in(value):
             raise BadParameters(f"The parameter {name:.80} {flaw.what}.", advice=flaw.advice)
-
-
-def _has_body(spec: Mapping[str, Any]) -> bool:
-    return isinstance(spec.get("root"), dict) and bool(_at(spec, "pipelineInfo"))
 
 
 def _at(spec: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
@@ -238,7 +228,7 @@ def _at(spec: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
 
 
 def _spec_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The pipeline itself: a whole PipelineJob has it inside."""
+    """The pipeline itself; a whole PipelineJob contains it."""
     spec = document.get("pipelineSpec")
     return spec if isinstance(spec, dict) else document
 
@@ -279,7 +269,3 @@ def _parameter(what: Any) -> Parameter:
     return Parameter(
         kind=str(what.get("parameterType") or what.get("type") or ""), required=not optional
     )
-
-
-def _version(spec: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(map(int, str(spec.get("schemaVersion") or "0").split(".")))

@@ -16,12 +16,6 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/registration/register.py",
             REGISTRATION,
-            any_file_is_a_model=(
-                'pushed_model/*/{MODEL_FILE}"\n    )',
-                'pushed_model/*/*"\n    )',
-                "services/test_names_used_again.py"
-                "::test_a_folder_without_a_model_file_of_its_own_is_not_registered",
-            ),
             lost_run_gets_a_new_number=(
                 "number = run.version or lineage.next_version",
                 "number = lineage.next_version",
@@ -48,13 +42,13 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
             default_is_not_moved=(
                 "        move_default(run_id=run.pk)\n",
-                "",
+                "        pass\n",
                 "services/test_registration.py"
                 "::test_later_runs_become_versions_under_the_same_parent_and_take_the_default_alias",
             ),
             blank_reason_forces=(
-                "reason = force_reason.strip() if forced",
-                "reason = force_reason if forced",
+                "reason = force_reason.strip() if run.status",
+                "reason = force_reason if run.status",
                 "services/test_registration.py::test_a_reason_that_says_nothing_forces_nothing",
             ),
             cancelled_key_is_kept=(
@@ -71,11 +65,6 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "if pause := _upload_may_appear(work):",
                 "if pause := None:",
             ),
-            copies_are_sorted_as_text=(
-                "key=lambda version: int(version.version))\n\n\ndef _adopt",
-                "key=lambda version: version.version)\n\n\ndef _adopt",
-                f"{AGAIN}::test_of_two_copies_nine_is_below_ten",
-            ),
             foreign_parent_is_ours=(
                 "if model.labels.get(OWNER) != owner():",
                 "if False:",
@@ -89,8 +78,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "::test_a_parent_deleted_in_the_console_is_believed_at_the_second_look_and_never_reborn",
             ),
             surplus_is_not_told=(
-                "for version in versions[1:])",
-                "for version in versions[:0])",
+                "for version in others)",
+                "for version in others[:0])",
                 "services/test_names_used_again.py::test_of_two_copies_nine_is_below_ten",
             ),
         ),
@@ -242,12 +231,23 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "services/test_verification.py"
                 "::test_a_version_without_our_label_is_unknown_and_says_which_label",
             ),
+            any_file_is_a_model=(
+                'glob = f"{folder.key}pushed_model/*/{MODEL_FILE}"',
+                'glob = f"{folder.key}pushed_model/*/*"',
+                "services/test_names_used_again.py"
+                "::test_a_folder_without_a_model_file_of_its_own_is_not_registered",
+            ),
+            copies_are_sorted_as_text=(
+                "key=lambda version: int(version.version))",
+                "key=lambda version: version.version)",
+                f"{AGAIN}::test_of_two_copies_nine_is_below_ten",
+            ),
         ),
         defects_in(
             "services/registry/lineages.py",
             f"{DELETION} {REGISTRATION}",
             id_is_used_twice=(
-                "    if not lineage.total_versions:\n",
+                "    if lineage and not lineage.total_versions:\n",
                 "    if False:\n",
                 "services/test_deletion.py"
                 "::test_a_deleted_name_can_be_used_again_and_its_numbers_do_not_repeat",
@@ -259,8 +259,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "::test_a_parent_deleted_in_the_console_is_believed_at_the_second_look_and_never_reborn",
             ),
             pointer_is_not_remembered=(
-                '    run.last_vertex_version = f"',
-                '    _ = f"',
+                '        "last_vertex_version": f"',
+                '        "last_vertex_version": "" and f"',
                 "services/test_deletion.py"
                 "::test_deleting_the_last_version_ends_the_registration_and_keeps_the_lineage_readable",
             ),

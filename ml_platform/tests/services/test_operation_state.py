@@ -17,7 +17,7 @@ from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Subject, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
-from ml_platform.services.registration.registration_state import RegistrationState
+from ml_platform.services.registration.upload import RegistrationState
 from ml_platform.services.workflows import WORKFLOWS
 
 from .test_engine import ANA, StoppedClock

@@ -205,7 +205,7 @@ def test_a_job_of_our_name_that_is_not_ours_is_not_adopted(
     settle(clock)
     run.refresh_from_db()
     assert (run.status, run.pipeline_job_name) == (RunStatus.FAILED, "")
-    assert "is not of" in run.error
+    assert "is not the job of" in run.error
 
 
 def test_a_cancellation_that_is_refused_leaves_the_run_running(
