@@ -306,6 +306,7 @@ def steps(*, tell: Tell = lambda line: None) -> tuple[Step, ...]:
             title="Delete their artifacts in GCS",
             run=partial(_delete, tell=tell),
             probe="recheck_artifacts",
+            back_to=FIRST_STEP,
         ),
         *stray_steps.steps(tell=tell),
     )

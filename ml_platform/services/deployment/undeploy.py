@@ -29,6 +29,7 @@ from .service_polling import (
     after_start,
     endpoint_of,
     not_done,
+    require_not_late,
     require_not_refused,
     require_ours,
     tolerate_denied_after_send,
@@ -137,6 +138,7 @@ def _look(work: Work[ServiceState]) -> Outcome:
     if ended:
         return Poll(note="Deleted, but Cloud Run still shows it.")
     require_not_refused(work)
+    require_not_late(work)
     work.state = replace(work.state, etag=service.etag, sent=True)
     return Next(
         note=f"{endpoint.service_name} is there and ours.",

@@ -27,7 +27,17 @@ from ml_platform.models.states import OperationStatus
 from .database_failures import drop_connection, leave
 from .store import claim, due
 from .work import Clock, Json, LeaseLost, Work
-from .workflow import Continue, Next, Outcome, Poll, Step, Workflow, slug_of, unknown_workflow
+from .workflow import (
+    Continue,
+    Next,
+    Outcome,
+    Poll,
+    Step,
+    WaitEnded,
+    Workflow,
+    slug_of,
+    unknown_workflow,
+)
 
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 300.0
@@ -158,10 +168,12 @@ def _take_step(work: Work, workflow: Workflow) -> bool:
     """Run the current step and commit what came of it; whether to go on at once."""
     step = workflow.step(work.operation.step)
     try:
-        if step.cancellable and _cancel_requested(work):
-            _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
-            return False
+        if step.cancellable:
+            _require_not_cancelled(work)
         return _after_outcome(work, workflow, step, step.run(work))
+    except _CancelRequested:
+        _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
+        return False
     except PlatformError as error:
         return _after_error(work, workflow, step, error)
     except LeaseLost:
@@ -187,16 +199,54 @@ def _age(work: Work) -> timedelta:
     return now - (work.operation.started_at or now)
 
 
-def _cancel_requested(work: Work) -> bool:
-    return Operation.objects.filter(pk=work.operation.pk, cancel_requested=True).exists()
+class _CancelRequested(Exception):
+    """Somebody asked for the end of an operation that is at a cancellable step."""
+
+
+def _require_not_cancelled(work: Work) -> None:
+    if Operation.objects.filter(pk=work.operation.pk, cancel_requested=True).exists():
+        raise _CancelRequested
+
+
+def _unless_cancelled(
+    work: Work, step: Step, change: Callable[[], None] | None
+) -> Callable[[], None] | None:
+    """The change of a step that ends, which a cancellation meanwhile replaces.
+
+    It is looked for in the transaction that ends the step: a request that was accepted while the
+    step ran would be ignored otherwise.
+    """
+    if not step.cancellable:
+        return change
+
+    def changed() -> None:
+        _require_not_cancelled(work)
+        if change:
+            change()
+
+    return changed
+
+
+def _require_patience(work: Work, step: Step, since: str, note: str) -> None:
+    """Check that a step which polls may go on to.
+
+    :raises WaitEnded: it has polled for its patience, or the operation for the longest there is.
+    """
+    waited = work.clock() - datetime.fromisoformat(since)
+    if waited <= step.patience and _age(work) <= PATIENCE:
+        return
+    left = f" Left at Google: {work.remote_operation}." if work.remote_operation else ""
+    raise WaitEnded(f"{step.title}: it has not ended after {waited}. {note}{left}")
 
 
 def _after_outcome(work: Work, workflow: Workflow, step: Step, outcome: Outcome) -> bool:
     now = work.clock()
     history = work.operation.steps
     if isinstance(outcome, Poll):
+        history = written(history, step, now, status="waiting", note=outcome.note)
+        _require_patience(work, step, history[-1]["started_at"], outcome.note)
         work.commit(
-            steps=written(history, step, now, status="waiting", note=outcome.note),
+            steps=history,
             next_attempt_at=now + timedelta(seconds=outcome.seconds),
             lease_until=None,
         )
@@ -209,12 +259,13 @@ def _after_outcome(work: Work, workflow: Workflow, step: Step, outcome: Outcome)
         )
         return True
     following = outcome.to or workflow.after(step)
+    change = _unless_cancelled(work, step, outcome.change)
     if not following:
-        _end(work, step, OperationStatus.SUCCEEDED, note=outcome.note, change=outcome.change)
+        _end(work, step, OperationStatus.SUCCEEDED, note=outcome.note, change=change)
         return False
     history = written(history, step, now, status="done", note=outcome.note)
     attempts = work.operation.attempts if workflow.is_probe(step) else 0
-    work.commit(outcome.change, steps=history, step=following, attempts=attempts)
+    work.commit(change, steps=history, step=following, attempts=attempts)
     return True
 
 

@@ -97,7 +97,7 @@ def _not_failed(operation: Operation) -> Conflict:
 def require_cancellable(operation: Operation) -> None:
     """Check that the operation may be asked to stop.
 
-    :raises Conflict: it has ended, or it has no step at which it may stop.
+    :raises Conflict: it has ended, or it has no step ahead at which it may stop.
     """
     if operation.status not in LIVE_OPERATION_STATUSES:
         raise Conflict(
@@ -107,7 +107,9 @@ def require_cancellable(operation: Operation) -> None:
         )
     workflow = workflow_of(operation)
     waits = operation.status == OperationStatus.PENDING
-    steps = (workflow.step(operation.step),) if waits else workflow.steps
+    ahead = workflow.ahead(operation.step) if workflow.reads(operation) else ()
+    # One that waits ends at once, so it must stand where it may end.
+    steps = [step for step in ahead if step.name == operation.step] if waits else ahead
     if not any(step.cancellable for step in steps):
         raise Conflict(
             f"{title_of(operation)} cannot be cancelled: our records and Google would not agree "
@@ -123,13 +125,19 @@ def request_cancel(*, operation: Operation, actor: Actor, now: datetime) -> Oper
     :raises Conflict: as `require_cancellable` says.
     """
     require_cancellable(operation)
-    if not _end_waiting(operation, actor, now) and not Operation.objects.filter(
-        pk=operation.pk, status=OperationStatus.RUNNING
-    ).update(cancel_requested=True):
-        operation.refresh_from_db()
+    while not (_end_waiting(operation, actor, now) or _ask_running(operation)):
+        operation.refresh_from_db()  # it has moved on meanwhile
         require_cancellable(operation)
     operation.refresh_from_db()
     return operation
+
+
+def _ask_running(operation: Operation) -> bool:
+    """Ask it to stop if it still runs at the step where it was seen."""
+    there = Operation.objects.filter(
+        pk=operation.pk, status=OperationStatus.RUNNING, step=operation.step
+    )
+    return bool(there.update(cancel_requested=True))
 
 
 def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:

@@ -295,7 +295,7 @@ WORKFLOW = Workflow(
             optional=True,
         ),
         Step(name="purge", title="Delete what is surplus", run=_purge, probe=FIRST_STEP),
-        Step(name="wait_for_purge", title="Wait for Vertex AI", run=_wait),
+        Step(name="wait_for_purge", title="Wait for Vertex AI", run=_wait, back_to=FIRST_STEP),
         Step(name="end_surplus", title="End the finding", run=_end),
     ),
     on_failure=_begin_again,

@@ -32,6 +32,7 @@ from ml_platform.services.deployment.service_polling import (
     ServiceState,
     after_start,
     not_done,
+    require_not_late,
     require_not_refused,
     require_ours,
     wait_for,
@@ -155,6 +156,7 @@ def _read_leftover(work: Work[LeftoverState]) -> Outcome:
     if ended:
         return Poll(note="Deleted, but Cloud Run still shows it.")
     require_not_refused(work)
+    require_not_late(work)
     labels = dict(service.labels)
     work.state = replace(work.state, etag=service.etag, labels=labels, sent=True)
     return Next(note=f"{service.service_id} exists, has our labels, and no endpoint needs it.")
@@ -304,7 +306,12 @@ LEFTOVER = Workflow(
             run=_delete_leftover,
             probe=LOOK_AT_LEFTOVER,
         ),
-        Step(name="wait_for_leftover", title="Wait for Cloud Run", run=_wait_for_leftover),
+        Step(
+            name="wait_for_leftover",
+            title="Wait for Cloud Run",
+            run=_wait_for_leftover,
+            back_to=LOOK_AT_LEFTOVER,
+        ),
         Step(name="end_leftover", title="End the finding", run=_end_leftover),
     ),
     on_failure=_begin_again,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 from ml_platform.cloud import pipelines, storage
@@ -201,5 +202,13 @@ CANCELLATION = Workflow(
     title="Cancel {}",
     past="cancelled {}",
     right=Right.TRAIN,
-    steps=(Step(name="cancel", title="Cancel the pipeline", run=_cancel, probe="cancel"),),
+    steps=(
+        Step(
+            name="cancel",
+            title="Cancel the pipeline",
+            run=_cancel,
+            probe="cancel",
+            patience=timedelta(hours=24),  # its submission may take as long
+        ),
+    ),
 )

@@ -259,6 +259,7 @@ def operation_with(status: str, **changes) -> Operation:
         ("running", {}, "Cancel", ""),
         ("pending", {}, "Cancel", ""),
         ("pending", {"step": "look"}, "", ""),
+        ("running", {"step": "wait"}, "", ""),
         ("running", {"kind": OperationKind.SCHEDULE}, "", ""),
         ("running", {"cancel_requested": True}, "Cancel", "It is asked to stop already."),
         ("succeeded", {}, "", ""),
