@@ -29,6 +29,10 @@ def _nothing(facts: object) -> None:
     """Nothing stands against it but what its service checks."""
 
 
+def _never(facts: object) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action(Generic[S, R]):
     """One thing that a user may ask for, whichever door they come through."""
@@ -45,6 +49,8 @@ class Action(Generic[S, R]):
     themselves unless more must be read. What was given is looked up within the caller's scope."""
     require: Callable[[Any], object] = _nothing
     """Raise what stands against it now, by the facts alone: it reads nothing and asks nobody."""
+    is_repeated: Callable[[Any], bool] = _never
+    """Whether it was asked for already, so that its service answers with what was begun then."""
     input: str = ""
     """The name in `inputs` of the model of what must be given; imported at first use."""
     on_page: bool = True
@@ -91,13 +97,13 @@ def perform(action: Action[S, R], key: object, given: object, caller: Caller) ->
     caller.require(action.right_for(subject))
     given = action.read(given)
     [facts] = action.facts([subject], given, caller)
-    if not _is_repeated(caller):
+    if not (_is_known(caller) or action.is_repeated(facts)):
         with _refusals_recorded(action, facts, given, caller):
             action.require(facts)
     return action.run(facts, given, caller)
 
 
-def _is_repeated(caller: Caller) -> bool:
+def _is_known(caller: Caller) -> bool:
     """Whether the key is known: the service answers again, whatever has become of its subject."""
     return bool(caller.key) and Operation.objects.filter(idempotency_key=caller.key).exists()
 

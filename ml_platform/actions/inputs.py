@@ -56,20 +56,29 @@ def _choose(told: Any) -> PydanticCustomError:
     return PydanticCustomError("choice", told)
 
 
-class RunIn(In):
-    """A training run to create."""
+class TrainingIn(In):
+    """What to train, and with which pipeline."""
 
-    project: BodyId
     model_name: str = Field(max_length=200, examples=["chern_rank_v5"])
     model_type: ModelType = ModelType.OTHER
     template_uri: str = Field(max_length=1024, examples=["gs://artifacts/pipelines/rank.json"])
     parameters: dict[str, Any] = Field(default_factory=dict, examples=[{"epochs": 20}])
 
 
-class RegisterIn(In):
-    """A registration; `reason` lets a run be registered that its evaluator did not bless."""
+class RunIn(TrainingIn):
+    """A training run to create."""
+
+    project: BodyId
+
+
+class ReasonIn(In):
+    """Why something is done; it is kept in the history."""
 
     reason: Reason = ""
+
+
+class RegisterIn(ReasonIn):
+    """A registration; `reason` lets a run be registered that its evaluator did not bless."""
 
 
 def _optional(schema: dict[str, Any]) -> None:
@@ -216,12 +225,6 @@ class RedeployIn(RestoreIn):
         return self
 
 
-class ReasonIn(In):
-    """Why something is done; it is kept in the history."""
-
-    reason: Reason = ""
-
-
 class UndeployIn(ReasonIn):
     """An undeploy."""
 
@@ -239,14 +242,14 @@ class TimesIn(In):
     time_zone: str = Field("UTC", max_length=64, examples=["Europe/Warsaw"])
 
 
-class ScheduleIn(TimesIn):
+class ScheduledTrainingIn(TimesIn, TrainingIn):
+    """When to train what."""
+
+
+class ScheduleIn(ScheduledTrainingIn):
     """A schedule to create."""
 
     project: BodyId
-    model_name: str = Field(max_length=200, examples=["chern_rank_v5"])
-    model_type: ModelType = ModelType.OTHER
-    template_uri: str = Field(max_length=1024, examples=["gs://artifacts/pipelines/rank.json"])
-    parameters: dict[str, Any] = Field(default_factory=dict, examples=[{"epochs": 20}])
 
 
 class ScheduleFromRunIn(TimesIn):

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known, read_known, verdict_of
-from ml_platform.actions.models import find_model
+from ml_platform.actions.models import AliasFacts, find_model
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 from ml_platform.pages.common.buttons import alias_button, deploy_button
@@ -187,7 +187,7 @@ def _version(
         run_id=run.pk,
         number=run.version or 0,
         aliases=tuple(run.aliases),
-        alias=alias_button(caller, run) if registered else None,
+        alias=alias_button(caller, run, AliasFacts(run, known.locks)) if registered else None,
         state=version_badge(run, verdict_of(row, known.unread), now),
         blessed=blessed_badge(run),
         metric=main_metric(run.metrics),

@@ -70,7 +70,7 @@ def register_run(
             actor=actor,
             now=now,
             reason=reason,
-            idempotency_key=f"register:{run.uid.hex}:{run.last_vertex_version}",
+            idempotency_key=_key(run),
             request={"run": run.pk},
             queue=True,
         )
@@ -78,6 +78,26 @@ def register_run(
             operation = ask_again(operation=operation, actor=actor, reason=reason)
         worker.enqueue(operation)
     return operation
+
+
+def _key(run: TrainingRun) -> str:
+    """The key of the one registration that a run can have; a lost version has another one."""
+    return f"register:{run.uid.hex}:{run.last_vertex_version}"
+
+
+def is_registering(run: TrainingRun) -> bool:
+    """Whether a registration of the run is under way or was done: asking again returns it."""
+    return Operation.objects.filter(idempotency_key=_key(run)).exists()
+
+
+def require_unregistered(run: TrainingRun, *, force_reason: str) -> None:
+    """Check that the run may become a version, and is none.
+
+    :raises NotRegistrable: with what stands against it.
+    """
+    if run.registration == Registration.REGISTERED:
+        raise NotRegistrable(f"{run} is a version already.", advice="There is nothing to register.")
+    require_registrable(run=run, force_reason=force_reason)
 
 
 def require_registrable(*, run: TrainingRun, force_reason: str) -> None:
