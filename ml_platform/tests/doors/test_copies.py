@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
     from ml_platform.models import Operation
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 URI = "gs://demo-artifacts/mine/pushed_model/1"
 
 

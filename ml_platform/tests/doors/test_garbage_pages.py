@@ -74,6 +74,7 @@ PAGE_PARAMETERS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_parameter_of_a_page_breaks_it(browser: Client, ids: dict[str, Any]):
     pages = [url for url in page_urls(ids) if not url.startswith("/do/")]
     assert len(pages) > 8
@@ -159,7 +160,7 @@ def test_no_day_breaks_the_form_of_a_schedule(
     assert answer.status_code == 422
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_no_parameter_breaks_the_page_of_a_deletion(browser: Client, cloud: LocalCloud):
     lineage, (run,) = a_lineage(cloud, Clock())
     url = f"/models/{lineage.pk}/delete/"

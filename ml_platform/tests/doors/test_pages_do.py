@@ -43,7 +43,7 @@ from ml_platform.tests.incident_rows import finished_sweep
 
 from .api_tools import member_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 JSON = {"Accept": "application/json"}
 
 

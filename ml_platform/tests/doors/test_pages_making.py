@@ -27,7 +27,7 @@ from ml_platform.tests.factories import (
 
 from .api_tools import member_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

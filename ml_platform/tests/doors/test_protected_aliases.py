@@ -36,7 +36,7 @@ from .api_tools import bearer, keeps_contract, member_of, post
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 PROTECTED = ["champion", "production"]
 MEMBER = (Right.VIEW, Right.TRAIN, Right.DEPLOY, Right.DELETE)
 DELETES = ("ModelService.DeleteModel", "ModelService.DeleteModelVersion")

@@ -53,7 +53,7 @@ from ml_platform.tests.services.world import ANA
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def run(*arguments: str) -> tuple[int, str]:

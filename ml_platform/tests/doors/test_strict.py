@@ -104,7 +104,7 @@ def test_a_dry_run_that_is_misspelt_deletes_nothing(
     assert {run.registration for run in TrainingRun.objects.all()} == {"registered"}
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 @pytest.mark.parametrize("word", ["true", "1"])
 def test_a_dry_run_is_asked_for_in_two_ways(
     ana: Client, project: Project, cloud: LocalCloud, word: str

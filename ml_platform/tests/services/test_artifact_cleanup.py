@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["error", "lost"]
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 KINDS: tuple[Kind, ...] = ("error", "lost")
 OBJECT = "pushed_model/1/saved_model.pb"
 

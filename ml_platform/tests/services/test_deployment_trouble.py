@@ -36,7 +36,7 @@ from .world import ANA, BUCKET, Clock, a_lineage, a_run, artifacts, settle, writ
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 NOT_FOUND = "Model not found in Vertex AI Model Registry. It may have been deleted."
 

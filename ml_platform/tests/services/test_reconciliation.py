@@ -45,7 +45,7 @@ from .vertex_rows import BUCKET, managed, replace_model
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ANA = Actor(label="ana", origin="command")
 NAME = "projects/123456789012/locations/europe-central2/models/{}"
 

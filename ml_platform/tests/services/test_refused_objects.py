@@ -28,7 +28,7 @@ from .world import artifacts as objects_of
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 HELD = "is under active Temporary hold and cannot be deleted"
 
 

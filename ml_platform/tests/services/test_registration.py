@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
 BO = Actor(label="bo", origin="api")
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from .world import ANA, BUCKET, Clock, a_run, artifacts, settle
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ROOT = f"gs://{BUCKET}/runs"
 
 

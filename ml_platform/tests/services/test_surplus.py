@@ -30,7 +30,7 @@ from .world import Clock, a_run, settle, vertex_versions
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ANA = Actor(label="ana", origin="command")
 DELETES = ("ModelService.DeleteModel", "ModelService.DeleteModelVersion")
 

@@ -29,7 +29,7 @@ from .world import ANA, BUCKET, Clock, artifacts, write_artifact
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_a_display_name_ends_no_sweep(cloud: LocalCloud) -> None:

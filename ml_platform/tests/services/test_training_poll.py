@@ -33,7 +33,7 @@ from .training_tools import BUCKET, SPEC, CloudClock, poll, settle, start_run
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 LIST, GET = "PipelineService.ListPipelineJobs", "PipelineService.GetPipelineJob"
 
 
@@ -239,6 +239,7 @@ def test_jobs_of_others_and_ended_ones_are_not_listed(
     assert unfinished_filter().startswith('labels.mlp_owner="tests" AND state!=')
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_poll_that_comes_too_late_does_not_turn_back_what_followed(
     cloud: LocalCloud, clock: CloudClock, project: Project
 ) -> None:
@@ -357,6 +358,7 @@ def test_a_job_that_hangs_stays_running(
     assert (run.status, run.stage) == ("running", "train")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_two_polls_at_once_end_a_run_once(
     cloud: LocalCloud, clock: CloudClock, project: Project
 ) -> None:
