@@ -39,13 +39,11 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 'request={"endpoint": endpoint.pk}',
                 "services/test_keys_of_verbs.py::test_a_key_of_one_verb_is_not_answered_by_another",
             ),
-            deploy_is_not_answered_again=(
-                "        if known := asked.answered():\n"
-                "            return known\n"
-                "        service = endpoint",
-                "        service = endpoint",
-                "services/test_keys_of_verbs.py"
-                "::test_the_same_key_and_request_is_one_operation_whatever_became_of_it[deploy_run]",
+            redeploy_is_not_answered_again=(
+                "            return known\n        require_restorable(endpoint)",
+                "            pass\n        require_restorable(endpoint)",
+                "services/test_deployment.py"
+                "::test_a_redeploy_asked_again_is_answered_again_though_its_model_was_deleted_since",
             ),
             deploy_to_an_endpoint_of_a_deleted_model=(
                 "filter(model_deleted=False)",

@@ -8,8 +8,9 @@ import pytest
 from django.db import transaction
 from django.db.models import ProtectedError
 
-from ml_platform.cloud import pipelines
+from ml_platform.cloud import pipelines, vertex
 from ml_platform.cloud.answers import Absent, Present
+from ml_platform.cloud.names import ModelName
 from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation
@@ -19,6 +20,7 @@ from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.lineages import end_version, lock_version
 from ml_platform.services.registry.verification import verify_gcs_artifacts_exist
+from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.tests.factories import TrainingRunFactory, TrainingScheduleFactory
 
 from .deploy_tools import deployed, facts, finish, services, undeploy
@@ -139,6 +141,19 @@ def test_a_pipeline_with_another_runs_label_ends_no_run(cloud: LocalCloud):
     run.refresh_from_db()
     assert (run.status, dict(result.ended)) == (RunStatus.RUNNING, {})
     assert "is not the pipeline of" in result.unknown[0]
+
+
+def test_a_version_of_which_nothing_is_known_is_not_called_lost(cloud: LocalCloud, clock: Clock):
+    """The model answers and does not list the version; the version itself is not to be read."""
+    lineage = managed(cloud, versions=2)
+    first = lineage.training_runs.get(version=1)
+    name = ModelName.parse(first.vertex_model_resource_name)
+    vertex.delete_model_version(name.at(first.vertex_model_version))
+    operation = clear_stale_pointers(registered_model=lineage, actor=ANA, now=clock())
+    cloud.faults.order("ModelService.GetModel", code="PERMISSION_DENIED", nth=2)
+    finish(operation, clock)
+    first.refresh_from_db()
+    assert (operation.status, first.registration) == ("failed", Registration.REGISTERED)
 
 
 # ---- effects -----------------------------------------------------------------------------------
