@@ -43,8 +43,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             deleted_version_is_registered_again=(
                 "if run.registration not in (*REGISTRABLE, Registration.REGISTERED):",
                 "if False:",
-                "services/test_deletion.py"
-                "::test_deleting_the_last_version_ends_the_registration_and_keeps_the_lineage_readable",
+                "services/test_names_used_again.py"
+                "::test_a_version_that_was_deleted_is_not_registered_again",
             ),
             default_is_not_moved=(
                 "        move_default(lineage=lineage, run_id=run.pk)\n",

@@ -17,7 +17,7 @@ from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.states import Registration, RunStatus
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.operations.worker import resume_operations
-from ml_platform.services.registration.register import register_run
+from ml_platform.services.registration.register import NotRegistrable, register_run
 from ml_platform.services.registry.lineages import end_version, lock_version
 from ml_platform.services.registry.verification import verify_gcs_artifacts_exist
 from ml_platform.services.repairs.pointers import clear_stale_pointers
@@ -118,6 +118,12 @@ def test_a_file_beside_the_model_file_is_no_model(cloud: LocalCloud):
     assert isinstance(verify_gcs_artifacts_exist(run=run, artifact_uri=uri), Absent)
     write_artifact(cloud, run, "pushed_model/1/saved_model.pb")
     assert verify_gcs_artifacts_exist(run=run, artifact_uri=uri) == Present(uri)
+
+
+def test_a_version_that_was_deleted_is_not_registered_again(clock: Clock):
+    run = TrainingRunFactory.create(completed=True, registration=Registration.DELETED)
+    with pytest.raises(NotRegistrable, match="was deleted"):
+        register_run(run=run, actor=ANA, now=clock())
 
 
 def test_a_schedule_does_not_take_its_runs_with_it():
