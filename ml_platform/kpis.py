@@ -30,7 +30,7 @@ from ml_platform.models import (
     Finding,
     MirroredModel,
     RegisteredModel,
-    ServiceDay,
+    ServiceDailyMetrics,
     Sweep,
     TrainingRun,
     TrainingSchedule,
@@ -279,7 +279,7 @@ def _runs_by_project(projects: Projects) -> dict[Any, dict[str, Any]]:
 
 def traffic(projects: Projects, *, today: date) -> dict[Any, Traffic]:
     """The traffic of these projects' services, for those that Cloud Monitoring was read of."""
-    return _traffic_by("project", _of(ServiceDay.objects.all(), projects), today)
+    return _traffic_by("project", _of(ServiceDailyMetrics.objects.all(), projects), today)
 
 
 def service_traffic(names: Collection[str], *, project_id: Any, today: date) -> dict[str, Traffic]:
@@ -287,11 +287,13 @@ def service_traffic(names: Collection[str], *, project_id: Any, today: date) -> 
 
     A name may have been another project's before; its days are not this one's.
     """
-    rows = ServiceDay.objects.filter(service_name__in=names, project=project_id)
+    rows = ServiceDailyMetrics.objects.filter(service_name__in=names, project=project_id)
     return _traffic_by("service_name", rows, today)
 
 
-def _traffic_by(column: str, rows: QuerySet[ServiceDay], today: date) -> dict[Any, Traffic]:
+def _traffic_by(
+    column: str, rows: QuerySet[ServiceDailyMetrics], today: date
+) -> dict[Any, Traffic]:
     first = today - timedelta(days=2 * TRAFFIC_DAYS)
     days = (
         rows.filter(day__gte=first, day__lt=today)

@@ -194,7 +194,7 @@ def _print_finding(console: Console, sweep: Sweep, number: int, finding: Finding
     state = "" if finding.status == "open" else f", {finding.get_status_display().lower()}"
     if not _seen_by(sweep, finding):
         state += f", not looked at now, last seen {finding.last_seen_at:%Y-%m-%d %H:%M} UTC"
-    looks = f"{counted(finding.looks, 'look')}"
+    looks = f"{counted(finding.consecutive_sightings, 'look')}"
     console.print(f"{number}. [bold]{finding.get_kind_display()}[/] ({looks}{state}): ", end="")
     console.print(escape(finding.title))
     for key, value in finding.evidence.items():
@@ -250,7 +250,7 @@ def finding_object(sweep: Sweep, finding: Finding) -> dict[str, Any]:
         "subject": finding.subject,
         "title": finding.title,
         "project": str(finding.project) if finding.project else None,
-        "looks": finding.looks,
+        "looks": finding.consecutive_sightings,
         "seen_now": _seen_by(sweep, finding),
         "first_seen_at": finding.first_seen_at.isoformat(),
         "last_seen_at": finding.last_seen_at.isoformat(),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .api_token import ApiToken, KeptAnswer
+from .api_token import ApiToken, IdempotentResponse
 from .deployed_endpoint import DeployedEndpoint
 from .operation import Operation
 from .project import Project
 from .registered_model import RegisteredModel
-from .service_metrics import ServiceDay
+from .service_metrics import ServiceDailyMetrics
 from .sweep import Finding, MirroredArtifacts, MirroredModel, MirroredService, Sweep
 from .training_run import TrainingRun
 from .training_schedule import TrainingSchedule
@@ -16,14 +16,14 @@ __all__ = [
     "ApiToken",
     "DeployedEndpoint",
     "Finding",
-    "KeptAnswer",
+    "IdempotentResponse",
     "MirroredArtifacts",
     "MirroredModel",
     "MirroredService",
     "Operation",
     "Project",
     "RegisteredModel",
-    "ServiceDay",
+    "ServiceDailyMetrics",
     "Sweep",
     "TrainingRun",
     "TrainingSchedule",

@@ -40,8 +40,8 @@ class ApiToken(models.Model):
         return self.name
 
 
-class KeptAnswer(models.Model):
-    """The answer that a request with an Idempotency-Key got; `status` is empty until it has."""
+class IdempotentResponse(models.Model):
+    """The response to a request with an Idempotency-Key; `status` is empty until there is one."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)
@@ -55,6 +55,7 @@ class KeptAnswer(models.Model):
     created_at = models.DateTimeField()
 
     class Meta:
+        db_table = "ml_platform_keptanswer"
         constraints = [
             models.UniqueConstraint(fields=["user", "key"], name="mlp_answer_once_per_key"),
             models.CheckConstraint(

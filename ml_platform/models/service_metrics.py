@@ -1,4 +1,4 @@
-"""ServiceDay: what Cloud Monitoring said of one service on one day."""
+"""ServiceDailyMetrics: what Cloud Monitoring said of one service on one day."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ml_platform.conf import project_model
 from .deployed_endpoint import DeployedEndpoint
 
 
-class ServiceDay(models.Model):
+class ServiceDailyMetrics(models.Model):
     """One UTC day of a Cloud Run service. An empty number: Monitoring had no data for it."""
 
     service_name = models.CharField(max_length=63)
@@ -29,6 +29,7 @@ class ServiceDay(models.Model):
     read_at = models.DateTimeField()
 
     class Meta:
+        db_table = "ml_platform_serviceday"
         constraints = [
             models.UniqueConstraint(fields=["service_name", "day"], name="mlp_service_day_once"),
         ]

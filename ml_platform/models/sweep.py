@@ -153,7 +153,9 @@ class Finding(models.Model):
     run = models.ForeignKey(
         TrainingRun, null=True, blank=True, on_delete=models.SET_NULL, related_name="findings"
     )
-    looks = models.PositiveIntegerField(default=1, help_text="Sweeps in a row that saw it.")
+    consecutive_sightings = models.PositiveIntegerField(
+        default=1, db_column="looks", help_text="Sweeps in a row that saw it."
+    )
     first_sweep = models.ForeignKey(
         Sweep, null=True, on_delete=models.SET_NULL, related_name="first_findings"
     )

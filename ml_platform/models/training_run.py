@@ -96,8 +96,9 @@ class TrainingRun(models.Model):
     aliases = models.JSONField(
         default=list, blank=True, help_text="Aliases of this version, as Vertex AI last said."
     )
-    former_vertex_version = models.CharField(
+    last_vertex_version = models.CharField(
         max_length=272,
+        db_column="former_vertex_version",
         blank=True,
         default="",
         help_text="name@version this run pointed at before its version was deleted or lost.",
@@ -109,8 +110,11 @@ class TrainingRun(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     submitted_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
-    watched_at = models.DateTimeField(
-        null=True, blank=True, help_text="When a poll last asked for its stage and progress."
+    last_polled_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        db_column="watched_at",
+        help_text="When a poll last asked for its stage and progress.",
     )
     updated_at = models.DateTimeField(auto_now=True)
 

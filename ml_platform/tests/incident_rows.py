@@ -105,7 +105,7 @@ def _findings(sweep: Sweep, project: Project, now: datetime) -> None:
             last_sweep=sweep,
             first_seen_at=now - timedelta(days=3),
             last_seen_at=now - timedelta(minutes=2),
-            looks=2,
+            consecutive_sightings=2,
         )
 
     add(

@@ -19,7 +19,7 @@ from django.http.response import HttpResponseBase
 
 from ml_platform.api.schemas.queries import FLAGS
 from ml_platform.errors import Conflict, Invalid
-from ml_platform.models import KeptAnswer
+from ml_platform.models import IdempotentResponse
 from ml_platform.models.clock import database_now
 from ml_platform.models.locking import delete_rows
 from ml_platform.services.operations.store import KeyReused
@@ -93,7 +93,7 @@ def _does_nothing_twice(request: HttpRequest) -> bool:
 
 def forget_old_answers() -> int:
     """Delete answers that are not repeated any more; returns how many."""
-    return delete_rows(KeptAnswer.objects.filter(created_at__lt=database_now() - KEPT))
+    return delete_rows(IdempotentResponse.objects.filter(created_at__lt=database_now() - KEPT))
 
 
 def _fingerprint(request: HttpRequest) -> str:
@@ -101,18 +101,18 @@ def _fingerprint(request: HttpRequest) -> str:
     return hashlib.sha256(said).hexdigest()
 
 
-def _bind(user_id: int, key: str, fingerprint: str) -> KeptAnswer:
+def _bind(user_id: int, key: str, fingerprint: str) -> IdempotentResponse:
     """The row of this key: new, answered, or of a request that has not been answered.
 
     :raises KeyReused: the key belongs to a different request.
     """
     try:
         with transaction.atomic():
-            return KeptAnswer.objects.create(
+            return IdempotentResponse.objects.create(
                 user_id=user_id, key=key, request_digest=fingerprint, created_at=database_now()
             )
     except IntegrityError:
-        kept = KeptAnswer.objects.filter(user_id=user_id, key=key).first()
+        kept = IdempotentResponse.objects.filter(user_id=user_id, key=key).first()
     if kept is None:
         return _bind(user_id, key, fingerprint)  # it was refused meanwhile
     if kept.request_digest != fingerprint:
@@ -120,12 +120,12 @@ def _bind(user_id: int, key: str, fingerprint: str) -> KeptAnswer:
     return kept
 
 
-def _hold(kept: KeptAnswer) -> KeptAnswer:
+def _hold(kept: IdempotentResponse) -> IdempotentResponse:
     """The row, held by this transaction; a database lets go of it when its holder dies.
 
     :raises StillRunning: another one holds it.
     """
-    rows = KeptAnswer.objects.filter(pk=kept.pk)
+    rows = IdempotentResponse.objects.filter(pk=kept.pk)
     if not connection.features.has_select_for_update:
         rows.update(key=models.F("key"))  # SQLite has one writer: a second one waits here
     held = rows.select_for_update(skip_locked=True).first()
@@ -134,9 +134,9 @@ def _hold(kept: KeptAnswer) -> KeptAnswer:
     return held
 
 
-def _keep(kept: KeptAnswer, response: HttpResponseBase, caller: Caller) -> HttpResponseBase:
+def _keep(kept: IdempotentResponse, response: HttpResponseBase, caller: Caller) -> HttpResponseBase:
     """Keep an answer and give it; or the one that was kept meanwhile."""
-    row = KeptAnswer.objects.filter(pk=kept.pk, status=None)
+    row = IdempotentResponse.objects.filter(pk=kept.pk, status=None)
     if response.status_code >= 300 or not isinstance(response, HttpResponse):
         row.delete()
         return response
@@ -146,11 +146,11 @@ def _keep(kept: KeptAnswer, response: HttpResponseBase, caller: Caller) -> HttpR
         body=response.content.decode(),
         checked=caller.checked,
     )
-    first = None if written else KeptAnswer.objects.filter(pk=kept.pk).first()
+    first = None if written else IdempotentResponse.objects.filter(pk=kept.pk).first()
     return response if first is None else _again(first, caller)
 
 
-def _again(kept: KeptAnswer, caller: Caller) -> HttpResponse:
+def _again(kept: IdempotentResponse, caller: Caller) -> HttpResponse:
     caller.check_again(kept.checked)
     response = HttpResponse(kept.body, status=kept.status, content_type="application/json")
     if kept.location:

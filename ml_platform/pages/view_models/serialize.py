@@ -118,7 +118,7 @@ def finding_row(finding: Finding, now: datetime) -> FindingRow:
         project=str(finding.project) if finding.project else "",
         evidence=facts(finding.evidence, now),
         repair=finding.repair,
-        looks=finding.looks,
+        looks=finding.consecutive_sightings,
         first_seen=moment(finding.first_seen_at, now),
         last_seen=moment(finding.last_seen_at, now),
         ended=moment(finding.ended_at, now),

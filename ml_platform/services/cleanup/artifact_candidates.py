@@ -69,7 +69,7 @@ def reason_of_users(run: TrainingRun, users: Answer[Pointers]) -> str:
 def _reason_of_vertex(run: TrainingRun) -> str:
     """Why a lost version may not be gone: only Vertex AI's NOT_FOUND for its very name says so."""
     try:
-        name = ModelName.parse(run.former_vertex_version)
+        name = ModelName.parse(run.last_vertex_version)
     except PlatformError as error:
         return str(error)
     answer = ask(lambda: vertex.get_model(name))

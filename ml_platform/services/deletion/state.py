@@ -74,7 +74,7 @@ def record_version_deleted(work: Work, run_id: int) -> None:
 def pointer_of(run: TrainingRun) -> ModelName:
     """name@version of a version; of a lost one, what it pointed at."""
     if run.registration == Registration.LOST:
-        return ModelName.parse(run.former_vertex_version)
+        return ModelName.parse(run.last_vertex_version)
     return ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
 
 

@@ -76,7 +76,7 @@ def version_of(run: TrainingRun) -> Version:
         number=run.version,
         registration=run.registration,
         vertex_version=run.vertex_model_version,
-        former=run.former_vertex_version,
+        former=run.last_vertex_version,
         pointer=f"{run.vertex_model_resource_name}@{run.vertex_model_version}",
         artifacts=f"{run.gcs_artifacts_path.rstrip('/')}/",
         adopted="adopted_from" in run.parameters,

@@ -52,7 +52,7 @@ def keep_findings(*, drifts: Sequence[Discrepancy], sweep: Sweep, now: datetime)
 
 def looks_at(drifts: Sequence[Discrepancy]) -> dict[str, int]:
     """For each subject how many sweeps in a row saw it."""
-    return {finding.subject: finding.looks for finding in _of(drifts)}
+    return {finding.subject: finding.consecutive_sightings for finding in _of(drifts)}
 
 
 def _see_again(drifts: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> None:
@@ -67,7 +67,9 @@ def _see_again(drifts: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) ->
         changed, ["title", "evidence", "repair", "project", "registered_model", "run"]
     )
     again = Finding.objects.filter(pk__in=[finding.pk for finding in known.values()])
-    again.filter(_before(sweep), last_seen_at__lte=sweep.started_at).update(looks=F("looks") + 1)
+    again.filter(_before(sweep), last_seen_at__lte=sweep.started_at).update(
+        consecutive_sightings=F("consecutive_sightings") + 1
+    )
     again.filter(_before(sweep)).update(last_sweep=sweep)
     again.update(last_seen_at=now)
 

@@ -15,7 +15,7 @@ from ml_platform.cloud import monitoring
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.monitoring import Aligner, Reducer
 from ml_platform.conf import require_settings
-from ml_platform.models import DeployedEndpoint, Operation, ServiceDay
+from ml_platform.models import DeployedEndpoint, Operation, ServiceDailyMetrics
 from ml_platform.models.states import OperationKind
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow, advance
 from ml_platform.services.operations.log import NothingRead, Tell, keep, say
@@ -159,7 +159,7 @@ def missing_days(*, endpoint: DeployedEndpoint, now: datetime) -> list[date]:
     began = min(filter(None, (endpoint.deployed_at, endpoint.created_at))).astimezone(UTC).date()
     first = max(began, today - timedelta(days=DAYS_BACK))
     kept = set(
-        ServiceDay.objects.filter(
+        ServiceDailyMetrics.objects.filter(
             service_name=endpoint.service_name, day__gte=first, complete=True
         ).values_list("day", flat=True)
     )
@@ -205,7 +205,7 @@ def _store(
     now: datetime,
 ) -> None:
     rows = [
-        ServiceDay(
+        ServiceDailyMetrics(
             service_name=endpoint.service_name,
             endpoint=endpoint,
             project_id=endpoint.project_id,
@@ -216,7 +216,7 @@ def _store(
         )
         for day in days
     ]
-    ServiceDay.objects.bulk_create(
+    ServiceDailyMetrics.objects.bulk_create(
         rows,
         update_conflicts=True,
         unique_fields=["service_name", "day"],
@@ -262,7 +262,7 @@ def daily_totals(
 
     The median is weighted by requests; p95, CPU and memory are those of the worst service.
     """
-    rows = ServiceDay.objects.filter(day__gt=today - timedelta(days=days))
+    rows = ServiceDailyMetrics.objects.filter(day__gt=today - timedelta(days=days))
     if projects is not None:
         rows = rows.filter(project__in=projects.order_by().values("pk"))
     weighed = rows.values("day").annotate(

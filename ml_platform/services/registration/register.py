@@ -69,7 +69,7 @@ def register_run(
             now=now,
             step="find_artifacts",
             reason=reason,
-            idempotency_key=f"register:{run.uid.hex}:{run.former_vertex_version}",
+            idempotency_key=f"register:{run.uid.hex}:{run.last_vertex_version}",
             request={"run": run.pk},
             queue=True,
         )

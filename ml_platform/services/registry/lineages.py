@@ -85,7 +85,7 @@ def end_version(*, run: TrainingRun, registration: Registration) -> None:
 
 def clear_pointer(*, run: TrainingRun, registration: Registration) -> None:
     """Take the pointer from a run, in the caller's transaction; what it said stays readable."""
-    run.former_vertex_version = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
+    run.last_vertex_version = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
     run.registration = registration
     run.vertex_model_resource_name = ""
     run.vertex_model_name = ""
@@ -94,7 +94,7 @@ def clear_pointer(*, run: TrainingRun, registration: Registration) -> None:
     run.aliases = []
     run.save(
         update_fields=[
-            "former_vertex_version",
+            "last_vertex_version",
             "registration",
             "vertex_model_resource_name",
             "vertex_model_name",

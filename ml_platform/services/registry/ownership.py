@@ -58,7 +58,7 @@ def own_models(lineages: Collection[int]) -> dict[int, OwnModels]:
         for pk, uid, generation in rows.values_list("pk", "uid", "generation")
     }
     pointers = TrainingRun.objects.filter(registered_model__in=own).values_list(
-        "registered_model", "vertex_model_resource_name", "former_vertex_version"
+        "registered_model", "vertex_model_resource_name", "last_vertex_version"
     )
     for lineage, *texts in pointers.iterator():
         for text in texts:

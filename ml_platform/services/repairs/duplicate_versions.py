@@ -143,7 +143,7 @@ def _point_at(run_id: int, found: ModelName) -> None:
         return
     TrainingRun.objects.filter(pk=run_id).update(
         vertex_model_version=found.version,
-        former_vertex_version=f"{run.vertex_model_resource_name}@{run.vertex_model_version}",
+        last_vertex_version=f"{run.vertex_model_resource_name}@{run.vertex_model_version}",
     )
     sync_version_cache(registered_model=run.registered_model)
 

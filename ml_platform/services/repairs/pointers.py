@@ -184,9 +184,9 @@ def _lost(work: Work) -> None:
 def _find_lost(work: Work) -> Outcome:
     runs = TrainingRun.objects.filter(
         registered_model_id=int(work.operation.subject_id), registration=Registration.LOST
-    ).exclude(former_vertex_version="")
+    ).exclude(last_vertex_version="")
     back: dict[str, str] = {}
-    named = [(ModelName.parse(run.former_vertex_version), run) for run in runs.order_by("version")]
+    named = [(ModelName.parse(run.last_vertex_version), run) for run in runs.order_by("version")]
     for pointer, run in named:
         answer = ask(partial(vertex.get_model, pointer))
         if isinstance(answer, Unknown):
@@ -222,7 +222,7 @@ def _restored(work: Work) -> None:
             vertex_model_resource_name=str(name.bare),
             vertex_model_name=lineage.model_name,
             vertex_model_version=name.version,
-            former_vertex_version="",
+            last_vertex_version="",
             registered_at=work.clock(),
         )
     sync_version_cache(registered_model=lineage)

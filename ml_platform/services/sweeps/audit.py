@@ -230,7 +230,7 @@ def our_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[OurRow]:
                 resource_name=row.vertex_model_resource_name,
                 versions=row.total_versions,
                 exists=exists,
-                looks=finding.looks if finding else 0,
+                looks=finding.consecutive_sightings if finding else 0,
                 agrees=_agrees(row, finding, exists),
             )
 

@@ -302,7 +302,7 @@ _LINEAGE = (
 )  # fmt: skip
 _VERSION = (
     "uid", "registered_model", "project", "model_name", "version", "registration",
-    "vertex_model_resource_name", "vertex_model_version", "former_vertex_version",
+    "vertex_model_resource_name", "vertex_model_version", "last_vertex_version",
     "gcs_artifacts_path", "parameters",
 )  # fmt: skip
 _SEEN = (

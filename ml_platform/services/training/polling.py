@@ -116,13 +116,13 @@ def _follow(
     result.left = max(0, len(gone) - ENDED_A_POLL)
     watched = running[:WATCHED] if len(running) <= WATCHABLE else []
     for run in (*gone[:ENDED_A_POLL], *watched):
-        TrainingRun.objects.filter(pk=run.pk).update(watched_at=clock())
+        TrainingRun.objects.filter(pk=run.pk).update(last_polled_at=clock())
         _settle(run, actor, clock, result)
 
 
 def _by_turn(runs: Iterable[TrainingRun]) -> list[TrainingRun]:
     """Those looked at longest ago first: one that cannot end keeps no other from its turn."""
-    return sorted(runs, key=lambda run: run.watched_at or _NEVER)
+    return sorted(runs, key=lambda run: run.last_polled_at or _NEVER)
 
 
 def _settle(run: TrainingRun, actor: Actor, clock: Clock, result: PollResult) -> None:

@@ -147,14 +147,14 @@ def test_no_write_to_several_rows_is_without_their_lock() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "Finding.objects.filter(status='open').update(looks=1)",
-        "rows.exclude(a=1).update(looks=1)",
+        "Finding.objects.filter(status='open').update(consecutive_sightings=1)",
+        "rows.exclude(a=1).update(consecutive_sightings=1)",
         "rows.delete()",
-        "rows.bulk_update(found, ['looks'])",
+        "rows.bulk_update(found, ['consecutive_sightings'])",
         "TrainingRun.objects.filter(pk__in=[1]).move(to='x')",
         "list(rows.select_for_update())",
         "Finding.objects.bulk_create(found, ignore_conflicts=True)",
-        "for pk in found: Finding.objects.filter(pk=pk).update(looks=1)",
+        "for pk in found: Finding.objects.filter(pk=pk).update(consecutive_sightings=1)",
     ],
 )
 def test_one_without_is_noticed(line: str) -> None:
@@ -166,5 +166,5 @@ def test_one_without_is_noticed(line: str) -> None:
 
 
 def test_one_row_needs_no_order() -> None:
-    line = "Finding.objects.filter(pk=pk).update(looks=1)"
+    line = "Finding.objects.filter(pk=pk).update(consecutive_sightings=1)"
     assert list(offences(f"def work(pk):\n    {line}\n")) == []

@@ -25,10 +25,6 @@ FUNCTIONS = {
     "too_young",
 }  # fmt: skip
 PREFIXES = ("judge_", "why_not_")
-KEPT: set[str] = {
-    # Renamed with the tables that they name, in the migration of the house.
-    "KeptAnswer", "ServiceDay",
-}  # fmt: skip
 
 
 def product() -> Iterator[Path]:
@@ -45,7 +41,7 @@ def test_no_class_or_function_has_a_name_that_must_be_decoded():
     found = set()
     for path in product():
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef) and node.name in CLASSES - KEPT:
+            if isinstance(node, ast.ClassDef) and node.name in CLASSES:
                 found.add(f"{path.relative_to(PACKAGE)}: class {node.name}")
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (
                 node.name in FUNCTIONS or node.name.lstrip("_").startswith(PREFIXES)

@@ -11,7 +11,7 @@ COLUMNS = (
     "id", "model_name", "model_type", "project_id", "project__name", "total_versions",
     "latest_run_id", "latest_run__version", "latest_run__registration", "latest_run__is_blessed",
     "latest_run__metrics", "latest_run__aliases", "latest_run__vertex_model_resource_name",
-    "latest_run__vertex_model_version", "latest_run__former_vertex_version",
+    "latest_run__vertex_model_version", "latest_run__last_vertex_version",
     "latest_run__gcs_artifacts_path", "latest_run__registered_at", "latest_run__created_at",
     "vertex_model_resource_name", "registry_state", "registry_checked_at", "created_at",
 )  # fmt: skip

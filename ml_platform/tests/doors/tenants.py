@@ -14,7 +14,7 @@ from ml_platform.models import (
     Operation,
     Project,
     RegisteredModel,
-    ServiceDay,
+    ServiceDailyMetrics,
     Sweep,
     TrainingRun,
     TrainingSchedule,
@@ -88,7 +88,7 @@ def full_tenant(word: str) -> Tenant:
         registered_model=lineage, run=run, service_name=f"{word}-service", serving=True
     )
     for days in range(1, 15):
-        ServiceDay.objects.create(
+        ServiceDailyMetrics.objects.create(
             service_name=endpoint.service_name, endpoint=endpoint, project=project,
             day=now.date() - timedelta(days=days), requests=1000, latency_p95=77.0, read_at=now,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from ml_platform.api.http.idempotency import forget_old_answers
-from ml_platform.models import KeptAnswer, Operation, Project, TrainingRun
+from ml_platform.models import IdempotentResponse, Operation, Project, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory, UserFactory
 
@@ -84,7 +84,7 @@ def test_what_was_refused_may_be_sent_again_with_its_key(ana: Client, project: P
     run = TrainingRunFactory.create(project=project)
     path, headers = f"/api/training-runs/{run.pk}/register/", {"Idempotency-Key": "k1"}
     assert post(ana, path, headers=headers).status_code == 409
-    assert KeptAnswer.objects.count() == 0
+    assert IdempotentResponse.objects.count() == 0
     TrainingRun.objects.update(status="completed")
     assert post(ana, path, headers=headers).status_code == 202
 
@@ -93,11 +93,11 @@ def test_a_key_whose_request_was_never_answered_is_no_obstacle(ana: Client, proj
     run = TrainingRunFactory.create(completed=True, project=project)
     path, headers = f"/api/training-runs/{run.pk}/register/", {"Idempotency-Key": "k1"}
     first = post(ana, path, headers=headers)
-    KeptAnswer.objects.update(status=None, body="", location="")
+    IdempotentResponse.objects.update(status=None, body="", location="")
     again = post(ana, path, headers=headers)
     assert (again.status_code, again.content) == (202, first.content)
     assert Operation.objects.count() == 1
-    KeptAnswer.objects.update(status=None, body="", location="")
+    IdempotentResponse.objects.update(status=None, body="", location="")
     other = post(ana, path, {"reason": "another one"}, headers=headers)
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
 
@@ -107,7 +107,7 @@ def test_old_answers_are_forgotten(ana: Client, project: Project):
     path, headers = f"/api/training-runs/{run.pk}/register/", {"Idempotency-Key": "k1"}
     post(ana, path, headers=headers)
     assert forget_old_answers() == 0
-    KeptAnswer.objects.update(created_at=database_now() - timedelta(days=8))
+    IdempotentResponse.objects.update(created_at=database_now() - timedelta(days=8))
     assert forget_old_answers() == 1
 
 

@@ -18,7 +18,7 @@ from django.test import Client
 from ml_platform.api import models as api_models
 from ml_platform.api.http.auth import make_token
 from ml_platform.models import (
-    KeptAnswer,
+    IdempotentResponse,
     Operation,
     Project,
     RegisteredModel,
@@ -125,7 +125,7 @@ def test_a_job_whose_set_up_lost_its_answer_is_set_up_once(root: Client, project
     """It asks Google while it answers, so that its answer is no part of the transaction."""
     path, headers = "/api/system/setup-metrics-scheduler/", {"Idempotency-Key": "k"}
     first = post(root, path, headers=headers)
-    KeptAnswer.objects.update(status=None, body="", location="")
+    IdempotentResponse.objects.update(status=None, body="", location="")
     again = post(root, path, headers=headers)
     assert (again.status_code, again.json()["action"]) == (200, "created")
     assert again.content == first.content
@@ -214,5 +214,5 @@ def test_a_worker_that_is_killed_locks_no_key(project: Project, verb: str, table
     assert "Idempotent-Replayed" not in again
     assert post(client, path, body).content == again.content
     assert Operation.objects.count() == before + (verb == "INSERT INTO")
-    assert KeptAnswer.objects.count() == 1
+    assert IdempotentResponse.objects.count() == 1
     assert RegisteredModel.objects.count() == 0

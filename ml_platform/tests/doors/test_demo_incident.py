@@ -25,7 +25,7 @@ from ml_platform.models import (
     Operation,
     Project,
     RegisteredModel,
-    ServiceDay,
+    ServiceDailyMetrics,
     TrainingRun,
     TrainingSchedule,
 )
@@ -173,7 +173,7 @@ def test_the_live_schedule_has_its_job_and_the_ended_ones_have_none(incident):
 
 
 def test_a_month_of_what_the_services_did_is_read_from_monitoring(incident):
-    days = ServiceDay.objects.filter(complete=True)
+    days = ServiceDailyMetrics.objects.filter(complete=True)
     by_service = Counter(days.exclude(requests=None).values_list("service_name", flat=True))
     rank = DeployedEndpoint.objects.get(service_name="test-v1-rank")
     since_rank = (database_now().date() - rank.created_at.date()).days
@@ -264,7 +264,7 @@ def test_the_story_ends_with_seven_everywhere_and_loses_no_schedule(incident):
     detached = TrainingRun.objects.filter(schedule__in=ended)
     assert (detached.count(), detached.filter(registered_model=None).count()) == (4, 4)
     lost = TrainingRun.objects.get(registration=Registration.LOST)
-    assert lost.former_vertex_version.endswith("/models/6812719181234962432@1")
+    assert lost.last_vertex_version.endswith("/models/6812719181234962432@1")
     files = [item for page in storage.list_objects(data.QUICKTEST_BUCKET, "") for item in page]
     assert len(files) == 2
 

@@ -7,7 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ml_platform import kpis
-from ml_platform.models import Finding, MirroredModel, Project, RegisteredModel, ServiceDay, Sweep
+from ml_platform.models import (
+    Finding,
+    MirroredModel,
+    Project,
+    RegisteredModel,
+    ServiceDailyMetrics,
+    Sweep,
+)
 from ml_platform.models.states import SweepStatus
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
@@ -164,11 +171,11 @@ def test_traffic_compares_seven_full_days_with_the_seven_before():
     endpoint = DeployedEndpointFactory.create(service_name="svc")
     project = endpoint.project
     for ago, requests, p95 in ((0, 999, 999.0), (1, 70, 80.0), (7, 30, 95.0), (8, 50, 300.0)):
-        ServiceDay.objects.create(
+        ServiceDailyMetrics.objects.create(
             service_name="svc", endpoint=endpoint, project=project, read_at=NOW,
             day=NOW.date() - timedelta(days=ago), requests=requests, latency_p95=p95,
         )  # fmt: skip
-    ServiceDay.objects.create(
+    ServiceDailyMetrics.objects.create(
         service_name="old", project=project, read_at=NOW, requests=7,
         day=NOW.date() - timedelta(days=15),
     )  # fmt: skip

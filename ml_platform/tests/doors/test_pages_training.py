@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
 
-from ml_platform.models import DeployedEndpoint, RegisteredModel, ServiceDay, TrainingRun
+from ml_platform.models import DeployedEndpoint, RegisteredModel, ServiceDailyMetrics, TrainingRun
 from ml_platform.models.states import EndpointState, Registration, RegistryState, RunStatus
 from ml_platform.services.access.rights import Right
 from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
@@ -161,7 +161,7 @@ def test_traffic_and_latency_are_of_the_last_seven_full_days_and_a_dash_when_unr
     assert "svc ✓ Active m v1 – – –" in table(admin, project, "endpoints")  # noqa: RUF001
     now = timezone.now()
     for ago, requests in ((0, 5000), (1, 1000), (7, 200), (8, 70)):
-        ServiceDay.objects.create(
+        ServiceDailyMetrics.objects.create(
             service_name="svc", endpoint=endpoint, project=project, read_at=now,
             day=now.date() - timedelta(days=ago), requests=requests, latency_p95=80 + ago,
         )  # fmt: skip

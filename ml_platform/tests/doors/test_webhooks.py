@@ -16,7 +16,7 @@ from ml_platform.models import (
     Finding,
     Operation,
     RegisteredModel,
-    ServiceDay,
+    ServiceDailyMetrics,
     Sweep,
     TrainingRun,
 )
@@ -315,7 +315,7 @@ def test_the_scheduler_itself_rings_all_three_and_they_work(
     assert [attempt.http_status for attempt in cloud.scheduler.attempts] == [200, 200, 200]
     assert not RegisteredModel.objects.filter(pk=orphan.pk).exists()
     assert artifacts(cloud, failed) == []
-    day = ServiceDay.objects.get(day=yesterday)
+    day = ServiceDailyMetrics.objects.get(day=yesterday)
     assert (day.endpoint, day.requests, day.errors) == (endpoint, 240, 24)
     done = Operation.objects.exclude(origin="api").values_list("actor_label", "status")
     assert list(done) == [(EMAIL, "succeeded")] * 3

@@ -84,7 +84,7 @@ def test_whatever_somebody_needs_stays(cloud: LocalCloud, clock: Clock):
         registration=Registration.LOST,
         registered_model=lineage,
         version=9,
-        former_vertex_version="projects/demo-project/locations/europe-central2/models/x@1",
+        last_vertex_version="projects/demo-project/locations/europe-central2/models/x@1",
     )
     asked = old_run(cloud, failed=False, completed=True)
     Operation.objects.create(
@@ -134,7 +134,7 @@ def test_a_lost_version_goes_only_when_asked_and_vertex_says_again_that_it_is_go
         old_run(
             cloud,
             registration=Registration.LOST,
-            former_vertex_version=f"projects/demo-project/locations/europe-central2/models/{name}@1",
+            last_vertex_version=f"projects/demo-project/locations/europe-central2/models/{name}@1",
         )
         for name in ("there", "gone")
     ]

@@ -90,7 +90,7 @@ def test_deleting_the_last_version_ends_the_registration_and_keeps_the_lineage_r
     assert sum(len(page) for page in vertex.list_models()) == 0
     assert (lineage.total_versions, lineage.generation, lineage.next_version) == (0, 2, 2)
     assert (lineage.registry_state, lineage.registry_checked_at) == ("", None)
-    assert (run.registration, run.former_vertex_version) == ("deleted", pointer)
+    assert (run.registration, run.last_vertex_version) == ("deleted", pointer)
     assert artifacts(cloud, run) == []
 
 

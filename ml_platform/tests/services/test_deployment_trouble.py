@@ -68,7 +68,7 @@ def test_a_model_deleted_in_the_console_stops_the_deploy_and_its_pointer_is_clea
     assert operation.data["cleared"] == pointer
     lineage.refresh_from_db()
     assert status(run) == RunStatus.DEPLOY_FAILED
-    assert (run.registration, run.former_vertex_version) == (Registration.LOST, pointer)
+    assert (run.registration, run.last_vertex_version) == (Registration.LOST, pointer)
     assert (run.vertex_model_resource_name, lineage.vertex_model_resource_name) == ("", "")
     assert (lineage.total_versions, lineage.generation) == (0, 2)
     assert RegisteredModel.objects.registered().count() == 0

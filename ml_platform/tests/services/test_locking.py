@@ -16,7 +16,7 @@ from django.db.models import Model
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
-    KeptAnswer,
+    IdempotentResponse,
     MirroredModel,
     RegisteredModel,
     Sweep,
@@ -219,13 +219,13 @@ def test_what_is_forgotten_waits_for_nobody(cloud: LocalCloud) -> None:
 def test_old_answers_are_forgotten(django_user_model: Any) -> None:
     user = django_user_model.objects.create_user("ann")
     for n in range(3):
-        KeptAnswer.objects.create(
+        IdempotentResponse.objects.create(
             user=user, key=str(n), request_digest="", created_at=LONG_AGO + timedelta(days=n)
         )
     from ml_platform.api.http.idempotency import forget_old_answers
 
     assert forget_old_answers() == 3
-    assert not KeptAnswer.objects.exists()
+    assert not IdempotentResponse.objects.exists()
 
 
 def look() -> Sweep:

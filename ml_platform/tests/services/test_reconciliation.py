@@ -158,7 +158,7 @@ def test_a_stale_pointer_is_cleared_after_a_direct_not_found(cloud: LocalCloud) 
     assert (lineage.generation, lineage.latest_run, lineage.registry_state) == (2, None, "")
     runs = TrainingRun.objects.order_by("version")
     assert [run.registration for run in runs] == [Registration.LOST, Registration.LOST]
-    assert [run.former_vertex_version for run in runs] == pointers
+    assert [run.last_vertex_version for run in runs] == pointers
     assert Finding.objects.get().status == FindingStatus.REPAIRED
     assert [call.method for call in cloud.effects.calls()] == [
         "ModelService.ListModels",
@@ -459,7 +459,7 @@ def test_who_ignores_a_finding_and_why_is_in_the_history(cloud: LocalCloud) -> N
     )
     look()
     finding.refresh_from_db()
-    assert (finding.status, finding.looks) == (FindingStatus.IGNORED, 2)
+    assert (finding.status, finding.consecutive_sightings) == (FindingStatus.IGNORED, 2)
     again = reopen_finding(finding=finding, actor=ANA, now=database_now())
     assert (again.kind, finding.status, finding.ignored_by) == ("unignore", "open", "")
 

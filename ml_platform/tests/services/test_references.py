@@ -413,7 +413,7 @@ def test_a_lost_version_that_is_there_without_our_labels_keeps_its_files(
     relabel(run, change)
     TrainingRun.objects.update(
         registration=Registration.LOST,
-        former_vertex_version=str(pointer_of(run)),
+        last_vertex_version=str(pointer_of(run)),
         vertex_model_resource_name="",
         vertex_model_name="",
         vertex_model_version="",

@@ -189,7 +189,7 @@ def test_a_parent_deleted_in_the_console_is_believed_at_the_second_look_and_neve
     former = old.vertex_model_resource_name
     old.refresh_from_db()
     new.refresh_from_db()
-    assert (old.registration, old.former_vertex_version) == ("lost", f"{former}@1")
+    assert (old.registration, old.last_vertex_version) == ("lost", f"{former}@1")
     assert (new.version, new.vertex_model_version) == (2, "1")
     assert new.vertex_model_resource_name.endswith("-2")
     assert RegisteredModel.objects.get().total_versions == 1

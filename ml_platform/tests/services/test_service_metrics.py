@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml_platform.models import DeployedEndpoint, Operation, ServiceDay
+from ml_platform.models import DeployedEndpoint, Operation, ServiceDailyMetrics
 from ml_platform.models.states import OperationKind
 from ml_platform.services.metrics.service_metrics import (
     DAYS_BACK,
@@ -73,19 +73,19 @@ def test_each_day_that_is_over_is_read_once(cloud: LocalCloud):
     report = collect()
     assert (report.services, report.days, report.unknown) == (1, 3, ())
     assert cloud.effects.count("MetricService.ListTimeSeries") == 7
-    day = ServiceDay.objects.get(day=ago(2))
+    day = ServiceDailyMetrics.objects.get(day=ago(2))
     assert (day.endpoint, day.project) == (endpoint, endpoint.project)
     assert (day.requests, day.errors, day.instances) == (240, 24, 3)
     assert day.latency_p50 == pytest.approx(30, rel=0.1)
     assert day.latency_p95 == pytest.approx(90, rel=0.1)
     assert 0.4 <= (day.cpu or 0) < 0.6  # the highest of the day
     assert 0.5 <= (day.memory or 0) < 0.7
-    empty = ServiceDay.objects.get(day=ago(1))
+    empty = ServiceDailyMetrics.objects.get(day=ago(1))
     assert (empty.requests, empty.latency_p50, empty.complete) == (None, None, True)
     cloud.effects.reset()
     assert collect().days == 0
     assert cloud.effects.count("*") == 0
-    assert ServiceDay.objects.count() == 3
+    assert ServiceDailyMetrics.objects.count() == 3
 
 
 def test_a_gap_is_filled_by_the_next_run(cloud: LocalCloud):
@@ -93,11 +93,11 @@ def test_a_gap_is_filled_by_the_next_run(cloud: LocalCloud):
     for days in (1, 2, 3):
         cloud.monitoring.seed("chern", ago(days), requests=days)
     collect()
-    ServiceDay.objects.filter(day=ago(2)).delete()
+    ServiceDailyMetrics.objects.filter(day=ago(2)).delete()
     assert collect().days == 1
-    assert ServiceDay.objects.get(day=ago(2)).requests == 2
+    assert ServiceDailyMetrics.objects.get(day=ago(2)).requests == 2
     tomorrow = collect(NOW + timedelta(days=1))
-    assert (tomorrow.days, ServiceDay.objects.count()) == (1, 4)
+    assert (tomorrow.days, ServiceDailyMetrics.objects.count()) == (1, 4)
 
 
 def test_what_cannot_be_read_is_unknown_and_read_the_next_time(cloud: LocalCloud):
@@ -109,9 +109,9 @@ def test_what_cannot_be_read_is_unknown_and_read_the_next_time(cloud: LocalCloud
     assert (report.services, report.days, len(report.unknown)) == (2, 3, 1)
     assert report.unknown[0].startswith("one: ")
     assert report.summary == "Read 3 days of 2 active services, 1 unknown."
-    assert not ServiceDay.objects.filter(service_name="one").exists()
+    assert not ServiceDailyMetrics.objects.filter(service_name="one").exists()
     assert collect().days == 3
-    assert ServiceDay.objects.get(service_name="one", day=ago(1)).requests == 5
+    assert ServiceDailyMetrics.objects.get(service_name="one", day=ago(1)).requests == 5
 
 
 def test_only_active_services_are_read_and_no_further_back_than_monitoring_keeps(
@@ -130,7 +130,7 @@ def test_a_rehearsal_asks_nobody(cloud: LocalCloud):
     assert collect(dry_run=True, tell=lines.append).days == 3
     assert lines == ["Would read 3 days of chern."]
     assert collect(dry_run=True).summary == "Would read 3 days of 1 active service."
-    assert (ServiceDay.objects.count(), Operation.objects.count()) == (0, 0)
+    assert (ServiceDailyMetrics.objects.count(), Operation.objects.count()) == (0, 0)
     assert cloud.effects.count("*") == 0
 
 
@@ -145,7 +145,7 @@ def test_one_key_reads_once_and_is_answered_twice(cloud: LocalCloud):
     a_service("chern")
     first = collect(idempotency_key="tick")
     cloud.effects.reset()
-    ServiceDay.objects.all().delete()
+    ServiceDailyMetrics.objects.all().delete()
     again = collect(idempotency_key="tick")
     assert (again.days, again.operation) == (first.days, first.operation)
     assert cloud.effects.count("*") == 0
@@ -165,7 +165,7 @@ def test_a_collection_that_could_read_nothing_has_failed_and_may_be_retried(clou
     settle(Clock(now=NOW))
     operation.refresh_from_db()
     assert operation.status == "succeeded"
-    assert ServiceDay.objects.count() == 3
+    assert ServiceDailyMetrics.objects.count() == 3
 
 
 def test_another_worker_goes_on_with_the_services_that_are_left(cloud: LocalCloud):
@@ -179,16 +179,16 @@ def test_another_worker_goes_on_with_the_services_that_are_left(cloud: LocalClou
         step=STEP,
     )
     advance(operation_id=operation.pk, workflows=workflows(), clock=lambda: NOW, steps=1)
-    assert set(ServiceDay.objects.values_list("service_name", flat=True)) == {"one"}
+    assert set(ServiceDailyMetrics.objects.values_list("service_name", flat=True)) == {"one"}
     settle(Clock(now=NOW))
-    assert set(ServiceDay.objects.values_list("service_name", flat=True)) == {"one", "two"}
+    assert set(ServiceDailyMetrics.objects.values_list("service_name", flat=True)) == {"one", "two"}
 
 
 def test_totals_are_of_all_services_or_of_some_projects():
     one, two = a_service("one"), a_service("two")
     common = {"day": ago(1), "complete": True, "read_at": NOW}
     for endpoint, requests, p50 in ((one, 300, 10.0), (two, 100, 50.0)):
-        ServiceDay.objects.create(
+        ServiceDailyMetrics.objects.create(
             service_name=endpoint.service_name,
             project=endpoint.project,
             requests=requests,

@@ -290,10 +290,13 @@ def test_an_endpoint_that_somebody_works_on_is_held(
     with pytest.raises(Busy):
         repair_finding(finding=found, actor=ANA, now=clock())
     found.refresh_from_db()
-    looks = found.looks
+    consecutive_sightings = found.consecutive_sightings
     look(clock)
     found.refresh_from_db()
-    assert (found.status, found.looks) == (FindingStatus.OPEN, looks)
+    assert (found.status, found.consecutive_sightings) == (
+        FindingStatus.OPEN,
+        consecutive_sightings,
+    )
 
 
 # ---- services that serve another version ---------------------------------------------------------

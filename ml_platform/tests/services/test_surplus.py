@@ -195,7 +195,7 @@ def test_the_only_copy_that_is_left_is_the_runs_version(cloud: LocalCloud) -> No
     look()
     assert repair().status == OperationStatus.SUCCEEDED
     run.refresh_from_db()
-    assert (run.vertex_model_version, run.former_vertex_version) == ("3", pointer)
+    assert (run.vertex_model_version, run.last_vertex_version) == ("3", pointer)
     assert cloud.effects.mutations() == []
     assert finding().status == FindingStatus.GONE
     settled()

@@ -54,7 +54,7 @@ def look() -> Sweep:
 
 
 def open_findings() -> list[tuple[str, int]]:
-    return sorted((f.kind, f.looks) for f in Finding.objects.open())
+    return sorted((f.kind, f.consecutive_sightings) for f in Finding.objects.open())
 
 
 def test_planes_that_agree_make_no_finding(cloud: LocalCloud) -> None:
@@ -109,7 +109,7 @@ def test_a_model_is_missing_only_at_the_second_look(cloud: LocalCloud) -> None:
         look()
         lineage.refresh_from_db()
         finding = Finding.objects.get(kind=FindingKind.STALE_POINTER)
-        states.append((lineage.registry_state, finding.looks))
+        states.append((lineage.registry_state, finding.consecutive_sightings))
     assert states == [("suspected", 1), ("missing", 2), ("missing", 3)]
     assert TrainingRun.objects.versions().count() == 1
 
@@ -130,7 +130,7 @@ def test_a_model_that_is_listed_again_ends_its_finding_and_is_verified(cloud: Lo
 
 def vertex_findings() -> list[Any]:
     found = Finding.objects.exclude(kind=FindingKind.ARTIFACTS_MISSING)
-    return list(found.order_by("pk").values("status", "looks", "last_sweep"))
+    return list(found.order_by("pk").values("status", "consecutive_sightings", "last_sweep"))
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED"])
@@ -235,7 +235,7 @@ def test_a_look_that_overlaps_another_is_not_a_second_one(cloud: LocalCloud) -> 
     look()
     lineage.refresh_from_db()
     finding = Finding.objects.get(kind=FindingKind.STALE_POINTER)
-    assert (finding.looks, lineage.registry_state) == (1, RegistryState.SUSPECTED)
+    assert (finding.consecutive_sightings, lineage.registry_state) == (1, RegistryState.SUSPECTED)
 
 
 def test_a_lineage_that_somebody_works_on_is_held(cloud: LocalCloud) -> None:
@@ -250,7 +250,7 @@ def test_a_lineage_that_somebody_works_on_is_held(cloud: LocalCloud) -> None:
     done = look()
     lineage.refresh_from_db()
     finding = Finding.objects.get(kind=FindingKind.STALE_POINTER)
-    assert (finding.status, finding.looks) == (FindingStatus.OPEN, 1)
+    assert (finding.status, finding.consecutive_sightings) == (FindingStatus.OPEN, 1)
     assert lineage.registry_state == "suspected"
     assert done.counts["left_out"] == [{"what": lineage.model_name, "why": WORKED_ON}]
     assert done.counts["of"].keys() == {str(lineage.project_id)}
@@ -269,7 +269,7 @@ def test_an_ignored_finding_stays_ignored_while_it_is_seen(cloud: LocalCloud) ->
     Finding.objects.update(status=FindingStatus.IGNORED)
     look()
     finding = Finding.objects.get()
-    assert (finding.status, finding.looks) == (FindingStatus.IGNORED, 2)
+    assert (finding.status, finding.consecutive_sightings) == (FindingStatus.IGNORED, 2)
 
 
 def test_a_pointer_is_the_name_and_the_label(cloud: LocalCloud) -> None:

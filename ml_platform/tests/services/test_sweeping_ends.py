@@ -241,7 +241,10 @@ def test_what_the_mirror_knew_of_it_stays(cloud: LocalCloud) -> None:
         "theirs",
         "as it was",
     }
-    seen = {f.subject.rpartition("/")[2]: (f.status, f.looks) for f in Finding.objects.all()}
+    seen = {
+        f.subject.rpartition("/")[2]: (f.status, f.consecutive_sightings)
+        for f in Finding.objects.all()
+    }
     assert seen == {"7": ("open", 2), "8": ("open", 1)}
 
 
@@ -285,6 +288,8 @@ def test_a_finding_that_cannot_be_brought_up_to_date_stays_as_it_was() -> None:
     second = Sweep.objects.create(actor_label="ana", started_at=later())
     seen = [drift("a", lineage_id=10**9), drift("b")]
     assert [one.what for one in keep_findings(drifts=seen, sweep=second, now=later())] == ["a"]
-    found = Finding.objects.order_by("subject").values_list("subject", "looks", "last_sweep")
+    found = Finding.objects.order_by("subject").values_list(
+        "subject", "consecutive_sightings", "last_sweep"
+    )
     assert list(found) == [("a", 1, second.pk), ("b", 2, second.pk)]
     assert close_unseen(kinds=[FindingKind.UNMANAGED], sweep=second, now=later()) == 0

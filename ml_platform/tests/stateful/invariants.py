@@ -193,7 +193,7 @@ def ids_are_used_once(effect: Effect) -> str:
     if effect.call.method != "ModelService.UploadModel" or not effect.ours or not effect.reborn:
         return ""
     model_id = effect.call.resource.rpartition("/")[2].partition("@")[0]
-    known = Q(former_vertex_version__contains=f"/models/{model_id}@")
+    known = Q(last_vertex_version__contains=f"/models/{model_id}@")
     known |= Q(vertex_model_resource_name__endswith=f"/models/{model_id}")
     return f"{model_id} was there before" if TrainingRun.objects.filter(known).exists() else ""
 
@@ -331,9 +331,9 @@ class Judge:
 
     def _saved(self, instance: TrainingRun, **_: Any) -> None:
         """S6: what becomes lost is really gone."""
-        if instance.registration != Registration.LOST or not instance.former_vertex_version:
+        if instance.registration != Registration.LOST or not instance.last_vertex_version:
             return
-        name = ModelName.parse(instance.former_vertex_version)
+        name = ModelName.parse(instance.last_vertex_version)
         there = planes.version(self.cloud, name.model_id, name.version)
         if there is not None and there.labels.get(RUN) == instance.uid.hex:
             self.broken.append(f"S6 lost is lost: {name} is there")

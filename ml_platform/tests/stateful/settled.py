@@ -117,7 +117,7 @@ def artifacts_are_there(world: World) -> Wrong:
 def _artifacts_of(world: World, run: TrainingRun) -> str:
     """Where Vertex AI says that the model of this version, or of the one it was, is."""
     pointer = ModelName.parse(
-        run.former_vertex_version
+        run.last_vertex_version
         if run.registration == Registration.LOST
         else f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
     )

@@ -182,7 +182,7 @@ def test_a_lost_version_whose_place_another_model_has_leaves_that_one_alone(worl
         mark_version_lost(run_id=run.pk)
     world.vanish(planes.versions(world.cloud)[0].model_id)
     run.refresh_from_db()
-    model_id = run.former_vertex_version.rpartition("/")[2].partition("@")[0]
+    model_id = run.last_vertex_version.rpartition("/")[2].partition("@")[0]
     world.cloud.models.seed(model_id, display_name="theirs", versions=[1])
     delete(world, run)
     settle(world)
