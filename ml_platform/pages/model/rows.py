@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ml_platform.pages.view_models.context import (
     Badge,
     Button,
+    EventRow,
     Fact,
     FindingRow,
     Link,
@@ -152,7 +153,7 @@ class ModelPage:
     versions_pager: Pager
     comparison: Comparison
     picture: Picture | None
-    history: tuple[OperationRow, ...]
+    history: tuple[OperationRow | EventRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

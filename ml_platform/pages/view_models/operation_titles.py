@@ -104,6 +104,8 @@ CLAUSES: Mapping[str, str] = {
     OperationStatus.CANCELLED: "cancelled: {want}",
 }
 
+REFUSED = "asked to {want}"
+
 
 def deed_of(operation: Operation) -> Deed:
     """What this operation is about, as exactly as its row tells."""
@@ -128,7 +130,8 @@ def deed_of(operation: Operation) -> Deed:
 def clause(operation: Operation) -> tuple[str, str]:
     """What somebody did, in words before and after the subject's name."""
     deed = deed_of(operation)
-    told = CLAUSES[operation.status].format(want=deed.want, did=deed.did)
+    template = REFUSED if operation.was_refused else CLAUSES[operation.status]
+    told = template.format(want=deed.want, did=deed.did)
     before, _, after = told.partition("{}")
     return before.strip(), after.strip()
 

@@ -180,7 +180,7 @@ def operation_row(operation: Operation, now: datetime) -> OperationRow:
         after=after,
         project=str(operation.project) if operation.project else "",
         note=_newest_note(operation),
-        status=badge(operation.get_status_display(), OPERATION_TONES[operation.status]),
+        status=_operation_badge(operation),
         live=live,
         created=moment(operation.created_at, now),
         took=duration(_length(operation, now)),
@@ -193,6 +193,12 @@ def operation_row(operation: Operation, now: datetime) -> OperationRow:
     )
 
 
+def _operation_badge(operation: Operation) -> Badge:
+    if operation.was_refused:
+        return badge("Refused", "quiet")
+    return badge(operation.get_status_display(), OPERATION_TONES[operation.status])
+
+
 def _length(operation: Operation, now: datetime) -> timedelta | None:
     if operation.started_at is None:
         return None
@@ -202,7 +208,8 @@ def _length(operation: Operation, now: datetime) -> timedelta | None:
 def _newest_note(operation: Operation) -> str:
     """What a live one is doing, what one that ended said last; a failure's own words come first."""
     if operation.error:
-        return readable(operation.error)
+        refused = "Refused: " if operation.was_refused else ""
+        return f"{refused}{readable(operation.error)}"
     if operation.status == OperationStatus.RUNNING:
         return next((doing(step.title) for step in planned(operation)), "")
     newest = operation.steps[-1] if operation.steps else {}

@@ -13,13 +13,21 @@ from django.db import transaction
 from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel
-from ml_platform.models.states import FindingKind, OperationKind, RetentionReason
+from ml_platform.models.states import EventKind, FindingKind, OperationKind, RetentionReason
 from ml_platform.services.findings.discrepancy import orphan_subject
 from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Continue, Next, Outcome, Step, Workflow, advance
 from ml_platform.services.operations.log import Tell, keep, say
-from ml_platform.services.operations.store import Actor, Clock, Json, Subject, Work, open_operation
+from ml_platform.services.operations.store import (
+    Actor,
+    Clock,
+    Json,
+    Subject,
+    Work,
+    open_operation,
+    record_change,
+)
 from ml_platform.services.operations.subjects import subject_of_lineage
 
 from .orphan_batches import candidates, compare_batch, delete_batch, detach, end_of_batch
@@ -95,6 +103,8 @@ def _delete_if_orphan(work: Work) -> Json:
         "detached_schedules": [pk for word, pk in detached if word == "schedule"],
         "detached_runs": [pk for word, pk in detached if word == "run"],
     }
+    subject = subject_of_lineage(lineage)
+    record_change(EventKind.MODEL_DELETED, operation=operation, subject=subject)
     lineage.delete()
     return said
 

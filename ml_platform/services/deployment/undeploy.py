@@ -10,7 +10,7 @@ from django.db import transaction
 from ml_platform.cloud import cloud_run
 from ml_platform.errors import CloudAbsent, Conflict, OutcomeUnknown, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation
-from ml_platform.models.states import EndpointState, OperationKind
+from ml_platform.models.states import EndpointState, EventKind, OperationKind
 from ml_platform.services.operations import store as operations
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import Next, Outcome, Poll, Step, Workflow
@@ -109,6 +109,7 @@ def delete_endpoint(
             now=now,
             note=f"Deleted the endpoint {row.service_name}.{served}",
             reason=reason,
+            event=EventKind.ENDPOINT_DELETED,
         )
 
 
@@ -183,7 +184,8 @@ def _wait(work: Work) -> Outcome:
 def _record(work: Work) -> Outcome:
     work.data.pop(SENT, None)
     return Next(
-        note="It serves no more.", change=partial(record_stopped, service=work.data["service"])
+        note="It serves no more.",
+        change=partial(record_stopped, service=work.data["service"], operation=work.operation),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -11,14 +11,16 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
 from ml_platform.errors import Conflict, Invalid
-from ml_platform.models import Finding, Operation, RegisteredModel, Sweep
-from ml_platform.models.locking import lock_rows, update_rows
+from ml_platform.models import Event, Finding, Operation, RegisteredModel, Sweep
+from ml_platform.models.locking import PART, lock_rows, update_rows
 from ml_platform.models.states import (
     STANDING_FINDING_STATUSES,
+    EventKind,
     FindingKind,
     FindingStatus,
     OperationKind,
 )
+from ml_platform.services.events import outbox
 from ml_platform.services.operations.store import Actor, Subject, record
 from ml_platform.services.operations.subjects import lineage_lock
 
@@ -78,6 +80,10 @@ def _see_first(drifts: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) ->
     known = {_key(finding) for finding in _of(drifts)}
     new = [_new(drift, sweep, now) for drift in drifts if _key(drift) not in known]
     Finding.objects.bulk_create(new, ignore_conflicts=True)
+    # Read again: a sweep beside this one may have inserted some of them first.
+    mine = _of(drifts).filter(first_sweep=sweep) if new else Finding.objects.none()
+    opened = [finding for finding in mine if _key(finding) not in known]
+    _record(EventKind.FINDING_OPENED, opened, after=FindingStatus.OPEN, by=_sweep_columns(sweep))
 
 
 def _key(about: Discrepancy | Finding) -> tuple[str, str]:
@@ -127,11 +133,14 @@ def _new(drift: Discrepancy, sweep: Sweep | None, now: datetime) -> Finding:
     )
 
 
-def note_finding(*, drift: Discrepancy, now: datetime) -> None:
-    """Write down, in the caller's transaction, what somebody else than a sweep found."""
+def note_finding(*, drift: Discrepancy, now: datetime, operation: Operation | None = None) -> None:
+    """Record, in the caller's transaction, what an operation found rather than a sweep."""
     known = _of([drift]).first()
     if known is None:
         Finding.objects.bulk_create([_new(drift, None, now)], ignore_conflicts=True)
+        opened = _of([drift]).filter(first_sweep=None, first_seen_at=now)
+        by = _operation_columns(operation)
+        _record(EventKind.FINDING_OPENED, opened, after=FindingStatus.OPEN, by=by)
     elif _update(known, drift):
         known.save()
 
@@ -149,15 +158,24 @@ def hold_findings(*, subjects: Collection[str], sweep: Sweep) -> None:
 def close_unseen(*, kinds: Collection[FindingKind], sweep: Sweep, now: datetime) -> int:
     """End the findings of these kinds that this sweep, which judged them all, did not see."""
     unseen = standing().filter(kind__in=kinds, last_seen_at__lte=sweep.started_at)
-    return update_rows(unseen.filter(_before(sweep)), status=FindingStatus.GONE, ended_at=now)
+    return _end(unseen.filter(_before(sweep)), FindingStatus.GONE, now, by=_sweep_columns(sweep))
 
 
-def end_surplus(*, subject: str, lineage_id: int | None, now: datetime) -> None:
+def end_surplus(*, subject: str, lineage_id: int | None, sweep: Sweep, now: datetime) -> None:
     """End what was taken for surplus of a lineage in a model that is not the lineage's own."""
     found = standing().filter(
         kind=FindingKind.SURPLUS_VERSION, subject=subject, registered_model=lineage_id
     )
-    update_rows(found, status=FindingStatus.GONE, ended_at=now)
+    _end(found, FindingStatus.GONE, now, by=_sweep_columns(sweep))
+
+
+def end_orphans(
+    *, lineages: QuerySet[RegisteredModel], operation: Operation, now: datetime
+) -> None:
+    """End the findings that these lineages are orphans: the caller's transaction deletes them."""
+    found = standing().filter(kind=FindingKind.ORPHAN, registered_model__in=lineages)
+    by = _operation_columns(operation)
+    _end(found, FindingStatus.REPAIRED, now, by=by, operation=operation)
 
 
 def link_findings(
@@ -182,7 +200,63 @@ def end_findings(
 ) -> None:
     """End the findings that an operation worked on."""
     worked_on = standing().filter(operation=operation, kind__in=kinds)
-    update_rows(worked_on, status=status, ended_at=now)
+    _end(worked_on, status, now, by=_operation_columns(operation))
+
+
+_ENDS = {
+    FindingStatus.REPAIRED: EventKind.FINDING_REPAIRED,
+    FindingStatus.GONE: EventKind.FINDING_CLOSED,
+}
+
+
+def _end(
+    found: QuerySet[Finding],
+    status: FindingStatus,
+    now: datetime,
+    *,
+    by: dict[str, Any],
+    **fields: Any,
+) -> int:
+    """End the findings and record it, in one transaction; returns how many there were."""
+    with transaction.atomic():
+        locked = lock_rows(found)
+        for start in range(0, len(locked), PART):
+            rows = Finding.objects.filter(pk__in=locked[start : start + PART])
+            _record(_ENDS[status], rows, after=status, by=by)
+            rows.update(status=status, ended_at=now, **fields)
+    return len(locked)
+
+
+def _record(
+    kind: EventKind, findings: Iterable[Finding], *, after: FindingStatus, by: dict[str, Any]
+) -> None:
+    """Record one event for each finding, in the caller's transaction, before its row changes."""
+    opened = kind == EventKind.FINDING_OPENED
+    outbox.record(
+        Event(
+            kind=kind,
+            project_id=finding.project_id,
+            subject_type="finding",
+            subject_id=str(finding.pk),
+            subject_name=finding.title,
+            lineage_id=finding.registered_model_id,
+            before={} if opened else {"status": finding.status},
+            after={"status": after, "kind": finding.kind},
+            **by,
+        )
+        for finding in findings
+    )
+
+
+def _sweep_columns(sweep: Sweep) -> dict[str, Any]:
+    return {"actor_label": sweep.actor_label, "origin": "sweep"}
+
+
+def _operation_columns(operation: Operation | None) -> dict[str, Any]:
+    if operation is None:
+        return {}
+    columns = ("actor_id", "actor_label", "origin")
+    return {"operation": operation, **{name: getattr(operation, name) for name in columns}}
 
 
 def ignore_finding(*, finding: Finding, actor: Actor, reason: str, now: datetime) -> Operation:
@@ -257,6 +331,9 @@ def _decide(
             now=now,
             note=f"{finding.get_kind_display()}: {finding.title}",
             reason=reason,
+            event=EventKind.FINDING_IGNORED if ignored else EventKind.FINDING_REOPENED,
+            before={"status": before},
+            after={"status": after, "kind": finding.kind},
         )
 
 

@@ -17,13 +17,14 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Coalesce
+from django.db.models import CharField, F, JSONField, Q, QuerySet, UUIDField, Value
+from django.db.models.functions import Cast, Coalesce
 
 from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict, PlatformError, storable
-from ml_platform.models import Operation, RegisteredModel
-from ml_platform.models.states import OperationKind, OperationStatus
+from ml_platform.models import Event, Operation, RegisteredModel
+from ml_platform.models.states import EventKind, OperationKind, OperationStatus
+from ml_platform.services.events import outbox
 
 Clock: TypeAlias = Callable[[], datetime]
 Heartbeat: TypeAlias = Callable[[], None]
@@ -128,6 +129,7 @@ def open_operation(
     try:
         with transaction.atomic():
             operation.save(force_insert=True)
+            record_change(EventKind.OPERATION_STARTED, operation=operation)
     except IntegrityError as error:
         if known := _replayed(idempotency_key, fingerprint):
             return known, False
@@ -241,10 +243,24 @@ class Work:
                 raise LeaseLost(f"Operation {self.operation.pk} was claimed by another worker.")
             if change:
                 change()
+            if kind := _ENDS.get(fields.get("status", "")):
+                self.operation.refresh_from_db(fields=["lineage"])  # the change may have set it
+                record_change(kind, operation=self.operation, after=_failure(fields))
         for name, value in fields.items():
             setattr(self.operation, name, value)
         self.lease_until = lease_end(now)
         self.operation.data = self.data
+
+
+_ENDS = {
+    OperationStatus.SUCCEEDED: EventKind.OPERATION_SUCCEEDED,
+    OperationStatus.FAILED: EventKind.OPERATION_FAILED,
+    OperationStatus.CANCELLED: EventKind.OPERATION_CANCELLED,
+}
+
+
+def _failure(fields: Json) -> Json:
+    return {name: fields[name] for name in ("error_code", "error", "advice") if fields.get(name)}
 
 
 def kept(value: Any) -> Any:
@@ -319,19 +335,14 @@ def record(
     now: datetime,
     note: str,
     reason: str = "",
+    event: EventKind = EventKind.OPERATION_SUCCEEDED,
+    before: Json | None = None,
+    after: Json | None = None,
 ) -> Operation:
-    """Write a change that needed one transaction only into the history."""
+    """Record a change that needed one transaction only as an operation and its one event."""
     done = {"step": "done", "title": note, "status": "done", "finished_at": now.isoformat()}
-    return Operation.objects.create(
-        kind=kind,
-        status=OperationStatus.SUCCEEDED,
-        **_columns(subject, actor),
-        reason=reason,
-        steps=[done],
-        created_at=now,
-        started_at=now,
-        finished_at=now,
-    )
+    fields: Json = {"status": OperationStatus.SUCCEEDED, "reason": reason, "steps": [done]}
+    return _record_ended(kind, subject, actor, now, fields, event, before, after)
 
 
 def record_refusal(
@@ -343,26 +354,82 @@ def record_refusal(
     error: PlatformError,
     reason: str = "",
 ) -> Operation:
-    """Keep a refused request in the history: why it was asked, and why it was refused."""
-    return Operation.objects.create(
-        kind=kind,
-        status=OperationStatus.FAILED,
-        **_columns(subject, actor),
-        reason=reason,
-        error_code=error.code,
-        error=str(error),
-        advice=error.advice,
-        created_at=now,
-        started_at=now,
-        finished_at=now,
-    )
+    """Record a refused request and its event: why it was asked, and why it was refused."""
+    said = {"error_code": error.code, "error": str(error), "advice": error.advice}
+    fields = {"status": OperationStatus.FAILED, "reason": reason, **said}
+    event = EventKind.OPERATION_REFUSED
+    return _record_ended(kind, subject, actor, now, fields, event, None, _failure(said))
+
+
+def _record_ended(
+    kind: OperationKind,
+    subject: Subject,
+    actor: Actor,
+    now: datetime,
+    fields: Json,
+    event: EventKind,
+    before: Json | None,
+    after: Json | None,
+) -> Operation:
+    columns = {**_columns(subject, actor), **fields}
+    with transaction.atomic():
+        operation = Operation.objects.create(
+            kind=kind, **columns, created_at=now, started_at=now, finished_at=now
+        )
+        record_change(event, operation=operation, before=before, after=after)
+    return operation
+
+
+def record_change(
+    kind: EventKind,
+    *,
+    operation: Operation | None = None,
+    subject: Subject | None = None,
+    actor: Actor | None = None,
+    before: Json | None = None,
+    after: Json | None = None,
+) -> None:
+    """Record the event of a change, in the transaction of the change.
+
+    Subject and actor are those of the operation unless they are given.
+    """
+    columns = _columns_of(operation, subject) | (_by(actor) if actor else {})
+    states = {"before": kept(before or {}), "after": kept(after or {})}
+    outbox.record([Event(kind=kind, **columns, **states)])
+
+
+def record_deletions(
+    kind: EventKind, *, operation: Operation, rows: QuerySet[RegisteredModel]
+) -> None:
+    """Record, before and with their deletion, one event for each of these lineages."""
+    nothing = Cast(Value("{}"), JSONField())
+    columns: Json = {
+        "kind": Value(kind.value),
+        "project_id": F("project_id"),
+        "subject_type": Value("registeredmodel"),
+        "subject_id": Cast("pk", CharField()),
+        "subject_name": F("model_name"),
+        "operation_id": Value(operation.pk, output_field=UUIDField()),
+        "actor_label": Value(operation.actor_label),
+        "origin": Value(operation.origin),
+        "before": nothing,
+        "after": nothing,
+    }
+    if operation.actor_id is not None:
+        columns["actor_id"] = Value(operation.actor_id)
+    outbox.record_selected(rows, columns)
+
+
+def _columns_of(operation: Operation | None, subject: Subject | None) -> Json:
+    columns = {name: getattr(operation, name) for name in _SHARED} if operation else {}
+    return {"operation": operation, **columns, **(_about(subject) if subject else {})}
 
 
 @contextmanager
 def refusals_recorded(
     *, kind: OperationKind, subject: Subject, actor: Actor, now: datetime, reason: str = ""
 ) -> Iterator[None]:
-    """Keep what is refused inside in the history; the refused transaction itself is undone."""
+    """Record what is refused inside; the refused transaction itself is rolled back."""
     try:
         yield
     except PlatformError as error:
@@ -370,16 +437,27 @@ def refusals_recorded(
         raise
 
 
+_SHARED = (
+    "project_id", "subject_type", "subject_id", "subject_name", "lineage_id",
+    "actor_id", "actor_label", "origin",
+)  # fmt: skip
+"""Columns that an event has from its operation."""
+
+
 def _columns(subject: Subject, actor: Actor) -> Json:
+    locks = {"lineage_key": subject.lineage_key, "service_key": subject.service_key}
+    return {**_about(subject), **locks, **_by(actor)}
+
+
+def _about(subject: Subject) -> Json:
     return {
         "project_id": subject.project_id,
         "subject_type": subject.type,
         "subject_id": subject.id,
         "subject_name": subject.name,
-        "lineage": subject.lineage,
-        "lineage_key": subject.lineage_key,
-        "service_key": subject.service_key,
-        "actor_id": actor.user_id,
-        "actor_label": actor.label,
-        "origin": actor.origin,
+        "lineage_id": subject.lineage.pk if subject.lineage else None,
     }
+
+
+def _by(actor: Actor) -> Json:
+    return {"actor_id": actor.user_id, "actor_label": actor.label, "origin": actor.origin}

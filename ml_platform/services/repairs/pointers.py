@@ -18,6 +18,7 @@ from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import (
+    EventKind,
     FindingKind,
     FindingStatus,
     OperationKind,
@@ -31,7 +32,12 @@ from ml_platform.services.operations.engine import Next, Outcome, Poll, Step
 from ml_platform.services.operations.store import Actor, Work, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.registry.labels import RUN, is_version_of
-from ml_platform.services.registry.lineages import clear_pointer, lose_versions, sync_version_cache
+from ml_platform.services.registry.lineages import (
+    clear_pointer,
+    lose_versions,
+    record_version,
+    sync_version_cache,
+)
 from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
 from ml_platform.text import counted
 
@@ -166,10 +172,10 @@ def _lost(work: Work) -> None:
         f"{r.vertex_model_resource_name}@{r.vertex_model_version}" for r in gone
     ]
     if len(gone) == len(runs):
-        lose_versions(lineage=lineage)
+        lose_versions(lineage=lineage, operation=work.operation)
     else:
         for run in gone:
-            clear_pointer(run=run, registration=Registration.LOST)
+            clear_pointer(run=run, registration=Registration.LOST, operation=work.operation)
     sync_version_cache(registered_model=lineage)
     RegisteredModel.objects.filter(pk=lineage.pk).update(
         registry_state=RegistryState.UNCHECKED, registry_checked_at=work.clock()
@@ -217,7 +223,16 @@ def _restored(work: Work) -> None:
                 code="other_parent",
                 advice=f"Delete {name.bare} in Vertex AI, or leave it.",
             )
-        TrainingRun.objects.filter(pk=run_id, registration=Registration.LOST).update(
+        lost = TrainingRun.objects.filter(pk=run_id, registration=Registration.LOST)
+        for run in lost:
+            record_version(
+                EventKind.VERSION_RESTORED,
+                run=run,
+                before=Registration.LOST,
+                vertex_version=pointer,
+                operation=work.operation,
+            )
+        lost.update(
             registration=Registration.REGISTERED,
             vertex_model_resource_name=str(name.bare),
             vertex_model_name=lineage.model_name,

@@ -213,7 +213,12 @@ def _compare_unclaimed(reading: Reading) -> list[LeftOut]:
                 is_own = theirs.holds(seen.name)
                 drifts.append(compare_unclaimed(seen, run, place, own=is_own))
                 if run and not is_own:
-                    end_surplus(subject=str(seen.name), lineage_id=run.lineage_id, now=reading.now)
+                    end_surplus(
+                        subject=str(seen.name),
+                        lineage_id=run.lineage_id,
+                        sweep=sweep,
+                        now=reading.now,
+                    )
         held += keep_findings(drifts=drifts, sweep=sweep, now=reading.now)
         hold_findings(subjects=busy, sweep=sweep)
     return held

@@ -64,7 +64,8 @@ def two_findings() -> list[Discrepancy]:
         for subject in ("zebra", "ant")
     ]
     for drift in drifts:
-        findings.note_finding(drift=drift, now=LONG_AGO)
+        with transaction.atomic():
+            findings.note_finding(drift=drift, now=LONG_AGO)
     return drifts
 
 
