@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.apps import apps
+from django.db import connection, transaction
 
 import ml_platform
 from ml_platform.errors import Conflict
@@ -417,3 +420,20 @@ def test_events_are_numbered_in_order_and_no_number_is_used_again():
     kinds = list(Event.objects.order_by("seq").values_list("kind", flat=True))
     assert kinds == [EventKind.DEPLOYED, EventKind.UNDEPLOYED]
     assert Event.objects.earliest("seq").seq > last
+
+
+@pytest.mark.django_db
+def test_operations_before_the_log_have_an_event_each():
+    now = database_now()
+    common = {"kind": OperationKind.DEPLOY, "actor_label": "ana", "subject_name": "rank v1"}
+    for status, step in (("running", "look"), ("failed", "look"), ("failed", "")):
+        ended_at = None if status == "running" else now
+        Operation.objects.create(
+            status=status, step=step, finished_at=ended_at, error="No.", **common
+        )
+    migration = import_module("ml_platform.migrations.0004_event")
+    migration.add_past_operations(apps, SimpleNamespace(connection=connection))
+    assert sorted(Event.objects.values_list("kind", flat=True)) == [
+        EventKind.OPERATION_FAILED, EventKind.OPERATION_REFUSED, EventKind.OPERATION_STARTED,
+    ]  # fmt: skip
+    assert disagreements() == []
