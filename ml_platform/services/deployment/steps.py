@@ -114,6 +114,7 @@ def _record(work: Work) -> Outcome:
             url=work.data["url"],
             revision=work.data["revision"],
             now=work.clock(),
+            operation=work.operation,
         ),
     )
 
@@ -165,7 +166,7 @@ def _clear_stale(work: Work, error: PlatformError) -> None:
     run = asked_run(work)
     if error.code == "model_not_found":
         work.data["cleared"] = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
-        mark_version_lost(run_id=run.pk)
+        mark_version_lost(run_id=run.pk, operation=work.operation)
     elif work.data["nothing_left"]:
         work.data["cleared"] = run.gcs_artifacts_path
         TrainingRun.objects.filter(pk=run.pk).update(gcs_artifacts_path="")
@@ -184,6 +185,7 @@ def _stand_down(work: Work, error: str) -> None:
         gone=bool(work.data.get("gone")),
         error=error,
         revision=work.data.get("revision", ""),
+        operation=work.operation,
     )
 
 

@@ -205,7 +205,7 @@ def _end_endpoint(work: Work, endpoint: DeployedEndpoint, reason: str) -> Outcom
         raise _unread(work, control)
     work.data["said"] = _said(endpoint)
     work.data["ended_as"] = FindingStatus.REPAIRED
-    change = partial(record_stopped, service=endpoint.service_name)
+    change = partial(record_stopped, service=endpoint.service_name, operation=work.operation)
     return Next(to="close", note=f"{reason} {endpoint} no longer serves.", change=change)
 
 
@@ -247,6 +247,7 @@ def _serve(work: Work, run_id: int, service: RemoteService) -> None:
         url=service.uri,
         revision=service.latest_ready_revision,
         now=work.clock(),
+        operation=work.operation,
     )
 
 
