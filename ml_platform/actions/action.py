@@ -12,7 +12,8 @@ from django.utils.module_loading import import_string
 from ml_platform.errors import PlatformError
 from ml_platform.models import Operation
 from ml_platform.services.access.rights import Right, right_missing
-from ml_platform.services.operations.store import Subject, refusals_recorded
+from ml_platform.services.operations.history import refusals_recorded
+from ml_platform.services.operations.store import Subject
 from ml_platform.services.operations.workflow import Workflow
 
 from .caller import Caller

@@ -21,7 +21,6 @@ from ml_platform.pages.common.parameters import read_versions
 from ml_platform.pages.layout import open_count, page, render_page
 from ml_platform.pages.requests import caller_of
 from ml_platform.pages.training.registry_table import blessed_badge, registry_badge
-from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.badges import badge
 from ml_platform.pages.view_models.context import Badge, Button, Fact, Link
 from ml_platform.pages.view_models.metrics import common_name, main_metric, numbers
@@ -33,6 +32,7 @@ from ml_platform.services.deployment.deployable import choose_endpoint, with_dif
 from ml_platform.services.registry.protection import why_protected
 from ml_platform.services.registry.registry_state import RegistryVerdict
 
+from .history import history
 from .lineage_graph import artifacts_badge, draw
 from .metric_comparison import Measured, compare
 from .rows import Comparison, ModelPage, Picture, VersionRow
@@ -41,7 +41,6 @@ NEWEST_VERSION = Order("newest", "version", descending=True)
 VERSIONS_A_PAGE = 20
 COMPARED = 5
 COMPARED_MAX = 12
-HISTORY_SHOWN = 12
 REGISTRATIONS = {
     Registration.REGISTERED: ("Registered", "good"),
     Registration.DELETING: ("Being deleted", "busy"),
@@ -89,12 +88,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
         versions_pager=pager,
         comparison=_comparison(request, compared),
         picture=_picture(pictured, endpoints, verdict, known.artifacts_unread, now),
-        history=tuple(
-            serialize.operation_row(operation, now)
-            for operation in row.operations.select_related("project").order_by("-created_at")[
-                :HISTORY_SHOWN
-            ]
-        ),
+        history=history(row, now),
     )
     return render_page(request, "model", found, findings_open=open_count(caller.scope))
 

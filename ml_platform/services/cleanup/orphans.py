@@ -13,7 +13,7 @@ from django.db import transaction
 from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel
-from ml_platform.models.states import OperationKind, RetentionReason
+from ml_platform.models.states import EventKind, OperationKind, RetentionReason
 from ml_platform.services.findings.discrepancy import orphan_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
@@ -22,7 +22,7 @@ from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import Tell, keep, say
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
-from ml_platform.services.operations.work import Clock, Json, Work
+from ml_platform.services.operations.work import Clock, Json, Work, record_change
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 
 from .orphan_batches import candidates, compare_batch, delete_batch, detach, end_of_batch
@@ -97,6 +97,7 @@ def _delete_if_orphan(work: Work) -> Json:
         "detached_schedules": [pk for word, pk in detached if word == "schedule"],
         "detached_runs": [pk for word, pk in detached if word == "run"],
     }
+    record_change(EventKind.MODEL_DELETED, operation, **subject_of_lineage(lineage).columns)
     lineage.delete()
     return said
 

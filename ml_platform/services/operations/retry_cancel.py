@@ -9,11 +9,11 @@ from django.db import transaction
 
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation
-from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
+from ml_platform.models.states import LIVE_OPERATION_STATUSES, EventKind, OperationStatus
 from ml_platform.services.access.rights import Right
 
 from .store import Actor
-from .work import Work
+from .work import Work, record_change
 from .workflow import title_of, workflow_of
 
 
@@ -30,7 +30,7 @@ def require_retryable(operation: Operation) -> None:
     """
     if operation.status != OperationStatus.FAILED:
         raise _not_failed(operation)
-    if not operation.step:
+    if operation.was_refused:
         raise Conflict(
             f"{title_of(operation)} was refused before its first step; nothing of it began.",
             code="was_refused",
@@ -45,7 +45,7 @@ def retry_operation(*, operation: Operation, actor: Actor) -> Operation:
     :raises Conflict: as `require_retryable` says.
     """
     require_retryable(operation)
-    if not _revive(operation, f"Retried by {actor.label}"):
+    if not _revive(operation, actor, f"Retried by {actor.label}"):
         raise _not_failed(operation)
     return operation
 
@@ -57,6 +57,7 @@ def ask_again(*, operation: Operation, actor: Actor, reason: str = "") -> Operat
     """
     _revive(
         operation,
+        actor,
         f"Asked for again by {actor.label}",
         note=reason,
         actor_id=actor.user_id,
@@ -67,21 +68,26 @@ def ask_again(*, operation: Operation, actor: Actor, reason: str = "") -> Operat
     return operation
 
 
-def _revive(operation: Operation, title: str, *, note: str = "", **fields: Any) -> bool:
+def _revive(
+    operation: Operation, actor: Actor, title: str, *, note: str = "", **fields: Any
+) -> bool:
     """Let it go on from where it is seen to have ended; False when somebody did so already."""
     entry = {"step": "retry", "title": title, "status": "done", "note": note}
-    moved = Operation.objects.filter(pk=operation.pk, status=operation.status).update(
-        status=OperationStatus.PENDING,
-        attempts=0,
-        started_at=None,
-        finished_at=None,
-        cancel_requested=False,
-        error="",
-        error_code="",
-        advice="",
-        steps=[*operation.steps, entry],
-        **fields,
-    )
+    with transaction.atomic():
+        moved = Operation.objects.filter(pk=operation.pk, status=operation.status).update(
+            status=OperationStatus.PENDING,
+            attempts=0,
+            started_at=None,
+            finished_at=None,
+            cancel_requested=False,
+            error="",
+            error_code="",
+            advice="",
+            steps=[*operation.steps, entry],
+            **fields,
+        )
+        if moved:
+            record_change(EventKind.OPERATION_RETRIED, operation, **actor.columns)
     operation.refresh_from_db()
     return bool(moved)
 
@@ -156,5 +162,6 @@ def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:
             error=f"Cancelled by {actor.label}.",
         )
         if ended:
+            record_change(EventKind.OPERATION_CANCELLED, operation, **actor.columns)
             workflow.on_cancel(work)
     return bool(ended)

@@ -101,6 +101,7 @@ _CLAUSES: Mapping[str, str] = {
     OperationStatus.FAILED: "could not {title}",
     OperationStatus.CANCELLED: "cancelled: {title}",
 }
+_REFUSED = "asked to {title}"
 _NOTHING_TO_REPAIR = "looked at {}: nothing to repair"
 
 
@@ -174,7 +175,7 @@ class Workflow:
         if succeeded and operation.data.get("ended_as") == FindingStatus.GONE:
             return _NOTHING_TO_REPAIR
         title = self.title[:1].lower() + self.title[1:]
-        words = _CLAUSES[operation.status]
+        words = _REFUSED if operation.was_refused else _CLAUSES[operation.status]
         return words.replace("{title}", title).replace("{past}", self.past)
 
     def planned(self, operation: Operation) -> tuple[Step, ...]:

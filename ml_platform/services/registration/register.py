@@ -15,6 +15,7 @@ from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_row
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
+    EventKind,
     OperationKind,
     OperationStatus,
     Registration,
@@ -24,14 +25,15 @@ from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.discrepancy import compare_surplus, version_of
 from ml_platform.services.findings.store import note_finding
 from ml_platform.services.operations import worker
+from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.retry_cancel import ask_again
-from ml_platform.services.operations.store import Actor, open_operation, refusals_recorded
+from ml_platform.services.operations.store import Actor, open_operation
 from ml_platform.services.operations.subjects import run_of, subject_of_run
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.services.registry.aliases import move_default, note_aliases
 from ml_platform.services.registry.artifacts import MODEL_FILE, newest_folder
-from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
+from ml_platform.services.registry.lineages import claim_lineage, record_version, sync_version_cache
 from ml_platform.services.registry.mirror import mirror_version
 
 from .upload import look_for_copies, probe, upload, wait_for_upload
@@ -179,6 +181,14 @@ def _register(work: Work, pointer: ModelName) -> None:
     )
     if not became:
         raise NotRegistrable(f"The version of {run} was deleted meanwhile.")
+    before, run = run.registration, run_of(work.operation)
+    record_version(
+        EventKind.MODEL_REGISTERED,
+        run=run,
+        before=before,
+        vertex_version=str(pointer),
+        operation=work.operation,
+    )
     _note_aliases(work, lineage, run)
     sync_version_cache(registered_model=lineage)
     Operation.objects.filter(pk=work.operation.pk).update(lineage=lineage)
@@ -186,7 +196,11 @@ def _register(work: Work, pointer: ModelName) -> None:
     mirror_version(run=run, pointer=pointer, artifacts=artifacts, now=work.clock())
     if surplus := [ModelName.parse(name) for name in work.data.get("surplus", ())]:
         run.refresh_from_db()
-        note_finding(discrepancy=compare_surplus(version_of(run), *surplus), now=work.clock())
+        note_finding(
+            discrepancy=compare_surplus(version_of(run), *surplus),
+            now=work.clock(),
+            operation=work.operation,
+        )
 
 
 def _note_aliases(work: Work, lineage: RegisteredModel, run: TrainingRun) -> None:

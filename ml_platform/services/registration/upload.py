@@ -90,7 +90,7 @@ def _second_look(work: Work, lineage: RegisteredModel, absent: CloudAbsent) -> O
     work.data.pop("absent_since")
 
     def lose() -> None:
-        work.data["lost"] = lose_versions(lineage=lineage)
+        work.data["lost"] = lose_versions(lineage=lineage, operation=work.operation)
 
     return Continue(note=f"{absent} Its versions are recorded as lost.", change=lose)
 

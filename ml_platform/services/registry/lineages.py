@@ -8,9 +8,11 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_row, lock_rows
-from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
+from ml_platform.models.states import HOLDS_POINTER, EventKind, Registration, RegistryState
+from ml_platform.services.operations.subjects import subject_of_version
+from ml_platform.services.operations.work import record_change
 
 _NAMESPACE = uuid.UUID("6f0f7f52-2f0e-4c55-9a3b-6f3d6f3a2b1d")
 
@@ -57,7 +59,7 @@ def lock_lineage(lineage_id: int) -> RegisteredModel:
     return lineage
 
 
-def lose_versions(*, lineage: RegisteredModel) -> list[str]:
+def lose_versions(*, lineage: RegisteredModel, operation: Operation | None = None) -> list[str]:
     """Record, in the caller's transaction, that the lineage's model is gone from Vertex AI.
 
     Its runs become `lost` and keep what they pointed at, so that a model that reappears can be
@@ -67,21 +69,23 @@ def lose_versions(*, lineage: RegisteredModel) -> list[str]:
     runs = TrainingRun.objects.filter(registered_model=lineage, registration__in=HOLDS_POINTER)
     lock_lineage(lineage.pk)
     pointers = []
-    for run in runs:
+    for run in runs.select_related("registered_model"):
         pointers.append(f"{run.vertex_model_resource_name}@{run.vertex_model_version}")
-        clear_pointer(run=run, registration=Registration.LOST)
+        clear_pointer(run=run, registration=Registration.LOST, operation=operation)
     RegisteredModel.objects.filter(pk=lineage.pk).update(generation=F("generation") + 1)
     sync_version_cache(registered_model=lineage)
     return pointers
 
 
-def end_version(*, run: TrainingRun, registration: Registration) -> None:
+def end_version(
+    *, run: TrainingRun, registration: Registration, operation: Operation | None = None
+) -> None:
     """Record, in the caller's transaction, that this version alone is gone from Vertex AI.
 
     With the last one the Vertex id is given up, so that it is never used twice (law 7).
     """
     lineage = run.registered_model
-    clear_pointer(run=run, registration=registration)
+    clear_pointer(run=run, registration=registration, operation=operation)
     if lineage is None:
         return
     sync_version_cache(registered_model=lineage)
@@ -89,9 +93,19 @@ def end_version(*, run: TrainingRun, registration: Registration) -> None:
         RegisteredModel.objects.filter(pk=lineage.pk).update(generation=F("generation") + 1)
 
 
-def clear_pointer(*, run: TrainingRun, registration: Registration) -> None:
-    """Take the pointer from a run, in the caller's transaction; what it said stays readable."""
+def clear_pointer(
+    *, run: TrainingRun, registration: Registration, operation: Operation | None = None
+) -> None:
+    """Clear a run's pointer in the caller's transaction; `last_vertex_version` keeps its text."""
     run.last_vertex_version = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
+    lost = registration == Registration.LOST
+    record_version(
+        EventKind.VERSION_LOST if lost else EventKind.VERSION_DELETED,
+        run=run,
+        before=run.registration,
+        vertex_version=run.last_vertex_version,
+        operation=operation,
+    )
     run.registration = registration
     run.vertex_model_resource_name = ""
     run.vertex_model_name = ""
@@ -109,6 +123,32 @@ def clear_pointer(*, run: TrainingRun, registration: Registration) -> None:
             "aliases",
             "updated_at",
         ]
+    )
+
+
+_AFTER = {
+    EventKind.MODEL_REGISTERED: Registration.REGISTERED,
+    EventKind.VERSION_RESTORED: Registration.REGISTERED,
+    EventKind.VERSION_LOST: Registration.LOST,
+    EventKind.VERSION_DELETED: Registration.DELETED,
+}
+
+
+def record_version(
+    kind: EventKind,
+    *,
+    run: TrainingRun,
+    before: str,
+    vertex_version: str,
+    operation: Operation | None,
+) -> None:
+    """Record, in the caller's transaction, that the version's registration changed."""
+    record_change(
+        kind,
+        operation,
+        **subject_of_version(run).columns,
+        before={"registration": before},
+        after={"registration": _AFTER[kind], "vertex_version": vertex_version},
     )
 
 

@@ -16,7 +16,13 @@ from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import FindingStatus, OperationKind, Registration, RegistryState
+from ml_platform.models.states import (
+    EventKind,
+    FindingStatus,
+    OperationKind,
+    Registration,
+    RegistryState,
+)
 from ml_platform.services.findings.compare_models import REBORN_MARGIN
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
@@ -30,6 +36,7 @@ from ml_platform.services.registry.lineages import (
     clear_pointer,
     lock_lineage,
     lose_versions,
+    record_version,
     sync_version_cache,
 )
 from ml_platform.services.registry.verification import (
@@ -157,10 +164,10 @@ def _lost(work: Work) -> None:
         f"{r.vertex_model_resource_name}@{r.vertex_model_version}" for r in gone
     ]
     if len(gone) == len(runs):
-        lose_versions(lineage=lineage)
+        lose_versions(lineage=lineage, operation=work.operation)
     else:
         for run in gone:
-            clear_pointer(run=run, registration=Registration.LOST)
+            clear_pointer(run=run, registration=Registration.LOST, operation=work.operation)
     sync_version_cache(registered_model=lineage)
     RegisteredModel.objects.filter(pk=lineage.pk).update(
         registry_state=RegistryState.UNCHECKED, registry_checked_at=work.clock()
@@ -207,7 +214,16 @@ def _restored(work: Work) -> None:
                 code="other_parent",
                 advice=f"Delete {name.bare} in Vertex AI, or leave it.",
             )
-        TrainingRun.objects.filter(pk=run_id, registration=Registration.LOST).update(
+        lost = TrainingRun.objects.filter(pk=run_id, registration=Registration.LOST)
+        for run in lost:
+            record_version(
+                EventKind.VERSION_RESTORED,
+                run=run,
+                before=Registration.LOST,
+                vertex_version=pointer,
+                operation=work.operation,
+            )
+        lost.update(
             registration=Registration.REGISTERED,
             vertex_model_resource_name=str(name.bare),
             vertex_model_name=lineage.model_name,

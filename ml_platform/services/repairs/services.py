@@ -230,7 +230,7 @@ def _end_endpoint(work: Work[CheckState], endpoint: DeployedEndpoint, reason: st
     if not isinstance(control, Present):
         raise _unread(control, sent=False)
     work.state = replace(work.state, said=_said(endpoint), ended_as=FindingStatus.REPAIRED)
-    change = partial(record_stopped, service=endpoint.service_name)
+    change = partial(record_stopped, service=endpoint.service_name, operation=work.operation)
     return Next(to="close", note=f"{reason} {endpoint} no longer serves.", change=change)
 
 
@@ -273,6 +273,7 @@ def _serve(work: Work[CheckState], run_id: int, service: RemoteService) -> None:
         url=service.uri,
         revision=service.latest_ready_revision,
         now=work.clock(),
+        operation=work.operation,
     )
 
 

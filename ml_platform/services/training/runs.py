@@ -18,6 +18,7 @@ from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import (
     LIVE_RUN_STATUSES,
     TRAINING_RUN_STATUSES,
+    EventKind,
     ModelType,
     OperationKind,
     OperationStatus,
@@ -25,7 +26,8 @@ from ml_platform.models.states import (
     RunStatus,
 )
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.store import Actor, KeyReused, open_operation, record
+from ml_platform.services.operations.history import record
+from ml_platform.services.operations.store import Actor, KeyReused, open_operation
 from ml_platform.services.operations.workflow import Workflow, title_of
 
 from .submission import CANCELLATION, SUBMISSION, check_bucket, subject_of
@@ -188,7 +190,14 @@ def cancel_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
         if waiting.move(to=RunStatus.CANCELLED, finished_at=now):
             note = "Cancelled before it was submitted."
             return record(
-                workflow=CANCELLATION, subject=subject_of(run), actor=actor, now=now, note=note
+                workflow=CANCELLATION,
+                subject=subject_of(run),
+                actor=actor,
+                now=now,
+                note=note,
+                event=EventKind.RUN_ENDED,
+                before={"status": run.status},
+                after={"status": RunStatus.CANCELLED},
             )
     require_stoppable(TrainingRun.objects.get(pk=run.pk))
     live = Operation.objects.live()
@@ -259,6 +268,7 @@ def delete_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
             actor=actor,
             now=now,
             note=f"The record was deleted; files stay at {run.gcs_artifacts_path}",
+            event=EventKind.RUN_DELETED,
         )
 
 

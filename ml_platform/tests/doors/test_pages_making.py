@@ -9,6 +9,7 @@ from html import unescape
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -230,5 +231,6 @@ def test_aliases_are_given_moved_and_taken_away_in_one_field(admin):
     assert operation.data["change"] == ["next", "-champion"]
     assert press(admin, "alias-run", old.pk, aliases="", was="").status_code == 422
     assert press(admin, "alias-run", new.pk, aliases="", was="default").status_code == 422
-    clear_pointer(run=old, registration=Registration.LOST)
+    with transaction.atomic():
+        clear_pointer(run=old, registration=Registration.LOST)
     assert why(admin, "alias-run", old.pk) == "It is no version."
