@@ -45,9 +45,10 @@ class Doors:
             self.browser, self.program = logged_in(user), bearer(user)
             self.browser.handler.enforce_csrf_checks = False
 
-    def page(self, name: str, pk: object) -> Answer:
+    def page(self, name: str, pk: Any) -> Answer:
         """The answer to the form of a page, as a script gets it."""
-        url, form = f"/do/{name}/{pk}/", DOORS[name][3]
+        url = f"/do/{name}/{pk}/"
+        form: dict[str, Any] = dict(DOORS[name][3])
         if name == "delete-model":
             model = RegisteredModel.objects.get(pk=pk)
             runs = [str(run.pk) for run in model.training_runs.all()]
@@ -60,7 +61,7 @@ class Doors:
         said = answer.json()
         return ALLOWED if answer.status_code < 300 else (said["code"], said["error"])
 
-    def api(self, name: str, pk: object) -> Answer:
+    def api(self, name: str, pk: Any) -> Answer:
         """The answer of the API."""
         _, path, body, _ = DOORS[name]
         url = path.format(pk)
@@ -76,7 +77,7 @@ class Doors:
             return LOGIN
         return ALLOWED if answer.status_code < 300 else (said["code"], said["detail"])
 
-    def button(self, name: str, pk: object) -> Answer:
+    def button(self, name: str, pk: Any) -> Answer:
         """Whether the button may be pressed, as the page asks before it sends."""
         answer = self.browser.get(f"/do/{name}/{pk}/check/", headers={"Accept": "application/json"})
         if answer.status_code == 302:
@@ -93,9 +94,12 @@ def _undone(request: Callable[[], Any]) -> Any:
         transaction.savepoint_rollback(point)
 
 
-def _agree(doors: Doors, name: str, pk: object) -> None:
+def _agree(doors: Doors, name: str, pk: Any) -> None:
     page, api, button = doors.page(name, pk), doors.api(name, pk), doors.button(name, pk)
-    assert page == api
+    if page[0] == "not_found":
+        assert api[0] == "not_found"  # the words name what was asked for: a version by its model
+    else:
+        assert page == api
     assert button[0] == page[0]
     assert button[1].startswith(page[1])
 
@@ -126,12 +130,12 @@ def test_each_state_is_answered_alike_by_page_api_button_and_command(name: str):
             raise AssertionError(f"{name}, {state}: {error}") from error
 
 
-def _by_command(name: str, pk: object) -> Answer:
+def _by_command(name: str, pk: Any) -> Answer:
     """What `perform` answers the system, whose rights and projects are all."""
     form: Any = DOORS[name][3]
     if name == "delete-model":
-        form = {"runs": list(TrainingRun.objects.filter(registered_model=pk).values_list("pk"))}
-        form = {"runs": [run for (run,) in form["runs"]]}
+        runs = TrainingRun.objects.filter(registered_model=pk)
+        form = {"runs": list(runs.values_list("pk", flat=True))}
     try:
         _undone(lambda: perform(ACTIONS[name], pk, form, Caller.system("test")))
     except PlatformError as error:
