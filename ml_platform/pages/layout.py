@@ -14,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from ml_platform import kpis
+from ml_platform.actions.invalid import InvalidInput
 from ml_platform.conf import OWN_BASE, get_settings
 from ml_platform.errors import PlatformError
 from ml_platform.http_status import status_of
@@ -85,8 +86,8 @@ def bare(request: HttpRequest, error: PlatformError) -> HttpResponse:
 
 def _told(request: HttpRequest, error: PlatformError) -> JsonResponse:
     told: dict[str, Any] = {"error": str(error), "advice": error.advice, "code": error.code}
-    if errors := getattr(error, "errors", None):
-        told["errors"] = errors
+    if isinstance(error, InvalidInput):
+        told["errors"] = error.errors
     return JsonResponse({**told, "url": url_of_holder(request, error)}, status=status_of(error))
 
 
