@@ -296,11 +296,4 @@ DELETE: Action[DeployedEndpoint, Operation] = Action(
     run=_delete,
     history=lambda endpoint: (OperationKind.DELETE, subject_of_endpoint(endpoint)),
 )
-ACTIONS: Sequence[Action[Any, Any]] = (
-    DEPLOY,
-    DEPLOY_MODEL,
-    REDEPLOY,
-    ROLL_BACK,
-    UNDEPLOY,
-    DELETE,
-)
+ACTIONS: Sequence[Action[Any, Any]] = (DEPLOY, DEPLOY_MODEL, REDEPLOY, ROLL_BACK, UNDEPLOY, DELETE)
