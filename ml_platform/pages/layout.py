@@ -14,15 +14,15 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from ml_platform import kpis
+from ml_platform.actions.invalid import InvalidInput
 from ml_platform.conf import OWN_BASE, get_settings
-from ml_platform.errors import PlatformError
+from ml_platform.errors import NotFound, PlatformError
 from ml_platform.http_status import status_of
 from ml_platform.pages.view_models.context import ErrorPage, Frame
 from ml_platform.services.access.rights import Right, has_right, require_right
 from ml_platform.services.access.scope import Scope, scope_of
 from ml_platform.services.operations.store import Busy
 
-GONE = "It may have been deleted, or it belongs to a project that you do not see."
 SECTIONS: Mapping[str, str] = {
     "training": "projects",
     "model": "projects",
@@ -85,8 +85,8 @@ def bare(request: HttpRequest, error: PlatformError) -> HttpResponse:
 
 def _told(request: HttpRequest, error: PlatformError) -> JsonResponse:
     told: dict[str, Any] = {"error": str(error), "advice": error.advice, "code": error.code}
-    if errors := getattr(error, "errors", None):
-        told["errors"] = errors
+    if isinstance(error, InvalidInput):
+        told["errors"] = error.errors
     return JsonResponse({**told, "url": url_of_holder(request, error)}, status=status_of(error))
 
 
@@ -112,7 +112,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """The page for status 404."""
     reason = next(iter(exception.args), "")
     message = reason if isinstance(reason, str) and reason else "There is no such page."
-    found = ErrorPage(message=message, advice=GONE, code="not_found")
+    found = ErrorPage(message=message, advice=NotFound.advice, code="not_found")
     return _error_page(request, found, status=404)
 
 

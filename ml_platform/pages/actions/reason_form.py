@@ -13,6 +13,7 @@ from django.urls import reverse
 from ml_platform.actions.action import Action
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.findings import IGNORE
+from ml_platform.actions.invalid import InvalidInput
 from ml_platform.actions.models import SET_ALIASES
 from ml_platform.actions.runs import REGISTER
 from ml_platform.errors import Invalid, PlatformError
@@ -83,8 +84,8 @@ def refused(
     page = _page(caller, action, subject) if isinstance(error, Invalid) else None
     if page is None or wants_json(request):
         return failed(request, error, back=page_about(subject))
-    errors = getattr(error, "errors", ())
-    told = " ".join(item["message"] for item in errors) or error.words
+    wrong = error.errors if isinstance(error, InvalidInput) else ()
+    told = " ".join(item["message"] for item in wrong) or error.words
     field = "reason" if page.aliases is None else "aliases"
     page = replace(page, error=told, given=request.POST.get(field, ""))
     shown = open_count(caller.scope)

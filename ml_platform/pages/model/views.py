@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ml_platform.actions.caller import Caller
-from ml_platform.actions.endpoints import Known, read_known, verdict_of
+from ml_platform.actions.endpoints import Known, read_known
 from ml_platform.actions.models import AliasFacts, find_model
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
@@ -30,7 +30,7 @@ from ml_platform.services.access.rights import Right
 from ml_platform.services.deletion.preview import DELETABLE
 from ml_platform.services.deployment.deployable import choose_endpoint, with_differences
 from ml_platform.services.registry.protection import why_protected
-from ml_platform.services.registry.registry_state import RegistryVerdict
+from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
 
 from .history import history
 from .lineage_graph import artifacts_badge, draw

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db.models import Q, TextChoices
 
+from ml_platform.models import RegisteredModel
 from ml_platform.models.states import RegistryState
 
 NEVER_CHECKED = "No sweep has checked it yet."
@@ -47,6 +48,13 @@ def registry_verdict(*, state: str, checked_at: datetime | None, unread: str) ->
     if state == RegistryState.MISSING:
         return RegistryVerdict(verified=False, reason=NOT_LISTED, at=checked_at)
     return RegistryVerdict(verified=True, reason="", at=checked_at)
+
+
+def verdict_of(lineage: RegisteredModel, unread: str) -> RegistryVerdict:
+    """The verdict on a model by its row."""
+    return registry_verdict(
+        state=lineage.registry_state, checked_at=lineage.registry_checked_at, unread=unread
+    )
 
 
 def has_registry_answer(answer: str, unread: str) -> Q:

@@ -48,7 +48,7 @@ class Doors:
     def page(self, name: str, pk: Any) -> Answer:
         """The answer to the form of a page, as a script gets it."""
         url: str = f"/do/{name}/{pk}/"
-        form: Any = DOORS[name][3]
+        form: dict[str, Any] = dict(DOORS[name][3])
         if name == "delete-model":
             model = RegisteredModel.objects.get(pk=pk)
             runs = [str(run.pk) for run in model.training_runs.all()]
@@ -96,7 +96,10 @@ def _undone(request: Callable[[], Any]) -> Any:
 
 def _agree(doors: Doors, name: str, pk: Any) -> None:
     page, api, button = doors.page(name, pk), doors.api(name, pk), doors.button(name, pk)
-    assert page == api
+    if page[0] == "not_found":
+        assert api[0] == "not_found"  # the words name what was asked for: a version by its model
+    else:
+        assert page == api
     assert button[0] == page[0]
     assert button[1].startswith(page[1])
 
@@ -131,8 +134,8 @@ def _by_command(name: str, pk: Any) -> Answer:
     """What `perform` answers the system, whose rights and projects are all."""
     form: Any = DOORS[name][3]
     if name == "delete-model":
-        form = {"runs": list(TrainingRun.objects.filter(registered_model=pk).values_list("pk"))}
-        form = {"runs": [run for (run,) in form["runs"]]}
+        runs = TrainingRun.objects.filter(registered_model=pk)
+        form = {"runs": list(runs.values_list("pk", flat=True))}
     try:
         _undone(lambda: perform(ACTIONS[name], pk, form, Caller.system("test")))
     except PlatformError as error:

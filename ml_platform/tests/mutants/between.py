@@ -202,7 +202,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 case("a_protected_alias_that_another_version_got_meanwhile_is_not_taken_from_it"),
             ),
             aliases_of_a_deleted_version=(
-                "    run = run_of(work.operation)\n    _require_version(run)\n",
+                "    run = run_of(work.operation)\n    require_version(run)\n",
                 "    run = run_of(work.operation)\n",
                 case("aliases_are_not_given_to_a_version_that_was_deleted_meanwhile"),
             ),
