@@ -166,12 +166,13 @@ def _is_known(operation_id: uuid.UUID, workflows: Mapping[str, Workflow], now: d
 
 def _take_step(work: Work, workflow: Workflow) -> bool:
     """Run the current step and commit what came of it; whether to go on at once."""
-    step = workflow.step(work.operation.step)
+    step, before = workflow.step(work.operation.step), work.state
     try:
         if step.cancellable:
             _require_not_cancelled(work)
         return _after_outcome(work, workflow, step, step.run(work))
     except _CancelRequested:
+        work.state = before  # what the step learnt goes with its outcome
         _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
         return False
     except PlatformError as error:

@@ -151,6 +151,25 @@ def test_a_failure_says_where_a_retry_begins() -> None:
 
 
 @pytest.mark.django_db
+def test_a_cancellation_forgets_what_the_step_that_it_replaces_has_learnt() -> None:
+    play, seen = Play(), list[int]()
+
+    def asked(work: Work[Counted]) -> Outcome:
+        work.state = replace(work.state, seen=99)
+        Operation.objects.update(cancel_requested=True)
+        return Next()
+
+    step = Step(name="see", title="See", run=asked, cancellable=True)
+    workflow = replace(
+        play.workflow(), steps=(step,), on_cancel=lambda work: seen.append(work.state.seen)
+    )
+    operation = opened(play)
+    advance(operation_id=operation.pk, workflows={"count": workflow}, clock=StoppedClock())
+    operation.refresh_from_db()
+    assert (operation.status, operation.data, seen) == ("cancelled", {"v": 2, "seen": 3}, [3])
+
+
+@pytest.mark.django_db
 def test_a_state_of_a_newer_release_is_left_to_it() -> None:
     play = Play()
     operation = carried(opened(play, v=3, seen=1), play)
