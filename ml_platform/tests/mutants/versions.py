@@ -85,8 +85,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             parent_is_lost_at_the_first_look=(
                 "SECOND_LOOK_SECONDS = 30.0",
                 "SECOND_LOOK_SECONDS = 0.0",
-                "services/test_registration.py"
-                "::test_a_parent_deleted_in_the_console_is_believed_at_the_second_look_and_never_reborn",
+                "services/test_names_used_again.py"
+                "::test_a_parent_that_is_not_there_once_is_not_lost",
             ),
             surplus_is_not_told=(
                 "for version in versions[1:]]",

@@ -126,6 +126,27 @@ def test_a_version_that_was_deleted_is_not_registered_again(clock: Clock):
         register_run(run=run, actor=ANA, now=clock())
 
 
+def test_a_parent_that_is_not_there_once_is_not_lost(cloud: LocalCloud, clock: Clock):
+    lineage, (first,) = a_lineage(cloud, clock)
+    vertex.delete_model(ModelName.parse(lineage.vertex_model_resource_name))
+    second = a_run(cloud, project=lineage.project, name=lineage.model_name)
+    register_run(run=second, actor=ANA, now=clock())
+    resume_operations(clock=clock)
+    first.refresh_from_db()
+    assert first.registration == Registration.REGISTERED
+
+
+def test_a_run_of_the_model_that_is_no_version_is_not_deleted_as_one(
+    cloud: LocalCloud, clock: Clock
+):
+    lineage, (own,) = a_lineage(cloud, clock)
+    other = TrainingRunFactory.create(
+        failed=True, project=lineage.project, registered_model=lineage, model_name=own.model_name
+    )
+    with pytest.raises(Conflict, match="is no version of"):
+        delete_versions(lineage=lineage, runs=[own, other], actor=ANA, now=clock())
+
+
 def test_a_schedule_does_not_take_its_runs_with_it():
     schedule = TrainingScheduleFactory.create()
     TrainingRunFactory.create(schedule=schedule, project=schedule.project)
