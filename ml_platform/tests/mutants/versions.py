@@ -106,7 +106,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             deletion_of_what_is_no_version=(
                 " or run.registration not in DELETABLE:",
                 ":",
-                "services/test_deletion.py::test_a_run_that_is_no_version_cannot_be_deleted_as_one",
+                "services/test_names_used_again.py"
+                "::test_a_run_of_the_model_that_is_no_version_is_not_deleted_as_one",
             ),
             deletion_key_without_runs=(
                 'request = {"lineage": lineage.pk, "runs": ids}',
@@ -132,8 +133,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             intended_version_is_marked=(
                 "Q(run__in=run_ids) | Q(intended_run__in=run_ids)",
                 "Q(run__in=run_ids)",
-                "services/test_deletion.py"
-                "::test_a_version_that_an_endpoint_protects_cannot_be_deleted_and_the_refusal_is_kept",
+                "services/test_names_used_again.py"
+                "::test_a_version_that_is_about_to_be_served_is_not_deleted",
             ),
             endpoints_are_not_marked=(
                 "update_rows(DeployedEndpoint.objects.filter(run=run), model_deleted=True)",

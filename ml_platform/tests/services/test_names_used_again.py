@@ -16,12 +16,17 @@ from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.states import Registration, RunStatus
 from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deletion.state import DeployedModel
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import NotRegistrable, register_run
 from ml_platform.services.registry.lineages import end_version, lock_version
 from ml_platform.services.registry.verification import verify_gcs_artifacts_exist
 from ml_platform.services.repairs.pointers import clear_stale_pointers
-from ml_platform.tests.factories import TrainingRunFactory, TrainingScheduleFactory
+from ml_platform.tests.factories import (
+    DeployedEndpointFactory,
+    TrainingRunFactory,
+    TrainingScheduleFactory,
+)
 
 from .deploy_tools import deployed, facts, finish, services, undeploy
 from .test_surplus import late
@@ -145,6 +150,15 @@ def test_a_run_of_the_model_that_is_no_version_is_not_deleted_as_one(
     )
     with pytest.raises(Conflict, match="is no version of"):
         delete_versions(lineage=lineage, runs=[own, other], actor=ANA, now=clock())
+
+
+def test_a_version_that_is_about_to_be_served_is_not_deleted(cloud: LocalCloud, clock: Clock):
+    lineage, (old, new) = a_lineage(cloud, clock, versions=2)
+    DeployedEndpointFactory.create(
+        registered_model=lineage, run=old, intended_run=new, state="deploying", is_active=True
+    )
+    with pytest.raises(DeployedModel):
+        delete_versions(lineage=lineage, runs=[new], actor=ANA, now=clock())
 
 
 def test_a_schedule_does_not_take_its_runs_with_it():
