@@ -16,7 +16,7 @@ def refuse_inside_transaction(method: str) -> None:
     :raises RuntimeError: a transaction is open.
     """
     blocks = connection.atomic_blocks
-    if blocks and not blocks[-1]._from_testcase:  # noqa: SLF001 - as `durable=True` reads it
+    if blocks and not blocks[-1]._from_testcase:  # type: ignore[attr-defined]  # noqa: SLF001
         raise RuntimeError(f"{method} was called inside a database transaction.")
 
 

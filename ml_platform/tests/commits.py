@@ -51,4 +51,5 @@ def imitate_commits(patch: pytest.MonkeyPatch) -> None:
 
 def _stands_in_test_case(connection: BaseDatabaseWrapper) -> bool:
     """Whether no block is open but the test case's own."""
-    return bool(connection.atomic_blocks) and connection.atomic_blocks[-1]._from_testcase
+    blocks = connection.atomic_blocks
+    return bool(blocks) and blocks[-1]._from_testcase  # type: ignore[attr-defined]
