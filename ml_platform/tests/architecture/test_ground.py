@@ -77,6 +77,15 @@ def test_a_missing_browser_is_said_in_one_line_and_fails(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_inner_loop_leaves_out_what_is_slow():
+    this = str(Path(__file__).relative_to(ROOT))
+    quick = run("-m", "ml_platform.tests", "--quick", this, "--collect-only", "-v")
+    assert quick.returncode == 0, quick.stderr
+    assert "test_the_network_is_closed_beyond_this_machine" in quick.stdout
+    assert "test_a_missing_browser_is_said_in_one_line_and_fails" not in quick.stdout
+
+
+@pytest.mark.slow
 def test_the_demo_host_serves_its_login_to_a_real_browser(live_server, browser_page):
     get_user_model().objects.create_user("ann", password="pw")
     browser_page.goto(f"{live_server.url}/login/?next=/login/")

@@ -38,7 +38,7 @@ from ml_platform.services.scheduling.job import job_spec
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.training.polling import poll_training_runs
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 ACTOR = Actor(label="demo", origin="command")
 VERTEX = {
     "chern_retriv_v2": ("5241525861236080640", "1"),

@@ -16,7 +16,7 @@ from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.states import Registration, RunStatus
 from ml_platform.services.deletion.delete import delete_versions
-from ml_platform.services.deletion.state import DeployedModel
+from ml_platform.services.deletion.plan import DeployedModel
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import NotRegistrable, register_run
 from ml_platform.services.registry.lineages import end_version, lock_version

@@ -159,6 +159,7 @@ def many_live_runs(project: Project, clock: CloudClock, count: int) -> list[Trai
     return made
 
 
+@pytest.mark.slow
 def test_a_thousand_live_runs_cost_the_pages_that_list_them(
     cloud: LocalCloud, clock: CloudClock, project: Project
 ) -> None:
