@@ -187,8 +187,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             default_goes_to_the_oldest=(
                 "newest = max(registered",
                 "newest = min(registered",
-                "services/test_deletion.py"
-                "::test_the_preview_says_what_goes_what_stays_and_what_blocks",
+                "unit/test_deletion_plan.py",
             ),
             siblings_do_not_keep_the_registration=(
                 "ends_registration=not registered and",
@@ -272,7 +271,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             nothing_is_protected=(
                 "for alias in get_settings().PROTECTED_ALIASES if alias in aliases]",
                 "for alias in get_settings().PROTECTED_ALIASES if False]",
-                "doors/test_protected_aliases.py::test_only_exactly_these_aliases_protect",
+                "doors/test_protected_aliases.py::test_the_api_plans_and_refuses",
             ),
             alias_elsewhere_may_be_taken=(
                 "if alias in change and alias in elsewhere:",
