@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -14,10 +13,6 @@ from django.db.models import F
 
 from ml_platform.cloud.transport.channels import guarded, request_reason
 from ml_platform.errors import (
-    CloudConflict,
-    CloudDenied,
-    CloudThrottled,
-    CloudUnavailable,
     PlatformError,
 )
 from ml_platform.guard import DATABASE_FAILURES
@@ -25,6 +20,7 @@ from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
 from .database_failures import drop_connection, leave
+from .retry_decision import PATIENCE, decide_retry
 from .store import claim, due
 from .work import Clock, Json, LeaseLost, Work
 from .workflow import (
@@ -39,12 +35,6 @@ from .workflow import (
     unknown_workflow,
 )
 
-FIRST_PAUSE = 2.0
-LONGEST_PAUSE = 300.0
-PATIENCE = timedelta(hours=24)
-"""How long an operation may meet no usable answer before it fails and asks for a person."""
-TRIES: Mapping[type[PlatformError], int] = {CloudDenied: 5, CloudConflict: 5}
-"""How often these are met before the operation fails; other temporary errors until PATIENCE."""
 UNKNOWN_PAUSE = timedelta(minutes=5)
 """How long an operation is left alone that this release does not know how to carry on."""
 _UNKNOWN = Step(
@@ -57,29 +47,6 @@ class DatabaseFailed(PlatformError):
 
     code = "database_failed"
     advice = "Have the database looked at, then retry the operation: it looks first what was done."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryDecision:
-    """What to do about a step's error: fail, or try `step` again after `pause` seconds."""
-
-    fail: bool
-    step: str = ""
-    pause: float = 0.0
-
-
-def decide_retry(
-    *, error: PlatformError, step: Step, attempts: int, age: timedelta, spread: float
-) -> RetryDecision:
-    """Decide about an error. `attempts` counts this step's tries before; `spread` is in [0, 1)."""
-    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * (0.5 + spread / 2)
-    if isinstance(error, CloudThrottled):
-        pause = max(pause, error.retry_after)
-    tries = next((n for category, n in TRIES.items() if isinstance(error, category)), None)
-    temporary = tries is not None or isinstance(error, CloudUnavailable)
-    if not temporary or age > PATIENCE or (tries is not None and attempts >= tries):
-        return RetryDecision(fail=True)
-    return RetryDecision(fail=False, step=step.probe or step.name, pause=pause)
 
 
 def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
@@ -166,15 +133,9 @@ def _is_known(operation_id: uuid.UUID, workflows: Mapping[str, Workflow], now: d
 
 def _take_step(work: Work, workflow: Workflow) -> bool:
     """Run the current step and commit what came of it; whether to go on at once."""
-    step, before = workflow.step(work.operation.step), work.state
+    step = workflow.step(work.operation.step)
     try:
-        if step.cancellable:
-            _require_not_cancelled(work)
-        return _after_outcome(work, workflow, step, step.run(work))
-    except _CancelRequested:
-        work.state = before  # what the step learnt goes with its outcome
-        _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
-        return False
+        return _run_or_cancel(work, workflow, step)
     except PlatformError as error:
         return _after_error(work, workflow, step, error)
     except LeaseLost:
@@ -193,6 +154,18 @@ def _take_step(work: Work, workflow: Workflow) -> bool:
         )
         _fail(work, workflow, step, unforeseen)
         raise
+
+
+def _run_or_cancel(work: Work, workflow: Workflow, step: Step) -> bool:
+    before = work.state
+    try:
+        if step.cancellable:
+            _require_not_cancelled(work)
+        return _after_outcome(work, workflow, step, step.run(work))
+    except _CancelRequested:
+        work.state = before  # what the step learnt goes with its outcome
+        _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
+        return False
 
 
 def _age(work: Work) -> timedelta:

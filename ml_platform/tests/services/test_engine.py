@@ -24,8 +24,9 @@ from ml_platform.models import Operation
 from ml_platform.models.states import OperationKind, OperationStatus
 from ml_platform.services.operations import worker
 from ml_platform.services.operations import workflow as workflow_module
-from ml_platform.services.operations.engine import PATIENCE, UNKNOWN_PAUSE, advance, decide_retry
+from ml_platform.services.operations.engine import UNKNOWN_PAUSE, advance
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
+from ml_platform.services.operations.retry_decision import PATIENCE, decide_retry
 from ml_platform.services.operations.store import (
     Actor,
     Busy,
