@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -28,6 +29,7 @@ from ml_platform.models.states import (
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import end_findings, link_findings
 from ml_platform.services.operations import worker
+from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
@@ -40,6 +42,21 @@ from ml_platform.services.repairs.unmanaged_models import (
     subject_of,
 )
 from ml_platform.text import counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptionState(State):
+    """What was asked for, and what the steps of an adoption hand on."""
+
+    name: str = ""
+    project: Any = None
+    model_name: str = ""
+    versions: tuple[Mapping[str, Any], ...] = ()
+    location: str = ""
+    """The resource name that Vertex AI gives the model."""
+    runs: tuple[int, ...] = ()
+    labeled: int = 0
+    """How many of the runs have our labels in Vertex AI."""
 
 
 def adopt_model(
@@ -78,7 +95,7 @@ def adopt_model(
             ),
             actor=actor,
             now=now,
-            data={"name": str(name), "project": project.pk, "model_name": model_name},
+            state=AdoptionState(name=str(name), project=project.pk, model_name=model_name),
         )
         link_findings(operation=operation, kinds=[FindingKind.UNMANAGED], subject=str(name))
         worker.enqueue(operation)
@@ -100,12 +117,15 @@ def _require_free(project_id: Any, model_name: str) -> None:
 # ---- the steps ---------------------------------------------------------------------------------
 
 
-def _read(work: Work) -> Outcome:
-    name = ModelName.parse(work.data["name"])
+def _read(work: Work[AdoptionState]) -> Outcome:
+    name = ModelName.parse(work.state.name)
     versions = read_versions(name)
     _require_no_owner(name, versions)
-    work.data["versions"] = [_described(version) for version in versions]
-    work.data["location"] = str(versions[0].name)
+    work.state = replace(
+        work.state,
+        versions=tuple(_described(version) for version in versions),
+        location=str(versions[0].name),
+    )
     return Next(note=f"{counted(len(versions), 'version')}.")
 
 
@@ -124,29 +144,27 @@ def _described(version: RemoteModel) -> dict[str, Any]:
     }
 
 
-def _record(work: Work) -> Outcome:
+def _record(work: Work[AdoptionState]) -> Outcome:
     return Next(
-        note=f"Versions of {work.data['model_name']} in our records.", change=partial(_adopt, work)
+        note=f"Versions of {work.state.model_name} in our records.", change=partial(_adopt, work)
     )
 
 
-def _adopt(work: Work) -> None:
+def _adopt(work: Work[AdoptionState]) -> None:
     """The one transaction in which the lineage and all its versions come to be."""
-    operation, name = work.operation, ModelName.parse(work.data["location"])
+    state, name = work.state, ModelName.parse(work.state.location)
     require_unclaimed(name)
-    _require_free(work.data["project"], work.data["model_name"])
+    _require_free(state.project, state.model_name)
     lineage = claim_lineage(
-        project_id=work.data["project"],
-        model_name=work.data["model_name"],
-        model_type=ModelType.OTHER,
+        project_id=state.project, model_name=state.model_name, model_type=ModelType.OTHER
     )
     lineage = lock_row(RegisteredModel.objects.filter(pk=lineage.pk))
     first = lineage.next_version
-    versions = work.data["versions"]
-    RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=first + len(versions))
+    after = first + len(state.versions)
+    RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=after)
     runs = TrainingRun.objects.bulk_create(
         _run(lineage, name, first + position, version, work.clock())
-        for position, version in enumerate(versions)
+        for position, version in enumerate(state.versions)
     )
     sync_version_cache(registered_model=lineage)
     for run in runs:
@@ -155,14 +173,18 @@ def _adopt(work: Work) -> None:
             run=run,
             before=Registration.NONE,
             vertex_version=f"{name}@{run.vertex_model_version}",
-            operation=operation,
+            operation=work.operation,
         )
-    work.data["runs"] = [run.pk for run in runs]
-    Operation.objects.filter(pk=operation.pk).update(lineage=lineage, data=work.data)
+    work.state = replace(state, runs=tuple(run.pk for run in runs))
+    Operation.objects.filter(pk=work.operation.pk).update(lineage=lineage)
 
 
 def _run(
-    lineage: RegisteredModel, name: ModelName, number: int, version: dict[str, Any], now: datetime
+    lineage: RegisteredModel,
+    name: ModelName,
+    number: int,
+    version: Mapping[str, Any],
+    now: datetime,
 ) -> TrainingRun:
     made = datetime.fromisoformat(version["made"]) if version["made"] else now
     return TrainingRun(
@@ -185,16 +207,16 @@ def _run(
     )
 
 
-def _label(work: Work) -> Outcome:
+def _label(work: Work[AdoptionState]) -> Outcome:
     """Write our labels on one version after the other; writing them twice changes nothing.
 
     The labels are read here once more, because others may have set some since the first step, and
     an update replaces all of them (law 13).
     """
-    done = work.data.setdefault("labeled", 0)
-    if done == len(work.data["runs"]):
+    done, runs = work.state.labeled, work.state.runs
+    if done == len(runs):
         return Next(note=f"{counted(done, 'version')}.", change=partial(_close, work))
-    run = TrainingRun.objects.select_related("registered_model").get(pk=work.data["runs"][done])
+    run = TrainingRun.objects.select_related("registered_model").get(pk=runs[done])
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     ours = labels_for(
         lineage=run.registered_model.uid if run.registered_model else None,
@@ -204,11 +226,11 @@ def _label(work: Work) -> Outcome:
     version = vertex.get_model(name)
     _require_no_owner(name, [version])
     vertex.update_model_labels(name, dict(version.labels) | ours)
-    work.data["labeled"] = done + 1
+    work.state = replace(work.state, labeled=done + 1)
     return Continue(note=str(name))
 
 
-def _close(work: Work) -> None:
+def _close(work: Work[AdoptionState]) -> None:
     end_findings(operation=work.operation, status=FindingStatus.REPAIRED, now=work.clock())
 
 
@@ -217,6 +239,7 @@ WORKFLOW = Workflow(
     kind=OperationKind.ADOPT,
     title="Adopt {}",
     past="adopted {}",
+    state=AdoptionState,
     steps=(
         Step(name="read", title="Read its versions", run=_read, cancellable=True),
         Step(name="record", title="Record the lineage and its versions", run=_record),

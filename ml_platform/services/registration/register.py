@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -36,6 +37,7 @@ from ml_platform.services.registry.artifacts import MODEL_FILE, newest_folder
 from ml_platform.services.registry.lineages import claim_lineage, record_version, sync_version_cache
 from ml_platform.services.registry.mirror import mirror_version
 
+from .registration_state import RegistrationState
 from .upload import look_for_copies, probe, upload, wait_for_upload
 
 REGISTRABLE = (Registration.NONE, Registration.LOST)
@@ -127,7 +129,7 @@ def require_registrable(*, run: TrainingRun, force_reason: str) -> None:
 # ---- the steps ---------------------------------------------------------------------------------
 
 
-def _find_artifacts(work: Work) -> Outcome:
+def _find_artifacts(work: Work[RegistrationState]) -> Outcome:
     run = run_of(work.operation)
     if run.registration == Registration.REGISTERED:
         return Next(to="record", note=f"It is version {run.version} already.")
@@ -143,24 +145,25 @@ def _find_artifacts(work: Work) -> Outcome:
             code="artifacts_missing",
             advice="Look whether the pipeline pushed its model, then retry.",
         )
-    work.data["artifact_uri"] = f"{run.gcs_artifacts_path}pushed_model/{newest}"
-    return Next(note=f"{work.data['artifact_uri']}")
+    uri = f"{run.gcs_artifacts_path}pushed_model/{newest}"
+    work.state = replace(work.state, artifact_uri=uri)
+    return Next(note=uri)
 
 
-def _record(work: Work) -> Outcome:
+def _record(work: Work[RegistrationState]) -> Outcome:
     run = run_of(work.operation)
     if run.registration == Registration.REGISTERED:
         return Next(note=f"It is v{run.version} already.")
-    if work.data.get("again") and (pause := look_for_copies(work, run)):
+    if work.state.again and (pause := look_for_copies(work, run)):
         return pause
-    pointer = ModelName.parse(work.data["pointer"])
+    pointer = ModelName.parse(work.state.pointer)
     return Next(
         note=f"It is {pointer.model_id}@{pointer.version} in Vertex AI.",
         change=partial(_register, work, pointer),
     )
 
 
-def _register(work: Work, pointer: ModelName) -> None:
+def _register(work: Work[RegistrationState], pointer: ModelName) -> None:
     """The one transaction in which a version, and with the first one its lineage, comes to be."""
     run = run_of(work.operation)
     lineage = claim_lineage(
@@ -189,12 +192,12 @@ def _register(work: Work, pointer: ModelName) -> None:
         vertex_version=str(pointer),
         operation=work.operation,
     )
-    _note_aliases(work, lineage, run)
+    _note_aliases(work, run)
     sync_version_cache(registered_model=lineage)
     Operation.objects.filter(pk=work.operation.pk).update(lineage=lineage)
-    artifacts = work.data.get("artifact_uri", "")
+    artifacts = work.state.artifact_uri
     mirror_version(run=run, pointer=pointer, artifacts=artifacts, now=work.clock())
-    if surplus := [ModelName.parse(name) for name in work.data.get("surplus", ())]:
+    if surplus := [ModelName.parse(name) for name in work.state.surplus]:
         run.refresh_from_db()
         note_finding(
             discrepancy=compare_surplus(version_of(run), *surplus),
@@ -203,22 +206,22 @@ def _register(work: Work, pointer: ModelName) -> None:
         )
 
 
-def _note_aliases(work: Work, lineage: RegisteredModel, run: TrainingRun) -> None:
+def _note_aliases(work: Work[RegistrationState], run: TrainingRun) -> None:
     """An upload takes the default alias; a version found later has what the listing says."""
-    if "aliases" not in work.data:
+    if work.state.aliases is None:
         move_default(run_id=run.pk)
         return
     run.refresh_from_db()
-    note_aliases(run=run, aliases=work.data["aliases"], taken=work.data["taken"])
+    note_aliases(run=run, aliases=work.state.aliases, taken=work.state.taken)
 
 
-def _begin_again(work: Work, error: PlatformError) -> None:
+def _begin_again(work: Work[RegistrationState], error: PlatformError) -> None:
     """A retry starts from the artifacts, for all may have changed."""
     del error
-    Operation.objects.filter(pk=work.operation.pk).update(step="find_artifacts")
+    work.retry_at = "find_artifacts"
 
 
-def _give_key_back(work: Work) -> None:
+def _give_key_back(work: Work[RegistrationState]) -> None:
     """What was cancelled stays so; whoever asks again opens another registration."""
     Operation.objects.filter(pk=work.operation.pk).update(idempotency_key=None)
 
@@ -237,6 +240,7 @@ WORKFLOW = Workflow(
     kind=OperationKind.REGISTER,
     title="Register {}",
     past="registered {}",
+    state=RegistrationState,
     right=_right,
     steps=(
         Step(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -25,10 +26,12 @@ from ml_platform.services.registry.labels import OWNER, RUN, is_version_of, labe
 from ml_platform.services.registry.lineages import lineage_uid, lose_versions
 from ml_platform.services.registry.verification import require_listing, seconds_until_consistent
 
+from .registration_state import RegistrationState
+
 SECOND_LOOK_SECONDS = 30.0
 
 
-def probe(work: Work) -> Outcome:
+def probe(work: Work[RegistrationState]) -> Outcome:
     """Find the version that an earlier try may have made, else prepare the upload."""
     run = run_of(work.operation)
     lineage = _lineage(run)
@@ -43,16 +46,19 @@ def probe(work: Work) -> Outcome:
         versions, parent_exists = [], False
     else:
         parent_exists = True
-    work.data.pop("absent_since", None)
+    work.state = replace(work.state, absent_since="")
     if versions:
         return _adopt(work, versions)
     if pause := _upload_may_appear(work):
         return pause
-    work.data["again"] = "uploading_since" in work.data
-    work.data.pop("aliases", None)
-    work.data["parent"] = str(parent) if parent_exists else ""
-    work.data["model_id"] = parent.model_id
-    work.data["uploading_since"] = work.clock().isoformat()
+    work.state = replace(
+        work.state,
+        again=bool(work.state.uploading_since),
+        aliases=None,
+        parent=str(parent) if parent_exists else "",
+        model_id=parent.model_id,
+        uploading_since=work.clock().isoformat(),
+    )
     return Next(note=f"Nothing of this run at {parent.model_id} yet.")
 
 
@@ -62,12 +68,15 @@ def _versions_of(parent: ModelName, run: TrainingRun) -> list[RemoteModel]:
     return sorted(found, key=lambda version: int(version.version))
 
 
-def _adopt(work: Work, versions: list[RemoteModel]) -> Next:
+def _adopt(work: Work[RegistrationState], versions: list[RemoteModel]) -> Next:
     """Take the lowest version of this run; what is above it is surplus, which a finding says."""
-    work.data["aliases"] = sorted(versions[0].aliases)
-    work.data["taken"] = sorted({alias for version in versions for alias in version.aliases})
-    work.data["pointer"] = str(versions[0].pointer)
-    work.data["surplus"] = [str(version.pointer) for version in versions[1:]]
+    work.state = replace(
+        work.state,
+        pointer=str(versions[0].pointer),
+        aliases=tuple(sorted(versions[0].aliases)),
+        taken=tuple(sorted({alias for version in versions for alias in version.aliases})),
+        surplus=tuple(str(version.pointer) for version in versions[1:]),
+    )
     return Next(to="record", note=f"Found {versions[0].pointer.model_id}@{versions[0].version}.")
 
 
@@ -80,24 +89,27 @@ def _require_ours(model: RemoteModel) -> None:
         )
 
 
-def _second_look(work: Work, lineage: RegisteredModel, absent: CloudAbsent) -> Outcome:
+def _second_look(
+    work: Work[RegistrationState], lineage: RegisteredModel, absent: CloudAbsent
+) -> Outcome:
     """The parent of our versions is gone: believe it only later, beside a listing that works."""
     now = work.clock()
-    since = work.data.setdefault("absent_since", now.isoformat())
+    since = work.state.absent_since or now.isoformat()
+    work.state = replace(work.state, absent_since=since)
     if now - datetime.fromisoformat(since) < timedelta(seconds=SECOND_LOOK_SECONDS):
         return Poll(seconds=SECOND_LOOK_SECONDS, note=str(absent))
     require_listing()
-    work.data.pop("absent_since")
 
     def lose() -> None:
-        work.data["lost"] = lose_versions(lineage=lineage, operation=work.operation)
+        lost = tuple(lose_versions(lineage=lineage, operation=work.operation))
+        work.state = replace(work.state, absent_since="", lost=lost)
 
     return Continue(note=f"{absent} Its versions are recorded as lost.", change=lose)
 
 
-def _upload_may_appear(work: Work) -> Poll | None:
-    since = work.data.get("uploading_since")
-    if since is None:
+def _upload_may_appear(work: Work[RegistrationState]) -> Poll | None:
+    since = work.state.uploading_since
+    if not since:
         return None
     horizon = timedelta(seconds=get_settings().UPLOAD_HORIZON)
     left = (datetime.fromisoformat(since) + horizon - work.clock()).total_seconds()
@@ -106,14 +118,14 @@ def _upload_may_appear(work: Work) -> Poll | None:
     return Poll(seconds=min(left, 30.0), note="An upload whose answer was lost may still appear.")
 
 
-def upload(work: Work) -> Outcome:
+def upload(work: Work[RegistrationState]) -> Outcome:
     run = run_of(work.operation)
     lineage = _lineage(run)
-    parent = work.data["parent"]
+    parent = work.state.parent
     try:
         started = vertex.upload_model(
             display_name=run.model_name,
-            artifact_uri=work.data["artifact_uri"],
+            artifact_uri=work.state.artifact_uri,
             serving_image=get_settings().SERVING_IMAGE,
             labels=labels_for(
                 lineage=_uid(run, lineage),
@@ -121,7 +133,7 @@ def upload(work: Work) -> Outcome:
                 run=run.uid,
                 operation=work.operation.pk,
             ),
-            model_id="" if parent else work.data["model_id"],
+            model_id="" if parent else work.state.model_id,
             parent_model=ModelName.parse(parent) if parent else None,
         )
         work.remote_operation = str(started.name)
@@ -136,20 +148,19 @@ def upload(work: Work) -> Outcome:
     return Next(note=str(started.name))
 
 
-def _uploaded(work: Work, result: object, *, to: str = "") -> Next:
-    work.data["pointer"] = str(result)
-    work.data["uploaded_at"] = work.clock().isoformat()
+def _uploaded(work: Work[RegistrationState], result: object, *, to: str = "") -> Next:
+    work.state = replace(work.state, pointer=str(result), uploaded_at=work.clock().isoformat())
     return Next(to=to, note=str(result))
 
 
-def _not_uploaded(work: Work, error: PlatformError) -> PlatformError:
+def _not_uploaded(work: Work[RegistrationState], error: PlatformError) -> PlatformError:
     """Note that nothing was made; a parent that came or went meanwhile is looked at again."""
-    work.data.pop("uploading_since", None)
+    work.state = replace(work.state, uploading_since="")
     moved = isinstance(error, CloudExists) or error.code == "parent_not_found"
     return CloudConflict(str(error), advice=error.advice) if moved else error
 
 
-def wait_for_upload(work: Work) -> Outcome:
+def wait_for_upload(work: Work[RegistrationState]) -> Outcome:
     try:
         state = vertex.get_operation(OperationName.parse(work.remote_operation))
     except CloudAbsent as forgotten:
@@ -163,13 +174,13 @@ def wait_for_upload(work: Work) -> Outcome:
     return _uploaded(work, state.result)
 
 
-def look_for_copies(work: Work, run: TrainingRun) -> Poll | None:
+def look_for_copies(work: Work[RegistrationState], run: TrainingRun) -> Poll | None:
     """After a second upload: take the lowest version, once the listing shows our own at least.
 
     A version that was deleted since it was made is not waited for: what the listing has is taken,
     else the version all the same, whose loss a sweep finds.
     """
-    pointer = ModelName.parse(work.data["pointer"])
+    pointer = ModelName.parse(work.state.pointer)
     try:
         versions = _versions_of(pointer.bare, run)
     except CloudAbsent:
@@ -182,12 +193,12 @@ def look_for_copies(work: Work, run: TrainingRun) -> Poll | None:
     return None
 
 
-def _may_yet_show(work: Work, run: TrainingRun, pointer: ModelName) -> float:
+def _may_yet_show(work: Work[RegistrationState], run: TrainingRun, pointer: ModelName) -> float:
     """Seconds until the listing shows a version that was just made; 0 when it was deleted."""
     try:
         model = vertex.get_model(pointer)
     except CloudAbsent:
-        made_at = datetime.fromisoformat(work.data["uploaded_at"])
+        made_at = datetime.fromisoformat(work.state.uploaded_at)
         return seconds_until_consistent(made_at, now=work.clock())
     return SECOND_LOOK_SECONDS if is_version_of(model, run) else 0.0
 

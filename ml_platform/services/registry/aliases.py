@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -17,6 +18,7 @@ from ml_platform.models.states import OperationKind, Registration
 from ml_platform.services.access.rights import Right
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import refusals_recorded
+from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, answered_before, open_operation
 from ml_platform.services.operations.subjects import run_of, subject_of_version
 from ml_platform.services.operations.work import Work
@@ -26,8 +28,16 @@ from .labels import is_version_of
 from .protection import changed_of, require_unmoved, require_unmoved_now
 
 DEFAULT = "default"
-ADMINISTERS = "administers"
-"""In the operation's data: it may take a protected alias from the version that has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AliasState(State):
+    """What was asked for."""
+
+    change: tuple[str, ...] = ()
+    """As Vertex AI wants it: aliases to add, and with a minus those to remove."""
+    administers: bool = False
+    """It changes a protected alias, which the person who asked may move or remove."""
 
 
 def set_aliases(
@@ -64,7 +74,7 @@ def set_aliases(
             subject=subject,
             actor=actor,
             now=now,
-            data={"change": change, ADMINISTERS: administers and bool(changed_of(change))},
+            state=AliasState(change=change, administers=administers and bool(changed_of(change))),
             idempotency_key=idempotency_key,
             request=request,
         )
@@ -72,7 +82,7 @@ def set_aliases(
     return operation
 
 
-def _change(add: Collection[str], remove: Collection[str]) -> list[str]:
+def _change(add: Collection[str], remove: Collection[str]) -> tuple[str, ...]:
     """The aliases as Vertex AI wants them: those to take away with a minus."""
     for alias in (*add, *remove):
         check_alias(alias)
@@ -80,7 +90,7 @@ def _change(add: Collection[str], remove: Collection[str]) -> list[str]:
         raise Invalid(
             "The alias default cannot be taken away.", advice="Give it to another version."
         )
-    return [*sorted(set(add)), *(f"-{alias}" for alias in sorted(set(remove) - set(add)))]
+    return (*sorted(set(add)), *(f"-{alias}" for alias in sorted(set(remove) - set(add))))
 
 
 def require_version(run: TrainingRun) -> None:
@@ -92,7 +102,7 @@ def require_version(run: TrainingRun) -> None:
         raise Conflict(f"{run} is no version.", advice="Only a registered version has aliases.")
 
 
-def _merge(work: Work) -> Outcome:
+def _merge(work: Work[AliasState]) -> Outcome:
     """Move them only on the version that our labels name: another may have taken its place."""
     run = run_of(work.operation)
     require_version(run)
@@ -104,9 +114,9 @@ def _merge(work: Work) -> Outcome:
             code="foreign_model",
             advice="Sweep the registry and repair what it finds.",
         )
-    if not work.data.get(ADMINISTERS):
-        require_unmoved_now(version, work.data["change"])
-    model = vertex.merge_version_aliases(name, work.data["change"])
+    if not work.state.administers:
+        require_unmoved_now(version, work.state.change)
+    model = vertex.merge_version_aliases(name, work.state.change)
     held = sorted(model.aliases)
     return Next(note=", ".join(held), change=partial(note_aliases, run=run, aliases=held))
 
@@ -132,7 +142,7 @@ def move_default(*, run_id: int) -> None:
 
 
 def _right(operation: Operation) -> Right:
-    return Right.ADMINISTER if operation.data.get(ADMINISTERS) else Right.DEPLOY
+    return Right.ADMINISTER if AliasState.load(operation.data).administers else Right.DEPLOY
 
 
 WORKFLOW = Workflow(
@@ -140,6 +150,7 @@ WORKFLOW = Workflow(
     kind=OperationKind.ALIAS,
     title="Change the aliases of {}",
     past="changed the aliases of {}",
+    state=AliasState,
     right=_right,
     steps=(Step(name="merge", title="Move the aliases in Vertex AI", run=_merge, probe="merge"),),
 )

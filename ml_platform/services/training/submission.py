@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from ml_platform.models import Operation, TrainingRun
 from ml_platform.models.states import EventKind, OperationKind, RunStatus
 from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.access.rights import Right
+from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Subject
 from ml_platform.services.operations.subjects import run_of, subject_of_run
 from ml_platform.services.operations.work import Json, Work, record_change
@@ -35,6 +37,15 @@ from .templates import check_parameters, read_template, template_of
 
 SUBMIT_STAGE = "submit"
 WAIT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionState(State):
+    """What the steps of a submission hand on."""
+
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """The template that was checked; it is what is sent. Empty once the job exists."""
+    job: str = ""
 
 
 def subject_of(run: TrainingRun) -> Subject:
@@ -64,18 +75,18 @@ def check_bucket() -> None:
         ) from error
 
 
-def _prepare(work: Work) -> Outcome:
+def _prepare(work: Work[SubmissionState]) -> Outcome:
     run = _submitting(work)
     template = read_template(run.template_uri)
     check_parameters(template=template, given=run.parameters)
     check_bucket()
-    work.data["spec"] = template.document  # what was checked is what is sent
+    work.state = replace(work.state, spec=template.document)
     elsewhere = template.output_directory
     instead = f" It writes to the run's own folder, not to {elsewhere}." if elsewhere else ""
     return Next(to="create", note=f"{run.template_uri}.{instead}" if instead else run.template_uri)
 
 
-def _look_up(work: Work) -> Outcome:
+def _look_up(work: Work[SubmissionState]) -> Outcome:
     """Find the job that an earlier try may have made."""
     run = _submitting(work)
     try:
@@ -85,10 +96,10 @@ def _look_up(work: Work) -> Outcome:
     return _found(work, run, job)
 
 
-def _create(work: Work) -> Outcome:
+def _create(work: Work[SubmissionState]) -> Outcome:
     run = _submitting(work)
     lineage = run.registered_model
-    template = template_of(work.data["spec"])
+    template = template_of(work.state.spec)
     try:
         job = pipelines.create_pipeline_job(
             job_id=job_name(run).job_id,
@@ -107,25 +118,24 @@ def _create(work: Work) -> Outcome:
     return _found(work, run, job)
 
 
-def _found(work: Work, run: TrainingRun, job: RemotePipelineJob) -> Next:
+def _found(work: Work[SubmissionState], run: TrainingRun, job: RemotePipelineJob) -> Next:
     if job.labels.get(RUN) != run.uid.hex:
         raise Conflict(
             f"{job.name} exists and is not of {run}.",
             code="foreign_job",
             advice="Train it again; it gets another name.",
         )
-    work.data["job"] = str(job.name)
-    work.data.pop("spec", None)
+    work.state = replace(work.state, job=str(job.name), spec={})
     return Next(to="record", note=job.job_id)
 
 
-def _record(work: Work) -> Outcome:
+def _record(work: Work[SubmissionState]) -> Outcome:
     return Next(change=partial(_mark_running, work))
 
 
-def _mark_running(work: Work) -> None:
+def _mark_running(work: Work[SubmissionState]) -> None:
     _runs(work).move(
-        to=RunStatus.RUNNING, pipeline_job_name=work.data["job"], submitted_at=work.clock()
+        to=RunStatus.RUNNING, pipeline_job_name=work.state.job, submitted_at=work.clock()
     )
 
 
@@ -215,6 +225,7 @@ SUBMISSION = Workflow(
     kind=OperationKind.SUBMIT,
     title="Submit {}",
     past="submitted {}",
+    state=SubmissionState,
     right=Right.TRAIN,
     steps=(
         Step(name="prepare", title="Read the template", run=_prepare, cancellable=True),

@@ -97,11 +97,11 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/registration/adoption.py",
             case("a_model_that_was_claimed_meanwhile_is_not_adopted"),
             claimed_model_is_adopted=(
-                "    require_unclaimed(name)\n    _require_free(work",
-                "    _require_free(work",
+                "    require_unclaimed(name)\n    _require_free(state",
+                "    _require_free(state",
             ),
             taken_name_is_adopted=(
-                '    _require_free(work.data["project"], work.data["model_name"])\n',
+                "    _require_free(state.project, state.model_name)\n",
                 "",
                 case("a_name_that_was_registered_meanwhile_is_not_adopted_under"),
             ),
@@ -197,7 +197,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             case("aliases_are_not_moved_on_a_version_with_another_runs_label"),
             aliases_of_another_runs_version=("if not is_version_of(version, run):", "if False:"),
             protected_alias_is_taken=(
-                "if not work.data.get(ADMINISTERS):",
+                "if not work.state.administers:",
                 "if False:",
                 case("a_protected_alias_that_another_version_got_meanwhile_is_not_taken_from_it"),
             ),

@@ -47,7 +47,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "::test_a_version_that_was_deleted_is_not_registered_again",
             ),
             default_is_not_moved=(
-                "        move_default(lineage=lineage, run_id=run.pk)\n",
+                "        move_default(run_id=run.pk)\n",
                 "",
                 "services/test_registration.py"
                 "::test_later_runs_become_versions_under_the_same_parent_and_take_the_default_alias",
@@ -89,8 +89,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "::test_a_parent_that_is_not_there_once_is_not_lost",
             ),
             surplus_is_not_told=(
-                "for version in versions[1:]]",
-                "for version in versions[:0]]",
+                "for version in versions[1:])",
+                "for version in versions[:0])",
                 "services/test_names_used_again.py::test_of_two_copies_nine_is_below_ten",
             ),
         ),
@@ -259,7 +259,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "::test_a_parent_deleted_in_the_console_is_believed_at_the_second_look_and_never_reborn",
             ),
             pointer_is_not_remembered=(
-                '    run.former_vertex_version = f"',
+                '    run.last_vertex_version = f"',
                 '    _ = f"',
                 "services/test_deletion.py"
                 "::test_deleting_the_last_version_ends_the_registration_and_keeps_the_lineage_readable",

@@ -17,6 +17,7 @@ from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Subject, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
+from ml_platform.services.registration.registration_state import RegistrationState
 from ml_platform.services.workflows import WORKFLOWS
 
 from .test_engine import ANA, StoppedClock
@@ -40,6 +41,14 @@ def test_a_state_of_the_release_before_is_read_and_written_in_a_form_it_can_read
     stored = replace(state, sent=False, before="").dump()
     left = {key: value for key, value in OLD_DEPLOY.items() if key != "sent"}
     assert stored == {"v": 1, **left, "before": "", "invokers_before": ("allUsers",)}
+
+
+def test_a_version_found_without_aliases_is_not_taken_for_one_just_uploaded() -> None:
+    found = {"aliases": [], "taken": ["default"], "again": True, "pointer": "m@3"}
+    state = RegistrationState.load(found)
+    assert (state.aliases, state.taken, state.again, state.lost) == ((), ("default",), True, ())
+    assert state.dump() == {"v": 1, **found, "aliases": (), "taken": ("default",)}
+    assert RegistrationState.load({"pointer": "m@3"}).aliases is None
 
 
 def test_keys_that_this_release_does_not_know_are_kept() -> None:
