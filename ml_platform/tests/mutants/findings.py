@@ -102,7 +102,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/sweeps/sweep.py",
             ENDS,
             killed_sweep_runs_for_ever=(
-                "    _end_abandoned(started)\n",
+                "    update_rows(abandoned, status=SweepStatus.INTERRUPTED, finished_at=started)\n",
                 "",
                 "services/test_sweeping_ends.py"
                 "::test_the_next_sweep_waits_for_nobody_and_says_that_the_killed_one_ended",
@@ -126,18 +126,21 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/repairs/pointers.py",
             RECONCILIATION,
-            unknown_is_lost=(
-                "    if isinstance(answer, Unknown):\n        raise _unavailable(answer)\n"
-                "    if isinstance(answer, Absent):\n        return answer.reason\n",
-                "    if not isinstance(answer, Present):\n        return answer.reason\n",
-                "services/test_names_used_again.py"
-                "::test_a_version_of_which_nothing_is_known_is_not_called_lost",
-            ),
             siblings_are_lost_too=(
                 "    if len(gone) == len(runs):",
                 "    if gone:",
                 "services/test_reconciliation.py"
                 "::test_a_single_version_that_is_gone_is_lost_and_its_siblings_stay",
+            ),
+        ),
+        defects_in(
+            "services/repairs/steps.py",
+            RECONCILIATION,
+            unknown_is_lost=(
+                "        raise _unread(answer.reason, answer.code, service, sent)\n",
+                "        return Absent(answer.reason)\n",
+                "services/test_reconciliation.py"
+                "::test_an_answer_that_proves_nothing_clears_nothing",
             ),
         ),
         defects_in(
@@ -149,8 +152,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "services/test_reconciliation.py::test_a_finding_that_ended_cannot_be_repaired",
             ),
             unsafe_kind_is_repaired=(
-                "if lineage is None or not is_safe(finding):",
-                "if lineage is None:",
+                "if lineage is None or repair is None or not is_safe(finding):",
+                "if lineage is None or repair is None:",
                 "services/test_reconciliation.py"
                 "::test_missing_artifacts_have_no_repair_without_a_person",
             ),

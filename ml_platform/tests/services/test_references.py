@@ -15,7 +15,8 @@ from ml_platform.cloud.transport import channels
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
-from ml_platform.services.cleanup.artifacts import ArtifactCleanup, clean_up_artifacts
+from ml_platform.services.cleanup.artifacts import clean_up_artifacts
+from ml_platform.services.cleanup.state import ArtifactCleanup
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.operations.engine import advance
