@@ -15,10 +15,10 @@ from ml_platform.errors import DEFECT, Conflict
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.registered_model import RegisteredModelQuerySet
-from ml_platform.models.states import EventKind, RetentionReason
+from ml_platform.models.states import RetentionReason
 from ml_platform.services.findings.store import end_orphans
 from ml_platform.services.operations.history import record_deletions
-from ml_platform.services.operations.store import Subject, lineage_key
+from ml_platform.services.operations.store import lineage_key
 
 BATCH = 10_000
 """Rows in one transaction: about a second's work, and the bound of the memory it takes."""
@@ -77,8 +77,7 @@ def delete_batch(
     needs = _needs(rows, batch)
     orphans = rows.exclude(pk__in=needs) if needs else rows
     detached = detach(orphans, operation, now)
-    subjects = (_subject(row) for row in batch if row[0] not in needs)
-    record_deletions(EventKind.MODEL_DELETED, operation, subjects)
+    record_deletions(operation, orphans)
     # Without the collector, which would read every row again: what points here is detached above,
     # and a foreign key that is not refuses the whole batch.
     gone = orphans._raw_delete(using=router.db_for_write(RegisteredModel))  # noqa: SLF001
@@ -87,11 +86,6 @@ def delete_batch(
             f"{gone} rows went where {len(batch) - len(needs)} were judged.", advice=DEFECT
         )
     return _judged(batch, needs, detached, deleted="Deleted")
-
-
-def _subject(row: Row) -> Subject:
-    pk, name, project_id, _ = row
-    return Subject(type="registeredmodel", id=str(pk), name=name, project_id=project_id)
 
 
 def _needs(rows: RegisteredModelQuerySet, batch: Sequence[Row]) -> dict[int, str]:

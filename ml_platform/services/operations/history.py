@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import CharField, F, JSONField, QuerySet, UUIDField, Value
+from django.db.models.functions import Cast
 
 from ml_platform.errors import PlatformError
-from ml_platform.models import Operation
+from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.states import EventKind, OperationStatus
 from ml_platform.services.events import outbox
 
 from .store import Actor, Subject, columns_of
-from .work import Json, event_of, record_change
+from .work import Json, record_change
 from .workflow import Workflow
 
 
@@ -83,9 +85,24 @@ def _record_ended(
     return operation
 
 
-def record_deletions(kind: EventKind, operation: Operation, subjects: Iterable[Subject]) -> None:
-    """Record, in the transaction of their deletion, one event for each of these subjects."""
-    outbox.record(event_of(kind, operation, **subject.columns) for subject in subjects)
+def record_deletions(operation: Operation, rows: QuerySet[RegisteredModel]) -> None:
+    """Record, before and with their deletion, one event for each of these lineages."""
+    nothing = Cast(Value("{}"), JSONField())
+    columns: Json = {
+        "kind": Value(EventKind.MODEL_DELETED.value),
+        "project_id": F("project_id"),
+        "subject_type": Value("registeredmodel"),
+        "subject_id": Cast("pk", CharField()),
+        "subject_name": F("model_name"),
+        "operation_id": Value(operation.pk, output_field=UUIDField()),
+        "actor_label": Value(operation.actor_label),
+        "origin": Value(operation.origin),
+        "before": nothing,
+        "after": nothing,
+    }
+    if operation.actor_id is not None:
+        columns["actor_id"] = Value(operation.actor_id)
+    outbox.record_selected(rows, columns)
 
 
 @contextmanager
