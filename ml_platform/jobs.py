@@ -167,7 +167,7 @@ def _clean_up_artifacts(
         message=_message("Artifact cleanup", result.operation, dry_run=dry_run),
         output=f"{result.summary}.\n",
         operation=result.operation,
-        unknown=tuple(filter(None, [result.strays.unknown, result.refused])),
+        unknown=tuple(filter(None, [result.strays_unknown, result.refusals])),
     )
 
 

@@ -12,7 +12,8 @@ from django.utils.module_loading import import_string
 from ml_platform.errors import PlatformError
 from ml_platform.models import Operation
 from ml_platform.services.access.rights import Right, right_missing
-from ml_platform.services.operations.store import Subject, refusals_recorded
+from ml_platform.services.operations.history import refusals_recorded
+from ml_platform.services.operations.store import Subject
 from ml_platform.services.operations.workflow import Workflow
 
 from .caller import Caller
@@ -27,6 +28,10 @@ def _rows_themselves(subjects: Sequence[Any], given: object, caller: Caller) -> 
 
 def _nothing(facts: object) -> None:
     """Nothing stands against it but what its service checks."""
+
+
+def _never(facts: object) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +50,8 @@ class Action(Generic[S, R]):
     themselves unless more must be read. What was given is looked up within the caller's scope."""
     require: Callable[[Any], object] = _nothing
     """Raise what stands against it now, by the facts alone: it reads nothing and asks nobody."""
+    is_repeated: Callable[[Any], bool] = _never
+    """Whether it was asked for already, so that its service answers with what was begun then."""
     input: str = ""
     """The name in `inputs` of the model of what must be given; imported at first use."""
     on_page: bool = True
@@ -91,13 +98,13 @@ def perform(action: Action[S, R], key: object, given: object, caller: Caller) ->
     caller.require(action.right_for(subject))
     given = action.read(given)
     [facts] = action.facts([subject], given, caller)
-    if not _is_repeated(caller):
+    if not (_is_known(caller) or action.is_repeated(facts)):
         with _refusals_recorded(action, facts, given, caller):
             action.require(facts)
     return action.run(facts, given, caller)
 
 
-def _is_repeated(caller: Caller) -> bool:
+def _is_known(caller: Caller) -> bool:
     """Whether the key is known: the service answers again, whatever has become of its subject."""
     return bool(caller.key) and Operation.objects.filter(idempotency_key=caller.key).exists()
 

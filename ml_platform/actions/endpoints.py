@@ -34,7 +34,7 @@ from ml_platform.services.operations.subjects import (
     subject_of_version,
 )
 from ml_platform.services.operations.workflow import Workflow
-from ml_platform.services.registry.registry_state import RegistryVerdict, registry_verdict
+from ml_platform.services.registry.registry_state import verdict_of
 
 from .action import Action
 from .caller import Caller
@@ -73,7 +73,7 @@ class Known:
         config: ServingConfig | None = None,
     ) -> DeployFacts:
         """The facts of one deploy."""
-        missing = lineage is not None and is_missing(lineage, self.unread)
+        missing = lineage is not None and verdict_of(lineage, self.unread).verified is False
         return DeployFacts(
             lineage=lineage,
             run=run,
@@ -94,28 +94,16 @@ class Known:
             lineage=endpoint.registered_model,
             run=run,
             target=endpoint,
-            missing=is_missing(endpoint.registered_model, self.unread),
+            missing=verdict_of(endpoint.registered_model, self.unread).verified is False,
             locks=self.locks,
             config=config,
         )
-
-
-def is_missing(lineage: RegisteredModel, unread: str) -> bool:
-    """Whether two sweeps in a row did not find it in Vertex AI."""
-    return verdict_of(lineage, unread).verified is False
 
 
 def read_known(lineages: Iterable[RegisteredModel], services: Iterable[str]) -> Known:
     """What is known of these models and services; two statements."""
     reading = kpis.vertex_reading()
     return Known(reading.unread, read_locks(lineages, services), reading.artifacts_unread)
-
-
-def verdict_of(lineage: RegisteredModel, unread: str) -> RegistryVerdict:
-    """What the sweeps say of a lineage."""
-    return registry_verdict(
-        state=lineage.registry_state, checked_at=lineage.registry_checked_at, unread=unread
-    )
 
 
 def _of_runs(
@@ -196,9 +184,6 @@ def _to_undeploy(
 def _known_of(endpoints: Sequence[DeployedEndpoint]) -> Known:
     lineages = [one.registered_model for one in endpoints]
     return read_known(lineages, [one.service_name for one in endpoints])
-
-
-# ---- what is done --------------------------------------------------------------------------------
 
 
 def _asked(given: Any, caller: Caller) -> dict[str, Any]:
@@ -316,11 +301,4 @@ DELETE: Action[DeployedEndpoint, Operation] = Action(
     run=_delete,
     history=lambda endpoint: (undeployment.DELETION, subject_of_endpoint(endpoint)),
 )
-ACTIONS: tuple[Action[Any, Any], ...] = (
-    DEPLOY,
-    DEPLOY_MODEL,
-    REDEPLOY,
-    ROLL_BACK,
-    UNDEPLOY,
-    DELETE,
-)
+ACTIONS: Sequence[Action[Any, Any]] = (DEPLOY, DEPLOY_MODEL, REDEPLOY, ROLL_BACK, UNDEPLOY, DELETE)

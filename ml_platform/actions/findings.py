@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ml_platform.errors import Invalid
 from ml_platform.models import Finding, Operation
 from ml_platform.services.access.rights import Right
-from ml_platform.services.findings.store import (
+from ml_platform.services.findings.decisions import (
     ignore_finding,
     reopen_finding,
     require_ignored,

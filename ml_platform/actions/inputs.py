@@ -5,7 +5,7 @@ Unknown fields are refused, so that a misspelled one is not lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -20,30 +20,17 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from ml_platform.errors import Invalid
 from ml_platform.models.states import Frequency, ModelType
 from ml_platform.services.deployment.serving import ServingFields
+
+from .invalid import OTHER, WORD, InvalidInput, field_errors
 
 BIGGEST_ID = (1 << 63) - 1
 BodyId = Annotated[int, Field(strict=True, ge=1, le=BIGGEST_ID, examples=[7])]
 Version = Annotated[int, Field(strict=True, ge=1, le=1 << 31)]
 Yes = Annotated[bool, Field(strict=True)]
 Reason = Annotated[str, Field(max_length=2000, examples=["Asked for by the recommendations team."])]
-WORD, OTHER = "word", "other"
-"""Which kind a choice between a word and something else is taken for; no part of a field's name."""
 Choice = Discriminator(lambda value: WORD if isinstance(value, str) else OTHER)
-
-
-class InvalidInput(Invalid):
-    """What was given is not as it should be; `errors` names each wrong field."""
-
-    code = "invalid_request"
-    advice = "The paths, their fields and examples are at /api/docs."
-
-    def __init__(self, errors: list[dict[str, str]], *, advice: str = "") -> None:
-        named = "; ".join(f"{item['field']}: {item['message']}" for item in errors[:3])
-        super().__init__(f"The request is not as it should be. {named}"[:1000], advice=advice)
-        self.errors = errors
 
 
 class In(BaseModel):
@@ -56,20 +43,29 @@ def _choose(told: Any) -> PydanticCustomError:
     return PydanticCustomError("choice", told)
 
 
-class RunIn(In):
-    """A training run to create."""
+class TrainingIn(In):
+    """What to train, and with which pipeline."""
 
-    project: BodyId
     model_name: str = Field(max_length=200, examples=["chern_rank_v5"])
     model_type: ModelType = ModelType.OTHER
     template_uri: str = Field(max_length=1024, examples=["gs://artifacts/pipelines/rank.json"])
     parameters: dict[str, Any] = Field(default_factory=dict, examples=[{"epochs": 20}])
 
 
-class RegisterIn(In):
-    """A registration; `reason` lets a run be registered that its evaluator did not bless."""
+class RunIn(TrainingIn):
+    """A training run to create."""
+
+    project: BodyId
+
+
+class ReasonIn(In):
+    """Why something is done; it is kept in the history."""
 
     reason: Reason = ""
+
+
+class RegisterIn(ReasonIn):
+    """A registration; `reason` lets a run be registered that its evaluator did not bless."""
 
 
 def _optional(schema: dict[str, Any]) -> None:
@@ -216,12 +212,6 @@ class RedeployIn(RestoreIn):
         return self
 
 
-class ReasonIn(In):
-    """Why something is done; it is kept in the history."""
-
-    reason: Reason = ""
-
-
 class UndeployIn(ReasonIn):
     """An undeploy."""
 
@@ -239,14 +229,14 @@ class TimesIn(In):
     time_zone: str = Field("UTC", max_length=64, examples=["Europe/Warsaw"])
 
 
-class ScheduleIn(TimesIn):
+class ScheduledTrainingIn(TimesIn, TrainingIn):
+    """When to train what."""
+
+
+class ScheduleIn(ScheduledTrainingIn):
     """A schedule to create."""
 
     project: BodyId
-    model_name: str = Field(max_length=200, examples=["chern_rank_v5"])
-    model_type: ModelType = ModelType.OTHER
-    template_uri: str = Field(max_length=1024, examples=["gs://artifacts/pipelines/rank.json"])
-    parameters: dict[str, Any] = Field(default_factory=dict, examples=[{"epochs": 20}])
 
 
 class ScheduleFromRunIn(TimesIn):
@@ -282,55 +272,6 @@ class IgnoreIn(In):
     """Why a finding is left out of the counts."""
 
     reason: str = Field(min_length=1, max_length=2000, examples=["A person's own test."])
-
-
-WORDS: Mapping[str, str] = {
-    "missing": "It is missing.",
-    "extra_forbidden": "There is no such field.",
-    "int_parsing": "It is no whole number.",
-    "int_type": "It is no whole number.",
-    "int_from_float": "It is no whole number.",
-    "int_parsing_size": "It is too large a number.",
-    "bool_parsing": "It is neither true nor false.",
-    "bool_type": "It is neither true nor false.",
-    "string_type": "It is no text.",
-    "list_type": "It is no list.",
-    "dict_type": "It is no object.",
-    "model_type": "It is no object.",
-    "model_attributes_type": "It is no object.",
-    "enum": "It is none of {expected}.",
-    "literal_error": "It is none of {expected}.",
-    "string_too_long": "It is longer than {max_length} characters.",
-    "string_empty": "It is empty.",
-    "string_too_short": "It is shorter than {min_length} characters.",
-    "too_long": "It has more than {max_length} items.",
-    "too_short": "It has fewer than {min_length} items.",
-    "greater_than_equal": "It is less than {ge}.",
-    "less_than_equal": "It is more than {le}.",
-    "datetime_from_date_parsing": "It is no time such as 2026-03-01T02:00:00Z.",
-    "datetime_parsing": "It is no time such as 2026-03-01T02:00:00Z.",
-    "datetime_type": "It is no time such as 2026-03-01T02:00:00Z.",
-    "uuid_parsing": "It is no UUID.",
-}
-"""What is wrong with a field, by pydantic's name for it; what is not here says pydantic itself."""
-
-
-def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
-    """Each wrong field with a sentence, from what pydantic found."""
-    return [{"field": _place(item["loc"]), "message": _words(item)} for item in errors]
-
-
-def _words(item: Mapping[str, Any]) -> str:
-    empty = item["type"] == "string_too_short" and item.get("input") == ""
-    said = WORDS.get("string_empty" if empty else item["type"])
-    return said.format(**item.get("ctx", {})) if said else f"{item['msg']}."
-
-
-def _place(location: Sequence[Any]) -> str:
-    """Where in the request, without what only says how it was read: the name of our function's
-    argument, which ninja puts after `body`, and the kind that a choice was taken for."""
-    named = [str(part) for part in location if part not in (WORD, OTHER)]
-    return ".".join([named[0], *named[2:]] if named[:1] == ["body"] and named[1:] else named)
 
 
 def _cleaned(value: Any) -> Any:

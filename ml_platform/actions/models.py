@@ -15,7 +15,7 @@ from ml_platform.services.deletion import steps as deletion_steps
 from ml_platform.services.deletion.delete import delete_versions, subject_of_deletion
 from ml_platform.services.deletion.plan import DeletionPlan, require_unblocked
 from ml_platform.services.deletion.preview import DELETABLE, plan_by_rows
-from ml_platform.services.operations.locks import read_locks
+from ml_platform.services.operations.locks import Locks, read_locks
 from ml_platform.services.operations.retry_cancel import right_for
 from ml_platform.services.operations.subjects import subject_of_version
 from ml_platform.services.registry import aliases as alias_change
@@ -65,9 +65,29 @@ def _numbered(model: RegisteredModel) -> QuerySet[TrainingRun]:
 # ---- aliases -------------------------------------------------------------------------------------
 
 
-def _set_aliases(run: TrainingRun, given: AliasesIn | AliasFormIn, caller: Caller) -> Operation:
+@dataclass(frozen=True, slots=True)
+class AliasFacts:
+    """What a change of aliases is decided by."""
+
+    run: TrainingRun
+    locks: Locks
+
+
+def _of_versions(runs: Sequence[TrainingRun], _: object, __: Caller) -> list[AliasFacts]:
+    locks = read_locks([run.registered_model for run in runs if run.registered_model])
+    return [AliasFacts(run, locks) for run in runs]
+
+
+def _require_version(facts: AliasFacts) -> None:
+    require_version(facts.run)
+    if facts.run.registered_model is not None:
+        name = f"{facts.run.model_name} v{facts.run.version}"
+        facts.locks.require_free(name, facts.run.registered_model)
+
+
+def _set_aliases(facts: AliasFacts, given: AliasesIn | AliasFormIn, caller: Caller) -> Operation:
     operation = set_aliases(
-        run=run,
+        run=facts.run,
         add=given.add,
         remove=given.remove,
         actor=caller.actor,
@@ -83,10 +103,11 @@ SET_ALIASES: Action[TrainingRun, Operation] = Action(
     name="alias-run",
     right=Right.DEPLOY,
     find=find_run,
-    require=require_version,
+    facts=_of_versions,
+    require=_require_version,
     input="AliasFormIn",
     run=_set_aliases,
-    history=lambda run: (alias_change.WORKFLOW, subject_of_version(run)),
+    history=lambda facts: (alias_change.WORKFLOW, subject_of_version(facts.run)),
 )
 
 

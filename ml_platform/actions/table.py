@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import endpoints, findings, models, operations, system
+from . import endpoints, findings, models, operations, runs, schedules, system
 from .action import Action
 
-NOUNS = (models, endpoints, findings, operations, system)
+NOUNS = (runs, schedules, models, endpoints, findings, operations, system)
 ACTIONS: Mapping[str, Action[Any, Any]] = {
     action.name: action for noun in NOUNS for action in noun.ACTIONS
 }

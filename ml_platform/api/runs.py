@@ -8,9 +8,9 @@ from django.http import HttpResponse
 from ninja import Query, Router
 
 from ml_platform.actions.action import perform
-from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import DEPLOY
 from ml_platform.actions.inputs import DeployRunIn, RegisterIn, RunIn
+from ml_platform.actions.runs import CANCEL, CREATE, DELETE, REGISTER, RERUN, SUBMIT
 from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.http.lists import answer_list, matching
 from ml_platform.api.schemas.operation import OperationOut
@@ -18,20 +18,9 @@ from ml_platform.api.schemas.outputs import RunOut, RunsOut
 from ml_platform.api.schemas.queries import RunsQuery
 from ml_platform.api.schemas.serialize import accepted, operation_json, reply, run_json
 from ml_platform.models import TrainingRun
-from ml_platform.models.clock import database_now
-from ml_platform.services.access.rights import Right, right_to_register
-from ml_platform.services.registration.register import register_run
-from ml_platform.services.training import runs as training
 
 router = Router(tags=["training runs"])
 RUNS = TrainingRun.objects.select_related("project", "registered_model", "schedule")
-
-
-def find_project(caller: Caller, project_id: int, right: Right) -> Any:
-    """The project that something shall be made in."""
-    project = caller.find_project(project_id)
-    caller.require(right)
-    return project
 
 
 @router.get("/", response=RunsOut, operation_id="list_training_runs")
@@ -54,18 +43,7 @@ def list_runs(request: Any, query: Query[RunsQuery]) -> HttpResponse:
 @asks_google
 def create_run(request: Any, body: RunIn) -> HttpResponse:
     """Write a run down; submit it by its own path. Nothing is registered before it succeeds."""
-    caller: Caller = request.auth
-    run = training.create_run(
-        project=find_project(caller, body.project, Right.TRAIN),
-        model_name=body.model_name,
-        model_type=body.model_type,
-        template_uri=body.template_uri,
-        parameters=body.parameters,
-        actor=caller.actor,
-        now=database_now(),
-        idempotency_key=caller.key,
-    )
-    return _created(run)
+    return _created(perform(CREATE, body.project, body, request.auth))
 
 
 @router.get("/{int:run_id}/", response=RunOut, operation_id="get_training_run")
@@ -77,54 +55,32 @@ def get_run(request: Any, run_id: int) -> HttpResponse:
 @router.delete("/{int:run_id}/", response=OperationOut, operation_id="delete_training_run")
 def delete_run(request: Any, run_id: int) -> HttpResponse:
     """Delete the record of a run that ended and never became a version; its files stay."""
-    caller: Caller = request.auth
-    run = caller.find(RUNS, run_id)
-    caller.require(Right.DELETE)
-    operation = training.delete_run(run=run, actor=caller.actor, now=database_now())
-    return reply(operation_json(operation))
+    return reply(operation_json(perform(DELETE, run_id, None, request.auth)))
 
 
 @router.post("/{int:run_id}/submit/", response={202: OperationOut}, operation_id="submit_run")
 def submit_run(request: Any, run_id: int) -> HttpResponse:
     """Send the run's pipeline to Vertex AI; asking twice is asking once."""
-    caller: Caller = request.auth
-    run = caller.find(RUNS, run_id)
-    caller.require(Right.TRAIN)
-    return accepted(training.submit_run(run=run, actor=caller.actor, now=database_now()))
+    return accepted(perform(SUBMIT, run_id, None, request.auth))
 
 
 @router.post("/{int:run_id}/cancel/", response={202: OperationOut}, operation_id="cancel_run")
 def cancel_run(request: Any, run_id: int) -> HttpResponse:
     """Cancel a run that has not ended."""
-    caller: Caller = request.auth
-    run = caller.find(RUNS, run_id)
-    caller.require(Right.TRAIN)
-    return accepted(training.cancel_run(run=run, actor=caller.actor, now=database_now()))
+    return accepted(perform(CANCEL, run_id, None, request.auth))
 
 
 @router.post("/{int:run_id}/rerun/", response={201: RunOut}, operation_id="rerun")
 @asks_google
 def rerun(request: Any, run_id: int) -> HttpResponse:
     """Write down a run like this one; submit it by its own path."""
-    caller: Caller = request.auth
-    run = caller.find(RUNS, run_id)
-    caller.require(Right.TRAIN)
-    again = training.rerun(
-        run=run, actor=caller.actor, now=database_now(), idempotency_key=caller.key
-    )
-    return _created(again)
+    return _created(perform(RERUN, run_id, None, request.auth))
 
 
 @router.post("/{int:run_id}/register/", response={202: OperationOut}, operation_id="register_run")
 def register(request: Any, run_id: int, body: RegisterIn) -> HttpResponse:
     """Make a run that succeeded a version of its model; asking twice is asking once."""
-    caller: Caller = request.auth
-    run = caller.find(RUNS, run_id)
-    caller.require(right_to_register(run))
-    operation = register_run(
-        run=run, actor=caller.actor, now=database_now(), force_reason=body.reason
-    )
-    return accepted(operation)
+    return accepted(perform(REGISTER, run_id, body, request.auth))
 
 
 @router.post(

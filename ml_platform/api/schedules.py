@@ -8,8 +8,16 @@ from django.db.models import Q
 from django.http import HttpResponse
 from ninja import Query, Router
 
-from ml_platform.actions.caller import Caller
-from ml_platform.actions.inputs import ScheduleFromRunIn, ScheduleIn, TimesIn
+from ml_platform.actions.action import perform
+from ml_platform.actions.inputs import ScheduleFromRunIn, ScheduleIn
+from ml_platform.actions.schedules import (
+    CANCEL,
+    CREATE,
+    CREATE_FROM_RUN,
+    PAUSE,
+    RESUME,
+    TRIGGER,
+)
 from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.http.lists import answer_list, matching
 from ml_platform.api.schemas.operation import OperationOut, TriggerOut
@@ -24,12 +32,7 @@ from ml_platform.api.schemas.serialize import (
     schedule_json,
     url_of,
 )
-from ml_platform.models import TrainingRun, TrainingSchedule
-from ml_platform.models.clock import database_now
-from ml_platform.services.access.rights import Right
-from ml_platform.services.scheduling import schedules as scheduling
-
-from .runs import find_project
+from ml_platform.models import TrainingSchedule
 
 router = Router(tags=["schedules"])
 SCHEDULES = TrainingSchedule.objects.select_related("project", "registered_model")
@@ -50,45 +53,14 @@ def list_schedules(request: Any, query: Query[SchedulesQuery]) -> HttpResponse:
 @asks_google
 def create_schedule(request: Any, body: ScheduleIn) -> HttpResponse:
     """Write a schedule down and make its Cloud Scheduler job."""
-    caller: Caller = request.auth
-    operation = scheduling.create_schedule(
-        project=find_project(caller, body.project, Right.TRAIN),
-        model_name=body.model_name,
-        model_type=body.model_type,
-        template_uri=body.template_uri,
-        parameters=body.parameters,
-        **_times(body),
-        actor=caller.actor,
-        now=database_now(),
-        idempotency_key=caller.key,
-    )
-    return accepted(operation)
+    return accepted(perform(CREATE, body.project, body, request.auth))
 
 
 @router.post("/from-run/", response={202: OperationOut}, operation_id="create_schedule_from_run")
 @asks_google
 def create_from_run(request: Any, body: ScheduleFromRunIn) -> HttpResponse:
     """Repeat the training that a run was."""
-    caller: Caller = request.auth
-    run = caller.find(TrainingRun.objects.select_related("project"), body.run)
-    caller.require(Right.TRAIN)
-    operation = scheduling.create_schedule_from_run(
-        run=run,
-        **_times(body),
-        actor=caller.actor,
-        now=database_now(),
-        idempotency_key=caller.key,
-    )
-    return accepted(operation)
-
-
-def _times(body: TimesIn) -> dict[str, Any]:
-    return {
-        "name": body.name,
-        "frequency": body.frequency,
-        "first": body.first,
-        "time_zone": body.time_zone,
-    }
+    return accepted(perform(CREATE_FROM_RUN, body.run, body, request.auth))
 
 
 @router.get("/{int:schedule_id}/", response=ScheduleOut, operation_id="get_schedule")
@@ -102,7 +74,7 @@ def get_schedule(request: Any, schedule_id: int) -> HttpResponse:
 )
 def pause(request: Any, schedule_id: int) -> HttpResponse:
     """Let it ring no more until it is resumed."""
-    return _turn(request.auth, schedule_id, scheduling.pause_schedule)
+    return accepted(perform(PAUSE, schedule_id, None, request.auth))
 
 
 @router.post(
@@ -110,7 +82,7 @@ def pause(request: Any, schedule_id: int) -> HttpResponse:
 )
 def resume(request: Any, schedule_id: int) -> HttpResponse:
     """Let a paused schedule ring again."""
-    return _turn(request.auth, schedule_id, scheduling.resume_schedule)
+    return accepted(perform(RESUME, schedule_id, None, request.auth))
 
 
 @router.post(
@@ -118,13 +90,7 @@ def resume(request: Any, schedule_id: int) -> HttpResponse:
 )
 def cancel(request: Any, schedule_id: int) -> HttpResponse:
     """End it for good; its runs and their versions stay."""
-    return _turn(request.auth, schedule_id, scheduling.cancel_schedule)
-
-
-def _turn(caller: Caller, schedule_id: int, verb: Any) -> HttpResponse:
-    schedule = caller.find(SCHEDULES, schedule_id)
-    caller.require(Right.TRAIN)
-    return accepted(verb(schedule=schedule, actor=caller.actor, now=database_now()))
+    return accepted(perform(CANCEL, schedule_id, None, request.auth))
 
 
 @router.post(
@@ -132,12 +98,7 @@ def _turn(caller: Caller, schedule_id: int, verb: Any) -> HttpResponse:
 )
 def trigger(request: Any, schedule_id: int) -> HttpResponse:
     """Train now, beside the schedule."""
-    caller: Caller = request.auth
-    schedule = caller.find(SCHEDULES, schedule_id)
-    caller.require(Right.TRAIN)
-    firing = scheduling.trigger_schedule(
-        schedule=schedule, actor=caller.actor, now=database_now(), idempotency_key=caller.key
-    )
+    firing = perform(TRIGGER, schedule_id, None, request.auth)
     body: Json = {
         "message": firing.message,
         "run": run_json(firing.run) if firing.run else None,

@@ -152,64 +152,53 @@ class Certificates:
 _certificates = Certificates()
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What the issuer answered."""
-
-    status: int
-    cache_control: str
-    body: bytes
+_Fetched: TypeAlias = tuple[dict[str, str], timedelta]
 
 
-_Answers: TypeAlias = SimpleQueue[_Answer | Exception]
-
-
-def _fetch(url: str) -> tuple[dict[str, str], timedelta]:
+def _fetch(url: str) -> _Fetched:
     """Download in a thread: requests limits each read, and many short reads can take for ever."""
-    answers: _Answers = SimpleQueue()
-    Thread(target=_download, args=(url, answers), daemon=True).start()
+    results: SimpleQueue[_Fetched | CloudUnavailable] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put(_download(url))
+        except CloudUnavailable as error:
+            results.put(error)
+
+    Thread(target=run, daemon=True).start()
     try:
-        answer = answers.get(timeout=_FETCH_SECONDS)
+        result = results.get(timeout=_FETCH_SECONDS)
     except Empty:
         raise _no_certificates(url, f"no answer within {_FETCH_SECONDS:g} seconds") from None
-    if isinstance(answer, Exception):
-        raise _no_certificates(url, str(answer)) from answer
-    if len(answer.body) > MAX_CERTIFICATES:
-        raise _no_certificates(url, f"the answer has more than {MAX_CERTIFICATES:,} bytes")
-    found = _key_table(answer.body)
-    if answer.status != 200 or found is None:
-        raise _no_certificates(url, f"status {answer.status}")
-    age = re.search(r"max-age=(\d{1,9})", answer.cache_control)
-    return found, timedelta(seconds=int(age[1])) if age else _DEFAULT_MAX_AGE
+    if isinstance(result, CloudUnavailable):
+        raise result
+    return result
 
 
-def _download(url: str, answers: _Answers) -> None:
+def _download(url: str) -> _Fetched:
     import requests
 
     end, body = monotonic() + _FETCH_SECONDS, b""
     try:
         with requests.get(
             url, timeout=_FETCH_SECONDS, allow_redirects=False, stream=True
-        ) as response:
-            for part in response.iter_content(1024):
+        ) as answer:
+            for part in answer.iter_content(1024):
                 body += part
                 if len(body) > MAX_CERTIFICATES or monotonic() > end:
-                    break
-    except requests.RequestException as error:
-        answers.put(error)
-    else:
-        answers.put(_Answer(response.status_code, response.headers.get("Cache-Control", ""), body))
-
-
-def _key_table(body: bytes) -> dict[str, str] | None:
-    """The certificates by key id; None when the body is something else."""
-    try:
+                    limits = f"{MAX_CERTIFICATES:,} bytes or {_FETCH_SECONDS:g} seconds"
+                    raise _no_certificates(url, f"the answer takes more than {limits}")
         found = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(found, dict) and all(isinstance(value, str) for value in found.values()):
-        return found
-    return None
+    except (requests.RequestException, ValueError, RecursionError) as error:
+        raise _no_certificates(url, str(error)) from error
+    if answer.status_code != 200 or not _is_key_table(found):
+        raise _no_certificates(url, f"status {answer.status_code}")
+    age = re.search(r"max-age=(\d{1,9})", answer.headers.get("Cache-Control", ""))
+    return found, timedelta(seconds=int(age[1])) if age else _DEFAULT_MAX_AGE
+
+
+def _is_key_table(found: Any) -> bool:
+    return isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
 
 
 def _no_certificates(url: str, reason: str) -> CloudUnavailable:

@@ -64,11 +64,6 @@ class PipelineState(StrEnum):
     PAUSED = "paused"
     UNKNOWN = "unknown"
 
-    @property
-    def is_final(self) -> bool:
-        """Whether the job has ended."""
-        return self in (PipelineState.SUCCEEDED, PipelineState.FAILED, PipelineState.CANCELLED)
-
 
 class TaskState(StrEnum):
     """State of one task (stage) of a pipeline job."""

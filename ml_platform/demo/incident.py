@@ -24,7 +24,7 @@ from ml_platform.models.states import (
     Registration,
     RunStatus,
 )
-from ml_platform.services.operations import store as operations
+from ml_platform.services.operations import history
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_version
 from ml_platform.services.registration import register
@@ -107,7 +107,7 @@ def _add_version(
     run.registered_at = _end_of(run) + timedelta(minutes=4)
     run.save()
     _leave_files(stage, run, "BLESSED", MODEL, WEIGHTS)
-    operations.record(
+    history.record(
         workflow=register.WORKFLOW,
         subject=subject_of_version(run),
         actor=stage.actor,

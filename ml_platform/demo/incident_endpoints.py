@@ -10,7 +10,7 @@ from ml_platform.conf import require_settings
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import EndpointState, RunStatus
 from ml_platform.services.deployment.steps import DEPLOY
-from ml_platform.services.operations import store as operations
+from ml_platform.services.operations import history
 from ml_platform.services.operations.subjects import subject_of_version
 from ml_platform.services.registry.labels import labels_for
 
@@ -37,7 +37,7 @@ def add_endpoint(stage: Stage, told: data.Endpoint) -> None:
         created_at=stage.ago(told.created),
         created_by_id=stage.actor.user_id,
     )
-    operations.record(
+    history.record(
         workflow=DEPLOY,
         subject=subject_of_version(run),
         actor=stage.actor,

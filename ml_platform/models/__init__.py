@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .api_token import ApiToken, IdempotentResponse
 from .deployed_endpoint import DeployedEndpoint
+from .event import Event
 from .operation import Operation
 from .project import Project
 from .registered_model import RegisteredModel
@@ -15,6 +16,7 @@ from .training_schedule import TrainingSchedule
 __all__ = [
     "ApiToken",
     "DeployedEndpoint",
+    "Event",
     "Finding",
     "IdempotentResponse",
     "MirroredArtifacts",

@@ -121,3 +121,8 @@ class Operation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.subject_name}"
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether the request was refused: nothing began, so it has no step."""
+        return self.status == OperationStatus.FAILED and not self.step

@@ -167,6 +167,32 @@ class OperationStatus(models.TextChoices):
 LIVE_OPERATION_STATUSES = (OperationStatus.PENDING, OperationStatus.RUNNING)
 
 
+class EventKind(models.TextChoices):
+    """Everything that the event log can say, with its title."""
+
+    OPERATION_STARTED = "operation_started", "Operation started"
+    OPERATION_RETRIED = "operation_retried", "Operation retried"
+    OPERATION_SUCCEEDED = "operation_succeeded", "Operation succeeded"
+    OPERATION_FAILED = "operation_failed", "Operation failed"
+    OPERATION_CANCELLED = "operation_cancelled", "Operation cancelled"
+    OPERATION_REFUSED = "operation_refused", "Refused"
+    RUN_ENDED = "run_ended", "Training run ended"
+    RUN_DELETED = "run_deleted", "Training run deleted"
+    MODEL_REGISTERED = "model_registered", "Version registered"
+    MODEL_DELETED = "model_deleted", "Orphan deleted"
+    VERSION_LOST = "version_lost", "Version lost"
+    VERSION_RESTORED = "version_restored", "Version restored"
+    VERSION_DELETED = "version_deleted", "Version deleted"
+    DEPLOYED = "deployed", "Deployed"
+    UNDEPLOYED = "undeployed", "Undeployed"
+    ENDPOINT_DELETED = "endpoint_deleted", "Endpoint deleted"
+    FINDING_OPENED = "finding_opened", "Finding opened"
+    FINDING_CLOSED = "finding_closed", "Finding closed"
+    FINDING_REPAIRED = "finding_repaired", "Finding repaired"
+    FINDING_IGNORED = "finding_ignored", "Finding ignored"
+    FINDING_REOPENED = "finding_reopened", "Finding reopened"
+
+
 class SweepStatus(models.TextChoices):
     RUNNING = "running", "Running"
     COMPLETE = "complete", "Complete"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -14,16 +14,15 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from ml_platform import kpis
+from ml_platform.actions.invalid import InvalidInput
 from ml_platform.conf import OWN_BASE, get_settings
 from ml_platform.errors import NotFound, PlatformError
 from ml_platform.http_status import status_of
-from ml_platform.pages.common.buttons import Permissions
 from ml_platform.pages.view_models.context import ErrorPage, Frame
 from ml_platform.services.access.rights import Right, has_right, require_right
 from ml_platform.services.access.scope import Scope, scope_of
 from ml_platform.services.operations.store import Busy
 
-GONE = "It may have been deleted, or it belongs to a project that you do not see."
 SECTIONS: Mapping[str, str] = {
     "training": "projects",
     "model": "projects",
@@ -45,17 +44,6 @@ def page(view: V) -> V:
     return login_required(require_safe(never_cache(view)))
 
 
-def project_of(request: HttpRequest, project_id: str) -> Any:
-    """The project that a URL names.
-
-    :raises Http404: there is none, or it is another tenant's.
-    """
-    try:
-        return scope_of(request.user).find_project(project_id)
-    except NotFound as error:
-        raise Http404("There is no such project.") from error
-
-
 def require_view(request: HttpRequest) -> None:
     """Let a user who is logged in read pages only if they have the right to view.
 
@@ -63,11 +51,6 @@ def require_view(request: HttpRequest) -> None:
     """
     if request.user.is_authenticated:
         require_right(request.user, Right.VIEW)
-
-
-def permissions_of(request: HttpRequest) -> Permissions:
-    """The rights of the user."""
-    return Permissions(frozenset(right for right in Right if has_right(request.user, right)))
 
 
 def open_count(scope: Scope) -> int:
@@ -102,8 +85,8 @@ def bare(request: HttpRequest, error: PlatformError) -> HttpResponse:
 
 def _told(request: HttpRequest, error: PlatformError) -> JsonResponse:
     told: dict[str, Any] = {"error": str(error), "advice": error.advice, "code": error.code}
-    if errors := getattr(error, "errors", None):
-        told["errors"] = errors
+    if isinstance(error, InvalidInput):
+        told["errors"] = error.errors
     return JsonResponse({**told, "url": url_of_holder(request, error)}, status=status_of(error))
 
 
@@ -129,7 +112,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """The page for status 404."""
     reason = next(iter(exception.args), "")
     message = reason if isinstance(reason, str) and reason else "There is no such page."
-    found = ErrorPage(message=message, advice=GONE, code="not_found")
+    found = ErrorPage(message=message, advice=NotFound.advice, code="not_found")
     return _error_page(request, found, status=404)
 
 

@@ -8,7 +8,7 @@ from .cleanup import artifacts, orphans
 from .deletion import steps as deletion
 from .deployment import steps as deployment
 from .deployment import undeploy
-from .findings import store as findings
+from .findings import decisions
 from .metrics import service_metrics
 from .registration import adoption, register
 from .registry import aliases
@@ -38,8 +38,8 @@ WORKFLOWS: dict[str, Workflow] = {
         job.END,
         platform_jobs.WORKFLOW,
         sweeps.WORKFLOW,
-        findings.IGNORING,
-        findings.REOPENING,
+        decisions.IGNORING,
+        decisions.REOPENING,
         pointers.CLEARING,
         pointers.RESTORING,
         unmanaged_models.WORKFLOW,

@@ -3,7 +3,8 @@
 What drives the browser or fuzzes the API, where no database shows, is shared out between the two.
 
 `python -m ml_platform.tests [pytest arguments]` says what it found, and fails rather than leave
-something out.
+something out. `python -m ml_platform.tests --quick [pytest arguments]` runs what most changes need
+in under a minute: the quick tests of unit, services, doors and architecture, on SQLite alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO
 
 import psycopg
@@ -25,11 +27,34 @@ from ml_platform.localcloud import LocalCloud
 from .browsers import provide_browser
 from .postgres import postgres_version
 
+QUICK = ("unit", "services", "doors", "architecture")
+"""Folders whose tests the inner loop runs, but for those marked slow or on_postgresql."""
+
 
 def main(arguments: list[str]) -> int:
-    """Return 0 when nothing was missing, failed or skipped in either run."""
+    """Return 0 when nothing was missing, failed or skipped."""
     # An interrupted run ends as an exception, so that PostgreSQL is stopped on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if "--quick" in arguments:
+        return _run_quick([one for one in arguments if one != "--quick"])
+    return _run_all(arguments)
+
+
+def _run_quick(arguments: list[str]) -> int:
+    folders = [] if _names_a_path(arguments) else [str(Path(__file__).with_name(f)) for f in QUICK]
+    marks = ["-m", "not slow and not on_postgresql"]
+    run = _pytest("sqlite", ["-q", "-n", str(os.cpu_count() or 1), *marks, *folders, *arguments])
+    try:
+        return run.wait()
+    finally:
+        _end(run)
+
+
+def _names_a_path(arguments: list[str]) -> bool:
+    return any(Path(one.split("::")[0]).exists() for one in arguments)
+
+
+def _run_all(arguments: list[str]) -> int:
     found = [_found(*what) for what in FINDERS]
     if not all(found):
         return 1
@@ -37,7 +62,7 @@ def main(arguments: list[str]) -> int:
     started = time.monotonic()
     with tempfile.TemporaryFile() as output:
         runs = {
-            "SQLite": _pytest("sqlite", [*workers, "-m", "not on_postgresql", *arguments], None),
+            "SQLite": _pytest("sqlite", [*workers, "-m", "not on_postgresql", *arguments]),
             "PostgreSQL": _pytest("postgresql", [*workers, "--database-only", *arguments], output),
         }
         try:
@@ -90,7 +115,9 @@ def _workers() -> list[str]:
     return ["-n", str(each)] if each > 1 else []
 
 
-def _pytest(vendor: str, arguments: list[str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
+def _pytest(
+    vendor: str, arguments: list[str], output: IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", *arguments],
         env={**os.environ, "ML_PLATFORM_TEST_DB": vendor},

@@ -14,6 +14,7 @@ import pytest
 from django.db import connections
 
 from .browsers import ARGUMENTS, MISSING, find_browser
+from .commits import imitate_commits
 from .settings import RUN_DIRECTORY
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """As pytest-django's; then child processes of a test open the test's own database."""
-    with _environment(ML_PLATFORM_TEST_DB_NAME=str(connections["default"].settings_dict["NAME"])):
+    name = str(connections["default"].settings_dict["NAME"])
+    with _environment(ML_PLATFORM_TEST_DB_NAME=name), pytest.MonkeyPatch.context() as patch:
+        imitate_commits(patch)
         yield
 
 

@@ -12,6 +12,7 @@ from factory.django import DjangoModelFactory
 from ml_platform.conf import get_settings
 from ml_platform.models import (
     DeployedEndpoint,
+    Finding,
     Project,
     RegisteredModel,
     TrainingRun,
@@ -19,14 +20,17 @@ from ml_platform.models import (
 )
 from ml_platform.models.states import (
     EndpointState,
+    FindingStatus,
     Frequency,
     ModelType,
     Registration,
     RunStatus,
     ScheduleState,
 )
+from ml_platform.services.findings.kinds import FindingKind
 
 LONG_AGO = datetime(2026, 1, 10, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
 PROJECT_NUMBER = 123456789012
 
 
@@ -111,6 +115,25 @@ class DeployedEndpointFactory(DjangoModelFactory):
     service_name = factory.Sequence(lambda n: f"service-{n}")
 
 
+class FindingFactory(DjangoModelFactory):
+    """An open finding about a lineage; `ignored` has a person ignore it."""
+
+    class Meta:
+        model = Finding
+
+    class Params:
+        ignored = factory.Trait(
+            status=FindingStatus.IGNORED, ignored_by="ana", ignored_reason="It is known."
+        )
+
+    kind = FindingKind.ORPHAN
+    subject = factory.Sequence(lambda n: f"subject-{n}")
+    title = factory.LazyAttribute(lambda finding: f"{finding.subject} was never registered")
+    repair = "Delete the record."
+    first_seen_at = LONG_AGO
+    last_seen_at = LONG_AGO
+
+
 def version_of(
     lineage: RegisteredModel, *, vertex_id: str = "", registered_at: datetime = LONG_AGO
 ) -> TrainingRun:
@@ -141,3 +164,28 @@ def version_of(
     lineage.latest_registered_at = registered_at
     lineage.save()
     return run
+
+
+def varied_project(**fields: object) -> Project:
+    """A project in which definitions that are often confused give different numbers.
+
+    Two lineages, one of them with versions 9 and 10; three endpoints of one model, one of them
+    stopped; a run of each `is_blessed` that is no version, a failed one and one that trains; two
+    open findings and an ignored one.
+    """
+    project: Project = ProjectFactory(**fields)
+    lineage = RegisteredModelFactory(project=project, next_version=9)
+    ninth, tenth = version_of(lineage), version_of(lineage, registered_at=LONG_AGO + DAY)
+    RegisteredModelFactory(project=project)
+    for run, serving in ((tenth, True), (tenth, True), (ninth, False)):
+        DeployedEndpointFactory(registered_model=lineage, run=run, serving=serving)
+    for is_blessed in (None, True):
+        TrainingRunFactory(project=project, completed=True, is_blessed=is_blessed)
+    TrainingRunFactory(project=project, status=RunStatus.NOT_BLESSED, is_blessed=False)
+    TrainingRunFactory(project=project, failed=True)
+    TrainingRunFactory(project=project, status=RunStatus.RUNNING)
+    for state in (ScheduleState.ACTIVE, ScheduleState.PAUSED, ScheduleState.CANCELLED):
+        TrainingScheduleFactory(registered_model=lineage, state=state)
+    for ignored in (False, False, True):
+        FindingFactory(project=project, ignored=ignored)
+    return project

@@ -175,6 +175,6 @@ def operations_of(project: Project, now: datetime) -> list[Operation]:
             finished_at=now - timedelta(days=2) + timedelta(seconds=4),
             error="Model not found in Vertex AI Model Registry. It may have been deleted.",
             error_code="cloud_absent", advice="Train it again, or restore it in the console.",
-            steps=[step("Verify the model", "failed", 2880)], **common,
+            steps=[step("Verify the model", "failed", 2880)], step="verify_model", **common,
         ),
     ]  # fmt: skip

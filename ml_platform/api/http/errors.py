@@ -16,7 +16,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from ml_platform import http_status
-from ml_platform.actions.inputs import InvalidInput, field_errors
+from ml_platform.actions.invalid import InvalidInput, field_errors
 from ml_platform.errors import (
     DEFECT,
     Denied,

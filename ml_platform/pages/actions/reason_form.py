@@ -13,7 +13,9 @@ from django.urls import reverse
 from ml_platform.actions.action import Action
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.findings import IGNORE
+from ml_platform.actions.invalid import InvalidInput
 from ml_platform.actions.models import SET_ALIASES
+from ml_platform.actions.runs import REGISTER
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.http_status import status_of
 from ml_platform.models import (
@@ -24,24 +26,14 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
-from ml_platform.pages.common.buttons import Permissions, alias_button
+from ml_platform.pages.common.buttons import alias_button
 from ml_platform.pages.findings.finding import ignore_button
-from ml_platform.pages.layout import failed, open_count, permissions_of, render_page, wants_json
+from ml_platform.pages.layout import failed, open_count, render_page, wants_json
 from ml_platform.pages.model.rows import ReasonPage
-from ml_platform.pages.run.buttons import run_buttons
+from ml_platform.pages.run.buttons import register_button
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models.context import Button
-from ml_platform.services.access.scope import scope_of
 
-
-def _register(permissions: Permissions, run: TrainingRun) -> Button | None:
-    return next((act for act in run_buttons(permissions, run) if act.reason), None)
-
-
-REASONS: Mapping[str, Callable[[Permissions, Any], Button | None]] = {
-    "register-run": _register,
-}
-"""The verbs that want a reason or other words, each with its button."""
 ANCHORS: Mapping[type, str] = {
     TrainingRun: "run",
     DeployedEndpoint: "endpoint",
@@ -65,6 +57,7 @@ def page_about(subject: Any) -> str:
 
 FORMS: Mapping[str, Callable[[Caller, Any], Button | None]] = {
     IGNORE.name: ignore_button,
+    REGISTER.name: register_button,
     SET_ALIASES.name: alias_button,
 }
 """The actions that want a reason or other words, each with its button."""
@@ -91,8 +84,8 @@ def refused(
     page = _page(caller, action, subject) if isinstance(error, Invalid) else None
     if page is None or wants_json(request):
         return failed(request, error, back=page_about(subject))
-    errors = getattr(error, "errors", ())
-    told = " ".join(item["message"] for item in errors) or error.words
+    wrong = error.errors if isinstance(error, InvalidInput) else ()
+    told = " ".join(item["message"] for item in wrong) or error.words
     field = "reason" if page.aliases is None else "aliases"
     page = replace(page, error=told, given=request.POST.get(field, ""))
     shown = open_count(caller.scope)
@@ -111,13 +104,3 @@ def _page(caller: Caller, action: Action[Any, Any], subject: Any) -> ReasonPage 
         aliases=aliases,
         given=aliases or "",
     )
-
-
-def ask_verb(request: HttpRequest, verb: str, subject: Any) -> HttpResponse:
-    """Ask for the reason where the verb wants one and may be done; else show its subject."""
-    act = REASONS[verb](permissions_of(request), subject) if verb in REASONS else None
-    if act is None or act.why or not act.reason:
-        return redirect(page_about(subject))
-    found = ReasonPage(act=act, verb=act.label.rstrip("…"), back=page_about(subject), aliases=None)
-    shown = open_count(scope_of(request.user))
-    return render_page(request, "reason", found, findings_open=shown)

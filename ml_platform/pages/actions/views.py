@@ -5,6 +5,8 @@ A script that asks for JSON gets the same answer as JSON.
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.db import transaction
@@ -13,19 +15,17 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from ml_platform.actions.action import perform
+from ml_platform.actions.action import Action, perform
+from ml_platform.actions.runs import RERUN, SUBMIT
 from ml_platform.actions.system import CHECK_HERE
 from ml_platform.actions.table import ACTIONS
 from ml_platform.errors import PlatformError
-from ml_platform.pages.common.verb import Verb
 from ml_platform.pages.layout import failed, page
-from ml_platform.pages.requests import action_request_of, begun, caller_of
-from ml_platform.services.access.rights import RightMissing, require_right
-from ml_platform.services.access.scope import scope_of
+from ml_platform.pages.requests import begun, caller_of
 from ml_platform.services.operations.store import Busy
+from ml_platform.services.scheduling.schedules import Firing
 
-from .reason_form import ask, ask_verb, page_about, refused
-from .verbs import VERBS
+from .reason_form import ask, refused
 
 PAGES_WITH_TRUTH = ("start", "registry_health")
 
@@ -59,50 +59,31 @@ def check_now(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def do(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
     """Do what a button says, and show the operation that does it. To be read, it only asks."""
-    if verb not in ACTIONS:
-        return _do_verb(request, verb, subject)
-    action, caller = ACTIONS[verb], caller_of(request)
+    action, caller = _action(verb), caller_of(request)
     found = action.find(caller, subject)
     if request.method != "POST":
         return ask(request, caller, action, found)
     try:
-        operation = perform(action, subject, request.POST, caller)
+        result = perform(action, subject, request.POST, caller)
+        if action is RERUN:
+            result = perform(SUBMIT, result.pk, None, caller)
     except PlatformError as error:
         return refused(request, caller, action, found, error)
-    return begun(request, operation)
-
-
-def _do_verb(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
-    known = _verb(verb)
-    found = known.find(scope_of(request.user), subject)
-    if request.method != "POST":
-        return ask_verb(request, verb, found)
-    try:
-        require_right(request.user, known.right_of(found))
-        operation = known.do(found, action_request_of(request))
-    except PlatformError as error:
-        return failed(request, error, back=page_about(found))
-    return begun(request, operation)
+    return begun(request, result.operation if isinstance(result, Firing) else result)
 
 
 @page
 def check(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
     """Whether a button may still be pressed, as JSON: `why` it may not, '' when it may."""
-    if verb in ACTIONS:
-        action, caller = ACTIONS[verb], caller_of(request)
-        refusal = action.refusal(caller, action.find(caller, subject))
-        told = {"why": refusal.words, "code": refusal.code} if refusal else {"why": "", "code": ""}
-        return JsonResponse(told)
-    known = _verb(verb)
-    found = known.find(scope_of(request.user), subject)
-    try:
-        require_right(request.user, known.right_of(found))
-    except RightMissing as error:
-        return JsonResponse({"why": str(error)})
-    return JsonResponse({"why": known.why_not(found)})
+    action, caller = _action(verb), caller_of(request)
+    refusal = action.refusal(caller, action.find(caller, subject))
+    return JsonResponse(
+        {"why": refusal.words if refusal else "", "code": refusal.code if refusal else ""}
+    )
 
 
-def _verb(name: str) -> Verb:
-    if name not in VERBS:
-        raise Http404("There is no such verb.")
-    return VERBS[name]
+def _action(name: str) -> Action[Any, Any]:
+    action = ACTIONS.get(name)
+    if action is None or not action.on_page:
+        raise Http404("There is no such action.")
+    return action

@@ -1,9 +1,8 @@
-"""Which buttons a row has, and why one is off: judged from rows that are loaded, nothing read."""
+"""Buttons from actions: which a row has, and why one is off, by facts that are loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +11,7 @@ from django.urls import reverse
 from ml_platform.actions.action import Action
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import DELETE, DEPLOY, REDEPLOY, ROLL_BACK, UNDEPLOY, Known
-from ml_platform.actions.models import SET_ALIASES
+from ml_platform.actions.models import SET_ALIASES, AliasFacts
 from ml_platform.conf import get_settings
 from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, TrainingRun
@@ -23,7 +22,6 @@ from ml_platform.services.deployment.deployable import DeployFacts, UndeployFact
 from ml_platform.services.deployment.serving import ServingConfig
 
 _PROTECTED = " Only an administrator moves or removes {} from a version that has it."
-RIGHT_NEEDED = "You may not do this. Ask an administrator for the permission {right}."
 KEEPS: Mapping[str, str] = dict.fromkeys(
     ("undeploy", "cancel-run", "cancel-operation"), "Keep it running"
 )
@@ -69,42 +67,6 @@ def is_offered(action: Action[Any, Any], facts: object) -> bool:
     except PlatformError:
         return False
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class Permissions:
-    """Whoever looks at a page, by what they may do."""
-
-    rights: Collection[Right]
-
-    def button(
-        self,
-        verb: str,
-        subject: object,
-        label: str,
-        *,
-        name: str,
-        right: Right,
-        why: str = "",
-        confirm: str = "",
-        tone: str = "plain",
-        reason: str = "",
-    ) -> Button:
-        """A button that does `verb` to the thing of that id."""
-        if right not in self.rights:
-            why = RIGHT_NEEDED.format(right=right)
-        return Button(
-            label=label,
-            name=name,
-            url=reverse("ml_platform:do", args=[verb, str(subject)]),
-            check=reverse("ml_platform:check", args=[verb, str(subject)]),
-            why=why,
-            confirm=confirm,
-            tone=tone,
-            key=uuid4().hex,
-            reason=reason,
-            keep=KEEPS.get(verb, "Keep it") if tone == "danger" else "",
-        )
 
 
 def deploy_button(caller: Caller, facts: DeployFacts, run: TrainingRun) -> Button:
@@ -189,7 +151,7 @@ def endpoint_buttons(
     return rollback, undeploy
 
 
-def alias_button(caller: Caller, run: TrainingRun) -> Button:
+def alias_button(caller: Caller, run: TrainingRun, facts: AliasFacts | None = None) -> Button:
     """Give, move and take away the aliases of a version."""
     protected = ", ".join(get_settings().PROTECTED_ALIASES)
     limit = "" if caller.has(Right.ADMINISTER) or not protected else _PROTECTED.format(protected)
@@ -198,6 +160,7 @@ def alias_button(caller: Caller, run: TrainingRun) -> Button:
         SET_ALIASES,
         run,
         "Change aliases",
+        facts=facts,
         name=f"Change the aliases of {run.model_name} v{run.version}",
         reason="Its aliases, separated by commas. One that another version has moves to this one."
         f"{limit}",

@@ -8,6 +8,7 @@ from ml_platform.pages.view_models.charts import Tick
 from ml_platform.pages.view_models.context import (
     Badge,
     Button,
+    EventRow,
     Fact,
     FindingRow,
     Link,
@@ -145,7 +146,7 @@ class ModelPage:
     versions_pager: Pager
     comparison: Comparison
     picture: Picture | None
-    history: tuple[OperationRow, ...]
+    history: tuple[OperationRow | EventRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from ml_platform.actions.caller import Caller
-from ml_platform.actions.endpoints import Known, read_known, verdict_of
-from ml_platform.actions.models import find_model
+from ml_platform.actions.endpoints import Known, read_known
+from ml_platform.actions.models import AliasFacts, find_model
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 from ml_platform.pages.common.buttons import alias_button, deploy_button
@@ -21,7 +21,6 @@ from ml_platform.pages.common.parameters import read_versions
 from ml_platform.pages.layout import open_count, page, render_page
 from ml_platform.pages.requests import caller_of
 from ml_platform.pages.training.registry_table import blessed_badge, registry_badge
-from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.badges import badge
 from ml_platform.pages.view_models.context import Badge, Button, Fact, Link
 from ml_platform.pages.view_models.metrics import common_name, main_metric, numbers
@@ -31,8 +30,9 @@ from ml_platform.services.access.rights import Right
 from ml_platform.services.deletion.preview import DELETABLE
 from ml_platform.services.deployment.deployable import choose_endpoint, with_differences
 from ml_platform.services.registry.protection import why_protected
-from ml_platform.services.registry.registry_state import RegistryVerdict
+from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
 
+from .history import history
 from .lineage_graph import artifacts_badge, draw
 from .metric_comparison import Measured, compare
 from .rows import Comparison, ModelPage, Picture, VersionRow
@@ -41,7 +41,6 @@ NEWEST_VERSION = Order("newest", "version", descending=True)
 VERSIONS_A_PAGE = 20
 COMPARED = 5
 COMPARED_MAX = 12
-HISTORY_SHOWN = 12
 REGISTRATIONS = {
     Registration.REGISTERED: ("Registered", "good"),
     Registration.DELETING: ("Being deleted", "busy"),
@@ -89,12 +88,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
         versions_pager=pager,
         comparison=_comparison(request, compared),
         picture=_picture(pictured, endpoints, verdict, known.artifacts_unread, now),
-        history=tuple(
-            serialize.operation_row(operation, now)
-            for operation in row.operations.select_related("project").order_by("-created_at")[
-                :HISTORY_SHOWN
-            ]
-        ),
+        history=history(row, now),
     )
     return render_page(request, "model", found, findings_open=open_count(caller.scope))
 
@@ -187,7 +181,7 @@ def _version(
         run_id=run.pk,
         number=run.version or 0,
         aliases=tuple(run.aliases),
-        alias=alias_button(caller, run) if registered else None,
+        alias=alias_button(caller, run, AliasFacts(run, known.locks)) if registered else None,
         state=version_badge(run, verdict_of(row, known.unread), now),
         blessed=blessed_badge(run),
         metric=main_metric(run.metrics),

@@ -29,7 +29,8 @@ def operations(request: HttpRequest) -> HttpResponse:
     now, scope = timezone.now(), scope_of(request.user)
     tabs, statuses = tabs_of(request, OPERATION_TABS)
     rows = operations_of(scope)
-    rows = rows.filter(status__in=statuses) if statuses else rows
+    if statuses:
+        rows = rows.filter(status__in=statuses).exclude(step="")  # a refused request has no step
     shown, pager = numbered_page(rows, request, size=OPERATIONS_A_PAGE)
     found = OperationsPage(tabs=tabs, rows=serialize.operation_rows(shown, now), pager=pager)
     return render_page(request, "operations", found, findings_open=open_count(scope))

@@ -1,160 +1,117 @@
-"""The buttons of runs, of the aliases they have as versions, and of schedules; and why not."""
+"""The buttons of runs and schedules."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from ml_platform.actions import runs, schedules
+from ml_platform.actions.action import Action
+from ml_platform.actions.caller import Caller
 from ml_platform.models import TrainingRun, TrainingSchedule
-from ml_platform.models.states import (
-    LIVE_RUN_STATUSES,
-    LIVE_SCHEDULE_STATES,
-    SUCCEEDED_RUN_STATUSES,
-    TRAINING_RUN_STATUSES,
-    Registration,
-    RunStatus,
-    ScheduleState,
-)
-from ml_platform.pages.common.buttons import Permissions
+from ml_platform.models.states import LIVE_RUN_STATUSES, RunStatus
+from ml_platform.pages.common.buttons import button, is_offered
 from ml_platform.pages.view_models.context import Button
-from ml_platform.services.access.rights import Right, right_to_register
-
-WAITING = (RunStatus.PENDING, RunStatus.SCHEDULED)
 
 
-def run_buttons(permissions: Permissions, run: TrainingRun) -> tuple[Button, ...]:
+def run_buttons(caller: Caller, run: TrainingRun) -> tuple[Button, ...]:
     """Submit or cancel while it is not over; register or else run again when it is."""
     what = f"run {run.pk} of {run.model_name}"
     buttons = []
-    if not reason_disabled_submit(run):
-        name = f"Submit {what}"
+    if is_offered(runs.SUBMIT, run):
+        buttons.append(button(caller, runs.SUBMIT, run, "Submit", name=f"Submit {what}"))
+    if is_offered(runs.CANCEL, run):
         buttons.append(
-            permissions.button("submit-run", run.pk, "Submit", name=name, right=Right.TRAIN)
-        )
-    if not reason_disabled_cancel_run(run):
-        buttons.append(
-            permissions.button(
-                "cancel-run",
-                run.pk,
+            button(
+                caller,
+                runs.CANCEL,
+                run,
                 "Cancel",
                 name=f"Cancel {what}",
-                right=Right.TRAIN,
                 confirm=f"Cancel {what}? Its pipeline is stopped.",
                 tone="danger",
             )
         )
-    if not reason_disabled_register(run):
-        buttons.append(_register_button(permissions, run, what))
+    if is_offered(runs.REGISTER, runs.to_register(run)):
+        buttons.append(register_button(caller, run))
     elif run.status not in LIVE_RUN_STATUSES:
-        buttons.append(_rerun_button(permissions, run, what))
+        buttons.append(_rerun_button(caller, run, what))
     return tuple(buttons)
 
 
-def more_of_run(permissions: Permissions, run: TrainingRun) -> tuple[Button, ...]:
+def more_of_run(caller: Caller, run: TrainingRun) -> tuple[Button, ...]:
     """What is done to a run now and then."""
     what = f"run {run.pk} of {run.model_name}"
-    rerun = () if reason_disabled_register(run) else (_rerun_button(permissions, run, what),)
-    if reason_disabled_delete_run(run):
+    registers = is_offered(runs.REGISTER, runs.to_register(run))
+    rerun = (_rerun_button(caller, run, what),) if registers else ()
+    if not is_offered(runs.DELETE, run):
         return rerun
-    delete = permissions.button(
-        "delete-run",
-        run.pk,
+    delete = button(
+        caller,
+        runs.DELETE,
+        run,
         "Delete run",
         name=f"Delete {what}",
-        right=Right.DELETE,
         confirm=f"Delete the record of {what}? Its files and what was done to it stay.",
         tone="danger",
     )
     return (*rerun, delete)
 
 
-def _rerun_button(permissions: Permissions, run: TrainingRun, what: str) -> Button:
-    return permissions.button(
-        "rerun",
-        run.pk,
+def _rerun_button(caller: Caller, run: TrainingRun, what: str) -> Button:
+    return button(
+        caller,
+        runs.RERUN,
+        run,
         "Run again",
         name=f"Run {what} again",
-        right=Right.TRAIN,
-        why="" if run.template_uri else "Its pipeline template was not kept.",
         confirm=f"Train {run.model_name} again with the same pipeline and parameters?",
     )
 
 
-def reason_disabled_submit(run: TrainingRun) -> str:
-    """What stands against sending a run's pipeline to Vertex AI."""
-    return "" if run.status in WAITING else f"It is {run.get_status_display().lower()}."
-
-
-def reason_disabled_cancel_run(run: TrainingRun) -> str:
-    """What stands against cancelling a run."""
-    over = run.status not in TRAINING_RUN_STATUSES
-    return f"It is {run.get_status_display().lower()}." if over else ""
-
-
-def reason_disabled_delete_run(run: TrainingRun) -> str:
-    """What stands against deleting the record of a run."""
-    if run.registration != Registration.NONE:
-        return "It is or was a version. Delete the version; its run stays in the history."
-    live = run.status in LIVE_RUN_STATUSES
-    return f"It is {run.get_status_display().lower()}." if live else ""
-
-
-def _register_button(permissions: Permissions, run: TrainingRun, what: str) -> Button:
+def register_button(caller: Caller, run: TrainingRun) -> Button:
+    """Make a run a version; one that its evaluator did not bless only with a reason."""
+    what = f"run {run.pk} of {run.model_name}"
     forced = run.status == RunStatus.NOT_BLESSED
-    return permissions.button(
-        "register-run",
-        run.pk,
+    return button(
+        caller,
+        runs.REGISTER,
+        run,
         "Register…" if forced else "Register",
+        facts=runs.to_register(run),
         name=f"Register {what}",
-        right=right_to_register(run),
         confirm="" if forced else f"Register {what} as a version of {run.model_name}?",
         reason="Its evaluator did not bless it. Why register it?" if forced else "",
     )
 
 
-def reason_disabled_register(run: TrainingRun) -> str:
-    """What stands against making a run a version."""
-    if run.registration == Registration.DELETED:
-        return "Its version was deleted. Train it again."
-    if run.registration not in (Registration.NONE, Registration.LOST):
-        return "It is a version already."
-    if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:
-        return f"It is {run.get_status_display().lower()}."
-    return ""
-
-
-SCHEDULE_VERBS: tuple[tuple[str, str, tuple[str, ...], str, str], ...] = (
-    ("trigger-schedule", "Train now", LIVE_SCHEDULE_STATES, "Train now, beside {}?", "plain"),
-    ("pause-schedule", "Pause", (ScheduleState.ACTIVE,), "", "plain"),
-    ("resume-schedule", "Resume", (ScheduleState.PAUSED,), "", "plain"),
-    (
-        "cancel-schedule",
-        "End",
-        LIVE_SCHEDULE_STATES,
-        "End {} for good? Its runs and versions stay.",
-        "danger",
-    ),
+SCHEDULE_BUTTONS: Sequence[tuple[Action[TrainingSchedule, Any], str, str, str]] = (
+    (schedules.TRIGGER, "Train now", "Train now, beside {}?", "plain"),
+    (schedules.PAUSE, "Pause", "", "plain"),
+    (schedules.RESUME, "Resume", "", "plain"),
+    (schedules.CANCEL, "End", "End {} for good? Its runs and versions stay.", "danger"),
 )
-"""Verb, label, the states it may start from, its question, its tone."""
+"""Action, label, question, tone."""
 
 
-def schedule_buttons(permissions: Permissions, schedule: TrainingSchedule) -> tuple[Button, ...]:
+def schedule_buttons(
+    caller: Caller, schedule: TrainingSchedule, now: datetime
+) -> tuple[Button, ...]:
     """What a schedule's state allows."""
-    return tuple(
-        permissions.button(
-            verb,
-            schedule.pk,
-            label,
-            name=f"{label}: {schedule.name}",
-            right=Right.TRAIN,
-            confirm=question.format(schedule.name),
-            tone=tone,
-        )
-        for verb, label, states, question, tone in SCHEDULE_VERBS
-        if schedule.state in states
-    )
-
-
-def reason_disabled_schedule(verb: str, schedule: TrainingSchedule) -> str:
-    """What stands against that verb now."""
-    states = next(states for name, _, states, _, _ in SCHEDULE_VERBS if name == verb)
-    if schedule.state in states:
-        return ""
-    return f"The schedule is {schedule.get_state_display().lower()}."
+    buttons = []
+    for action, label, question, tone in SCHEDULE_BUTTONS:
+        facts = schedules.ResumeFacts(schedule, now) if action is schedules.RESUME else schedule
+        if is_offered(action, facts):
+            made = button(
+                caller,
+                action,
+                schedule,
+                label,
+                facts=facts,
+                name=f"{label}: {schedule.name}",
+                confirm=question.format(schedule.name),
+                tone=tone,
+            )
+            buttons.append(made)
+    return tuple(buttons)

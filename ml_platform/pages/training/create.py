@@ -17,16 +17,15 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from ml_platform.actions import runs, schedules
+from ml_platform.actions.action import perform
+from ml_platform.actions.models import find_run
 from ml_platform.errors import PlatformError
 from ml_platform.models import TrainingRun
-from ml_platform.pages.layout import open_count, project_of, render_error, render_page
-from ml_platform.pages.requests import action_request_of, begun
-from ml_platform.pages.run.verbs import find_run
+from ml_platform.pages.layout import open_count, render_error, render_page
+from ml_platform.pages.requests import begun, caller_of
 from ml_platform.pages.view_models.context import Link
-from ml_platform.services.access.rights import Right, RightMissing, require_right
-from ml_platform.services.access.scope import scope_of
-from ml_platform.services.scheduling import schedules as scheduling
-from ml_platform.services.training import runs as training
+from ml_platform.services.access.rights import Right, RightMissing
 
 from .forms import RunForm, ScheduleForm, ServiceErrorForm, TimesForm
 
@@ -51,7 +50,7 @@ def _form(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 @_form
 def new_run(request: HttpRequest, project_id: str) -> HttpResponse:
     """Create a run and submit it, or save it for later."""
-    project = project_of(request, project_id)
+    project = caller_of(request).find_project(project_id)
     form = RunForm(request.POST or None, initial=_as_the_newest(project))
     return _answer(request, project, "new_run", form, lambda: _make_run(request, project, form))
 
@@ -59,7 +58,7 @@ def new_run(request: HttpRequest, project_id: str) -> HttpResponse:
 @_form
 def new_schedule(request: HttpRequest, project_id: str) -> HttpResponse:
     """Create a schedule: from a run, or with its own pipeline and parameters."""
-    project, run = project_of(request, project_id), _run_of(request)
+    project, run = caller_of(request).find_project(project_id), _run_of(request)
     if run and run.project_id != project.pk:
         raise Http404("There is no such training run.")
     first = {"day": timezone.now().date() + TOMORROW, "time": "04:00"}
@@ -87,7 +86,7 @@ def _answer(
     """Show the form; when it is posted, create what it describes or show its errors."""
     training_url = reverse("ml_platform:training", args=[project.pk])
     try:
-        require_right(request.user, Right.TRAIN)
+        caller_of(request).require(Right.TRAIN)
     except RightMissing as error:
         return render_error(request, error, back=training_url)
     if form.is_valid():
@@ -96,53 +95,31 @@ def _answer(
         except PlatformError as error:
             form.refuse(error)
     found = FormPage(project=Link(text=str(project), url=training_url), form=form, of_run=of_run)
-    shown = open_count(scope_of(request.user))
+    shown = open_count(caller_of(request).scope)
     status = 422 if form.is_bound else 200
     return render_page(request, name, found, findings_open=shown, status=status)
 
 
 def _make_run(request: HttpRequest, project: Model, form: ServiceErrorForm) -> HttpResponse:
-    asked = action_request_of(request)
-    run = training.create_run(
-        project=project,
-        **_training_of(form),
-        actor=asked.actor,
-        now=asked.now,
-        idempotency_key=asked.key,
-    )
+    caller = caller_of(request)
+    run = perform(runs.CREATE, project.pk, form.cleaned_data, caller)
     if "later" in request.POST:
         return redirect(f"{reverse('ml_platform:training', args=[project.pk])}#run-{run.pk}")
-    return begun(request, training.submit_run(run=run, actor=asked.actor, now=asked.now))
+    return begun(request, perform(runs.SUBMIT, run.pk, None, caller))
 
 
 def _make_schedule(
     request: HttpRequest, project: Model, run: TrainingRun | None, form: TimesForm
 ) -> HttpResponse:
-    asked = action_request_of(request)
-    rhythm: dict[str, Any] = {
-        "name": form.cleaned_data["name"],
-        "frequency": form.cleaned_data["frequency"],
-        "time_zone": form.cleaned_data["time_zone"],
-        "first": form.first(),
-        "actor": asked.actor,
-        "now": asked.now,
-        "idempotency_key": asked.key,
-    }
+    caller, given = caller_of(request), {**form.cleaned_data, "first": form.first()}
     if run:
-        operation = scheduling.create_schedule_from_run(run=run, **rhythm)
-    else:
-        operation = scheduling.create_schedule(project=project, **_training_of(form), **rhythm)
-    return begun(request, operation)
-
-
-def _training_of(form: ServiceErrorForm) -> dict[str, Any]:
-    fields = ("model_name", "model_type", "template_uri", "parameters")
-    return {name: form.cleaned_data[name] for name in fields}
+        return begun(request, perform(schedules.CREATE_FROM_RUN, run.pk, given, caller))
+    return begun(request, perform(schedules.CREATE, project.pk, given, caller))
 
 
 def _run_of(request: HttpRequest) -> TrainingRun | None:
     asked = request.GET.get("run", "")
-    return find_run(scope_of(request.user), asked) if asked else None
+    return find_run(caller_of(request), asked) if asked else None
 
 
 def _as_the_newest(project: Model) -> dict[str, Any]:

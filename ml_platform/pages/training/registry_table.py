@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from ml_platform import kpis
 from ml_platform.actions.caller import Caller
-from ml_platform.actions.endpoints import Known, verdict_of
+from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.serving_status import serving_status
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, RegistryState, ScheduleState
@@ -27,7 +27,7 @@ from ml_platform.pages.view_models.times import moment, relative
 from ml_platform.services.deployment.deployable import choose_endpoint, with_differences
 from ml_platform.services.operations.locks import Locks
 from ml_platform.services.registry.model_list import model_filter
-from ml_platform.services.registry.registry_state import RegistryVerdict
+from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
 
 from .forms import ModelFilterForm
 

@@ -11,11 +11,12 @@ from django.urls import reverse
 
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known
+from ml_platform.actions.schedules import CREATE_FROM_RUN
 from ml_platform.errors import Invalid
 from ml_platform.kpis import Traffic, service_traffic
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import TRAINING_RUN_STATUSES, EndpointState, ScheduleState
-from ml_platform.pages.common.buttons import Permissions, endpoint_buttons
+from ml_platform.pages.common.buttons import endpoint_buttons
 from ml_platform.pages.run.buttons import more_of_run, run_buttons, schedule_buttons
 from ml_platform.pages.view_models.badges import ENDPOINT_TONES, RUN_TONES, SCHEDULE_TONES, badge
 from ml_platform.pages.view_models.context import Badge, Link
@@ -23,7 +24,6 @@ from ml_platform.pages.view_models.fact_list import readable
 from ml_platform.pages.view_models.metrics import main_metric
 from ml_platform.pages.view_models.rows import EndpointRow, RunRow, ScheduleRow
 from ml_platform.pages.view_models.times import duration, elapsed, iso, moment
-from ml_platform.services.access.rights import Right
 from ml_platform.services.scheduling.times import next_times
 
 from .registry_table import model_url
@@ -96,9 +96,7 @@ def _figures(traffic: Traffic | None) -> dict[str, str]:
     return {"requests": f"{traffic.requests:,}", "latency": p95}
 
 
-def run_rows(
-    runs: Iterable[TrainingRun], *, permissions: Permissions, now: datetime
-) -> tuple[RunRow, ...]:
+def run_rows(runs: Iterable[TrainingRun], *, caller: Caller, now: datetime) -> tuple[RunRow, ...]:
     """Rows for these runs; their schedules and users must be loaded. No statement."""
     return tuple(
         RunRow(
@@ -114,9 +112,9 @@ def run_rows(
             created=moment(run.created_at, now),
             took=duration(elapsed(run.submitted_at, run.finished_at, now)),
             since=_since(run),
-            acts=run_buttons(permissions, run),
-            more=more_of_run(permissions, run),
-            schedule=_scheduling_url(permissions, run),
+            acts=run_buttons(caller, run),
+            more=more_of_run(caller, run),
+            schedule=_scheduling_url(caller, run),
         )
         for run in runs
     )
@@ -128,9 +126,9 @@ def _model_of(run: TrainingRun) -> Link:
     return Link(text=run.model_name, url=model_url(known) if known else "")
 
 
-def _scheduling_url(permissions: Permissions, run: TrainingRun) -> str:
+def _scheduling_url(caller: Caller, run: TrainingRun) -> str:
     """The form that schedules this training; without its template it cannot be repeated."""
-    if Right.TRAIN not in permissions.rights or not run.template_uri:
+    if CREATE_FROM_RUN.refusal(caller, run):
         return ""
     form = reverse("ml_platform:new_schedule", args=[run.project_id])
     return f"{form}?run={run.pk}"
@@ -148,7 +146,7 @@ def _since(run: TrainingRun) -> str:
 def schedule_rows(
     schedules: QuerySet[TrainingSchedule] | Iterable[TrainingSchedule],
     *,
-    permissions: Permissions,
+    caller: Caller,
     now: datetime,
 ) -> tuple[ScheduleRow, ...]:
     """Rows for these schedules. No statement."""
@@ -165,7 +163,7 @@ def schedule_rows(
             cron=f"{schedule.cron} {schedule.time_zone}",
             times=tuple(m for time in _times(schedule, now) if (m := moment(time, now))),
             last=moment(schedule.last_run_at, now),
-            acts=schedule_buttons(permissions, schedule),
+            acts=schedule_buttons(caller, schedule, now),
         )
         for schedule in schedules
     )

@@ -16,7 +16,7 @@ from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
 from ml_platform.pages.common.paging import NEWEST, cursor_page, numbered_page
 from ml_platform.pages.common.parameters import tabs_of
-from ml_platform.pages.layout import open_count, page, permissions_of, render_page
+from ml_platform.pages.layout import open_count, page, render_page
 from ml_platform.pages.requests import caller_of
 from ml_platform.pages.view_models.metrics import common_name
 from ml_platform.pages.view_models.rows import TrainingPage
@@ -40,7 +40,7 @@ RUN_TABS: Mapping[str, tuple[str, list[str]]] = {
 def training(request: HttpRequest, project_id: str) -> HttpResponse:
     """The four tables of a project, each one page long. Reads only our database."""
     now, caller = timezone.now(), caller_of(request)
-    project, permissions = caller.find_project(project_id), permissions_of(request)
+    project = caller.find_project(project_id)
     tabs, statuses = tabs_of(request, RUN_TABS, "runs")
     endpoints, endpoints_pager = cursor_page(
         _endpoints(project), request, order=NEWEST, size=ROWS_A_TABLE, name="endpoints"
@@ -53,12 +53,12 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
     schedules, schedules_pager = numbered_page(
         _schedules(project), request, size=ROWS_A_TABLE, parameter="schedules", anchor="schedules"
     )
-    lines = run_rows(runs, permissions=permissions, now=now)
+    lines = run_rows(runs, caller=caller, now=now)
     found = TrainingPage(
         id=project.pk,
         name=str(project),
         url=reverse("ml_platform:training", args=[project.pk]),
-        may_train=Right.TRAIN in permissions.rights,
+        may_train=caller.has(Right.TRAIN),
         figures=asset_figures(kpis.assets([project.pk])),
         registry=registry,
         endpoints=endpoint_rows(
@@ -75,7 +75,7 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         runs_tabs=tabs,
         runs_pager=runs_pager,
         runs_narrowed=bool(statuses),
-        schedules=schedule_rows(schedules, permissions=permissions, now=now),
+        schedules=schedule_rows(schedules, caller=caller, now=now),
         schedules_pager=schedules_pager,
     )
     shown = open_count(caller.scope)

@@ -195,6 +195,19 @@ class OperationRow:
     """When a live one started: the script updates its duration."""
     done: int
     steps: int
+    changes: str = ""
+    """What it changed, where that is shown: `Version lost: chern_rank v3`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """An event without an operation in one line."""
+
+    status: Badge
+    actor: str
+    subject: str
+    url: str
+    at: Moment | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

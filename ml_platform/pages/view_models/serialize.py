@@ -184,7 +184,7 @@ def operation_row(operation: Operation, now: datetime) -> OperationRow:
         after=after.strip(),
         project=str(operation.project) if operation.project else "",
         note=_newest_note(operation),
-        status=badge(operation.get_status_display(), OPERATION_TONES[operation.status]),
+        status=_operation_badge(operation),
         live=live,
         created=moment(operation.created_at, now),
         took=duration(length),
@@ -195,10 +195,17 @@ def operation_row(operation: Operation, now: datetime) -> OperationRow:
     )
 
 
+def _operation_badge(operation: Operation) -> Badge:
+    if operation.was_refused:
+        return badge("Refused", "quiet")
+    return badge(operation.get_status_display(), OPERATION_TONES[operation.status])
+
+
 def _newest_note(operation: Operation) -> str:
     """Its error, else the running step, else the newest note."""
     if operation.error:
-        return readable(operation.error)
+        refused = "Refused: " if operation.was_refused else ""
+        return f"{refused}{readable(operation.error)}"
     if operation.status == OperationStatus.RUNNING:
         ahead = workflow_of(operation).planned(operation)
         return ahead[0].title if ahead else ""

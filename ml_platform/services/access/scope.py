@@ -14,8 +14,6 @@ from ml_platform.conf import get_settings, project_model
 from ml_platform.errors import Denied, NotFound
 from ml_platform.pagination import BadCursor, read_value
 
-from .rights import Right, require_right
-
 Rows = TypeVar("Rows", bound=QuerySet[Any, Any])
 M = TypeVar("M", bound=Model)
 R = TypeVar("R")
@@ -98,17 +96,6 @@ def needs_everything() -> Denied:
         code="needs_everything",
         advice="Ask a member of staff who may view every project.",
     )
-
-
-def require_everything(user: Any, right: Right) -> None:
-    """Let the user go on with what concerns all projects.
-
-    :raises RightMissing: they lack the right.
-    :raises Denied: they do not see all projects.
-    """
-    require_right(user, right)
-    if not scope_of(user).everything:
-        raise needs_everything()
 
 
 def _may_view_all(user: AbstractBaseUser | AnonymousUser) -> bool:

@@ -13,17 +13,18 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.states import LIVE_RUN_STATUSES, Registration
-from ml_platform.services.operations.work import Json
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix
 from ml_platform.services.registry.labels import labels_for, wrong_label
 from ml_platform.services.registry.references import Pointers, names_of
 
+from .state import ArtifactState
 
-def candidates(data: Json) -> QuerySet[TrainingRun]:
+
+def candidates(state: ArtifactState) -> QuerySet[TrainingRun]:
     """Runs that ended long ago, are no version, and that no endpoint or live work needs."""
-    old = datetime.fromisoformat(data["ended_before"])
+    old = datetime.fromisoformat(state.ended_before)
     states = [Registration.NONE, Registration.DELETED]
-    if data["include_registered"]:
+    if state.include_registered:
         states.append(Registration.LOST)
     this = OuterRef("pk")
     served = DeployedEndpoint.objects.protecting().filter(

@@ -15,8 +15,9 @@ from ml_platform.errors import DEFECT, Conflict
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.registered_model import RegisteredModelQuerySet
-from ml_platform.models.states import STANDING_FINDING_STATUSES, FindingStatus, RetentionReason
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.models.states import RetentionReason
+from ml_platform.services.findings.store import end_orphans
+from ml_platform.services.operations.history import record_deletions
 from ml_platform.services.operations.store import lineage_key
 
 BATCH = 10_000
@@ -76,6 +77,7 @@ def delete_batch(
     needs = _needs(rows, batch)
     orphans = rows.exclude(pk__in=needs) if needs else rows
     detached = detach(orphans, operation, now)
+    record_deletions(operation, orphans)
     # Without the collector, which would read every row again: what points here is detached above,
     # and a foreign key that is not refuses the whole batch.
     gone = orphans._raw_delete(using=router.db_for_write(RegisteredModel))  # noqa: SLF001
@@ -110,9 +112,7 @@ def detach(
         update_rows(rows, **{field: None})
     found = Finding.objects.filter(registered_model__in=orphans)
     lock_rows(found)
-    found.filter(kind=FindingKind.ORPHAN, status__in=STANDING_FINDING_STATUSES).update(
-        status=FindingStatus.REPAIRED, ended_at=now, operation=operation
-    )
+    end_orphans(lineages=orphans, operation=operation, now=now)
     found.update(registered_model=None)
     return said
 

@@ -4,32 +4,50 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from django.db import transaction
 
 from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel
-from ml_platform.models.states import OperationKind, RetentionReason
+from ml_platform.models.states import EventKind, OperationKind, RetentionReason
 from ml_platform.services.findings.discrepancy import orphan_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import advance
-from ml_platform.services.operations.log import Tell, keep, say
+from ml_platform.services.operations.log import LoggedState, Tell, logged, say
+from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
-from ml_platform.services.operations.work import Clock, Json, Work
+from ml_platform.services.operations.work import Clock, Json, Work, record_change
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 
-from .orphan_batches import candidates, compare_batch, delete_batch, detach, end_of_batch
+from .orphan_batches import (
+    Judged,
+    candidates,
+    compare_batch,
+    delete_batch,
+    detach,
+    end_of_batch,
+)
 
 ORPHANS = "orphans"
 """Subject type of an operation that cleans up all orphans."""
 STEP = "delete_orphan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanState(State):
+    """What the deletion of one orphan hands on."""
+
+    days: int = 0
+    deleted: Mapping[str, Any] = field(default_factory=dict)
+    """What the row said, and which runs and schedules were detached from it."""
 
 
 class NotAnOrphan(Conflict):
@@ -56,7 +74,7 @@ def clean_up_orphan(
             subject=replace(subject_of_lineage(registered_model), lineage=None),
             actor=actor,
             now=now,
-            data={"days": days},
+            state=OrphanState(days=days),
         )
         subject = orphan_subject(registered_model.pk)
         link_findings(operation=operation, kinds=[FindingKind.ORPHAN], subject=subject)
@@ -64,24 +82,21 @@ def clean_up_orphan(
     return operation
 
 
-def _delete(work: Work) -> Outcome:
-    def change() -> None:
-        work.data["deleted"] = _delete_if_orphan(work)
-        Operation.objects.filter(pk=work.operation.pk).update(data=work.data)
-
+def _delete(work: Work[OrphanState]) -> Outcome:
+    change = partial(_delete_if_orphan, work)
     return Next(note=f"{work.operation.subject_name} is deleted.", change=change)
 
 
-def _delete_if_orphan(work: Work) -> Json:
-    """Lock the row, look again, detach what ended, delete; returns what was detached.
+def _delete_if_orphan(work: Work[OrphanState]) -> None:
+    """Lock the row, check again, detach rows of ended runs and schedules, then delete it.
 
     The lock keeps PostgreSQL from letting a schedule refer to the row meanwhile; SQLite has one
-    writer. Foreign keys are PROTECT, so nothing that is not named here can be lost.
+    writer. Foreign keys are PROTECT, so nothing that is not detached here can be lost.
 
-    :raises NotAnOrphan: by now, or already.
+    :raises NotAnOrphan: it is needed by now, or was deleted.
     """
     operation = work.operation
-    old = work.clock() - timedelta(days=work.data["days"])
+    old = work.clock() - timedelta(days=work.state.days)
     row = RegisteredModel.objects.filter(pk=operation.subject_id)
     # Locked apart from the look: a join's other side may not be locked on PostgreSQL.
     row.select_for_update().first()
@@ -90,31 +105,41 @@ def _delete_if_orphan(work: Work) -> Json:
     if lineage is None or waiting.exclude(pk=operation.pk).exists():
         raise NotAnOrphan(f"{operation.subject_name} is no orphan any more.")
     detached = detach(row, operation, work.clock()).get(lineage.pk, [])
-    said = {
+    deleted = {
         "model_name": lineage.model_name,
         "uid": lineage.uid.hex,
         "created_at": lineage.created_at.isoformat(),
         "detached_schedules": [pk for word, pk in detached if word == "schedule"],
         "detached_runs": [pk for word, pk in detached if word == "run"],
     }
+    record_change(EventKind.MODEL_DELETED, operation, **subject_of_lineage(lineage).columns)
     lineage.delete()
-    return said
+    work.state = replace(work.state, deleted=deleted)
 
 
 # ---- all of them at once -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OrphanCleanup:
+class OrphansState(LoggedState):
+    """What the steps of a cleanup of all orphans hand on."""
+
+    days: int = 0
+    created_before: str = ""
+    found: int = 0
+    """Models that were never registered and are old enough, needed or not, when it began."""
+    after: int = 0
+    """The id of the last model that was considered."""
+    deleted: int = 0
+    kept: Mapping[str, int] = field(default_factory=dict)
+    """How many stayed, by what needs them (`RetentionReason`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanCleanup(OrphansState):
     """What a cleanup of all orphans did so far; without an operation: what one would do."""
 
-    days: int
-    found: int
-    """Never registered and old enough, needed or not, when it began."""
-    deleted: int
-    kept: Mapping[str, int]
-    """How many stayed, by what needs them (`Need`)."""
-    operation: Operation | None
+    operation: Operation | None = None
 
     @property
     def heading(self) -> str:
@@ -159,14 +184,15 @@ def clean_up_orphans(
     now = clock()
     created_before = now - timedelta(days=days)
     found = candidates(created_before=created_before).count()
+    state = OrphansState(days=days, found=found, created_before=created_before.isoformat())
     if dry_run:
-        return _rehearse(days, found, created_before, tell)
+        return _rehearse(state, tell)
     operation, _ = open_operation(
         workflow=ALL_ORPHANS,
         subject=Subject(type=ORPHANS, id="", name=f"orphans older than {days} days"),
         actor=actor,
         now=now,
-        data={"days": days, "found": found, "created_before": created_before.isoformat()},
+        state=state,
         idempotency_key=idempotency_key,
         request={"job": ORPHANS, "days": days},
     )
@@ -177,55 +203,46 @@ def clean_up_orphans(
 
 
 def cleanup_of(operation: Operation) -> OrphanCleanup:
-    """How far an operation that cleans up all orphans is."""
-    data = operation.data
-    return OrphanCleanup(
-        days=data["days"],
-        found=data["found"],
-        deleted=data.get("deleted", 0),
-        kept=data.get("kept", {}),
-        operation=operation,
-    )
+    """Return how far an operation that cleans up all orphans is."""
+    return replace(OrphanCleanup.load(operation.data), operation=operation)
 
 
-def _rehearse(days: int, found: int, created_before: datetime, tell: Tell) -> OrphanCleanup:
-    deleted, kept, after = 0, Counter[str](), 0
-    while last := end_of_batch(created_before=created_before, after=after):
-        judged = compare_batch(created_before=created_before, after=after, last=last)
-        after = last
-        deleted += judged.deleted
-        kept.update(judged.kept)
+def _rehearse(state: OrphansState, tell: Tell) -> OrphanCleanup:
+    while batch := _next_batch(state):
+        judged = compare_batch(**batch)
+        state = _after(state, judged, batch["last"])
         say(tell, judged.lines)
-    return OrphanCleanup(days=days, found=found, deleted=deleted, kept=kept, operation=None)
+    return OrphanCleanup.load(state.dump())
 
 
-def _delete_next(work: Work, tell: Tell) -> Outcome:
-    created_before = datetime.fromisoformat(work.data["created_before"])
-    last = end_of_batch(created_before=created_before, after=work.data.get("after", 0))
+def _next_batch(state: OrphansState) -> Json | None:
+    """Return the bounds of the next batch, None if there is none."""
+    created_before = datetime.fromisoformat(state.created_before)
+    last = end_of_batch(created_before=created_before, after=state.after)
     if last is None:
+        return None
+    return {"created_before": created_before, "after": state.after, "last": last}
+
+
+def _after(state: OrphansState, judged: Judged, last: int) -> OrphansState:
+    kept = Counter(state.kept) + Counter(judged.kept)
+    return replace(state, after=last, deleted=state.deleted + judged.deleted, kept=kept)
+
+
+def _delete_next(work: Work[OrphansState], tell: Tell) -> Outcome:
+    batch = _next_batch(work.state)
+    if batch is None:
         return Next(note=cleanup_of(work.operation).summary)
     return Continue(
-        note=f"{work.data.get('deleted', 0)} of {work.data['found']} deleted.",
-        change=partial(_delete_batch, work, created_before, last, tell),
+        note=f"{work.state.deleted} of {work.state.found} deleted.",
+        change=partial(_delete_batch, work, batch, tell),
     )
 
 
-def _delete_batch(work: Work, created_before: datetime, last: int, tell: Tell) -> None:
-    judged = delete_batch(
-        created_before=created_before,
-        after=work.data.get("after", 0),
-        last=last,
-        operation=work.operation,
-        now=work.clock(),
-    )
-    kept = Counter[str](work.data.get("kept", {}))
-    kept.update(judged.kept)
-    deleted = work.data.get("deleted", 0) + judged.deleted
-    data = {**work.data, "after": last, "deleted": deleted, "kept": kept}
+def _delete_batch(work: Work[OrphansState], batch: Json, tell: Tell) -> None:
+    judged = delete_batch(**batch, operation=work.operation, now=work.clock())
     lines = list(judged.lines)
-    keep(data, lines)
-    Operation.objects.filter(pk=work.operation.pk).update(data=data)
-    transaction.on_commit(partial(work.data.update, data))
+    work.state = logged(_after(work.state, judged, batch["last"]), lines)
     transaction.on_commit(partial(say, tell, lines))
 
 
@@ -238,6 +255,7 @@ ORPHAN = Workflow(
     kind=OperationKind.CLEANUP,
     title="Delete the orphan {}",
     past="deleted the orphan {}",
+    state=OrphanState,
     steps=_steps(_delete),
 )
 ALL_ORPHANS = Workflow(
@@ -245,5 +263,6 @@ ALL_ORPHANS = Workflow(
     kind=OperationKind.CLEANUP,
     title="Clean up {}",
     past="cleaned up {}",
+    state=OrphansState,
     steps=_steps(partial(_delete_next, tell=lambda line: None)),
 )

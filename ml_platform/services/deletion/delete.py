@@ -9,14 +9,9 @@ from django.db import transaction
 
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.services.operations import worker
+from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.locks import Locks
-from ml_platform.services.operations.store import (
-    Actor,
-    Subject,
-    answered_before,
-    open_operation,
-    refusals_recorded,
-)
+from ml_platform.services.operations.store import Actor, Subject, answered_before, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
 
 from .plan import require_unblocked

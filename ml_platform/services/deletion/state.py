@@ -10,10 +10,10 @@ from django.db.models import Q
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.locking import update_rows
-from ml_platform.models.states import Registration
+from ml_platform.models.states import EventKind, Registration
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.work import Work
-from ml_platform.services.registry.lineages import end_version, lock_version
+from ml_platform.services.registry.lineages import end_version, lock_version, record_version
 from ml_platform.services.registry.mirror import unmirror_model
 
 from .plan import endpoint_facts, protects, served_by
@@ -80,8 +80,15 @@ def record_version_deleted(work: Work[DeletionState], run_id: int) -> None:
         unmirror_model(name=pointer_of(run).bare)
     if run.registration == Registration.LOST:
         TrainingRun.objects.filter(pk=run_id).update(registration=Registration.DELETED)
+        record_version(
+            EventKind.VERSION_DELETED,
+            run=run,
+            before=Registration.LOST,
+            vertex_version=run.last_vertex_version,
+            operation=work.operation,
+        )
     else:
-        end_version(run=run, registration=Registration.DELETED)
+        end_version(run=run, registration=Registration.DELETED, operation=work.operation)
     update_rows(DeployedEndpoint.objects.filter(run=run), model_deleted=True)
 
 

@@ -15,13 +15,8 @@ from django.db import transaction
 from ml_platform.conf import get_settings
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.store import (
-    Actor,
-    Subject,
-    answered_before,
-    open_operation,
-    refusals_recorded,
-)
+from ml_platform.services.operations.history import refusals_recorded
+from ml_platform.services.operations.store import Actor, Subject, answered_before, open_operation
 from ml_platform.services.operations.subjects import (
     subject_of_endpoint,
     subject_of_version,

@@ -121,12 +121,12 @@ def require_deploy(facts: DeployFacts) -> None:
             code="model_not_found",
             advice="Repair the finding, or deploy another version.",
         )
-    if target is not None:
-        config = facts.config or ServingConfig.from_dict(target.config)
-        require_free(target, run, config, differs=differs(target))
     if facts.lineage is not None:
         service = target.service_name if target else ""
         facts.locks.require_free(f"{run.model_name} v{run.version}", facts.lineage, service)
+    if target is not None:
+        config = facts.config or ServingConfig.from_dict(target.config)
+        require_free(target, run, config, differs=differs(target))
 
 
 def version_in(facts: DeployFacts) -> TrainingRun:

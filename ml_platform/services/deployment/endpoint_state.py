@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ml_platform.models import DeployedEndpoint, TrainingRun
+from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.locking import lock_row
-from ml_platform.models.states import EndpointState, Registration, RunStatus
+from ml_platform.models.states import EndpointState, EventKind, Registration, RunStatus
+from ml_platform.services.operations.subjects import subject_of_endpoint
+from ml_platform.services.operations.work import Json, record_change
 from ml_platform.services.registry.lineages import end_version, lock_version
 
 from .deployable import differs, require_deployable, require_free, with_differences
@@ -44,11 +46,18 @@ def _differs(endpoint: DeployedEndpoint) -> bool:
 
 
 def record_serving(
-    *, service: str, run_id: int, config: ServingConfig, url: str, revision: str, now: datetime
+    *,
+    service: str,
+    run_id: int,
+    config: ServingConfig,
+    url: str,
+    revision: str,
+    now: datetime,
+    operation: Operation | None = None,
 ) -> None:
     """Record that the endpoint serves the run now, and which run and configuration it replaced."""
     endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
-    before, served = endpoint.run_id, endpoint.is_active
+    before, served, state = endpoint.run_id, endpoint.is_active, _state(endpoint)
     if before is not None and before != run_id:
         endpoint.previous_run_id = before
         endpoint.previous_config = endpoint.config
@@ -60,21 +69,32 @@ def record_serving(
     endpoint.config = config.to_dict()
     endpoint.deployed_at = now
     endpoint.save()
+    _record_event(EventKind.DEPLOYED, endpoint, state, operation)
     sync_run_status(run_id)
     if served and before is not None and before != run_id:
         sync_run_status(before)
 
 
-def abort_deploy(*, service: str, run_id: int, gone: bool, error: str, revision: str = "") -> None:
+def abort_deploy(
+    *,
+    service: str,
+    run_id: int,
+    gone: bool,
+    error: str,
+    revision: str = "",
+    operation: Operation | None = None,
+) -> None:
     """Record that a deploy failed: the endpoint serves as before, unless the service is `gone`."""
     endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
-    served = endpoint.is_active
+    served, state = endpoint.is_active, _state(endpoint)
     endpoint.is_active = served and not gone
     endpoint.state = EndpointState.ACTIVE if endpoint.is_active else EndpointState.INACTIVE
     endpoint.intended_run = None
     endpoint.error = error
     endpoint.revision = revision or endpoint.revision
     endpoint.save()
+    if served and gone:
+        _record_event(EventKind.UNDEPLOYED, endpoint, state, operation)
     sync_run_status(run_id, error=error)
     if served and endpoint.run_id is not None and endpoint.run_id != run_id:
         sync_run_status(endpoint.run_id)
@@ -97,16 +117,34 @@ def mark_undeploying(*, service: str) -> None:
     )
 
 
-def record_stopped(*, service: str) -> None:
+def record_stopped(*, service: str, operation: Operation | None = None) -> None:
     """Record that the service no longer exists on Cloud Run."""
     endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
+    state = _state(endpoint)
     endpoint.state = EndpointState.INACTIVE
     endpoint.is_active = False
     endpoint.intended_run = None
     endpoint.url = endpoint.revision = endpoint.error = ""
     endpoint.save()
+    _record_event(EventKind.UNDEPLOYED, endpoint, state, operation)
     if endpoint.run_id is not None:
         sync_run_status(endpoint.run_id)
+
+
+def _state(endpoint: DeployedEndpoint) -> Json:
+    return {
+        "state": endpoint.state,
+        "is_active": endpoint.is_active,
+        "run": endpoint.run_id,
+        "revision": endpoint.revision,
+    }
+
+
+def _record_event(
+    kind: EventKind, endpoint: DeployedEndpoint, before: Json, operation: Operation | None
+) -> None:
+    subject, after = subject_of_endpoint(endpoint), _state(endpoint)
+    record_change(kind, operation, before=before, after=after, **subject.columns)
 
 
 def abort_undeploy(*, service: str, error: str) -> None:
@@ -131,8 +169,8 @@ def sync_run_status(run_id: int, *, error: str = "") -> None:
         run.move(to=RunStatus.COMPLETED, error="")
 
 
-def mark_version_lost(*, run_id: int) -> None:
+def mark_version_lost(*, run_id: int, operation: Operation | None = None) -> None:
     """Clear the stale Vertex pointer of this version only; the run keeps its last value."""
     run = lock_version(run_id)
     if run.registered_model is not None and run.registration == Registration.REGISTERED:
-        end_version(run=run, registration=Registration.LOST)
+        end_version(run=run, registration=Registration.LOST, operation=operation)

@@ -22,7 +22,7 @@ from ml_platform.errors import (
 from ml_platform.models import DeployedEndpoint
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.work import Work
-from ml_platform.services.operations.workflow import Next, Outcome, Poll
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, WaitEnded
 from ml_platform.services.registry.labels import ENDPOINT, labels_for, wrong_label
 
 from .deployable import ForeignService
@@ -47,6 +47,8 @@ class ServiceState(State):
     """When Cloud Run was last asked for a change."""
     ended: bool = False
     """A long-running operation ended well; the service itself was not read since."""
+    late: bool = False
+    """Cloud Run did not end its operation within LONGEST."""
     refusals: int = 0
     """How many long-running operations ended in an error."""
     refusal: str = ""
@@ -105,7 +107,8 @@ def tolerate_denied_after_send(sent: bool) -> Iterator[None]:  # noqa: FBT001 - 
 
 def after_start(work: Work[S], started: RemoteOperation, *, to: str) -> Next:
     """Follow an operation just started: wait for it, or go `to` where its effect is looked at."""
-    work.state = replace(work.state, ended=False, since=work.clock().isoformat())
+    since = work.clock().isoformat()
+    work.state = replace(work.state, ended=False, late=False, since=since)
     work.remote_operation = str(started.name)
     if not started.done:
         return Next(note=str(started.name))
@@ -127,6 +130,7 @@ def wait_for(work: Work[S], *, to: str) -> Outcome:
     except CloudAbsent as forgotten:
         return Next(to=to, note=str(forgotten))
     if not state.done and is_late(work):
+        work.state = replace(work.state, late=True)
         return Next(to=to, note=f"Cloud Run has not ended its operation after {LONGEST}.")
     if not state.done:
         return Poll(note="Cloud Run is still working on it.")
@@ -150,6 +154,18 @@ def require_not_refused(work: Work[S]) -> None:
     if work.state.refusals >= REFUSALS:
         work.state = replace(work.state, sent=False)
         raise CloudRejected(work.state.refusal, code="refused_by_cloud_run")
+
+
+def require_not_late(work: Work[S]) -> None:
+    """Stop a deletion that Cloud Run has not ended in time, when the service is still there.
+
+    :raises WaitEnded: with the name of Cloud Run's operation, which may still end.
+    """
+    if work.state.late:
+        raise WaitEnded(
+            f"Cloud Run has not deleted {work.state.service} after {LONGEST}. "
+            f"Left at Google: {work.remote_operation}."
+        )
 
 
 def not_done(work: Work[S], error: PlatformError) -> PlatformError:

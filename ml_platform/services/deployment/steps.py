@@ -113,6 +113,7 @@ def _record(work: Work[DeployState]) -> Outcome:
             url=work.state.url,
             revision=work.state.revision,
             now=work.clock(),
+            operation=work.operation,
         ),
     )
 
@@ -165,7 +166,7 @@ def _clear_stale(work: Work[DeployState], error: PlatformError) -> None:
     if error.code == "model_not_found":
         pointer = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
         work.state = replace(work.state, cleared=pointer)
-        mark_version_lost(run_id=run.pk)
+        mark_version_lost(run_id=run.pk, operation=work.operation)
     elif work.state.nothing_left:
         work.state = replace(work.state, cleared=run.gcs_artifacts_path)
         TrainingRun.objects.filter(pk=run.pk).update(gcs_artifacts_path="")
@@ -184,6 +185,7 @@ def _stand_down(work: Work[DeployState], error: str) -> None:
         gone=work.state.gone,
         error=error,
         revision=work.state.revision,
+        operation=work.operation,
     )
 
 

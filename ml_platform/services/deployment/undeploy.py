@@ -12,11 +12,11 @@ from ml_platform.cloud import cloud_run
 from ml_platform.errors import CloudAbsent, Conflict, OutcomeUnknown, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.locking import lock_row
-from ml_platform.models.states import OperationKind
+from ml_platform.models.states import EventKind, OperationKind
 from ml_platform.services.access.rights import Right
-from ml_platform.services.operations import store as operations
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.store import Actor, open_operation, refusals_recorded
+from ml_platform.services.operations.history import record, refusals_recorded
+from ml_platform.services.operations.store import Actor, open_operation
 from ml_platform.services.operations.subjects import subject_of_endpoint
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
@@ -29,6 +29,7 @@ from .service_polling import (
     after_start,
     endpoint_of,
     not_done,
+    require_not_late,
     require_not_refused,
     require_ours,
     tolerate_denied_after_send,
@@ -95,13 +96,14 @@ def delete_endpoint(
         require_removable(row)
         served = f" It served {row.run} last." if row.run else ""
         row.delete()
-        return operations.record(
+        return record(
             workflow=DELETION,
             subject=subject,
             actor=actor,
             now=now,
             note=f"Deleted the endpoint {row.service_name}.{served}",
             reason=reason,
+            event=EventKind.ENDPOINT_DELETED,
         )
 
 
@@ -137,6 +139,7 @@ def _look(work: Work[ServiceState]) -> Outcome:
     if ended:
         return Poll(note="Deleted, but Cloud Run still shows it.")
     require_not_refused(work)
+    require_not_late(work)
     work.state = replace(work.state, etag=service.etag, sent=True)
     return Next(
         note=f"{endpoint.service_name} is there and ours.",
@@ -163,7 +166,8 @@ def _wait(work: Work[ServiceState]) -> Outcome:
 def _record(work: Work[ServiceState]) -> Outcome:
     work.state = replace(work.state, sent=False)
     return Next(
-        note="It serves no more.", change=partial(record_stopped, service=work.state.service)
+        note="It no longer serves.",
+        change=partial(record_stopped, service=work.state.service, operation=work.operation),
     )
 
 

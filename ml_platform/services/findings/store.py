@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -10,14 +10,12 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Finding, Operation, RegisteredModel, Sweep
-from ml_platform.models.locking import lock_rows, update_rows
-from ml_platform.models.states import STANDING_FINDING_STATUSES, FindingStatus, OperationKind
-from ml_platform.services.findings.kinds import FindingKind, facts_of
-from ml_platform.services.operations.store import Actor, Subject, record
-from ml_platform.services.operations.subjects import lineage_lock
-from ml_platform.services.operations.workflow import Workflow
+from ml_platform.models.locking import PART, lock_rows, update_rows
+from ml_platform.models.states import STANDING_FINDING_STATUSES, EventKind, FindingStatus
+from ml_platform.services.events import outbox
+from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.operations.work import event_of
 
 from .discrepancy import Discrepancy
 from .exclusions import LeftOut, Reading
@@ -91,6 +89,10 @@ def _see_first(found: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> 
     known = {_key(finding) for finding in _of(found)}
     new = [_new(discrepancy, sweep, now) for discrepancy in found if _key(discrepancy) not in known]
     Finding.objects.bulk_create(new, ignore_conflicts=True)
+    # Read again: a sweep beside this one may have inserted some of them first.
+    mine = _of(found).filter(first_sweep=sweep) if new else Finding.objects.none()
+    opened = [finding for finding in mine if _key(finding) not in known]
+    _record(EventKind.FINDING_OPENED, opened, after=FindingStatus.OPEN, by=sweep)
 
 
 def _key(about: Discrepancy | Finding) -> tuple[str, str]:
@@ -141,11 +143,15 @@ def _new(discrepancy: Discrepancy, sweep: Sweep | None, now: datetime) -> Findin
     )
 
 
-def note_finding(*, discrepancy: Discrepancy, now: datetime) -> None:
-    """Write, in the caller's transaction, a finding that was not made by a sweep."""
+def note_finding(
+    *, discrepancy: Discrepancy, now: datetime, operation: Operation | None = None
+) -> None:
+    """Write, in the caller's transaction, a finding that an operation made, not a sweep."""
     known = _of([discrepancy]).first()
     if known is None:
         Finding.objects.bulk_create([_new(discrepancy, None, now)], ignore_conflicts=True)
+        opened = _of([discrepancy]).filter(first_sweep=None, first_seen_at=now)
+        _record(EventKind.FINDING_OPENED, opened, after=FindingStatus.OPEN, by=operation)
     elif _update(known, discrepancy):
         known.save()
 
@@ -163,15 +169,23 @@ def hold_findings(*, subjects: Collection[str], sweep: Sweep) -> None:
 def close_unseen(*, kinds: Collection[FindingKind], sweep: Sweep, now: datetime) -> int:
     """Close the findings of these kinds that this sweep, which compared all rows, did not see."""
     unseen = standing().filter(kind__in=kinds, last_seen_at__lte=sweep.started_at)
-    return update_rows(unseen.filter(_before(sweep)), status=FindingStatus.GONE, ended_at=now)
+    return _end(unseen.filter(_before(sweep)), FindingStatus.GONE, now, by=sweep)
 
 
-def end_surplus(*, subject: str, lineage_id: int | None, now: datetime) -> None:
+def end_surplus(*, subject: str, lineage_id: int | None, sweep: Sweep, now: datetime) -> None:
     """Close the lineage's findings of surplus versions in a model that is not its own."""
     found = standing().filter(
         kind=FindingKind.SURPLUS_VERSION, subject=subject, registered_model=lineage_id
     )
-    update_rows(found, status=FindingStatus.GONE, ended_at=now)
+    _end(found, FindingStatus.GONE, now, by=sweep)
+
+
+def end_orphans(
+    *, lineages: QuerySet[RegisteredModel], operation: Operation, now: datetime
+) -> None:
+    """End the findings that these lineages are orphans: the caller's transaction deletes them."""
+    found = standing().filter(kind=FindingKind.ORPHAN, registered_model__in=lineages)
+    _end(found, FindingStatus.REPAIRED, now, by=operation, operation=operation)
 
 
 def link_findings(
@@ -196,126 +210,56 @@ def end_findings(
 ) -> None:
     """Close the findings that are linked to an operation."""
     worked_on = standing().filter(operation=operation, kind__in=kinds)
-    update_rows(worked_on, status=status, ended_at=now)
+    _end(worked_on, status, now, by=operation)
 
 
-def require_open(finding: Finding) -> None:
-    """Check that a finding counts, so that it can be ignored.
-
-    :raises Conflict: it is ignored, or has ended.
-    """
-    _require_status(finding, FindingStatus.OPEN)
+_ENDS = {
+    FindingStatus.REPAIRED: EventKind.FINDING_REPAIRED,
+    FindingStatus.GONE: EventKind.FINDING_CLOSED,
+}
 
 
-def require_ignored(finding: Finding) -> None:
-    """Check that a finding is ignored, so that it can be counted again.
-
-    :raises Conflict: it counts, or has ended.
-    """
-    _require_status(finding, FindingStatus.IGNORED)
-
-
-def _require_status(finding: Finding, wanted: FindingStatus) -> None:
-    if finding.status != wanted:
-        state = finding.get_status_display().lower()
-        raise Conflict(
-            f"This finding is {state}, not {wanted.label.lower()}.",
-            code=f"finding_not_{wanted.value}",
-            advice="Its status has changed. Reload it.",
-        )
-
-
-IGNORING = Workflow(
-    slug="ignore-finding",
-    kind=OperationKind.IGNORE,
-    title="Ignore the finding {}",
-    past="ignored the finding {}",
-)
-REOPENING = Workflow(
-    slug="reopen-finding",
-    kind=OperationKind.UNIGNORE,
-    title="Reopen the finding {}",
-    past="reopened the finding {}",
-)
-
-
-def ignore_finding(*, finding: Finding, actor: Actor, reason: str, now: datetime) -> Operation:
-    """Leave an open finding out of the counts, for a reason; sweeps keep it ignored.
-
-    :raises Invalid: no reason was given.
-    :raises Conflict: it is not open any more.
-    """
-    return _decide(
-        finding=finding,
-        moves=(FindingStatus.OPEN, FindingStatus.IGNORED),
-        workflow=IGNORING,
-        actor=actor,
-        reason=reason,
-        now=now,
-    )
-
-
-def reopen_finding(*, finding: Finding, actor: Actor, now: datetime, reason: str = "") -> Operation:
-    """Count an ignored finding again.
-
-    :raises Conflict: it is not ignored.
-    """
-    return _decide(
-        finding=finding,
-        moves=(FindingStatus.IGNORED, FindingStatus.OPEN),
-        workflow=REOPENING,
-        actor=actor,
-        reason=reason,
-        now=now,
-    )
-
-
-def _decide(
-    *,
-    finding: Finding,
-    moves: tuple[FindingStatus, FindingStatus],
-    workflow: Workflow,
-    actor: Actor,
-    reason: str,
+def _end(
+    found: QuerySet[Finding],
+    status: FindingStatus,
     now: datetime,
-) -> Operation:
-    before, after = moves
-    reason = reason.strip()
-    ignored = after == FindingStatus.IGNORED
-    if ignored and not reason:
-        raise Invalid(
-            "Ignoring a finding needs a reason.",
-            code="reason_missing",
-            advice="Give a reason in `reason`.",
-        )
+    *,
+    by: Sweep | Operation,
+    **fields: Any,
+) -> int:
+    """End the findings and record it, in one transaction; returns how many there were."""
     with transaction.atomic():
-        # Lock the lineage first, as the cleanup that may delete it does: no deadlock.
-        lock_rows(RegisteredModel.objects.filter(pk__in=[finding.registered_model_id]))
-        moved = Finding.objects.filter(pk=finding.pk, status=before).update(
-            status=after,
-            ignored_by=actor.label[:150] if ignored else "",
-            ignored_reason=reason if ignored else "",
-        )
-        finding.refresh_from_db()
-        if not moved:
-            _require_status(finding, before)
-        return record(
-            workflow=workflow,
-            subject=_subject(finding),
-            actor=actor,
-            now=now,
-            note=f"{facts_of(finding).label}: {finding.title}",
-            reason=reason,
-        )
+        locked = lock_rows(found)
+        for start in range(0, len(locked), PART):
+            rows = Finding.objects.filter(pk__in=locked[start : start + PART])
+            _record(_ENDS[status], rows, after=status, by=by)
+            rows.update(status=status, ended_at=now, **fields)
+    return len(locked)
 
 
-def _subject(finding: Finding) -> Subject:
-    lineage = finding.registered_model
-    return Subject(
-        type="finding",
-        id=str(finding.pk),
-        name=finding.title,
-        project_id=finding.project_id,
-        lineage=lineage,
-        lineage_key=lineage_lock(lineage) if lineage else "",
+def _record(
+    kind: EventKind,
+    findings: Iterable[Finding],
+    *,
+    after: FindingStatus,
+    by: Sweep | Operation | None,
+) -> None:
+    """Record one event for each finding, in the caller's transaction, before its row changes."""
+    operation = by if isinstance(by, Operation) else None
+    actor = {"actor_label": by.actor_label, "origin": "sweep"} if isinstance(by, Sweep) else {}
+    opened = kind == EventKind.FINDING_OPENED
+    outbox.record(
+        event_of(
+            kind,
+            operation,
+            before={} if opened else {"status": finding.status},
+            after={"status": after, "kind": finding.kind},
+            project_id=finding.project_id,
+            subject_type="finding",
+            subject_id=str(finding.pk),
+            subject_name=finding.title,
+            lineage_id=finding.registered_model_id,
+            **actor,
+        )
+        for finding in findings
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from ml_platform.conf import require_settings
 from ml_platform.models import DeployedEndpoint, Operation, ServiceDailyMetrics
 from ml_platform.models.states import OperationKind
 from ml_platform.services.operations.engine import advance
-from ml_platform.services.operations.log import NothingRead, Tell, keep, say
+from ml_platform.services.operations.log import LoggedState, NothingRead, Tell, logged, say
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Clock, Heartbeat, Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
@@ -67,13 +67,23 @@ WHOLE = ("requests", "errors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsReport:
+class MetricsState(LoggedState):
+    """What the reads of a collection hand on."""
+
+    after: int = 0
+    """The id of the last endpoint that was considered."""
+    services: int = 0
+    asked: int = 0
+    """For how many services Cloud Monitoring was asked."""
+    days: int = 0
+    unknown: tuple[str, ...] = ()
+    """The services of which nothing could be read, with the reasons."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsReport(MetricsState):
     """What a collection did so far; without an operation: what one would do."""
 
-    services: int = 0
-    days: int = 0
-    unknown: Sequence[str] = ()
-    """Of which services nothing could be read, and why."""
     operation: Operation | None = None
 
     @property
@@ -124,13 +134,7 @@ def collect_metrics(
 
 def metrics_report_of(operation: Operation) -> MetricsReport:
     """How far an operation that collects metrics is."""
-    data = operation.data
-    return MetricsReport(
-        services=data.get("services", 0),
-        days=data.get("days", 0),
-        unknown=data.get("unknown", ()),
-        operation=operation,
-    )
+    return replace(MetricsReport.load(operation.data), operation=operation)
 
 
 def _rehearse(now: datetime, tell: Tell) -> MetricsReport:
@@ -161,33 +165,31 @@ def missing_days(*, endpoint: DeployedEndpoint, now: datetime) -> list[date]:
     return [day for day in days if day not in kept]
 
 
-def _collect_next(work: Work, tell: Tell) -> Outcome:
-    """Read one more service; nothing is known when none of those asked about could be read."""
-    data = work.data
-    endpoint = _active().filter(pk__gt=data.get("after", 0)).first()
+def _collect_next(work: Work[MetricsState], tell: Tell) -> Outcome:
+    """Read one more service; fail if none of the services could be read."""
+    state = work.state
+    endpoint = _active().filter(pk__gt=state.after).first()
     if endpoint is None:
-        report = metrics_report_of(work.operation)
-        if report.unknown and len(report.unknown) == data["asked"]:
-            for name in ("after", "services", "asked", "unknown"):  # a retry begins again
-                del data[name]
-            raise NothingRead(f"No metrics could be read. {report.unknown[0]}")
-        return Next(note=report.summary)
-    data["after"] = endpoint.pk
-    data["services"] = data.get("services", 0) + 1
+        if state.unknown and len(state.unknown) == state.asked:
+            # A retry begins again.
+            work.state = replace(state, after=0, services=0, asked=0, unknown=())
+            raise NothingRead(f"No metrics could be read. {state.unknown[0]}")
+        return Next(note=metrics_report_of(work.operation).summary)
+    state = replace(state, after=endpoint.pk, services=state.services + 1)
     missing = missing_days(endpoint=endpoint, now=work.clock())
     if not missing:
+        work.state = state
         return Continue(note=endpoint.service_name)
-    data["asked"] = data.get("asked", 0) + 1
     answer = ask(lambda: _read(endpoint.service_name, missing[0], missing[-1], work.renew_lease))
     if isinstance(answer, Present):
-        data["days"] = data.get("days", 0) + len(missing)
+        state = replace(state, days=state.days + len(missing))
         line = f"Read {counted(len(missing), 'day')} of {endpoint.service_name}."
         change = partial(_store, endpoint, missing, answer.value, work.clock())
     else:
         reason = f"{endpoint.service_name}: {answer.reason}"
-        data["unknown"] = [*data.get("unknown", ()), reason]
+        state = replace(state, unknown=(*state.unknown, reason))
         line, change = f"Unknown: {reason}", None
-    keep(data, [line])
+    work.state = logged(replace(state, asked=state.asked + 1), [line])
     say(tell, [line])
     return Continue(note=line, change=change)
 
@@ -248,6 +250,7 @@ def workflow(*, tell: Tell = lambda line: None) -> Workflow:
         kind=OperationKind.METRICS,
         title="Collect {}",
         past="collected {}",
+        state=MetricsState,
         steps=(step,),
     )
 

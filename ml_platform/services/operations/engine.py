@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -14,10 +13,6 @@ from django.db.models import F
 
 from ml_platform.cloud.transport.channels import guarded, request_reason
 from ml_platform.errors import (
-    CloudConflict,
-    CloudDenied,
-    CloudThrottled,
-    CloudUnavailable,
     PlatformError,
 )
 from ml_platform.guard import DATABASE_FAILURES
@@ -25,16 +20,21 @@ from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
 from .database_failures import drop_connection, leave
+from .retry_decision import PATIENCE, decide_retry
 from .store import claim, due
 from .work import Clock, Json, LeaseLost, Work
-from .workflow import Continue, Next, Outcome, Poll, Step, Workflow, slug_of, unknown_workflow
+from .workflow import (
+    Continue,
+    Next,
+    Outcome,
+    Poll,
+    Step,
+    WaitEnded,
+    Workflow,
+    slug_of,
+    unknown_workflow,
+)
 
-FIRST_PAUSE = 2.0
-LONGEST_PAUSE = 300.0
-PATIENCE = timedelta(hours=24)
-"""How long an operation may meet no usable answer before it fails and asks for a person."""
-TRIES: Mapping[type[PlatformError], int] = {CloudDenied: 5, CloudConflict: 5}
-"""How often these are met before the operation fails; other temporary errors until PATIENCE."""
 UNKNOWN_PAUSE = timedelta(minutes=5)
 """How long an operation is left alone that this release does not know how to carry on."""
 _UNKNOWN = Step(
@@ -47,29 +47,6 @@ class DatabaseFailed(PlatformError):
 
     code = "database_failed"
     advice = "Have the database looked at, then retry the operation: it looks first what was done."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryDecision:
-    """What to do about a step's error: fail, or try `step` again after `pause` seconds."""
-
-    fail: bool
-    step: str = ""
-    pause: float = 0.0
-
-
-def decide_retry(
-    *, error: PlatformError, step: Step, attempts: int, age: timedelta, spread: float
-) -> RetryDecision:
-    """Decide about an error. `attempts` counts this step's tries before; `spread` is in [0, 1)."""
-    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * (0.5 + spread / 2)
-    if isinstance(error, CloudThrottled):
-        pause = max(pause, error.retry_after)
-    tries = next((n for category, n in TRIES.items() if isinstance(error, category)), None)
-    temporary = tries is not None or isinstance(error, CloudUnavailable)
-    if not temporary or age > PATIENCE or (tries is not None and attempts >= tries):
-        return RetryDecision(fail=True)
-    return RetryDecision(fail=False, step=step.probe or step.name, pause=pause)
 
 
 def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
@@ -158,10 +135,7 @@ def _take_step(work: Work, workflow: Workflow) -> bool:
     """Run the current step and commit what came of it; whether to go on at once."""
     step = workflow.step(work.operation.step)
     try:
-        if step.cancellable and _cancel_requested(work):
-            _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
-            return False
-        return _after_outcome(work, workflow, step, step.run(work))
+        return _run_or_cancel(work, workflow, step)
     except PlatformError as error:
         return _after_error(work, workflow, step, error)
     except LeaseLost:
@@ -182,21 +156,71 @@ def _take_step(work: Work, workflow: Workflow) -> bool:
         raise
 
 
+def _run_or_cancel(work: Work, workflow: Workflow, step: Step) -> bool:
+    before = work.state
+    try:
+        if step.cancellable:
+            _require_not_cancelled(work)
+        return _after_outcome(work, workflow, step, step.run(work))
+    except _CancelRequested:
+        work.state = before  # what the step learnt goes with its outcome
+        _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
+        return False
+
+
 def _age(work: Work) -> timedelta:
     now = work.clock()
     return now - (work.operation.started_at or now)
 
 
-def _cancel_requested(work: Work) -> bool:
-    return Operation.objects.filter(pk=work.operation.pk, cancel_requested=True).exists()
+class _CancelRequested(Exception):
+    """Somebody asked for the end of an operation that is at a cancellable step."""
+
+
+def _require_not_cancelled(work: Work) -> None:
+    if Operation.objects.filter(pk=work.operation.pk, cancel_requested=True).exists():
+        raise _CancelRequested
+
+
+def _unless_cancelled(
+    work: Work, step: Step, change: Callable[[], None] | None
+) -> Callable[[], None] | None:
+    """The change of a step that ends, which a cancellation meanwhile replaces.
+
+    It is looked for in the transaction that ends the step: a request that was accepted while the
+    step ran would be ignored otherwise.
+    """
+    if not step.cancellable:
+        return change
+
+    def changed() -> None:
+        _require_not_cancelled(work)
+        if change:
+            change()
+
+    return changed
+
+
+def _require_patience(work: Work, step: Step, since: str, note: str) -> None:
+    """Check that a step which polls may go on to.
+
+    :raises WaitEnded: it has polled for its patience, or the operation for the longest there is.
+    """
+    waited = work.clock() - datetime.fromisoformat(since)
+    if waited <= step.patience and _age(work) <= PATIENCE:
+        return
+    left = f" Left at Google: {work.remote_operation}." if work.remote_operation else ""
+    raise WaitEnded(f"{step.title}: it has not ended after {waited}. {note}{left}")
 
 
 def _after_outcome(work: Work, workflow: Workflow, step: Step, outcome: Outcome) -> bool:
     now = work.clock()
     history = work.operation.steps
     if isinstance(outcome, Poll):
+        history = written(history, step, now, status="waiting", note=outcome.note)
+        _require_patience(work, step, history[-1]["started_at"], outcome.note)
         work.commit(
-            steps=written(history, step, now, status="waiting", note=outcome.note),
+            steps=history,
             next_attempt_at=now + timedelta(seconds=outcome.seconds),
             lease_until=None,
         )
@@ -209,12 +233,13 @@ def _after_outcome(work: Work, workflow: Workflow, step: Step, outcome: Outcome)
         )
         return True
     following = outcome.to or workflow.after(step)
+    change = _unless_cancelled(work, step, outcome.change)
     if not following:
-        _end(work, step, OperationStatus.SUCCEEDED, note=outcome.note, change=outcome.change)
+        _end(work, step, OperationStatus.SUCCEEDED, note=outcome.note, change=change)
         return False
     history = written(history, step, now, status="done", note=outcome.note)
     attempts = work.operation.attempts if workflow.is_probe(step) else 0
-    work.commit(outcome.change, steps=history, step=following, attempts=attempts)
+    work.commit(change, steps=history, step=following, attempts=attempts)
     return True
 
 

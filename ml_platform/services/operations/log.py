@@ -10,7 +10,6 @@ from typing import TypeAlias, TypeVar
 from ml_platform.errors import PlatformError
 
 from .state import State
-from .work import Json
 
 log = logging.getLogger("ml_platform.jobs")
 Tell: TypeAlias = Callable[[str], None]
@@ -47,12 +46,3 @@ def logged(state: L, lines: Iterable[str]) -> L:
     room = KEPT - len(state.lines)
     left_out = state.lines_left_out + len(said[room:])
     return replace(state, lines=(*state.lines, *said[:room]), lines_left_out=left_out)
-
-
-def keep(data: Json, lines: Iterable[str]) -> None:
-    """Keep the first lines among what an operation remembers, and count the others."""
-    said = list(lines)
-    kept = data.get("lines", [])
-    room = KEPT - len(kept)
-    data["lines"] = [*kept, *said[:room]]
-    data["lines_left_out"] = data.get("lines_left_out", 0) + len(said[room:])

@@ -9,11 +9,11 @@ from django.db import transaction
 
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation
-from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
+from ml_platform.models.states import LIVE_OPERATION_STATUSES, EventKind, OperationStatus
 from ml_platform.services.access.rights import Right
 
 from .store import Actor
-from .work import Work
+from .work import Work, record_change
 from .workflow import title_of, workflow_of
 
 
@@ -30,7 +30,7 @@ def require_retryable(operation: Operation) -> None:
     """
     if operation.status != OperationStatus.FAILED:
         raise _not_failed(operation)
-    if not operation.step:
+    if operation.was_refused:
         raise Conflict(
             f"{title_of(operation)} was refused before its first step; nothing of it began.",
             code="was_refused",
@@ -45,7 +45,7 @@ def retry_operation(*, operation: Operation, actor: Actor) -> Operation:
     :raises Conflict: as `require_retryable` says.
     """
     require_retryable(operation)
-    if not _revive(operation, f"Retried by {actor.label}"):
+    if not _revive(operation, actor, f"Retried by {actor.label}"):
         raise _not_failed(operation)
     return operation
 
@@ -57,6 +57,7 @@ def ask_again(*, operation: Operation, actor: Actor, reason: str = "") -> Operat
     """
     _revive(
         operation,
+        actor,
         f"Asked for again by {actor.label}",
         note=reason,
         actor_id=actor.user_id,
@@ -67,21 +68,26 @@ def ask_again(*, operation: Operation, actor: Actor, reason: str = "") -> Operat
     return operation
 
 
-def _revive(operation: Operation, title: str, *, note: str = "", **fields: Any) -> bool:
+def _revive(
+    operation: Operation, actor: Actor, title: str, *, note: str = "", **fields: Any
+) -> bool:
     """Let it go on from where it is seen to have ended; False when somebody did so already."""
     entry = {"step": "retry", "title": title, "status": "done", "note": note}
-    moved = Operation.objects.filter(pk=operation.pk, status=operation.status).update(
-        status=OperationStatus.PENDING,
-        attempts=0,
-        started_at=None,
-        finished_at=None,
-        cancel_requested=False,
-        error="",
-        error_code="",
-        advice="",
-        steps=[*operation.steps, entry],
-        **fields,
-    )
+    with transaction.atomic():
+        moved = Operation.objects.filter(pk=operation.pk, status=operation.status).update(
+            status=OperationStatus.PENDING,
+            attempts=0,
+            started_at=None,
+            finished_at=None,
+            cancel_requested=False,
+            error="",
+            error_code="",
+            advice="",
+            steps=[*operation.steps, entry],
+            **fields,
+        )
+        if moved:
+            record_change(EventKind.OPERATION_RETRIED, operation, **actor.columns)
     operation.refresh_from_db()
     return bool(moved)
 
@@ -97,7 +103,7 @@ def _not_failed(operation: Operation) -> Conflict:
 def require_cancellable(operation: Operation) -> None:
     """Check that the operation may be asked to stop.
 
-    :raises Conflict: it has ended, or it has no step at which it may stop.
+    :raises Conflict: it has ended, or it has no step ahead at which it may stop.
     """
     if operation.status not in LIVE_OPERATION_STATUSES:
         raise Conflict(
@@ -107,7 +113,9 @@ def require_cancellable(operation: Operation) -> None:
         )
     workflow = workflow_of(operation)
     waits = operation.status == OperationStatus.PENDING
-    steps = (workflow.step(operation.step),) if waits else workflow.steps
+    ahead = workflow.ahead(operation.step) if workflow.reads(operation) else ()
+    # One that waits ends at once, so it must stand where it may end.
+    steps = [step for step in ahead if step.name == operation.step] if waits else ahead
     if not any(step.cancellable for step in steps):
         raise Conflict(
             f"{title_of(operation)} cannot be cancelled: our records and Google would not agree "
@@ -123,13 +131,19 @@ def request_cancel(*, operation: Operation, actor: Actor, now: datetime) -> Oper
     :raises Conflict: as `require_cancellable` says.
     """
     require_cancellable(operation)
-    if not _end_waiting(operation, actor, now) and not Operation.objects.filter(
-        pk=operation.pk, status=OperationStatus.RUNNING
-    ).update(cancel_requested=True):
-        operation.refresh_from_db()
+    while not (_end_waiting(operation, actor, now) or _ask_running(operation)):
+        operation.refresh_from_db()  # it has moved on meanwhile
         require_cancellable(operation)
     operation.refresh_from_db()
     return operation
+
+
+def _ask_running(operation: Operation) -> bool:
+    """Ask it to stop if it still runs at the step where it was seen."""
+    there = Operation.objects.filter(
+        pk=operation.pk, status=OperationStatus.RUNNING, step=operation.step
+    )
+    return bool(there.update(cancel_requested=True))
 
 
 def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:
@@ -148,5 +162,6 @@ def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:
             error=f"Cancelled by {actor.label}.",
         )
         if ended:
+            record_change(EventKind.OPERATION_CANCELLED, operation, **actor.columns)
             workflow.on_cancel(work)
     return bool(ended)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,12 +18,12 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
-from ml_platform.errors import Conflict, PlatformError
+from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel
-from ml_platform.models.states import OperationStatus
+from ml_platform.models.states import EventKind, OperationStatus
 
 from .state import State
-from .work import Clock, Json, Work, lease_end
+from .work import Clock, Json, Work, lease_end, record_change
 from .workflow import Workflow, title_of
 
 
@@ -58,6 +57,11 @@ class Actor:
     origin: str
     user_id: int | None = None
 
+    @property
+    def columns(self) -> Json:
+        """The columns of an operation or event that say who asked."""
+        return {"actor_id": self.user_id, "actor_label": self.label, "origin": self.origin}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
@@ -70,6 +74,17 @@ class Subject:
     lineage: RegisteredModel | None = None
     lineage_key: str = ""
     service_key: str = ""
+
+    @property
+    def columns(self) -> Json:
+        """The columns of an operation or event that say what it is about."""
+        return {
+            "project_id": self.project_id,
+            "subject_type": self.type,
+            "subject_id": self.id,
+            "subject_name": self.name,
+            "lineage_id": self.lineage.pk if self.lineage else None,
+        }
 
 
 def lineage_key(*, project_id: int, model_name: str) -> str:
@@ -106,7 +121,7 @@ def open_operation(
     fingerprint = digest(request or {})
     operation = Operation(
         status=OperationStatus.PENDING if queue else OperationStatus.RUNNING,
-        **_columns(workflow, subject, actor),
+        **columns_of(workflow, subject, actor),
         idempotency_key=idempotency_key or None,
         request_digest=fingerprint,
         reason=reason,
@@ -118,6 +133,7 @@ def open_operation(
     try:
         with transaction.atomic():
             operation.save(force_insert=True)
+            record_change(EventKind.OPERATION_STARTED, operation)
     except IntegrityError as error:
         if known := _replayed(idempotency_key, fingerprint):
             return known, False
@@ -216,77 +232,8 @@ def due_operations(*, now: datetime, limit: int = 1000) -> list[uuid.UUID]:
     return list(due(now).order_by("created_at").values_list("pk", flat=True)[:limit])
 
 
-def record(
-    *,
-    workflow: Workflow,
-    subject: Subject,
-    actor: Actor,
-    now: datetime,
-    note: str,
-    reason: str = "",
-) -> Operation:
-    """Write a change that needed one transaction only into the history."""
-    done = {"step": "done", "title": note, "status": "done", "finished_at": now.isoformat()}
-    return Operation.objects.create(
-        status=OperationStatus.SUCCEEDED,
-        **_columns(workflow, subject, actor),
-        reason=reason,
-        steps=[done],
-        created_at=now,
-        started_at=now,
-        finished_at=now,
-    )
-
-
-def record_refusal(
-    *,
-    workflow: Workflow,
-    subject: Subject,
-    actor: Actor,
-    now: datetime,
-    error: PlatformError,
-    reason: str = "",
-) -> Operation:
-    """Keep a refused request in the history: why it was asked, and why it was refused."""
-    return Operation.objects.create(
-        status=OperationStatus.FAILED,
-        **_columns(workflow, subject, actor),
-        reason=reason,
-        error_code=error.code,
-        error=str(error),
-        advice=error.advice,
-        created_at=now,
-        started_at=now,
-        finished_at=now,
-    )
-
-
-@contextmanager
-def refusals_recorded(
-    *, workflow: Workflow, subject: Subject, actor: Actor, now: datetime, reason: str = ""
-) -> Iterator[None]:
-    """Keep what is refused inside in the history; the refused transaction itself is undone."""
-    try:
-        yield
-    except PlatformError as error:
-        record_refusal(
-            workflow=workflow, subject=subject, actor=actor, now=now, error=error, reason=reason
-        )
-        raise
-
-
-def _columns(workflow: Workflow, subject: Subject, actor: Actor) -> Json:
-    return {
-        "workflow": workflow.slug,
-        "kind": workflow.kind,
-        "project_id": subject.project_id,
-        "subject_type": subject.type,
-        "subject_id": subject.id,
-        "subject_name": subject.name,
-        "lineage": subject.lineage,
-        "lineage_key": subject.lineage_key,
-        "service_key": subject.service_key,
-        "actor_id": actor.user_id,
-        "actor_label": actor.label,
-        "origin": actor.origin,
-    }
+def columns_of(workflow: Workflow, subject: Subject, actor: Actor) -> Json:
+    """The columns of a new operation."""
+    locks = {"lineage_key": subject.lineage_key, "service_key": subject.service_key}
+    words = {"workflow": workflow.slug, "kind": workflow.kind}
+    return {**words, **subject.columns, **locks, **actor.columns}

@@ -12,8 +12,9 @@ from django.db import transaction
 
 from ml_platform.conf import get_settings
 from ml_platform.errors import storable
-from ml_platform.models import Operation
-from ml_platform.models.states import OperationStatus
+from ml_platform.models import Event, Operation
+from ml_platform.models.states import EventKind, OperationStatus
+from ml_platform.services.events import outbox
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -28,6 +29,19 @@ Clock: TypeAlias = Callable[[], datetime]
 Heartbeat: TypeAlias = Callable[[], None]
 """Called between the reads of a long step, as `Work.renew_lease`."""
 Json: TypeAlias = dict[str, Any]
+
+
+_ENDS = {
+    OperationStatus.SUCCEEDED: EventKind.OPERATION_SUCCEEDED,
+    OperationStatus.FAILED: EventKind.OPERATION_FAILED,
+    OperationStatus.CANCELLED: EventKind.OPERATION_CANCELLED,
+}
+_FAILURE = ("error_code", "error", "advice")
+_SHARED = (
+    "project_id", "subject_type", "subject_id", "subject_name", "lineage_id",
+    "actor_id", "actor_label", "origin",
+)  # fmt: skip
+"""Columns that an event has from its operation."""
 
 
 class LeaseLost(Exception):
@@ -99,6 +113,10 @@ class Work(Generic[S]):
                 if change:
                     change()
                     fields |= self._write_what_changed(before)
+                if kind := _ENDS.get(fields.get("status", "")):
+                    self.operation.refresh_from_db(fields=["lineage"])  # the change may have set it
+                    failure = {name: fields[name] for name in _FAILURE if fields.get(name)}
+                    record_change(kind, self.operation, after=failure)
         except BaseException:
             self.state, self.retry_at = before, ""
             raise
@@ -127,6 +145,25 @@ class Work(Generic[S]):
         state: Any = self.state
         stored: Json = kept(self.data if state is None else state.dump())
         return stored
+
+
+def record_change(kind: EventKind, operation: Operation | None, **columns: Any) -> None:
+    """Record the event of a change, in the transaction of the change; `columns` as `event_of`."""
+    outbox.record([event_of(kind, operation, **columns)])
+
+
+def event_of(
+    kind: EventKind,
+    operation: Operation | None,
+    *,
+    before: Json | None = None,
+    after: Json | None = None,
+    **columns: Any,
+) -> Event:
+    """An event with the subject and actor of the operation, unless `columns` says others."""
+    shared = {name: getattr(operation, name) for name in _SHARED} if operation else {}
+    states = {"before": kept(before or {}), "after": kept(after or {})}
+    return Event(kind=kind, operation=operation, **shared | columns | states)
 
 
 def kept(value: Any) -> Any:

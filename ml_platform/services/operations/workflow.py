@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 from django.utils.module_loading import import_string
@@ -41,13 +42,23 @@ class Continue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poll:
-    """Google still works on it; read its state again after `seconds`."""
+    """Google still works on it; read its state again after `seconds`.
+
+    A step may do so for as long as its `patience`; then the operation fails.
+    """
 
     seconds: float = 5.0
     note: str = ""
 
 
 Outcome: TypeAlias = Next | Continue | Poll
+
+
+class WaitEnded(PlatformError):
+    """What was waited for did not happen in time; it may still happen."""
+
+    code = "wait_ended"
+    advice = "See in Google Cloud what became of it, then retry: the operation looks there first."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +73,12 @@ class Step:
     try and after a worker died in this one, because an effect that may have happened is looked for
     and not repeated (law 7)."""
     cancellable: bool = False
+    """Whether the operation may end here on request: before the step, or instead of its outcome.
+    Such a step has no remote effect."""
+    back_to: str = ""
+    """An earlier step where the operation may go on after this one, as a part of its usual way."""
+    patience: timedelta = timedelta(hours=1)
+    """How long it may poll. No operation waits for ever, because it holds its model meanwhile."""
     optional: bool = False
     """Taken only when something calls for it; a page does not count it among the steps ahead."""
 
@@ -84,6 +101,7 @@ _CLAUSES: Mapping[str, str] = {
     OperationStatus.FAILED: "could not {title}",
     OperationStatus.CANCELLED: "cancelled: {title}",
 }
+_REFUSED = "asked to {title}"
 _NOTHING_TO_REPAIR = "looked at {}: nothing to repair"
 
 
@@ -139,13 +157,25 @@ class Workflow:
         names = [s.name for s in self.steps] + [""]
         return names[names.index(step.name) + 1]
 
+    def ahead(self, step: str) -> tuple[Step, ...]:
+        """The steps that may still be taken from this one on, itself included."""
+        names = [known.name for known in self.steps]
+        if step not in names:
+            return ()
+        start, found = names.index(step), len(names)
+        while start < found:  # a step ahead may lead back to one that has steps before it ahead
+            found = start
+            loops = [names.index(s.back_to) for s in self.steps[start:] if s.back_to]
+            start = min([start, *loops])
+        return self.steps[start:]
+
     def clause(self, operation: Operation) -> str:
         """What was done or is wanted, after the actor's name: `could not deploy {}`."""
         succeeded = operation.status == OperationStatus.SUCCEEDED
         if succeeded and operation.data.get("ended_as") == FindingStatus.GONE:
             return _NOTHING_TO_REPAIR
         title = self.title[:1].lower() + self.title[1:]
-        words = _CLAUSES[operation.status]
+        words = _REFUSED if operation.was_refused else _CLAUSES[operation.status]
         return words.replace("{title}", title).replace("{past}", self.past)
 
     def planned(self, operation: Operation) -> tuple[Step, ...]:

@@ -19,6 +19,7 @@ from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_row
 from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import (
+    EventKind,
     FindingStatus,
     ModelType,
     OperationKind,
@@ -33,7 +34,7 @@ from ml_platform.services.operations.store import Actor, Subject, lineage_key, o
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 from ml_platform.services.registry.labels import OWNER, labels_for, owner
-from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
+from ml_platform.services.registry.lineages import claim_lineage, record_version, sync_version_cache
 from ml_platform.services.registry.verification import read_versions
 from ml_platform.services.repairs.unmanaged_models import (
     Managed,
@@ -166,6 +167,14 @@ def _adopt(work: Work[AdoptionState]) -> None:
         for position, version in enumerate(state.versions)
     )
     sync_version_cache(registered_model=lineage)
+    for run in runs:
+        record_version(
+            EventKind.MODEL_REGISTERED,
+            run=run,
+            before=Registration.NONE,
+            vertex_version=f"{name}@{run.vertex_model_version}",
+            operation=work.operation,
+        )
     work.state = replace(state, runs=tuple(run.pk for run in runs))
     Operation.objects.filter(pk=work.operation.pk).update(lineage=lineage)
 

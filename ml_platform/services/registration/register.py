@@ -15,6 +15,7 @@ from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_row
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
+    EventKind,
     OperationKind,
     OperationStatus,
     Registration,
@@ -24,13 +25,14 @@ from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.discrepancy import compare_surplus, version_of
 from ml_platform.services.findings.store import note_finding
 from ml_platform.services.operations import worker
+from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.retry_cancel import ask_again
-from ml_platform.services.operations.store import Actor, open_operation, refusals_recorded
+from ml_platform.services.operations.store import Actor, open_operation
 from ml_platform.services.operations.subjects import run_of, subject_of_run
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.services.registry.aliases import move_default, note_aliases
-from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
+from ml_platform.services.registry.lineages import claim_lineage, record_version, sync_version_cache
 from ml_platform.services.registry.mirror import mirror_version
 from ml_platform.services.registry.verification import find_artifacts
 
@@ -69,7 +71,7 @@ def register_run(
             actor=actor,
             now=now,
             reason=reason,
-            idempotency_key=f"register:{run.uid.hex}:{run.last_vertex_version}",
+            idempotency_key=_key(run),
             request={"run": run.pk},
             queue=True,
         )
@@ -77,6 +79,26 @@ def register_run(
             operation = ask_again(operation=operation, actor=actor, reason=reason)
         worker.enqueue(operation)
     return operation
+
+
+def _key(run: TrainingRun) -> str:
+    """The key of the one registration that a run can have; a lost version has another one."""
+    return f"register:{run.uid.hex}:{run.last_vertex_version}"
+
+
+def is_registering(run: TrainingRun) -> bool:
+    """Whether a registration of the run is under way or was done: asking again returns it."""
+    return Operation.objects.filter(idempotency_key=_key(run)).exists()
+
+
+def require_unregistered(run: TrainingRun, *, force_reason: str) -> None:
+    """Check that the run may become a version, and is none.
+
+    :raises NotRegistrable: with what stands against it.
+    """
+    if run.registration == Registration.REGISTERED:
+        raise NotRegistrable(f"{run} is a version already.", advice="There is nothing to register.")
+    require_registrable(run=run, force_reason=force_reason)
 
 
 def require_registrable(*, run: TrainingRun, force_reason: str) -> None:
@@ -155,13 +177,25 @@ def _register(work: Work[RegistrationState], pointer: ModelName) -> None:
     )
     if not became:
         raise NotRegistrable(f"The version of {run} was deleted meanwhile.")
+    before, run = run.registration, run_of(work.operation)
+    record_version(
+        EventKind.MODEL_REGISTERED,
+        run=run,
+        before=before,
+        vertex_version=str(pointer),
+        operation=work.operation,
+    )
     _note_aliases(work, run)
     sync_version_cache(registered_model=lineage)
     Operation.objects.filter(pk=work.operation.pk).update(lineage=lineage)
     mirror_version(run=run, pointer=pointer, artifacts=work.state.artifact_uri, now=work.clock())
     if surplus := [ModelName.parse(name) for name in work.state.surplus]:
         run.refresh_from_db()
-        note_finding(discrepancy=compare_surplus(version_of(run), *surplus), now=work.clock())
+        note_finding(
+            discrepancy=compare_surplus(version_of(run), *surplus),
+            now=work.clock(),
+            operation=work.operation,
+        )
 
 
 def _note_aliases(work: Work[RegistrationState], run: TrainingRun) -> None:

@@ -128,7 +128,7 @@ def _second_look(
     require_listing()
 
     def lose() -> None:
-        lost = tuple(lose_versions(lineage=lineage))
+        lost = tuple(lose_versions(lineage=lineage, operation=work.operation))
         work.state = replace(work.state, absent_since="", lost=lost)
 
     return Continue(note=f"{absent} Its versions are recorded as lost.", change=lose)

@@ -17,13 +17,9 @@ from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import OperationKind, Registration
 from ml_platform.services.access.rights import Right
 from ml_platform.services.operations import worker
+from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.state import State
-from ml_platform.services.operations.store import (
-    Actor,
-    answered_before,
-    open_operation,
-    refusals_recorded,
-)
+from ml_platform.services.operations.store import Actor, answered_before, open_operation
 from ml_platform.services.operations.subjects import run_of, subject_of_version
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow

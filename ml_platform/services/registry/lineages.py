@@ -8,9 +8,11 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_row, lock_rows
-from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
+from ml_platform.models.states import HOLDS_POINTER, EventKind, Registration, RegistryState
+from ml_platform.services.operations.subjects import subject_of_version
+from ml_platform.services.operations.work import record_change
 
 _NAMESPACE = uuid.UUID("6f0f7f52-2f0e-4c55-9a3b-6f3d6f3a2b1d")
 
@@ -58,37 +60,42 @@ def lock_lineage(lineage_id: int) -> RegisteredModel:
     return lineage
 
 
-def lose_versions(*, lineage: RegisteredModel) -> list[str]:
+def lose_versions(*, lineage: RegisteredModel, operation: Operation | None = None) -> list[str]:
     """Record, in the caller's transaction, that the lineage's model is gone from Vertex AI.
 
     Its runs become `lost` and keep what they pointed at, so that a model that reappears can be
     restored. The generation grows, because a Vertex id may name only one model ever (law 7).
     Returns the pointers that were cleared.
     """
-    runs = TrainingRun.objects.filter(registered_model=lineage, registration__in=HOLDS_POINTER)
+    held = TrainingRun.objects.filter(registered_model=lineage, registration__in=HOLDS_POINTER)
+    runs = held.select_related("registered_model")  # read below, behind the lock
     lock_lineage(lineage.pk)
     for run in runs:
-        clear_pointer(run=run, registration=Registration.LOST)
+        clear_pointer(run=run, registration=Registration.LOST, operation=operation)
     RegisteredModel.objects.filter(pk=lineage.pk).update(generation=F("generation") + 1)
     sync_version_cache(registered_model=lineage)
     return [run.last_vertex_version for run in runs]
 
 
-def end_version(*, run: TrainingRun, registration: Registration) -> None:
+def end_version(
+    *, run: TrainingRun, registration: Registration, operation: Operation | None = None
+) -> None:
     """Record, in the caller's transaction, that this version alone is gone from Vertex AI.
 
     After the last one the next model gets a new Vertex id, because an id may name only one model
     ever (law 7).
     """
-    clear_pointer(run=run, registration=registration)
+    clear_pointer(run=run, registration=registration, operation=operation)
     if lineage := run.registered_model:
         sync_version_cache(registered_model=lineage)
     if lineage and not lineage.total_versions:
         RegisteredModel.objects.filter(pk=lineage.pk).update(generation=F("generation") + 1)
 
 
-def clear_pointer(*, run: TrainingRun, registration: Registration) -> None:
-    """Clear a run's pointer, in the caller's transaction; `last_vertex_version` keeps it."""
+def clear_pointer(
+    *, run: TrainingRun, registration: Registration, operation: Operation | None = None
+) -> None:
+    """Clear a run's pointer in the caller's transaction; `last_vertex_version` keeps its text."""
     changes: dict[str, Any] = {
         "last_vertex_version": f"{run.vertex_model_resource_name}@{run.vertex_model_version}",
         "registration": registration,
@@ -98,9 +105,43 @@ def clear_pointer(*, run: TrainingRun, registration: Registration) -> None:
         "registered_at": None,
         "aliases": [],
     }
+    lost = registration == Registration.LOST
+    record_version(
+        EventKind.VERSION_LOST if lost else EventKind.VERSION_DELETED,
+        run=run,
+        before=run.registration,
+        vertex_version=changes["last_vertex_version"],
+        operation=operation,
+    )
     for name, value in changes.items():
         setattr(run, name, value)
     run.save(update_fields=[*changes, "updated_at"])
+
+
+_AFTER = {
+    EventKind.MODEL_REGISTERED: Registration.REGISTERED,
+    EventKind.VERSION_RESTORED: Registration.REGISTERED,
+    EventKind.VERSION_LOST: Registration.LOST,
+    EventKind.VERSION_DELETED: Registration.DELETED,
+}
+
+
+def record_version(
+    kind: EventKind,
+    *,
+    run: TrainingRun,
+    before: str,
+    vertex_version: str,
+    operation: Operation | None,
+) -> None:
+    """Record, in the caller's transaction, that the version's registration changed."""
+    record_change(
+        kind,
+        operation,
+        **subject_of_version(run).columns,
+        before={"registration": before},
+        after={"registration": _AFTER[kind], "vertex_version": vertex_version},
+    )
 
 
 def sync_version_cache(*, registered_model: RegisteredModel) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from django.db.models import Q, TextChoices
 
+from ml_platform.models import RegisteredModel
 from ml_platform.models.states import RegistryState
 
 NEVER_CHECKED = "No sweep has checked it yet."
@@ -48,6 +49,13 @@ def registry_verdict(*, state: str, checked_at: datetime | None, unread: str) ->
     if checked_at is None or state == RegistryState.UNCHECKED:
         return RegistryVerdict(None, NEVER_CHECKED, None)
     return RegistryVerdict(*_VERDICTS.get(state, (True, "")), checked_at)
+
+
+def verdict_of(lineage: RegisteredModel, unread: str) -> RegistryVerdict:
+    """The verdict on a model by its row."""
+    return registry_verdict(
+        state=lineage.registry_state, checked_at=lineage.registry_checked_at, unread=unread
+    )
 
 
 def has_registry_answer(answer: str, unread: str) -> Q:

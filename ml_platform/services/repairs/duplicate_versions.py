@@ -5,24 +5,22 @@ A late upload makes them. A run is one version at most, and a deleted version st
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-
-from django.db import transaction
+from typing import TypeVar
 
 from ml_platform.cloud import vertex
-from ml_platform.cloud.answers import Absent, Present, Unknown, ask
-from ml_platform.cloud.names import ModelName, OperationName, same_resource
+from ml_platform.cloud.answers import Absent, Present
+from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.cloud.types import RemoteModel
-from ml_platform.errors import CloudAbsent, Conflict, PlatformError
+from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import FindingStatus, OperationKind, Registration
 from ml_platform.services.findings.discrepancy import may_be_ours, version_of
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.findings.store import end_findings, link_findings
-from ml_platform.services.operations import worker
-from ml_platform.services.operations.store import Actor, open_operation
+from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
@@ -33,9 +31,32 @@ from ml_platform.services.registry.ownership import require_own
 from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
 
-from .unread import unread
+from .steps import (
+    RepairState,
+    close,
+    open_repair,
+    read,
+    require_undeployed,
+    start_deletion,
+    wait_for_deletion,
+)
 
+T = TypeVar("T")
 FIRST_STEP = "list_versions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicateState(RepairState):
+    """What the steps hand on."""
+
+    name: str = ""
+    """The model in Vertex AI."""
+    target: str = ""
+    """What is deleted next: a version, or the whole model."""
+    default_to: int = 0
+    """The id of the run whose version gets the alias `default` first."""
+    purged: tuple[str, ...] = ()
+    """Versions and models whose deletion was sent."""
 
 
 def purge_surplus(
@@ -49,32 +70,27 @@ def purge_surplus(
     """
     name = ModelName.parse(resource_name).bare
     require_own(name, registered_model)
-    with transaction.atomic():
-        operation, _ = open_operation(
-            workflow=WORKFLOW,
-            subject=subject_of_lineage(registered_model),
-            actor=actor,
-            now=now,
-            data={"name": str(name)},
-        )
-        kinds = [FindingKind.SURPLUS_VERSION]
-        link_findings(operation=operation, kinds=kinds, subject=resource_name)
-        worker.enqueue(operation)
-    return operation
+    return open_repair(
+        workflow=WORKFLOW,
+        subject=subject_of_lineage(registered_model),
+        state=DuplicateState(name=str(name)),
+        kinds=[FindingKind.SURPLUS_VERSION],
+        about=resource_name,
+        actor=actor,
+        now=now,
+    )
 
 
 # ---- the steps ---------------------------------------------------------------------------------
 
 
-def _list(work: Work) -> Outcome:
+def _list(work: Work[DuplicateState]) -> Outcome:
     """Read all versions and their labels again, and choose the next change."""
-    name = ModelName.parse(work.data["name"])
+    name = ModelName.parse(work.state.name)
     require_own(name, _lineage(work))
-    answer = ask(lambda: read_versions(name))
+    answer = _read(work, lambda: read_versions(name))
     if isinstance(answer, Absent):
         return Next(to="end_surplus", note=f"{name.model_id} is gone.")
-    if not isinstance(answer, Present):
-        raise _unread(work, answer)
     surplus: list[RemoteModel] = []
     for run, versions in _by_run(_lineage(work), answer.value):
         if run.registration == Registration.DELETED:
@@ -87,7 +103,7 @@ def _list(work: Work) -> Outcome:
     return _choose(work, name, answer.value, surplus)
 
 
-def _lineage(work: Work) -> RegisteredModel:
+def _lineage(work: Work[DuplicateState]) -> RegisteredModel:
     return RegisteredModel.objects.get(pk=work.operation.subject_id)
 
 
@@ -110,16 +126,14 @@ def _by_run(
 
 
 def _keeper(
-    work: Work, run: TrainingRun, versions: Sequence[RemoteModel]
+    work: Work[DuplicateState], run: TrainingRun, versions: Sequence[RemoteModel]
 ) -> ModelName | Poll | Next:
     """Return the run's version. If it is gone, the lowest of the others becomes the run's."""
     pointer = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     for version in versions:
         if same_resource(version.pointer, pointer):
             return version.pointer
-    answer = ask(lambda: vertex.get_model(pointer))
-    if isinstance(answer, Unknown):
-        raise _unread(work, answer)
+    answer = _read(work, lambda: vertex.get_model(pointer))
     if isinstance(answer, Present) and answer.value.labels.get(RUN) == run.uid.hex:
         return pointer
     if seconds := seconds_until_consistent(run.registered_at, now=work.clock()):
@@ -150,7 +164,7 @@ def _point_at(run_id: int, found: ModelName) -> None:
 
 
 def _choose(
-    work: Work,
+    work: Work[DuplicateState],
     name: ModelName,
     versions: Sequence[RemoteModel],
     surplus: Iterable[RemoteModel],
@@ -159,38 +173,30 @@ def _choose(
     left = [there for version in surplus if (there := _read_again(work, version))]
     if not left:
         return Next(to="end_surplus", note="Nothing is surplus.")
-    if any(version.deployed for version in left):
-        raise Conflict(
-            f"A Vertex AI endpoint serves a surplus version of {name}.",
-            code="model_deployed",
-            advice="Undeploy it there first.",
-        )
+    require_undeployed(name, left)
     require_all_unprotected(left)
     numbers = {version.version for version in left}
     staying = [v for v in versions if v.version not in numbers]
     target = left[0]
+    heir = _heir(name, staying) if DEFAULT in target.aliases else None
+    if heir:
+        work.state = replace(work.state, default_to=heir.pk)
+        return Next(to="give_default", note=f"{target.pointer} is surplus and the default.")
     if not staying:
         _require_unpointed(name)
-        work.data["target"] = str(name)
-    elif DEFAULT in target.aliases and (heir := _heir(name, staying)):
-        work.data["default_to"] = heir.pk
-        return Next(to="give_default", note=f"{target.pointer} is surplus and the default.")
-    else:
-        work.data["target"] = str(target.pointer)
+    work.state = replace(work.state, target=str(target.pointer if staying else name))
     # An earlier attempt may have moved the alias and crashed before it was recorded.
     held = _heir(name, [version for version in staying if DEFAULT in version.aliases])
     change = partial(move_default, run_id=held.pk) if held else None
-    return Next(to="purge", note=f"{work.data['target']} is surplus.", change=change)
+    return Next(to="purge", note=f"{work.state.target} is surplus.", change=change)
 
 
-def _read_again(work: Work, version: RemoteModel) -> RemoteModel | None:
+def _read_again(work: Work[DuplicateState], version: RemoteModel) -> RemoteModel | None:
     """Read this version right before its deletion, None if it is no longer ours or there.
 
     A listing may be out of date.
     """
-    answer = ask(lambda: vertex.get_model(version.pointer))
-    if isinstance(answer, Unknown):
-        raise _unread(work, answer)
+    answer = _read(work, lambda: vertex.get_model(version.pointer))
     if not isinstance(answer, Present):
         return None
     there = answer.value
@@ -222,62 +228,45 @@ def _heir(name: ModelName, staying: Sequence[RemoteModel]) -> TrainingRun | None
     return runs[0] if runs else None
 
 
-def _give_default(work: Work) -> Outcome:
-    run = TrainingRun.objects.get(pk=work.data["default_to"])
+def _give_default(work: Work[DuplicateState]) -> Outcome:
+    run = TrainingRun.objects.get(pk=work.state.default_to)
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     vertex.merge_version_aliases(name, [DEFAULT])
     change = partial(move_default, run_id=run.pk)
     return Next(to=FIRST_STEP, note=f"{name.version} is the default now.", change=change)
 
 
-def _purge(work: Work) -> Outcome:
-    target = ModelName.parse(work.data["target"])
+def _purge(work: Work[DuplicateState]) -> Outcome:
+    target = ModelName.parse(work.state.target)
     require_own(target, _lineage(work))
-    purged = work.data.setdefault("purged", [])
-    if str(target) not in purged:
-        purged.append(str(target))
-    delete = vertex.delete_model_version if target.version else vertex.delete_model
-    try:
-        started = delete(target)
-    except CloudAbsent:
+    if str(target) not in work.state.purged:
+        work.state = replace(work.state, purged=(*work.state.purged, str(target)))
+    started = start_deletion(work, target)
+    if started is None:
         return Next(to=FIRST_STEP, note=f"{target} is already gone.")
-    work.remote_operation = str(started.name)
-    if started.error:
-        raise started.error
     if started.done:
         return Next(to=FIRST_STEP, note=f"Deleted {target}.")
     note = f"Vertex AI has begun, as operation {started.name.operation_id}."
     return Next(to="wait_for_purge", note=note)
 
 
-def _wait(work: Work) -> Outcome:
-    answer = ask(lambda: vertex.get_operation(OperationName.parse(work.remote_operation)))
-    if isinstance(answer, Absent):
-        return Next(to=FIRST_STEP, note="Vertex AI no longer has the operation.")
-    if not isinstance(answer, Present):
-        raise _unread(work, answer)
-    if not answer.value.done:
-        return Poll(note="Vertex AI is still deleting it.")
-    if answer.value.error:
-        raise answer.value.error
-    return Next(to=FIRST_STEP, note=f"Deleted {work.data['target']}.")
+def _wait(work: Work[DuplicateState]) -> Outcome:
+    return wait_for_deletion(work, to=FIRST_STEP, note=f"Deleted {work.state.target}.")
 
 
-def _end(work: Work) -> Outcome:
-    purged = work.data.get("purged", [])
+def _end(work: Work[DuplicateState]) -> Outcome:
+    purged = work.state.purged
     status = FindingStatus.REPAIRED if purged else FindingStatus.GONE
-    change = partial(end_findings, operation=work.operation, status=status, now=work.clock())
-    return Next(note=", ".join(purged) or "There was nothing to delete.", change=change)
+    return close(work, status=status, note=", ".join(purged) or "There was nothing to delete.")
 
 
-def _unread(work: Work, answer: Absent | Unknown) -> PlatformError:
-    return unread(answer, service="Vertex AI", sent="purged" in work.data)
+def _read(work: Work[DuplicateState], call: Callable[[], T]) -> Present[T] | Absent:
+    return read(call, service="Vertex AI", sent=bool(work.state.purged))
 
 
-def _begin_again(work: Work, error: PlatformError) -> None:
+def _begin_again(work: Work[DuplicateState], error: PlatformError) -> None:
     """A retry of one that failed reads everything again."""
-    del error
-    Operation.objects.filter(pk=work.operation.pk).update(step=FIRST_STEP)
+    work.retry_at = FIRST_STEP
 
 
 WORKFLOW = Workflow(
@@ -285,6 +274,7 @@ WORKFLOW = Workflow(
     kind=OperationKind.CLEANUP,
     title="Delete surplus versions of {}",
     past="deleted surplus versions of {}",
+    state=DuplicateState,
     steps=(
         Step(name=FIRST_STEP, title="Read all versions", run=_list, cancellable=True),
         Step(
@@ -295,7 +285,7 @@ WORKFLOW = Workflow(
             optional=True,
         ),
         Step(name="purge", title="Delete what is surplus", run=_purge, probe=FIRST_STEP),
-        Step(name="wait_for_purge", title="Wait for Vertex AI", run=_wait),
+        Step(name="wait_for_purge", title="Wait for Vertex AI", run=_wait, back_to=FIRST_STEP),
         Step(name="end_surplus", title="End the finding", run=_end),
     ),
     on_failure=_begin_again,

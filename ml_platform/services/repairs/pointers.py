@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
-from django.db import transaction
 from django.db.models import QuerySet
 
 from ml_platform.cloud import vertex
-from ml_platform.cloud.answers import Absent, Present, Unknown, ask
+from ml_platform.cloud.answers import Absent, Present
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import FindingStatus, OperationKind, Registration, RegistryState
+from ml_platform.models.states import EventKind, OperationKind, Registration, RegistryState
 from ml_platform.services.findings.compare_models import REBORN_MARGIN
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.findings.store import link_findings
-from ml_platform.services.operations import worker
-from ml_platform.services.operations.store import Actor, open_operation
+from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
@@ -30,6 +28,7 @@ from ml_platform.services.registry.lineages import (
     clear_pointer,
     lock_lineage,
     lose_versions,
+    record_version,
     sync_version_cache,
 )
 from ml_platform.services.registry.verification import (
@@ -39,10 +38,23 @@ from ml_platform.services.registry.verification import (
 )
 from ml_platform.text import counted
 
-from .closing import CLOSE
-from .unread import unread
+from .steps import CLOSE, RepairState, nothing_to_repair, open_repair, read, read_present
 
-_unread = partial(unread, service="Vertex AI")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointerState(RepairState):
+    """What both repairs hand on. Keys are ids of runs, as text."""
+
+    lost: Mapping[str, str] = field(default_factory=dict)
+    """Why each version that is gone is gone."""
+    pointers: tuple[str, ...] = ()
+    """What was cleared."""
+    back: Mapping[str, str] = field(default_factory=dict)
+    """The pointers of lost versions that are back."""
+
+
+_read = partial(read, service="Vertex AI")
+_read_present = partial(read_present, service="Vertex AI")
 
 
 def clear_stale_pointers(
@@ -66,59 +78,43 @@ def restore_lost_versions(
 
 
 def _open(workflow: Workflow, lineage: RegisteredModel, actor: Actor, now: datetime) -> Operation:
-    with transaction.atomic():
-        operation, _ = open_operation(
-            workflow=workflow,
-            subject=subject_of_lineage(lineage),
-            actor=actor,
-            now=now,
-        )
-        kinds = [FindingKind.STALE_POINTER, FindingKind.VERSION_MISMATCH]
-        link_findings(operation=operation, kinds=kinds, lineage=lineage)
-        worker.enqueue(operation)
-    return operation
+    return open_repair(
+        workflow=workflow,
+        subject=subject_of_lineage(lineage),
+        state=PointerState(),
+        kinds=[FindingKind.STALE_POINTER, FindingKind.VERSION_MISMATCH],
+        about=lineage,
+        actor=actor,
+        now=now,
+    )
 
 
 # ---- stale pointers ----------------------------------------------------------------------------
 
 
-def _look_at_versions(work: Work) -> Outcome:
+def _look_at_versions(work: Work[PointerState]) -> Outcome:
     """Ask for each pointer. An answer that proves nothing ends the repair without a change."""
     runs = list(_versions(work).order_by("vertex_model_resource_name", "version"))
-    listing = ask(require_listing)
-    if not isinstance(listing, Present):
-        raise _unread(listing)
+    _read_present(require_listing)
     lost: dict[str, str] = {}
     for name, group in groupby(runs, attrgetter("vertex_model_resource_name")):
         lost |= _lost_of(ModelName.parse(name), list(group))
     if not lost:
-        work.data["ended_as"] = FindingStatus.GONE
-        return Next(to="close", note=f"{counted(len(runs), 'version')} checked, none is gone.")
-    if wait := _may_yet_show(work, [run for run in runs if str(run.pk) in lost]):
+        checked = counted(len(runs), "version")
+        return nothing_to_repair(work, f"{checked} checked, none is gone.")
+    missing = [run.registered_at for run in runs if str(run.pk) in lost]
+    if wait := max(seconds_until_consistent(made, now=work.clock()) for made in missing):
         return Poll(seconds=wait, note=f"{len(lost)} missing, but new enough to appear yet.")
-    work.data["lost"] = lost
+    work.state = replace(work.state, lost=lost)
     return Next(to="lose", note=f"{len(lost)} of {counted(len(runs), 'version')} gone.")
-
-
-def _may_yet_show(work: Work, missing: Iterable[TrainingRun]) -> float:
-    """Return the seconds until NOT_FOUND is reliable for each of these versions."""
-    return max(
-        (seconds_until_consistent(run.registered_at, now=work.clock()) for run in missing),
-        default=0.0,
-    )
 
 
 def _lost_of(name: ModelName, runs: Iterable[TrainingRun]) -> dict[str, str]:
     """Return why each run's version is gone, by the run's id; existing ones are left out."""
-    parent = ask(lambda: vertex.get_model(name))
-    if isinstance(parent, Unknown):
-        raise _unread(parent)
+    parent = _read(lambda: vertex.get_model(name))
     if isinstance(parent, Absent):
         return {str(run.pk): parent.reason for run in runs}
-    versions = ask(lambda: read_versions(name))
-    if not isinstance(versions, Present):
-        raise _unread(versions)
-    by_version = {v.version: v for v in versions.value}
+    by_version = {v.version: v for v in _read_present(lambda: read_versions(name))}
     there = ((by_version.get(run.vertex_model_version), run) for run in runs)
     missing = [run for seen, run in there if seen is None or not is_version_of(seen, run)]
     reasons = {str(run.pk): _why_lost(name.at(run.vertex_model_version), run) for run in missing}
@@ -131,9 +127,7 @@ def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
     A version without our labels may be ours with labels that someone changed. It stays, unless it
     was created after ours was registered.
     """
-    answer = ask(lambda: vertex.get_model(pointer))
-    if isinstance(answer, Unknown):
-        raise _unread(answer)
+    answer = _read(lambda: vertex.get_model(pointer))
     if isinstance(answer, Absent):
         return answer.reason
     said, made = answer.value.labels.get(RUN, ""), answer.value.version_create_time
@@ -143,62 +137,55 @@ def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
     return ""
 
 
-def _lose(work: Work) -> Outcome:
-    return Next(
-        to="close", note="Pointers cleared; the history keeps them.", change=partial(_lost, work)
-    )
+def _lose(work: Work[PointerState]) -> Outcome:
+    note = "Pointers cleared; the history keeps them."
+    return Next(to="close", note=note, change=partial(_lost, work))
 
 
-def _lost(work: Work) -> None:
+def _lost(work: Work[PointerState]) -> None:
     lineage = lock_lineage(int(work.operation.subject_id))
     runs = list(_versions(work))
-    gone = [run for run in runs if str(run.pk) in work.data["lost"]]
-    work.data["pointers"] = [
-        f"{r.vertex_model_resource_name}@{r.vertex_model_version}" for r in gone
-    ]
+    gone = [run for run in runs if str(run.pk) in work.state.lost]
+    pointers = tuple(f"{r.vertex_model_resource_name}@{r.vertex_model_version}" for r in gone)
+    work.state = replace(work.state, pointers=pointers)
     if len(gone) == len(runs):
-        lose_versions(lineage=lineage)
+        lose_versions(lineage=lineage, operation=work.operation)
     else:
         for run in gone:
-            clear_pointer(run=run, registration=Registration.LOST)
+            clear_pointer(run=run, registration=Registration.LOST, operation=work.operation)
     sync_version_cache(registered_model=lineage)
     RegisteredModel.objects.filter(pk=lineage.pk).update(
         registry_state=RegistryState.UNCHECKED, registry_checked_at=work.clock()
     )
-    work.data["ended_as"] = FindingStatus.REPAIRED
-    Operation.objects.filter(pk=work.operation.pk).update(data=work.data)
 
 
 # ---- lost versions that are back ---------------------------------------------------------------
 
 
-def _find_lost(work: Work) -> Outcome:
+def _find_lost(work: Work[PointerState]) -> Outcome:
     runs = TrainingRun.objects.filter(
         registered_model_id=int(work.operation.subject_id), registration=Registration.LOST
     ).exclude(last_vertex_version="")
     back: dict[str, str] = {}
     named = [(ModelName.parse(run.last_vertex_version), run) for run in runs.order_by("version")]
     for pointer, run in named:
-        answer = ask(partial(vertex.get_model, pointer))
-        if isinstance(answer, Unknown):
-            raise _unread(answer)
+        answer = _read(partial(vertex.get_model, pointer))
         if isinstance(answer, Present) and is_version_of(answer.value, run):
             back[str(run.pk)] = str(pointer)
     if not back:
-        work.data["ended_as"] = FindingStatus.GONE
-        return Next(to="close", note="None of the lost versions is back.")
-    work.data["back"] = back
+        return nothing_to_repair(work, "None of the lost versions is back.")
+    work.state = replace(work.state, back=back)
     return Next(to="restore", note=f"{counted(len(back), 'version')} back.")
 
 
-def _restore(work: Work) -> Outcome:
+def _restore(work: Work[PointerState]) -> Outcome:
     return Next(to="close", note="They are versions again.", change=partial(_restored, work))
 
 
-def _restored(work: Work) -> None:
+def _restored(work: Work[PointerState]) -> None:
     """Point at them again, unless the lineage points at another model by now."""
     lineage = lock_lineage(int(work.operation.subject_id))
-    for run_id, pointer in work.data["back"].items():
+    for run_id, pointer in work.state.back.items():
         name = ModelName.parse(pointer)
         current = lineage.vertex_model_resource_name
         if current and not same_resource(current, name.bare):
@@ -207,7 +194,16 @@ def _restored(work: Work) -> None:
                 code="other_parent",
                 advice=f"Delete {name.bare} in Vertex AI, or leave it.",
             )
-        TrainingRun.objects.filter(pk=run_id, registration=Registration.LOST).update(
+        lost = TrainingRun.objects.filter(pk=run_id, registration=Registration.LOST)
+        for run in lost:
+            record_version(
+                EventKind.VERSION_RESTORED,
+                run=run,
+                before=Registration.LOST,
+                vertex_version=pointer,
+                operation=work.operation,
+            )
+        lost.update(
             registration=Registration.REGISTERED,
             vertex_model_resource_name=str(name.bare),
             vertex_model_name=lineage.model_name,
@@ -216,16 +212,10 @@ def _restored(work: Work) -> None:
             registered_at=work.clock(),
         )
     sync_version_cache(registered_model=lineage)
-    work.data["ended_as"] = FindingStatus.REPAIRED
-    Operation.objects.filter(pk=work.operation.pk).update(data=work.data)
 
 
-def _versions(work: Work) -> QuerySet[TrainingRun]:
+def _versions(work: Work[PointerState]) -> QuerySet[TrainingRun]:
     return TrainingRun.objects.versions().filter(registered_model_id=int(work.operation.subject_id))
-
-
-def _locked(work: Work) -> RegisteredModel:
-    return RegisteredModel.objects.select_for_update(no_key=True).get(pk=work.operation.subject_id)
 
 
 CLEARING = Workflow(
@@ -233,6 +223,7 @@ CLEARING = Workflow(
     kind=OperationKind.REPAIR,
     title="Clear the stale pointers of {}",
     past="cleared the stale pointers of {}",
+    state=PointerState,
     steps=(
         Step(
             name="look_at_versions",
@@ -249,6 +240,7 @@ RESTORING = Workflow(
     kind=OperationKind.REPAIR,
     title="Restore the lost versions of {}",
     past="restored the lost versions of {}",
+    state=PointerState,
     steps=(
         Step(
             name="find_lost",

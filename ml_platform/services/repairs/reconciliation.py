@@ -91,7 +91,6 @@ def repair_orphan(
     *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
 ) -> Operation:
     """Delete the name if it is still an orphan."""
-    del finding
     return clean_up_orphan(registered_model=registered_model, actor=actor, now=now)
 
 
@@ -117,7 +116,6 @@ def repair_endpoint(
     *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
 ) -> Operation:
     """Record what Cloud Run serves for the endpoint."""
-    del registered_model
     return look_at_service(endpoint=_endpoint_of(finding), actor=actor, now=now)
 
 

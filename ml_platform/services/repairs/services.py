@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from django.db import transaction
 from django.db.models import Q
 
 from ml_platform.cloud import cloud_run
-from ml_platform.cloud.answers import Absent, Present, Unknown, ask
+from ml_platform.cloud.answers import Absent
 from ml_platform.cloud.types import RemoteService
-from ml_platform.errors import (
-    CloudAbsent,
-    Conflict,
-    OutcomeUnknown,
-    PlatformError,
-)
+from ml_platform.errors import CloudAbsent, Conflict, OutcomeUnknown, PlatformError
 from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import (
     EndpointState,
@@ -32,6 +26,7 @@ from ml_platform.services.deployment.service_polling import (
     ServiceState,
     after_start,
     not_done,
+    require_not_late,
     require_not_refused,
     require_ours,
     wait_for,
@@ -39,9 +34,7 @@ from ml_platform.services.deployment.service_polling import (
 from ml_platform.services.deployment.serving import ServingConfig, compare_service
 from ml_platform.services.findings.compare_services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.findings.store import ENDED_AS, end_findings, link_findings
-from ml_platform.services.operations import worker
-from ml_platform.services.operations.store import Actor, Subject, open_operation
+from ml_platform.services.operations.store import Actor, Subject
 from ml_platform.services.operations.subjects import lineage_lock, subject_of_endpoint
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
@@ -49,8 +42,7 @@ from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, is_uid, o
 from ml_platform.services.registry.ownership import is_own_service
 from ml_platform.services.registry.verification import seconds_until_consistent
 
-from .closing import CLOSE, RepairState
-from .unread import unread
+from .steps import CLOSE, RepairState, close, nothing_to_repair, open_repair, read, read_present
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +63,7 @@ class CheckState(RepairState):
     """What the endpoint's row said before."""
 
 
-_unread = partial(unread, service="Cloud Run")
-
-
+_read = partial(read, service="Cloud Run")
 SERVICE_TYPE = "service"
 """Subject type of operations on a service of Cloud Run that no endpoint needs."""
 LOOK_AT_LEFTOVER = "read_leftover"
@@ -91,19 +81,25 @@ def delete_leftover(
     :raises Busy: another operation holds the lineage or the service.
     """
     name = finding.evidence["service_name"]
-    lineage = registered_model
+    uid = finding.evidence["cloud_run_label_mlp_endpoint"]
     subject = Subject(
         type=SERVICE_TYPE,
         id=name,
         name=name,
-        project_id=lineage.project_id,
-        lineage=lineage,
-        lineage_key=lineage_lock(lineage),
+        project_id=registered_model.project_id,
+        lineage=registered_model,
+        lineage_key=lineage_lock(registered_model),
         service_key=name,
     )
-    uid = finding.evidence["cloud_run_label_mlp_endpoint"]
-    state = LeftoverState(service=name, endpoint=uid)
-    return _open(LEFTOVER, subject, [FindingKind.LEFTOVER_SERVICE], state, actor, now)
+    return open_repair(
+        workflow=LEFTOVER,
+        subject=subject,
+        state=LeftoverState(service=name, endpoint=uid),
+        kinds=[FindingKind.LEFTOVER_SERVICE],
+        about=service_subject(name),
+        actor=actor,
+        now=now,
+    )
 
 
 def look_at_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) -> Operation:
@@ -113,28 +109,15 @@ def look_at_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) 
 
     :raises Busy: another operation holds the lineage or the service.
     """
-    subject = subject_of_endpoint(endpoint)
-    state = CheckState(service=endpoint.service_name)
-    kinds = [FindingKind.SERVICE_MISSING, FindingKind.SERVICE_MISMATCH]
-    return _open(CHECK, subject, kinds, state, actor, now)
-
-
-def _open(
-    workflow: Workflow,
-    subject: Subject,
-    kinds: Collection[FindingKind],
-    state: LeftoverState | CheckState,
-    actor: Actor,
-    now: datetime,
-) -> Operation:
-    with transaction.atomic():
-        operation, _ = open_operation(
-            workflow=workflow, subject=subject, actor=actor, now=now, state=state
-        )
-        about = service_subject(state.service)
-        link_findings(operation=operation, kinds=kinds, subject=about)
-        worker.enqueue(operation)
-    return operation
+    return open_repair(
+        workflow=CHECK,
+        subject=subject_of_endpoint(endpoint),
+        state=CheckState(service=endpoint.service_name),
+        kinds=[FindingKind.SERVICE_MISSING, FindingKind.SERVICE_MISMATCH],
+        about=service_subject(endpoint.service_name),
+        actor=actor,
+        now=now,
+    )
 
 
 # ---- leftovers ---------------------------------------------------------------------------------
@@ -142,11 +125,9 @@ def _open(
 
 def _read_leftover(work: Work[LeftoverState]) -> Outcome:
     """Read the service, its labels and our rows right before the deletion, and again after it."""
-    answer = ask(lambda: cloud_run.get_service(work.state.service))
+    answer = _read(lambda: cloud_run.get_service(work.state.service), sent=work.state.sent)
     if isinstance(answer, Absent):
         return Next(to="end_leftover", note=answer.reason)
-    if not isinstance(answer, Present):
-        raise _unread(answer, sent=work.state.sent)
     service = answer.value
     if reason := _why_kept(work, service):
         return Next(to="end_leftover", note=reason)
@@ -155,6 +136,7 @@ def _read_leftover(work: Work[LeftoverState]) -> Outcome:
     if ended:
         return Poll(note="Deleted, but Cloud Run still shows it.")
     require_not_refused(work)
+    require_not_late(work)
     labels = dict(service.labels)
     work.state = replace(work.state, etag=service.etag, labels=labels, sent=True)
     return Next(note=f"{service.service_id} exists, has our labels, and no endpoint needs it.")
@@ -194,13 +176,11 @@ def _wait_for_leftover(work: Work[LeftoverState]) -> Outcome:
 
 def _end_leftover(work: Work[LeftoverState]) -> Outcome:
     status = FindingStatus.REPAIRED if work.state.sent else FindingStatus.GONE
-    change = partial(end_findings, operation=work.operation, status=status, now=work.clock())
-    return Next(note=ENDED_AS[status], change=change)
+    return close(work, status=status)
 
 
 def _begin_again(work: Work[LeftoverState], error: PlatformError) -> None:
     """A retry of one that failed reads the service again."""
-    del error
     work.retry_at = LOOK_AT_LEFTOVER
 
 
@@ -210,11 +190,9 @@ def _begin_again(work: Work[LeftoverState], error: PlatformError) -> None:
 def _look_at_service(work: Work[CheckState]) -> Outcome:
     endpoint = _endpoint(work)
     if not endpoint.is_active or endpoint.state != EndpointState.ACTIVE:
-        work.state = replace(work.state, ended_as=FindingStatus.GONE)
-        return Next(to="close", note=f"{endpoint} is {endpoint.get_state_display().lower()} now.")
-    answer = ask(lambda: cloud_run.get_service(endpoint.service_name))
-    if isinstance(answer, Unknown):
-        raise _unread(answer, sent=False)
+        state = endpoint.get_state_display().lower()
+        return nothing_to_repair(work, f"{endpoint} is {state} now.")
+    answer = _read(lambda: cloud_run.get_service(endpoint.service_name))
     if isinstance(answer, Absent):
         return _end_endpoint(work, endpoint, answer.reason)
     return _record_served(work, endpoint, answer.value)
@@ -224,11 +202,9 @@ def _end_endpoint(work: Work[CheckState], endpoint: DeployedEndpoint, reason: st
     """End the endpoint if its location can be listed: only then is NOT_FOUND a proof (law 3)."""
     if seconds := seconds_until_consistent(endpoint.deployed_at, now=work.clock()):
         return Poll(seconds=seconds, note=f"{reason} It is so new that it may still appear.")
-    control = ask(lambda: next(iter(cloud_run.list_services(page_size=1)), ()))
-    if not isinstance(control, Present):
-        raise _unread(control, sent=False)
-    work.state = replace(work.state, said=_said(endpoint), ended_as=FindingStatus.REPAIRED)
-    change = partial(record_stopped, service=endpoint.service_name)
+    read_present(lambda: next(iter(cloud_run.list_services(page_size=1)), ()), service="Cloud Run")
+    work.state = replace(work.state, said=_said(endpoint))
+    change = partial(record_stopped, service=endpoint.service_name, operation=work.operation)
     return Next(to="close", note=f"{reason} {endpoint} no longer serves.", change=change)
 
 
@@ -239,8 +215,7 @@ def _record_served(
     as_we_have_it = endpoint.run and service.labels.get(RUN) == endpoint.run.uid.hex
     known = {service.latest_created_revision, endpoint.revision}
     if as_we_have_it and known.issuperset(service.serving):
-        work.state = replace(work.state, ended_as=FindingStatus.GONE)
-        return Next(to="close", note=f"{endpoint} serves {endpoint.run}, as recorded.")
+        return nothing_to_repair(work, f"{endpoint} serves {endpoint.run}, as recorded.")
     run = _registered(service, endpoint)
     judged = compare_service(service)
     if judged.serves is None:
@@ -252,7 +227,7 @@ def _record_served(
             code="service_mismatch",
             advice="Redeploy the endpoint.",
         )
-    work.state = replace(work.state, said=_said(endpoint), ended_as=FindingStatus.REPAIRED)
+    work.state = replace(work.state, said=_said(endpoint))
     change = partial(_serve, work, run.pk, service)
     return Next(to="close", note=f"{endpoint} serves {run}; recorded.", change=change)
 
@@ -271,6 +246,7 @@ def _serve(work: Work[CheckState], run_id: int, service: RemoteService) -> None:
         url=service.uri,
         revision=service.latest_ready_revision,
         now=work.clock(),
+        operation=work.operation,
     )
 
 
@@ -304,7 +280,12 @@ LEFTOVER = Workflow(
             run=_delete_leftover,
             probe=LOOK_AT_LEFTOVER,
         ),
-        Step(name="wait_for_leftover", title="Wait for Cloud Run", run=_wait_for_leftover),
+        Step(
+            name="wait_for_leftover",
+            title="Wait for Cloud Run",
+            run=_wait_for_leftover,
+            back_to=LOOK_AT_LEFTOVER,
+        ),
         Step(name="end_leftover", title="End the finding", run=_end_leftover),
     ),
     on_failure=_begin_again,

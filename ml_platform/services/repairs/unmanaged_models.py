@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.db import transaction
-
 from ml_platform.cloud import vertex
-from ml_platform.cloud.answers import Absent, Present, ask
-from ml_platform.cloud.names import ModelName, OperationName
-from ml_platform.errors import CloudAbsent, CloudConflict, CloudUnavailable, Conflict
+from ml_platform.cloud.answers import Absent, Present
+from ml_platform.cloud.names import ModelName
+from ml_platform.errors import CloudConflict, Conflict
 from ml_platform.models import Finding, Operation, TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.findings.exclusions import VERTEX_MODEL
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.findings.store import link_findings
-from ml_platform.services.operations import worker
-from ml_platform.services.operations.store import Actor, Subject, open_operation
+from ml_platform.services.operations.store import Actor, Subject
 from ml_platform.services.operations.work import Work
-from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.services.registry.labels import OWNER
 from ml_platform.services.registry.mirror import unmirror_model
 from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import read_versions
 from ml_platform.text import counted
 
-from .closing import CLOSE
+from .steps import (
+    CLOSE,
+    RepairState,
+    open_repair,
+    read,
+    require_undeployed,
+    start_deletion,
+    wait_for_deletion,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnmanagedState(RepairState):
+    """What the steps hand on."""
+
+    name: str = ""
+    versions: tuple[Mapping[str, str], ...] = ()
+    """What is deleted, for the history."""
+
+
+# The deletion may have been sent before any of these reads.
+_read = partial(read, service="Vertex AI", sent=True)
 
 
 class Managed(Conflict):
@@ -51,17 +69,15 @@ def delete_unmanaged_model(
     """
     name = ModelName.parse(resource_name).bare
     require_unclaimed(name)
-    with transaction.atomic():
-        operation, _ = open_operation(
-            workflow=WORKFLOW,
-            subject=replace(subject_of(name), name=_called(name), project_id=project_id),
-            actor=actor,
-            now=now,
-            data={"name": str(name)},
-        )
-        link_findings(operation=operation, kinds=[FindingKind.UNMANAGED], subject=str(name))
-        worker.enqueue(operation)
-    return operation
+    return open_repair(
+        workflow=WORKFLOW,
+        subject=replace(subject_of(name), name=_called(name), project_id=project_id),
+        state=UnmanagedState(name=str(name)),
+        kinds=[FindingKind.UNMANAGED],
+        about=str(name),
+        actor=actor,
+        now=now,
+    )
 
 
 def subject_of(name: ModelName) -> Subject:
@@ -87,73 +103,49 @@ def require_unclaimed(name: ModelName) -> None:
     """
     where = f"/locations/{name.location}/models/{name.model_id}"
     if TrainingRun.objects.versions().filter(vertex_model_resource_name__endswith=where).exists():
-        raise Managed(
-            f"{name} is a version of ours."
-        )  # no more: it may be another tenant's (law 10)
+        # The message does not say whose: it may be another tenant's, who is not named (law 10).
+        raise Managed(f"{name} is a version of ours.")
 
 
 # ---- the steps ---------------------------------------------------------------------------------
 
 
-def _check(work: Work) -> Outcome:
+def _check(work: Work[UnmanagedState]) -> Outcome:
     """Check right before the deletion that nothing has claimed it meanwhile."""
-    name = ModelName.parse(work.data["name"])
-    answer = ask(lambda: read_versions(name))
+    name = ModelName.parse(work.state.name)
+    answer = _read(lambda: read_versions(name))
     if isinstance(answer, Absent):
         return _gone(name, f"{name.model_id} is already gone.")
-    if not isinstance(answer, Present):
-        raise CloudUnavailable(f"{name} could not be read: {answer.reason}", code=answer.code)
     require_unclaimed(name)
     if owners := {v.labels[OWNER] for v in answer.value if v.labels.get(OWNER)}:
         raise Managed(
             f"{name} carries the owner label of {', '.join(sorted(owners))}.",
             advice="If no installation uses it, delete it in the Google Cloud console.",
         )
-    if any(version.deployed for version in answer.value):
-        raise Conflict(
-            f"A Vertex AI endpoint serves {name}.",
-            code="model_deployed",
-            advice="Undeploy it there first.",
-        )
+    require_undeployed(name, answer.value)
     require_all_unprotected(answer.value)
-    said = [{"version": v.version, "artifact_uri": v.artifact_uri} for v in answer.value]
-    work.data["versions"] = said
+    said = tuple({"version": v.version, "artifact_uri": v.artifact_uri} for v in answer.value)
+    work.state = replace(work.state, versions=said)
     return Next(note=f"{counted(len(said), 'version')}, not registered.")
 
 
-def _delete(work: Work) -> Outcome:
-    name = ModelName.parse(work.data["name"])
-    try:
-        started = vertex.delete_model(name)
-    except CloudAbsent:
+def _delete(work: Work[UnmanagedState]) -> Outcome:
+    name = ModelName.parse(work.state.name)
+    started = start_deletion(work, name)
+    if started is None:
         return _gone(name, f"{name.model_id} is already gone.")
-    work.remote_operation = str(started.name)
-    if started.error:
-        raise started.error
     return Next(note=f"Vertex AI has begun, as operation {started.name.operation_id}.")
 
 
-def _wait(work: Work) -> Outcome:
-    answer = ask(lambda: vertex.get_operation(OperationName.parse(work.remote_operation)))
-    if isinstance(answer, Absent):
-        return Next(note="Vertex AI no longer has the operation; the model is checked next.")
-    if not isinstance(answer, Present):
-        raise CloudUnavailable(answer.reason, code=answer.code)
-    if not answer.value.done:
-        return Poll(note="Vertex AI is still deleting it.")
-    if answer.value.error:
-        raise answer.value.error
-    return Next()
+def _wait(work: Work[UnmanagedState]) -> Outcome:
+    return wait_for_deletion(work, to="confirm_gone", note="")
 
 
-def _confirm(work: Work) -> Outcome:
-    name = ModelName.parse(work.data["name"])
-    answer = ask(lambda: vertex.get_model(name))
-    if isinstance(answer, Absent):
-        return _gone(name, f"Vertex AI answers NOT_FOUND for {name.model_id}.")
-    if isinstance(answer, Present):
+def _confirm(work: Work[UnmanagedState]) -> Outcome:
+    name = ModelName.parse(work.state.name)
+    if isinstance(_read(lambda: vertex.get_model(name)), Present):
         raise CloudConflict(f"{name} is still there after its deletion.")
-    raise CloudUnavailable(answer.reason, code=answer.code)
+    return _gone(name, f"Vertex AI answers NOT_FOUND for {name.model_id}.")
 
 
 def _gone(name: ModelName, note: str) -> Next:
@@ -166,6 +158,7 @@ WORKFLOW = Workflow(
     kind=OperationKind.REPAIR,
     title="Delete {} from Vertex AI",
     past="deleted {} from Vertex AI",
+    state=UnmanagedState,
     steps=(
         Step(name="check_unmanaged", title="Read whose model it is", run=_check, cancellable=True),
         Step(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from django.db.models import Q
@@ -15,6 +15,7 @@ from ml_platform.errors import CloudAbsent, CloudConflict, CloudExists, Misconfi
 from ml_platform.models import TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, OperationKind, ScheduleState
 from ml_platform.services.access.rights import Right
+from ml_platform.services.operations.state import State
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 
@@ -24,6 +25,14 @@ FIRST_STEP = "look"
 ATTEMPT_SECONDS = 60
 RETRIES = 3
 """A ring that got no answer is repeated; the run of its time is made once all the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerState(State):
+    """What the steps of a change of a Cloud Scheduler job hand on."""
+
+    job: str = ""
+    """The job's resource name."""
 
 
 def require_webhook() -> None:
@@ -82,17 +91,17 @@ def next_step(schedule: TrainingSchedule, job: RemoteJob | None) -> str:
     return "resume" if paused else "pause"
 
 
-def _look(work: Work) -> Outcome:
+def _look(work: Work[SchedulerState]) -> Outcome:
     schedule = _schedule(work)
     try:
         job = scheduler.get_job(job_id_of(schedule))
     except CloudAbsent:
         return Next(to=next_step(schedule, None), note="Cloud Scheduler has no job of it yet.")
-    work.data["job"] = str(job.name)
+    work.state = replace(work.state, job=str(job.name))
     return Next(to=next_step(schedule, job), note=f"Its job is {job.state.lower()}.")
 
 
-def _create(work: Work) -> Outcome:
+def _create(work: Work[SchedulerState]) -> Outcome:
     try:
         job = scheduler.create_job(job_spec(_schedule(work)))
     except CloudExists as error:
@@ -106,7 +115,7 @@ def _effect(name: str, act: Callable[[TrainingSchedule], RemoteJob | None]) -> S
     An answer that asks for the same change again is a conflict, which the engine tries a few times.
     """
 
-    def run(work: Work) -> Outcome:
+    def run(work: Work[SchedulerState]) -> Outcome:
         schedule = _schedule(work)
         try:
             job = act(schedule)
@@ -127,23 +136,23 @@ def _delete(schedule: TrainingSchedule) -> None:
     scheduler.delete_job(job_id_of(schedule))
 
 
-def _record(work: Work) -> Outcome:
+def _record(work: Work[SchedulerState]) -> Outcome:
     return Next(change=partial(_note_job, work))
 
 
-def _note_job(work: Work) -> None:
+def _note_job(work: Work[SchedulerState]) -> None:
     """Note the job's name; '' when the schedule has ended and its job is gone."""
     schedule = TrainingSchedule.objects.filter(pk=work.operation.subject_id)
     ended = ~Q(state__in=LIVE_SCHEDULE_STATES)
     schedule.filter(ended).update(scheduler_job_name="")
-    schedule.exclude(ended).update(scheduler_job_name=work.data.get("job", ""))
+    schedule.exclude(ended).update(scheduler_job_name=work.state.job)
 
 
-def _schedule(work: Work) -> TrainingSchedule:
+def _schedule(work: Work[SchedulerState]) -> TrainingSchedule:
     return TrainingSchedule.objects.get(pk=work.operation.subject_id)
 
 
-def _step(name: str, title: str, run: Callable[[Work], Outcome]) -> Step:
+def _step(name: str, title: str, run: Callable[[Work[SchedulerState]], Outcome]) -> Step:
     return Step(name=name, title=title, run=run, probe=FIRST_STEP)
 
 
@@ -168,6 +177,7 @@ def _workflow(slug: str, verb: str, past: str, usual: str) -> Workflow:
         title=f"{verb} the schedule {{}}",
         past=f"{past} the schedule {{}}",
         right=Right.TRAIN,
+        state=SchedulerState,
         steps=(
             Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
             *(replace(step, optional=step.name != usual) for step in _EFFECTS),

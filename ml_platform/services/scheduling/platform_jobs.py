@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ml_platform.cloud import scheduler
 from ml_platform.cloud.types import JobSpec
@@ -22,10 +23,10 @@ from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationKind, Op
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import ask_again
 from ml_platform.services.operations.store import Actor, Subject, open_operation
-from ml_platform.services.operations.work import Clock, Json, Work
+from ml_platform.services.operations.work import Clock, Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 
-from .job import require_webhook
+from .job import SchedulerState, require_webhook
 
 JOB = "schedulerjob"
 """Subject type of an operation on one of these jobs."""
@@ -48,6 +49,15 @@ class JobSetup:
     job_name: str
     schedule: str
     operation: Operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupState(SchedulerState):
+    """What the steps of a setup hand on."""
+
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """What was requested, as `job_spec` reads it."""
+    action: str = "unchanged"
 
 
 def set_up_job(
@@ -83,7 +93,7 @@ def set_up_job(
         subject=Subject(type=JOB, id=job_id, name=job_id, service_key=f"job:{job_id}"),
         actor=actor,
         now=clock(),
-        data={"spec": spec, "action": "unchanged"},
+        state=SetupState(spec=spec),
         idempotency_key=idempotency_key,
         request=spec,
     )
@@ -92,15 +102,16 @@ def set_up_job(
     advance(operation_id=operation.pk, workflows={WORKFLOW.slug: WORKFLOW}, clock=clock)
     operation.refresh_from_db()
     _require_success(operation)
+    state = SetupState.load(operation.data)
     return JobSetup(
-        action=operation.data["action"],
-        job_name=operation.data["job"],
+        action=state.action,
+        job_name=state.job,
         schedule=cron,
         operation=operation,
     )
 
 
-def job_spec(spec: Json) -> JobSpec:
+def job_spec(spec: Mapping[str, Any]) -> JobSpec:
     """The job as Cloud Scheduler shall have it.
 
     :raises Misconfigured: the settings do not say where and as whom it rings.
@@ -144,34 +155,34 @@ def _access_needed() -> Iterator[None]:
         raise SetupRefused(str(error), code=error.code, advice=error.advice) from error
 
 
-def _look(work: Work) -> Outcome:
-    wanted = job_spec(work.data["spec"])
+def _look(work: Work[SetupState]) -> Outcome:
+    wanted = job_spec(work.state.spec)
     try:
         with _access_needed():
             job = scheduler.get_job(wanted.job_id)
     except CloudAbsent:
         return Next(to="create_job", note="Cloud Scheduler has no such job yet.")
-    work.data["job"] = str(job.name)
+    work.state = replace(work.state, job=str(job.name))
     if job.spec != wanted:
         return Next(to="update_job", note="The job differs from what it shall be.")
     return Next(to="job_stands", note=f"{job.name} rings at {wanted.uri}.")
 
 
-def _create(work: Work) -> Outcome:
+def _create(work: Work[SetupState]) -> Outcome:
     # Said before it is sent: if the answer is lost, the look that follows finds what it made.
-    work.data["action"] = "created"
+    work.state = replace(work.state, action="created")
     try:
         with _access_needed():
-            job = scheduler.create_job(job_spec(work.data["spec"]))
+            job = scheduler.create_job(job_spec(work.state.spec))
     except CloudExists as error:
         raise CloudConflict(str(error)) from error
     return Next(to=FIRST_STEP, note=str(job.name))
 
 
-def _update(work: Work) -> Outcome:
-    wanted = job_spec(work.data["spec"])
-    if work.data["action"] == "unchanged":
-        work.data["action"] = "updated"
+def _update(work: Work[SetupState]) -> Outcome:
+    wanted = job_spec(work.state.spec)
+    if work.state.action == "unchanged":
+        work.state = replace(work.state, action="updated")
     try:
         with _access_needed():
             job = scheduler.update_job(wanted)
@@ -182,12 +193,12 @@ def _update(work: Work) -> Outcome:
             f"Cloud Scheduler keeps {job.name} otherwise than it was told.",
             advice="Compare the job in Cloud Scheduler with the settings, then retry.",
         )
-    work.data["job"] = str(job.name)
+    work.state = replace(work.state, job=str(job.name))
     return Next(to="job_stands", note=str(job.name))
 
 
-def _stands(work: Work) -> Outcome:
-    return Next(note=f"{work.data['action']}: {work.data['job']}")
+def _stands(work: Work[SetupState]) -> Outcome:
+    return Next(note=f"{work.state.action}: {work.state.job}")
 
 
 WORKFLOW = Workflow(
@@ -195,6 +206,7 @@ WORKFLOW = Workflow(
     kind=OperationKind.SCHEDULE,
     title="Set up the job {}",
     past="set up the job {}",
+    state=SetupState,
     steps=(
         Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
         Step(

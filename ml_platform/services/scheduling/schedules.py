@@ -162,13 +162,7 @@ def resume_schedule(*, schedule: TrainingSchedule, actor: Actor, now: datetime) 
 
     :raises Conflict: it is not paused, or its only time has passed.
     """
-    upcoming = next_time(schedule, after=now)
-    if upcoming is None:
-        raise Conflict(
-            f"The time of {schedule} has passed.",
-            code="schedule_over",
-            advice="Cancel it and create another one.",
-        )
+    upcoming = require_time_left(schedule, now)
     return _turn(schedule, ScheduleState.ACTIVE, actor, now, next_run_at=upcoming)
 
 
@@ -190,8 +184,7 @@ def trigger_schedule(
     uid = keyed_uid("trigger", schedule.uid.hex, idempotency_key) if idempotency_key else uuid4()
     with transaction.atomic():
         locked = lock_row(TrainingSchedule.objects.filter(pk=schedule.pk))
-        if locked.state not in LIVE_SCHEDULE_STATES:
-            raise _wrong_state(locked)
+        require_live(locked)
         return _start(locked, uid, None, actor, now)
 
 
@@ -284,7 +277,7 @@ def _turn(
     with transaction.atomic():
         there = TrainingSchedule.objects.filter(pk=schedule.pk, state__in=_MOVES[to])
         if not there.update(state=to, **changes):
-            raise _wrong_state(schedule)
+            raise _wrong_state(TrainingSchedule.objects.get(pk=schedule.pk))
         schedule.refresh_from_db()
         return _open(CHANGES[to], schedule, actor, now)
 
@@ -330,10 +323,42 @@ def _checked_name(name: str) -> str:
     return name
 
 
+def require_move(schedule: TrainingSchedule, to: ScheduleState) -> None:
+    """Check that a schedule can come to that state from its own.
+
+    :raises Conflict: it cannot.
+    """
+    if schedule.state not in _MOVES[to]:
+        raise _wrong_state(schedule)
+
+
+def require_live(schedule: TrainingSchedule) -> None:
+    """Check that a schedule has not ended.
+
+    :raises Conflict: it has.
+    """
+    if schedule.state not in LIVE_SCHEDULE_STATES:
+        raise _wrong_state(schedule)
+
+
+def require_time_left(schedule: TrainingSchedule, now: datetime) -> datetime:
+    """Check that a schedule has a time to come; returns it.
+
+    :raises Conflict: its only time has passed.
+    """
+    upcoming = next_time(schedule, after=now)
+    if upcoming is None:
+        raise Conflict(
+            f"The time of {schedule} has passed.",
+            code="schedule_over",
+            advice="Cancel it and create another one.",
+        )
+    return upcoming
+
+
 def _wrong_state(schedule: TrainingSchedule) -> Conflict:
-    state = TrainingSchedule.objects.get(pk=schedule.pk).get_state_display().lower()
     return Conflict(
-        f"{schedule} is {state}.",
+        f"{schedule} is {schedule.get_state_display().lower()}.",
         code="wrong_schedule_state",
         advice="An active schedule can be paused, a paused one resumed, both cancelled.",
     )

@@ -197,7 +197,12 @@ def compare_unclaimed_models(reading: Reading) -> list[LeftOut]:
             is_own = run is not None and own.get(run.lineage_id or 0, OwnModels()).holds(seen.name)
             found.append(compare_unclaimed(seen, run, place, own=is_own))
             if run and not is_own:
-                end_surplus(subject=str(seen.name), lineage_id=run.lineage_id, now=reading.now)
+                end_surplus(
+                    subject=str(seen.name),
+                    lineage_id=run.lineage_id,
+                    sweep=reading.sweep,
+                    now=reading.now,
+                )
         held += write_findings(reading=reading, found=found, left_out=left_out)
     return held
 

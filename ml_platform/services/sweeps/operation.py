@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ml_platform.conf import require_settings
@@ -9,7 +10,7 @@ from ml_platform.models import Operation, Sweep
 from ml_platform.models.states import OperationKind
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import advance
-from ml_platform.services.operations.log import NothingRead, Tell, keep, say
+from ml_platform.services.operations.log import LoggedState, NothingRead, Tell, logged, say
 from ml_platform.services.operations.store import Actor, Busy, Subject, open_operation
 from ml_platform.services.operations.work import Clock, Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
@@ -27,6 +28,14 @@ WORDS = {
     AuditVerdict.DIFFER: "the planes differ.",
     AuditVerdict.UNKNOWN: "a plane could not be read.",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepState(LoggedState):
+    """What the operation of a sweep remembers."""
+
+    sweep: int | None = None
+    """The id of the sweep that it made."""
 
 
 def check_registry(*, actor: Actor, clock: Clock, idempotency_key: str = "") -> Operation:
@@ -80,14 +89,13 @@ def _open(actor: Actor, clock: Clock, idempotency_key: str) -> Operation:
     return operation
 
 
-def _sweep(work: Work, tell: Tell) -> Outcome:
+def _sweep(work: Work[SweepState], tell: Tell) -> Outcome:
     asked = work.operation
     actor = Actor(label=asked.actor_label, origin=asked.origin, user_id=asked.actor_id)
     done = sweep(actor=actor, clock=work.clock, heartbeat=work.renew_lease)
-    work.data["sweep"] = done.pk
     unread = [plane["reason"] for plane in done.planes.values() if not plane["read"]]
     lines = [f"Unknown: {reason}" for reason in unread]
-    keep(work.data, lines)
+    work.state = logged(replace(work.state, sweep=done.pk), lines)
     say(tell, lines)
     if len(unread) == len(done.planes):
         raise NothingRead(f"No plane could be read. {unread[0]}")
@@ -101,6 +109,7 @@ def workflow(*, tell: Tell = lambda line: None) -> Workflow:
         kind=OperationKind.SWEEP,
         title="Check {}",
         past="checked {}",
+        state=SweepState,
         steps=(Step(name=STEP, title="Read all planes", run=partial(_sweep, tell=tell)),),
     )
 

@@ -23,11 +23,13 @@ from ml_platform.models import TrainingRun
 from ml_platform.models.states import RunStatus
 from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.subjects import subject_of_run
 from ml_platform.services.operations.work import Clock
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.labels import OWNER, RUN, owner
 
 from .results import Results, error_of, percent_of, read_results, stage_of
+from .submission import end_run
 
 WATCHED = 25
 """How many live runs one poll reads by name, for their stage and progress."""
@@ -133,23 +135,28 @@ def _settle(run: TrainingRun, actor: Actor, clock: Clock, result: PollResult) ->
         case Present(value=job) if job.labels.get(RUN) != run.uid.hex:
             result.unknown.append(f"{name} is not the pipeline of {run}.")
         case Present(value=job) if job.state in _ENDED:
-            _end(run, job, _ENDED[job.state], now, result)
+            _end(run, job, _ENDED[job.state], actor, now, result)
         case Present(value=job) if job.state == PipelineState.SUCCEEDED:
             _succeed(run, actor, now, result)
         case Present(value=job):
             _note_progress(run, job)
         case Absent() if run.submitted_at and now - run.submitted_at >= SETTLING:
-            _move(run, RunStatus.FAILED, now, result, error=FORGOTTEN)
+            _move(run, RunStatus.FAILED, actor, now, result, error=FORGOTTEN)
         case Absent(reason=reason) | Unknown(reason=reason):
             result.unknown.append(reason)
 
 
 def _end(
-    run: TrainingRun, job: RemotePipelineJob, status: RunStatus, now: datetime, result: PollResult
+    run: TrainingRun,
+    job: RemotePipelineJob,
+    status: RunStatus,
+    actor: Actor,
+    now: datetime,
+    result: PollResult,
 ) -> None:
     error = error_of(job) if status == RunStatus.FAILED else job.error
     stage, progress = stage_of(job.tasks) or run.stage, percent_of(job.tasks) or run.progress
-    _move(run, status, now, result, error=error, stage=stage, progress=progress)
+    _move(run, status, actor, now, result, error=error, stage=stage, progress=progress)
 
 
 def _succeed(run: TrainingRun, actor: Actor, now: datetime, result: PollResult) -> None:
@@ -163,7 +170,7 @@ def _succeed(run: TrainingRun, actor: Actor, now: datetime, result: PollResult) 
     status = RunStatus.COMPLETED if found.blessed else RunStatus.NOT_BLESSED
     changes = {"is_blessed": found.blessed, "metrics": found.metrics, "error": found.remark}
     with transaction.atomic():  # a blessed run and its registration are committed together
-        moved = _move(run, status, now, result, **changes, stage="", progress=100)
+        moved = _move(run, status, actor, now, result, **changes, stage="", progress=100)
         if moved and found.blessed:
             run.refresh_from_db()
             register_run(run=run, actor=actor, now=now)
@@ -174,11 +181,23 @@ def _running(run: TrainingRun) -> TrainingRunQuerySet:
 
 
 def _move(
-    run: TrainingRun, status: RunStatus, now: datetime, result: PollResult, **changes: Any
+    run: TrainingRun,
+    status: RunStatus,
+    actor: Actor,
+    now: datetime,
+    result: PollResult,
+    **changes: Any,
 ) -> bool:
-    moved = _running(run).move(to=status, finished_at=now, **changes)
+    moved = end_run(
+        run.pk,
+        source=RunStatus.RUNNING,
+        to=status,
+        now=now,
+        columns=subject_of_run(run).columns | actor.columns,
+        **changes,
+    )
     result.ended[status] += moved
-    return bool(moved)
+    return moved
 
 
 def _note_progress(run: TrainingRun, job: RemotePipelineJob) -> None:

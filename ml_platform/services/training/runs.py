@@ -17,6 +17,8 @@ from ml_platform.models import Operation, TrainingRun, TrainingSchedule
 from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import (
     LIVE_RUN_STATUSES,
+    TRAINING_RUN_STATUSES,
+    EventKind,
     ModelType,
     OperationKind,
     OperationStatus,
@@ -24,7 +26,8 @@ from ml_platform.models.states import (
     RunStatus,
 )
 from ml_platform.services.operations import worker
-from ml_platform.services.operations.store import Actor, KeyReused, open_operation, record
+from ml_platform.services.operations.history import record
+from ml_platform.services.operations.store import Actor, KeyReused, open_operation
 from ml_platform.services.operations.workflow import Workflow, title_of
 
 from .submission import CANCELLATION, SUBMISSION, check_bucket, subject_of
@@ -32,6 +35,7 @@ from .templates import check_parameters, check_values, read_template
 
 _NAMESPACE = uuid.UUID("4b8b6f0e-0d7a-4f43-8a50-0f9f6f5c0c8e")
 NOT_SUBMITTED = (RunStatus.PENDING, RunStatus.SCHEDULED)
+ENDED_WITHOUT_SUCCESS = (OperationStatus.FAILED, OperationStatus.CANCELLED)
 
 
 def create_run(
@@ -163,10 +167,10 @@ def submit_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
             idempotency_key=submission_key(run.uid),
             request={"run": run.pk},
         )
-        ended = operation.status in (OperationStatus.FAILED, OperationStatus.CANCELLED)
         this = TrainingRun.objects.filter(pk=run.pk)
+        ended = operation.status in ENDED_WITHOUT_SUCCESS
         if ended or (new and not this.move(to=RunStatus.SUBMITTING)):
-            raise _wrong_status(run, "be submitted", "Rerun it to train again.")
+            raise _wrong_status(this.get(), "be submitted", "Rerun it to train again.")
         worker.enqueue(operation)
     return operation
 
@@ -183,11 +187,16 @@ def cancel_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
         if waiting.move(to=RunStatus.CANCELLED, finished_at=now):
             note = "Cancelled before it was submitted."
             return record(
-                workflow=CANCELLATION, subject=subject_of(run), actor=actor, now=now, note=note
+                workflow=CANCELLATION,
+                subject=subject_of(run),
+                actor=actor,
+                now=now,
+                note=note,
+                event=EventKind.RUN_ENDED,
+                before={"status": run.status},
+                after={"status": RunStatus.CANCELLED},
             )
-    under_way = (RunStatus.SUBMITTING, RunStatus.RUNNING)
-    if not TrainingRun.objects.filter(pk=run.pk, status__in=under_way).exists():
-        raise _wrong_status(run, "be cancelled", "There is nothing to cancel.")
+    require_stoppable(TrainingRun.objects.get(pk=run.pk))
     live = Operation.objects.live()
     with transaction.atomic():
         # A submission that can no longer be cancelled ends first; then its job is cancelled.
@@ -237,7 +246,8 @@ def delete_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
     """
     with transaction.atomic():
         locked = TrainingRun.objects.select_for_update().get(pk=run.pk)
-        _require_deletable(locked)
+        require_deletable(locked)
+        _require_unused(locked)
         try:
             locked.delete()
         except ProtectedError as error:
@@ -252,10 +262,52 @@ def delete_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
             actor=actor,
             now=now,
             note=f"The record was deleted; files stay at {run.gcs_artifacts_path}",
+            event=EventKind.RUN_DELETED,
         )
 
 
-def _require_deletable(run: TrainingRun) -> None:
+def require_submittable(run: TrainingRun) -> None:
+    """Check that a run waits for its submission.
+
+    :raises Conflict: it was submitted, cancelled or has ended.
+    """
+    if run.status not in NOT_SUBMITTED:
+        raise _wrong_status(run, "be submitted", "Rerun it to train again.")
+
+
+def is_submitted(run: TrainingRun) -> bool:
+    """Whether a submission of the run is under way or was done: asking again returns it."""
+    known = Operation.objects.filter(idempotency_key=submission_key(run.uid))
+    return known.exclude(status__in=ENDED_WITHOUT_SUCCESS).exists()
+
+
+def require_stoppable(run: TrainingRun) -> None:
+    """Check that the pipeline of a run has not ended.
+
+    :raises Conflict: it has.
+    """
+    if run.status not in TRAINING_RUN_STATUSES:
+        raise _wrong_status(run, "be cancelled", "There is nothing to cancel.")
+
+
+def require_repeatable(run: TrainingRun) -> None:
+    """Check that a run can be repeated: an adopted version has no pipeline of ours.
+
+    :raises Conflict: its template is not known.
+    """
+    if not run.template_uri:
+        raise Conflict(
+            f"The pipeline template of {run} is not known.",
+            code="no_template",
+            advice="Create a run with a template instead.",
+        )
+
+
+def require_deletable(run: TrainingRun) -> None:
+    """Check that the record of a run can be deleted.
+
+    :raises Conflict: it is or was a version, or may still finish.
+    """
     if run.registration != Registration.NONE:
         raise Conflict(
             f"{run} is or was a version.",
@@ -264,6 +316,9 @@ def _require_deletable(run: TrainingRun) -> None:
         )
     if run.status in LIVE_RUN_STATUSES:
         raise _wrong_status(run, "be deleted", "Cancel it, or wait for its end.")
+
+
+def _require_unused(run: TrainingRun) -> None:
     busy = Operation.objects.live().filter(subject_type="trainingrun", subject_id=str(run.pk))
     if operation := busy.first():
         raise Conflict(
@@ -274,9 +329,8 @@ def _require_deletable(run: TrainingRun) -> None:
 
 
 def _wrong_status(run: TrainingRun, verb: str, advice: str) -> Conflict:
-    status = TrainingRun.objects.get(pk=run.pk).get_status_display().lower()
     return Conflict(
-        f"{run} is {status} and cannot {verb}.",
+        f"{run} is {run.get_status_display().lower()} and cannot {verb}.",
         code="wrong_run_status",
         advice=advice,
     )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+
+from django.db import transaction
 
 from ml_platform.cloud import pipelines, storage
 from ml_platform.cloud.names import PipelineJobName
@@ -20,13 +23,13 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import Operation, TrainingRun
-from ml_platform.models.states import OperationKind, RunStatus
+from ml_platform.models.states import EventKind, OperationKind, RunStatus
 from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.access.rights import Right
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Subject
 from ml_platform.services.operations.subjects import run_of, subject_of_run
-from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.work import Json, Work, record_change
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.labels import RUN, labels_for
 
@@ -151,18 +154,51 @@ def _cancel(work: Work) -> Outcome:
     return Next(note="Vertex AI ends the pipeline.")
 
 
+def end_run(
+    run_id: int,
+    *,
+    source: RunStatus,
+    to: RunStatus,
+    now: datetime,
+    operation: Operation | None = None,
+    columns: Json | None = None,
+    **changes: Any,
+) -> bool:
+    """End the run if its status is still `source`, with the event of it; whether it did.
+
+    Of a run that no operation ends, `columns` has the subject and actor.
+    """
+    with transaction.atomic():
+        run = TrainingRun.objects.filter(pk=run_id, status=source)
+        moved = run.move(to=to, finished_at=now, **changes)
+        if moved:
+            record_change(
+                EventKind.RUN_ENDED,
+                operation,
+                **columns or {},
+                before={"status": source},
+                after={"status": to, "error": str(changes.get("error") or "")},
+            )
+    return bool(moved)
+
+
 def _fail_run(work: Work, error: PlatformError) -> None:
-    _runs(work).filter(status=RunStatus.SUBMITTING).move(
-        to=RunStatus.FAILED,
-        stage=SUBMIT_STAGE,
-        error=f"{error} {error.advice}".strip(),
-        finished_at=work.clock(),
-    )
+    _end_submission(work, RunStatus.FAILED, error=f"{error} {error.advice}".strip())
 
 
 def _cancel_run(work: Work) -> None:
-    _runs(work).filter(status=RunStatus.SUBMITTING).move(
-        to=RunStatus.CANCELLED, stage=SUBMIT_STAGE, finished_at=work.clock()
+    _end_submission(work, RunStatus.CANCELLED)
+
+
+def _end_submission(work: Work, status: RunStatus, **changes: Any) -> None:
+    end_run(
+        int(work.operation.subject_id),
+        source=RunStatus.SUBMITTING,
+        to=status,
+        now=work.clock(),
+        operation=work.operation,
+        stage=SUBMIT_STAGE,
+        **changes,
     )
 
 
@@ -210,5 +246,13 @@ CANCELLATION = Workflow(
     title="Cancel {}",
     past="cancelled {}",
     right=Right.TRAIN,
-    steps=(Step(name="cancel", title="Cancel the pipeline", run=_cancel, probe="cancel"),),
+    steps=(
+        Step(
+            name="cancel",
+            title="Cancel the pipeline",
+            run=_cancel,
+            probe="cancel",
+            patience=timedelta(hours=24),  # its submission may take as long
+        ),
+    ),
 )

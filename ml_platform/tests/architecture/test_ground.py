@@ -56,6 +56,7 @@ def test_the_app_and_its_child_processes_point_at_the_local_cloud(cloud):
     assert settings.ML_PLATFORM["LOCAL_CLOUD_HTTP"] == cloud.http_url
 
 
+@pytest.mark.slow
 def test_a_run_with_a_skipped_test_does_not_pass(tmp_path):
     (tmp_path / "test_it.py").write_text("import pytest\ndef test_it():\n    pytest.skip('why')\n")
     plugin = "ml_platform.tests.conftest"
@@ -64,6 +65,7 @@ def test_a_run_with_a_skipped_test_does_not_pass(tmp_path):
     assert skipping.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_missing_browser_is_said_in_one_line_and_fails(tmp_path):
     # Nothing is on PATH but an empty folder; PostgreSQL's server is the run's own or started anew.
     missing = run("-m", "ml_platform.tests", PATH=str(tmp_path))
@@ -74,6 +76,16 @@ def test_a_missing_browser_is_said_in_one_line_and_fails(tmp_path):
     assert missing.returncode == 1
 
 
+@pytest.mark.slow
+def test_the_inner_loop_leaves_out_what_is_slow():
+    this = str(Path(__file__).relative_to(ROOT))
+    quick = run("-m", "ml_platform.tests", "--quick", this, "--collect-only", "-v")
+    assert quick.returncode == 0, quick.stderr
+    assert "test_the_network_is_closed_beyond_this_machine" in quick.stdout
+    assert "test_a_missing_browser_is_said_in_one_line_and_fails" not in quick.stdout
+
+
+@pytest.mark.slow
 def test_the_demo_host_serves_its_login_to_a_real_browser(live_server, browser_page):
     get_user_model().objects.create_user("ann", password="pw")
     browser_page.goto(f"{live_server.url}/login/?next=/login/")

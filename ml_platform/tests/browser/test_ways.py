@@ -67,7 +67,8 @@ def test_what_is_not_there_is_said_in_our_frame_with_a_way_back(site: Site, sche
     )
     page = context.new_page()
     page.goto(f"{site.url}/models/999999/")
-    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such registered model.")
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text("There is no registered model 999999.")
     assert Axe().run(page).violations_count == 0
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     page.get_by_role("link", name="Starting page").click()

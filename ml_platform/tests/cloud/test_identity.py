@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -97,7 +98,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.drip == "body":
             self._drip(body)
         else:
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # the reader may stop at its limit
+                self.wfile.write(body)
 
     def _drip(self, data: bytes) -> None:
         for byte in data:
@@ -392,7 +394,7 @@ def test_a_dripping_answer_ends_at_the_deadline(server, monkeypatch, caplog, par
 
 
 def test_an_answer_is_read_to_its_limit_only(server, caplog):
-    server.certificates = b" " * (1 << 26)
+    server.certificates = b" " * (1 << 22)
     with pytest.raises(CloudUnavailable):
         verify(server, TOKEN)
     assert "more than 262,144 bytes" in caplog.text

@@ -19,7 +19,7 @@ from .api_tools import bearer, keeps_contract, member_of, post
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 WHY = {"reason": "the metrics are wrong"}
 NEWEST = {"version": "newest", "endpoint": "default"}
 ALL = {"versions": "all"}

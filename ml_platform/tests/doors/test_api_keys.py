@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ana", "project"]  # fixtures
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_a_key_makes_a_repeated_post_one(ana: Client, project: Project, cloud: LocalCloud):

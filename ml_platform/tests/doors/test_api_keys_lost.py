@@ -37,7 +37,7 @@ from .test_api_verbs import a_template
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 COUNTED = (Operation, TrainingRun, TrainingSchedule)
 

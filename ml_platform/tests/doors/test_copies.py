@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.db import transaction
 from django.test import Client
 
 from ml_platform.cloud import cloud_run, vertex
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
     from ml_platform.models import Operation
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 URI = "gs://demo-artifacts/mine/pushed_model/1"
 
 
@@ -54,7 +55,8 @@ def look() -> None:
 def delete(lineage: RegisteredModel, run: TrainingRun) -> None:
     """Its version was deleted through our door, by our rows; Vertex AI holds nothing of it."""
     vertex.delete_model(ModelName.parse(lineage.vertex_model_resource_name))
-    clear_pointer(run=run, registration=Registration.DELETED)
+    with transaction.atomic():
+        clear_pointer(run=run, registration=Registration.DELETED)
     RegisteredModel.objects.filter(pk=lineage.pk).update(generation=2)
     sync_version_cache(registered_model=lineage)
 
@@ -173,7 +175,9 @@ def test_what_an_earlier_release_took_for_surplus_is_refused_at_the_effect_too(
     lineage = managed(cloud)
     run = lineage.training_runs.get()
     name = seed(cloud, "mine", lineage, run)
-    note_finding(discrepancy=compare_surplus(version_of(run), name.at("1")), now=database_now())
+    with transaction.atomic():
+        found = compare_surplus(version_of(run), name.at("1"))
+        note_finding(discrepancy=found, now=database_now())
     stale = Finding.objects.get()
     with pytest.raises(CopiedModel):
         repair_finding(finding=stale, actor=ANA, now=database_now())
@@ -255,7 +259,8 @@ def test_a_second_version_of_an_adopted_model_is_a_persons(
         parent_model=name,
     )
     if end:
-        clear_pointer(run=run, registration=end)
+        with transaction.atomic():
+            clear_pointer(run=run, registration=end)
         sync_version_cache(registered_model=lineage)
     look()
     assert not Finding.objects.filter(kind=FindingKind.SURPLUS_VERSION).exists()

@@ -38,7 +38,7 @@ from ml_platform.services.scheduling.job import job_spec
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.training.polling import poll_training_runs
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 ACTOR = Actor(label="demo", origin="command")
 VERTEX = {
     "chern_retriv_v2": ("5241525861236080640", "1"),
@@ -280,6 +280,7 @@ def test_the_story_is_not_over_while_vertex_cannot_be_read(incident, settings):
     assert RegisteredModel.objects.registered().count() == 8
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_worker_of_the_demo_carries_out_what_a_door_opened(incident):
     stale = RegisteredModel.objects.get(model_name="chern_rank_v1")
     with site.working():

@@ -19,6 +19,8 @@ import pytest
 
 from ml_platform.localcloud import LocalCloud
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 READY = re.compile(r"^Ready: (http://127\.0\.0\.1:(\d+)/) \(user demo, password (\S+)\)$", re.M)
 CLOUD = re.compile(

@@ -26,6 +26,7 @@ def is_refused_or_answered(answer: Any, *where: object) -> None:
         assert answer.json()["detail"].endswith((".", "]", "`", "?")), (where, answer.json())
 
 
+@pytest.mark.slow
 def test_no_parameter_of_the_api_breaks_it(program: Client, ids: dict[str, Any]):
     walked = 0
     for path, methods in contract()["paths"].items():

@@ -24,7 +24,7 @@ from ml_platform.tests.services.world import artifacts, write_artifact
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def run(*arguments: str, **options: Any) -> str:
@@ -130,6 +130,8 @@ def test_a_setup_without_settings_is_one_sentence(cloud: LocalCloud):
         run("setup_cleanup_scheduler")
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_a_job_run_as_a_process_has_no_traceback():
     ended = subprocess.run(
         [sys.executable, "manage.py", "cleanup_gcs_artifacts"],

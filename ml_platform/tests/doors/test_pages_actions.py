@@ -16,7 +16,7 @@ from ml_platform.tests.factories import ProjectFactory, UserFactory
 
 URL = "/registry-health/check/"
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

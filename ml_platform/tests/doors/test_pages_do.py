@@ -30,7 +30,6 @@ from ml_platform.models.states import (
     RegistryState,
     RunStatus,
 )
-from ml_platform.pages.actions.verbs import VERBS
 from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.tests.factories import (
@@ -44,7 +43,7 @@ from ml_platform.tests.incident_rows import finished_sweep
 
 from .api_tools import member_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 JSON = {"Accept": "application/json"}
 
 
@@ -216,7 +215,10 @@ def test_schedules_are_paused_resumed_and_ended(admin, lineage):
         assert why(admin, verb, schedule.pk) == ""
         assert press(admin, verb, schedule.pk).status_code == 302
         assert TrainingSchedule.objects.get().state == state
-    assert why(admin, "pause-schedule", schedule.pk) == "The schedule is cancelled."
+    assert why(admin, "pause-schedule", schedule.pk) == (
+        f"{schedule.name} is cancelled. "
+        "An active schedule can be paused, a paused one resumed, both cancelled."
+    )
     assert press(admin, "trigger-schedule", schedule.pk).status_code == 409
 
 
@@ -231,7 +233,9 @@ def test_training_now_makes_one_run_for_one_press(admin, cloud, lineage):
 def test_a_waiting_run_is_cancelled_at_once(admin):
     run = TrainingRunFactory.create()
     assert press(admin, "cancel-run", run.pk).status_code == 302
-    assert why(admin, "cancel-run", run.pk) == "It is cancelled."
+    assert why(admin, "cancel-run", run.pk) == (
+        f"{run} is cancelled and cannot be cancelled. There is nothing to cancel."
+    )
 
 
 def test_a_run_whose_template_is_gone_is_not_run_again(admin, cloud):
@@ -259,6 +263,7 @@ def operation_with(status: str, **changes) -> Operation:
         ("running", {}, "Cancel", ""),
         ("pending", {}, "Cancel", ""),
         ("pending", {"step": "look"}, "", ""),
+        ("running", {"step": "wait"}, "", ""),
         ("running", {"kind": OperationKind.SCHEDULE}, "", ""),
         ("running", {"cancel_requested": True}, "Cancel", "It is asked to stop already."),
         ("succeeded", {}, "", ""),
@@ -380,7 +385,11 @@ def subjects(lineage: RegisteredModel, endpoint: DeployedEndpoint) -> dict[str, 
     parts |= {"operation": operation.pk, "finding": finding.pk, "model": lineage.pk}
     special = {"redeploy": "endpoint", "rollback": "endpoint", "undeploy": "endpoint",
                "rerun": "run", "delete-unmanaged": "finding"}  # fmt: skip
-    return {verb: parts[special.get(verb, verb.rpartition("-")[2])] for verb in (*VERBS, *ACTIONS)}
+    return {
+        verb: parts[special.get(verb, verb.rpartition("-")[2])]
+        for verb in ACTIONS
+        if ACTIONS[verb].on_page
+    }
 
 
 def test_a_verb_opened_as_a_page_asks_for_its_reason_or_shows_its_subject(admin, lineage):

@@ -9,6 +9,7 @@ from html import unescape
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -27,7 +28,7 @@ from ml_platform.tests.factories import (
 
 from .api_tools import member_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_a_run_is_written_down_for_later_and_submitted_by_its_button(admin, proj
     page = admin.get(url_of(project)).content.decode()
     assert f'aria-label="Submit run {run.pk} of rank"' in page
     assert press(admin, "submit-run", run.pk).status_code == 302
-    assert why(admin, "submit-run", run.pk) == "It is submitting."
+    assert f"{run} is submitting and cannot be submitted." in why(admin, "submit-run", run.pk)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_the_record_of_a_run_is_deleted_and_its_history_stays(admin, project):
     page = admin.get(url_of(project)).content.decode()
     assert f'aria-label="Delete run {run.pk} of rank"' in page
     assert f"/do/delete-run/{live.pk}/" not in page
-    assert why(admin, "delete-run", live.pk) == "It is running."
+    assert f"{live} is running and cannot be deleted." in why(admin, "delete-run", live.pk)
     answer = press(admin, "delete-run", run.pk)
     assert not TrainingRun.objects.filter(pk=run.pk).exists()
     text = re.sub(r"<[^>]*>", " ", admin.get(answer["Location"]).content.decode())
@@ -229,6 +230,9 @@ def test_aliases_are_given_moved_and_taken_away_in_one_field(admin):
     assert answer["Location"] == f"/operations/{operation.pk}/"
     assert operation.data["change"] == ["next", "-champion"]
     assert press(admin, "alias-run", old.pk, aliases="", was="").status_code == 422
+    assert "rank v2 is held by" in why(admin, "alias-run", new.pk)
+    Operation.objects.update(status="succeeded", finished_at=timezone.now())
     assert press(admin, "alias-run", new.pk, aliases="", was="default").status_code == 422
-    clear_pointer(run=old, registration=Registration.LOST)
-    assert why(admin, "alias-run", old.pk) == "It is no version."
+    with transaction.atomic():
+        clear_pointer(run=old, registration=Registration.LOST)
+    assert "is no version" in why(admin, "alias-run", old.pk)

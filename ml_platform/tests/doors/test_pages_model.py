@@ -8,11 +8,13 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
 from ml_platform.cloud.transport import channels
-from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.errors import Conflict
+from ml_platform.models import Finding, Operation, RegisteredModel, Sweep, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import (
     OperationKind,
@@ -22,7 +24,15 @@ from ml_platform.models.states import (
 )
 from ml_platform.pages.model.metric_comparison import Measured, compare
 from ml_platform.services.access.rights import Right
+from ml_platform.services.deployment.endpoint_state import mark_version_lost
+from ml_platform.services.findings.discrepancy import Discrepancy
+from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.store import keep_findings
+from ml_platform.services.operations.history import record_refusal
+from ml_platform.services.operations.store import Actor, open_operation
+from ml_platform.services.operations.subjects import subject_of_lineage, subject_of_version
 from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     RegisteredModelFactory,
@@ -33,7 +43,7 @@ from ml_platform.tests.incident_rows import finished_sweep
 
 from .api_tools import member_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -155,16 +165,49 @@ def test_the_picture_shows_each_node_with_its_state(admin, lineage):
     assert "Endpoint none" in text_of(admin, url_of(lineage, "?picture=1"))
 
 
-def test_history_comes_from_operations(admin, lineage):
-    now = timezone.now()
-    Operation.objects.create(
-        kind=OperationKind.DELETE, status=OperationStatus.FAILED, subject_name="rank v1",
-        actor_label="ana", origin="page", lineage=lineage, error="It is deployed.",
-        finished_at=now, created_at=now,
+ANA = Actor(label="ana", origin="page")
+
+
+def refuse_a_deletion(lineage):
+    record_refusal(
+        workflow=WORKFLOWS["delete-versions"], actor=ANA,
+        subject=subject_of_lineage(lineage, name="rank v1"),
+        now=timezone.now(), error=Conflict("It is deployed."),
     )  # fmt: skip
-    assert "✕ Failed ana could not delete rank v1 It is deployed." in text_of(
-        admin, url_of(lineage)
-    )
+
+
+def test_history_shows_a_refusal_as_such_and_not_as_a_failure(admin, lineage):
+    refuse_a_deletion(lineage)
+    text = text_of(admin, url_of(lineage)).partition("History")[2]
+    assert "○ Refused ana asked to delete rank v1 Refused: It is deployed." in text
+    assert "Failed" not in text
+
+
+def test_history_shows_an_operation_once_with_what_it_changed(admin, lineage):
+    run = lineage.latest_run
+    with transaction.atomic():
+        operation, _ = open_operation(
+            workflow=WORKFLOWS["deploy-version"], subject=subject_of_version(run), actor=ANA,
+            now=timezone.now(),
+        )  # fmt: skip
+        mark_version_lost(run_id=run.pk, operation=operation)
+    text = text_of(admin, url_of(lineage)).partition("History")[2]
+    assert "↻ Running ana began to deploy rank v3" in text
+    assert "Version lost: rank v3" in text
+    assert text.count("ana") == 1
+
+
+def test_history_shows_findings_with_a_link(admin, lineage):
+    finding = Discrepancy(
+        kind=FindingKind.STALE_POINTER, subject="models/1", title="rank is not there",
+        repair="-", evidence={}, lineage_id=lineage.pk, project_id=lineage.project_id,
+    )  # fmt: skip
+    sweep = Sweep.objects.create(actor_label="ben", started_at=timezone.now())
+    keep_findings(found=[finding], sweep=sweep, now=timezone.now())
+    text = text_of(admin, url_of(lineage)).partition("History")[2]
+    assert "! Finding opened rank is not there ben" in text
+    page = admin.get(url_of(lineage)).content.decode()
+    assert f"/registry-health/findings/{Finding.objects.get().pk}/" in page
 
 
 def test_a_lineage_that_lost_all_its_versions_still_tells_its_history(admin, lineage):
@@ -202,6 +245,7 @@ def test_the_page_takes_the_same_queries_however_many_versions(
     for more in (0, 30):
         for _ in range(more):
             DeployedEndpointFactory.create(registered_model=lineage, run=version_of(lineage))
+            refuse_a_deletion(lineage)
         with django_assert_num_queries(12):
             admin.get(url_of(lineage))
 

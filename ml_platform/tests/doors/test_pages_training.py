@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -147,7 +148,8 @@ def test_a_version_that_went_is_not_rolled_back_to_nor_counted(admin, project):
     off = 'aria-label="Roll svc back to v1: '
     assert "v2 of 2" in table(admin, project, "models")
     assert off not in admin.get(url_of(project)).content.decode()
-    clear_pointer(run=old, registration=Registration.DELETED)
+    with transaction.atomic():
+        clear_pointer(run=old, registration=Registration.DELETED)
     sync_version_cache(registered_model=lineage)
     assert "v2 1 registered" in table(admin, project, "models")
     assert off in admin.get(url_of(project)).content.decode()

@@ -60,8 +60,8 @@ def test_pages_only_read_and_are_never_cached(admin: Client, url: str):
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("/models/999999/", "There is no such registered model."),
-        ("/projects/999999/training/", "There is no such project."),
+        ("/models/999999/", "There is no registered model 999999."),
+        ("/projects/999999/training/", "There is no project 999999."),
         ("/nowhere/", "There is no such page."),
     ],
 )

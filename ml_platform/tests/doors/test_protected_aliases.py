@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.management import call_command
+from django.db import transaction
 from django.test import Client
 
 from ml_platform.cloud import vertex
@@ -36,7 +37,7 @@ from .api_tools import bearer, keeps_contract, member_of, post
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 PROTECTED = ["champion", "production"]
 MEMBER = (Right.VIEW, Right.TRAIN, Right.DEPLOY, Right.DELETE)
 DELETES = ("ModelService.DeleteModel", "ModelService.DeleteModelVersion")
@@ -255,7 +256,8 @@ def test_a_model_of_nothing_but_surplus_with_a_protected_alias_stays(cloud: Loca
     lineage = managed(cloud)
     run = version(lineage, 1)
     vertex.merge_version_aliases(pointer(lineage, 1), ["production"])
-    clear_pointer(run=run, registration=Registration.DELETED)
+    with transaction.atomic():
+        clear_pointer(run=run, registration=Registration.DELETED)
     sync_version_cache(registered_model=lineage)
     sweep(actor=ANA, clock=database_now)
     finding = Finding.objects.open().get(kind=FindingKind.SURPLUS_VERSION)

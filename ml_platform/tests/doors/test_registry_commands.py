@@ -29,13 +29,8 @@ from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationKind, ScheduleState
 from ml_platform.services.deployment.serving import ServingConfig, service_spec
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.operations.store import (
-    Actor,
-    Subject,
-    lineage_key,
-    open_operation,
-    record,
-)
+from ml_platform.services.operations.history import record
+from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.repairs.reconciliation import finish_operation
@@ -53,7 +48,7 @@ from ml_platform.tests.services.world import ANA
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def run(*arguments: str) -> tuple[int, str]:

@@ -71,7 +71,7 @@ OFTEN = {
 }
 TICK = {"X-CloudScheduler-ScheduleTime": "2026-03-01T04:00:00Z"}
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -201,6 +201,7 @@ def test_a_tick_that_is_delivered_twice_is_done_once(ringing: str):
     assert (operation.actor_label, operation.origin) == (EMAIL, "scheduler")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_two_rings_at_once_delete_each_orphan_once_and_both_are_answered(ringing: str):
     RegisteredModelFactory.create_batch(30)
     barrier = threading.Barrier(2)

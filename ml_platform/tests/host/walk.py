@@ -14,7 +14,8 @@ from django.test import Client  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from ml_platform.models import Sweep  # noqa: E402
-from ml_platform.services.operations.store import Actor, Subject, record  # noqa: E402
+from ml_platform.services.operations.history import record  # noqa: E402
+from ml_platform.services.operations.store import Actor, Subject  # noqa: E402
 from ml_platform.services.workflows import WORKFLOWS  # noqa: E402
 from ml_platform.tests.host.models import Shop  # noqa: E402
 

@@ -44,8 +44,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/cleanup/stray_steps.py",
             f"{SECOND}::{LONG}[strays]",
             strays_are_read_past_the_lease=(
-                'every_version=work.data["delete_strays"], heartbeat=work.renew_lease',
-                'every_version=work.data["delete_strays"]',
+                "look_for_strays(state, tell, heartbeat=work.renew_lease)",
+                "look_for_strays(state, tell)",
             ),
         ),
         defects_in(

@@ -37,8 +37,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             deleted_version_is_registered_again=(
                 "if run.registration not in (*REGISTRABLE, Registration.REGISTERED):",
                 "if False:",
-                "services/test_deletion.py"
-                "::test_deleting_the_last_version_ends_the_registration_and_keeps_the_lineage_readable",
+                "services/test_names_used_again.py"
+                "::test_a_version_that_was_deleted_is_not_registered_again",
             ),
             default_is_not_moved=(
                 "        move_default(run_id=run.pk)\n",
@@ -74,8 +74,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             parent_is_lost_at_the_first_look=(
                 "SECOND_LOOK_SECONDS = 30.0",
                 "SECOND_LOOK_SECONDS = 0.0",
-                "services/test_registration.py"
-                "::test_a_parent_deleted_in_the_console_is_believed_at_the_second_look_and_never_reborn",
+                "services/test_names_used_again.py"
+                "::test_a_parent_that_is_not_there_once_is_not_lost",
             ),
             surplus_is_not_told=(
                 "for version in others)",
@@ -95,7 +95,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             deletion_of_what_is_no_version=(
                 " or run.registration not in DELETABLE:",
                 ":",
-                "services/test_deletion.py::test_a_run_that_is_no_version_cannot_be_deleted_as_one",
+                "services/test_names_used_again.py"
+                "::test_a_run_of_the_model_that_is_no_version_is_not_deleted_as_one",
             ),
             deletion_key_without_runs=(
                 'request = {"lineage": lineage.pk, "runs": ids}',
@@ -121,8 +122,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             intended_version_is_marked=(
                 "Q(run__in=run_ids) | Q(intended_run__in=run_ids)",
                 "Q(run__in=run_ids)",
-                "services/test_deletion.py"
-                "::test_a_version_that_an_endpoint_protects_cannot_be_deleted_and_the_refusal_is_kept",
+                "services/test_names_used_again.py"
+                "::test_a_version_that_is_about_to_be_served_is_not_deleted",
             ),
             endpoints_are_not_marked=(
                 "update_rows(DeployedEndpoint.objects.filter(run=run), model_deleted=True)",
@@ -175,8 +176,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             default_goes_to_the_oldest=(
                 "newest = max(registered",
                 "newest = min(registered",
-                "services/test_deletion.py"
-                "::test_the_preview_says_what_goes_what_stays_and_what_blocks",
+                "unit/test_deletion_plan.py",
             ),
             siblings_do_not_keep_the_registration=(
                 "ends_registration=not registered and",
@@ -271,7 +271,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             nothing_is_protected=(
                 "for alias in get_settings().PROTECTED_ALIASES if alias in aliases]",
                 "for alias in get_settings().PROTECTED_ALIASES if False]",
-                "doors/test_protected_aliases.py::test_only_exactly_these_aliases_protect",
+                "doors/test_protected_aliases.py::test_the_api_plans_and_refuses",
             ),
             alias_elsewhere_may_be_taken=(
                 "if alias in change and alias in elsewhere:",

@@ -10,7 +10,8 @@ import pytest
 from ml_platform.models import Operation, TrainingRun
 from ml_platform.models.states import OperationStatus, Registration, RunStatus
 from ml_platform.services.cleanup import artifacts as artifact_cleanup
-from ml_platform.services.cleanup.artifacts import ArtifactCleanup, clean_up_artifacts
+from ml_platform.services.cleanup.artifacts import clean_up_artifacts
+from ml_platform.services.cleanup.state import ArtifactCleanup, artifact_cleanup_of
 from ml_platform.services.operations import worker
 from ml_platform.services.registration.register import register_run
 from ml_platform.tests.factories import (
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["error", "lost"]
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 KINDS: tuple[Kind, ...] = ("error", "lost")
 OBJECT = "pushed_model/1/saved_model.pb"
 
@@ -58,7 +59,7 @@ def test_old_runs_that_are_no_version_lose_their_artifacts(cloud: LocalCloud, cl
         write_artifact(cloud, runs[0], f"transform/part-{number}")
     result = clean(clock, tell=lines.append)
     assert [left(cloud, run) for run in runs] == [0, 0]
-    assert (result.runs, result.kept, result.freed.objects) == (2, 0, 5)
+    assert (result.runs, result.kept, result.freed[0]) == (2, 0, 5)
     assert result.summary.startswith(
         "Deleted the artifacts of 2 run(s) older than 7 days: 5 objects, 25 bytes; kept those of 0"
     )
@@ -117,7 +118,7 @@ def test_a_rehearsal_reads_and_changes_nothing(cloud: LocalCloud, clock: Clock):
     cloud.storage.write(BUCKET, "runs/somebody/a", b"x")
     lines: list[str] = []
     result = clean(clock, dry_run=True, tell=lines.append)
-    assert (result.runs, result.freed.objects, result.operation) == (1, 1, None)
+    assert (result.runs, result.freed[0], result.operation) == (1, 1, None)
     assert lines == [
         f"Would delete {run.gcs_artifacts_path} of {run}: 1 object, 5 bytes.",
         f"gs://{BUCKET}/runs/somebody/ belongs to no run.",
@@ -194,7 +195,7 @@ def test_a_call_that_fails_is_gone_over_again(
     assert [left(cloud, run) for run in runs] == [0, 0, 0]
     operation = Operation.objects.get()
     assert operation.status == OperationStatus.SUCCEEDED
-    assert artifact_cleanup.artifact_cleanup_of(operation).runs == 3
+    assert artifact_cleanup_of(operation).runs == 3
 
 
 def test_a_cleanup_that_fails_for_good_gives_back_what_it_marked(cloud: LocalCloud, clock: Clock):

@@ -82,7 +82,7 @@ def see_through(cloud: LocalCloud, clock: CloudClock, firing: Firing, ending: st
     return firing.run
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_manual_run_without_success_leaves_no_lineage_and_the_counts_as_they_were(
     cloud: LocalCloud, clock: CloudClock, project: Project, ending: str
@@ -108,7 +108,7 @@ def test_a_manual_run_without_success_leaves_no_lineage_and_the_counts_as_they_w
     assert cloud.effects.count("ModelService.UploadModel") == 1
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_schedule_has_a_lineage_that_counts_nowhere_until_a_run_succeeds(
     cloud: LocalCloud, clock: CloudClock, project: Project, ending: str
@@ -149,7 +149,7 @@ def test_a_schedule_has_a_lineage_that_counts_nowhere_until_a_run_succeeds(
     assert cloud.effects.count("ModelService.UploadModel") == 0
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_a_run_that_was_never_written_down_makes_no_lineage_either(
     cloud: LocalCloud, clock: CloudClock, project: Project
 ) -> None:

@@ -44,7 +44,7 @@ from .world import (
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -474,6 +474,7 @@ def test_run_1_goes_and_run_10_stays(cloud: LocalCloud, clock: Clock) -> None:
 
 @pytest.mark.any_database
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_the_memory_of_a_deletion_does_not_grow_with_its_objects(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -503,6 +504,7 @@ def peak_of_deleting(cloud: LocalCloud, clock: Clock, objects: int) -> int:
     return peak
 
 
+@pytest.mark.slow
 def test_ten_thousand_objects_go_in_at_most_a_hundred_batches_with_progress_between(
     cloud: LocalCloud, clock: Clock
 ) -> None:

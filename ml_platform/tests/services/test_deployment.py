@@ -38,7 +38,7 @@ from .world import ANA, Clock, a_lineage, a_run, settle
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -310,6 +310,7 @@ def _delete_past_the_lock(run: TrainingRun, clock: Clock) -> None:
     delete_versions(lineage=lineage, runs=[run], actor=ANA, now=clock())
 
 
+@pytest.mark.django_db(transaction=True)
 def test_of_two_deploys_to_one_name_at_the_same_time_one_wins_and_the_other_is_busy(
     cloud: LocalCloud, clock: Clock
 ) -> None:

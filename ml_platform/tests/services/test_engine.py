@@ -24,8 +24,9 @@ from ml_platform.models import Operation
 from ml_platform.models.states import OperationKind, OperationStatus
 from ml_platform.services.operations import worker
 from ml_platform.services.operations import workflow as workflow_module
-from ml_platform.services.operations.engine import PATIENCE, UNKNOWN_PAUSE, advance, decide_retry
+from ml_platform.services.operations.engine import UNKNOWN_PAUSE, advance
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
+from ml_platform.services.operations.retry_decision import PATIENCE, decide_retry
 from ml_platform.services.operations.store import (
     Actor,
     Busy,
@@ -383,10 +384,71 @@ def test_cancelling_stops_before_a_step_that_allows_it_and_nowhere_else(
 
     past = opened(clock)
     advance(operation_id=past.pk, workflows=waiting.workflows(), clock=clock, steps=1)
-    request_cancel(operation=past, actor=ANA, now=clock())
+    with pytest.raises(Conflict) as refused:
+        request_cancel(operation=past, actor=ANA, now=clock())
+    assert refused.value.code == "not_cancellable"
     assert advanced(past, late, clock).status == OperationStatus.SUCCEEDED
     with pytest.raises(Conflict, match="succeeded already"):
         request_cancel(operation=past, actor=ANA, now=clock())
+
+
+def test_a_request_to_cancel_that_comes_while_its_step_runs_is_kept(
+    clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, changes = Script(), list[str]()
+    monkeypatch.setattr(workflow_module, "workflows", script.workflows)
+    operation = opened(clock)
+
+    def asked(work: Work) -> Outcome:
+        seen = Operation.objects.get(pk=operation.pk)
+        request_cancel(operation=seen, actor=ANA, now=clock())
+        return Next(change=lambda: changes.append("look"))
+
+    workflow = script.workflows()["test"]
+    steps = (replace(workflow.steps[0], run=asked), workflow.steps[1])
+    workflows = {"test": replace(workflow, steps=steps)}
+    advance(operation_id=operation.pk, workflows=workflows, clock=clock)
+    operation.refresh_from_db()
+    assert (operation.status, changes) == (OperationStatus.CANCELLED, [])
+    assert (script.played, script.cancels) == ([], 1)
+
+
+def test_a_step_that_leads_back_has_the_steps_from_there_ahead_of_it() -> None:
+    def step(name: str, back_to: str = "") -> Step:
+        return replace(STEP, name=name, back_to=back_to)
+
+    steps = (step("a"), step("b"), step("c", "b"), step("d", "c"), step("e"))
+    workflow = replace(Script().workflows()["test"], steps=steps)
+    ahead = {s.name: "".join(found.name for found in workflow.ahead(s.name)) for s in steps}
+    assert ahead == {"a": "abcde", "b": "bcde", "c": "bcde", "d": "bcde", "e": "e"}
+    assert workflow.ahead("unknown") == ()
+
+
+def test_no_step_waits_for_ever(clock: StoppedClock) -> None:
+    script = Script(act=[Poll(seconds=600, note="Not yet.")] * 20)
+    operation = opened(clock)
+    Operation.objects.update(remote_operation="operations/7")
+    for _ in range(8):
+        operation = advanced(operation, script, clock)
+        clock.forward(600)
+    assert (operation.status, operation.error_code) == (OperationStatus.FAILED, "wait_ended")
+    assert "1:10:00" in operation.error
+    assert "Not yet." in operation.error
+    assert "operations/7" in operation.error
+    assert script.failures == ["wait_ended"]
+
+
+def test_steps_that_wait_for_each_other_end_with_the_longest_an_operation_may_take(
+    clock: StoppedClock,
+) -> None:
+    script = Script()
+    operation = opened(clock)
+    for _ in range(30):
+        script.look[:] = [Next()]
+        script.act[:] = [Poll(seconds=3000), Next(to="look"), Poll(seconds=1)]
+        operation = advanced(operation, script, clock)
+        clock.forward(3000)
+    assert (operation.status, operation.error_code) == (OperationStatus.FAILED, "wait_ended")
 
 
 def test_an_operation_that_waits_at_a_step_which_must_be_taken_is_not_cancelled(
@@ -409,7 +471,7 @@ def test_a_wish_to_cancel_ends_with_the_try_it_was_meant_for(
     monkeypatch.setattr(workflow_module, "workflows", script.workflows)
     operation = opened(clock)
     advance(operation_id=operation.pk, workflows=script.workflows(), clock=clock, steps=1)
-    request_cancel(operation=operation, actor=ANA, now=clock())
+    Operation.objects.update(cancel_requested=True)  # as the cancellation of a run does
     operation = advanced(operation, script, clock)
     assert operation.status == OperationStatus.FAILED
     operation = advanced(retry_operation(operation=operation, actor=ANA), script, clock)

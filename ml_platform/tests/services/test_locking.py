@@ -27,10 +27,12 @@ from ml_platform.models.states import FindingStatus, ScheduleState
 from ml_platform.services.cleanup.orphan_batches import delete_batch
 from ml_platform.services.deletion.state import mark_deleting
 from ml_platform.services.deployment.endpoint_state import mark_version_lost
+from ml_platform.services.findings import decisions
 from ml_platform.services.findings import store as findings
 from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.operations.store import Actor, Subject, record
+from ml_platform.services.operations.history import record
+from ml_platform.services.operations.store import Actor, Subject
 from ml_platform.services.registry.aliases import note_aliases
 from ml_platform.services.registry.lineages import lose_versions
 from ml_platform.services.sweeps.sweep import sweep
@@ -66,7 +68,8 @@ def two_findings() -> list[Discrepancy]:
         for subject in ("zebra", "ant")
     ]
     for drift in drifts:
-        findings.note_finding(discrepancy=drift, now=LONG_AGO)
+        with transaction.atomic():
+            findings.note_finding(discrepancy=drift, now=LONG_AGO)
     return drifts
 
 
@@ -258,8 +261,8 @@ def test_six_sweeps_at_once_beside_people_who_decide_on_their_findings(cloud: Lo
 
     def decide(_: int) -> int:
         for finding in known[:20]:
-            findings.ignore_finding(finding=finding, actor=ANA, reason="x", now=database_now())
-            findings.reopen_finding(finding=finding, actor=ANA, now=database_now())
+            decisions.ignore_finding(finding=finding, actor=ANA, reason="x", now=database_now())
+            decisions.reopen_finding(finding=finding, actor=ANA, now=database_now())
         return len(known)
 
     def link(_: int) -> int:

@@ -8,18 +8,25 @@ import pytest
 from django.db import transaction
 from django.db.models import ProtectedError
 
-from ml_platform.cloud import pipelines
+from ml_platform.cloud import pipelines, vertex
 from ml_platform.cloud.answers import Absent, Present
+from ml_platform.cloud.names import ModelName
 from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.states import Registration, RunStatus
 from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deletion.plan import DeployedModel
 from ml_platform.services.operations.worker import resume_operations
-from ml_platform.services.registration.register import register_run
+from ml_platform.services.registration.register import NotRegistrable, register_run
 from ml_platform.services.registry.lineages import end_version, lock_version
 from ml_platform.services.registry.verification import verify_gcs_artifacts_exist
-from ml_platform.tests.factories import TrainingRunFactory, TrainingScheduleFactory
+from ml_platform.services.repairs.pointers import clear_stale_pointers
+from ml_platform.tests.factories import (
+    DeployedEndpointFactory,
+    TrainingRunFactory,
+    TrainingScheduleFactory,
+)
 
 from .deploy_tools import deployed, facts, finish, services, undeploy
 from .test_surplus import late
@@ -118,6 +125,42 @@ def test_a_file_beside_the_model_file_is_no_model(cloud: LocalCloud):
     assert verify_gcs_artifacts_exist(run=run, artifact_uri=uri) == Present(uri)
 
 
+def test_a_version_that_was_deleted_is_not_registered_again(clock: Clock):
+    run = TrainingRunFactory.create(completed=True, registration=Registration.DELETED)
+    with pytest.raises(NotRegistrable, match="was deleted"):
+        register_run(run=run, actor=ANA, now=clock())
+
+
+def test_a_parent_that_is_not_there_once_is_not_lost(cloud: LocalCloud, clock: Clock):
+    lineage, (first,) = a_lineage(cloud, clock)
+    vertex.delete_model(ModelName.parse(lineage.vertex_model_resource_name))
+    second = a_run(cloud, project=lineage.project, name=lineage.model_name)
+    register_run(run=second, actor=ANA, now=clock())
+    resume_operations(clock=clock)
+    first.refresh_from_db()
+    assert first.registration == Registration.REGISTERED
+
+
+def test_a_run_of_the_model_that_is_no_version_is_not_deleted_as_one(
+    cloud: LocalCloud, clock: Clock
+):
+    lineage, (own,) = a_lineage(cloud, clock)
+    other = TrainingRunFactory.create(
+        failed=True, project=lineage.project, registered_model=lineage, model_name=own.model_name
+    )
+    with pytest.raises(Conflict, match="is no version of"):
+        delete_versions(lineage=lineage, runs=[own, other], actor=ANA, now=clock())
+
+
+def test_a_version_that_is_about_to_be_served_is_not_deleted(cloud: LocalCloud, clock: Clock):
+    lineage, (old, new) = a_lineage(cloud, clock, versions=2)
+    DeployedEndpointFactory.create(
+        registered_model=lineage, run=old, intended_run=new, state="deploying", is_active=True
+    )
+    with pytest.raises(DeployedModel):
+        delete_versions(lineage=lineage, runs=[new], actor=ANA, now=clock())
+
+
 def test_a_schedule_does_not_take_its_runs_with_it():
     schedule = TrainingScheduleFactory.create()
     TrainingRunFactory.create(schedule=schedule, project=schedule.project)
@@ -139,6 +182,19 @@ def test_a_pipeline_with_another_runs_label_ends_no_run(cloud: LocalCloud):
     run.refresh_from_db()
     assert (run.status, dict(result.ended)) == (RunStatus.RUNNING, {})
     assert "is not the pipeline of" in result.unknown[0]
+
+
+def test_a_version_of_which_nothing_is_known_is_not_called_lost(cloud: LocalCloud, clock: Clock):
+    """The model answers and does not list the version; the version itself is not to be read."""
+    lineage = managed(cloud, versions=2)
+    first = lineage.training_runs.get(version=1)
+    name = ModelName.parse(first.vertex_model_resource_name)
+    vertex.delete_model_version(name.at(first.vertex_model_version))
+    operation = clear_stale_pointers(registered_model=lineage, actor=ANA, now=clock())
+    cloud.faults.order("ModelService.GetModel", code="PERMISSION_DENIED", nth=2)
+    finish(operation, clock)
+    first.refresh_from_db()
+    assert (operation.status, first.registration) == ("failed", Registration.REGISTERED)
 
 
 # ---- effects -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ import pytest
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationKind, OperationStatus
+from ml_platform.services.cleanup.state import ArtifactState, place
 from ml_platform.services.deployment.deploy_state import DeployState
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import KEPT, LoggedState, logged
@@ -160,9 +162,48 @@ def test_a_failure_says_where_a_retry_begins() -> None:
 
 
 @pytest.mark.django_db
+def test_a_cancellation_forgets_what_the_step_that_it_replaces_has_learnt() -> None:
+    play, seen = Play(), list[int]()
+
+    def asked(work: Work[Counted]) -> Outcome:
+        work.state = replace(work.state, seen=99)
+        Operation.objects.update(cancel_requested=True)
+        return Next()
+
+    step = Step(name="see", title="See", run=asked, cancellable=True)
+    workflow = replace(
+        play.workflow(), steps=(step,), on_cancel=lambda work: seen.append(work.state.seen)
+    )
+    operation = opened(play)
+    advance(operation_id=operation.pk, workflows={"count": workflow}, clock=StoppedClock())
+    operation.refresh_from_db()
+    assert (operation.status, operation.data, seen) == ("cancelled", {"v": 2, "seen": 3}, [3])
+
+
+@pytest.mark.django_db
 def test_a_state_of_a_newer_release_is_left_to_it() -> None:
     play = Play()
     operation = carried(opened(play, v=3, seen=1), play)
     assert (operation.status, operation.fence) == (OperationStatus.RUNNING, 0)
     assert operation.next_attempt_at is not None
     assert operation.data == {"v": 3, "seen": 1}
+
+
+def test_a_cleanup_that_an_earlier_release_began_is_read_from_its_keys():
+    data = {
+        "days": 7, "ended_before": "2026-02-01T00:00:00+00:00", "include_registered": False,
+        "delete_strays": True, "after": 12, "doomed": [[3, "gs://b/runs/3/"]], "freed": [4, 5],
+        "refused": {"after": "x%2F", "objects": 2, "first": "no"}, "lines": ["Deleted a."],
+    }  # fmt: skip
+    state = ArtifactState.load(data)
+    assert (state.doomed, state.freed, place(state)) == (((3, "gs://b/runs/3/"),), (4, 5), "x/")
+    stored = json.loads(json.dumps(state.dump()))
+    assert stored == {"v": 1, **{key: value for key, value in data.items() if value}}
+
+
+@pytest.mark.parametrize(
+    "workflow", [w for w in WORKFLOWS.values() if w.state], ids=lambda w: w.slug
+)
+def test_what_every_workflow_hands_on_is_json_and_has_a_default(workflow: Workflow):
+    assert workflow.state is not None
+    assert json.loads(json.dumps(workflow.state().dump())) == {"v": workflow.state.VERSION}

@@ -38,7 +38,7 @@ from ml_platform.tests.factories import (
     version_of,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ANA = Actor(label="ana", origin="command")
 
 
@@ -224,6 +224,7 @@ def test_the_same_key_does_the_work_once_and_answers_the_same() -> None:
     assert len(left()) == 1
 
 
+@pytest.mark.django_db(transaction=True)
 def test_what_another_transaction_holds_is_waited_for_and_judged_after_it() -> None:
     orphans(3)
     held = RegisteredModel.objects.order_by("pk")[0]
@@ -241,6 +242,7 @@ def test_what_another_transaction_holds_is_waited_for_and_judged_after_it() -> N
     assert left() == [held.model_name]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_two_at_once_delete_each_orphan_once_and_both_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -22,8 +22,8 @@ from ml_platform.models import (
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus, OperationStatus, Registration, ScheduleState
 from ml_platform.services.cleanup.orphans import clean_up_orphan
+from ml_platform.services.findings.decisions import ignore_finding, reopen_finding
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.findings.store import ignore_finding, reopen_finding
 from ml_platform.services.operations.store import Actor, Busy
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registry.labels import OWNER, RUN
@@ -45,7 +45,7 @@ from .vertex_rows import BUCKET, managed, replace_model
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ANA = Actor(label="ana", origin="command")
 NAME = "projects/123456789012/locations/europe-central2/models/{}"
 

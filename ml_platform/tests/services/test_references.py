@@ -15,7 +15,8 @@ from ml_platform.cloud.transport import channels
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
-from ml_platform.services.cleanup.artifacts import ArtifactCleanup, clean_up_artifacts
+from ml_platform.services.cleanup.artifacts import clean_up_artifacts
+from ml_platform.services.cleanup.state import ArtifactCleanup
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.operations.engine import advance
@@ -34,7 +35,7 @@ from .world import ANA, BUCKET, Clock, a_lineage, a_run, artifacts, settle, writ
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 READS = ("ModelService.ListModels", "ModelService.ListModelVersions", "Services.ListServices")
 
 

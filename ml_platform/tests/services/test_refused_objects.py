@@ -13,11 +13,8 @@ from ml_platform import jobs
 from ml_platform.models import Operation, TrainingRun
 from ml_platform.models.states import OperationStatus
 from ml_platform.services.cleanup import stray_folders
-from ml_platform.services.cleanup.artifacts import (
-    ArtifactCleanup,
-    artifact_cleanup_of,
-    clean_up_artifacts,
-)
+from ml_platform.services.cleanup.artifacts import clean_up_artifacts
+from ml_platform.services.cleanup.state import ArtifactCleanup, artifact_cleanup_of
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.registry import artifacts
 from ml_platform.tests.factories import LONG_AGO, TrainingRunFactory
@@ -28,7 +25,7 @@ from .world import artifacts as objects_of
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 HELD = "is under active Temporary hold and cannot be deleted"
 
 
@@ -82,7 +79,7 @@ def test_one_object_that_may_not_be_deleted_keeps_none_of_the_other_runs(
         held(cloud, runs[1], kind=way)
     result = clean(clock, tell=lines.append)
     assert left(cloud, *runs) == [0, 1, 0, 0]
-    assert (result.runs, result.kept, result.freed.objects) == (3, 1, 3)
+    assert (result.runs, result.kept, result.freed[0]) == (3, 1, 3)
     assert result.operation
     assert result.operation.status == OperationStatus.SUCCEEDED
     assert "; 1 object may not be deleted" in result.summary
@@ -99,7 +96,7 @@ def test_a_released_object_goes_with_the_next_cleanup(cloud: LocalCloud, clock: 
     assert (clean(clock).kept, left(cloud, run)) == (1, [1])
     hold(cloud, *names, on=False)
     result = clean(clock)
-    assert (result.runs, result.kept, result.refused, left(cloud, run)) == (1, 0, "", [0])
+    assert (result.runs, result.kept, result.refusals, left(cloud, run)) == (1, 0, "", [0])
 
 
 def test_a_job_that_had_to_leave_something_says_that_it_did_a_part(cloud: LocalCloud, clock: Clock):
@@ -119,7 +116,7 @@ def test_more_held_objects_than_a_chunk_keep_nothing_that_lies_behind_them(
     result = clean(clock)
     assert objects_of(cloud, runs[0]) == [*names[:8], *names[10:12]]
     assert left(cloud, runs[1]) == [0]
-    assert (result.freed.objects, result.refused) == (12, "10 objects may not be deleted")
+    assert (result.freed[0], result.refusals) == (12, "10 objects may not be deleted")
 
 
 def test_a_worker_that_died_beside_a_held_object_counts_it_once(cloud: LocalCloud, clock: Clock):
@@ -129,7 +126,7 @@ def test_a_worker_that_died_beside_a_held_object_counts_it_once(cloud: LocalClou
     clean(clock)
     settle(clock)
     assert left(cloud, *runs) == [1, 0]
-    assert artifact_cleanup_of(Operation.objects.get()).refused == "1 object may not be deleted"
+    assert artifact_cleanup_of(Operation.objects.get()).refusals == "1 object may not be deleted"
 
 
 def test_a_stray_that_is_gone_over_again_counts_once(cloud: LocalCloud, clock: Clock):
@@ -140,7 +137,7 @@ def test_a_stray_that_is_gone_over_again_counts_once(cloud: LocalCloud, clock: C
     clean(clock, delete_strays=True)
     settle(clock)
     assert cloud.storage.names(BUCKET) == ["runs/a/x"]
-    assert artifact_cleanup_of(Operation.objects.get()).refused == "1 object may not be deleted"
+    assert artifact_cleanup_of(Operation.objects.get()).refusals == "1 object may not be deleted"
 
 
 def test_a_held_stray_is_passed_by(cloud: LocalCloud, clock: Clock):
@@ -150,7 +147,7 @@ def test_a_held_stray_is_passed_by(cloud: LocalCloud, clock: Clock):
     lines: list[str] = []
     result = clean(clock, delete_strays=True, tell=lines.append)
     assert cloud.storage.names(BUCKET) == ["runs/b/x"]
-    assert (result.strays.total, result.strays_deleted) == (3, 2)
+    assert (result.strays_found, result.strays_deleted) == (3, 2)
     assert any(line.startswith(f"Kept gs://{BUCKET}/runs/b/: ") and HELD in line for line in lines)
     assert result.operation
     assert result.operation.steps[-1]["note"] == "2 strays deleted; 1 object may not be deleted."
@@ -186,7 +183,7 @@ def test_a_stray_of_any_name_goes_as_the_others_do(cloud: LocalCloud, clock: Clo
     assert result.operation
     assert result.operation.status == OperationStatus.SUCCEEDED, result.operation.error
     assert cloud.storage.names(BUCKET) == kept
-    assert (result.strays.total, result.strays_deleted) == (3, 3)
+    assert (result.strays_found, result.strays_deleted) == (3, 3)
     assert all(line.isprintable() for line in lines)
 
 

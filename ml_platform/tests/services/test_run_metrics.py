@@ -75,7 +75,7 @@ def test_too_many_are_counted() -> None:
     assert remark.startswith(f"{FIRST}m200, m201, m202, m203, m204 and 3 more.")
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("body", "kept", "said"),
     [

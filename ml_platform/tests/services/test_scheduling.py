@@ -37,7 +37,7 @@ from .training_tools import ANA, TEMPLATE_URI, CloudClock, make_run, poll, settl
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 FIRST = datetime(2026, 2, 9, 3, 0, tzinfo=UTC)
 RINGER = "ringer@demo-project.iam.gserviceaccount.com"
 
@@ -351,6 +351,7 @@ def test_five_rings_for_one_time_make_one_run_and_one_job(
     assert schedule.last_run_at == clock()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_rings_at_the_same_moment_make_one_run(clock: CloudClock, project: Project) -> None:
     schedule = planned(project, clock)
     clock.forward((FIRST - clock()).total_seconds())

@@ -69,6 +69,7 @@ def by_croniter(cron: str, zone: ZoneInfo, after: datetime, *, hourly: bool) -> 
 @example("monthly", "Asia/Tokyo", at("2026-01-31T02:00"), timedelta(0))
 @example("monthly", "America/New_York", at("2023-12-29T12:00"), timedelta(days=20))
 @settings(max_examples=400, deadline=None)
+@pytest.mark.slow
 def test_next_times_are_croniters(
     frequency: str, zone: str, first: datetime, later: timedelta
 ) -> None:

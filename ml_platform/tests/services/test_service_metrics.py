@@ -30,7 +30,7 @@ from .world import ANA, Clock, settle
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 3, 10, 2, tzinfo=UTC)
 TODAY = NOW.date()
 

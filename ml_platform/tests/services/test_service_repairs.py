@@ -29,7 +29,7 @@ from .world import ANA, Clock
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 KINDS = (
     FindingKind.LEFTOVER_SERVICE,
     FindingKind.SERVICE_MISSING,

@@ -12,7 +12,8 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.states import OperationStatus, RunStatus
 from ml_platform.services.cleanup import stray_steps
-from ml_platform.services.cleanup.artifacts import ArtifactCleanup, clean_up_artifacts
+from ml_platform.services.cleanup.artifacts import clean_up_artifacts
+from ml_platform.services.cleanup.state import ArtifactCleanup
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registry import references, verification
 from ml_platform.services.registry.references import EVERYTHING, name_below
@@ -23,7 +24,7 @@ from .world import ANA, BUCKET, Clock, a_run, artifacts, settle
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ROOT = f"gs://{BUCKET}/runs"
 
 
@@ -74,10 +75,10 @@ def test_what_belongs_to_no_run_is_named_and_deleted_only_when_asked(
     write(cloud, "runs/loose.txt2/e")
     strays = [f"{ROOT}/{'0' * 32}/", f"{ROOT}/abc/", f"{ROOT}/loose.txt2/", f"{ROOT}/loose.txt"]
     result = clean(clock)
-    assert (sorted(result.strays.shown), result.strays_deleted) == (sorted(strays), 0)
+    assert (sorted(result.strays), result.strays_deleted) == (sorted(strays), 0)
     assert cloud.effects.mutations("storage.*") == []
     result = clean(clock, delete_strays=True)
-    assert (result.strays.total, result.strays_deleted) == (4, 4)
+    assert (result.strays_found, result.strays_deleted) == (4, 4)
     assert left(cloud) == sorted(["elsewhere/d", *artifacts(cloud, run)])
 
 
@@ -94,11 +95,11 @@ def test_the_artifacts_of_an_adopted_model_stay_also_when_it_has_been_deleted(
     )
     settle(clock)
     assert RegisteredModel.objects.registered().get().model_name == "made"
-    assert clean(clock, delete_strays=True).strays.total == 0
+    assert clean(clock, delete_strays=True).strays_found == 0
     assert left(cloud) == kept
     vertex.delete_model(ModelName.parse(name).bare)
     assert list(vertex.list_models()) == [()]
-    assert clean(clock, delete_strays=True).strays.total == 0
+    assert clean(clock, delete_strays=True).strays_found == 0
     assert left(cloud) == kept
 
 
@@ -122,7 +123,7 @@ def test_what_a_model_in_vertex_ai_has_stays_whosever_it_is(cloud: LocalCloud, c
 def test_a_model_at_the_root_itself_keeps_everything(cloud: LocalCloud, clock: Clock):
     kept = write(cloud, "runs/abc/a")
     cloud.models.seed("root", display_name="root", artifact_uri=ROOT)
-    assert clean(clock, delete_strays=True).strays.total == 0
+    assert clean(clock, delete_strays=True).strays_found == 0
     assert left(cloud) == kept
 
 
@@ -135,7 +136,7 @@ def test_when_vertex_ai_cannot_be_read_everything_stays_and_it_is_said(
     cloud.faults.order(method, "error", code="PERMISSION_DENIED", times=None)
     lines: list[str] = []
     result = clean(clock, delete_strays=True, tell=lines.append)
-    assert (left(cloud), result.strays.total) == (kept, 0)
+    assert (left(cloud), result.strays_found) == (kept, 0)
     assert result.summary.endswith("; what belongs to no run is unknown")
     (line,) = lines
     assert line.startswith("Kept all that may belong to no run: ")
@@ -149,7 +150,7 @@ def test_what_is_young_stays(cloud: LocalCloud, clock: Clock):
     kept = write(cloud, "runs/abc/young", "runs/loose")
     lines: list[str] = []
     result = clean(clock, delete_strays=True, tell=lines.append)
-    assert (result.strays.total, result.strays_deleted) == (3, 1)
+    assert (result.strays_found, result.strays_deleted) == (3, 1)
     assert left(cloud) == sorted([*kept, "runs/abc/old"])
     assert any(line.startswith(f"Kept {ROOT}/abc/: runs/abc/young was written") for line in lines)
 

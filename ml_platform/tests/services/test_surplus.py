@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from django.db import transaction
 from google.cloud.aiplatform_v1.types import UploadModelRequest
 
 from ml_platform.cloud import vertex
@@ -30,7 +31,7 @@ from .world import Clock, a_run, settle, vertex_versions
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ANA = Actor(label="ana", origin="command")
 DELETES = ("ModelService.DeleteModel", "ModelService.DeleteModelVersion")
 
@@ -85,7 +86,8 @@ def deletions(cloud: LocalCloud) -> list[str]:
 
 def forget(lineage: RegisteredModel, run: TrainingRun) -> None:
     """The run's version was deleted, by our rows."""
-    clear_pointer(run=run, registration=Registration.DELETED)
+    with transaction.atomic():
+        clear_pointer(run=run, registration=Registration.DELETED)
     TrainingRun.objects.filter(pk=run.pk).update(gcs_artifacts_path="")
     sync_version_cache(registered_model=lineage)
 

@@ -45,7 +45,7 @@ from .vertex_rows import BUCKET, managed, replace_model
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ANA = Actor(label="ana", origin="command")
 
 
@@ -203,6 +203,7 @@ def test_rows_that_a_sweep_beside_this_one_saw_are_kept(cloud: LocalCloud) -> No
     assert not MirroredModel.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_sweeps_at_the_same_time_are_one_look_and_do_not_stop_each_other(
     cloud: LocalCloud,
 ) -> None:

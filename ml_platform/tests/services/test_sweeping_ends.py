@@ -82,6 +82,7 @@ def let_leases_run_out() -> None:
     Operation.objects.filter(status="running").update(lease_until=database_now() - LONG)
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_is_not_said_to_run_once_its_lease_is_over(
     dead: Sweep, admin_client: Client
 ) -> None:
@@ -99,6 +100,7 @@ def text_of(client: Client) -> str:
     return client.get("/registry-health/").content.decode()
 
 
+@pytest.mark.slow
 def test_the_next_sweep_waits_for_nobody_and_says_that_the_killed_one_ended(
     dead: Sweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +114,7 @@ def test_the_next_sweep_waits_for_nobody_and_says_that_the_killed_one_ended(
     assert (dead.status, dead.finished_at is not None) == ("interrupted", True)
 
 
+@pytest.mark.slow
 def test_whoever_checks_next_goes_on_with_the_check_whose_worker_was_killed(dead: Sweep) -> None:
     with pytest.raises(Busy):
         check_registry_here(actor=ANA, clock=database_now)

@@ -20,7 +20,7 @@ from ml_platform.services.sweeps.sweep import sweep
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ANA = Actor(label="ana", origin="command")
 
 
@@ -42,6 +42,7 @@ def look() -> Sweep:
 
 
 @pytest.mark.timeout(300)  # memory is traced, which makes everything five times slower
+@pytest.mark.slow
 def test_ten_thousand_models_cost_a_hundred_calls_and_the_memory_of_a_page(
     cloud: LocalCloud,
 ) -> None:
@@ -59,6 +60,7 @@ def test_ten_thousand_models_cost_a_hundred_calls_and_the_memory_of_a_page(
     assert large < 2 * small, f"{small:,} bytes for 1,000 models, {large:,} for 10,000"
 
 
+@pytest.mark.slow
 def test_showing_many_rows_needs_the_memory_of_a_chunk(cloud: LocalCloud) -> None:
     def show() -> int:
         return sum(1 for _ in audit.vertex_rows(Sweep.objects.latest()))
@@ -73,6 +75,7 @@ def test_showing_many_rows_needs_the_memory_of_a_chunk(cloud: LocalCloud) -> Non
     assert peak_of(show) < 1.3 * small
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_number_of_statements_grows_with_chunks_and_not_with_rows(cloud: LocalCloud) -> None:
     seed(cloud, 0, 100)
     look()

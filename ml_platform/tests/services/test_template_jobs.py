@@ -123,7 +123,7 @@ def test_what_is_ours_to_say_and_what_is_empty_is_no_setting() -> None:
     parse_template(text, "t.json")
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_the_pipeline_is_started_with_them(cloud: LocalCloud) -> None:
     clock = CloudClock(cloud)
     runtime = {
@@ -142,7 +142,7 @@ def test_the_pipeline_is_started_with_them(cloud: LocalCloud) -> None:
     assert "It writes to the run's own folder, not to gs://elsewhere/root." in notes
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 @pytest.mark.parametrize("kind", [dict, list])
 def test_the_deepest_value_that_is_taken_reaches_vertex(cloud: LocalCloud, kind: type) -> None:
     clock = CloudClock(cloud)

@@ -29,7 +29,7 @@ from .world import ANA, BUCKET, Clock, artifacts, write_artifact
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_a_display_name_ends_no_sweep(cloud: LocalCloud) -> None:
@@ -90,7 +90,7 @@ def test_an_object_goes_with_its_run_whatever_its_name(cloud: LocalCloud) -> Non
     for name in ("metrics.json", "a\0b", "a\tb", "a\ufffdb"):
         write_artifact(cloud, run, name)
     result = clean_up_artifacts(days=7, actor=ANA, clock=Clock(database_now()))
-    assert (result.runs, result.freed.objects, artifacts(cloud, run)) == (1, 4, [])
+    assert (result.runs, result.freed[0], artifacts(cloud, run)) == (1, 4, [])
     assert result.operation is not None
     assert result.operation.status == "succeeded"
 

@@ -36,7 +36,7 @@ from .training_tools import (
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 CREATE = "PipelineService.CreatePipelineJob"
 
 

@@ -33,7 +33,7 @@ from .training_tools import BUCKET, SPEC, CloudClock, poll, settle, start_run
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 LIST, GET = "PipelineService.ListPipelineJobs", "PipelineService.GetPipelineJob"
 
 
@@ -159,6 +159,7 @@ def many_live_runs(project: Project, clock: CloudClock, count: int) -> list[Trai
     return made
 
 
+@pytest.mark.slow
 def test_a_thousand_live_runs_cost_the_pages_that_list_them(
     cloud: LocalCloud, clock: CloudClock, project: Project
 ) -> None:
@@ -239,6 +240,7 @@ def test_jobs_of_others_and_ended_ones_are_not_listed(
     assert unfinished_filter().startswith('labels.mlp_owner="tests" AND state!=')
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_poll_that_comes_too_late_does_not_turn_back_what_followed(
     cloud: LocalCloud, clock: CloudClock, project: Project
 ) -> None:
@@ -357,6 +359,7 @@ def test_a_job_that_hangs_stays_running(
     assert (run.status, run.stage) == ("running", "train")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_two_polls_at_once_end_a_run_once(
     cloud: LocalCloud, clock: CloudClock, project: Project
 ) -> None:

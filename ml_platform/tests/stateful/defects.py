@@ -51,12 +51,12 @@ def parent_for_a_version() -> list[Any]:
 def no_lock() -> list[Any]:
     from ml_platform.services.operations import store as operations
 
-    original = operations._columns
+    original = operations.columns_of
 
     def unlocked(workflow: Any, subject: Any, actor: Any) -> Any:
         return original(workflow, replace(subject, lineage_key="", service_key=""), actor)
 
-    return [swap("operations.store._columns", unlocked)]
+    return [swap("operations.store.columns_of", unlocked)]
 
 
 def silent_reupload() -> list[Any]:

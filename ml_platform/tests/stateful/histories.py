@@ -34,7 +34,8 @@ def play_history(cloud: LocalCloud, seed: int, turns: int = TURNS) -> Play:
 
     :raises BrokenInvariant: with the name of what broke; the play is its `play`.
     """
-    from .boundaries import BrokenInvariant
+    from ml_platform.tests.boundaries import BrokenInvariant
+
     from .invariants import Judge
     from .play import Luck, Play, ids_of, small_pages
     from .rest import come_to_rest
@@ -66,7 +67,7 @@ def many(
     cloud: LocalCloud, seeds: Sequence[int], *, tell: bool = False, stop: bool = False
 ) -> tuple[Counter[str], list[int]]:
     """Play histories, with `stop` to the first failure; returns what they met, and who failed."""
-    from .boundaries import BrokenInvariant
+    from ml_platform.tests.boundaries import BrokenInvariant
 
     counts: Counter[str] = Counter()
     failed = []

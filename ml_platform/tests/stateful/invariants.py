@@ -242,7 +242,7 @@ SAFETY: Mapping[str, Callable[[Effect], str]] = {
     "S12 what serves stays": what_serves_stays,
     "S13 what is used stays": what_is_used_stays,
 }
-"""Name and predicate; a predicate answers '' or what was wrong. S0 is in `boundaries`."""
+"""Name and predicate; a predicate answers '' or what was wrong. S0 is in `tests.boundaries`."""
 
 
 @dataclass

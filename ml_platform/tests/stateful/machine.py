@@ -22,7 +22,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from .boundaries import BrokenInvariant
+from ml_platform.tests.boundaries import BrokenInvariant
+
 from .ground import standing
 
 if TYPE_CHECKING:

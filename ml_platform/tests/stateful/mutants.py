@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ml_platform.tests.boundaries import BrokenInvariant
+
 from . import defects
-from .boundaries import BrokenInvariant
 from .ground import DIE, DROP, standing
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from ml_platform.cloud.transport import channels
 from ml_platform.cloud.transport.methods import METHODS
 from ml_platform.errors import PlatformError
 from ml_platform.services.operations.worker import resume_operations
+from ml_platform.tests.boundaries import BrokenInvariant, watched
 
-from .boundaries import BrokenInvariant, watched
 from .ground import UPLOAD_HORIZON
 from .invariants import LAG, Judge
 

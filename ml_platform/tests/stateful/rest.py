@@ -35,9 +35,9 @@ from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.repairs.reconciliation import repair_finding
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.training.polling import poll_training_runs
+from ml_platform.tests.boundaries import BrokenInvariant
 
 from . import planes
-from .boundaries import BrokenInvariant
 from .play import Luck, Play
 from .rules import REPAIRABLE
 from .settled import unsettled

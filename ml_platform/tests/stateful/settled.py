@@ -1,4 +1,4 @@
-"""What holds when everything has come to rest: I1 to I14, over the rows and the cloud as they are.
+"""What holds when everything has come to rest: I1 to I15, over the rows and the cloud as they are.
 
 I11 (one more reconcile writes nothing) is asked by who can reconcile: the driver of histories.
 """
@@ -39,6 +39,7 @@ from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.registry.artifacts import MODEL_FILE, run_prefix
 from ml_platform.services.registry.labels import ENDPOINT, LINEAGE, OWNER, RUN, owner
 from ml_platform.services.scheduling.job import job_id_of
+from ml_platform.tests.event_log import disagreements
 
 from . import planes
 from .invariants import DELETIONS
@@ -280,6 +281,7 @@ SETTLED: Mapping[str, Callable[[World], Wrong]] = {
     "I9 destruction is recorded": destruction_is_recorded,
     "I13 jobs match schedules": jobs_match_schedules,
     "I14 success is a version": success_is_a_version,
+    "I15 each change has its event": lambda world: iter(disagreements()),
 }
 """Name and predicate; a predicate yields what is wrong."""
 

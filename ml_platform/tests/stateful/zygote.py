@@ -165,9 +165,8 @@ def _live_and_die(order: dict[str, Any], control: str, pipe: int) -> None:
 
 def _way(way: str) -> tuple[Any, Callable[[], None], Callable[[], None]]:
     """Where it may be met, and what is met there: before and after."""
+    from ml_platform.tests.boundaries import statements, watched
     from ml_platform.tests.connections import end_connection, lose_answer
-
-    from .boundaries import statements, watched
 
     if way == DROP:
         return statements, end_connection, lose_answer

@@ -25,7 +25,8 @@ from ml_platform.models.states import (
     RunStatus,
     ScheduleState,
 )
-from ml_platform.services.operations.store import Actor, Subject, record
+from ml_platform.services.operations.history import record
+from ml_platform.services.operations.store import Actor, Subject
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     LONG_AGO,

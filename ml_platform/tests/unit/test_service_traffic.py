@@ -35,4 +35,4 @@ def test_requests_go_to_the_newest_revision_or_to_the_one_that_we_saw(
     assert (found.kind, found.repair, found.run_id) == (
         FindingKind.SERVICE_MISMATCH, REDEPLOY, None,
     )  # fmt: skip
-    assert f"sends requests to {strange}, and" in found.title
+    assert f"sends requests to {strange}, but" in found.title

@@ -84,6 +84,7 @@ def a_service_that_another_took_over_is_not_deployed_to(w: World) -> Played:
     yield None
     ended(operation, "failed", "foreign_service")
     assert service_of(endpoint).labels == OTHERS
+    assert facts(endpoint)[:2] == ("inactive", False), "what we had there is gone"
 
 
 @before("upsert")

@@ -1,0 +1,139 @@
+"""Training runs: create, submit, cancel, repeat, register as a version, delete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ml_platform.models import Operation, TrainingRun
+from ml_platform.services.access.rights import Right, right_to_register
+from ml_platform.services.operations.subjects import subject_of_run
+from ml_platform.services.registration import register
+from ml_platform.services.registration.register import (
+    is_registering,
+    register_run,
+    require_unregistered,
+)
+from ml_platform.services.training import runs as training
+
+from .action import Action
+from .caller import Caller
+from .models import find_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .inputs import ReasonIn, TrainingIn
+
+
+def _find_project(caller: Caller, key: object) -> Any:
+    return caller.find_project(key)
+
+
+def _create(project: Any, given: TrainingIn, caller: Caller) -> TrainingRun:
+    return training.create_run(
+        project=project,
+        model_name=given.model_name,
+        model_type=given.model_type,
+        template_uri=given.template_uri,
+        parameters=given.parameters,
+        actor=caller.actor,
+        now=caller.now(),
+        idempotency_key=caller.key,
+    )
+
+
+def _submit(run: TrainingRun, _: None, caller: Caller) -> Operation:
+    return training.submit_run(run=run, actor=caller.actor, now=caller.now())
+
+
+def _cancel(run: TrainingRun, _: None, caller: Caller) -> Operation:
+    return training.cancel_run(run=run, actor=caller.actor, now=caller.now())
+
+
+def _rerun(run: TrainingRun, _: None, caller: Caller) -> TrainingRun:
+    return training.rerun(run=run, actor=caller.actor, now=caller.now(), idempotency_key=caller.key)
+
+
+def _delete(run: TrainingRun, _: None, caller: Caller) -> Operation:
+    return training.delete_run(run=run, actor=caller.actor, now=caller.now())
+
+
+# ---- registration --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterFacts:
+    """What a registration is decided by; a button does not know yet whether a reason is given."""
+
+    run: TrainingRun
+    reason: str
+
+
+REASON_TO_COME = "It is asked for."
+
+
+def _of_runs(runs: Sequence[TrainingRun], given: ReasonIn | None, _: Caller) -> list[RegisterFacts]:
+    reason = REASON_TO_COME if given is None else given.reason.strip()
+    return [RegisterFacts(run=run, reason=reason) for run in runs]
+
+
+def to_register(run: TrainingRun) -> RegisterFacts:
+    """The facts of a button: its form asks for the reason."""
+    return RegisterFacts(run=run, reason=REASON_TO_COME)
+
+
+def _register(facts: RegisterFacts, given: ReasonIn | None, caller: Caller) -> Operation:
+    reason = given.reason if given else ""
+    return register_run(run=facts.run, actor=caller.actor, now=caller.now(), force_reason=reason)
+
+
+CREATE: Action[Any, TrainingRun] = Action(
+    name="create-run",
+    right=Right.TRAIN,
+    find=_find_project,
+    input="TrainingIn",
+    run=_create,
+    on_page=False,
+)
+SUBMIT: Action[TrainingRun, Operation] = Action(
+    name="submit-run",
+    right=Right.TRAIN,
+    find=find_run,
+    require=training.require_submittable,
+    is_repeated=training.is_submitted,
+    run=_submit,
+)
+CANCEL: Action[TrainingRun, Operation] = Action(
+    name="cancel-run",
+    right=Right.TRAIN,
+    find=find_run,
+    require=training.require_stoppable,
+    run=_cancel,
+)
+RERUN: Action[TrainingRun, TrainingRun] = Action(
+    name="rerun",
+    right=Right.TRAIN,
+    find=find_run,
+    require=training.require_repeatable,
+    run=_rerun,
+)
+REGISTER: Action[TrainingRun, Operation] = Action(
+    name="register-run",
+    right=right_to_register,
+    find=find_run,
+    facts=_of_runs,
+    require=lambda facts: require_unregistered(facts.run, force_reason=facts.reason),
+    is_repeated=lambda facts: is_registering(facts.run),
+    input="ReasonIn",
+    run=_register,
+    history=lambda facts: (register.WORKFLOW, subject_of_run(facts.run)),
+)
+DELETE: Action[TrainingRun, Operation] = Action(
+    name="delete-run",
+    right=Right.DELETE,
+    find=find_run,
+    require=training.require_deletable,
+    run=_delete,
+)
+ACTIONS: tuple[Action[Any, Any], ...] = (CREATE, SUBMIT, CANCEL, RERUN, REGISTER, DELETE)

@@ -1,0 +1,141 @@
+"""Schedules: create, pause, resume, end, train now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ml_platform.models import Operation, TrainingRun, TrainingSchedule
+from ml_platform.models.states import ScheduleState
+from ml_platform.services.access.rights import Right
+from ml_platform.services.scheduling import schedules as scheduling
+from ml_platform.services.training.runs import require_repeatable
+
+from .action import Action
+from .caller import Caller
+from .models import find_run
+
+if TYPE_CHECKING:
+    from .inputs import ScheduledTrainingIn, TimesIn
+
+
+def find_schedule(caller: Caller, key: object) -> TrainingSchedule:
+    """The schedule of that key."""
+    rows = TrainingSchedule.objects.select_related("project", "registered_model")
+    return caller.find(rows, key)
+
+
+def _find_project(caller: Caller, key: object) -> Any:
+    return caller.find_project(key)
+
+
+def _times(given: TimesIn, caller: Caller) -> dict[str, Any]:
+    """When to train, and who asks, as both services that create a schedule take it."""
+    return {
+        "name": given.name,
+        "frequency": given.frequency,
+        "first": given.first,
+        "time_zone": given.time_zone,
+        "actor": caller.actor,
+        "now": caller.now(),
+        "idempotency_key": caller.key,
+    }
+
+
+def _create(project: Any, given: ScheduledTrainingIn, caller: Caller) -> Operation:
+    return scheduling.create_schedule(
+        project=project,
+        model_name=given.model_name,
+        model_type=given.model_type,
+        template_uri=given.template_uri,
+        parameters=given.parameters,
+        **_times(given, caller),
+    )
+
+
+def _create_from_run(run: TrainingRun, given: TimesIn, caller: Caller) -> Operation:
+    return scheduling.create_schedule_from_run(run=run, **_times(given, caller))
+
+
+def _trigger(schedule: TrainingSchedule, _: None, caller: Caller) -> scheduling.Firing:
+    return scheduling.trigger_schedule(
+        schedule=schedule, actor=caller.actor, now=caller.now(), idempotency_key=caller.key
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeFacts:
+    """What a resumption is decided by: a schedule for one time only may have missed it."""
+
+    schedule: TrainingSchedule
+    now: datetime
+
+
+def _to_resume(schedules: Sequence[TrainingSchedule], _: None, caller: Caller) -> list[ResumeFacts]:
+    now = caller.now()
+    return [ResumeFacts(schedule, now) for schedule in schedules]
+
+
+def _require_resumable(facts: ResumeFacts) -> None:
+    scheduling.require_move(facts.schedule, ScheduleState.ACTIVE)
+    scheduling.require_time_left(facts.schedule, facts.now)
+
+
+def _turn(
+    do: Callable[..., Operation], schedule: TrainingSchedule, _: None, caller: Caller
+) -> Operation:
+    return do(schedule=schedule, actor=caller.actor, now=caller.now())
+
+
+CREATE: Action[Any, Operation] = Action(
+    name="create-schedule",
+    right=Right.TRAIN,
+    find=_find_project,
+    input="ScheduledTrainingIn",
+    run=_create,
+    on_page=False,
+)
+CREATE_FROM_RUN: Action[TrainingRun, Operation] = Action(
+    name="schedule-run",
+    right=Right.TRAIN,
+    find=find_run,
+    require=require_repeatable,
+    input="TimesIn",
+    run=_create_from_run,
+    on_page=False,
+)
+TRIGGER: Action[TrainingSchedule, scheduling.Firing] = Action(
+    name="trigger-schedule",
+    right=Right.TRAIN,
+    find=find_schedule,
+    require=scheduling.require_live,
+    run=_trigger,
+)
+PAUSE: Action[TrainingSchedule, Operation] = Action(
+    name="pause-schedule",
+    right=Right.TRAIN,
+    find=find_schedule,
+    require=partial(scheduling.require_move, to=ScheduleState.PAUSED),
+    run=partial(_turn, scheduling.pause_schedule),
+)
+RESUME: Action[TrainingSchedule, Operation] = Action(
+    name="resume-schedule",
+    right=Right.TRAIN,
+    find=find_schedule,
+    facts=_to_resume,
+    require=_require_resumable,
+    run=lambda facts, given, caller: _turn(
+        scheduling.resume_schedule, facts.schedule, given, caller
+    ),
+)
+CANCEL: Action[TrainingSchedule, Operation] = Action(
+    name="cancel-schedule",
+    right=Right.TRAIN,
+    find=find_schedule,
+    require=partial(scheduling.require_move, to=ScheduleState.CANCELLED),
+    run=partial(_turn, scheduling.cancel_schedule),
+)
+ACTIONS: tuple[Action[Any, Any], ...] = (CREATE, CREATE_FROM_RUN, TRIGGER, PAUSE, RESUME, CANCEL)

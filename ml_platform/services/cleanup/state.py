@@ -1,0 +1,126 @@
+"""What the steps of an artifact cleanup hand on, and what Cloud Storage refused to delete.
+
+An object that cannot be deleted is reported and passed over, so that the others are still deleted
+(law 14).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote, unquote
+
+from ml_platform.models import Operation
+from ml_platform.services.operations.log import LoggedState
+from ml_platform.services.registry.artifacts import Chunk, Size, human_size
+from ml_platform.text import counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactState(LoggedState):
+    """What the steps of an artifact cleanup hand on."""
+
+    days: int = 0
+    ended_before: str = ""
+    include_registered: bool = False
+    delete_strays: bool = False
+    after: int = 0
+    """The id of the last run that was considered."""
+    doomed: tuple[tuple[int, str], ...] = ()
+    """Ids of the marked runs, with the artifacts path that each had."""
+    runs: int = 0
+    kept: int = 0
+    freed: tuple[int, int] = (0, 0)
+    """Objects and bytes deleted so far."""
+    refused: Mapping[str, Any] = field(default_factory=dict)
+    """The current folder: where to continue, and what could not be deleted."""
+    refused_in_all: Mapping[str, int] = field(default_factory=dict)
+    """How many objects could not be deleted, by folder."""
+    strays: tuple[str, ...] = ()
+    """The first folders and objects that belong to no run."""
+    strays_found: int = 0
+    strays_unknown: str = ""
+    """Why it is unknown what belongs to no run, '' if it is known."""
+    strays_left: tuple[str, ...] = ()
+    """Strays that are still to be deleted, quoted."""
+    strays_judged: str = ""
+    """The stray whose deletion has begun: it is not checked again."""
+    strays_deleted: int = 0
+
+    @property
+    def refusals(self) -> str:
+        """How many objects could not be deleted, '' for none."""
+        count = sum(self.refused_in_all.values())
+        return f"{counted(count, 'object')} may not be deleted" if count else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactCleanup(ArtifactState):
+    """What a cleanup did so far; without an operation: what one would do."""
+
+    operation: Operation | None = None
+
+    @property
+    def summary(self) -> str:
+        """The result in a sentence, for the job's report."""
+        done = "Would delete" if self.operation is None else "Deleted"
+        size = Size(*self.freed)
+        parts = [
+            f"{done} the artifacts of {self.runs} run(s) older than {self.days} days: "
+            f"{counted(size.objects, 'object')}, {human_size(size.bytes)}; "
+            f"kept those of {self.kept}",
+            self.refusals,
+        ]
+        if self.strays_unknown:
+            parts.append("what belongs to no run is unknown")
+        elif self.strays_found:
+            parts.append(f"{self.strays_found} folder(s) of no run, {self.strays_deleted} deleted")
+        return "; ".join(filter(None, parts))
+
+
+def artifact_cleanup_of(operation: Operation) -> ArtifactCleanup:
+    """Return how far an operation that cleans up artifacts is."""
+    return replace(ArtifactCleanup.load(operation.data), operation=operation)
+
+
+def quoted(name: str) -> str:
+    """Encode a name: Cloud Storage allows characters that databases do not store."""
+    return quote(name, errors="surrogatepass")
+
+
+def unquoted(name: str) -> str:
+    """Decode what `quoted` encoded."""
+    return unquote(name, errors="surrogatepass")
+
+
+def place(state: ArtifactState) -> str:
+    """Return the name of the object after which to continue in the current folder."""
+    return unquoted(state.refused.get("after", ""))
+
+
+def pass_by(state: ArtifactState, chunk: Chunk) -> ArtifactState:
+    """Continue after a chunk of which nothing could be deleted, and note the first reason.
+
+    A chunk of which a part was deleted is listed again, so that nothing is counted twice.
+    """
+    if not chunk.passed:
+        return state
+    before = state.refused
+    named = [f"{refused.name!r}: {refused.reason}" for refused in chunk.refused[:1]]
+    refused = {
+        "after": quoted(chunk.passed),
+        "objects": before.get("objects", 0) + len(chunk.refused),
+        "first": before.get("first") or "".join(named),
+    }
+    return replace(state, refused=refused)
+
+
+def end_folder(state: ArtifactState, folder: str) -> tuple[ArtifactState, str]:
+    """End the current folder; returns why a part of it stays, '' if all of it was deleted."""
+    count, first = state.refused.get("objects", 0), state.refused.get("first")
+    # By folder, so that a folder that is processed again is counted once.
+    counts = {**state.refused_in_all, quoted(folder): count}
+    refused = {name: count for name, count in counts.items() if count}
+    reason = f"{counted(count, 'object')} may not be deleted, the first one {first}"
+    return replace(state, refused={}, refused_in_all=refused), reason if count else ""

@@ -1,0 +1,143 @@
+"""Ignore a finding or reopen it: what a person decides, and no sweep."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import transaction
+
+from ml_platform.errors import Conflict, Invalid
+from ml_platform.models import Finding, Operation, RegisteredModel
+from ml_platform.models.locking import lock_rows
+from ml_platform.models.states import EventKind, FindingStatus, OperationKind
+from ml_platform.services.operations.history import record
+from ml_platform.services.operations.store import Actor, Subject
+from ml_platform.services.operations.subjects import lineage_lock
+from ml_platform.services.operations.workflow import Workflow
+
+from .kinds import facts_of
+
+
+def require_open(finding: Finding) -> None:
+    """Check that a finding counts, so that it can be ignored.
+
+    :raises Conflict: it is ignored, or has ended.
+    """
+    _require_status(finding, FindingStatus.OPEN)
+
+
+def require_ignored(finding: Finding) -> None:
+    """Check that a finding is ignored, so that it can be counted again.
+
+    :raises Conflict: it counts, or has ended.
+    """
+    _require_status(finding, FindingStatus.IGNORED)
+
+
+def _require_status(finding: Finding, wanted: FindingStatus) -> None:
+    if finding.status != wanted:
+        state = finding.get_status_display().lower()
+        raise Conflict(
+            f"This finding is {state}, not {wanted.label.lower()}.",
+            code=f"finding_not_{wanted.value}",
+            advice="Its status has changed. Reload it.",
+        )
+
+
+IGNORING = Workflow(
+    slug="ignore-finding",
+    kind=OperationKind.IGNORE,
+    title="Ignore the finding {}",
+    past="ignored the finding {}",
+)
+REOPENING = Workflow(
+    slug="reopen-finding",
+    kind=OperationKind.UNIGNORE,
+    title="Reopen the finding {}",
+    past="reopened the finding {}",
+)
+
+
+def ignore_finding(*, finding: Finding, actor: Actor, reason: str, now: datetime) -> Operation:
+    """Leave an open finding out of the counts, for a reason; sweeps keep it ignored.
+
+    :raises Invalid: no reason was given.
+    :raises Conflict: it is not open any more.
+    """
+    return _decide(
+        finding=finding,
+        moves=(FindingStatus.OPEN, FindingStatus.IGNORED),
+        workflow=IGNORING,
+        actor=actor,
+        reason=reason,
+        now=now,
+    )
+
+
+def reopen_finding(*, finding: Finding, actor: Actor, now: datetime, reason: str = "") -> Operation:
+    """Count an ignored finding again.
+
+    :raises Conflict: it is not ignored.
+    """
+    return _decide(
+        finding=finding,
+        moves=(FindingStatus.IGNORED, FindingStatus.OPEN),
+        workflow=REOPENING,
+        actor=actor,
+        reason=reason,
+        now=now,
+    )
+
+
+def _decide(
+    *,
+    finding: Finding,
+    moves: tuple[FindingStatus, FindingStatus],
+    workflow: Workflow,
+    actor: Actor,
+    reason: str,
+    now: datetime,
+) -> Operation:
+    before, after = moves
+    reason = reason.strip()
+    ignored = after == FindingStatus.IGNORED
+    if ignored and not reason:
+        raise Invalid(
+            "Ignoring a finding needs a reason.",
+            code="reason_missing",
+            advice="Give a reason in `reason`.",
+        )
+    with transaction.atomic():
+        # Lock the lineage first, as the cleanup that may delete it does: no deadlock.
+        lock_rows(RegisteredModel.objects.filter(pk__in=[finding.registered_model_id]))
+        moved = Finding.objects.filter(pk=finding.pk, status=before).update(
+            status=after,
+            ignored_by=actor.label[:150] if ignored else "",
+            ignored_reason=reason if ignored else "",
+        )
+        finding.refresh_from_db()
+        if not moved:
+            _require_status(finding, before)
+        return record(
+            workflow=workflow,
+            subject=_subject(finding),
+            actor=actor,
+            now=now,
+            note=f"{facts_of(finding).label}: {finding.title}",
+            reason=reason,
+            event=EventKind.FINDING_IGNORED if ignored else EventKind.FINDING_REOPENED,
+            before={"status": before},
+            after={"status": after, "kind": finding.kind},
+        )
+
+
+def _subject(finding: Finding) -> Subject:
+    lineage = finding.registered_model
+    return Subject(
+        type="finding",
+        id=str(finding.pk),
+        name=finding.title,
+        project_id=finding.project_id,
+        lineage=lineage,
+        lineage_key=lineage_lock(lineage) if lineage else "",
+    )

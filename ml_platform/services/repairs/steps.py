@@ -1,0 +1,177 @@
+"""What the repairs have in common: open one, read, delete in Vertex AI, and close its findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from django.db import transaction
+
+from ml_platform.cloud import vertex
+from ml_platform.cloud.answers import Absent, Present, Unknown, ask
+from ml_platform.cloud.names import ModelName, OperationName
+from ml_platform.cloud.types import RemoteModel, RemoteOperation
+from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, PlatformError
+from ml_platform.models import Operation, RegisteredModel
+from ml_platform.models.states import FindingStatus
+from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.store import ENDED_AS, end_findings, link_findings
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.state import State
+from ml_platform.services.operations.store import Actor, Subject, open_operation
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+
+T = TypeVar("T")
+S = TypeVar("S", bound=State)
+R = TypeVar("R", bound="RepairState")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairState(State):
+    """What every repair of a finding remembers."""
+
+    ended_as: str = FindingStatus.REPAIRED
+    """The status of its findings at the end: `repaired`, or `gone` when nothing was wrong."""
+
+
+def open_repair(
+    *,
+    workflow: Workflow,
+    subject: Subject,
+    state: State,
+    kinds: Collection[FindingKind],
+    about: str | RegisteredModel,
+    actor: Actor,
+    now: datetime,
+) -> Operation:
+    """Open a repair of the findings of these kinds that are about this subject or lineage.
+
+    :raises Busy: another operation holds what it would change.
+    """
+    findings = {"subject": about} if isinstance(about, str) else {"lineage": about}
+    with transaction.atomic():
+        operation, _ = open_operation(
+            workflow=workflow, subject=subject, actor=actor, now=now, state=state
+        )
+        link_findings(operation=operation, kinds=kinds, **findings)
+        worker.enqueue(operation)
+    return operation
+
+
+# ---- reading -----------------------------------------------------------------------------------
+
+
+def read(call: Callable[[], T], *, service: str, sent: bool = False) -> Present[T] | Absent:
+    """Read from Google; an answer that proves nothing is raised, never taken for gone (law 3).
+
+    `sent` says whether a change may have been sent. Then the operation must go on until it knows
+    the outcome, so the error is temporary; before that it ends, with nothing changed.
+
+    :raises PlatformError: there is no answer that proves anything.
+    """
+    answer = ask(call)
+    if isinstance(answer, Unknown):
+        raise _unread(answer.reason, answer.code, service, sent)
+    return answer
+
+
+def read_present(call: Callable[[], T], *, service: str, sent: bool = False) -> T:
+    """Read what must be there; its absence proves nothing either.
+
+    :raises PlatformError: it could not be read.
+    """
+    answer = read(call, service=service, sent=sent)
+    if isinstance(answer, Absent):
+        raise _unread(answer.reason, CloudUnavailable.code, service, sent)
+    return answer.value
+
+
+def _unread(reason: str, code: str, service: str, sent: bool) -> PlatformError:  # noqa: FBT001
+    if sent:
+        return CloudUnavailable(reason, code=code)
+    return PlatformError(
+        reason,
+        code="cloud_unavailable",
+        advice=f"Nothing was changed. Repair again when {service} answers.",
+    )
+
+
+# ---- deletions in Vertex AI ----------------------------------------------------------------------
+
+
+def require_undeployed(name: ModelName, versions: Collection[RemoteModel]) -> None:
+    """Check that no endpoint of Vertex AI serves one of these versions.
+
+    :raises Conflict: one does.
+    """
+    if any(version.deployed for version in versions):
+        raise Conflict(
+            f"A Vertex AI endpoint serves a version of {name} that would be deleted.",
+            code="model_deployed",
+            advice="Undeploy it there first.",
+        )
+
+
+def start_deletion(work: Work[R], target: ModelName) -> RemoteOperation | None:
+    """Start to delete a model or a version; returns None if it is already gone."""
+    delete = vertex.delete_model_version if target.version else vertex.delete_model
+    try:
+        started = delete(target)
+    except CloudAbsent:
+        return None
+    work.remote_operation = str(started.name)
+    if started.error:
+        raise started.error
+    return started
+
+
+def wait_for_deletion(work: Work[R], *, to: str, note: str) -> Outcome:
+    """Read once whether the deletion has ended; then continue at `to`, where its effect is read."""
+    name = OperationName.parse(work.remote_operation)
+    answer = read(lambda: vertex.get_operation(name), service="Vertex AI", sent=True)
+    if isinstance(answer, Absent):
+        return Next(to=to, note="Vertex AI no longer has the operation; the model is read next.")
+    if not answer.value.done:
+        return Poll(note="Vertex AI is still deleting it.")
+    if answer.value.error:
+        raise answer.value.error
+    return Next(to=to, note=note)
+
+
+# ---- the end -----------------------------------------------------------------------------------
+
+
+def nothing_to_repair(work: Work[R], note: str) -> Next:
+    """End a repair that found nothing wrong."""
+    work.state = replace(work.state, ended_as=FindingStatus.GONE)
+    return Next(to="close", note=note)
+
+
+def close(
+    work: Work[S],
+    *,
+    status: FindingStatus,
+    note: str = "",
+    kinds: Collection[FindingKind] = tuple(FindingKind),
+) -> Next:
+    """Close the findings of a repair, those of these kinds."""
+    change = partial(
+        end_findings, operation=work.operation, status=status, now=work.clock(), kinds=kinds
+    )
+    return Next(note=note or ENDED_AS[status], change=change)
+
+
+def _close(work: Work[RepairState]) -> Outcome:
+    """Close repaired findings. If nothing was wrong, close only what a re-check settles."""
+    status = FindingStatus(work.state.ended_as)
+    repaired = status == FindingStatus.REPAIRED
+    repairs = {kind: kind.facts.repair for kind in FindingKind}
+    kinds = [kind for kind, r in repairs.items() if repaired or (r and r.settled_by_recheck)]
+    return close(work, status=status, kinds=kinds)
+
+
+CLOSE = Step(name="close", title="End the finding", run=_close)
