@@ -59,23 +59,19 @@ def verify_token(
     :raises Denied: the token is not valid; the message is for the log, not for the caller.
     :raises CloudUnavailable: the key of the token cannot be looked up now.
     """
-    if len(token) > MAX_TOKEN:
-        raise _denied("it is too long")
+    _require(len(token) <= MAX_TOKEN, "it is too long")
     header, claims = _read(token)
-    if header.get("alg") != "RS256":
-        raise _denied("its algorithm is not RS256")
+    _require(header.get("alg") == "RS256", "its algorithm is not RS256")
     identity = _check_claims(claims, audience=audience, emails=emails, now=now)
     signed, _, signature = token.rpartition(".")
     if trust_platform and signature == REMOVED_SIGNATURE:
         return identity
     kid = header.get("kid")
-    if not isinstance(kid, str) or not kid:
-        raise _denied("it names no key")
+    _require(isinstance(kid, str) and kid, "it names no key")
     certificate = _certificates.get(certs_url, kid, now)
     if certificate is None:
         raise _denied("its key is unknown")
-    if not _is_signed(signed, signature, certificate):
-        raise _denied("its signature is wrong")
+    _require(_is_signed(signed, signature, certificate), "its signature is wrong")
     return identity
 
 
@@ -83,8 +79,7 @@ def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The header and the claims of a token, neither of them verified."""
     from google.auth import jwt
 
-    if not _FORM.fullmatch(token):
-        raise _denied("it is not a JWT")
+    _require(_FORM.fullmatch(token), "it is not a JWT")
     try:
         return jwt.decode_header(token), jwt.decode(token, verify=False)
     except (ValueError, RecursionError) as error:
@@ -152,16 +147,8 @@ class Certificates:
 _certificates = Certificates()
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What the issuer answered."""
-
-    status: int
-    cache_control: str
-    body: bytes
-
-
-_Answers: TypeAlias = SimpleQueue[_Answer | Exception]
+_Answers: TypeAlias = SimpleQueue[tuple[int, str, bytes] | Exception]
+"""The status, the Cache-Control header and the body that the issuer answered, or why it did not."""
 
 
 def _fetch(url: str) -> tuple[dict[str, str], timedelta]:
@@ -174,12 +161,13 @@ def _fetch(url: str) -> tuple[dict[str, str], timedelta]:
         raise _no_certificates(url, f"no answer within {_FETCH_SECONDS:g} seconds") from None
     if isinstance(answer, Exception):
         raise _no_certificates(url, str(answer)) from answer
-    if len(answer.body) > MAX_CERTIFICATES:
+    status, cache_control, body = answer
+    if len(body) > MAX_CERTIFICATES:
         raise _no_certificates(url, f"the answer has more than {MAX_CERTIFICATES:,} bytes")
-    found = _key_table(answer.body)
-    if answer.status != 200 or found is None:
-        raise _no_certificates(url, f"status {answer.status}")
-    age = re.search(r"max-age=(\d{1,9})", answer.cache_control)
+    found = _key_table(body)
+    if status != 200 or found is None:
+        raise _no_certificates(url, f"status {status}")
+    age = re.search(r"max-age=(\d{1,9})", cache_control)
     return found, timedelta(seconds=int(age[1])) if age else _DEFAULT_MAX_AGE
 
 
@@ -198,7 +186,7 @@ def _download(url: str, answers: _Answers) -> None:
     except requests.RequestException as error:
         answers.put(error)
     else:
-        answers.put(_Answer(response.status_code, response.headers.get("Cache-Control", ""), body))
+        answers.put((response.status_code, response.headers.get("Cache-Control", ""), body))
 
 
 def _key_table(body: bytes) -> dict[str, str] | None:
@@ -236,15 +224,13 @@ def _check_claims(
         (isinstance(subject, str) and subject != "", "it has no subject"),
     )
     for holds, complaint in rules:
-        if not holds:
-            raise _denied(complaint)
-    return Identity(email=str(email), subject=str(subject), expires_at=expires)
+        _require(holds, complaint)
+    return Identity(email=str(email))
 
 
 def _moment(claims: dict[str, Any], name: str) -> datetime:
-    value = claims.get(name)
-    if type(value) is not int or not 0 < value < 1 << 33:
-        raise _denied(f"its {name} is not a time")
+    value: Any = claims.get(name)
+    _require(type(value) is int and 0 < value < 1 << 33, f"its {name} is not a time")
     return datetime.fromtimestamp(value, UTC)
 
 
@@ -263,6 +249,11 @@ def _is_signed(signed: str, signature: str, certificate: str) -> bool:
     except ValueError as error:
         raise CloudUnavailable("A certificate of the token's issuer cannot be read.") from error
     return bool(verifier.verify(signed.encode(), urlsafe_b64decode(signature + "==")))
+
+
+def _require(holds: object, complaint: str) -> None:
+    if not holds:
+        raise _denied(complaint)
 
 
 def _denied(complaint: str) -> Denied:

@@ -14,8 +14,9 @@ E = TypeVar("E", bound=StrEnum)
 
 
 def unwrap(message: Any) -> Any:
-    """Return the raw message inside a proto-plus wrapper."""
-    return type(message).pb(message)
+    """Return the raw message inside a proto-plus wrapper; anything else is returned unchanged."""
+    pb = getattr(type(message), "pb", None)
+    return pb(message) if pb else message
 
 
 def clean(value: Any) -> Any:

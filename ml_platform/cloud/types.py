@@ -64,11 +64,6 @@ class PipelineState(StrEnum):
     PAUSED = "paused"
     UNKNOWN = "unknown"
 
-    @property
-    def is_final(self) -> bool:
-        """Whether the job has ended."""
-        return self in (PipelineState.SUCCEEDED, PipelineState.FAILED, PipelineState.CANCELLED)
-
 
 class TaskState(StrEnum):
     """State of one task (stage) of a pipeline job."""
@@ -92,7 +87,6 @@ class RemoteTask(Told):
     name: str
     state: TaskState
     start_time: datetime | None
-    end_time: datetime | None
     error: str
 
 
@@ -101,15 +95,9 @@ class RemotePipelineJob(Told):
     """A pipeline job in Vertex AI Pipelines; `error` is Google's text, '' when there is none."""
 
     name: PipelineJobName
-    display_name: str
     state: PipelineState
     error: str
     labels: Mapping[str, str] = field(hash=False)
-    output_directory: str
-    create_time: datetime | None
-    start_time: datetime | None
-    end_time: datetime | None
-    update_time: datetime | None
     tasks: tuple[RemoteTask, ...]
 
     @property
@@ -124,9 +112,6 @@ class RemoteBucket(Told):
 
     name: str
     location: str
-    storage_class: str
-    soft_delete_seconds: int
-    versioning: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +126,6 @@ class RemoteObject(Told):
     size: int
     generation: int
     updated: datetime | None
-    crc32c: str
 
 
 class DeleteOutcome(StrEnum):
@@ -217,9 +201,6 @@ class RemoteService(Told):
     labels: Mapping[str, str] = field(hash=False)
     image: str
     env: Mapping[str, str] = field(hash=False)
-    generation: int
-    observed_generation: int
-    reconciling: bool
     ready: bool | None
     """Whether the newest configuration is ready; None while Cloud Run works on it."""
     reason: str
@@ -227,8 +208,6 @@ class RemoteService(Told):
     latest_ready_revision: str
     latest_created_revision: str
     traffic: tuple[TrafficShare, ...]
-    create_time: datetime | None
-    update_time: datetime | None
     texts: tuple[str, ...] = ()
     """Texts in its newest revision: environment, arguments, annotations, mounted buckets."""
 
@@ -290,16 +269,12 @@ class RemoteJob(Told):
     spec: JobSpec
     state: JobState
     next_run: datetime | None
-    last_attempt: datetime | None
-    last_status: int
-    """gRPC status code of the last attempt, 0 if it succeeded or there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point(Told):
     """One value of a time series, for the interval that ends at `end`."""
 
-    start: datetime
     end: datetime
     value: float
 
@@ -309,5 +284,3 @@ class Identity(Told):
     """The identity in a verified OIDC token."""
 
     email: str
-    subject: str
-    expires_at: datetime

@@ -13,6 +13,7 @@ from rich.console import Console
 from ml_platform import kpis
 from ml_platform.cloud import cloud_run, scheduler, storage, vertex
 from ml_platform.cloud.names import ObjectPath
+from ml_platform.cloud.transport import channels
 from ml_platform.conf import get_settings
 from ml_platform.demo import incident_data as data
 from ml_platform.demo import site, story, under_way
@@ -155,9 +156,10 @@ def test_active_endpoints_are_real_services_and_the_stopped_one_is_gone(incident
 
 
 def test_the_live_schedule_has_its_job_and_the_ended_ones_have_none(incident):
-    listed = [job for page in scheduler.list_jobs() for job in page]
-    jobs = [job for job in listed if job.spec.job_id not in JOBS]
-    assert len(listed) - len(jobs) == 1
+    listed = channels.client("CloudScheduler").list_jobs(parent=channels.location_path())
+    ids = [job.name.rpartition("/")[2] for job in listed]
+    jobs = [scheduler.get_job(job_id) for job_id in ids if job_id not in JOBS]
+    assert len(ids) - len(jobs) == 1
     live = TrainingSchedule.objects.get(state="active")
     assert [job.spec for job in jobs] == [job_spec(live)]
     assert live.scheduler_job_name == str(jobs[0].name)
