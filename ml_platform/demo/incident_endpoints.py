@@ -1,16 +1,22 @@
-"""The incident's endpoints: the rows, the services on Cloud Run, and a month of their traffic."""
+"""The incident's endpoints: their rows, their services, a month of traffic, and a deploy."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.conf import require_settings
+from ml_platform.localcloud import LocalCloud
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models.clock import database_now
 from ml_platform.models.states import EndpointState, RunStatus
+from ml_platform.services.deployment.deploy import deploy_run
 from ml_platform.services.deployment.steps import DEPLOY
 from ml_platform.services.operations import store as operations
+from ml_platform.services.operations import worker
+from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_version
 from ml_platform.services.registry.labels import labels_for
 
@@ -18,17 +24,16 @@ from . import incident_data as data
 from .stage import Stage
 
 METRICS_DAYS = 30
+BRING_UP_SECONDS = 1800.0
+"""How long Cloud Run takes for the service of the deploy."""
 
 
 def add_endpoint(stage: Stage, told: data.Endpoint) -> None:
-    """Have an endpoint served as it was told, since when it was told."""
-    lineage = RegisteredModel.objects.get(project=stage.project, model_name=told.lineage)
-    run = lineage.latest_run
-    if run is None:
-        raise ValueError(f"{told.lineage} has no version to serve")
+    """Add the row and the history of an endpoint, and its service if it is active."""
+    run = _newest_version(told.lineage)
     endpoint = DeployedEndpoint.objects.create(
         project=stage.project,
-        registered_model=lineage,
+        registered_model=run.registered_model,
         service_name=told.service,
         run=run,
         state=told.state,
@@ -51,21 +56,37 @@ def add_endpoint(stage: Stage, told: data.Endpoint) -> None:
 
 
 def _serve(endpoint: DeployedEndpoint, run: TrainingRun) -> None:
-    labels = labels_for(
-        lineage=endpoint.registered_model.uid,
-        generation=endpoint.registered_model.generation,
-        run=run.uid,
-        endpoint=endpoint.uid,
-    )
     spec = ServiceSpec(
         image=require_settings().SERVING_IMAGE,
-        labels=labels,
+        labels=labels_for(
+            lineage=endpoint.registered_model.uid,
+            generation=endpoint.registered_model.generation,
+            run=run.uid,
+            endpoint=endpoint.uid,
+        ),
         env={"AIP_STORAGE_URI": f"{run.gcs_artifacts_path}pushed_model/1"},
     )
     cloud_run.create_service(endpoint.service_name, spec)
     service = cloud_run.get_service(endpoint.service_name)
     endpoint.url, endpoint.revision = service.uri, service.latest_ready_revision
     endpoint.save()
+
+
+def _newest_version(lineage: str) -> TrainingRun:
+    run = RegisteredModel.objects.get(model_name=lineage).latest_run
+    if run is None:
+        raise ValueError(f"{lineage} has no version to serve")
+    return run
+
+
+def start_deploy(*, cloud: LocalCloud, actor: Actor, now: datetime) -> None:
+    """Start a deploy that the product has sent and now waits for."""
+    lineage, service = data.DEPLOYING_NOW
+    remote = cloud.core.operations
+    pace, remote.lro_seconds = remote.lro_seconds, BRING_UP_SECONDS
+    operation = deploy_run(run=_newest_version(lineage), service_name=service, actor=actor, now=now)
+    worker.run_until_idle(operation_id=operation.pk, clock=database_now)
+    remote.lro_seconds = pace
 
 
 def _seed_traffic(stage: Stage, told: data.Endpoint) -> None:
