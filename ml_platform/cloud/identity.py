@@ -66,7 +66,7 @@ def verify_token(
     signed, _, signature = token.rpartition(".")
     if trust_platform and signature == REMOVED_SIGNATURE:
         return identity
-    kid = header.get("kid")
+    kid: Any = header.get("kid")
     _require(isinstance(kid, str) and kid, "it names no key")
     certificate = _certificates.get(certs_url, kid, now)
     if certificate is None:

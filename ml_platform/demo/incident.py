@@ -77,44 +77,44 @@ def load_incident(*, cloud: LocalCloud, user: AbstractBaseUser, now: datetime) -
 # ---- lineages and their versions ---------------------------------------------------------------
 
 
-def _add_lineage(stage: Stage, told: data.Lineage) -> None:
+def _add_lineage(stage: Stage, given: data.Lineage) -> None:
     lineage = claim_lineage(
-        project_id=stage.project.pk, model_name=told.name, model_type=data.type_of(told.name)
+        project_id=stage.project.pk, model_name=given.name, model_type=data.type_of(given.name)
     )
-    RegisteredModel.objects.filter(pk=lineage.pk).update(created_at=stage.ago(told.created))
+    RegisteredModel.objects.filter(pk=lineage.pk).update(created_at=stage.ago(given.created))
     runs = [
-        _add_version(stage, told, lineage, number, age)
-        for number, age in enumerate(told.versions, start=1)
+        _add_version(stage, given, lineage, number, age)
+        for number, age in enumerate(given.versions, start=1)
     ]
     if not runs:
         return
     RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=len(runs) + 1)
     sync_version_cache(registered_model=lineage)
     TrainingRun.objects.filter(pk=runs[-1].pk).update(aliases=["default"])
-    if told.in_vertex:
-        stage.at(_end_of(runs[0]), partial(_seed_model, stage, told, lineage, runs))
+    if given.in_vertex:
+        stage.at(_end_of(runs[0]), partial(_seed_model, stage, given, lineage, runs))
 
 
 def _add_version(
-    stage: Stage, told: data.Lineage, lineage: RegisteredModel, number: int, age: float
+    stage: Stage, given: data.Lineage, lineage: RegisteredModel, number: int, age: float
 ) -> TrainingRun:
     # As Vertex AI answers: with the project's number.
     where = f"projects/{stage.cloud.project_number}/locations/{require_settings().LOCATION}"
     run = _new_run(
         stage,
-        told.name,
+        given.name,
         RunStatus.COMPLETED,
         age,
-        _maker_of(told.name, number),
-        model_type=data.type_of(told.name),
+        _maker_of(given.name, number),
+        model_type=data.type_of(given.name),
         registered_model=lineage,
         is_blessed=True,
         progress=100,
-        metrics=data.metrics(told.name, told.quality * (1 + 0.03 * (number - 1))),
+        metrics=data.metrics(given.name, given.quality * (1 + 0.03 * (number - 1))),
         registration=Registration.REGISTERED,
         version=number,
-        vertex_model_resource_name=f"{where}/models/{told.vertex_id}",
-        vertex_model_name=told.name,
+        vertex_model_resource_name=f"{where}/models/{given.vertex_id}",
+        vertex_model_name=given.name,
         vertex_model_version=str(number),
     )
     run.registered_at = _end_of(run) + timedelta(minutes=4)
@@ -125,13 +125,13 @@ def _add_version(
         subject=subject_of_version(run),
         actor=stage.actor,
         now=run.registered_at,
-        note=f"It is {told.vertex_id}@{number} in Vertex AI.",
+        note=f"It is {given.vertex_id}@{number} in Vertex AI.",
     )
     return run
 
 
 def _seed_model(
-    stage: Stage, told: data.Lineage, lineage: RegisteredModel, runs: list[TrainingRun]
+    stage: Stage, given: data.Lineage, lineage: RegisteredModel, runs: list[TrainingRun]
 ) -> None:
     """Only Google makes numeric ids, so no client can upload these."""
     versions = [
@@ -142,15 +142,15 @@ def _seed_model(
         }
         for run in runs
     ]
-    stage.cloud.models.seed(told.vertex_id, display_name=told.name, versions=versions)
+    stage.cloud.models.seed(given.vertex_id, display_name=given.name, versions=versions)
 
 
-def _seed_foreign(stage: Stage, told: data.Foreign) -> None:
-    storage.write_text(data.QUICKTEST_BUCKET, f"{told.name}/{MODEL}", "A quick test's model.")
+def _seed_foreign(stage: Stage, given: data.Foreign) -> None:
+    storage.write_text(data.QUICKTEST_BUCKET, f"{given.name}/{MODEL}", "A quick test's model.")
     stage.cloud.models.seed(
-        told.vertex_id,
-        display_name=told.name,
-        artifact_uri=f"gs://{data.QUICKTEST_BUCKET}/{told.name}/pushed_model/1",
+        given.vertex_id,
+        display_name=given.name,
+        artifact_uri=f"gs://{data.QUICKTEST_BUCKET}/{given.name}/pushed_model/1",
     )
 
 
@@ -214,20 +214,20 @@ def _leave_files(stage: Stage, run: TrainingRun, verdict: str, *files: str) -> N
         stage.at(_end_of(run), partial(storage.write_text, path.bucket, key, text))
 
 
-def _add_schedule(stage: Stage, told: data.Schedule) -> None:
-    lineage = RegisteredModel.objects.get(project=stage.project, model_name=told.lineage)
-    created = stage.ago(told.created)
+def _add_schedule(stage: Stage, given: data.Schedule) -> None:
+    lineage = RegisteredModel.objects.get(project=stage.project, model_name=given.lineage)
+    created = stage.ago(given.created)
     schedule = TrainingSchedule.objects.create(
         project=stage.project,
-        name=told.name,
-        model_name=told.lineage,
+        name=given.name,
+        model_name=given.lineage,
         model_type=lineage.model_type,
         registered_model=lineage,
         template_uri=template_uri(),
         parameters=PARAMETERS,
-        state=told.state,
-        frequency=told.frequency,
-        cron=told.cron or f"{created:%-M %-H %-d %-m} *",
+        state=given.state,
+        frequency=given.frequency,
+        cron=given.cron or f"{created:%-M %-H %-d %-m} *",
         starts_at=created.replace(second=0, microsecond=0),
         created_by_id=stage.actor.user_id,
         created_at=created,
@@ -237,26 +237,26 @@ def _add_schedule(stage: Stage, told: data.Schedule) -> None:
     )
 
 
-def _add_run(stage: Stage, told: data.Run) -> None:
+def _add_run(stage: Stage, given: data.Run) -> None:
     """A run that became no version; only a schedule's belongs to a lineage (law 2)."""
-    maker = next((one for one in data.SCHEDULES if one.name == told.schedule), None)
+    maker = next((one for one in data.SCHEDULES if one.name == given.schedule), None)
     run = _new_run(
         stage,
-        told.name,
-        told.status,
-        told.age,
+        given.name,
+        given.status,
+        given.age,
         maker,
-        model_type=data.type_of(told.name),
-        error=told.error,
+        model_type=data.type_of(given.name),
+        error=given.error,
     )
-    run.stage = told.stage
-    lineage = next((one for one in data.LINEAGES if one.name == told.name), None)
+    run.stage = given.stage
+    lineage = next((one for one in data.LINEAGES if one.name == given.name), None)
     if maker:
         run.schedule = TrainingSchedule.objects.get(project=stage.project, name=maker.name)
         run.registered_model = run.schedule.registered_model
-    if told.status == RunStatus.NOT_BLESSED:
+    if given.status == RunStatus.NOT_BLESSED:
         run.is_blessed, run.progress = False, 100
-        run.metrics = data.metrics(told.name, 0.85 * lineage.quality if lineage else 0.26)
+        run.metrics = data.metrics(given.name, 0.85 * lineage.quality if lineage else 0.26)
         _leave_files(stage, run, "NOT_BLESSED")
     run.save()
 

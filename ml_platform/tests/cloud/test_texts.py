@@ -10,7 +10,7 @@ import pytest
 
 from ml_platform.cloud import cloud_run, pipelines, scheduler, storage, types, vertex
 from ml_platform.cloud.names import ModelName, ObjectPath, PipelineJobName
-from ml_platform.cloud.raw import Told
+from ml_platform.cloud.raw import RemoteValue
 from ml_platform.cloud.transport.errors import from_status
 from ml_platform.cloud.types import DeleteOutcome, JobSpec, ServiceSpec
 from ml_platform.errors import CloudRejected, Invalid, PlatformError, storable
@@ -99,7 +99,7 @@ def test_every_text_that_leaves_the_window_can_be_kept(cloud, monkeypatch):
         if kind.__module__ == types.__name__
     }
     assert known - seen == OURS | FROM_A_TOKEN | NO_TEXT, "a new type has its place above"
-    assert {kind for kind in known if not issubclass(kind, Told)} == OURS
+    assert {kind for kind in known if not issubclass(kind, RemoteValue)} == OURS
 
 
 def test_an_address_is_never_altered():
