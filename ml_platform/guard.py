@@ -1,7 +1,7 @@
-"""What every door refuses before it looks at what is asked: a request that cannot be read for sure.
+"""The requests that pages and API refuse because they cannot be read with certainty.
 
-A door that reads a part of a request takes it for the whole of another one: a body that was lost
-says "everything", a misspelt parameter says nothing at all.
+A request of which only a part is read means something else: without its body it may ask for
+everything, and without a misspelt parameter the filter that it names is missing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from django.http.request import UnreadablePostError
 from .errors import Invalid, PlatformError
 
 DATABASE_FAILURES = (OperationalError, InterfaceError, InternalError)
-"""Failures of the database that may pass: a connection that ended, a lock or statement timeout, a
-deadlock, a database that is locked, read-only or full. Django raises the others for what we did
-wrong."""
+"""Failures of the database that may be temporary: a connection that ended, a lock or statement
+timeout, a deadlock, a database that is locked, read-only or full. Django's other errors come from
+defects of our code."""
 DEEPEST = 64
-"""Levels of lists and objects in JSON: far more than a request needs, far less than a stack has."""
+"""Levels of lists and objects in JSON: more than a request needs, fewer than the stack allows."""
 BIGGEST = (1 << 63) - 1
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -37,14 +37,14 @@ class Unreadable(Invalid):
 
 
 class LengthRequired(Invalid):
-    """The body comes in chunks, which not every server puts together again."""
+    """The body is sent in chunks, which not every server joins."""
 
     code = "length_required"
     advice = "Send the body whole, with its Content-Length and without Transfer-Encoding."
 
 
 class DatabaseAway(PlatformError):
-    """The database could not be asked; what a transaction had begun was undone."""
+    """The database did not answer; the transaction was rolled back."""
 
     code = "database_busy"
     advice = "Nothing is lost; try again."
@@ -55,14 +55,14 @@ class DatabaseAway(PlatformError):
 
 
 class BadJson(ValueError):
-    """JSON that we do not take; its text is a sentence that says why."""
+    """JSON that is refused; its text is a sentence that says why."""
 
 
 def require_readable(request: HttpRequest, *, form: bool = False) -> None:
-    """Let a request pass whose parts can all be read; with `form`, those of its form too.
+    """Refuse a request that cannot be read completely; with `form`, its form is checked too.
 
-    :raises LengthRequired: the body has no length, so that it may be lost on the way.
-    :raises Unreadable: the length is none, or the text is not UTF-8.
+    :raises LengthRequired: the body has no length, so that it may be lost.
+    :raises Unreadable: the length is not a number, or the text is not UTF-8.
     :raises Invalid: there is a NUL character.
     """
     _require_length(request)
@@ -78,7 +78,7 @@ def require_readable(request: HttpRequest, *, form: bool = False) -> None:
 
 
 def _require_length(request: HttpRequest) -> None:
-    # A server may hand a chunked body on with or without its length; Django reads what has one.
+    # A server may pass on a chunked body without its length; Django then does not read it.
     if "Transfer-Encoding" in request.headers:
         raise LengthRequired("The body is sent in chunks.")
     length = str(request.META.get("CONTENT_LENGTH") or "")
@@ -86,7 +86,7 @@ def _require_length(request: HttpRequest) -> None:
         if not (length.isascii() and length.isdecimal() and len(length) < 19):
             raise Unreadable("The Content-Length is no number of bytes.")
         return
-    # A server that says so ends the body itself, be there one or none.
+    # With this key the server marks the end of the body itself, so that reading it does not block.
     ended = request.META.get("wsgi.input_terminated") and request.method not in SAFE_METHODS
     if ended and request.META["wsgi.input"].read(1):
         raise LengthRequired("The body has no Content-Length.")
@@ -107,7 +107,7 @@ def _texts(request: HttpRequest, *, form: bool) -> Iterator[str]:
 def require_known(
     request: HttpRequest, known: Collection[str], *, lists: Collection[str] = ()
 ) -> None:
-    """Let a request pass that has only these query parameters, each once but for `lists`.
+    """Refuse a request with other query parameters than these; only `lists` may be repeated.
 
     :raises Invalid: it has another one, or one twice.
     """
@@ -128,7 +128,7 @@ def require_known(
 
 
 def is_storable(text: str) -> bool:
-    """Whether every database of ours stores the text: PostgreSQL takes no NUL, UTF-8 no half."""
+    """Whether both databases can store the text: no NUL (PostgreSQL), no lone surrogate (UTF-8)."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -137,9 +137,9 @@ def is_storable(text: str) -> bool:
 
 
 def read_json(text: bytes | str) -> Any:
-    """JSON that every database of ours can store.
+    """Return the value of a JSON text, if both databases can store it.
 
-    :raises BadJson: it is none, names a field twice, or has something that cannot be stored.
+    :raises BadJson: it is not JSON, has a field twice, or has a value that cannot be stored.
     """
     try:
         value = json.loads(text, object_pairs_hook=_object)
@@ -166,7 +166,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    """What is inside of a value; a value with nothing inside must be one that can be stored."""
+    """Return the parts of a list or object; check that any other value can be stored."""
     if isinstance(value, dict):
         return (*value.keys(), *value.values())
     if isinstance(value, list):

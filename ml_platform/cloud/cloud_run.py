@@ -9,7 +9,7 @@ from typing import Any
 from ml_platform.errors import CloudUnavailable
 
 from .names import OperationName, ServiceName
-from .raw import clean, enum_name, read_time, unwrap
+from .raw import clean, enum_name
 from .transport import channels, operations
 from .types import (
     Ingress,
@@ -35,9 +35,7 @@ def get_service(service_id: str) -> RemoteService:
 
     :raises CloudAbsent: Cloud Run answered NOT_FOUND for exactly that name.
     """
-    request = {"name": str(_name(service_id))}
-    send = channels.client("services").get_service
-    return _read_service(unwrap(channels.rpc("Services.GetService", send, request)))
+    return _read_service(channels.rpc("Services.GetService", {"name": str(_name(service_id))}))
 
 
 def list_services(*, page_size: int = 100) -> Iterator[tuple[RemoteService, ...]]:
@@ -46,15 +44,14 @@ def list_services(*, page_size: int = 100) -> Iterator[tuple[RemoteService, ...]
     :raises CloudUnavailable: a page could not be read, or lacks a region (`unreachable` in
         google/cloud/run_v2/types/service.py), so that a service missing in it may exist.
     """
-    send = channels.client("services").list_services
     request = {"parent": channels.location_path(), "page_size": page_size}
-    for page in channels.rpc_pages("Services.ListServices", send, request):
+    for page in channels.rpc_pages("Services.ListServices", request):
         if page.unreachable:
             raise CloudUnavailable(
                 f"Cloud Run listed its services without {', '.join(page.unreachable)}.",
                 code="incomplete_listing",
             )
-        yield tuple(_read_service(service) for service in page.services)
+        yield tuple(map(_read_service, page.services))
 
 
 def get_revision(service_id: str, revision: str) -> RemoteRevision:
@@ -63,8 +60,7 @@ def get_revision(service_id: str, revision: str) -> RemoteRevision:
     :raises CloudAbsent: Cloud Run answered NOT_FOUND for exactly that revision.
     """
     request = {"name": f"{_name(service_id)}/revisions/{revision}"}
-    send = channels.client("revisions").get_revision
-    found = unwrap(channels.rpc("Revisions.GetRevision", send, request))
+    found = channels.rpc("Revisions.GetRevision", request)
     return RemoteRevision(labels=dict(found.labels), texts=_texts(found))
 
 
@@ -78,7 +74,7 @@ def create_service(service_id: str, spec: ServiceSpec) -> RemoteOperation:
         "service_id": service_id,
         "service": _service(spec),
     }
-    return operations.start("Services.CreateService", "services", "create_service", request)
+    return operations.start("Services.CreateService", request)
 
 
 def update_service(service_id: str, spec: ServiceSpec, *, etag: str) -> RemoteOperation:
@@ -88,9 +84,7 @@ def update_service(service_id: str, spec: ServiceSpec, *, etag: str) -> RemoteOp
     :raises CloudAbsent: there is no such service; none is created.
     """
     service = {**_service(spec), "name": str(_name(service_id)), "etag": etag}
-    return operations.start(
-        "Services.UpdateService", "services", "update_service", {"service": service}
-    )
+    return operations.start("Services.UpdateService", {"service": service})
 
 
 def delete_service(service_id: str, *, etag: str) -> RemoteOperation:
@@ -98,8 +92,9 @@ def delete_service(service_id: str, *, etag: str) -> RemoteOperation:
 
     :raises CloudConflict: the service has changed since.
     """
-    request = {"name": str(_name(service_id)), "etag": etag}
-    return operations.start("Services.DeleteService", "services", "delete_service", request)
+    return operations.start(
+        "Services.DeleteService", {"name": str(_name(service_id)), "etag": etag}
+    )
 
 
 def get_operation(name: OperationName) -> RemoteOperation:
@@ -107,12 +102,7 @@ def get_operation(name: OperationName) -> RemoteOperation:
 
     :raises CloudAbsent: Cloud Run no longer keeps it; its outcome is unknown.
     """
-    return operations.get_operation("services", name, method="Services.UpdateService")
-
-
-def get_invokers(service_id: str) -> tuple[str, ...]:
-    """Return the members that may call the service without a condition, such as `allUsers`."""
-    return tuple(sorted(clean(member) for member in _invokers(_get_policy(service_id))))
+    return operations.get_operation(name, method="Services.UpdateService")
 
 
 def change_invokers(
@@ -125,8 +115,11 @@ def change_invokers(
 
     :raises CloudConflict: the policy was changed in between; read it again.
     """
-    policy = _get_policy(service_id)
-    held = _invokers(policy)
+    resource = str(_name(service_id))
+    # Version 3 is the one that shows conditions: https://cloud.google.com/iam/docs/policies#versions
+    options = {"requested_policy_version": 3}
+    policy = channels.rpc("Services.GetIamPolicy", {"resource": resource, "options": options})
+    held = {member for b in policy.bindings if _is_invoker(b) for member in b.members}
     wanted = held - set(remove) | set(add)
     if wanted != held:
         kept = [binding for binding in policy.bindings if not _is_invoker(binding)]
@@ -134,28 +127,12 @@ def change_invokers(
         policy.bindings.extend(kept)
         if wanted:
             policy.bindings.add(role=INVOKER, members=sorted(wanted))
-        send = channels.client("services").set_iam_policy
-        request = {"resource": str(_name(service_id)), "policy": policy}
-        channels.rpc("Services.SetIamPolicy", send, request)
-    return tuple(sorted(wanted))
+        channels.rpc("Services.SetIamPolicy", {"resource": resource, "policy": policy})
+    return tuple(sorted(map(clean, wanted)))
 
 
 def _name(service_id: str) -> ServiceName:
     return ServiceName.parse(f"{channels.location_path()}/services/{service_id}")
-
-
-def _get_policy(service_id: str) -> Any:
-    send = channels.client("services").get_iam_policy
-    request = {
-        "resource": str(_name(service_id)),
-        # Version 3 is the one that shows conditions: https://cloud.google.com/iam/docs/policies#versions
-        "options": {"requested_policy_version": 3},
-    }
-    return channels.rpc("Services.GetIamPolicy", send, request)
-
-
-def _invokers(policy: Any) -> set[str]:
-    return {m for b in policy.bindings if _is_invoker(b) for m in b.members}
 
 
 def _is_invoker(binding: Any) -> bool:
@@ -203,9 +180,6 @@ def _read_service(raw: Any) -> RemoteService:
         image=container.image if container else "",
         env={e.name: e.value for e in container.env} if container else {},
         texts=_texts(raw.template),
-        generation=raw.generation,
-        observed_generation=raw.observed_generation,
-        reconciling=raw.reconciling,
         ready=ready,
         reason="" if ready else condition.message,
         latest_ready_revision=_last(raw.latest_ready_revision),
@@ -214,8 +188,6 @@ def _read_service(raw: Any) -> RemoteService:
             TrafficShare(revision=_last(t.revision), percent=t.percent)
             for t in raw.traffic_statuses
         ),
-        create_time=read_time(raw, "create_time"),
-        update_time=read_time(raw, "update_time"),
     )
 
 

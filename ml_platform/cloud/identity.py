@@ -227,7 +227,7 @@ def _check_claims(
     for holds, complaint in rules:
         if not holds:
             raise _denied(complaint)
-    return Identity(email=str(email), subject=str(subject), expires_at=expires)
+    return Identity(email=str(email))
 
 
 def _moment(claims: dict[str, Any], name: str) -> datetime:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from ml_platform.conf import require_settings
 from ml_platform.errors import DEFECT, CloudUnavailable, Invalid
 
-from .raw import read_time
 from .transport import channels
 from .types import Point
 
@@ -21,24 +21,17 @@ class Aligner(StrEnum):
     """How the values of one period become one value: monitoring_v3/types/common.py."""
 
     DELTA = "ALIGN_DELTA"
-    MEAN = "ALIGN_MEAN"
     MAX = "ALIGN_MAX"
-    SUM = "ALIGN_SUM"
-    P50 = "ALIGN_PERCENTILE_50"
-    P95 = "ALIGN_PERCENTILE_95"
     P99 = "ALIGN_PERCENTILE_99"
 
 
 class Reducer(StrEnum):
     """How a service's several series (one for each revision, response class ...) become one."""
 
-    NONE = "REDUCE_NONE"
     SUM = "REDUCE_SUM"
-    MEAN = "REDUCE_MEAN"
     MAX = "REDUCE_MAX"
     P50 = "REDUCE_PERCENTILE_50"
     P95 = "REDUCE_PERCENTILE_95"
-    P99 = "REDUCE_PERCENTILE_99"
 
 
 def read_series(
@@ -62,7 +55,7 @@ def read_series(
     :raises CloudUnavailable: there is no answer, or Monitoring reports that it is incomplete.
     """
     request = {
-        "name": channels.project_path(),
+        "name": f"projects/{require_settings().PROJECT_ID}",
         "filter": _filter(metric, service, response_class),
         "interval": {"start_time": start, "end_time": end},
         "aggregation": {
@@ -72,9 +65,8 @@ def read_series(
         },
         "view": "FULL",
     }
-    send = channels.client("metrics").list_time_series
     points: list[Point] = []
-    for page in channels.rpc_pages("MetricService.ListTimeSeries", send, request):
+    for page in channels.rpc_pages("MetricService.ListTimeSeries", request):
         if page.execution_errors:
             raise CloudUnavailable(
                 f"Cloud Monitoring returned {metric} of {service} only in part: "
@@ -100,9 +92,7 @@ def _filter(metric: str, service: str, response_class: str) -> str:
 def _read_point(raw: Any) -> Point:
     kind = raw.value.WhichOneof("value")
     value = getattr(raw.value, kind)
-    end = raw.interval.end_time.ToDatetime(tzinfo=UTC)
     return Point(
-        start=read_time(raw.interval, "start_time") or end,  # a gauge has no start
-        end=end,
+        end=raw.interval.end_time.ToDatetime(tzinfo=UTC),
         value=value.mean if kind == "distribution_value" else float(value),
     )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias, get_args
 from uuid import UUID
 
 from ml_platform.conf import ALIAS
@@ -18,23 +18,28 @@ from ml_platform.errors import Invalid
 
 IN_FULL = "Give the full resource name, as Google shows it."
 _WHERE = r"projects/(?P<project>[a-z0-9][a-z0-9.:-]{0,98})/locations/(?P<location>[a-z0-9-]{1,40})"
+_IN_LOCATION = "projects/{0.project}/locations/{0.location}"
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """Base of all names: only a name that can be parsed can be built."""
+    """Base of all names: only a name that can be parsed can be built.
 
+    `_form` writes the name from its fields; `_pattern` reads it.
+    """
+
+    _form: ClassVar[str]
     _pattern: ClassVar[re.Pattern[str]]
     _what: ClassVar[str]
 
     def __post_init__(self) -> None:
-        match = self._pattern.fullmatch(str(self))
-        if match is None or match.groupdict(default="") != self._parts():
-            raise Invalid(
-                f"{str(self)!r} is not the name of a {self._what}.", code="bad_name", advice=IN_FULL
-            )
+        if self._read(str(self)) != {f.name: getattr(self, f.name) for f in fields(self)}:
+            raise self._refusal(str(self))
+
+    def __str__(self) -> str:
+        return self._form.format(self)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -42,39 +47,51 @@ class _Name:
 
         :raises Invalid: it is not a name of this kind.
         """
+        return cls(**cls._read(text))
+
+    @classmethod
+    def _read(cls, text: str) -> dict[str, Any]:
         match = cls._pattern.fullmatch(text)
         if match is None:
-            raise Invalid(
-                f"{text!r} is not the name of a {cls._what}.", code="bad_name", advice=IN_FULL
-            )
-        return cls(**match.groupdict(default=""))
+            raise cls._refusal(text)
+        return match.groupdict(default="")
 
-    def _parts(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+    @classmethod
+    def _refusal(cls, text: str) -> Invalid:
+        return Invalid(
+            f"{text!r} is not the name of a {cls._what}.", code="bad_name", advice=IN_FULL
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class ModelName(_Name):
+class _ResourceName(_Name):
+    """A name below a project and a location."""
+
+    project: str
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName(_ResourceName):
     """A model in the Vertex AI Model Registry; one version of it when `version` is set.
 
     `version` is a number or an alias. The id:
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.models/upload
     """
 
-    project: str
-    location: str
     model_id: str
     version: str = ""
 
+    _form = _IN_LOCATION + "/models/{0.model_id}{0._at}"
     _pattern = re.compile(
         _WHERE
         + rf"/models/(?P<model_id>[a-z0-9_-]{{1,63}})(?:@(?P<version>[0-9]{{1,19}}|{ALIAS}))?"
     )
     _what = "model"
 
-    def __str__(self) -> str:
-        at = f"@{self.version}" if self.version else ""
-        return f"projects/{self.project}/locations/{self.location}/models/{self.model_id}{at}"
+    @property
+    def _at(self) -> str:
+        return self.version and f"@{self.version}"
 
     @property
     def bare(self) -> ModelName:
@@ -87,69 +104,55 @@ class ModelName(_Name):
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineJobName(_Name):
+class PipelineJobName(_ResourceName):
     """A pipeline job; ids as in google/cloud/aiplatform_v1/types/pipeline_service.py."""
 
-    project: str
-    location: str
     job_id: str
 
+    _form = _IN_LOCATION + "/pipelineJobs/{0.job_id}"
     _pattern = re.compile(_WHERE + r"/pipelineJobs/(?P<job_id>[a-z0-9-]{1,128})")
     _what = "pipeline job"
 
-    def __str__(self) -> str:
-        return f"projects/{self.project}/locations/{self.location}/pipelineJobs/{self.job_id}"
-
 
 @dataclass(frozen=True, slots=True)
-class ServiceName(_Name):
+class ServiceName(_ResourceName):
     """A Cloud Run service; new ids have under 50 characters (run_v2/types/service.py)."""
 
-    project: str
-    location: str
     service_id: str
 
+    _form = _IN_LOCATION + "/services/{0.service_id}"
     _pattern = re.compile(_WHERE + r"/services/(?P<service_id>[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)")
     _what = "Cloud Run service"
 
-    def __str__(self) -> str:
-        return f"projects/{self.project}/locations/{self.location}/services/{self.service_id}"
-
 
 @dataclass(frozen=True, slots=True)
-class JobName(_Name):
+class JobName(_ResourceName):
     """A Cloud Scheduler job; ids as in google/cloud/scheduler_v1/types/job.py."""
 
-    project: str
-    location: str
     job_id: str
 
+    _form = _IN_LOCATION + "/jobs/{0.job_id}"
     _pattern = re.compile(_WHERE + r"/jobs/(?P<job_id>[A-Za-z0-9_-]{1,500})")
     _what = "Cloud Scheduler job"
 
-    def __str__(self) -> str:
-        return f"projects/{self.project}/locations/{self.location}/jobs/{self.job_id}"
-
 
 @dataclass(frozen=True, slots=True)
-class OperationName(_Name):
+class OperationName(_ResourceName):
     """A long-running operation; those of Vertex AI have a `parent` resource, such as `models/7`."""
 
-    project: str
-    location: str
     operation_id: str
     parent: str = ""
 
+    _form = _IN_LOCATION + "{0._below}/operations/{0.operation_id}"
     _pattern = re.compile(
         _WHERE + r"(?:/(?P<parent>[a-zA-Z]{1,63}/[A-Za-z0-9_@-]{1,190}))?"
         r"/operations/(?P<operation_id>[A-Za-z0-9_-]{1,190})"
     )
     _what = "long-running operation"
 
-    def __str__(self) -> str:
-        parent = f"/{self.parent}" if self.parent else ""
-        where = f"projects/{self.project}/locations/{self.location}"
-        return f"{where}{parent}/operations/{self.operation_id}"
+    @property
+    def _below(self) -> str:
+        return self.parent and f"/{self.parent}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +162,11 @@ class ObjectPath(_Name):
     bucket: str
     key: str
 
+    _form = "gs://{0.bucket}/{0.key}"
     _pattern = re.compile(
         r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?P<key>[^\x00-\x1f\x7f\ud800-\udfff]{1,1024})"
     )
     _what = "Cloud Storage object"
-
-    def __str__(self) -> str:
-        return f"gs://{self.bucket}/{self.key}"
 
     @property
     def folder(self) -> ObjectPath:
@@ -177,13 +178,6 @@ class ObjectPath(_Name):
 
 
 ResourceName: TypeAlias = ModelName | PipelineJobName | ServiceName | JobName | OperationName
-_KINDS: tuple[type[ResourceName], ...] = (
-    ModelName,
-    PipelineJobName,
-    ServiceName,
-    JobName,
-    OperationName,
-)
 
 
 def parse_resource(text: str) -> ResourceName:
@@ -191,9 +185,10 @@ def parse_resource(text: str) -> ResourceName:
 
     :raises Invalid: it is not the name of a resource that we use.
     """
-    for kind in _KINDS:
+    for kind in get_args(ResourceName):
         with suppress(Invalid):
-            return kind.parse(text)
+            found: ResourceName = kind.parse(text)
+            return found
     raise Invalid(
         f"{text!r} is not the name of a resource that we use.", code="bad_name", advice=IN_FULL
     )

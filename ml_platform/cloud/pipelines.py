@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .names import PipelineJobName
-from .raw import read_enum, read_time, unwrap
+from .raw import read_enum, read_time
 from .transport import channels
 from .types import PipelineState, RemotePipelineJob, RemoteTask, TaskState
 
@@ -44,8 +44,7 @@ def create_pipeline_job(
             "service_account": service_account,
         },
     }
-    send = channels.client("pipelines").create_pipeline_job
-    return _read_job(unwrap(channels.rpc("PipelineService.CreatePipelineJob", send, request)))
+    return _read_job(channels.rpc("PipelineService.CreatePipelineJob", request))
 
 
 def get_pipeline_job(name: PipelineJobName) -> RemotePipelineJob:
@@ -53,19 +52,17 @@ def get_pipeline_job(name: PipelineJobName) -> RemotePipelineJob:
 
     :raises CloudAbsent: Vertex AI answered NOT_FOUND for exactly that name.
     """
-    send = channels.client("pipelines").get_pipeline_job
     request = {"name": channels.checked(name)}
-    return _read_job(unwrap(channels.rpc("PipelineService.GetPipelineJob", send, request)))
+    return _read_job(channels.rpc("PipelineService.GetPipelineJob", request))
 
 
 def list_pipeline_jobs(
     *, filter: str = "", page_size: int = 100
 ) -> Iterator[tuple[RemotePipelineJob, ...]]:
     """Yield the jobs of the location page by page; a page that cannot be read raises."""
-    send = channels.client("pipelines").list_pipeline_jobs
     request = {"parent": channels.location_path(), "filter": filter, "page_size": page_size}
-    for page in channels.rpc_pages("PipelineService.ListPipelineJobs", send, request):
-        yield tuple(_read_job(job) for job in page.pipeline_jobs)
+    for page in channels.rpc_pages("PipelineService.ListPipelineJobs", request):
+        yield tuple(map(_read_job, page.pipeline_jobs))
 
 
 def cancel_pipeline_job(name: PipelineJobName) -> None:
@@ -73,8 +70,7 @@ def cancel_pipeline_job(name: PipelineJobName) -> None:
 
     :raises CloudConflict: the job has ended.
     """
-    send = channels.client("pipelines").cancel_pipeline_job
-    channels.rpc("PipelineService.CancelPipelineJob", send, {"name": channels.checked(name)})
+    channels.rpc("PipelineService.CancelPipelineJob", {"name": channels.checked(name)})
 
 
 def _typed(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,18 +81,12 @@ def _typed(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _read_job(raw: Any) -> RemotePipelineJob:
     return RemotePipelineJob(
         name=PipelineJobName.parse(raw.name),
-        display_name=raw.display_name,
         state=read_enum(
             raw, "state", PipelineState, PipelineState.UNKNOWN, prefix="PIPELINE_STATE_"
         ),
         error=raw.error.message,
         labels=dict(raw.labels),
-        output_directory=raw.runtime_config.gcs_output_directory,
-        create_time=read_time(raw, "create_time"),
-        start_time=read_time(raw, "start_time"),
-        end_time=read_time(raw, "end_time"),
-        update_time=read_time(raw, "update_time"),
-        tasks=tuple(_read_task(task) for task in raw.job_detail.task_details),
+        tasks=tuple(map(_read_task, raw.job_detail.task_details)),
     )
 
 
@@ -105,6 +95,5 @@ def _read_task(raw: Any) -> RemoteTask:
         name=raw.task_name,
         state=read_enum(raw, "state", TaskState, TaskState.UNKNOWN),
         start_time=read_time(raw, "start_time"),
-        end_time=read_time(raw, "end_time"),
         error=raw.error.message,
     )

@@ -14,8 +14,9 @@ E = TypeVar("E", bound=StrEnum)
 
 
 def unwrap(message: Any) -> Any:
-    """Return the raw message inside a proto-plus wrapper."""
-    return type(message).pb(message)
+    """Return the raw message inside a proto-plus wrapper; anything else is returned unchanged."""
+    pb = getattr(type(message), "pb", None)
+    return pb(message) if pb else message
 
 
 def clean(value: Any) -> Any:
@@ -34,7 +35,7 @@ def clean(value: Any) -> Any:
     return value
 
 
-class Told:
+class RemoteValue:
     """Base of values from Google; their texts can be stored in both databases.
 
     `addresses` are fields that stay unchanged: a changed address would name something else.
@@ -44,10 +45,10 @@ class Told:
     addresses: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        for told in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, told.name)
-            if told.name not in self.addresses and (kept := clean(value)) != value:
-                object.__setattr__(self, told.name, kept)
+        for each in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, each.name)
+            if each.name not in self.addresses and (cleaned := clean(value)) != value:
+                object.__setattr__(self, each.name, cleaned)
 
 
 def read_utf8(content: bytes) -> str:

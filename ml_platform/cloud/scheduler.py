@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 from .names import JobName
-from .raw import enum_name, read_enum, read_time, unwrap
+from .raw import enum_name, read_enum, read_time
 from .transport import channels
 from .types import JobSpec, JobState, RemoteJob
 
@@ -26,15 +25,7 @@ def get_job(job_id: str) -> RemoteJob:
 
     :raises CloudAbsent: Cloud Scheduler answered NOT_FOUND for exactly that name.
     """
-    return _send("GetJob", "get_job", {"name": _name(job_id)})
-
-
-def list_jobs(*, page_size: int = 500) -> Iterator[tuple[RemoteJob, ...]]:
-    """Yield the location's jobs page by page; a job whose target is not HTTP has no `uri`."""
-    send = channels.client("scheduler").list_jobs
-    request = {"parent": channels.location_path(), "page_size": page_size}
-    for page in channels.rpc_pages("CloudScheduler.ListJobs", send, request):
-        yield tuple(_read_job(job) for job in page.jobs)
+    return _read_job(channels.rpc("CloudScheduler.GetJob", {"name": _name(job_id)}))
 
 
 def create_job(spec: JobSpec) -> RemoteJob:
@@ -43,7 +34,7 @@ def create_job(spec: JobSpec) -> RemoteJob:
     :raises CloudExists: a job of that name exists.
     """
     request = {"parent": channels.location_path(), "job": _job(spec)}
-    return _send("CreateJob", "create_job", request)
+    return _read_job(channels.rpc("CloudScheduler.CreateJob", request))
 
 
 def update_job(spec: JobSpec) -> RemoteJob:
@@ -52,7 +43,7 @@ def update_job(spec: JobSpec) -> RemoteJob:
     :raises CloudAbsent: there is no such job.
     """
     request = {"job": _job(spec), "update_mask": {"paths": list(_MASK)}}
-    return _send("UpdateJob", "update_job", request)
+    return _read_job(channels.rpc("CloudScheduler.UpdateJob", request))
 
 
 def delete_job(job_id: str) -> None:
@@ -60,28 +51,17 @@ def delete_job(job_id: str) -> None:
 
     :raises CloudAbsent: there is no such job.
     """
-    send = channels.client("scheduler").delete_job
-    channels.rpc("CloudScheduler.DeleteJob", send, {"name": _name(job_id)})
+    channels.rpc("CloudScheduler.DeleteJob", {"name": _name(job_id)})
 
 
 def pause_job(job_id: str) -> RemoteJob:
     """Pause a job until it is resumed."""
-    return _send("PauseJob", "pause_job", {"name": _name(job_id)})
+    return _read_job(channels.rpc("CloudScheduler.PauseJob", {"name": _name(job_id)}))
 
 
 def resume_job(job_id: str) -> RemoteJob:
     """Resume a paused job from its next scheduled time on."""
-    return _send("ResumeJob", "resume_job", {"name": _name(job_id)})
-
-
-def run_job(job_id: str) -> RemoteJob:
-    """Run the job once now, in addition to its schedule."""
-    return _send("RunJob", "run_job", {"name": _name(job_id)})
-
-
-def _send(method: str, send_name: str, request: dict[str, Any]) -> RemoteJob:
-    send = getattr(channels.client("scheduler"), send_name)
-    return _read_job(unwrap(channels.rpc(f"CloudScheduler.{method}", send, request)))
+    return _read_job(channels.rpc("CloudScheduler.ResumeJob", {"name": _name(job_id)}))
 
 
 def _name(job_id: str) -> str:
@@ -126,6 +106,4 @@ def _read_job(raw: Any) -> RemoteJob:
         ),
         state=read_enum(raw, "state", JobState, JobState.UNKNOWN),
         next_run=read_time(raw, "schedule_time"),
-        last_attempt=read_time(raw, "last_attempt_time"),
-        last_status=raw.status.code,
     )

@@ -19,6 +19,7 @@ BATCH = 100
 """Deletions in one request, as https://cloud.google.com/storage/docs/batch allows."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_UNSENDABLE = "Its name is not valid Unicode, so no request can contain it."
 _OUTCOMES = {404: DeleteOutcome.GONE, 412: DeleteOutcome.CHANGED}
 
 
@@ -29,14 +30,13 @@ def list_objects(
 
     A page that cannot be read raises.
     """
-    fields = "items(name,size,generation,updated,crc32c),nextPageToken"
     for page in _pages(
         bucket,
         prefix=prefix,
         match_glob=glob or None,
         start_offset=after or None,
         page_size=page_size,
-        fields=fields,
+        fields="items(name,size,generation,updated),nextPageToken",
     ):
         yield tuple(_read_object(blob) for blob in page if blob.name > after)
 
@@ -114,7 +114,11 @@ def delete_objects(bucket: str, objects: Iterable[tuple[str, int]]) -> list[Dele
     """
     given = list(objects)
     wanted = [pair for pair in given if is_sendable(pair[0])]
-    outcomes = [_unsendable(name) for name, _ in given if not is_sendable(name)]
+    outcomes = [
+        DeletedObject(name=name, outcome=DeleteOutcome.REFUSED, reason=_UNSENDABLE)
+        for name, _ in given
+        if not is_sendable(name)
+    ]
     for start in range(0, len(wanted), BATCH):
         outcomes += _delete_batch(bucket, wanted[start : start + BATCH])
     return outcomes
@@ -129,13 +133,7 @@ def get_bucket(bucket: str) -> RemoteBucket:
     found = channels.call(
         "storage.buckets.get", lambda: client.get_bucket(bucket, timeout=_timeout(), retry=None)
     )
-    return RemoteBucket(
-        name=found.name,
-        location=(found.location or "").lower(),
-        storage_class=found.storage_class or "",
-        soft_delete_seconds=int(found.soft_delete_policy.retention_duration_seconds or 0),
-        versioning=bool(found.versioning_enabled),
-    )
+    return RemoteBucket(name=found.name, location=(found.location or "").lower())
 
 
 class _Bounded(BytesIO):
@@ -151,11 +149,6 @@ class _Bounded(BytesIO):
                 f"The object is longer than {self._limit} bytes.", code="object_too_long"
             )
         return super().write(data)
-
-
-def _unsendable(name: str) -> DeletedObject:
-    why = "Its name is not valid Unicode, so no request can contain it."
-    return DeletedObject(name=name, outcome=DeleteOutcome.REFUSED, reason=why)
 
 
 def _delete_batch(bucket: str, objects: list[tuple[str, int]]) -> list[DeletedObject]:
@@ -224,5 +217,4 @@ def _read_object(blob: Any) -> RemoteObject:
         size=int(blob.size or 0),
         generation=int(blob.generation),
         updated=blob.updated,
-        crc32c=blob.crc32c or "",
     )

@@ -10,11 +10,11 @@ from enum import StrEnum
 from ml_platform.errors import PlatformError
 
 from .names import JobName, ModelName, OperationName, PipelineJobName, ServiceName
-from .raw import Told
+from .raw import RemoteValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteModel(Told):
+class RemoteModel(RemoteValue):
     """One version of a model in the Vertex AI Model Registry; `name` is without the version."""
 
     name: ModelName
@@ -38,7 +38,7 @@ class RemoteModel(Told):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteOperation(Told):
+class RemoteOperation(RemoteValue):
     """The state of a long-running operation of Google; store `name` to read it again.
 
     A `done` operation has an `error` or succeeded. `result` is the name of what was created or
@@ -81,30 +81,23 @@ class TaskState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteTask(Told):
+class RemoteTask(RemoteValue):
     """One task of a pipeline job; `error` is Google's text, '' when there is none."""
 
     name: str
     state: TaskState
     start_time: datetime | None
-    end_time: datetime | None
     error: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemotePipelineJob(Told):
+class RemotePipelineJob(RemoteValue):
     """A pipeline job in Vertex AI Pipelines; `error` is Google's text, '' when there is none."""
 
     name: PipelineJobName
-    display_name: str
     state: PipelineState
     error: str
     labels: Mapping[str, str] = field(hash=False)
-    output_directory: str
-    create_time: datetime | None
-    start_time: datetime | None
-    end_time: datetime | None
-    update_time: datetime | None
     tasks: tuple[RemoteTask, ...]
 
     @property
@@ -114,18 +107,15 @@ class RemotePipelineJob(Told):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteBucket(Told):
+class RemoteBucket(RemoteValue):
     """A Cloud Storage bucket; `location` in lower case."""
 
     name: str
     location: str
-    storage_class: str
-    soft_delete_seconds: int
-    versioning: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteObject(Told):
+class RemoteObject(RemoteValue):
     """A Cloud Storage object; `size` in bytes, `crc32c` in base64 as Google writes it.
 
     `name` is its address and may hold any character: `ObjectPath` says whether we can keep it.
@@ -136,7 +126,6 @@ class RemoteObject(Told):
     size: int
     generation: int
     updated: datetime | None
-    crc32c: str
 
 
 class DeleteOutcome(StrEnum):
@@ -154,7 +143,7 @@ class DeleteOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeletedObject(Told):
+class DeletedObject(RemoteValue):
     """The outcome for one object; `reason` says why unless it is DELETED or GONE."""
 
     addresses = frozenset({"name"})
@@ -195,7 +184,7 @@ class ServiceSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrafficShare(Told):
+class TrafficShare(RemoteValue):
     """Share of a service's traffic, in percent, that one revision receives."""
 
     revision: str
@@ -203,7 +192,7 @@ class TrafficShare(Told):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteService(Told):
+class RemoteService(RemoteValue):
     """The current state of a Cloud Run service; revisions are given by their ids."""
 
     name: ServiceName
@@ -212,9 +201,6 @@ class RemoteService(Told):
     labels: Mapping[str, str] = field(hash=False)
     image: str
     env: Mapping[str, str] = field(hash=False)
-    generation: int
-    observed_generation: int
-    reconciling: bool
     ready: bool | None
     """Whether the newest configuration is ready; None while Cloud Run works on it."""
     reason: str
@@ -222,8 +208,6 @@ class RemoteService(Told):
     latest_ready_revision: str
     latest_created_revision: str
     traffic: tuple[TrafficShare, ...]
-    create_time: datetime | None
-    update_time: datetime | None
     texts: tuple[str, ...] = ()
     """Texts in its newest revision: environment, arguments, annotations, mounted buckets."""
 
@@ -240,7 +224,7 @@ class RemoteService(Told):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteRevision(Told):
+class RemoteRevision(RemoteValue):
     """A revision of a Cloud Run service; `texts` as in RemoteService."""
 
     labels: Mapping[str, str] = field(hash=False)
@@ -258,7 +242,7 @@ class JobState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobSpec(Told):
+class JobSpec(RemoteValue):
     """The desired state of a Cloud Scheduler job: send `body` to `uri` with an OIDC token."""
 
     job_id: str
@@ -278,31 +262,25 @@ class JobSpec(Told):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteJob(Told):
+class RemoteJob(RemoteValue):
     """The current state of a Cloud Scheduler job."""
 
     name: JobName
     spec: JobSpec
     state: JobState
     next_run: datetime | None
-    last_attempt: datetime | None
-    last_status: int
-    """gRPC status code of the last attempt, 0 if it succeeded or there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point(Told):
+class Point(RemoteValue):
     """One value of a time series, for the interval that ends at `end`."""
 
-    start: datetime
     end: datetime
     value: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity(Told):
+class Identity(RemoteValue):
     """The identity in a verified OIDC token."""
 
     email: str
-    subject: str
-    expires_at: datetime

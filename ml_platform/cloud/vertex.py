@@ -8,7 +8,7 @@ from typing import Any
 from ml_platform.errors import DEFECT, Invalid
 
 from .names import ModelName, OperationName, check_alias
-from .raw import read_time, unwrap
+from .raw import read_time
 from .transport import channels, operations
 from .types import RemoteModel, RemoteOperation
 
@@ -18,10 +18,9 @@ def list_models(*, filter: str = "", page_size: int = 100) -> Iterator[tuple[Rem
 
     A page that cannot be read raises, so a listing that ends is complete. It has no order.
     """
-    send = channels.client("models").list_models
     request = {"parent": channels.location_path(), "filter": filter, "page_size": page_size}
-    for page in channels.rpc_pages("ModelService.ListModels", send, request):
-        yield tuple(_read_model(model) for model in page.models)
+    for page in channels.rpc_pages("ModelService.ListModels", request):
+        yield tuple(map(_read_model, page.models))
 
 
 def list_model_versions(
@@ -31,10 +30,9 @@ def list_model_versions(
 
     :raises CloudAbsent: there is no such model.
     """
-    send = channels.client("models").list_model_versions
     request = {"name": channels.checked(name.bare), "filter": filter, "page_size": page_size}
-    for page in channels.rpc_pages("ModelService.ListModelVersions", send, request):
-        yield tuple(_read_model(model) for model in page.models)
+    for page in channels.rpc_pages("ModelService.ListModelVersions", request):
+        yield tuple(map(_read_model, page.models))
 
 
 def get_model(name: ModelName) -> RemoteModel:
@@ -42,9 +40,7 @@ def get_model(name: ModelName) -> RemoteModel:
 
     :raises CloudAbsent: Vertex AI answered NOT_FOUND for exactly that name.
     """
-    send = channels.client("models").get_model
-    answer = channels.rpc("ModelService.GetModel", send, {"name": channels.checked(name)})
-    return _read_model(unwrap(answer))
+    return _read_model(channels.rpc("ModelService.GetModel", {"name": channels.checked(name)}))
 
 
 def upload_model(
@@ -83,7 +79,7 @@ def upload_model(
             "version_description": description,
         },
     }
-    return operations.start("ModelService.UploadModel", "models", "upload_model", request)
+    return operations.start("ModelService.UploadModel", request)
 
 
 def delete_model(name: ModelName) -> RemoteOperation:
@@ -94,8 +90,7 @@ def delete_model(name: ModelName) -> RemoteOperation:
     """
     if name.version:
         raise Invalid(f"DeleteModel of {name} would delete every other version too.", advice=DEFECT)
-    request = {"name": channels.checked(name)}
-    return operations.start("ModelService.DeleteModel", "models", "delete_model", request)
+    return operations.start("ModelService.DeleteModel", {"name": channels.checked(name)})
 
 
 def delete_model_version(name: ModelName) -> RemoteOperation:
@@ -105,9 +100,7 @@ def delete_model_version(name: ModelName) -> RemoteOperation:
     :raises CloudConflict: it is the only version, or an endpoint of Vertex AI serves it.
     """
     request = {"name": channels.checked(_numbered(name))}
-    return operations.start(
-        "ModelService.DeleteModelVersion", "models", "delete_model_version", request
-    )
+    return operations.start("ModelService.DeleteModelVersion", request)
 
 
 def merge_version_aliases(name: ModelName, aliases: Collection[str]) -> RemoteModel:
@@ -117,10 +110,8 @@ def merge_version_aliases(name: ModelName, aliases: Collection[str]) -> RemoteMo
     """
     for alias in aliases:
         check_alias(alias.removeprefix("-"))
-    send = channels.client("models").merge_version_aliases
     request = {"name": channels.checked(_numbered(name)), "version_aliases": list(aliases)}
-    answer = channels.rpc("ModelService.MergeVersionAliases", send, request)
-    return _read_model(unwrap(answer))
+    return _read_model(channels.rpc("ModelService.MergeVersionAliases", request))
 
 
 def update_model_labels(name: ModelName, labels: Mapping[str, str]) -> RemoteModel:
@@ -128,13 +119,11 @@ def update_model_labels(name: ModelName, labels: Mapping[str, str]) -> RemoteMod
 
     :raises Invalid: the name has no version number.
     """
-    send = channels.client("models").update_model
     request = {
         "model": {"name": channels.checked(_numbered(name)), "labels": dict(labels)},
         "update_mask": {"paths": ["labels"]},
     }
-    answer = channels.rpc("ModelService.UpdateModel", send, request)
-    return _read_model(unwrap(answer))
+    return _read_model(channels.rpc("ModelService.UpdateModel", request))
 
 
 def get_operation(name: OperationName) -> RemoteOperation:
@@ -142,7 +131,7 @@ def get_operation(name: OperationName) -> RemoteOperation:
 
     :raises CloudAbsent: Vertex AI no longer keeps it (after weeks); its outcome is unknown.
     """
-    return operations.get_operation("models", name, method="ModelService.DeleteModel")
+    return operations.get_operation(name, method="ModelService.DeleteModel")
 
 
 def _numbered(name: ModelName) -> ModelName:

@@ -1,6 +1,6 @@
-"""The incident as data: what each plane held on the day the four counts read 10, 10, 8 and 9.
+"""The incident as data: what each plane had on the day of the four counts 10, 10, 8 and 9.
 
-Ages are in days before the demo starts, so that the story is as fresh as it was on its own day.
+Ages are in days before the demo starts.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ QUICKTEST_BUCKET = "b2b-recs-quicktest-artifacts"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """A row of ours. `versions` are the ages of its versions; without one it is an orphan."""
+    """A row of our table. `versions` are the ages of its versions; without one it is an orphan."""
 
     name: str
-    type: ModelType
     created: float
     vertex_id: str = ""
     versions: tuple[float, ...] = ()
@@ -46,9 +45,9 @@ class Schedule:
     frequency: Frequency
     created: float
     cron: str = ""
-    """Empty for one that ran once, at a time that follows from its age."""
+    """Empty for a schedule that ran once, at a time that follows from its age."""
     first_version: int = 0
-    """From which version on it made the lineage's versions; 0 for none."""
+    """The first version of the lineage that it made; it made all later ones. 0 for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,46 +64,54 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A Cloud Run service of ours; an inactive one was stopped and is there no more."""
+    """A Cloud Run service of ours; that of an inactive one was deleted."""
 
     service: str
     lineage: str
     state: EndpointState
     deployed: float
-    """When its present version came to it."""
+    """When its present version was deployed."""
     created: float
     requests: int = 0
-    """A day, of late."""
+    """On a recent day."""
 
 
-RETRIEVAL, RANKING, HYBRID = ModelType.RETRIEVAL, ModelType.RANKING, ModelType.HYBRID
-_TYPES = {"_rank_": RANKING, "_hybrid_": HYBRID}
+_TYPES = {"_rank_": ModelType.RANKING, "_hybrid_": ModelType.HYBRID}
 
 
 def type_of(name: str) -> ModelType:
-    """The type of a model, which its name tells."""
-    return next((kind for part, kind in _TYPES.items() if part in name), RETRIEVAL)
+    """Return the type of a model, which follows from its name."""
+    return next((kind for part, kind in _TYPES.items() if part in name), ModelType.RETRIEVAL)
+
+
+def metrics(name: str, recall_at_100: float) -> dict[str, float]:
+    """Return the metrics that an evaluator writes for a model of that name and quality."""
+    shares = {5: 0.21, 10: 0.34, 50: 0.76, 100: 1.0}
+    found = {f"recall_at_{k}": round(recall_at_100 * share, 4) for k, share in shares.items()}
+    if type_of(name) == ModelType.RETRIEVAL:
+        return found
+    return {**found, "rmse": round(0.9 - recall_at_100, 4), "mae": round(0.7 - recall_at_100, 4)}
 
 
 # In the order of their ids, 1 to 10.
 LINEAGES = (
-    Lineage(name="chern_retriv_v2", type=RETRIEVAL, created=78,
+    Lineage(name="chern_retriv_v2", created=78,
             vertex_id="5241525861236080640", versions=(77.2,), quality=0.318),
-    Lineage(name="chern_retriv_v5", type=RETRIEVAL, created=61,
+    Lineage(name="chern_retriv_v5", created=61,
             vertex_id="8920403806844354560", versions=(60.1, 43.4, 24.2, 10.2, 3.2), quality=0.371),
-    Lineage(name="chern_rank_v1", type=RANKING, created=58,
+    Lineage(name="chern_rank_v1", created=58,
             vertex_id="6812719181234962432", versions=(57.3,), quality=0.287, in_vertex=False),
-    Lineage(name="chern_hybrid_v1", type=HYBRID, created=49,
+    Lineage(name="chern_hybrid_v1", created=49,
             vertex_id="174413330490851328", versions=(48.5, 30.6), quality=0.352),
-    Lineage(name="chern_hybrid_v2", type=HYBRID, created=41),
-    Lineage(name="chern_hybrid_v3", type=HYBRID, created=33,
+    Lineage(name="chern_hybrid_v2", created=41),
+    Lineage(name="chern_hybrid_v3", created=33,
             vertex_id="7115797362408161280", versions=(32.4,), quality=0.383),
-    Lineage(name="short-test-20260129", type=RETRIEVAL, created=10.6),
-    Lineage(name="chern_rank_v3", type=RANKING, created=28,
+    Lineage(name="short-test-20260129", created=10.6),
+    Lineage(name="chern_rank_v3", created=28,
             vertex_id="2864962264123834368", versions=(27.7,), quality=0.296),
-    Lineage(name="chern_rank_v4", type=RANKING, created=22,
+    Lineage(name="chern_rank_v4", created=22,
             vertex_id="3326581225929310208", versions=(21.4, 15.3, 9.1, 4.6), quality=0.309),
-    Lineage(name="chern_retriv_v6", type=RETRIEVAL, created=7.8,
+    Lineage(name="chern_retriv_v6", created=7.8,
             vertex_id="7334503419312340992", versions=(7.1,), quality=0.404),
 )  # fmt: skip
 
@@ -172,6 +179,6 @@ ENDPOINTS = (
 )  # fmt: skip
 
 TRAINING_NOW = "chern_retriv_v7"
-"""Began a good hour ago, and will not be blessed: until it ends it counts nowhere (law 2)."""
+"""A run that has not ended and will not be blessed. It is no version, so it counts nowhere."""
 DEPLOYING_NOW = ("chern_hybrid_v3", "test-v1-hybrid-v3")
-"""A version and the service it is being brought up on."""
+"""The lineage and the service of the deploy that has not ended."""

@@ -70,7 +70,6 @@ TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["d
 
 USE_TZ = True
 TIME_ZONE = "UTC"
-LANGUAGE_CODE = "en-us"
 STATIC_URL = "static/"
 # In a wheel the files lie inside the app, where the app finder sees them.
 STATICFILES_DIRS = [path for path in (ROOT / "static",) if path.is_dir()]
@@ -78,11 +77,8 @@ STATICFILES_DIRS = [path for path in (ROOT / "static",) if path.is_dir()]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "login"
-SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_FAILURE_VIEW = "ml_platform.pages.lazy.csrf_failure"
-X_FRAME_OPTIONS = "DENY"
-SECURE_REFERRER_POLICY = "same-origin"
 
 # With DEBUG off Django would mail a failure's traceback to nobody.
 LOGGING: dict[str, Any] = {

@@ -1,10 +1,10 @@
-"""The demo's site: a WSGI server, a task worker, and what follows the cloud, each in a thread."""
+"""The demo's site: a WSGI server, a task worker, and updates of runs, each in a thread."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Thread
 
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
@@ -24,16 +24,16 @@ from .world import PortTaken
 
 HOST = "127.0.0.1"
 WORKER_PAUSE = 0.5
-"""Seconds between two looks for tasks."""
+"""Seconds between two searches for tasks."""
 FOLLOW_PAUSE = 2.0
-"""Seconds between two looks at what runs on the cloud."""
+"""Seconds between two updates of runs and operations."""
 LAST_TASK = 10.0
-"""Seconds a task that runs has to come to its end."""
+"""Seconds that a running task has to end."""
 
 
 @contextmanager
 def bound_server(*, port: int) -> Iterator[ThreadedWSGIServer]:
-    """A server that holds the port and does not answer yet; 0 takes a free port.
+    """Give a server that has the port and does not answer yet; 0 takes a free port.
 
     :raises PortTaken: the port is busy.
     """
@@ -51,25 +51,38 @@ def bound_server(*, port: int) -> Iterator[ThreadedWSGIServer]:
 
 
 @contextmanager
+def _running(name: str, target: Callable[[], object], stop: Callable[[], object]) -> Iterator[None]:
+    """Run `target` in a thread until the block ends; `stop` makes it return."""
+
+    def run() -> None:
+        try:
+            target()
+        finally:
+            connections.close_all()
+
+    thread = Thread(target=run, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(LAST_TASK)
+
+
+@contextmanager
 def serving(server: ThreadedWSGIServer) -> Iterator[str]:
-    """Answer requests, static files included, until the end; gives the site's URL."""
-    from .wsgi import application  # builds the site, so not before the settings stand
+    """Answer requests, also for static files, until the block ends; gives the site's URL."""
+    from .wsgi import application  # builds the site, so only after the settings are complete
 
     # A line for each request would bury the one that says how to log in.
     logging.getLogger("django.server").setLevel(logging.ERROR)
     server.set_app(application)
-    thread = Thread(target=server.serve_forever, name="site", daemon=True)
-    thread.start()
-    try:
+    with _running("site", server.serve_forever, server.shutdown):
         yield f"http://{HOST}:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join()
 
 
-@contextmanager
-def working() -> Iterator[None]:
-    """Run tasks until the end, as `manage.py db_worker` would in a process of its own."""
+def working() -> AbstractContextManager[None]:
+    """Run tasks until the block ends, as `manage.py db_worker` does in a process of its own."""
     worker = Worker(
         queue_names=["default"],
         interval=WORKER_PAUSE,
@@ -81,47 +94,28 @@ def working() -> Iterator[None]:
         excluded_queue_names=[],
     )
 
-    def work() -> None:
-        try:
-            worker.run()
-        finally:
-            connections.close_all()
-
-    thread = Thread(target=work, name="worker", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
+    def stop() -> None:
         worker.running = False
-        thread.join(LAST_TASK)
+
+    return _running("worker", worker.run, stop)
 
 
-@contextmanager
-def following(*, actor: Actor, pause: float = FOLLOW_PAUSE) -> Iterator[None]:
-    """Follow runs and operations until the end, as a host's cron does each minute.
+def following(*, actor: Actor, pause: float = FOLLOW_PAUSE) -> AbstractContextManager[None]:
+    """Update runs and operations until the block ends, as a host's cron does each minute.
 
-    Also looks at Vertex AI anew when a version was registered, so that the counts keep up.
+    Also sweeps when a version was registered since the last sweep, so that the counts are current.
     """
     over = Event()
 
     def follow() -> None:
-        try:
-            while not over.wait(pause):
-                _look(actor)
-        finally:
-            connections.close_all()
+        while not over.wait(pause):
+            _update(actor)
 
-    thread = Thread(target=follow, name="follower", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(LAST_TASK)
+    return _running("follower", follow, over.set)
 
 
-def _look(actor: Actor) -> None:
-    """One failure is told, and the next look tries again."""
+def _update(actor: Actor) -> None:
+    """Log a failure; the next call tries again."""
     try:
         close_old_connections()
         poll_training_runs(actor=actor, clock=database_now)
@@ -131,4 +125,4 @@ def _look(actor: Actor) -> None:
         if swept is not None and newer.filter(registered_at__gt=swept.started_at).exists():
             sweep(actor=actor, clock=database_now)
     except (PlatformError, ExceptionGroup, *DATABASE_FAILURES):
-        logging.getLogger(__name__).exception("A look at the cloud failed")
+        logging.getLogger(__name__).exception("Runs and operations could not be updated")

@@ -1,8 +1,8 @@
-"""`demo --once`: the incident told in a terminal, with the very functions that the doors call."""
+"""`demo --once`: the incident in a terminal, with the functions that pages and API call."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ml_platform import kpis
 from ml_platform.errors import PlatformError
-from ml_platform.models import Finding, Operation, RegisteredModel, TrainingSchedule
+from ml_platform.models import Finding, RegisteredModel, TrainingSchedule
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 from ml_platform.services.findings.kinds import facts_of
@@ -25,19 +25,22 @@ PLAIN_WIDTH = 110
 VERDICTS = {
     True: "[green]they agree[/]",
     False: "[red]they differ[/]",
-    None: "nobody knows whether they agree",
+    None: "it is unknown whether they agree",
 }
 
 
 def make_console() -> Console:
-    """Colours and the terminal's width on a terminal, plain text elsewhere."""
+    """Return a console with colors on a terminal, and with plain text elsewhere."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 def tell(*, console: Console, actor: Actor) -> bool:
-    """Sweep, find, repair, sweep; returns whether the four counts agree at the end."""
-    ended = list(_ended_schedules())
+    """Sweep, show the findings, repair them, and sweep; returns whether all ended well."""
+    orphans = RegisteredModel.objects.never_registered()
+    ended = list(
+        TrainingSchedule.objects.filter(registered_model__in=orphans).values_list("pk", flat=True)
+    )
     console.rule("1. The planes, as the incident left them")
     sweep(actor=actor, clock=database_now)
     _show_counts(console)
@@ -50,22 +53,16 @@ def tell(*, console: Console, actor: Actor) -> bool:
     if not findings:
         console.print("Nothing.")
     repaired = [_repair(console, finding, actor) for finding in findings]
-    for schedule in TrainingSchedule.objects.filter(pk__in=[one.pk for one in ended]):
+    left = list(TrainingSchedule.objects.filter(pk__in=ended))
+    for schedule in left:
         runs = counted(schedule.training_runs.count(), "run")
-        kept = f"{schedule.get_state_display().lower()}, {runs}"
-        console.print(f"Schedule [bold]{escape(schedule.name)}[/] is still there: {kept}.")
-    lost = len(ended) - TrainingSchedule.objects.filter(pk__in=[one.pk for one in ended]).count()
+        state = f"{schedule.get_state_display().lower()}, {runs}"
+        console.print(f"Schedule [bold]{escape(schedule.name)}[/] is still there: {state}.")
 
     console.rule("4. The planes afterwards")
     sweep(actor=actor, clock=database_now)
     agree = _show_counts(console)
-    return agree and all(repaired) and not lost
-
-
-def _ended_schedules() -> Iterable[TrainingSchedule]:
-    return TrainingSchedule.objects.filter(
-        registered_model__in=RegisteredModel.objects.never_registered()
-    )
+    return agree and all(repaired) and len(left) == len(ended)
 
 
 def _show_counts(console: Console) -> bool:
@@ -82,9 +79,11 @@ def _show_counts(console: Console) -> bool:
     ):
         table.add_row(where, number, escape(source))
     console.print(table)
-    for name in _kept_names():
+    # These names had a version, and have none any more.
+    rows = RegisteredModel.objects.filter(next_version__gt=1).order_by("model_name")
+    for row in rows.exclude(pk__in=RegisteredModel.objects.registered()):
         console.print(
-            f"[bold]{escape(name)}[/] is among the table rows alone: "
+            f"[bold]{escape(row.model_name)}[/] is among the table rows alone: "
             "it keeps its name and its history, without a version."
         )
     four = f"{counts.database} {counts.projects} {counts.registry_page} {vertex}"
@@ -93,13 +92,6 @@ def _show_counts(console: Console) -> bool:
         f"[bold]{four}[/], {VERDICTS[counts.agree]}."
     )
     return counts.agree is True
-
-
-def _kept_names() -> Iterable[str]:
-    """Names that had a version, and have none any more."""
-    rows = RegisteredModel.objects.filter(next_version__gt=1)
-    bare = rows.exclude(pk__in=RegisteredModel.objects.registered())
-    return bare.order_by("model_name").values_list("model_name", flat=True)
 
 
 def _show_findings(console: Console, findings: Sequence[Finding]) -> None:
@@ -113,9 +105,15 @@ def _show_findings(console: Console, findings: Sequence[Finding]) -> None:
 
 
 def _repair(console: Console, finding: Finding, actor: Actor) -> bool:
-    """Repair it; what has no safe repair is deleted, as the people of the incident chose."""
+    """Repair it; a model without a safe repair is deleted, as was chosen in the incident."""
     try:
-        operation = finish_operation(operation=_open(finding, actor), clock=database_now)
+        if facts_of(finding).needs_choice:
+            opened = delete_unmanaged_model(
+                resource_name=finding.subject, actor=actor, now=database_now()
+            )
+        else:
+            opened = repair_finding(finding=finding, actor=actor, now=database_now())
+        operation = finish_operation(operation=opened, clock=database_now)
     except PlatformError as error:
         console.print(f"[red]not repaired[/] {escape(finding.title)}: {escape(str(error))}")
         return False
@@ -128,10 +126,3 @@ def _repair(console: Console, finding: Finding, actor: Actor) -> bool:
     if not done:
         console.print(f"     {escape(operation.error)}")
     return done
-
-
-def _open(finding: Finding, actor: Actor) -> Operation:
-    now = database_now()
-    if facts_of(finding).needs_choice:
-        return delete_unmanaged_model(resource_name=finding.subject, actor=actor, now=now)
-    return repair_finding(finding=finding, actor=actor, now=now)

@@ -1,4 +1,4 @@
-"""Training as one watches it: runs that end well and badly, and a schedule that rings by itself."""
+"""Training to watch: runs that succeed or fail, and a schedule that Cloud Scheduler calls."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from datetime import datetime, timedelta
 from django.contrib.auth.models import AbstractBaseUser
 
 from ml_platform import jobs
-from ml_platform.conf import require_settings
 from ml_platform.localcloud import LocalCloud
-from ml_platform.models import Project
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import Frequency, ModelType
-from ml_platform.services.operations.store import Actor
 from ml_platform.services.scheduling.schedules import create_schedule
 from ml_platform.services.training.runs import create_run, submit_run
 
-from .empty import make_bucket
-from .incident import metrics
-from .incident_data import type_of
-from .pipeline import PARAMETERS, write_pipeline
+from .incident_data import metrics, type_of
+from .stage import PARAMETERS, make_stage, write_pipeline
 
 PROJECT = "recommendations"
 STAGE_SECONDS = 6.0
@@ -34,28 +29,24 @@ ENDINGS = {
 """How the run of each name ends, and with which recall@100."""
 HOURLY = "chern_retriv_hourly"
 NIGHTLY = ("collect-resource-metrics", "cleanup-gcs-artifacts", "cleanup-orphan-models")
-"""What rings from 02:00 to 04:00; what rings each minute elsewhere, the demo does by itself."""
+"""The jobs that run at night; the demo does by itself what other jobs do each minute."""
 AHEAD = timedelta(seconds=20)
-"""So long the worker has to have Cloud Scheduler know of the schedule before it first rings."""
+"""Time for the worker to create the schedule's job before its first call is due."""
 
 
 def load_training(*, cloud: LocalCloud, user: AbstractBaseUser, now: datetime) -> None:
-    """Ask for everything through the verbs that the doors call; the worker does the rest.
+    """Start the runs and the schedule with the product's own services; the worker does the rest.
 
-    The schedule rings at the next full minute, and then each hour.
+    The schedule starts a run at the next full minute, and then each hour.
     """
-    make_bucket(require_settings().BUCKET)
-    template_uri = write_pipeline()
-    project = Project.objects.create(name=PROJECT, description="Trained while you watch")
-    project.members.add(user.pk)
-    actor = Actor(label=user.get_username(), origin="page", user_id=user.pk)
-    cloud.pipelines.stage_seconds = STAGE_SECONDS
-    cloud.pipelines.outcome(
-        "success", display_name=HOURLY, metrics=metrics(ModelType.RETRIEVAL, 0.398)
+    stage = make_stage(
+        cloud=cloud, user=user, now=now, name=PROJECT, description="Trained while you watch"
     )
+    project, actor, template_uri = stage.project, stage.actor, write_pipeline()
+    cloud.pipelines.stage_seconds = STAGE_SECONDS
+    cloud.pipelines.outcome("success", display_name=HOURLY, metrics=metrics(HOURLY, 0.398))
     for name, (ending, recall) in ENDINGS.items():
-        told = metrics(type_of(name), recall)
-        cloud.pipelines.outcome(ending, display_name=name, metrics=told)
+        cloud.pipelines.outcome(ending, display_name=name, metrics=metrics(name, recall))
         run = create_run(
             project=project,
             model_name=name,
@@ -83,5 +74,5 @@ def load_training(*, cloud: LocalCloud, user: AbstractBaseUser, now: datetime) -
 
 
 def next_minute(moment: datetime) -> datetime:
-    """The first full minute that is not before it."""
+    """Return the first full minute that is not before it."""
     return (moment + timedelta(seconds=59, microseconds=999_999)).replace(second=0, microsecond=0)

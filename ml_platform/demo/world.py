@@ -1,15 +1,14 @@
-"""The demo's world in this process: its own database, a local cloud, settings that name both."""
+"""What the demo runs on: its own database, a local cloud, and settings that name both."""
 
 from __future__ import annotations
 
 import fcntl
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -22,50 +21,45 @@ from ml_platform.conf import require_settings
 from ml_platform.errors import Conflict, Invalid, Misconfigured
 from ml_platform.localcloud import LocalCloud, PortBusy, Unusable
 from ml_platform.models.clock import database_now
-from ml_platform.services.operations.store import Actor
 from ml_platform.services.sweeps.sweep import sweep
 
-from . import under_way
-from .empty import load_empty
 from .incident import load_incident
+from .incident_endpoints import start_deploy
+from .stage import actor_of, load_empty
 from .training import load_training
 
 DATABASE = "db.sqlite3"
 USER = "demo"
 
 
-class Scenario(Protocol):
-    """What fills an empty database and an empty local cloud."""
-
-    def __call__(self, *, cloud: LocalCloud, user: AbstractBaseUser, now: datetime) -> None:
-        """Fill them."""
-
-
 def _load_incident_under_way(*, cloud: LocalCloud, user: AbstractBaseUser, now: datetime) -> None:
     load_incident(cloud=cloud, user=user, now=now)
-    actor = Actor(label=user.get_username(), origin="page", user_id=user.pk)
-    # What is deployed is not judged meanwhile; and a model is gone only at the second look.
-    sweep(actor=actor, clock=database_now)
-    under_way.deploy(cloud=cloud, actor=actor, now=now)
+    # A sweep does not compare a service that a deploy changes, and a model is reported missing by
+    # the second sweep only.
+    sweep(actor=actor_of(user), clock=database_now)
+    start_deploy(cloud=cloud, actor=actor_of(user), now=now)
 
 
-SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
-    {"incident": _load_incident_under_way, "training": load_training, "empty": load_empty}
-)
+SCENARIOS: Mapping[str, Callable[..., None]] = {
+    "incident": _load_incident_under_way,
+    "training": load_training,
+    "empty": load_empty,
+}
+"""Each fills an empty database and an empty local cloud."""
 
 
 class PortTaken(Conflict):
-    """Somebody else listens there."""
+    """Another process listens on that port."""
 
     code = "port_taken"
 
 
 @contextmanager
 def local_cloud(*, port: int) -> Iterator[LocalCloud]:
-    """A local cloud on `port` and the one after it, 0 for free ones, that our settings name.
+    """Run a local cloud on `port` and the next one (0: free ones), and put it into the settings.
 
     :raises PortTaken: one of them is busy; nothing was started.
-    :raises Invalid: there is none after `port`.
+    :raises Invalid: there is no port after `port`.
     """
     current = require_settings()
     try:
@@ -75,12 +69,11 @@ def local_cloud(*, port: int) -> Iterator[LocalCloud]:
             grpc_port=port,
             http_port=port and port + 1,
         ).start()
-    except Unusable as wrong:
-        raise Invalid(str(wrong), advice="Choose others with --cloud-port.") from wrong
-    except PortBusy as busy:
-        raise PortTaken(str(busy), advice="Choose others with --cloud-port.") from busy
+    except (Unusable, PortBusy) as error:
+        kind = PortTaken if isinstance(error, PortBusy) else Invalid
+        raise kind(str(error), advice="Choose others with --cloud-port.") from error
     try:
-        _change_settings(
+        change_settings(
             LOCAL_CLOUD=cloud.grpc_target,
             LOCAL_CLOUD_HTTP=cloud.http_url,
             WEBHOOK_CERTS_URL=f"{cloud.http_url}/oauth2/v1/certs",
@@ -90,19 +83,15 @@ def local_cloud(*, port: int) -> Iterator[LocalCloud]:
         cloud.stop()
 
 
-def name_site(url: str) -> None:
-    """Have the settings say under which base URL this site is reached."""
-    _change_settings(PUBLIC_URL=url)
-
-
-def _change_settings(**changes: Any) -> None:
+def change_settings(**changes: Any) -> None:
+    """Change these keys of `ML_PLATFORM`."""
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, **changes}
     setting_changed.send(sender=None, setting="ML_PLATFORM", value=settings.ML_PLATFORM, enter=True)
 
 
 @contextmanager
 def database(folder: Path) -> Iterator[None]:
-    """A fresh SQLite database in that folder, in place of the one of the last demo there.
+    """Use a new SQLite database in that folder; it replaces that of the last demo there.
 
     :raises Misconfigured: the settings name another kind of database, which a demo never touches.
     :raises Conflict: another demo runs in that folder.
@@ -135,8 +124,7 @@ def database(folder: Path) -> Iterator[None]:
 
 
 def make_user() -> tuple[AbstractBaseUser, str]:
-    """The demo's one user, who may do everything, and a password that is new each time."""
+    """Make the demo's user, a superuser; returns it and its new password."""
     password = secrets.token_urlsafe(9)
     users = get_user_model()._default_manager  # noqa: SLF001 - Django's documented name
-    user: AbstractBaseUser = users.create_superuser(USER, "", password)
-    return user, password
+    return users.create_superuser(USER, "", password), password

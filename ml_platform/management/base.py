@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
+from argparse import ArgumentTypeError
+from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -59,6 +61,17 @@ def _require_good_settings() -> None:
     wrong = next((message for message in check_settings() if message.is_serious()), None)
     if wrong is not None:
         raise Misconfigured(wrong.msg, advice=wrong.hint or "")
+
+
+def number_of(what: str, most: int) -> Callable[[str], int]:
+    """Return the type of an option that is a number from 1 to `most`."""
+
+    def read(text: str) -> int:
+        if not text.isdigit() or not 1 <= int(text) <= most:
+            raise ArgumentTypeError(f"{text!r} is not a number of {what} from 1 to {most}")
+        return int(text)
+
+    return read
 
 
 def command_error(error: PlatformError) -> CommandError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -15,58 +17,57 @@ from ml_platform.jobs import JOBS, run_job
 from ml_platform.models.clock import database_now
 from ml_platform.services.operations.store import Actor
 
-from .base import UNREADABLE, PlatformCommand
+from .base import UNREADABLE, PlatformCommand, number_of
+
+OPTIONS: Mapping[str, dict[str, Any]] = {
+    "dry_run": {"action": "store_true", "help": "only show what would be done"},
+    # With 0 days everything would count as old.
+    "days": {"type": number_of("days", 36_500), "help": "minimum age in days (ORPHAN_DAYS)"},
+    "include_registered": {
+        "action": "store_true",
+        "help": "also delete those of runs whose version was lost, after checking Vertex AI; "
+        "never those of a version",
+    },
+    "delete_strays": {
+        "action": "store_true",
+        "help": "also delete folders that belong to no run",
+    },
+}
+"""The options of all jobs."""
 
 
 class JobCommand(PlatformCommand):
-    """Runs the job that is named in `job`."""
+    """Runs the job that is named in `job`, with those of `OPTIONS` that are named in `options`."""
 
     job = ""
-    ages = True
-    """Whether it has the option --days."""
+    options: tuple[str, ...] = ("dry_run", "days")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add --dry-run, and --days if the job has an age."""
-        parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
-        if self.ages:
-            parser.add_argument("--days", type=days, help="minimum age in days (ORPHAN_DAYS)")
+        """Add the job's options."""
+        for name in self.options:
+            parser.add_argument(f"--{name.replace('_', '-')}", **OPTIONS[name])
 
     def work(self, **options: Any) -> int:
         """Run the job in this process; returns 2 when Google could not be asked about something."""
-        known = {name: options[name] for name in self.options() if options.get(name) is not None}
-        console = Console(stderr=True)
-        lines = 0
+        given = {name: options[name] for name in self.options if options[name] is not None}
+        title, lines = JOBS[self.job].title, count(1)
+        with Console(stderr=True).status(title) as status:
 
-        def tell(line: str) -> None:
-            nonlocal lines
-            lines += 1
-            self.stdout.write(line)
-            if status is not None:
-                status.update(f"{JOBS[self.job].title}: {lines:,}")
+            def tell(line: str) -> None:
+                self.stdout.write(line)
+                status.update(f"{title}: {next(lines):,}")
 
-        status = console.status(JOBS[self.job].title) if console.is_terminal else None
-        if status is not None:
-            status.start()
-        try:
             report = run_job(
                 self.job,
                 actor=Actor(label=self.job, origin="command"),
                 clock=database_now,
-                dry_run=options["dry_run"],
                 tell=tell,
-                **known,
+                **given,
             )
-        finally:
-            if status is not None:
-                status.stop()
         self.stdout.write(report.output)
         if report.waits:
             self.stderr.write(f"{report.message}: {report.waits}")
         return UNREADABLE if report.unknown or report.waits else 0
-
-    def options(self) -> tuple[str, ...]:
-        """Return the options that are passed to the job."""
-        return ("days",) if self.ages else ()
 
 
 class SetupCommand(PlatformCommand):
@@ -85,10 +86,3 @@ class SetupCommand(PlatformCommand):
         done = perform(SET_UP_JOB, self.job, None, Caller.system(f"setup of {self.job}"))
         self.stdout.write(f"{done.action}: {done.job_name}, {done.schedule} UTC")
         return 0
-
-
-def days(text: str) -> int:
-    """Parse a number of days of at least 1: with 0, everything would count as old."""
-    if not text.isdigit() or not 1 <= int(text) <= 36_500:
-        raise ArgumentTypeError(f"{text!r} is not a number of days from 1 to 36500")
-    return int(text)

@@ -49,28 +49,14 @@ VERDICTS = {
 EXIT_CODES = {AuditVerdict.AGREE: 0, AuditVerdict.DIFFER: 1, AuditVerdict.UNKNOWN: 2}
 
 
-class _Stream:
-    """Django's output wrapper as the stream that rich needs."""
-
-    def __init__(self, out: OutputWrapper) -> None:
-        self._out = out
-
-    def write(self, text: str) -> int:
-        self._out.write(text, ending="")
-        return len(text)
-
-    def flush(self) -> None:
-        self._out.flush()
-
-    def isatty(self) -> bool:
-        return self._out.isatty()
-
-
 def make_console(out: OutputWrapper) -> Console:
-    """Return a console with colors on a terminal, and with plain, wide text elsewhere."""
-    stream: Any = _Stream(out)
-    width = None if out.isatty() else PLAIN_WIDTH
-    return Console(file=stream, highlight=False, width=width)
+    """Return a console with colors on a terminal, and with plain, wide text elsewhere.
+
+    From then on `out` adds no line ends, because rich writes its own.
+    """
+    out.ending = ""
+    stream: Any = out
+    return Console(file=stream, highlight=False, width=None if out.isatty() else PLAIN_WIDTH)
 
 
 def print_audit(console: Console, sweep: Sweep, project: Model | None) -> None:
@@ -114,10 +100,9 @@ def _left_out(sweep: Sweep, project: Model | None) -> dict[str, Any]:
 
 
 def _print_vertex(console: Console, sweep: Sweep, project: Model | None) -> None:
-    title = "Vertex AI Model Registry"
-    if not sweep.planes["vertex"]["read"]:
-        title += ", as last seen (it could not be read now)"
-    table = Table("Model", "ID", "Versions", "Artifact bucket", "Verdict", title=title)
+    unread = "" if sweep.planes["vertex"]["read"] else ", as last seen (it could not be read now)"
+    table = Table("Model", "ID", "Versions", "Artifact bucket", "Verdict")
+    table.title = f"Vertex AI Model Registry{unread}"
     _fill(console, table, audit.vertex_rows(sweep, project=project), _vertex_cells)
 
 
@@ -134,11 +119,10 @@ def _print_ours(console: Console, sweep: Sweep, project: Model | None) -> None:
 
 
 def _our_cells(row: OurRow) -> Sequence[str]:
-    looks = f"[red]Not listed, {counted(row.looks, 'look')}[/]"
-    exists = EXISTS.get(row.exists, looks)
+    exists = EXISTS.get(row.exists, f"[red]Not listed, {counted(row.looks, 'look')}[/]")
     # Only the id differs between names, and the terminal would cut it off.
-    name = f"projects/…/models/{row.resource_name.rpartition('/')[2]}"
-    name = name if row.resource_name else "(empty)"
+    model_id = row.resource_name.rpartition("/")[2]
+    name = f"projects/…/models/{model_id}" if model_id else "(empty)"
     return (str(row.id), escape(row.project), escape(row.name), escape(name), exists)
 
 
@@ -154,11 +138,14 @@ def _fill(console: Console, table: Table, rows: Iterable[Any], cells: Any) -> No
             if not row.agrees and len(differing) < SHOWN:
                 differing.append(row)
         shown = differing or shown[:SAMPLE]
-    left = total - len(shown)
     for row in shown:
         table.add_row(*cells(row))
     table.title_justify = "left"
     console.print(table)
+    _print_rest(console, total - len(shown))
+
+
+def _print_rest(console: Console, left: int) -> None:
     if left > 0:
         console.print(f"… and {left:,} more; --format json lists them all.")
 
@@ -169,10 +156,9 @@ def print_findings(console: Console, sweep: Sweep, findings: QuerySet[Finding]) 
     Findings on a plane that could not be read are listed apart, as last known, without a repair.
     """
     old = audit.unread_kinds(sweep)
-    known = findings.exclude(kind__in=old)
-    _print_findings(console, sweep, "Findings", known)
-    last = findings.filter(kind__in=old)
-    _print_findings(console, sweep, "Not checked now; last known", last, is_old=True)
+    _print_findings(console, sweep, "Findings", findings.exclude(kind__in=old))
+    last_known = findings.filter(kind__in=old)
+    _print_findings(console, sweep, "Not checked now; last known", last_known, is_old=True)
     if not findings.exists():
         console.print("No findings.")
 
@@ -188,15 +174,14 @@ def _print_findings(
             _print_finding(console, sweep, number, finding)
             if not is_old:
                 console.print(f"     Safe repair: {escape(finding.repair)}")
-    if number > SHOWN:
-        console.print(f"… and {number - SHOWN:,} more; --format json lists them all.")
+    _print_rest(console, number - SHOWN)
 
 
 def _print_finding(console: Console, sweep: Sweep, number: int, finding: Finding) -> None:
     state = "" if finding.status == "open" else f", {finding.get_status_display().lower()}"
     if not _seen_by(sweep, finding):
         state += f", not checked now, last seen {finding.last_seen_at:%Y-%m-%d %H:%M} UTC"
-    looks = f"{counted(finding.consecutive_sightings, 'look')}"
+    looks = counted(finding.consecutive_sightings, "look")
     console.print(f"{number}. [bold]{facts_of(finding).label}[/] ({looks}{state}): ", end="")
     console.print(escape(finding.title))
     for key, value in finding.evidence.items():

@@ -73,7 +73,7 @@ def _site(directory: str) -> Iterator[tuple[str, str, dict[str, str]]]:
         server = started.enter_context(site.bound_server(port=0))
         cloud = started.enter_context(world.local_cloud(port=0))
         started.enter_context(world.database(Path(directory)))
-        world.name_site(f"http://{site.HOST}:{server.server_port}/")
+        world.change_settings(PUBLIC_URL=f"http://{site.HOST}:{server.server_port}/")
         user, _ = world.make_user()
         world.SCENARIOS["incident"](cloud=cloud, user=user, now=database_now())
         for _ in range(2):  # only a second look proves that a model is gone

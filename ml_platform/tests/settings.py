@@ -27,8 +27,6 @@ LOGIN_REDIRECT_URL = host.LOGIN_REDIRECT_URL
 LOGOUT_REDIRECT_URL = host.LOGOUT_REDIRECT_URL
 CSRF_COOKIE_HTTPONLY = host.CSRF_COOKIE_HTTPONLY
 CSRF_FAILURE_VIEW = host.CSRF_FAILURE_VIEW
-X_FRAME_OPTIONS = host.X_FRAME_OPTIONS
-SECURE_REFERRER_POLICY = host.SECURE_REFERRER_POLICY
 # Slow hashing protects stolen passwords; the tests' are written in the tests.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

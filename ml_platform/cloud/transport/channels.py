@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from importlib import import_module
@@ -31,26 +32,30 @@ _LOCAL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
-# client -> (module, class, endpoint; '' is the default of the library)
+# service -> (module, class, endpoint; '' is the default of the library)
 _CLIENTS = {
-    "models": (
+    "ModelService": (
         "google.cloud.aiplatform_v1.services.model_service",
         "ModelServiceClient",
         "{location}-aiplatform.googleapis.com",
     ),
-    "pipelines": (
+    "PipelineService": (
         "google.cloud.aiplatform_v1.services.pipeline_service",
         "PipelineServiceClient",
         "{location}-aiplatform.googleapis.com",
     ),
-    "services": ("google.cloud.run_v2.services.services", "ServicesClient", ""),
-    "revisions": ("google.cloud.run_v2.services.revisions", "RevisionsClient", ""),
-    "scheduler": (
+    "Services": ("google.cloud.run_v2.services.services", "ServicesClient", ""),
+    "Revisions": ("google.cloud.run_v2.services.revisions", "RevisionsClient", ""),
+    "CloudScheduler": (
         "google.cloud.scheduler_v1.services.cloud_scheduler",
         "CloudSchedulerClient",
         "",
     ),
-    "metrics": ("google.cloud.monitoring_v3.services.metric_service", "MetricServiceClient", ""),
+    "MetricService": (
+        "google.cloud.monitoring_v3.services.metric_service",
+        "MetricServiceClient",
+        "",
+    ),
 }
 
 before_call: list[Callable[[str], None]] = []
@@ -63,7 +68,15 @@ _making = Lock()
 
 
 @contextmanager
-def request_reason(reason: str) -> Iterator[None]:
+def _inside(variable: ContextVar[T], value: T) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def request_reason(reason: str) -> AbstractContextManager[None]:
     """Send `reason` with every call made inside, as the system parameter X-Goog-Request-Reason.
 
     Cloud Audit Logs show it, as Google says of the input `request_reason` in the README of
@@ -74,35 +87,21 @@ def request_reason(reason: str) -> Iterator[None]:
     """
     if not (reason.isascii() and reason.isprintable() and len(reason) <= 200):
         raise ValueError(f"{reason!r} cannot be sent in a header")
-    token = _reason.set(reason)
-    try:
-        yield
-    finally:
-        _reason.reset(token)
+    return _inside(_reason, reason)
 
 
-@contextmanager
-def guarded(guard: Callable[[], None]) -> Iterator[None]:
+def guarded(guard: Callable[[], None]) -> AbstractContextManager[None]:
     """Call `guard` before each call with an effect made inside; if it raises, nothing is sent."""
-    token = _guards.set((*_guards.get(), guard))
-    try:
-        yield
-    finally:
-        _guards.reset(token)
+    return _inside(_guards, (*_guards.get(), guard))
 
 
-@contextmanager
-def shared_retry_budget() -> Iterator[None]:
+def shared_retry_budget() -> AbstractContextManager[None]:
     """Spend RETRY_TIMEOUT only once for all reads inside.
 
     After one read got no answer in that time, the others are sent once each: while Google is not
     reachable, a long list of reads would wait for each of them.
     """
-    token = _patience.set([get_settings().RETRY_TIMEOUT])
-    try:
-        yield
-    finally:
-        _patience.reset(token)
+    return _inside(_patience, [get_settings().RETRY_TIMEOUT])
 
 
 def call(method: str, send: Callable[[], T]) -> T:
@@ -127,33 +126,36 @@ def call(method: str, send: Callable[[], T]) -> T:
         raise ours from error
 
 
-def rpc(method: str, send: Callable[..., T], request: dict[str, Any]) -> T:
-    """Send one gRPC request through a generated client's method."""
+def rpc(method: str, request: dict[str, Any], *, service: str = "") -> Any:
+    """Send one gRPC request of a method in the table; returns the raw answer.
+
+    `service` is given when the client of another service has the method.
+    """
+    own, _, name = method.partition(".")
+    send = getattr(client(service or own), re.sub(r"\B(?=[A-Z])", "_", name).lower())
     timeout = get_settings().CALL_TIMEOUT
     reason = _reason.get()
     metadata = ((REASON_HEADER, reason),) if reason else ()
-    return call(
+    answer = call(
         method, lambda: send(request=request, timeout=timeout, retry=None, metadata=metadata)
     )
+    return unwrap(answer)
 
 
-def rpc_pages(method: str, send: Callable[..., Any], request: dict[str, Any]) -> Iterator[Any]:
+def rpc_pages(method: str, request: dict[str, Any]) -> Iterator[Any]:
     """Yield the raw message of each page until the token is empty; a page may have no items."""
-    token = ""
-    while True:
-        pager = rpc(method, send, {**request, "page_token": token})
-        page = next(pager.pages)
-        yield unwrap(page)
-        token = page.next_page_token
-        if not token:
-            return
+    token: str | None = ""
+    while token is not None:
+        page = unwrap(next(rpc(method, {**request, "page_token": token}).pages))
+        yield page
+        token = page.next_page_token or None
 
 
-def client(kind: str) -> Any:
-    """Return the client of that kind (a key of `_CLIENTS`) of this process."""
+def client(service: str) -> Any:
+    """Return this process's client of that service (a key of `_CLIENTS`)."""
     settings = require_settings()
     with _making:
-        return _make_client(os.getpid(), kind, settings.LOCAL_CLOUD, settings.LOCATION)
+        return _make_client(os.getpid(), service, settings.LOCAL_CLOUD, settings.LOCATION)
 
 
 def storage_client() -> Any:
@@ -168,11 +170,6 @@ def location_path() -> str:
     """Return `projects/P/locations/L` as configured."""
     settings = require_settings()
     return f"projects/{settings.PROJECT_ID}/locations/{settings.LOCATION}"
-
-
-def project_path() -> str:
-    """Return `projects/P` as configured."""
-    return f"projects/{require_settings().PROJECT_ID}"
 
 
 def checked(name: ResourceName) -> str:
@@ -223,16 +220,14 @@ def _local_channel(pid: int, target: str) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _make_client(pid: int, kind: str, local: str, location: str) -> Any:
+def _make_client(pid: int, service: str, local: str, location: str) -> Any:
     """The arguments are the cache key: a fork or a changed setting gets a new client."""
-    module, name, endpoint = _CLIENTS[kind]
+    module, name, endpoint = _CLIENTS[service]
     made: Any = getattr(import_module(module), name)
     if local:
         transport = made.get_transport_class("grpc")
         return made(transport=transport(channel=_local_channel(pid, local)))
-    if endpoint:
-        return made(client_options={"api_endpoint": endpoint.format(location=location)})
-    return made()
+    return made(client_options={"api_endpoint": endpoint.format(location=location) or None})
 
 
 @lru_cache(maxsize=16)
@@ -249,14 +244,8 @@ def _make_storage_client(pid: int, project: str, local: str) -> Any:
             if reason := _reason.get():
                 request.headers[REASON_HEADER] = reason
 
-    if local:
-        made = Client(
-            project=project,
-            credentials=AnonymousCredentials(),
-            client_options={"api_endpoint": local},
-        )
-    else:
-        made = Client(project=project)
+    here = {"credentials": AnonymousCredentials(), "client_options": {"api_endpoint": local}}
+    made = Client(project=project, **(here if local else {}))
     # Its cache sends requests from its own threads, without our limits and our count of calls.
     made._bucket_metadata_cache = None  # noqa: SLF001
     for scheme in ("https://", "http://"):

@@ -49,45 +49,41 @@ class ErrorRule:
     code: str = ""
 
 
-_ABSENT = ErrorRule(CloudAbsent, "{plane} has no such resource")
 _NO_PARENT = ErrorRule(
     CloudRejected,
     "{plane} does not know the project, location or parent of the request",
     "Check PROJECT_ID, LOCATION, BUCKET and the name of the parent. It is unknown what is in it.",
     "parent_not_found",
 )
-_EXISTS = ErrorRule(CloudExists, "{plane} has a resource of that name already")
-_CONFLICT = ErrorRule(
-    CloudConflict, "{plane} refused because the resource has changed or is in the wrong state"
-)
-_REJECTED = ErrorRule(CloudRejected, "{plane} refused the request as wrong")
-_DENIED = ErrorRule(CloudDenied, "{plane} refused access")
-_THROTTLED = ErrorRule(CloudThrottled, "{plane} refused because a quota is used up")
-_SILENT = ErrorRule(CloudUnavailable, "{plane} could not be reached")
-_SLOW = ErrorRule(CloudUnavailable, "{plane} did not answer in time")
-_BROKEN = ErrorRule(CloudUnavailable, "{plane} failed")
 _LOST = ErrorRule(OutcomeUnknown, "{plane} did not say whether it was done")
-
-# code -> (rule for a read, rule for a call with an effect)
-_TABLE: dict[str, tuple[ErrorRule, ErrorRule]] = {
-    "NOT_FOUND": (_ABSENT, _ABSENT),
-    "ALREADY_EXISTS": (_EXISTS, _EXISTS),
-    "ABORTED": (_CONFLICT, _CONFLICT),
-    "FAILED_PRECONDITION": (_CONFLICT, _CONFLICT),
-    "INVALID_ARGUMENT": (_REJECTED, _REJECTED),
-    "OUT_OF_RANGE": (_REJECTED, _REJECTED),
-    "UNIMPLEMENTED": (_REJECTED, _REJECTED),
-    "PERMISSION_DENIED": (_DENIED, _DENIED),
-    "UNAUTHENTICATED": (_DENIED, _DENIED),
-    "RESOURCE_EXHAUSTED": (_THROTTLED, _THROTTLED),
-    NOT_SENT: (_SILENT, _SILENT),
-    # A lost answer is UNAVAILABLE too, so a call with an effect may have happened.
-    "UNAVAILABLE": (_SILENT, _LOST),
-    "DEADLINE_EXCEEDED": (_SLOW, _LOST),
-    "CANCELLED": (_BROKEN, _LOST),
-    "UNKNOWN": (_BROKEN, _LOST),
-    "INTERNAL": (_BROKEN, _LOST),
-    "DATA_LOSS": (_BROKEN, _LOST),
+# A lost answer is UNAVAILABLE too. With these codes a call with an effect may have happened.
+_UNCERTAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN", "INTERNAL", "DATA_LOSS")
+_RULES: dict[str, ErrorRule] = {
+    "NOT_FOUND": ErrorRule(CloudAbsent, "{plane} has no such resource"),
+    "ALREADY_EXISTS": ErrorRule(CloudExists, "{plane} has a resource of that name already"),
+    "RESOURCE_EXHAUSTED": ErrorRule(CloudThrottled, "{plane} refused because a quota is used up"),
+    "DEADLINE_EXCEEDED": ErrorRule(CloudUnavailable, "{plane} did not answer in time"),
+    **dict.fromkeys(
+        ("ABORTED", "FAILED_PRECONDITION"),
+        ErrorRule(
+            CloudConflict,
+            "{plane} refused because the resource has changed or is in the wrong state",
+        ),
+    ),
+    **dict.fromkeys(
+        ("INVALID_ARGUMENT", "OUT_OF_RANGE", "UNIMPLEMENTED"),
+        ErrorRule(CloudRejected, "{plane} refused the request as wrong"),
+    ),
+    **dict.fromkeys(
+        ("PERMISSION_DENIED", "UNAUTHENTICATED"), ErrorRule(CloudDenied, "{plane} refused access")
+    ),
+    **dict.fromkeys(
+        (NOT_SENT, "UNAVAILABLE"), ErrorRule(CloudUnavailable, "{plane} could not be reached")
+    ),
+    **dict.fromkeys(
+        ("CANCELLED", "UNKNOWN", "INTERNAL", "DATA_LOSS"),
+        ErrorRule(CloudUnavailable, "{plane} failed"),
+    ),
 }
 
 # Statuses of the JSON APIs (Cloud Storage), https://cloud.google.com/storage/docs/json_api/v1/status-codes
@@ -174,11 +170,11 @@ def failures() -> tuple[type[Exception], ...]:
 
 def _build(method: str, code: str, text: str, *, retry_after: float = 0.0) -> PlatformError:
     kind = METHODS[method]
-    rule = _TABLE[code][0 if kind.is_read else 1]
-    if rule is _ABSENT and not kind.names_its_subject:
+    rule = _LOST if code in _UNCERTAIN and not kind.is_read else _RULES[code]
+    if code == "NOT_FOUND" and not kind.names_its_subject:
         rule = _NO_PARENT
-    sentence = f"{rule.what.format(plane=plane(method))} ({method}: {code}). {_short(text)}"
-    sentence = sentence.rstrip()
+    what = rule.what.format(plane=plane(method))
+    sentence = f"{what} ({method}: {code}). {_short(text)}".rstrip()
     if issubclass(rule.category, CloudThrottled):
         return rule.category(sentence, advice=rule.advice, retry_after=retry_after)
     return rule.category(sentence, code=rule.code, advice=rule.advice)

@@ -16,19 +16,18 @@ if TYPE_CHECKING:
 _UPLOAD = "google.cloud.aiplatform.v1.UploadModelOperationMetadata"
 
 
-def start(method: str, kind: str, send_name: str, request: dict[str, Any]) -> RemoteOperation:
-    """Call `method` through the client's `send_name`, without waiting for the operation."""
-    future = channels.rpc(method, getattr(channels.client(kind), send_name), request)
-    return _read_operation(method, future.operation)
+def start(method: str, request: dict[str, Any]) -> RemoteOperation:
+    """Call `method`, without waiting for the operation that it starts."""
+    return _read_operation(method, channels.rpc(method, request).operation)
 
 
-def get_operation(kind: str, name: OperationName, *, method: str) -> RemoteOperation:
-    """Return the state of an operation; `method` is the one that its errors name.
+def get_operation(name: OperationName, *, method: str) -> RemoteOperation:
+    """Return the state of an operation; `method` started it or is the one its errors shall name.
 
     :raises CloudAbsent: Google no longer keeps it (after weeks); its outcome is unknown.
     """
-    send = channels.client(kind).get_operation
-    raw = channels.rpc("Operations.GetOperation", send, {"name": channels.checked(name)})
+    request, service = {"name": channels.checked(name)}, method.partition(".")[0]
+    raw = channels.rpc("Operations.GetOperation", request, service=service)
     uploads = raw.metadata.TypeName() == _UPLOAD
     return _read_operation("ModelService.UploadModel" if uploads else method, raw)
 

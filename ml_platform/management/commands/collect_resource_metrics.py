@@ -1,4 +1,4 @@
-"""`manage.py collect_resource_metrics`: the daily job, by hand."""
+"""`manage.py collect_resource_metrics`: run the daily job once."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from ml_platform.management.job_command import JobCommand
 class Command(JobCommand):
     help = "Read what the active services did, day by day, from Cloud Monitoring."
     job = "collect-resource-metrics"
-    ages = False
+    options = ("dry_run",)

@@ -73,26 +73,24 @@ class Command(PlatformCommand):
         """Sweep, repair, and sweep again."""
         project = self._check(options)
         console = make_console(self.stdout)
-        first = sweep(actor=ACTOR, clock=database_now)
-        require_any_plane(first)
-        print_counts(console, first, None)
-        verdict = audit.compare_sweep(first)
-        if verdict == AuditVerdict.UNKNOWN:
-            print_verdict(console, first, None)
+        done = sweep(actor=ACTOR, clock=database_now)
+        require_any_plane(done)
+        print_counts(console, done, None)
+        wanted: list[int] = []
+        unknown = audit.compare_sweep(done) == AuditVerdict.UNKNOWN
+        if not unknown:
+            wanted = self._plan(console, options, project)
+        if wanted and not options["dry_run"]:
+            if not options["yes"] and not self._confirmed(len(wanted)):
+                console.print("Nothing was changed.")
+                return EXIT_CODES[audit.compare_sweep(done)]
+            self._repair(console, wanted, options["unmanaged"], project)
+            done = sweep(actor=ACTOR, clock=database_now)
+            print_counts(console, done, None)
+        print_verdict(console, done, None)
+        if unknown:
             console.print("No repair was started.")
-            return EXIT_CODES[verdict]
-        wanted = self._plan(console, options, project)
-        if not wanted or options["dry_run"]:
-            print_verdict(console, first, None)
-            return EXIT_CODES[verdict]
-        if not options["yes"] and not self._confirmed(len(wanted)):
-            console.print("Nothing was changed.")
-            return EXIT_CODES[verdict]
-        self._repair(console, wanted, options["unmanaged"], project)
-        second = sweep(actor=ACTOR, clock=database_now)
-        print_counts(console, second, None)
-        print_verdict(console, second, None)
-        return EXIT_CODES[audit.compare_sweep(second)]
+        return EXIT_CODES[audit.compare_sweep(done)]
 
     def _check(self, options: dict[str, Any]) -> Model | None:
         """Reject invalid combinations of options before anything is read.
@@ -103,10 +101,7 @@ class Command(PlatformCommand):
             raise CommandError("Give --unmanaged adopt and --project NAME together.")
         if not (options["yes"] or options["dry_run"] or sys.stdin.isatty()):
             raise CommandError("There is no terminal to confirm on: give --yes or --dry-run.")
-        project: Model | None = None
-        if options["project"]:
-            project = audit.find_project(options["project"])
-        return project
+        return audit.find_project(options["project"]) if options["project"] else None
 
     def _plan(self, console: Console, options: dict[str, Any], project: Model | None) -> list[int]:
         """Print what would be done; returns the ids of the findings to repair."""
@@ -114,9 +109,7 @@ class Command(PlatformCommand):
         rows = Finding.objects.open().filter(kind__in=kinds).order_by(worst_first(), "pk")
         wanted: list[int] = []
         for number, finding in enumerate(rows.iterator(), 1):
-            kind = facts_of(finding)
-            done = is_safe(finding)
-            what = finding.repair
+            kind, done, what = facts_of(finding), is_safe(finding), finding.repair
             if kind.needs_choice:
                 done = options["unmanaged"] != "leave"
                 what = UNMANAGED[options["unmanaged"]].format(project=project)

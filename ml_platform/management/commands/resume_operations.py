@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import CommandParser
 
-from ml_platform.management.base import PlatformCommand
+from ml_platform.management.base import PlatformCommand, number_of
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 from ml_platform.services.operations.worker import resume_operations
@@ -22,7 +21,7 @@ class Command(PlatformCommand):
         """Add --limit."""
         parser.add_argument(
             "--limit",
-            type=_number,
+            type=number_of("operations", 1_000_000),
             default=1000,
             help="maximum number of operations (default: 1000)",
         )
@@ -37,9 +36,3 @@ class Command(PlatformCommand):
         failed = sum(operation.status == OperationStatus.FAILED for operation in moved)
         self.stdout.write(f"{len(moved)} continued, {failed} of them failed.")
         return 1 if failed else 0
-
-
-def _number(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 1_000_000:
-        raise ArgumentTypeError(f"{text!r} is not a number of operations from 1 to 1000000")
-    return int(text)

@@ -11,7 +11,7 @@ import pytest
 import ml_platform
 
 ROOT = Path(ml_platform.__file__).parent
-ROOMS = ("services", "api", "pages", "management", "models", "jobs.py", "kpis.py")
+ROOMS = ("services", "api", "pages", "management", "models", "jobs.py", "kpis")
 WRITES = {"update", "move", "delete", "_raw_delete", "bulk_update", "select_for_update"}
 ONE_ROW = {"pk", "service_name", "idempotency_key", "model_id"}
 """Lookups that find one row at most."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from types import SimpleNamespace
 
 import pytest
 from google.cloud.aiplatform_v1.services.model_service.pagers import ListModelsPager
@@ -95,7 +96,7 @@ def test_a_page_that_is_repeated_is_not_lost(cloud):
     assert cloud.effects.count("storage.objects.list") == 4
 
 
-def test_an_empty_page_with_a_token_is_not_the_end():
+def test_an_empty_page_with_a_token_is_not_the_end(monkeypatch):
     answers = [
         ListModelsResponse(models=[{"name": "a"}], next_page_token="1"),
         ListModelsResponse(next_page_token="2"),
@@ -107,7 +108,8 @@ def test_an_empty_page_with_a_token_is_not_the_end():
         asked.append(request["page_token"])
         return ListModelsPager(send, ListModelsRequest(), answers[len(asked) - 1])
 
-    pages = channels.rpc_pages("ModelService.ListModels", send, {})
+    monkeypatch.setattr(channels, "client", lambda _: SimpleNamespace(list_models=send))
+    pages = channels.rpc_pages("ModelService.ListModels", {})
     assert [[model.name for model in page.models] for page in pages] == [["a"], [], ["b"]]
     assert asked == ["", "1", "2"]
 
@@ -181,7 +183,7 @@ def test_a_mistake_of_ours_passes_unchanged(cloud):
 
 
 def test_the_clients_are_made_once(cloud):
-    assert channels.client("models") is channels.client("models")
+    assert channels.client("ModelService") is channels.client("ModelService")
     assert channels.storage_client() is channels.storage_client()
 
 
@@ -199,9 +201,9 @@ def test_a_changed_address_meets_no_stale_client(cloud, limits):
 
 
 def test_a_child_process_uses_clients_of_its_own(cloud, monkeypatch):
-    mine = channels.client("models"), channels.storage_client()
+    mine = channels.client("ModelService"), channels.storage_client()
     monkeypatch.setattr(os, "getpid", lambda: 4711)
-    assert channels.client("models") is not mine[0]
+    assert channels.client("ModelService") is not mine[0]
     assert channels.storage_client() is not mine[1]
     assert list_all() == []
 
@@ -210,7 +212,7 @@ def test_many_threads_share_one_client(cloud):
     cloud.models.seed("7", display_name="seven")
     made = []
     threads = [
-        threading.Thread(target=lambda: made.append((channels.client("models"), list_all())))
+        threading.Thread(target=lambda: made.append((channels.client("ModelService"), list_all())))
         for _ in range(16)
     ]
     for thread in threads:

@@ -138,18 +138,15 @@ REMOTES = {
     "cloud_run.get_operation": Remote(
         "Operations.GetOperation", lambda: cloud_run.get_operation(OperationName(*WHERE, "1"))
     ),
-    "cloud_run.get_invokers": Remote("Services.GetIamPolicy", lambda: cloud_run.get_invokers("s")),
     "cloud_run.change_invokers": Remote(
         "Services.GetIamPolicy", lambda: cloud_run.change_invokers("s", add=["allUsers"])
     ),
     "scheduler.get_job": Remote("CloudScheduler.GetJob", lambda: scheduler.get_job("j")),
-    "scheduler.list_jobs": Remote("CloudScheduler.ListJobs", lambda: list(scheduler.list_jobs())),
     "scheduler.create_job": Remote("CloudScheduler.CreateJob", lambda: scheduler.create_job(TICK)),
     "scheduler.update_job": Remote("CloudScheduler.UpdateJob", lambda: scheduler.update_job(TICK)),
     "scheduler.delete_job": Remote("CloudScheduler.DeleteJob", lambda: scheduler.delete_job("j")),
     "scheduler.pause_job": Remote("CloudScheduler.PauseJob", lambda: scheduler.pause_job("j")),
     "scheduler.resume_job": Remote("CloudScheduler.ResumeJob", lambda: scheduler.resume_job("j")),
-    "scheduler.run_job": Remote("CloudScheduler.RunJob", lambda: scheduler.run_job("j")),
     "monitoring.read_series": Remote("MetricService.ListTimeSeries", read_series),
 }
 
@@ -171,7 +168,8 @@ def test_no_function_of_the_window_and_no_method_is_left_out():
         for name, value in vars(room).items()
         if inspect.isfunction(value) and value.__module__ == room.__name__ and name[0] != "_"
     }
-    assert public - set(REMOTES) == {"storage.delete_objects"}  # has outcomes of its own
+    own_outcomes, sends_nothing = "storage.delete_objects", "storage.is_sendable"
+    assert public - set(REMOTES) == {own_outcomes, sends_nothing}
     called = {remote.method for remote in REMOTES.values()}
     assert set(METHODS) - called == {"storage.batch", "Services.SetIamPolicy"}
 
@@ -193,7 +191,7 @@ def test_a_refusal_has_the_category_of_its_code(cloud, limits, name, code):
 @pytest.mark.parametrize("name", REMOTES)
 def test_a_call_that_hangs_ends_in_time(cloud, limits, name):
     remote = REMOTES[name]
-    channels.client("models")  # what is made at first use is no part of a call's time
+    channels.client("ModelService")  # what is made at first use is no part of a call's time
     limits(CALL_TIMEOUT=0.5, RETRY_TIMEOUT=5.0)
     cloud.faults.order(remote.method, kind="hang", times=None)
     is_read = METHODS[remote.method].is_read

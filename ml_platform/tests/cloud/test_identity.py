@@ -264,8 +264,7 @@ ACCEPTED = {
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_a_good_token_tells_who_it_is(server, name):
     who = verify(server, ACCEPTED[name])
-    assert (who.email, who.subject) == (EMAIL, "113")
-    assert who.expires_at.tzinfo is UTC
+    assert who.email == EMAIL
 
 
 @pytest.mark.parametrize("emails", [(), ("",), ("other@example.com",)])

@@ -58,11 +58,6 @@ def test_instances_are_read_at_their_highest(cloud):
     assert [point.value for point in points] == [1, 1]
 
 
-def test_without_a_reducer_every_series_is_read(cloud):
-    points = read("request_count", Aligner.DELTA, reducer=Reducer.NONE)
-    assert sorted(point.value for point in points if point.value) == [24, 216, 480]
-
-
 def test_a_day_without_data_is_left_out(cloud):
     points = read("request_count", Aligner.DELTA, end=START + timedelta(days=5))
     assert sum(point.value for point in points) == 720

@@ -28,15 +28,13 @@ def create(job_id="run-1", **options) -> Any:
 
 def test_a_job_walks_to_its_success(cloud):
     job: Any = create()
-    assert (job.job_id, job.display_name, job.labels) == ("run-1", "chern", {"mlp_run": "1"})
-    assert job.output_directory == "gs://demo-artifacts/runs/1"
+    assert (job.job_id, job.labels) == ("run-1", {"mlp_run": "1"})
     assert job.state in (PipelineState.PENDING, PipelineState.QUEUED)
     cloud.clock.advance(3600)
     job = pipelines.get_pipeline_job(NAME)
     assert (job.state, job.error) == (PipelineState.SUCCEEDED, "")
-    assert job.create_time <= job.start_time < job.end_time
     assert {task.state for task in job.tasks} == {TaskState.SUCCEEDED}
-    assert all(task.name and task.start_time <= task.end_time for task in job.tasks)
+    assert all(task.name and task.start_time for task in job.tasks)
 
 
 def test_a_failed_job_says_why_and_where(cloud):

@@ -70,7 +70,7 @@ def test_an_object_is_described(cloud):
     written = storage.write_text(BUCKET, "runs/1/métrics.json", '{"a": "é"}')
     ((found,),) = storage.list_objects(BUCKET, "runs/")
     assert found == written
-    assert (found.size, found.generation > 0, bool(found.crc32c)) == (11, True, True)
+    assert (found.size, found.generation > 0) == (11, True)
     assert found.updated is not None
     assert found.updated.utcoffset() == timedelta(0)
 
@@ -193,7 +193,7 @@ def test_an_answer_to_a_batch_that_cannot_be_read_leaves_the_outcome_unknown(clo
 def test_a_bucket_is_described(cloud):
     put(cloud, "a")
     bucket = storage.get_bucket(BUCKET)
-    assert (bucket.name, bucket.versioning) == (BUCKET, False)
+    assert bucket.name == BUCKET
     assert bucket.location == bucket.location.lower() != ""
 
 

@@ -80,4 +80,4 @@ def test_a_command_that_met_a_failure_says_so_by_its_exit_code(cloud: LocalCloud
         call_command("resume_operations", stdout=out)
     assert ended.value.code == 1
     assert Operation.objects.get().status == "failed"
-    assert "1 went on, 1 of them failed." in out.getvalue()
+    assert "1 continued, 1 of them failed." in out.getvalue()

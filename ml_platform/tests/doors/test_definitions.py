@@ -90,9 +90,9 @@ def test_what_is_ignored_is_not_open_and_stands_all_the_same(project: Project):
 
 
 def test_a_model_serves_while_one_of_its_services_does(client: Client, project: Project):
-    assert "Serving" in row(client, project, "served")
+    assert "Deployed" in row(client, project, "served")
     stopped = row(client, project, "stopped")
-    assert ("Serving" in stopped, "Idle" in stopped) == (False, True)
+    assert ("Deployed" in stopped, "Idle" in stopped) == (False, True)
 
 
 @pytest.mark.parametrize(

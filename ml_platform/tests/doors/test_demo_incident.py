@@ -13,11 +13,12 @@ from rich.console import Console
 from ml_platform import kpis
 from ml_platform.cloud import cloud_run, scheduler, storage, vertex
 from ml_platform.cloud.names import ObjectPath
+from ml_platform.cloud.transport import channels
 from ml_platform.conf import get_settings
 from ml_platform.demo import incident_data as data
-from ml_platform.demo import site, story, under_way
-from ml_platform.demo.empty import load_empty
+from ml_platform.demo import incident_endpoints, site, story
 from ml_platform.demo.incident import load_incident
+from ml_platform.demo.stage import load_empty
 from ml_platform.jobs import JOBS
 from ml_platform.models import (
     DeployedEndpoint,
@@ -155,9 +156,10 @@ def test_active_endpoints_are_real_services_and_the_stopped_one_is_gone(incident
 
 
 def test_the_live_schedule_has_its_job_and_the_ended_ones_have_none(incident):
-    listed = [job for page in scheduler.list_jobs() for job in page]
-    jobs = [job for job in listed if job.spec.job_id not in JOBS]
-    assert len(listed) - len(jobs) == 1
+    listed = channels.client("CloudScheduler").list_jobs(parent=channels.location_path())
+    ids = [job.name.rpartition("/")[2] for job in listed]
+    jobs = [scheduler.get_job(job_id) for job_id in ids if job_id not in JOBS]
+    assert len(ids) - len(jobs) == 1
     live = TrainingSchedule.objects.get(state="active")
     assert [job.spec for job in jobs] == [job_spec(live)]
     assert live.scheduler_job_name == str(jobs[0].name)
@@ -197,7 +199,7 @@ def test_a_run_is_under_way_at_the_pace_of_a_real_one_and_counts_nowhere(inciden
 
 
 def test_a_deploy_is_under_way_and_the_story_ends_as_ever(incident):
-    under_way.deploy(cloud=incident, actor=ACTOR, now=database_now())
+    incident_endpoints.start_deploy(cloud=incident, actor=ACTOR, now=database_now())
     deploy = Operation.objects.live().get()
     assert (deploy.kind, deploy.step) == ("deploy", "wait")
     assert incident.core.operations.lro_seconds == 0
@@ -206,7 +208,7 @@ def test_a_deploy_is_under_way_and_the_story_ends_as_ever(incident):
     assert "Vertex AI: 8 8 8 9, they differ." in text
     assert "Vertex AI: 7 7 7 7, they agree." in text
     assert Operation.objects.live().get() == deploy
-    incident.clock.advance(under_way.BRING_UP_SECONDS)
+    incident.clock.advance(incident_endpoints.BRING_UP_SECONDS)
     later = database_now() + timedelta(seconds=30)
     resume_operations(clock=lambda: later)
     deploy.refresh_from_db()
@@ -274,7 +276,7 @@ def test_the_story_is_not_over_while_vertex_cannot_be_read(incident, settings):
     incident.faults.order("ModelService.*", "error", code="PERMISSION_DENIED", times=None)
     agree, text = told()
     assert not agree
-    assert text.count("8 8 8 unknown, nobody knows whether they agree.") == 2
+    assert text.count("8 8 8 unknown, it is unknown whether they agree.") == 2
     assert incident.effects.mutations("ModelService.*") == []
     assert Finding.objects.filter(kind__in=["stale_pointer", "unmanaged"]).count() == 0
     assert RegisteredModel.objects.registered().count() == 8

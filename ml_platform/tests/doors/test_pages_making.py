@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from ml_platform.cloud.transport import channels
-from ml_platform.demo.pipeline import PARAMETERS, write_pipeline
+from ml_platform.demo.stage import PARAMETERS, write_pipeline
 from ml_platform.models import Operation, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.states import Registration, RunStatus
 from ml_platform.services.access.rights import Right

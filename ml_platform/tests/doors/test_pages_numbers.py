@@ -131,7 +131,7 @@ def test_numbers_take_the_same_queries_however_much_there_is(
     assert len(shown) == projects
     for queries, call in (
         (5, kpis.four_counts),
-        (5, kpis.assets),
+        (4, kpis.assets),
         (3, lambda: kpis.project_cards(shown)),
         (3, lambda: kpis.history(today=NOW.date())),
         (1, kpis.open_findings),

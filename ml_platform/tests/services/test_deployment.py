@@ -67,7 +67,7 @@ def test_a_first_deploy_brings_up_a_private_service_that_names_its_version(
     assert service.env["AIP_STORAGE_URI"] == f"{run.gcs_artifacts_path}pushed_model/1"
     assert cloud.effects.count("Services.CreateService") == 1
     assert cloud.effects.count("Services.SetIamPolicy") == 0
-    assert cloud_run.get_invokers(endpoint.service_name) == ()
+    assert cloud_run.change_invokers(endpoint.service_name, add=()) == ()
     assert {call.reason for call in cloud.effects.calls("Services.CreateService")} == {
         f"operation {operation.pk}"
     }

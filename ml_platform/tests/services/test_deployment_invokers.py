@@ -79,12 +79,12 @@ def meanwhile(
 def test_only_the_invokers_we_gave_are_ever_taken_away(cloud: LocalCloud, clock: Clock) -> None:
     endpoint, (run,) = deployed(cloud, clock, config=config("allUsers", ANA))
     name = endpoint.service_name
-    assert cloud_run.get_invokers(name) == ("allUsers", ANA)
+    assert cloud_run.change_invokers(name, add=()) == ("allUsers", ANA)
     cloud_run.change_invokers(name, add=[OPS])
     finish(deploy(run, clock, config=config(BO)), clock)
-    assert cloud_run.get_invokers(name) == (BO, OPS)
+    assert cloud_run.change_invokers(name, add=()) == (BO, OPS)
     finish(deploy(run, clock, config=config()), clock)
-    assert cloud_run.get_invokers(name) == (OPS,)
+    assert cloud_run.change_invokers(name, add=()) == (OPS,)
 
 
 def test_one_read_and_one_write_change_who_may_call(

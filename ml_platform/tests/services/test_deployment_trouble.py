@@ -279,7 +279,7 @@ def test_a_call_that_fails_once_only_delays_the_deploys(
     assert facts(endpoint) == ("active", True, new.pk, None)
     assert services() == {endpoint.service_name: new.uid.hex}
     assert service_of(endpoint).latest_ready_revision == endpoint.revision
-    assert cloud_run.get_invokers(endpoint.service_name) == ("user:ana@example.com",)
+    assert cloud_run.change_invokers(endpoint.service_name, add=()) == ("user:ana@example.com",)
     assert [status(run) for run in (old, new)] == ["completed", "deployed"]
     made = [call.method for call in cloud.effects.mutations()]
     assert [name for name in made if name.endswith("Service")] == [

@@ -208,7 +208,7 @@ def pin(service: Any, revision: str) -> None:
 
 def change_service(service_id: str, change: Callable[[Any], None]) -> None:
     """As somebody changes it in the console."""
-    client = channels.client("services")
+    client = channels.client("Services")
     name = f"{channels.location_path()}/services/{service_id}"
     service = client.get_service(request={"name": name})
     change(service)

@@ -25,7 +25,6 @@ from ml_platform.services.operations.store import Busy, Subject, claim, open_ope
 from ml_platform.services.operations.work import LeaseLost, Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 from ml_platform.services.sweeps.operation import check_registry_here
-from ml_platform.tests.boundaries import watched
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     RegisteredModelFactory,

@@ -134,7 +134,7 @@ def test_the_pipeline_is_started_with_them(cloud: LocalCloud) -> None:
     cloud.storage.write(BUCKET, "templates/job.json", job(runtime).encode())
     run = start_run(ProjectFactory.create(), clock, template_uri=URI, parameters={"epochs": 9})
     name = PipelineJobName.parse(run.pipeline_job_name)
-    sent = channels.client("pipelines").get_pipeline_job(name=str(name)).runtime_config
+    sent = channels.client("PipelineService").get_pipeline_job(name=str(name)).runtime_config
     assert dict(sent.parameter_values) == {"epochs": 9, "query": "select 1"}
     assert sent.failure_policy == PipelineFailurePolicy.PIPELINE_FAILURE_POLICY_FAIL_FAST
     assert sent.gcs_output_directory == run.gcs_artifacts_path.rstrip("/")

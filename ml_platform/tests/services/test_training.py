@@ -72,7 +72,8 @@ def test_a_run_is_submitted_as_one_job_with_our_labels(
     assert submit_run(run=run, actor=ANA, now=clock()) == operation
     job = pipelines.get_pipeline_job(job_name(run))
     assert str(job.name) == run.pipeline_job_name
-    assert job.output_directory == run.gcs_artifacts_path.rstrip("/")
+    sent = channels.client("PipelineService").get_pipeline_job(name=run.pipeline_job_name)
+    assert sent.runtime_config.gcs_output_directory == run.gcs_artifacts_path.rstrip("/")
     assert job.labels == {
         "mlp_owner": "tests",
         "mlp_run": run.uid.hex,
@@ -274,7 +275,11 @@ def test_a_pipeline_of_the_old_schema_gets_its_parameters_by_type(
     old = {"pipelineInfo": {"name": "old"}, "schemaVersion": "2.0.0", "root": root}
     cloud.storage.write(BUCKET, "templates/retrieval.json", json.dumps(old).encode())
     run = start_run(project, clock, parameters={"epochs": 7})
-    sent = channels.client("pipelines").get_pipeline_job(name=run.pipeline_job_name).runtime_config
+    sent = (
+        channels.client("PipelineService")
+        .get_pipeline_job(name=run.pipeline_job_name)
+        .runtime_config
+    )
     assert sent.parameters["epochs"].int_value == 7
     assert not sent.parameter_values
 

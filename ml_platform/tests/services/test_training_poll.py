@@ -278,7 +278,7 @@ def test_a_running_run_without_a_job_is_not_asked_about(
 
 def delete_job(cloud: LocalCloud, run: TrainingRun, clock: CloudClock) -> None:
     clock.forward(400)
-    channels.client("pipelines").delete_pipeline_job(name=str(job_name(run)))
+    channels.client("PipelineService").delete_pipeline_job(name=str(job_name(run)))
 
 
 def test_a_run_whose_job_was_deleted_fails_with_a_clear_reason(

@@ -28,16 +28,11 @@ SERVICE = RemoteService(
     labels={"mlp_owner": "tests", "mlp_endpoint": UID.hex},
     image="i",
     env={},
-    generation=2,
-    observed_generation=2,
-    reconciling=False,
     ready=True,
     reason="",
     latest_ready_revision="s-2",
     latest_created_revision="s-2",
     traffic=(TrafficShare(revision="s-2", percent=100),),
-    create_time=None,
-    update_time=None,
 )
 
 

@@ -1,11 +1,11 @@
-"""`manage.py demo`: the incident on this machine, to look at or told in the terminal."""
+"""`manage.py demo`: the platform with example data, as a site or as a report in the terminal."""
 
 from __future__ import annotations
 
 import signal
 import tempfile
 from argparse import ArgumentTypeError
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -24,12 +24,12 @@ ACTOR = Actor(label=world.USER, origin="command")
 
 
 class Command(PlatformCommand):
-    """Starts everything in one process, and leaves nothing running."""
+    """Runs everything in one process, and ends it all."""
 
     help = "Run the platform on this machine, with a local cloud and the incident's data."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """The options, with defaults that need no thought."""
+        """Add our options."""
         parser.add_argument(
             "--port", type=_port, default=8000, help="of the site; 0 for a free one"
         )
@@ -40,19 +40,18 @@ class Command(PlatformCommand):
         )
         parser.add_argument("--scenario", choices=sorted(world.SCENARIOS), default="incident")
         parser.add_argument(
-            "--once", action="store_true", help="tell the story in the terminal and end"
+            "--once", action="store_true", help="show the incident in the terminal and end"
         )
 
     def work(self, **options: Any) -> int:
-        """Serve until Ctrl-C, or tell the story once."""
-        # Both unwind everything that was started, whatever it was doing, also in the background
-        # of a shell, which has its jobs ignore SIGINT.
+        """Serve until Ctrl-C, or show the incident once."""
+        # Both end everything that was started. A shell makes its background jobs ignore SIGINT.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         if options["once"]:
             if options["scenario"] == "training":
                 raise Invalid(
-                    "Training is watched, not told.",
+                    "Training cannot be shown in the terminal.",
                     advice="Leave out --once, and open the address that it prints.",
                 )
             return self._tell(options["scenario"], options["cloud_port"] or 0)
@@ -71,11 +70,11 @@ class Command(PlatformCommand):
 
     def _serve(self, scenario: str, port: int, cloud_port: int) -> int:
         with ExitStack() as started:
-            # Ports before the database: a second demo must not take the first one's away.
+            # Ports before the database: a second demo must not replace that of the first.
             server = started.enter_context(site.bound_server(port=port))
             cloud = started.enter_context(world.local_cloud(port=cloud_port))
             started.enter_context(world.database(FOLDER.resolve()))
-            world.name_site(f"http://{site.HOST}:{server.server_port}/")
+            world.change_settings(PUBLIC_URL=f"http://{site.HOST}:{server.server_port}/")
             user, password = world.make_user()
             world.SCENARIOS[scenario](cloud=cloud, user=user, now=database_now())
             sweep(actor=ACTOR, clock=database_now)
@@ -86,15 +85,9 @@ class Command(PlatformCommand):
             self.stdout.write(f"Ready: {url} (user {world.USER}, password {password})")
             self.stdout.write("Ctrl-C ends it.")
             self.stdout.flush()
-            return _wait_for_end()
-
-
-def _wait_for_end() -> int:
-    try:
-        Event().wait()
-    except KeyboardInterrupt:
-        return 0
-    return 1
+            with suppress(KeyboardInterrupt):
+                Event().wait()
+            return 0
 
 
 def _port(text: str) -> int:

@@ -147,7 +147,8 @@ def a_version_that_was_deleted_meanwhile_is_not_called_lost(w: World) -> Played:
     vertex.delete_model_version(pointer(first))
     operation = clear_stale_pointers(registered_model=lineage, actor=ANA, now=w.clock())
     yield operation
-    clear_pointer(run=first, registration=Registration.DELETED)
+    with transaction.atomic():
+        clear_pointer(run=first, registration=Registration.DELETED)
     yield None
     ended(operation, "succeeded")
     states = lineage.training_runs.order_by("version").values_list("registration", flat=True)

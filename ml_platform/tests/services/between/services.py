@@ -133,7 +133,7 @@ def callers_are_not_set_on_an_endpoint_that_has_another_configuration(w: World) 
     DeployedEndpoint.objects.update(config=ServingConfig(cpu="2").to_dict())
     yield None
     ended(operation, "failed", "superseded")
-    assert cloud_run.get_invokers(DeployedEndpoint.objects.get().service_name) == ()
+    assert cloud_run.change_invokers(DeployedEndpoint.objects.get().service_name, add=()) == ()
 
 
 @before("set_invokers")
@@ -144,7 +144,7 @@ def callers_are_not_set_on_an_endpoint_that_serves_another_version(w: World) -> 
     DeployedEndpoint.objects.update(run=old)
     yield None
     ended(operation, "failed", "superseded")
-    assert cloud_run.get_invokers(endpoint.service_name) == ()
+    assert cloud_run.change_invokers(endpoint.service_name, add=()) == ()
 
 
 # ---- repairs -----------------------------------------------------------------------------------

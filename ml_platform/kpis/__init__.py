@@ -1,0 +1,57 @@
+"""The numbers of the dashboards. They are read from the database, never from Google.
+
+The number of queries does not depend on the number of rows. `projects` limits a number to those
+projects; None means the whole installation.
+"""
+
+from __future__ import annotations
+
+from .days import (
+    WORST_P95,
+    HistoryPoint,
+    Traffic,
+    drift_history,
+    history,
+    service_traffic,
+    traffic,
+)
+from .totals import (
+    NEVER_SWEPT,
+    Assets,
+    FourCounts,
+    ProjectCard,
+    VertexReading,
+    assets,
+    four_counts,
+    open_findings,
+    plane_unread,
+    project_cards,
+    registered_models,
+    registry_page_models,
+    unread_because,
+    vertex_reading,
+)
+
+__all__ = [
+    "NEVER_SWEPT",
+    "WORST_P95",
+    "Assets",
+    "FourCounts",
+    "HistoryPoint",
+    "ProjectCard",
+    "Traffic",
+    "VertexReading",
+    "assets",
+    "drift_history",
+    "four_counts",
+    "history",
+    "open_findings",
+    "plane_unread",
+    "project_cards",
+    "registered_models",
+    "registry_page_models",
+    "service_traffic",
+    "traffic",
+    "unread_because",
+    "vertex_reading",
+]

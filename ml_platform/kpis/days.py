@@ -1,0 +1,140 @@
+"""The numbers of the dashboards day by day: traffic, registrations and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import accumulate
+from typing import Any
+
+from django.db.models import CharField, Count, Exists, Max, OuterRef, QuerySet, Sum
+from django.db.models.functions import Cast, Coalesce, Substr
+
+from ml_platform.models import Finding, ServiceDailyMetrics, TrainingRun
+from ml_platform.models.states import STANDING_FINDING_STATUSES
+
+from .totals import Projects, of_projects, registered_models
+
+TRAFFIC_DAYS = 7
+WORST_P95 = "The p95 latency of the worst of the last seven full days."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryPoint:
+    """How many of today's models and versions were registered by the end of that day."""
+
+    day: date
+    models: int
+    versions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Requests of the last seven full days and of the seven before; worst p95 of the last seven."""
+
+    requests: int
+    before: int
+    p95: float | None
+    days: tuple[int, ...]
+    """Requests on each of the 14 days, the newest last."""
+
+
+def traffic(projects: Projects, *, today: date) -> dict[Any, Traffic]:
+    """Return the traffic by project; projects without data from Cloud Monitoring are left out."""
+    return _traffic_by("project", of_projects(ServiceDailyMetrics.objects.all(), projects), today)
+
+
+def service_traffic(names: Collection[str], *, project_id: Any, today: date) -> dict[str, Traffic]:
+    """Return the traffic of a project's services, by the same definitions.
+
+    A service name may have belonged to another project before; its days then are not counted.
+    """
+    rows = ServiceDailyMetrics.objects.filter(service_name__in=names, project=project_id)
+    return _traffic_by("service_name", rows, today)
+
+
+def _traffic_by(
+    column: str, rows: QuerySet[ServiceDailyMetrics], today: date
+) -> dict[Any, Traffic]:
+    first = today - timedelta(days=2 * TRAFFIC_DAYS)
+    days = (
+        rows.filter(day__gte=first, day__lt=today)
+        .order_by()
+        .values(column, "day")
+        .annotate(requests=Coalesce(Sum("requests"), 0), p95=Max("latency_p95"))
+    )
+    found: dict[Any, dict[int, Mapping[str, Any]]] = {}
+    for row in days:
+        found.setdefault(row[column], {})[(row["day"] - first).days] = row
+    return {key: _traffic(by_day) for key, by_day in found.items()}
+
+
+def _traffic(by_day: Mapping[int, Mapping[str, Any]]) -> Traffic:
+    counts = [by_day[n]["requests"] if n in by_day else 0 for n in range(2 * TRAFFIC_DAYS)]
+    worst = [by_day[n]["p95"] for n in by_day if n >= TRAFFIC_DAYS]
+    return Traffic(
+        requests=sum(counts[TRAFFIC_DAYS:]),
+        before=sum(counts[:TRAFFIC_DAYS]),
+        p95=max((p95 for p95 in worst if p95 is not None), default=None),
+        days=tuple(counts),
+    )
+
+
+def history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[HistoryPoint, ...]:
+    """Return the running totals of today's models and versions, by the day of registration.
+
+    Only the registrations of these days are read; the total before them is today's total less them.
+    """
+    window, since = _window(today, days)
+    versions = TrainingRun.objects.versions()
+    recent = of_projects(versions, projects).filter(registered_at__gte=since)
+    earlier = versions.filter(
+        registered_model=OuterRef("registered_model"), version__lt=OuterRef("version")
+    )
+    now = registered_models(projects).aggregate(
+        models=Count("pk"), versions=Coalesce(Sum("total_versions"), 0)
+    )
+    new_models = _by_day(recent.filter(~Exists(earlier)), "registered_at")
+    new_versions = _by_day(recent, "registered_at")
+    totals = zip(
+        window,
+        _running_totals(now["models"], new_models, window),
+        _running_totals(now["versions"], new_versions, window),
+        strict=True,
+    )
+    return tuple(HistoryPoint(day=day, models=m, versions=v) for day, m, v in totals)
+
+
+def drift_history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[int, ...]:
+    """Return how many findings stood at the end of each day, with ignored ones; the newest last."""
+    window, since = _window(today, days)
+    rows = of_projects(Finding.objects.all(), projects)
+    came = _by_day(rows.filter(first_seen_at__gte=since), "first_seen_at")
+    went = _by_day(rows.filter(ended_at__gte=since), "ended_at")
+    standing = rows.filter(status__in=STANDING_FINDING_STATUSES).count()
+    changes = {day: came.get(day, 0) - went.get(day, 0) for day in window}
+    return tuple(_running_totals(standing, changes, window))
+
+
+def _window(today: date, days: int) -> tuple[Sequence[date], datetime]:
+    """The last days, the oldest first, and when they began."""
+    window = [today - timedelta(days=n) for n in reversed(range(days))]
+    return window, datetime.combine(window[0], time.min, tzinfo=UTC)
+
+
+def _running_totals(now: int, new: Mapping[date, int], window: Sequence[date]) -> list[int]:
+    """The total at the end of each day: `now` is the present one, `new` what each day added."""
+    before = now - sum(new.values())
+    return [before + added for added in accumulate(new.get(day, 0) for day in window)]
+
+
+def _by_day(rows: QuerySet[Any], column: str) -> dict[date, int]:
+    """Count the rows by day: the first ten characters of the time as text.
+
+    Both databases store times in UTC and write the day first. Django's Trunc functions would call
+    back into Python for each row on SQLite.
+    """
+    day = Substr(Cast(column, CharField()), 1, 10)
+    days = rows.order_by().annotate(day=day).values("day").annotate(n=Count("pk"))
+    return {date.fromisoformat(row["day"]): row["n"] for row in days}

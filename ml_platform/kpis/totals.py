@@ -1,0 +1,231 @@
+"""The total numbers of the dashboards, and when Vertex AI was last read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias, TypeVar
+
+from django.db.models import Count, F, Max, Model, Q, QuerySet, Sum, Value
+from django.db.models.functions import Coalesce, StrIndex, Substr
+
+from ml_platform.models import (
+    DeployedEndpoint,
+    Finding,
+    MirroredModel,
+    RegisteredModel,
+    Sweep,
+    TrainingRun,
+    TrainingSchedule,
+)
+from ml_platform.models.serving_status import ServingStatus, has_serving_status
+from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES
+
+Projects: TypeAlias = QuerySet[Any] | Collection[Any] | None
+"""A queryset of projects or their ids."""
+M = TypeVar("M", bound=Model)
+
+NEVER_SWEPT = "No sweep has read Vertex AI yet."
+_ENDPOINTS = {
+    "endpoints_active": Count("pk", filter=Q(is_active=True)),
+    "endpoints_total": Count("pk"),
+}
+_RUNS = {
+    "runs": Count("pk"),
+    "runs_live": Count("pk", filter=Q(status__in=sorted(TRAINING_RUN_STATUSES))),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FourCounts:
+    """The number of registered models in each of the four places that show it."""
+
+    database: int
+    projects: int
+    registry_page: int
+    vertex: int | None
+    vertex_reason: str = ""
+    swept_at: datetime | None = None
+    """When the newest finished sweep ended."""
+    vertex_read_at: datetime | None = None
+    """When Vertex AI was last read completely; older than `swept_at` when `vertex` is None."""
+
+    @property
+    def agree(self) -> bool | None:
+        """Whether all four are equal; None when ours are, and Vertex AI is unknown."""
+        ours = {self.database, self.projects, self.registry_page}
+        if len(ours) > 1:
+            return False
+        return None if self.vertex is None else self.vertex in ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Totals:
+    """`deployed` counts models whose newest version an active endpoint serves."""
+
+    models: int = 0
+    versions: int = 0
+    deployed: int = 0
+    endpoints_active: int = 0
+    endpoints_total: int = 0
+    runs: int = 0
+    runs_live: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assets(_Totals):
+    """The totals of all projects."""
+
+    schedules_live: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectCard(_Totals):
+    """The totals of a project."""
+
+    project_id: Any
+    name: str
+    latest_registered_at: datetime | None = None
+
+
+def registered_models(projects: Projects = None) -> QuerySet[RegisteredModel]:
+    """Return the registered models of these projects. Every count and list here starts from it."""
+    return of_projects(RegisteredModel.objects.registered(), projects)
+
+
+def registry_page_models(projects: Projects = None) -> QuerySet[RegisteredModel]:
+    """Return the rows of the Model Registry table: models with their newest version."""
+    models = registered_models(projects).select_related("latest_run", "project")
+    return models.filter(latest_run__isnull=False).order_by("-latest_registered_at", "-id")
+
+
+def four_counts(projects: Projects = None) -> FourCounts:
+    """Return the four counts. With projects, Vertex AI's count is of the models of those projects.
+
+    Vertex AI is counted in the mirror of the newest sweep. Its count is None when that sweep could
+    not read it, because an older reading may no longer be true.
+    """
+    reading = vertex_reading()
+    by_project = _by_project(registered_models(projects), {"models": Count("pk")})
+    return FourCounts(
+        database=registered_models(projects).count(),
+        projects=sum(row["models"] for row in by_project.values()),
+        registry_page=registry_page_models(projects).count(),
+        vertex=None if reading.unread else _vertex_count(projects),
+        vertex_reason=reading.unread,
+        swept_at=reading.swept_at,
+        vertex_read_at=reading.read_at,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VertexReading:
+    """Whether the newest finished sweep read Vertex AI, and if not, why."""
+
+    unread: str
+    artifacts_unread: str
+    """The same of the artifacts in Cloud Storage."""
+    swept_at: datetime | None = None
+    read_at: datetime | None = None
+    """When Vertex AI was last read completely."""
+
+
+def vertex_reading() -> VertexReading:
+    """Return when Vertex AI was last read, and why not by the newest sweep."""
+    finished = Sweep.objects.finished()
+    newest = finished.first()
+    if newest is None:
+        return VertexReading(unread=NEVER_SWEPT, artifacts_unread=NEVER_SWEPT)
+    unread = unread_because(newest.planes, "vertex")
+    read = finished.filter(planes__vertex__read=True).first() if unread else newest
+    return VertexReading(
+        unread=unread,
+        artifacts_unread=unread_because(newest.planes, "gcs"),
+        swept_at=newest.finished_at,
+        read_at=read.finished_at if read else None,
+    )
+
+
+def plane_unread(plane: str) -> str:
+    """Return why the newest finished sweep did not read that plane, '' when it did."""
+    newest = Sweep.objects.finished().first()
+    return NEVER_SWEPT if newest is None else unread_because(newest.planes, plane)
+
+
+def _vertex_count(projects: Projects) -> int:
+    mirror = MirroredModel.objects.all()
+    if projects is not None:
+        # The id of a model in Vertex AI is the last part of its resource name.
+        name = F("vertex_model_resource_name")
+        model_id = Substr(name, StrIndex(name, Value("/models/")) + len("/models/"))
+        ids = registered_models(projects).annotate(model_id=model_id).values("model_id")
+        mirror = mirror.filter(model_id__in=ids)
+    return mirror.count()
+
+
+def unread_because(planes: Mapping[str, Any], plane: str) -> str:
+    """Return why a sweep did not read that plane completely, '' when it did."""
+    answer = planes.get(plane) or {}
+    if answer.get("read"):
+        return ""
+    return str(answer.get("reason") or "That sweep did not read it.")
+
+
+def assets(projects: Projects = None) -> Assets:
+    """Return the numbers of the Assets card."""
+    schedules = of_projects(TrainingSchedule.objects.all(), projects)
+    return Assets(
+        **registered_models(projects).aggregate(**_models()),
+        **of_projects(DeployedEndpoint.objects.all(), projects).aggregate(**_ENDPOINTS),
+        **of_projects(TrainingRun.objects.all(), projects).aggregate(**_RUNS),
+        schedules_live=schedules.filter(state__in=LIVE_SCHEDULE_STATES).count(),
+    )
+
+
+def project_cards(projects: Iterable[Model]) -> tuple[ProjectCard, ...]:
+    """Return a card for each of these projects, in their order, with three queries in total."""
+    shown = list(projects)
+    ids = [project.pk for project in shown]
+    latest = {"latest_registered_at": Max("latest_registered_at")}
+    tables = (
+        _by_project(registered_models(ids), {**_models(), **latest}),
+        _by_project(of_projects(DeployedEndpoint.objects.all(), ids), _ENDPOINTS),
+        _by_project(of_projects(TrainingRun.objects.all(), ids), _RUNS),
+    )
+    return tuple(
+        ProjectCard(
+            project_id=project.pk,
+            name=str(project),
+            **{k: v for table in tables for k, v in table.get(project.pk, {}).items()},
+        )
+        for project in shown
+    )
+
+
+def open_findings(projects: Projects = None) -> dict[str, int]:
+    """Return the number of open findings by kind; a finding counts for the project it names."""
+    found = of_projects(Finding.objects.open(), projects).order_by().values("kind")
+    return {row["kind"]: row["n"] for row in found.annotate(n=Count("pk"))}
+
+
+def _models() -> dict[str, Any]:
+    return {
+        "models": Count("pk"),
+        "versions": Coalesce(Sum("total_versions"), 0),
+        "deployed": Count("pk", filter=has_serving_status(ServingStatus.DEPLOYED)),
+    }
+
+
+def _by_project(rows: QuerySet[Any], numbers: Mapping[str, Any]) -> dict[Any, dict[str, Any]]:
+    grouped = rows.order_by().values("project").annotate(**numbers)
+    return {row.pop("project"): row for row in grouped}
+
+
+def of_projects(rows: QuerySet[M], projects: Projects) -> QuerySet[M]:
+    """Return the rows of these projects."""
+    if projects is None:
+        return rows
+    if isinstance(projects, QuerySet):
+        projects = projects.order_by().values("pk")
+    return rows.filter(project__in=projects)
