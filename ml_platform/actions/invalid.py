@@ -19,7 +19,7 @@ class InvalidInput(Invalid):
 
     def __init__(self, errors: list[dict[str, str]], *, advice: str = "") -> None:
         named = "; ".join(f"{item['field']}: {item['message']}" for item in errors[:3])
-        super().__init__(f"The request is not as it should be. {named}"[:1000], advice=advice)
+        super().__init__(f"The request is not valid. {named}"[:1000], advice=advice)
         self.errors = errors
 
 
@@ -46,10 +46,10 @@ WORDS: Mapping[str, str] = {
     "too_short": "It has fewer than {min_length} items.",
     "greater_than_equal": "It is less than {ge}.",
     "less_than_equal": "It is more than {le}.",
-    "datetime_from_date_parsing": "It is no time such as 2026-03-01T02:00:00Z.",
-    "datetime_parsing": "It is no time such as 2026-03-01T02:00:00Z.",
-    "datetime_type": "It is no time such as 2026-03-01T02:00:00Z.",
-    "uuid_parsing": "It is no UUID.",
+    "datetime_from_date_parsing": "It is not a time such as 2026-03-01T02:00:00Z.",
+    "datetime_parsing": "It is not a time such as 2026-03-01T02:00:00Z.",
+    "datetime_type": "It is not a time such as 2026-03-01T02:00:00Z.",
+    "uuid_parsing": "It is not a UUID.",
 }
 """What is wrong with a field, by pydantic's name for it; what is not here says pydantic itself."""
 

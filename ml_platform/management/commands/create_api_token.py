@@ -8,10 +8,12 @@ from typing import Any
 from django.contrib.auth import get_user_model
 
 from ml_platform.api.http.auth import make_token
-from ml_platform.errors import NotFound
-from ml_platform.management.base import PlatformCommand, number_of
+from ml_platform.errors import Invalid, NotFound
+from ml_platform.management.base import PlatformCommand
 from ml_platform.models import ApiToken
 from ml_platform.models.clock import database_now
+
+LONGEST = 3650
 
 
 class Command(PlatformCommand):
@@ -22,9 +24,7 @@ class Command(PlatformCommand):
         """Add our options."""
         parser.add_argument("username")
         parser.add_argument("--name", default="", help="what the token is for")
-        parser.add_argument(
-            "--days", type=number_of("days", 3650), default=90, help="days it is valid (90)"
-        )
+        parser.add_argument("--days", type=int, default=90, help="days it is valid (90)")
         parser.add_argument("--list", action="store_true", help="show the user's tokens")
         parser.add_argument("--revoke", type=int, metavar="ID", help="revoke this token")
 
@@ -46,6 +46,11 @@ class Command(PlatformCommand):
         return 0
 
     def _make(self, user: Any, name: str, days: int) -> None:
+        if not 1 <= days <= LONGEST:
+            raise Invalid(
+                f"A token is valid for 1 to {LONGEST} days, not {days}.",
+                advice="Give another number as --days.",
+            )
         row, token = make_token(user=user, name=name[:100], days=days, now=database_now())
         self.stdout.write(token)
         self.stderr.write(

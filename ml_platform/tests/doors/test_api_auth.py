@@ -73,8 +73,9 @@ def foreign() -> dict[str, Any]:
         last_seen_at=database_now(),
     )
     operation = Operation.objects.create(
-        kind="deploy", status="running", project=lineage.project, actor_label="ana", origin="api"
-    )
+        workflow="deploy-version", kind="deploy", step="verify_model", status="running",
+        project=lineage.project, actor_label="ana", origin="api",
+    )  # fmt: skip
     return {
         "project": lineage.project_id,
         "model_id": lineage.pk,
