@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from ml_platform.models import Operation
-from ml_platform.services.operations.log import LoggedState
+from ml_platform.services.operations.log import LoggedState, Tell, logged, say
+from ml_platform.services.operations.work import Work
 from ml_platform.services.registry.artifacts import Chunk, Size, human_size
 from ml_platform.text import counted
 
@@ -57,7 +58,7 @@ class ArtifactState(LoggedState):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactCleanup(ArtifactState):
-    """What a cleanup did so far; without an operation: what one would do."""
+    """What a cleanup did so far; without an operation: what it would do."""
 
     operation: Operation | None = None
 
@@ -82,6 +83,12 @@ class ArtifactCleanup(ArtifactState):
 def artifact_cleanup_of(operation: Operation) -> ArtifactCleanup:
     """Return how far an operation that cleans up artifacts is."""
     return replace(ArtifactCleanup.load(operation.data), operation=operation)
+
+
+def report(work: Work[ArtifactState], tell: Tell, line: str) -> None:
+    """Report a line to the log, to the listener and in the operation."""
+    work.state = logged(work.state, [line])
+    say(tell, [line])
 
 
 def quoted(name: str) -> str:

@@ -137,10 +137,6 @@ def _delete(work: Work[UnmanagedState]) -> Outcome:
     return Next(note=f"Vertex AI has begun, as operation {started.name.operation_id}.")
 
 
-def _wait(work: Work[UnmanagedState]) -> Outcome:
-    return wait_for_deletion(work, to="confirm_gone", note="")
-
-
 def _confirm(work: Work[UnmanagedState]) -> Outcome:
     name = ModelName.parse(work.state.name)
     if isinstance(_read(lambda: vertex.get_model(name)), Present):
@@ -167,7 +163,11 @@ WORKFLOW = Workflow(
             run=_delete,
             probe="check_unmanaged",
         ),
-        Step(name="wait_for_deletion", title="Wait for Vertex AI", run=_wait),
+        Step(
+            name="wait_for_deletion",
+            title="Wait for Vertex AI",
+            run=lambda work: wait_for_deletion(work, to="confirm_gone", note=""),
+        ),
         Step(name="confirm_gone", title="See that it is gone", run=_confirm),
         CLOSE,
     ),

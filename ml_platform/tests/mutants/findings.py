@@ -167,8 +167,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "doors/test_copies.py::test_no_door_deletes_a_copy",
             ),
             whole_model_with_a_pointer_goes=(
-                "        _require_unpointed(name)\n",
-                "",
+                "if not staying and (runs := _pointed_at(name)):",
+                "if not staying and (runs := []):",
                 "services/test_surplus.py"
                 "::test_a_model_with_a_pointer_of_ours_is_never_deleted_whole",
             ),
