@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -91,14 +92,9 @@ def report(work: Work[ArtifactState], tell: Tell, line: str) -> None:
     say(tell, [line])
 
 
-def quoted(name: str) -> str:
-    """Encode a name: Cloud Storage allows characters that databases do not store."""
-    return quote(name, errors="surrogatepass")
-
-
-def unquoted(name: str) -> str:
-    """Decode what `quoted` encoded."""
-    return unquote(name, errors="surrogatepass")
+# Cloud Storage allows characters in names that databases do not store, so names are stored quoted.
+quoted = partial(quote, errors="surrogatepass")
+unquoted = partial(unquote, errors="surrogatepass")
 
 
 def place(state: ArtifactState) -> str:

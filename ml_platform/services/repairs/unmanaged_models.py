@@ -69,9 +69,11 @@ def delete_unmanaged_model(
     """
     name = ModelName.parse(resource_name).bare
     require_unclaimed(name)
+    found = Finding.objects.filter(kind=FindingKind.UNMANAGED, subject=str(name)).last()
+    shown = (found and found.evidence.get("display_name")) or f"model {name.model_id}"
     return open_repair(
         workflow=WORKFLOW,
-        subject=replace(subject_of(name), name=_called(name), project_id=project_id),
+        subject=replace(subject_of(name), name=str(shown), project_id=project_id),
         state=UnmanagedState(name=str(name)),
         kinds=[FindingKind.UNMANAGED],
         about=str(name),
@@ -88,12 +90,6 @@ def subject_of(name: ModelName) -> Subject:
         name=f"Vertex AI model {name.model_id}",
         service_key=f"models/{name.model_id}",
     )
-
-
-def _called(name: ModelName) -> str:
-    """Return the display name that its newest finding recorded."""
-    found = Finding.objects.filter(kind=FindingKind.UNMANAGED, subject=str(name)).last()
-    return str((found and found.evidence.get("display_name")) or f"model {name.model_id}")
 
 
 def require_unclaimed(name: ModelName) -> None:

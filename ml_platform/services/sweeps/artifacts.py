@@ -8,7 +8,7 @@ from ml_platform.conf import require_settings
 from ml_platform.models import MirroredArtifacts, TrainingRun
 from ml_platform.services.findings import discrepancy
 from ml_platform.services.findings.discrepancy import artifacts_subject, version_of
-from ml_platform.services.findings.exclusions import UNSTORED, WORKED_ON, LeftOut, Reading
+from ml_platform.services.findings.exclusions import UNSTORED, WORKED_ON, Reading
 from ml_platform.services.operations.store import lineage_key
 
 from .models import VERSION_COLUMNS, Compared
@@ -29,13 +29,13 @@ def compare_artifacts(reading: Reading) -> Iterator[Compared]:
         mirrored = MirroredArtifacts.objects.filter(prefix__in=[run.artifacts for run in runs])
         there = set(mirrored.values_list("prefix", flat=True))
         touched = reading.touched().lineages
-        found, left_out = Compared([], [])
+        result = Compared([], [])
         for run in runs:
             key = lineage_key(project_id=run.project_id, model_name=run.model_name)
             unstored = run.artifacts in reading.unstored["gcs"]
             if why := UNSTORED if unstored else WORKED_ON if key in touched else "":
-                said = LeftOut(f"{run.model_name} v{run.number}", why, run.project_id)
-                left_out.append((artifacts_subject(run.run_id), said))
+                what = f"{run.model_name} v{run.number}"
+                result.leave_out(artifacts_subject(run.run_id), what, why, run.project_id)
             elif missing := discrepancy.compare_artifacts(run, there=run.artifacts in there):
-                found.append(missing)
-        yield Compared(found, left_out)
+                result.found.append(missing)
+        yield result

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.models import Count
 
@@ -60,6 +60,10 @@ class Compared(NamedTuple):
     left_out: list[tuple[str, LeftOut]]
     """The subject of each row that was not compared: its findings stay unchanged."""
 
+    def leave_out(self, subject: str, what: str, why: str, project_id: Any) -> None:
+        """Note a row that was not compared, and why."""
+        self.left_out.append((subject, LeftOut(what, why, project_id)))
+
 
 SKEW = timedelta(seconds=1)
 """Google's clock may be ahead of ours by this much before a model counts as newer than a sweep."""
@@ -74,13 +78,14 @@ def compare_orphans(reading: Reading) -> Iterator[Compared]:
     for chunk in reading.chunks(RegisteredModel.objects.orphans(created_before=created_before)):
         orphans = _with_leftovers(chunk)
         touched = reading.touched().lineages
-        left_out = [
-            (orphan_subject(orphan.id), LeftOut(orphan.model_name, WORKED_ON, orphan.project_id))
-            for orphan in orphans
-            if _key(orphan) in touched
-        ]
-        found = [compare_orphan(orphan) for orphan in orphans if _key(orphan) not in touched]
-        yield Compared(found, left_out)
+        result = Compared([], [])
+        for orphan in orphans:
+            if _key(orphan) in touched:
+                subject = orphan_subject(orphan.id)
+                result.leave_out(subject, orphan.model_name, WORKED_ON, orphan.project_id)
+            else:
+                result.found.append(compare_orphan(orphan))
+        yield result
 
 
 def _with_leftovers(chunk: list[RegisteredModel]) -> list[Orphan]:
@@ -115,22 +120,22 @@ def compare_lineages(reading: Reading) -> Iterator[Compared]:
         seen = _seen_by_id({lineage.name.model_id for lineage in lineages if lineage})
         labelled = _labelled(seen.values())
         touched = reading.touched().lineages
-        found, left_out = Compared([], [])
+        result = Compared([], [])
         compared: list[int] = []
         for row, lineage in zip(chunk, lineages, strict=True):
             why = _why_left_out(lineage, place, reading, touched)
             if lineage is None or why:
-                said = LeftOut(row.model_name, why, row.project_id)
-                left_out.append((row.vertex_model_resource_name, said))
+                subject = row.vertex_model_resource_name
+                result.leave_out(subject, row.model_name, why, row.project_id)
                 continue
             listed = seen.get(lineage.name.model_id)
             run = labelled.get(listed.run_uid) if listed else None
             compared.append(lineage.id)
             if discrepancy := compare_lineage(lineage, listed, run, place):
-                found.append(discrepancy)
-        yield Compared(found, left_out)
+                result.found.append(discrepancy)
+        yield result
         # After the findings of the chunk were written: the states depend on their sightings.
-        _write_states(compared, found, looks_at(found), reading.sweep)
+        _write_states(compared, result.found, looks_at(result.found), reading.sweep)
 
 
 def _why_left_out(
@@ -190,18 +195,18 @@ def compare_unclaimed_models(reading: Reading) -> Iterator[Compared]:
         labelled = _labelled(models)
         own = own_models({run.lineage_id for run in labelled.values() if run.lineage_id})
         touched = reading.touched()
-        found, left_out = Compared([], [])
+        result = Compared([], [])
         for seen in models:
             run = labelled.get(seen.run_uid)
             if why := _why_not(seen, run, reading, touched):
-                said = LeftOut(seen.display_name, why, run.project_id if run else None)
-                left_out.append((str(seen.name), said))
+                project_id = run.project_id if run else None
+                result.leave_out(str(seen.name), seen.display_name, why, project_id)
                 continue
             is_own = run is not None and own.get(run.lineage_id or 0, OwnModels()).holds(seen.name)
-            found.append(compare_unclaimed(seen, run, place, own=is_own))
+            result.found.append(compare_unclaimed(seen, run, place, own=is_own))
             if run and not is_own:
                 end_surplus(subject=str(seen.name), lineage_id=run.lineage_id, now=reading.now)
-        yield Compared(found, left_out)
+        yield result
 
 
 def _why_not(seen: ListedModel, run: Version | None, reading: Reading, touched: Touched) -> str:

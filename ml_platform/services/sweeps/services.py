@@ -20,7 +20,6 @@ from ml_platform.services.findings.exclusions import (
     NEW,
     UNSTORED,
     WORKED_ON,
-    LeftOut,
     Reading,
     Touched,
 )
@@ -41,18 +40,17 @@ def compare_leftovers(reading: Reading) -> Iterator[Compared]:
         by_uid, by_name = {r.uid: r for r in rows}, {r.name: r for r in rows}
         runs = _runs(services)
         touched = reading.touched()
-        found, left_out = Compared([], [])
+        result = Compared([], [])
         for seen in services:
             named, run = by_uid.get(seen.endpoint_uid), runs.get(seen.run_uid)
             own = named is None and run is not None and is_own_service(seen.name, run.lineage_id)
             leftover = compare_leftover(seen, named, by_name.get(seen.name), run, own=own)
             why = _why_not(reading, touched, seen.name, named or run)
             if leftover and why:
-                said = LeftOut(seen.name, why, leftover.project_id)
-                left_out.append((leftover.subject, said))
+                result.leave_out(leftover.subject, seen.name, why, leftover.project_id)
             elif leftover:
-                found.append(leftover)
-        yield Compared(found, left_out)
+                result.found.append(leftover)
+        yield result
 
 
 def compare_endpoints(reading: Reading) -> Iterator[Compared]:
@@ -63,7 +61,7 @@ def compare_endpoints(reading: Reading) -> Iterator[Compared]:
         services = {row.service_name: _seen(row) for row in mirrored}
         runs = _runs(services.values())
         touched = reading.touched()
-        found, left_out = Compared([], [])
+        result = Compared([], [])
         for row, deployed_at in rows:
             seen = services.get(row.name)
             run = runs.get(seen.run_uid) if seen else None
@@ -71,11 +69,10 @@ def compare_endpoints(reading: Reading) -> Iterator[Compared]:
             moving = WORKED_ON if row.state != EndpointState.ACTIVE else ""
             why = NEW if young else moving or _why_not(reading, touched, row.name, row)
             if why:
-                said = LeftOut(row.name, why, row.project_id)
-                left_out.append((service_subject(row.name), said))
+                result.leave_out(service_subject(row.name), row.name, why, row.project_id)
             elif discrepancy := compare_endpoint(row, seen, run, owner=owner()):
-                found.append(discrepancy)
-        yield Compared(found, left_out)
+                result.found.append(discrepancy)
+        yield result
 
 
 def _why_not(

@@ -172,9 +172,9 @@ def _copy(
     """Write the plane's pages into the mirror, one at a time; returns their number."""
     pages = 0
     for page in plane.pages():
-        now = _renew_lease(sweep, clock, heartbeat)
         pages += 1
-        left_out += _keep_page(plane, page, {"seen_sweep": sweep, "seen_at": now})
+        seen = {"seen_sweep": sweep, "seen_at": _renew_lease(sweep, clock, heartbeat)}
+        left_out += _keep_page(plane, page, seen)
     return pages
 
 
