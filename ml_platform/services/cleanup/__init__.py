@@ -1,3 +1,1 @@
-"""What nobody needs goes: old artifacts, orphans, stray folders."""
-
-from __future__ import annotations
+"""Cleanups of what nothing needs: old artifacts, orphans, stray folders."""

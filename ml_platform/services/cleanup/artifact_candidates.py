@@ -1,4 +1,7 @@
-"""Which runs' artifacts are old and no version's, and what stands against deleting them (law 8)."""
+"""Which artifacts are old and of no version, and why some of them are kept all the same.
+
+Our rows alone do not prove that files are unused, so what may refer to them is asked (law 8).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from .state import ArtifactState
 
 
 def candidates(state: ArtifactState) -> QuerySet[TrainingRun]:
-    """Runs that ended long ago, are no version, and that no endpoint or live work needs."""
+    """Return old runs that are not a version and that no endpoint or operation needs."""
     old = datetime.fromisoformat(state.ended_before)
     states = [Registration.NONE, Registration.DELETED]
     if state.include_registered:
@@ -43,7 +46,7 @@ def candidates(state: ArtifactState) -> QuerySet[TrainingRun]:
 
 
 def reason_to_keep(run: TrainingRun) -> str:
-    """What stands against deleting a run's artifacts, '' when nothing does."""
+    """Return why a run's artifacts are kept, '' if our rows allow to delete them."""
     try:
         deletable_prefix(run=run)
     except UnsafePath as error:
@@ -59,24 +62,22 @@ def reason_to_keep(run: TrainingRun) -> str:
 
 
 def reason_of_users(run: TrainingRun, users: Answer[Pointers]) -> str:
-    """Who points at a run's artifacts, as a reason to keep them; so is not to know."""
+    """Return what refers to a run's artifacts, as a reason to keep them; so is not knowing it."""
     if not isinstance(users, Present):
-        return f"who uses it is unknown: {users.reason}"
+        return f"what uses it is unknown: {users.reason}"
     prefix = deletable_prefix(run=run)
     found = users.value.at(str(prefix)) if prefix else []
     return f"it is used by {names_of(found)}." if found else ""
 
 
 def _reason_of_vertex(run: TrainingRun) -> str:
-    """Why a lost version may not be gone: only Vertex AI's NOT_FOUND for its very name says so."""
+    """Return why a lost version may still exist: only NOT_FOUND for its name proves it gone."""
     try:
         name = ModelName.parse(run.last_vertex_version)
     except PlatformError as error:
         return str(error)
     answer = ask(lambda: vertex.get_model(name))
-    if isinstance(answer, Absent):
-        return ""
-    if not isinstance(answer, Present):
-        return answer.reason
-    wrong = wrong_label(answer.value.labels, labels_for(run=run.uid))
-    return f"Vertex AI has it, but {wrong}." if wrong else "Vertex AI has it."
+    if isinstance(answer, Present):
+        wrong = wrong_label(answer.value.labels, labels_for(run=run.uid))
+        return f"Vertex AI has it, but {wrong}." if wrong else "Vertex AI has it."
+    return "" if isinstance(answer, Absent) else answer.reason

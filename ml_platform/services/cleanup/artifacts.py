@@ -1,4 +1,8 @@
-"""Old artifacts of runs that are no version: marked, looked at again, then deleted (law 8)."""
+"""Delete old artifacts of runs that are not a version: mark them, check again, then delete.
+
+Our rows alone do not prove that files are unused, so everything that may refer to them is read
+right before the deletion (law 8).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 from ml_platform.cloud.answers import Answer, Present, ask
 from ml_platform.conf import require_settings
@@ -15,7 +18,7 @@ from ml_platform.models import TrainingRun
 from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.states import OperationKind
 from ml_platform.services.operations.engine import advance
-from ml_platform.services.operations.log import Tell, logged, say
+from ml_platform.services.operations.log import Tell, say
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Clock, Heartbeat, Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
@@ -29,7 +32,7 @@ from ml_platform.services.registry.artifacts import (
 from ml_platform.services.registry.references import Pointers, read_pointers
 from ml_platform.text import counted
 
-from . import stray_steps
+from . import strays
 from .artifact_candidates import candidates, reason_of_users, reason_to_keep
 from .state import (
     ArtifactCleanup,
@@ -38,13 +41,14 @@ from .state import (
     end_folder,
     pass_by,
     place,
+    report,
 )
 
 ARTIFACTS = "artifacts"
 """Subject type of an operation that cleans up artifacts."""
 FIRST_STEP = "mark_artifacts"
 BATCH = 200
-"""Runs that are marked at once; who uses their artifacts is asked once for all of them."""
+"""Runs that are marked at once; what uses their artifacts is read once for all of them."""
 
 
 def clean_up_artifacts(
@@ -58,12 +62,12 @@ def clean_up_artifacts(
     tell: Tell = lambda line: None,
     idempotency_key: str = "",
 ) -> ArtifactCleanup:
-    """Delete the artifacts of runs that ended before that and are no version, as one operation.
+    """Delete the artifacts of runs that ended `days` ago and are not a version, as one operation.
 
-    Never those of a version, nor those at which anybody points (`references`). `include_registered`
-    also takes runs whose version was lost, after Vertex AI has been asked again and answered that
-    it is gone. `delete_strays` also takes what belongs to no run and at which nobody points, and is
-    as old. A dry run only reads.
+    Artifacts of a version, or that anything refers to (`references`), stay. `include_registered`
+    also takes runs whose version was lost, after Vertex AI has answered again that it is gone.
+    `delete_strays` also takes files as old that belong to no run and that nothing refers to. A dry
+    run only reads.
 
     :raises KeyReused: the key was used for a different request.
     """
@@ -104,12 +108,23 @@ def _rehearse(state: ArtifactState, tell: Tell) -> ArtifactCleanup:
             result = replace(result, kept=result.kept + 1)
             say(tell, [f"Kept {_named(run)}: {reason}"])
             continue
-        prefix = deletable_prefix(run=run)
-        measured = ask(lambda prefix=prefix: measure(prefix=prefix)) if prefix else None  # type: ignore[misc]
-        size = measured.value if isinstance(measured, Present) else Size(0, 0)
+        size, said = _measure(run)
         result = replace(result, runs=result.runs + 1, freed=_sum(result, size))
-        say(tell, [f"Would delete {_named(run)}: {_measured(measured)}."])
-    return stray_steps.look_for_strays(result, tell)
+        say(tell, [f"Would delete {_named(run)}: {said}."])
+    return strays.look_for_strays(result, tell)
+
+
+def _measure(run: TrainingRun) -> tuple[Size, str]:
+    prefix = deletable_prefix(run=run)
+    if prefix is None:
+        return Size(0, 0), "nothing"
+    answer = ask(lambda: measure(prefix=prefix))
+    if not isinstance(answer, Present):
+        return Size(0, 0), f"its size is unknown: {answer.reason}"
+    return (
+        answer.value,
+        f"{counted(answer.value.objects, 'object')}, {human_size(answer.value.bytes)}",
+    )
 
 
 def _sum(state: ArtifactState, size: Size) -> tuple[int, int]:
@@ -132,12 +147,6 @@ class _Reasons:
         return reason_of_users(run, self._users)
 
 
-def _measured(measured: Any) -> str:
-    if isinstance(measured, Present):
-        return f"{counted(measured.value.objects, 'object')}, {human_size(measured.value.bytes)}"
-    return f"its size is unknown: {measured.reason}" if measured else "nothing"
-
-
 # ---- the steps -----------------------------------------------------------------------------------
 
 
@@ -146,7 +155,7 @@ def _mark(work: Work[ArtifactState]) -> Outcome:
     following = candidates(work.state).filter(pk__gt=work.state.after).order_by("pk")
     batch = list(following.values_list("pk", flat=True)[:BATCH])
     if not batch:
-        return Next(to=stray_steps.FIRST_STEP, note=artifact_cleanup_of(work.operation).summary)
+        return Next(to=strays.FIRST_STEP, note=artifact_cleanup_of(work.operation).summary)
     return Next(note=f"{counted(len(batch), 'run')}.", change=partial(_mark_batch, work, batch))
 
 
@@ -168,7 +177,7 @@ def _recheck(work: Work[ArtifactState], tell: Tell) -> Outcome:
         run.gcs_artifacts_path = paths[run.pk]
         if reason := reasons.to_keep(run):
             spared[run.pk] = paths[run.pk]
-            _tell(work, tell, f"Kept {_named(run)}: {reason}")
+            report(work, tell, f"Kept {_named(run)}: {reason}")
     staying = tuple((run.pk, paths[run.pk]) for run in runs if run.pk not in spared)
     return Next(
         note=f"{len(staying)} of {len(runs)}.", change=partial(_spare, work, spared, staying)
@@ -200,10 +209,10 @@ def _delete(work: Work[ArtifactState], tell: Tell) -> Outcome:
     work.state, refused = end_folder(replace(work.state, doomed=tuple(left)), path)
     if refused:
         work.state = replace(work.state, kept=work.state.kept + 1)
-        _tell(work, tell, f"Kept {_named(run)}: {refused}")
+        report(work, tell, f"Kept {_named(run)}: {refused}")
         return Continue(note=path, change=partial(_give_back, {pk: path}))
     work.state = replace(work.state, runs=work.state.runs + 1)
-    _tell(work, tell, f"Deleted {_named(run)}.")
+    report(work, tell, f"Deleted {_named(run)}.")
     return Continue(note=path)
 
 
@@ -221,17 +230,12 @@ def _give_back(marked: Mapping[int, str]) -> None:
         TrainingRun.objects.filter(pk=pk, gcs_artifacts_path="").update(gcs_artifacts_path=path)
 
 
-def _tell(work: Work[ArtifactState], tell: Tell, line: str) -> None:
-    work.state = logged(work.state, [line])
-    say(tell, [line])
-
-
 def _named(run: TrainingRun) -> str:
     return f"{run.gcs_artifacts_path} of {run}"
 
 
 def steps(*, tell: Tell = lambda line: None) -> tuple[Step, ...]:
-    """The steps; `tell` hears a line for each run and folder."""
+    """Return the steps; `tell` receives a line for each run and folder."""
     return (
         Step(name=FIRST_STEP, title="Take the next runs", run=_mark, cancellable=True),
         Step(
@@ -246,7 +250,7 @@ def steps(*, tell: Tell = lambda line: None) -> tuple[Step, ...]:
             probe="recheck_artifacts",
             back_to=FIRST_STEP,
         ),
-        *stray_steps.steps(tell=tell),
+        *strays.steps(tell=tell),
     )
 
 

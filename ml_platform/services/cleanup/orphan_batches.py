@@ -1,4 +1,7 @@
-"""Orphans by the thousand: read in batches by key, judged and deleted set by set (law 9)."""
+"""Read orphans in batches by key, and decide and delete a whole batch in one transaction.
+
+A model that an active row needs is not an orphan, however old it is (law 9).
+"""
 
 from __future__ import annotations
 
@@ -21,23 +24,23 @@ from ml_platform.services.operations.history import record_deletions
 from ml_platform.services.operations.store import lineage_key
 
 BATCH = 10_000
-"""Rows in one transaction: about a second's work, and the bound of the memory it takes."""
+"""Rows in one transaction: about a second of work, and a limit of the memory it needs."""
 
-# Foreign keys to a lineage that outlive it, beside the findings'. All others keep it (PROTECT, and
-# the database's own).
+# Foreign keys to a model whose rows stay when it is deleted, beside those of findings. All others
+# prevent the deletion (PROTECT, and the constraints of the database).
 _POINTERS: tuple[tuple[type[Model], str, str], ...] = (
     (TrainingRun, "registered_model", "run"),
     (TrainingSchedule, "registered_model", "schedule"),
     (Operation, "lineage", ""),
 )
 Row = tuple[int, str, int, str]
-# The time as text, of which a line says the day: a million rows need no datetime each.
+# The time as text, because a line shows only the day: a million datetimes would be slow.
 _COLUMNS = ("pk", "model_name", "project_id", Cast("created_at", CharField()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """What became of a batch: how many went, why others stayed, and a line for each."""
+    """The result for a batch: how many were deleted, why others stayed, and a line for each."""
 
     deleted: int
     kept: Mapping[str, int]
@@ -45,19 +48,19 @@ class Judged:
 
 
 def candidates(*, created_before: datetime) -> RegisteredModelQuerySet:
-    """Lineages that were never registered and are older than that, needed or not."""
+    """Return models that were never registered and are older than that, needed or not."""
     return RegisteredModel.objects.never_registered().filter(created_at__lt=created_before)
 
 
 def end_of_batch(*, created_before: datetime, after: int) -> int | None:
-    """The id with which the batch that follows that id ends; None when nothing follows."""
+    """Return the last id of the batch after that id, None if there is none."""
     rows = candidates(created_before=created_before).filter(pk__gt=after).order_by("pk")
     last: int | None = rows[:BATCH].aggregate(last=Max("pk"))["last"]
     return last
 
 
 def compare_batch(*, created_before: datetime, after: int, last: int) -> Judged:
-    """Say what would be deleted and what kept, as things stand now; nothing is changed."""
+    """Return what would be deleted and kept now; nothing is changed."""
     rows = candidates(created_before=created_before).filter(pk__gt=after, pk__lte=last)
     batch = list(rows.order_by("pk").values_list(*_COLUMNS))
     return _judged(batch, _needs(rows, batch), {}, deleted="Would delete")
@@ -66,32 +69,32 @@ def compare_batch(*, created_before: datetime, after: int, last: int) -> Judged:
 def delete_batch(
     *, created_before: datetime, after: int, last: int, operation: Operation, now: datetime
 ) -> Judged:
-    """Judge the batch and delete its orphans, in the caller's transaction.
+    """Decide what of the batch is an orphan and delete it, in the caller's transaction.
 
-    The lock keeps PostgreSQL from letting anything refer to a row between the look and its
-    deletion, and lets another cleanup wait until the row is gone; SQLite has one writer.
+    The lock keeps other transactions on PostgreSQL from referring to a row between the check and
+    its deletion, and makes another cleanup wait until the row is deleted; SQLite has one writer.
     """
     rows = candidates(created_before=created_before).filter(pk__gt=after, pk__lte=last)
     batch = list(rows.order_by("pk").select_for_update().values_list(*_COLUMNS))
-    # Looked at apart from the lock: only a new statement sees what was committed before it.
+    # In a statement after the lock: only a new one sees what was committed before it.
     needs = _needs(rows, batch)
     orphans = rows.exclude(pk__in=needs) if needs else rows
     detached = detach(orphans, operation, now)
     record_deletions(operation, orphans)
-    # Without the collector, which would read every row again: what points here is detached above,
-    # and a foreign key that is not refuses the whole batch.
+    # Without Django's collector, which would read every row again. What refers to these rows is
+    # detached above; a foreign key that is not makes the whole batch fail.
     gone = orphans._raw_delete(using=router.db_for_write(RegisteredModel))  # noqa: SLF001
     if gone != len(batch) - len(needs):
         raise Conflict(
-            f"{gone} rows went where {len(batch) - len(needs)} were judged.", advice=DEFECT
+            f"{gone} rows were deleted, but {len(batch) - len(needs)} were expected.", advice=DEFECT
         )
     return _judged(batch, needs, detached, deleted="Deleted")
 
 
 def _needs(rows: RegisteredModelQuerySet, batch: Sequence[Row]) -> dict[int, str]:
-    """Of those of these rows that something needs: the id, and what it is."""
+    """Return why each of these rows that is needed is needed, by id."""
     needs = rows.needs()
-    # An operation may hold the name before it knows the row.
+    # An operation may hold the name before it has the row.
     live = Operation.objects.live().exclude(lineage_key="").values_list("lineage_key", flat=True)
     held = set(live)
     for pk, name, project_id, _ in batch if held else ():
@@ -103,7 +106,7 @@ def _needs(rows: RegisteredModelQuerySet, batch: Sequence[Row]) -> dict[int, str
 def detach(
     orphans: RegisteredModelQuerySet, operation: Operation, now: datetime
 ) -> dict[int, list[tuple[str, int]]]:
-    """Let what ended with them stay without them; returns which runs and schedules those were."""
+    """Detach what refers to them and stays; returns which runs and schedules those were."""
     said: dict[int, list[tuple[str, int]]] = {}
     for table, field, word in _POINTERS:
         rows = table._default_manager.filter(**{f"{field}__in": orphans})  # noqa: SLF001 - Django's documented name

@@ -1,4 +1,8 @@
-"""Orphans: names that were never registered and that nothing alive needs are deleted (law 9)."""
+"""Delete orphans: models that were never registered and that no active row needs.
+
+What a person may still want stays, so a model with a schedule that has not ended, or a run that may
+still finish, is not an orphan (law 9).
+"""
 
 from __future__ import annotations
 
@@ -51,7 +55,7 @@ class OrphanState(State):
 
 
 class NotAnOrphan(Conflict):
-    """Somebody needs the name after all."""
+    """The model is needed, or too young."""
 
     code = "not_an_orphan"
     advice = "Nothing was deleted. It has a live schedule, run, endpoint or operation, or is young."
@@ -60,9 +64,9 @@ class NotAnOrphan(Conflict):
 def clean_up_orphan(
     *, registered_model: RegisteredModel, actor: Actor, now: datetime, days: int | None = None
 ) -> Operation:
-    """Delete an orphan that is older than `days` (ORPHAN_DAYS); what ended with it stays, detached.
+    """Delete an orphan older than `days` (ORPHAN_DAYS); its ended runs and schedules are detached.
 
-    Whether it is one is decided in the transaction that deletes it.
+    The transaction that deletes it decides whether it is one.
 
     :raises Busy: another operation holds the name.
     """
@@ -70,7 +74,7 @@ def clean_up_orphan(
     with transaction.atomic():
         operation, _ = open_operation(
             workflow=ORPHAN,
-            # Without the lineage itself: this very operation would keep it from being an orphan.
+            # Without the lineage: this operation would keep it from being an orphan.
             subject=replace(subject_of_lineage(registered_model), lineage=None),
             actor=actor,
             now=now,
@@ -98,7 +102,7 @@ def _delete_if_orphan(work: Work[OrphanState]) -> None:
     operation = work.operation
     old = work.clock() - timedelta(days=work.state.days)
     row = RegisteredModel.objects.filter(pk=operation.subject_id)
-    # Locked apart from the look: a join's other side may not be locked on PostgreSQL.
+    # In a statement of its own: PostgreSQL cannot lock the optional side of a join.
     row.select_for_update().first()
     lineage = row.orphans(created_before=old).first()
     waiting = Operation.objects.live().filter(lineage_key=operation.lineage_key)
@@ -143,12 +147,12 @@ class OrphanCleanup(OrphansState):
 
     @property
     def heading(self) -> str:
-        """What it found, in the words of the job's report."""
+        """What it found, for the job's report."""
         return f"Found {self.found} orphaned RegisteredModel(s) older than {self.days} days."
 
     @property
     def summary(self) -> str:
-        """What became of them, in the words of the job's report."""
+        """The result in a sentence, for the job's report."""
         deleted = "Would delete" if self.operation is None else "Deleted"
         others = [
             f"{self.kept[need]} that {need.label} needs"
@@ -173,10 +177,10 @@ def clean_up_orphans(
 ) -> OrphanCleanup:
     """Delete every orphan older than `days` (ORPHAN_DAYS), as one operation, batch by batch.
 
-    It is carried to its end here, so that the caller can answer what was done; if this process
-    dies, a worker goes on. Each batch is judged in the transaction that deletes it, so any number
-    of these may run side by side. `tell` hears a line for each that was deleted or kept, once that
-    is committed. A dry run only reads.
+    It runs in this process, so that the caller can report what was done; if the process dies, a
+    worker continues. The transaction that deletes a batch decides what is an orphan, so several
+    cleanups may run at the same time. `tell` receives a line for each model, after the commit. A
+    dry run only reads.
 
     :raises KeyReused: the key was used for a different request.
     """

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote
 
 from ml_platform.models import Operation
-from ml_platform.services.operations.log import LoggedState
+from ml_platform.services.operations.log import LoggedState, Tell, logged, say
+from ml_platform.services.operations.work import Work
 from ml_platform.services.registry.artifacts import Chunk, Size, human_size
 from ml_platform.text import counted
 
@@ -57,7 +59,7 @@ class ArtifactState(LoggedState):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactCleanup(ArtifactState):
-    """What a cleanup did so far; without an operation: what one would do."""
+    """What a cleanup did so far; without an operation: what it would do."""
 
     operation: Operation | None = None
 
@@ -84,14 +86,15 @@ def artifact_cleanup_of(operation: Operation) -> ArtifactCleanup:
     return replace(ArtifactCleanup.load(operation.data), operation=operation)
 
 
-def quoted(name: str) -> str:
-    """Encode a name: Cloud Storage allows characters that databases do not store."""
-    return quote(name, errors="surrogatepass")
+def report(work: Work[ArtifactState], tell: Tell, line: str) -> None:
+    """Report a line to the log, to the listener and in the operation."""
+    work.state = logged(work.state, [line])
+    say(tell, [line])
 
 
-def unquoted(name: str) -> str:
-    """Decode what `quoted` encoded."""
-    return unquote(name, errors="surrogatepass")
+# Cloud Storage allows characters in names that databases do not store, so names are stored quoted.
+quoted = partial(quote, errors="surrogatepass")
+unquoted = partial(unquote, errors="surrogatepass")
 
 
 def place(state: ArtifactState) -> str:

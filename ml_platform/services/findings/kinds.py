@@ -49,7 +49,7 @@ class Facts:
     """How the count strip counts them: for one, and for several."""
     tone: str
     comparison: str
-    """Function that makes them in a sweep: `(reading) -> list[LeftOut]`."""
+    """Function that makes them in a sweep: `(reading) -> Iterator[Compared]`, by chunks."""
     plane: str = ""
     """The plane that a sweep must have read to find them; '' when our records suffice."""
     repair: Repair | None = None

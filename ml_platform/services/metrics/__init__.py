@@ -1,3 +1,1 @@
-"""What the services on Cloud Run did, read from Cloud Monitoring."""
-
-from __future__ import annotations
+"""Metrics of the services on Cloud Run, read from Cloud Monitoring."""

@@ -1,4 +1,4 @@
-"""What each active service did, day by day, read from Cloud Monitoring into our table."""
+"""Read the daily metrics of each active service from Cloud Monitoring into our table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ml_platform.services.operations.workflow import Continue, Next, Outcome, St
 from ml_platform.text import counted
 
 DAYS_BACK = 40
-"""Cloud Monitoring keeps six weeks: https://cloud.google.com/monitoring/quotas#data_retention"""
+"""Cloud Monitoring stores six weeks: https://cloud.google.com/monitoring/quotas#data_retention"""
 DAY_SECONDS = 86_400
 STEP = "read_metrics"
 
@@ -62,7 +62,7 @@ SERIES: Mapping[str, Mapping[str, Any]] = {
         "reducer": Reducer.MAX,
     },
 }
-"""Column -> how it is asked for; one request each for all missing days of a service."""
+"""How each column is read: one request for all missing days of a service."""
 WHOLE = ("requests", "errors")
 
 
@@ -88,7 +88,7 @@ class MetricsReport(MetricsState):
 
     @property
     def summary(self) -> str:
-        """What was read, in a sentence."""
+        """The result in a sentence."""
         read = "Would read" if self.operation is None else "Read"
         services = counted(self.services, "active service")
         said = f"{read} {counted(self.days, 'day')} of {services}"
@@ -103,11 +103,11 @@ def collect_metrics(
     tell: Tell = lambda line: None,
     idempotency_key: str = "",
 ) -> MetricsReport:
-    """Read the days of each active service that are over and not kept yet, as one operation.
+    """Read the missing past days of each active service, as one operation.
 
-    A service that cannot be read leaves a gap, which the next collection fills; when none that was
-    asked about could be read, the operation fails. Twice at once is the same as once: a day is
-    written over by what Monitoring says of it. A dry run asks nobody.
+    The days of a service that cannot be read stay missing until the next collection; if no service
+    could be read, the operation fails. Two collections may run at the same time: each writes the
+    same numbers. A dry run does not call Google.
 
     :raises Misconfigured: PROJECT_ID, LOCATION or BUCKET is missing.
     :raises KeyReused: the key was used for a different request.
@@ -133,7 +133,7 @@ def collect_metrics(
 
 
 def metrics_report_of(operation: Operation) -> MetricsReport:
-    """How far an operation that collects metrics is."""
+    """Return how far an operation that collects metrics is."""
     return replace(MetricsReport.load(operation.data), operation=operation)
 
 
@@ -152,7 +152,7 @@ def _active() -> QuerySet[DeployedEndpoint]:
 
 
 def missing_days(*, endpoint: DeployedEndpoint, now: datetime) -> list[date]:
-    """The days since its first deploy that are over and not kept, oldest first."""
+    """Return the past days since its first deploy that are not stored, oldest first."""
     today = now.astimezone(UTC).date()
     began = min(filter(None, (endpoint.deployed_at, endpoint.created_at))).astimezone(UTC).date()
     first = max(began, today - timedelta(days=DAYS_BACK))
@@ -223,7 +223,7 @@ def _store(
 def _read(
     service: str, first: date, last: date, heartbeat: Heartbeat
 ) -> dict[date, dict[str, float | int]]:
-    """Each day's numbers; what Monitoring has no data for is not among them."""
+    """Return the numbers of each day, without those that Cloud Monitoring has no data for."""
     midnight = time(tzinfo=UTC)
     found: dict[date, dict[str, float | int]] = {}
     for column, series in SERIES.items():
@@ -243,7 +243,7 @@ def _read(
 
 
 def workflow(*, tell: Tell = lambda line: None) -> Workflow:
-    """One service after the other; `tell` hears a line for each."""
+    """Return the workflow, a service at a time; `tell` receives a line for each."""
     step = Step(name=STEP, title="Read each service's days", run=partial(_collect_next, tell=tell))
     return Workflow(
         slug="collect-metrics",
@@ -261,7 +261,7 @@ WORKFLOW = workflow()
 def daily_totals(
     *, today: date, days: int = 30, projects: QuerySet[Any] | None = None
 ) -> list[dict[str, Any]]:
-    """All services' days together, oldest first.
+    """Return the totals of all services by day, oldest first.
 
     The median is weighted by requests; p95, CPU and memory are those of the worst service.
     """

@@ -1,3 +1,1 @@
 """Repairs of findings. Each reads the current state again before it changes anything."""
-
-from __future__ import annotations

@@ -1,6 +1,7 @@
 """Delete surplus versions: those with our labels whose run is another version, or was deleted.
 
-A late upload makes them. A run is one version at most, and a deleted version stays deleted (law 7).
+A late upload makes them. A run must be one version at most, and a deleted version must stay
+deleted, or a request that was repeated would count twice (law 7).
 """
 
 from __future__ import annotations
@@ -182,8 +183,12 @@ def _choose(
     if heir:
         work.state = replace(work.state, default_to=heir.pk)
         return Next(to="give_default", note=f"{target.pointer} is surplus and the default.")
-    if not staying:
-        _require_unpointed(name)
+    if not staying and (runs := _pointed_at(name)):
+        raise Conflict(
+            f"{runs[0].model_name} v{runs[0].version} points at {name}, which does not list it.",
+            code="pointer_not_listed",
+            advice="Repair the stale pointer first.",
+        )
     work.state = replace(work.state, target=str(target.pointer if staying else name))
     # An earlier attempt may have moved the alias and crashed before it was recorded.
     held = _heir(name, [version for version in staying if DEFAULT in version.aliases])
@@ -199,9 +204,9 @@ def _read_again(work: Work[DuplicateState], version: RemoteModel) -> RemoteModel
     answer = _read(work, lambda: vertex.get_model(version.pointer))
     if not isinstance(answer, Present):
         return None
-    there = answer.value
-    same = all(there.labels.get(key) == version.labels[key] for key in (OWNER, RUN))
-    return there if same else None
+    labels = answer.value.labels
+    same = all(labels.get(key) == version.labels[key] for key in (OWNER, RUN))
+    return answer.value if same else None
 
 
 def _pointed_at(name: ModelName, numbers: Collection[str] | None = None) -> list[TrainingRun]:
@@ -210,16 +215,6 @@ def _pointed_at(name: ModelName, numbers: Collection[str] | None = None) -> list
     if numbers is not None:
         rows = rows.filter(vertex_model_version__in=numbers)
     return list(rows.order_by("-version"))
-
-
-def _require_unpointed(name: ModelName) -> None:
-    """Refuse to delete a whole model that one of our versions points at, listed or not."""
-    if runs := _pointed_at(name):
-        raise Conflict(
-            f"{runs[0].model_name} v{runs[0].version} points at {name}, which does not list it.",
-            code="pointer_not_listed",
-            advice="Repair the stale pointer first.",
-        )
 
 
 def _heir(name: ModelName, staying: Sequence[RemoteModel]) -> TrainingRun | None:
@@ -242,16 +237,11 @@ def _purge(work: Work[DuplicateState]) -> Outcome:
     if str(target) not in work.state.purged:
         work.state = replace(work.state, purged=(*work.state.purged, str(target)))
     started = start_deletion(work, target)
-    if started is None:
-        return Next(to=FIRST_STEP, note=f"{target} is already gone.")
-    if started.done:
-        return Next(to=FIRST_STEP, note=f"Deleted {target}.")
+    if started is None or started.done:
+        note = f"Deleted {target}." if started else f"{target} is already gone."
+        return Next(to=FIRST_STEP, note=note)
     note = f"Vertex AI has begun, as operation {started.name.operation_id}."
     return Next(to="wait_for_purge", note=note)
-
-
-def _wait(work: Work[DuplicateState]) -> Outcome:
-    return wait_for_deletion(work, to=FIRST_STEP, note=f"Deleted {work.state.target}.")
 
 
 def _end(work: Work[DuplicateState]) -> Outcome:
@@ -285,7 +275,14 @@ WORKFLOW = Workflow(
             optional=True,
         ),
         Step(name="purge", title="Delete what is surplus", run=_purge, probe=FIRST_STEP),
-        Step(name="wait_for_purge", title="Wait for Vertex AI", run=_wait, back_to=FIRST_STEP),
+        Step(
+            name="wait_for_purge",
+            title="Wait for Vertex AI",
+            run=lambda work: wait_for_deletion(
+                work, to=FIRST_STEP, note=f"Deleted {work.state.target}."
+            ),
+            back_to=FIRST_STEP,
+        ),
         Step(name="end_surplus", title="End the finding", run=_end),
     ),
     on_failure=_begin_again,

@@ -137,12 +137,7 @@ def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
     return ""
 
 
-def _lose(work: Work[PointerState]) -> Outcome:
-    note = "Pointers cleared; the history keeps them."
-    return Next(to="close", note=note, change=partial(_lost, work))
-
-
-def _lost(work: Work[PointerState]) -> None:
+def _record_lost(work: Work[PointerState]) -> None:
     lineage = lock_lineage(int(work.operation.subject_id))
     runs = list(_versions(work))
     gone = [run for run in runs if str(run.pk) in work.state.lost]
@@ -167,8 +162,8 @@ def _find_lost(work: Work[PointerState]) -> Outcome:
         registered_model_id=int(work.operation.subject_id), registration=Registration.LOST
     ).exclude(last_vertex_version="")
     back: dict[str, str] = {}
-    named = [(ModelName.parse(run.last_vertex_version), run) for run in runs.order_by("version")]
-    for pointer, run in named:
+    for run in runs.order_by("version"):
+        pointer = ModelName.parse(run.last_vertex_version)
         answer = _read(partial(vertex.get_model, pointer))
         if isinstance(answer, Present) and is_version_of(answer.value, run):
             back[str(run.pk)] = str(pointer)
@@ -178,11 +173,7 @@ def _find_lost(work: Work[PointerState]) -> Outcome:
     return Next(to="restore", note=f"{counted(len(back), 'version')} back.")
 
 
-def _restore(work: Work[PointerState]) -> Outcome:
-    return Next(to="close", note="They are versions again.", change=partial(_restored, work))
-
-
-def _restored(work: Work[PointerState]) -> None:
+def _record_restored(work: Work[PointerState]) -> None:
     """Point at them again, unless the lineage points at another model by now."""
     lineage = lock_lineage(int(work.operation.subject_id))
     for run_id, pointer in work.state.back.items():
@@ -231,7 +222,13 @@ CLEARING = Workflow(
             run=_look_at_versions,
             cancellable=True,
         ),
-        Step(name="lose", title="Clear the pointers", run=_lose),
+        Step(
+            name="lose",
+            title="Clear the pointers",
+            run=lambda work: Next(
+                note="Pointers cleared; the history keeps them.", change=partial(_record_lost, work)
+            ),
+        ),
         CLOSE,
     ),
 )
@@ -248,7 +245,13 @@ RESTORING = Workflow(
             run=_find_lost,
             cancellable=True,
         ),
-        Step(name="restore", title="Point at them again", run=_restore),
+        Step(
+            name="restore",
+            title="Point at them again",
+            run=lambda work: Next(
+                note="They are versions again.", change=partial(_record_restored, work)
+            ),
+        ),
         CLOSE,
     ),
 )

@@ -54,7 +54,7 @@ def require_repairable(finding: Finding) -> tuple[RegisteredModel, Repair]:
 
 
 def require_choice(finding: Finding) -> None:
-    """Check that a finding is a model that nobody manages, to be adopted or deleted.
+    """Check that a finding is a model that no record points at, to be adopted or deleted.
 
     :raises NoRepair: it is not open, or it is something else.
     """
@@ -78,10 +78,8 @@ def repair_finding(*, finding: Finding, actor: Actor, now: datetime) -> Operatio
     :raises Busy: another operation holds the lineage.
     """
     lineage, repair = require_repairable(finding)
-    opened: Operation = repair.load()(
-        finding=finding, registered_model=lineage, actor=actor, now=now
-    )
-    return opened
+    open_it: Callable[..., Operation] = repair.load()
+    return open_it(finding=finding, registered_model=lineage, actor=actor, now=now)
 
 
 # ---- the repairs of the kinds ------------------------------------------------------------------
@@ -97,7 +95,7 @@ def repair_orphan(
 def repair_pointers(
     *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
 ) -> Operation:
-    """Point again at a lost version that is back; otherwise clear the pointers of lost versions."""
+    """Restore a lost version that is back; otherwise clear pointers to versions that are gone."""
     lost = finding.run is not None and finding.run.registration == Registration.LOST
     open_repair = restore_lost_versions if lost else clear_stale_pointers
     return open_repair(registered_model=registered_model, actor=actor, now=now)
@@ -116,15 +114,11 @@ def repair_endpoint(
     *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
 ) -> Operation:
     """Record what Cloud Run serves for the endpoint."""
-    return look_at_service(endpoint=_endpoint_of(finding), actor=actor, now=now)
-
-
-def _endpoint_of(finding: Finding) -> DeployedEndpoint:
     name = finding.evidence["service_name"]
     endpoint = DeployedEndpoint.objects.filter(service_name=name).first()
     if endpoint is None:
         raise NoRepair(f"The endpoint {name} was deleted.", advice="Check the registry again.")
-    return endpoint
+    return look_at_service(endpoint=endpoint, actor=actor, now=now)
 
 
 def finish_operation(

@@ -60,7 +60,7 @@ class CheckState(RepairState):
 
     service: str = ""
     said: Mapping[str, str] = field(default_factory=dict)
-    """What the endpoint's row said before."""
+    """The values of the endpoint's row before the repair."""
 
 
 _read = partial(read, service="Cloud Run")
@@ -170,10 +170,6 @@ def _delete_leftover(work: Work[LeftoverState]) -> Outcome:
     return after_start(work, started, to=LOOK_AT_LEFTOVER)
 
 
-def _wait_for_leftover(work: Work[LeftoverState]) -> Outcome:
-    return wait_for(work, to=LOOK_AT_LEFTOVER)
-
-
 def _end_leftover(work: Work[LeftoverState]) -> Outcome:
     status = FindingStatus.REPAIRED if work.state.sent else FindingStatus.GONE
     return close(work, status=status)
@@ -199,7 +195,10 @@ def _look_at_service(work: Work[CheckState]) -> Outcome:
 
 
 def _end_endpoint(work: Work[CheckState], endpoint: DeployedEndpoint, reason: str) -> Outcome:
-    """End the endpoint if its location can be listed: only then is NOT_FOUND a proof (law 3)."""
+    """End the endpoint if the location can be listed.
+
+    In a location that cannot be read every service may seem to be missing (law 3).
+    """
     if seconds := seconds_until_consistent(endpoint.deployed_at, now=work.clock()):
         return Poll(seconds=seconds, note=f"{reason} It is so new that it may still appear.")
     read_present(lambda: next(iter(cloud_run.list_services(page_size=1)), ()), service="Cloud Run")
@@ -216,7 +215,8 @@ def _record_served(
     known = {service.latest_created_revision, endpoint.revision}
     if as_we_have_it and known.issuperset(service.serving):
         return nothing_to_repair(work, f"{endpoint} serves {endpoint.run}, as recorded.")
-    run = _registered(service, endpoint)
+    runs = endpoint.registered_model.training_runs.filter(registration=Registration.REGISTERED)
+    run = next((run for run in runs if run.uid.hex == service.labels.get(RUN)), None)
     judged = compare_service(service)
     if judged.serves is None:
         return Poll(note=judged.reason)
@@ -230,11 +230,6 @@ def _record_served(
     work.state = replace(work.state, said=_said(endpoint))
     change = partial(_serve, work, run.pk, service)
     return Next(to="close", note=f"{endpoint} serves {run}; recorded.", change=change)
-
-
-def _registered(service: RemoteService, endpoint: DeployedEndpoint) -> TrainingRun | None:
-    runs = endpoint.registered_model.training_runs.filter(registration=Registration.REGISTERED)
-    return next((run for run in runs if run.uid.hex == service.labels.get(RUN)), None)
 
 
 def _serve(work: Work[CheckState], run_id: int, service: RemoteService) -> None:
@@ -251,7 +246,7 @@ def _serve(work: Work[CheckState], run_id: int, service: RemoteService) -> None:
 
 
 def _said(endpoint: DeployedEndpoint) -> dict[str, str]:
-    """Return what the record said, for the history."""
+    """Return the values of the record, for the history."""
     run = str(endpoint.run) if endpoint.run else ""
     return {"run": run, "url": endpoint.url, "revision": endpoint.revision}
 
@@ -283,7 +278,7 @@ LEFTOVER = Workflow(
         Step(
             name="wait_for_leftover",
             title="Wait for Cloud Run",
-            run=_wait_for_leftover,
+            run=lambda work: wait_for(work, to=LOOK_AT_LEFTOVER),
             back_to=LOOK_AT_LEFTOVER,
         ),
         Step(name="end_leftover", title="End the finding", run=_end_leftover),

@@ -69,9 +69,11 @@ def delete_unmanaged_model(
     """
     name = ModelName.parse(resource_name).bare
     require_unclaimed(name)
+    found = Finding.objects.filter(kind=FindingKind.UNMANAGED, subject=str(name)).last()
+    shown = (found and found.evidence.get("display_name")) or f"model {name.model_id}"
     return open_repair(
         workflow=WORKFLOW,
-        subject=replace(subject_of(name), name=_called(name), project_id=project_id),
+        subject=replace(subject_of(name), name=str(shown), project_id=project_id),
         state=UnmanagedState(name=str(name)),
         kinds=[FindingKind.UNMANAGED],
         about=str(name),
@@ -88,12 +90,6 @@ def subject_of(name: ModelName) -> Subject:
         name=f"Vertex AI model {name.model_id}",
         service_key=f"models/{name.model_id}",
     )
-
-
-def _called(name: ModelName) -> str:
-    """Return the display name that its newest finding recorded."""
-    found = Finding.objects.filter(kind=FindingKind.UNMANAGED, subject=str(name)).last()
-    return str((found and found.evidence.get("display_name")) or f"model {name.model_id}")
 
 
 def require_unclaimed(name: ModelName) -> None:
@@ -137,10 +133,6 @@ def _delete(work: Work[UnmanagedState]) -> Outcome:
     return Next(note=f"Vertex AI has begun, as operation {started.name.operation_id}.")
 
 
-def _wait(work: Work[UnmanagedState]) -> Outcome:
-    return wait_for_deletion(work, to="confirm_gone", note="")
-
-
 def _confirm(work: Work[UnmanagedState]) -> Outcome:
     name = ModelName.parse(work.state.name)
     if isinstance(_read(lambda: vertex.get_model(name)), Present):
@@ -167,7 +159,11 @@ WORKFLOW = Workflow(
             run=_delete,
             probe="check_unmanaged",
         ),
-        Step(name="wait_for_deletion", title="Wait for Vertex AI", run=_wait),
+        Step(
+            name="wait_for_deletion",
+            title="Wait for Vertex AI",
+            run=lambda work: wait_for_deletion(work, to="confirm_gone", note=""),
+        ),
         Step(name="confirm_gone", title="See that it is gone", run=_confirm),
         CLOSE,
     ),

@@ -1,3 +1,1 @@
 """Training schedules and the platform jobs, as Cloud Scheduler jobs."""
-
-from __future__ import annotations

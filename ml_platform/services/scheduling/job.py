@@ -1,10 +1,12 @@
-"""A schedule's Cloud Scheduler job, brought step by step to where the schedule's row is."""
+"""Bring a schedule's Cloud Scheduler job, step by step, to the state of the schedule's row."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
+from typing import Any
 
 from django.db.models import Q
 
@@ -12,10 +14,12 @@ from ml_platform.cloud import scheduler
 from ml_platform.cloud.types import JobSpec, JobState, RemoteJob
 from ml_platform.conf import get_settings
 from ml_platform.errors import CloudAbsent, CloudConflict, CloudExists, Misconfigured
-from ml_platform.models import TrainingSchedule
+from ml_platform.models import Operation, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, OperationKind, ScheduleState
 from ml_platform.services.access.rights import Right
+from ml_platform.services.operations import worker
 from ml_platform.services.operations.state import State
+from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 
@@ -24,7 +28,7 @@ from .times import cron_zone
 FIRST_STEP = "look"
 ATTEMPT_SECONDS = 60
 RETRIES = 3
-"""A ring that got no answer is repeated; the run of its time is made once all the same."""
+"""Cloud Scheduler repeats a call that got no answer; its run is made once all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,7 @@ class SchedulerState(State):
 
 
 def require_webhook() -> None:
-    """Check that the settings say where and as whom Cloud Scheduler rings.
+    """Check that the settings say where and as whom Cloud Scheduler calls.
 
     :raises Misconfigured: they do not.
     """
@@ -45,40 +49,47 @@ def require_webhook() -> None:
     if missing := [key for key in needed if not getattr(settings, key)]:
         raise Misconfigured(
             f"ML_PLATFORM has no {', '.join(missing)}.",
-            advice="Cloud Scheduler rings at PUBLIC_URL with a token of the first of "
+            advice="Cloud Scheduler calls PUBLIC_URL with a token of the first of "
             "WEBHOOK_SERVICE_ACCOUNTS; set both to use schedules.",
         )
 
 
 def job_id_of(schedule: TrainingSchedule) -> str:
-    """The one id that the schedule's job can have."""
+    """Return the only id that the schedule's job can have."""
     return f"mlp-{schedule.uid.hex}"
 
 
-def job_spec(schedule: TrainingSchedule) -> JobSpec:
-    """What the schedule's job shall be.
+def webhook_job(*, path: str, **spec: Any) -> JobSpec:
+    """Return the job that calls this path below PUBLIC_URL.
 
-    :raises Misconfigured: the settings do not say where and as whom it rings.
+    :raises Misconfigured: the settings do not say where and as whom Cloud Scheduler calls.
     """
     require_webhook()
     settings = get_settings()
-    base = settings.PUBLIC_URL.rstrip("/")
     return JobSpec(
-        job_id=job_id_of(schedule),
-        schedule=schedule.cron,
-        time_zone=cron_zone(frequency=schedule.frequency, time_zone=schedule.time_zone),
-        uri=f"{base}/api/training/schedules/{schedule.pk}/webhook/",
+        uri=f"{settings.PUBLIC_URL.rstrip('/')}/{path}",
         audience=settings.WEBHOOK_AUDIENCE or settings.PUBLIC_URL,
         service_account=settings.WEBHOOK_SERVICE_ACCOUNTS[0],
         body=b"{}",
+        retry_count=RETRIES,
+        **spec,
+    )
+
+
+def job_spec(schedule: TrainingSchedule) -> JobSpec:
+    """Return the job that the schedule needs; errors as with `webhook_job`."""
+    return webhook_job(
+        path=f"api/training/schedules/{schedule.pk}/webhook/",
+        job_id=job_id_of(schedule),
+        schedule=schedule.cron,
+        time_zone=cron_zone(frequency=schedule.frequency, time_zone=schedule.time_zone),
         description=f"Trains {schedule.model_name}.",
         attempt_deadline=ATTEMPT_SECONDS,
-        retry_count=RETRIES,
     )
 
 
 def next_step(schedule: TrainingSchedule, job: RemoteJob | None) -> str:
-    """The step that brings the job nearer to the row, `record` when it is there."""
+    """Return the step that brings the job nearer to the row, `record` if they agree."""
     if schedule.state not in LIVE_SCHEDULE_STATES:
         return "delete" if job else "record"
     if job is None:
@@ -105,14 +116,14 @@ def _create(work: Work[SchedulerState]) -> Outcome:
     try:
         job = scheduler.create_job(job_spec(_schedule(work)))
     except CloudExists as error:
-        raise CloudConflict(str(error)) from error  # an earlier try: look at it
+        raise CloudConflict(str(error)) from error  # of an earlier try: it is read next
     return Next(to=FIRST_STEP, note=str(job.name))
 
 
 def _effect(name: str, act: Callable[[TrainingSchedule], RemoteJob | None]) -> Step:
-    """A step that changes the job that was seen, and goes on from what Google answered.
+    """Return a step that changes the job, and continues according to Google's answer.
 
-    An answer that asks for the same change again is a conflict, which the engine tries a few times.
+    If the answer needs the same change again, that is a conflict, which the engine retries.
     """
 
     def run(work: Work[SchedulerState]) -> Outcome:
@@ -124,7 +135,7 @@ def _effect(name: str, act: Callable[[TrainingSchedule], RemoteJob | None]) -> S
         following = next_step(schedule, job)
         if following == name:
             raise CloudConflict(
-                f"Cloud Scheduler keeps {job_id_of(schedule)} otherwise than it was told.",
+                f"Cloud Scheduler has {job_id_of(schedule)} in another form than requested.",
                 advice="Compare the job in Cloud Scheduler with the schedule, then retry.",
             )
         return Next(to=following)
@@ -132,16 +143,8 @@ def _effect(name: str, act: Callable[[TrainingSchedule], RemoteJob | None]) -> S
     return _step(name, f"{name.capitalize()} the job", run)
 
 
-def _delete(schedule: TrainingSchedule) -> None:
-    scheduler.delete_job(job_id_of(schedule))
-
-
-def _record(work: Work[SchedulerState]) -> Outcome:
-    return Next(change=partial(_note_job, work))
-
-
 def _note_job(work: Work[SchedulerState]) -> None:
-    """Note the job's name; '' when the schedule has ended and its job is gone."""
+    """Record the job's name; '' if the schedule has ended and its job is deleted."""
     schedule = TrainingSchedule.objects.filter(pk=work.operation.subject_id)
     ended = ~Q(state__in=LIVE_SCHEDULE_STATES)
     schedule.filter(ended).update(scheduler_job_name="")
@@ -161,15 +164,15 @@ _EFFECTS = (
     _effect("update", lambda s: scheduler.update_job(job_spec(s))),
     _effect("pause", lambda s: scheduler.pause_job(job_id_of(s))),
     _effect("resume", lambda s: scheduler.resume_job(job_id_of(s))),
-    _effect("delete", _delete),
+    _effect("delete", lambda s: scheduler.delete_job(job_id_of(s))),
 )
 
 
 def _workflow(slug: str, verb: str, past: str, usual: str) -> Workflow:
-    """A change of a schedule, whose job usually needs the step `usual` only.
+    """Return the workflow of a change, whose job usually needs the step `usual` only.
 
-    It looks and acts until job and row agree, whatever the order of operations was; so each has
-    all the steps.
+    Each has all steps: it reads and changes the job until it agrees with the row, in whatever
+    order the operations of a schedule run.
     """
     return Workflow(
         slug=slug,
@@ -181,7 +184,11 @@ def _workflow(slug: str, verb: str, past: str, usual: str) -> Workflow:
         steps=(
             Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
             *(replace(step, optional=step.name != usual) for step in _EFFECTS),
-            Step(name="record", title="Record the job", run=_record),
+            Step(
+                name="record",
+                title="Record the job",
+                run=lambda work: Next(change=partial(_note_job, work)),
+            ),
         ),
     )
 
@@ -196,4 +203,27 @@ CHANGES = {
     ScheduleState.CANCELLED: END,
     ScheduleState.COMPLETED: END,
 }
-"""By the state that the schedule is brought to."""
+"""By the new state of the schedule."""
+
+
+def open_job_change(
+    workflow: Workflow, schedule: TrainingSchedule, actor: Actor, now: datetime, **replay: Any
+) -> Operation:
+    """Open the operation that brings the Cloud Scheduler job to the state of the row."""
+    operation, _ = open_operation(
+        workflow=workflow,
+        subject=Subject(
+            type="trainingschedule",
+            id=str(schedule.pk),
+            name=schedule.name,
+            project_id=schedule.project_id,
+            lineage=schedule.registered_model,
+            service_key=f"schedule:{schedule.uid.hex}",
+        ),
+        actor=actor,
+        now=now,
+        queue=True,
+        **replay,
+    )
+    worker.enqueue(operation)
+    return operation

@@ -1,15 +1,13 @@
-"""The platform's own Cloud Scheduler jobs, brought to what they shall be when asked to."""
+"""Set up the platform's own Cloud Scheduler jobs: create what is missing, correct what differs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_platform.cloud import scheduler
 from ml_platform.cloud.types import JobSpec
-from ml_platform.conf import get_settings
 from ml_platform.errors import (
     CloudAbsent,
     CloudConflict,
@@ -26,24 +24,23 @@ from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Clock, Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 
-from .job import SchedulerState, require_webhook
+from .job import SchedulerState, webhook_job
 
 JOB = "schedulerjob"
 """Subject type of an operation on one of these jobs."""
 FIRST_STEP = "look_at_job"
-RETRIES = 3
-"""A ring that got no answer is repeated; a tick is done once all the same."""
+T = TypeVar("T")
 
 
 class SetupRefused(CloudRejected):
-    """Cloud Scheduler refused it for good, or refused access: waiting alone changes nothing."""
+    """Cloud Scheduler refused it, or refused access: waiting does not help."""
 
     code = "setup_refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSetup:
-    """What became of a job: created, updated or unchanged."""
+    """The result for a job: created, updated or unchanged."""
 
     action: str
     job_name: str
@@ -71,12 +68,12 @@ def set_up_job(
     clock: Clock,
     idempotency_key: str = "",
 ) -> JobSetup:
-    """Have Cloud Scheduler ring `webhook`, a path below PUBLIC_URL, by `cron` in UTC.
+    """Have Cloud Scheduler call `webhook`, a path below PUBLIC_URL, by `cron` in UTC.
 
-    A job that was paused stays so.
+    A paused job stays paused.
 
-    :raises Misconfigured: the settings do not say where and as whom it rings.
-    :raises Busy: somebody else is at it.
+    :raises Misconfigured: the settings do not say where and as whom it calls.
+    :raises Busy: another operation is setting it up.
     :raises CloudUnavailable: Cloud Scheduler or the database gave no answer yet; a worker goes on.
     :raises SetupRefused: it failed, with the reason and what to do about it.
     """
@@ -112,23 +109,8 @@ def set_up_job(
 
 
 def job_spec(spec: Mapping[str, Any]) -> JobSpec:
-    """The job as Cloud Scheduler shall have it.
-
-    :raises Misconfigured: the settings do not say where and as whom it rings.
-    """
-    require_webhook()
-    settings = get_settings()
-    return JobSpec(
-        job_id=spec["job_id"],
-        schedule=spec["schedule"],
-        uri=f"{settings.PUBLIC_URL.rstrip('/')}/{spec['webhook']}",
-        audience=settings.WEBHOOK_AUDIENCE or settings.PUBLIC_URL,
-        service_account=settings.WEBHOOK_SERVICE_ACCOUNTS[0],
-        body=b"{}",
-        description=spec["description"],
-        attempt_deadline=spec["attempt_deadline"],
-        retry_count=RETRIES,
-    )
+    """Return the job for these arguments of `set_up_job`; errors as with `webhook_job`."""
+    return webhook_job(path=spec["webhook"], **{k: v for k, v in spec.items() if k != "webhook"})
 
 
 def _require_success(operation: Operation) -> None:
@@ -146,11 +128,10 @@ def _require_success(operation: Operation) -> None:
 # ---- the steps -----------------------------------------------------------------------------------
 
 
-@contextmanager
-def _access_needed() -> Iterator[None]:
-    """Who asked waits for the answer: without access it fails at once, and holds up nobody."""
+def _call(change: Callable[[], T]) -> T:
+    """Call Cloud Scheduler. The caller waits for the result, so a lack of access fails at once."""
     try:
-        yield
+        return change()
     except CloudDenied as error:
         raise SetupRefused(str(error), code=error.code, advice=error.advice) from error
 
@@ -158,22 +139,20 @@ def _access_needed() -> Iterator[None]:
 def _look(work: Work[SetupState]) -> Outcome:
     wanted = job_spec(work.state.spec)
     try:
-        with _access_needed():
-            job = scheduler.get_job(wanted.job_id)
+        job = _call(lambda: scheduler.get_job(wanted.job_id))
     except CloudAbsent:
         return Next(to="create_job", note="Cloud Scheduler has no such job yet.")
     work.state = replace(work.state, job=str(job.name))
     if job.spec != wanted:
-        return Next(to="update_job", note="The job differs from what it shall be.")
-    return Next(to="job_stands", note=f"{job.name} rings at {wanted.uri}.")
+        return Next(to="update_job", note="The job differs from what is requested.")
+    return Next(to="job_stands", note=f"{job.name} calls {wanted.uri}.")
 
 
 def _create(work: Work[SetupState]) -> Outcome:
-    # Said before it is sent: if the answer is lost, the look that follows finds what it made.
+    # Before it is sent: if the answer is lost, the next read finds the job that it made.
     work.state = replace(work.state, action="created")
     try:
-        with _access_needed():
-            job = scheduler.create_job(job_spec(work.state.spec))
+        job = _call(lambda: scheduler.create_job(job_spec(work.state.spec)))
     except CloudExists as error:
         raise CloudConflict(str(error)) from error
     return Next(to=FIRST_STEP, note=str(job.name))
@@ -181,24 +160,19 @@ def _create(work: Work[SetupState]) -> Outcome:
 
 def _update(work: Work[SetupState]) -> Outcome:
     wanted = job_spec(work.state.spec)
-    if work.state.action == "unchanged":
-        work.state = replace(work.state, action="updated")
+    action = "updated" if work.state.action == "unchanged" else work.state.action
+    work.state = replace(work.state, action=action)
     try:
-        with _access_needed():
-            job = scheduler.update_job(wanted)
+        job = _call(lambda: scheduler.update_job(wanted))
     except CloudAbsent as gone:
         return Next(to=FIRST_STEP, note=str(gone))
     if job.spec != wanted:
         raise CloudConflict(
-            f"Cloud Scheduler keeps {job.name} otherwise than it was told.",
+            f"Cloud Scheduler has {job.name} in another form than requested.",
             advice="Compare the job in Cloud Scheduler with the settings, then retry.",
         )
     work.state = replace(work.state, job=str(job.name))
     return Next(to="job_stands", note=str(job.name))
-
-
-def _stands(work: Work[SetupState]) -> Outcome:
-    return Next(note=f"{work.state.action}: {work.state.job}")
 
 
 WORKFLOW = Workflow(
@@ -223,6 +197,10 @@ WORKFLOW = Workflow(
             probe=FIRST_STEP,
             optional=True,
         ),
-        Step(name="job_stands", title="See that it stands", run=_stands),
+        Step(
+            name="job_stands",
+            title="See that it stands",
+            run=lambda work: Next(note=f"{work.state.action}: {work.state.job}"),
+        ),
     ),
 )

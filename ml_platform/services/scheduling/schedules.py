@@ -1,4 +1,4 @@
-"""Schedules: a lineage's recurring training, each kept as a Cloud Scheduler job that rings us."""
+"""Schedules: recurring training of a model. A Cloud Scheduler job calls us for each run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, TrainingRun, TrainingSchedule
 from ml_platform.models.locking import lock_row
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, Frequency, ScheduleState
-from ml_platform.services.operations import worker
-from ml_platform.services.operations.store import Actor, Subject, answered_before, open_operation
-from ml_platform.services.operations.workflow import Workflow
+from ml_platform.services.operations.store import Actor, answered_before
 from ml_platform.services.registry.lineages import claim_lineage
 from ml_platform.services.training.runs import (
     add_run,
@@ -29,23 +27,23 @@ from ml_platform.services.training.runs import (
 )
 from ml_platform.services.training.templates import check_values
 
-from .job import CHANGES, CREATION, require_webhook
+from .job import CHANGES, CREATION, open_job_change, require_webhook
 from .times import cron_for, next_times, tick_of, to_minute
 
 EARLY = timedelta(minutes=2)
-"""A ring for a time further ahead was forced in the console: it carries the next tick's time."""
+"""A call for a later time was forced in the console: it has the time of the next regular call."""
 _MOVES: Mapping[ScheduleState, tuple[ScheduleState, ...]] = {
     ScheduleState.PAUSED: (ScheduleState.ACTIVE,),
     ScheduleState.ACTIVE: (ScheduleState.PAUSED,),
     ScheduleState.CANCELLED: LIVE_SCHEDULE_STATES,
     ScheduleState.COMPLETED: (ScheduleState.ACTIVE,),
 }
-"""To each state, from where a schedule may come."""
+"""For each state, those from which a schedule may change to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
-    """What came of a ring: its run, with its submission when the ring made it; or why none."""
+    """The run of a call, with its submission if the call made it; or why there is none."""
 
     run: TrainingRun | None = None
     operation: Operation | None = None
@@ -67,13 +65,13 @@ def create_schedule(
     time_zone: str = "UTC",
     idempotency_key: str = "",
 ) -> Operation:
-    """Write a schedule and its lineage down, and open the making of its Cloud Scheduler job.
+    """Create a schedule and its lineage, and open the creation of its Cloud Scheduler job.
 
-    It repeats what `first` is in its time zone: the time of day, the weekday, the day of the month.
+    It repeats `first` in its time zone: the time of day, the weekday, the day of the month.
 
     :raises Invalid: a name, the times, the template or a parameter is wrong; nothing was written.
     :raises Conflict: the project has a schedule of that name.
-    :raises Misconfigured: the settings do not say where and as whom Google rings.
+    :raises Misconfigured: the settings do not say where and as whom Google calls.
     """
     check_names(model_name=model_name, model_type=model_type)
     check_values(parameters)
@@ -89,7 +87,8 @@ def create_schedule(
         "cron": cron_for(frequency=frequency, first=first, time_zone=time_zone),
     }
     request = {"project": project.pk, **fields}
-    if known := answered_before(idempotency_key=idempotency_key, request=request):
+    replay: dict[str, Any] = {"idempotency_key": idempotency_key, "request": request}
+    if known := answered_before(**replay):
         return known
     require_webhook()
     schedule = TrainingSchedule(
@@ -109,16 +108,14 @@ def create_schedule(
             with transaction.atomic():
                 schedule.save(force_insert=True)
         except IntegrityError as error:
-            if known := answered_before(idempotency_key=idempotency_key, request=request):
+            if known := answered_before(**replay):
                 return known
             raise Conflict(
                 f"The project has a schedule {name} already.",
                 code="schedule_exists",
                 advice="Choose another name.",
             ) from error
-        return _open(
-            CREATION, schedule, actor, now, idempotency_key=idempotency_key, request=request
-        )
+        return open_job_change(CREATION, schedule, actor, now, **replay)
 
 
 def create_schedule_from_run(
@@ -132,7 +129,7 @@ def create_schedule_from_run(
     time_zone: str = "UTC",
     idempotency_key: str = "",
 ) -> Operation:
-    """Schedule the training that this run was; errors as with `create_schedule`."""
+    """Schedule the training of this run again; errors as with `create_schedule`."""
     return create_schedule(
         project=run.project,
         name=name,
@@ -150,20 +147,20 @@ def create_schedule_from_run(
 
 
 def pause_schedule(*, schedule: TrainingSchedule, actor: Actor, now: datetime) -> Operation:
-    """Let a schedule ring no more until it is resumed.
+    """Stop a schedule until it is resumed.
 
     :raises Conflict: it is not active.
     """
-    return _turn(schedule, ScheduleState.PAUSED, actor, now, next_run_at=None)
+    return _turn(schedule, ScheduleState.PAUSED, actor, now)
 
 
 def resume_schedule(*, schedule: TrainingSchedule, actor: Actor, now: datetime) -> Operation:
-    """Let a paused schedule ring again.
+    """Resume a paused schedule.
 
     :raises Conflict: it is not paused, or its only time has passed.
     """
     upcoming = require_time_left(schedule, now)
-    return _turn(schedule, ScheduleState.ACTIVE, actor, now, next_run_at=upcoming)
+    return _turn(schedule, ScheduleState.ACTIVE, actor, now, upcoming)
 
 
 def cancel_schedule(*, schedule: TrainingSchedule, actor: Actor, now: datetime) -> Operation:
@@ -171,13 +168,13 @@ def cancel_schedule(*, schedule: TrainingSchedule, actor: Actor, now: datetime) 
 
     :raises Conflict: it has ended.
     """
-    return _turn(schedule, ScheduleState.CANCELLED, actor, now, next_run_at=None)
+    return _turn(schedule, ScheduleState.CANCELLED, actor, now)
 
 
 def trigger_schedule(
     *, schedule: TrainingSchedule, actor: Actor, now: datetime, idempotency_key: str = ""
 ) -> Firing:
-    """Train now, beside the schedule: no scheduled time is used up by it.
+    """Train now; the scheduled times stay as they are.
 
     :raises Conflict: the schedule has ended.
     """
@@ -191,51 +188,40 @@ def trigger_schedule(
 def fire_schedule(
     *, schedule: TrainingSchedule, scheduled_for: datetime, actor: Actor, now: datetime
 ) -> Firing:
-    """Answer a ring: create and submit the run of that time, once however often it rings.
+    """Create and submit the run of that time, once however often Cloud Scheduler calls.
 
-    A schedule that is not active, or has not begun, is left alone. A ring that the console forced
-    carries the time of the next tick; its run does not take that tick's place. One for once whose
-    ring was missed ends, for cron would ring again a year later.
+    Nothing is done for a schedule that is not active or has not begun. A call forced in the console
+    has the time of the next regular call; its run does not replace the run of that time. A schedule
+    whose single time was missed ends, because cron would repeat it a year later.
 
     :raises Invalid: `scheduled_for` has no time zone.
     """
-    rung_for = to_minute(scheduled_for)
     with transaction.atomic():
         locked = lock_row(TrainingSchedule.objects.filter(pk=schedule.pk))
-        tick = tick_of(frequency=locked.frequency, time_zone=locked.time_zone, rung_for=rung_for)
+        tick = tick_of(frequency=locked.frequency, time_zone=locked.time_zone, at=scheduled_for)
         if known := TrainingRun.objects.filter(schedule=locked, scheduled_for=tick).first():
-            return Firing(run=known, message="The run of that time is there.")
+            return Firing(run=known, message="The run of that time exists.")
         if locked.state != ScheduleState.ACTIVE:
             return Firing(message=f"The schedule is {locked.get_state_display().lower()}.")
-        if _missed(locked, tick):
-            _turn(locked, ScheduleState.COMPLETED, actor, now, next_run_at=None)
+        once = locked.frequency == Frequency.ONCE
+        if once and locked.starts_at and tick > locked.starts_at:
+            _turn(locked, ScheduleState.COMPLETED, actor, now)
             return Firing(message="The schedule's only time has passed.")
         if tick > now + EARLY:
             uid = keyed_uid("forced", locked.uid.hex, tick.isoformat())
             return _start(locked, uid, None, actor, now)
         if locked.starts_at and tick < locked.starts_at:
             return Firing(message="The schedule has not begun.")
-        firing = _start(
-            locked, keyed_uid("tick", locked.uid.hex, tick.isoformat()), tick, actor, now
-        )
+        uid = keyed_uid("tick", locked.uid.hex, tick.isoformat())
+        firing = _start(locked, uid, tick, actor, now)
         _after_tick(locked, tick, actor, now)
     return firing
 
 
-def _missed(schedule: TrainingSchedule, tick: datetime) -> bool:
-    """Whether a schedule for once is rung at a later time than its own."""
-    once = schedule.frequency == Frequency.ONCE
-    return bool(once and schedule.starts_at and tick > schedule.starts_at)
-
-
 def next_time(schedule: TrainingSchedule, *, after: datetime) -> datetime | None:
-    """The schedule's next time, None when there is none left."""
-    upcoming = next_times(
-        frequency=schedule.frequency,
-        first=schedule.starts_at or after,
-        time_zone=schedule.time_zone,
-        after=after,
-    )
+    """Return the schedule's next time, None if there is none left."""
+    first, zone = schedule.starts_at or after, schedule.time_zone
+    upcoming = next_times(frequency=schedule.frequency, first=first, time_zone=zone, after=after)
     return upcoming[0] if upcoming else None
 
 
@@ -257,7 +243,7 @@ def _start(
         parameters=schedule.parameters,
     )
     if not new:
-        return Firing(run=run, message="The run of that time is there.")
+        return Firing(run=run, message="The run of that time exists.")
     operation = submit_run(run=run, actor=actor, now=now)
     TrainingSchedule.objects.filter(pk=schedule.pk).update(last_run_at=now)
     return Firing(run=run, operation=operation, message="The run is being submitted.")
@@ -265,51 +251,25 @@ def _start(
 
 def _after_tick(schedule: TrainingSchedule, tick: datetime, actor: Actor, now: datetime) -> None:
     if schedule.frequency == Frequency.ONCE:
-        _turn(schedule, ScheduleState.COMPLETED, actor, now, next_run_at=None)
-        return
-    upcoming = next_time(schedule, after=max(tick, now))
-    TrainingSchedule.objects.filter(pk=schedule.pk).update(next_run_at=upcoming)
+        _turn(schedule, ScheduleState.COMPLETED, actor, now)
+    else:
+        upcoming = next_time(schedule, after=max(tick, now))
+        TrainingSchedule.objects.filter(pk=schedule.pk).update(next_run_at=upcoming)
 
 
 def _turn(
-    schedule: TrainingSchedule, to: ScheduleState, actor: Actor, now: datetime, **changes: Any
+    schedule: TrainingSchedule,
+    to: ScheduleState,
+    actor: Actor,
+    now: datetime,
+    next_run_at: datetime | None = None,
 ) -> Operation:
     with transaction.atomic():
         there = TrainingSchedule.objects.filter(pk=schedule.pk, state__in=_MOVES[to])
-        if not there.update(state=to, **changes):
+        if not there.update(state=to, next_run_at=next_run_at):
             raise _wrong_state(TrainingSchedule.objects.get(pk=schedule.pk))
         schedule.refresh_from_db()
-        return _open(CHANGES[to], schedule, actor, now)
-
-
-def _open(
-    workflow: Workflow,
-    schedule: TrainingSchedule,
-    actor: Actor,
-    now: datetime,
-    *,
-    idempotency_key: str = "",
-    request: dict[str, Any] | None = None,
-) -> Operation:
-    """Open the operation that brings the Cloud Scheduler job to where the row is."""
-    operation, _ = open_operation(
-        workflow=workflow,
-        subject=Subject(
-            type="trainingschedule",
-            id=str(schedule.pk),
-            name=schedule.name,
-            project_id=schedule.project_id,
-            lineage=schedule.registered_model,
-            service_key=f"schedule:{schedule.uid.hex}",
-        ),
-        actor=actor,
-        now=now,
-        idempotency_key=idempotency_key,
-        request=request,
-        queue=True,
-    )
-    worker.enqueue(operation)
-    return operation
+        return open_job_change(CHANGES[to], schedule, actor, now)
 
 
 def _checked_name(name: str) -> str:

@@ -1,18 +1,17 @@
-"""When a schedule is due: the cron it is kept as, and its next times. Pure.
+"""When a schedule is due: its cron expression, and its next times. Pure functions.
 
-Cloud Scheduler goes by the clock on the wall
+Cloud Scheduler uses local time
 (https://cloud.google.com/scheduler/docs/configuring/cron-job-schedules). Where clocks go forward, a
-time of day that is left out is taken at the end of the gap. Where they go back, a time of day that
-comes twice counts once, at the first; an hourly schedule, whose hours both pass, takes both. A
-monthly one on the 29th, 30th or 31st skips the months that have no such day.
+time of day that does not exist is moved to the end of the gap. Where they go back, a time of day
+that occurs twice counts once, the first time; an hourly schedule takes both hours. A monthly one on
+the 29th, 30th or 31st skips the months that have no such day.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+import itertools
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import islice
 from zoneinfo import ZoneInfo, available_timezones
 
 from ml_platform.errors import Invalid
@@ -21,7 +20,7 @@ from ml_platform.models.states import Frequency
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 YEARS = range(2000, 2200)
-"""In these a schedule may begin and be rung; far from where dates end."""
+"""The years in which a schedule may run: far from the limits of `datetime`."""
 _FORMS = {
     Frequency.ONCE: "{first.minute} {first.hour} {first.day} {first.month} *",
     Frequency.HOURLY: "{first.minute} * * * *",
@@ -31,19 +30,17 @@ _FORMS = {
 }
 
 
-@lru_cache(maxsize=1)
-def _known_zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+_known_zones = lru_cache(maxsize=1)(available_timezones)
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """The time zone of an IANA name.
+    """Return the time zone of an IANA name.
 
     :raises Invalid: there is none of that name.
     """
     if name not in _known_zones():
         raise Invalid(
-            f"{name!r:.80} is no time zone.",
+            f"{name!r:.80} is not a time zone.",
             code="bad_time_zone",
             advice="Use an IANA name, for example Europe/Berlin.",
         )
@@ -51,9 +48,9 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def to_minute(moment: datetime) -> datetime:
-    """The moment in UTC without its seconds: cron knows none.
+    """Return the moment in UTC without its seconds, which cron does not have.
 
-    :raises Invalid: it has no time zone, or lies outside of YEARS.
+    :raises Invalid: it has no time zone, or is not in YEARS.
     """
     if moment.tzinfo is None:
         raise Invalid(
@@ -71,19 +68,19 @@ def to_minute(moment: datetime) -> datetime:
 
 
 def cron_zone(*, frequency: str, time_zone: str) -> str:
-    """The zone in which the cron is read: a single moment is kept in UTC, where each is unique."""
+    """Return the zone of the cron expression: UTC for a single moment, where each is unique."""
     return "Etc/UTC" if frequency == Frequency.ONCE else time_zone
 
 
 def cron_for(*, frequency: str, first: datetime, time_zone: str) -> str:
-    """The Unix cron of a schedule that repeats what `first` is in that zone: its time of day, and
-    for weekly ones its weekday, for monthly ones its day.
+    """Return the cron expression that repeats `first` in that zone: its time of day, and for weekly
+    schedules its weekday, for monthly ones its day.
 
-    :raises Invalid: no such frequency or zone.
+    :raises Invalid: there is no such frequency or zone.
     """
     if frequency not in Frequency.values:
         raise Invalid(
-            f"{frequency!r:.80} is no frequency.",
+            f"{frequency!r:.80} is not a frequency.",
             code="bad_frequency",
             advice=f"Frequencies: {', '.join(Frequency.values)}.",
         )
@@ -97,7 +94,7 @@ def cron_for(*, frequency: str, first: datetime, time_zone: str) -> str:
 def next_times(
     *, frequency: str, first: datetime, time_zone: str, after: datetime, count: int = 1
 ) -> list[datetime]:
-    """Up to `count` times later than `after` and not before `first`, in UTC."""
+    """Return up to `count` times later than `after` and not before `first`, in UTC."""
     first = to_minute(first)
     after = max(after, first - MINUTE)
     if frequency == Frequency.ONCE:
@@ -105,48 +102,33 @@ def next_times(
     zone = zone_of(time_zone)
     local = first.astimezone(zone)
     if frequency == Frequency.HOURLY:
-        return list(islice(_each_hour(after, local.minute, zone), count))
-    wall_times = (
-        datetime(day.year, day.month, day.day, local.hour, local.minute)  # noqa: DTZ001
-        for day in _days(frequency, local, after.astimezone(zone).date() - DAY)
-    )
-    moments = (_on_the_wall(wall, zone) for wall in wall_times)
-    return list(islice((moment for moment in moments if moment > after), count))
+        minutes = (to_minute(after) + n * MINUTE for n in itertools.count(1))
+        moments = (m for m in minutes if m.astimezone(zone).minute == local.minute)
+    else:
+        start = datetime.combine(after.astimezone(zone).date() - DAY, local.time())
+        walls = (start + n * DAY for n in itertools.count())
+        due = (_on_the_wall(wall, zone) for wall in walls if _is_due(frequency, local, wall))
+        moments = (moment for moment in due if moment > after)
+    return list(itertools.islice(moments, count))
 
 
-def tick_of(*, frequency: str, time_zone: str, rung_for: datetime) -> datetime:
-    """The scheduled time a ring is about: of two equal times of day it is the first."""
-    tick = to_minute(rung_for)
+def tick_of(*, frequency: str, time_zone: str, at: datetime) -> datetime:
+    """Return the scheduled time that a call is for: the first of two equal times of day."""
+    tick = to_minute(at)
     if frequency in (Frequency.ONCE, Frequency.HOURLY):
         return tick
     local = tick.astimezone(zone_of(time_zone))
     return local.replace(fold=0).astimezone(UTC)
 
 
-def _each_hour(after: datetime, minute: int, zone: ZoneInfo) -> Iterator[datetime]:
-    moment = to_minute(after) + MINUTE
-    while True:
-        if moment.astimezone(zone).minute == minute:
-            yield moment
-        moment += MINUTE
-
-
-def _days(frequency: str, first: datetime, start: date) -> Iterator[date]:
-    day = start
-    while True:
-        if _is_due(frequency, first, day):
-            yield day
-        day += DAY
-
-
-def _is_due(frequency: str, first: datetime, day: date) -> bool:
+def _is_due(frequency: str, first: datetime, day: datetime) -> bool:
     if frequency == Frequency.WEEKLY:
         return day.weekday() == first.weekday()
     return frequency == Frequency.DAILY or day.day == first.day
 
 
 def _on_the_wall(wall: datetime, zone: ZoneInfo) -> datetime:
-    """When clocks in that zone show this, or first show something later."""
+    """Return the moment when clocks in that zone show this, or first show a later time."""
     moment = wall.replace(tzinfo=zone).astimezone(UTC)
     if moment.astimezone(zone).replace(tzinfo=None) == wall:
         return moment

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ml_platform.conf import require_settings
 from ml_platform.models import MirroredArtifacts, TrainingRun
 from ml_platform.services.findings import discrepancy
 from ml_platform.services.findings.discrepancy import artifacts_subject, version_of
-from ml_platform.services.findings.exclusions import UNSTORED, WORKED_ON, LeftOut, Reading
-from ml_platform.services.findings.store import write_findings
+from ml_platform.services.findings.exclusions import UNSTORED, WORKED_ON, Reading
 from ml_platform.services.operations.store import lineage_key
 
-from .models import VERSION_COLUMNS
+from .models import VERSION_COLUMNS, Compared
 
 
-def compare_artifacts(reading: Reading) -> list[LeftOut]:
-    """Find versions without a saved model; returns what was left out.
+def compare_artifacts(reading: Reading) -> Iterator[Compared]:
+    """Find versions without a saved model; yields each chunk.
 
     Only folders below the listed root are compared: adopted models have theirs elsewhere.
     """
@@ -23,20 +24,18 @@ def compare_artifacts(reading: Reading) -> list[LeftOut]:
     versions = TrainingRun.objects.versions().filter(
         gcs_artifacts_path__startswith=root, registered_at__lte=reading.sweep.started_at
     )
-    held: list[LeftOut] = []
     for chunk in reading.chunks(versions.only(*VERSION_COLUMNS)):
         runs = [version_of(run) for run in chunk]
         mirrored = MirroredArtifacts.objects.filter(prefix__in=[run.artifacts for run in runs])
         there = set(mirrored.values_list("prefix", flat=True))
         touched = reading.touched().lineages
-        found, left_out = [], []
+        result = Compared([], [])
         for run in runs:
             key = lineage_key(project_id=run.project_id, model_name=run.model_name)
             unstored = run.artifacts in reading.unstored["gcs"]
             if why := UNSTORED if unstored else WORKED_ON if key in touched else "":
-                said = LeftOut(f"{run.model_name} v{run.number}", why, run.project_id)
-                left_out.append((artifacts_subject(run.run_id), said))
+                what = f"{run.model_name} v{run.number}"
+                result.leave_out(artifacts_subject(run.run_id), what, why, run.project_id)
             elif missing := discrepancy.compare_artifacts(run, there=run.artifacts in there):
-                found.append(missing)
-        held += write_findings(reading=reading, found=found, left_out=left_out)
-    return held
+                result.found.append(missing)
+        yield result

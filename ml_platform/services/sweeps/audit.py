@@ -175,8 +175,11 @@ def of_project(rows: QuerySet[Finding], project: Model | None) -> QuerySet[Findi
 def vertex_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[VertexRow]:
     """Yield what Vertex AI listed, with our verdict; for a project, only what concerns it."""
     read = bool(sweep.planes["vertex"]["read"])
+    here = f"projects/{require_settings().PROJECT_ID}"
     for chunk in chunks(MirroredModel.objects.all()):
-        names = _both_forms([row.resource_name for row in chunk])
+        names = [row.resource_name for row in chunk]
+        # Our tables may have the project's id where Vertex AI has its number.
+        names += [f"{here}/{name.split('/', 2)[2]}" for name in names]
         lineages, found = _lineages_of(names), _findings_on(names)
         for row in chunk:
             lineage, finding = lineages.get(row.model_id), found.get(row.model_id)
@@ -203,27 +206,22 @@ def our_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[OurRow]:
     read = bool(sweep.planes["vertex"]["read"])
     for chunk in chunks(rows):
         names = [row.vertex_model_resource_name for row in chunk if row.vertex_model_resource_name]
-        listed = _listed(names) if read else set()
+        here = MirroredModel.objects.filter(model_id__in=[_id_of(name) for name in names])
+        listed = set(here.values_list("model_id", flat=True)) if read else set()
         found = _findings_on(names)
         for row in chunk:
-            finding = found.get(_id_of(row.vertex_model_resource_name))
-            exists = _existence(row, listed, read=read)
+            name = row.vertex_model_resource_name
+            finding, exists = found.get(_id_of(name)), _existence(row, listed, read=read)
             yield OurRow(
                 id=row.pk,
                 project=str(row.project),
                 name=row.model_name,
-                resource_name=row.vertex_model_resource_name,
+                resource_name=name,
                 versions=row.total_versions,
                 exists=exists,
                 looks=finding.consecutive_sightings if finding else 0,
-                agrees=_agrees(row, finding, exists),
+                agrees=None if exists == Existence.UNKNOWN else not finding and bool(name),
             )
-
-
-def _agrees(row: RegisteredModel, finding: Finding | None, exists: Existence) -> bool | None:
-    if exists == Existence.UNKNOWN:
-        return None
-    return finding is None and row.vertex_model_resource_name != ""
 
 
 def _existence(row: RegisteredModel, listed: Collection[str], *, read: bool) -> Existence:
@@ -241,17 +239,6 @@ def _is_here(name: str) -> bool:
         return ModelName.parse(name).location == require_settings().LOCATION
     except Invalid:
         return False
-
-
-def _listed(names: Collection[str]) -> set[str]:
-    ids = [_id_of(name) for name in names]
-    return set(MirroredModel.objects.filter(model_id__in=ids).values_list("model_id", flat=True))
-
-
-def _both_forms(names: Collection[str]) -> list[str]:
-    """Return the names as given, with the project number, and with the project id."""
-    project = require_settings().PROJECT_ID
-    return [*names, *(f"projects/{project}/{name.split('/', 2)[2]}" for name in names)]
 
 
 def _lineages_of(names: Collection[str]) -> dict[str, RegisteredModel]:

@@ -6,9 +6,10 @@ stays as it is, and the sweep reports the record as not compared.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, NamedTuple
 
 from django.db.models import Count
 
@@ -46,11 +47,23 @@ from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import (
     end_surplus,
     looks_at,
-    write_findings,
 )
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import is_uid, owner
 from ml_platform.services.registry.ownership import OwnModels, own_models
+
+
+class Compared(NamedTuple):
+    """The result of a comparison for a chunk of rows."""
+
+    found: list[Discrepancy]
+    left_out: list[tuple[str, LeftOut]]
+    """The subject of each row that was not compared: its findings stay unchanged."""
+
+    def leave_out(self, subject: str, what: str, why: str, project_id: Any) -> None:
+        """Note a row that was not compared, and why."""
+        self.left_out.append((subject, LeftOut(what, why, project_id)))
+
 
 SKEW = timedelta(seconds=1)
 """Google's clock may be ahead of ours by this much before a model counts as newer than a sweep."""
@@ -59,21 +72,20 @@ SKEW = timedelta(seconds=1)
 # ---- orphans -------------------------------------------------------------------------------------
 
 
-def compare_orphans(reading: Reading) -> list[LeftOut]:
-    """Find models that were never registered and that nothing needs; returns what was left out."""
+def compare_orphans(reading: Reading) -> Iterator[Compared]:
+    """Find models that were never registered and that nothing needs; yields each chunk."""
     created_before = reading.sweep.started_at - timedelta(days=require_settings().ORPHAN_DAYS)
-    held: list[LeftOut] = []
     for chunk in reading.chunks(RegisteredModel.objects.orphans(created_before=created_before)):
         orphans = _with_leftovers(chunk)
         touched = reading.touched().lineages
-        left_out = [
-            (orphan_subject(orphan.id), LeftOut(orphan.model_name, WORKED_ON, orphan.project_id))
-            for orphan in orphans
-            if _key(orphan) in touched
-        ]
-        found = [compare_orphan(orphan) for orphan in orphans if _key(orphan) not in touched]
-        held += write_findings(reading=reading, found=found, left_out=left_out)
-    return held
+        result = Compared([], [])
+        for orphan in orphans:
+            if _key(orphan) in touched:
+                subject = orphan_subject(orphan.id)
+                result.leave_out(subject, orphan.model_name, WORKED_ON, orphan.project_id)
+            else:
+                result.found.append(compare_orphan(orphan))
+        yield result
 
 
 def _with_leftovers(chunk: list[RegisteredModel]) -> list[Orphan]:
@@ -100,32 +112,30 @@ def _with_leftovers(chunk: list[RegisteredModel]) -> list[Orphan]:
 # ---- registered lineages and the Vertex AI plane -------------------------------------------------
 
 
-def compare_lineages(reading: Reading) -> list[LeftOut]:
+def compare_lineages(reading: Reading) -> Iterator[Compared]:
     """Compare each registered model with what Vertex AI lists under its resource name."""
     place = _place()
-    held: list[LeftOut] = []
     for chunk in reading.chunks(RegisteredModel.objects.registered().only(*_LINEAGE)):
         lineages = [_lineage(row) for row in chunk]
         seen = _seen_by_id({lineage.name.model_id for lineage in lineages if lineage})
         labelled = _labelled(seen.values())
         touched = reading.touched().lineages
-        found: list[Discrepancy] = []
-        left_out: list[tuple[str, LeftOut]] = []
+        result = Compared([], [])
         compared: list[int] = []
         for row, lineage in zip(chunk, lineages, strict=True):
             why = _why_left_out(lineage, place, reading, touched)
             if lineage is None or why:
-                said = LeftOut(row.model_name, why, row.project_id)
-                left_out.append((row.vertex_model_resource_name, said))
+                subject = row.vertex_model_resource_name
+                result.leave_out(subject, row.model_name, why, row.project_id)
                 continue
             listed = seen.get(lineage.name.model_id)
             run = labelled.get(listed.run_uid) if listed else None
             compared.append(lineage.id)
             if discrepancy := compare_lineage(lineage, listed, run, place):
-                found.append(discrepancy)
-        held += write_findings(reading=reading, found=found, left_out=left_out)
-        _write_states(compared, found, looks_at(found), reading.sweep)
-    return held
+                result.found.append(discrepancy)
+        yield result
+        # After the findings of the chunk were written: the states depend on their sightings.
+        _write_states(compared, result.found, looks_at(result.found), reading.sweep)
 
 
 def _why_left_out(
@@ -177,25 +187,23 @@ def _lineage(row: RegisteredModel) -> Lineage | None:
 # ---- models that no version points at ------------------------------------------------------------
 
 
-def compare_unclaimed_models(reading: Reading) -> list[LeftOut]:
+def compare_unclaimed_models(reading: Reading) -> Iterator[Compared]:
     """Say what each listed model is that none of our versions points at."""
     place = _place()
-    held: list[LeftOut] = []
     for chunk in reading.chunks(MirroredModel.objects.only(*_SEEN)):
         models = _unclaimed(chunk, place)
         labelled = _labelled(models)
         own = own_models({run.lineage_id for run in labelled.values() if run.lineage_id})
         touched = reading.touched()
-        found: list[Discrepancy] = []
-        left_out: list[tuple[str, LeftOut]] = []
+        result = Compared([], [])
         for seen in models:
             run = labelled.get(seen.run_uid)
             if why := _why_not(seen, run, reading, touched):
-                said = LeftOut(seen.display_name, why, run.project_id if run else None)
-                left_out.append((str(seen.name), said))
+                project_id = run.project_id if run else None
+                result.leave_out(str(seen.name), seen.display_name, why, project_id)
                 continue
             is_own = run is not None and own.get(run.lineage_id or 0, OwnModels()).holds(seen.name)
-            found.append(compare_unclaimed(seen, run, place, own=is_own))
+            result.found.append(compare_unclaimed(seen, run, place, own=is_own))
             if run and not is_own:
                 end_surplus(
                     subject=str(seen.name),
@@ -203,8 +211,7 @@ def compare_unclaimed_models(reading: Reading) -> list[LeftOut]:
                     sweep=reading.sweep,
                     now=reading.now,
                 )
-        held += write_findings(reading=reading, found=found, left_out=left_out)
-    return held
+        yield result
 
 
 def _why_not(seen: ListedModel, run: Version | None, reading: Reading, touched: Touched) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from django.db.models import Q, QuerySet
 
@@ -16,24 +16,22 @@ from ml_platform.services.findings.compare_services import (
     compare_leftover,
     service_subject,
 )
-from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.exclusions import (
     NEW,
     UNSTORED,
     WORKED_ON,
-    LeftOut,
     Reading,
     Touched,
 )
-from ml_platform.services.findings.store import write_findings
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import is_uid, owner
 from ml_platform.services.registry.ownership import is_own_service
 
+from .models import Compared
 
-def compare_leftovers(reading: Reading) -> list[LeftOut]:
-    """Find services with our label that no endpoint needs; returns what was left out."""
-    held: list[LeftOut] = []
+
+def compare_leftovers(reading: Reading) -> Iterator[Compared]:
+    """Find services with our label that no endpoint needs; yields each chunk."""
     for chunk in reading.chunks(MirroredService.objects.filter(owner=owner())):
         services = [_seen(row) for row in chunk]
         uids = [s.endpoint_uid for s in services if is_uid(s.endpoint_uid)]
@@ -42,33 +40,28 @@ def compare_leftovers(reading: Reading) -> list[LeftOut]:
         by_uid, by_name = {r.uid: r for r in rows}, {r.name: r for r in rows}
         runs = _runs(services)
         touched = reading.touched()
-        found: list[Discrepancy] = []
-        left_out: list[tuple[str, LeftOut]] = []
+        result = Compared([], [])
         for seen in services:
             named, run = by_uid.get(seen.endpoint_uid), runs.get(seen.run_uid)
             own = named is None and run is not None and is_own_service(seen.name, run.lineage_id)
             leftover = compare_leftover(seen, named, by_name.get(seen.name), run, own=own)
             why = _why_not(reading, touched, seen.name, named or run)
             if leftover and why:
-                said = LeftOut(seen.name, why, leftover.project_id)
-                left_out.append((leftover.subject, said))
+                result.leave_out(leftover.subject, seen.name, why, leftover.project_id)
             elif leftover:
-                found.append(leftover)
-        held += write_findings(reading=reading, found=found, left_out=left_out)
-    return held
+                result.found.append(leftover)
+        yield result
 
 
-def compare_endpoints(reading: Reading) -> list[LeftOut]:
-    """Compare each active endpoint with the service of its name; returns what was left out."""
-    held: list[LeftOut] = []
+def compare_endpoints(reading: Reading) -> Iterator[Compared]:
+    """Compare each active endpoint with the service of its name; yields each chunk."""
     for chunk in reading.chunks(_endpoints().filter(is_active=True)):
         rows = [(_endpoint(row), row.deployed_at) for row in chunk]
         mirrored = MirroredService.objects.filter(service_name__in=[row.name for row, _ in rows])
         services = {row.service_name: _seen(row) for row in mirrored}
         runs = _runs(services.values())
         touched = reading.touched()
-        found: list[Discrepancy] = []
-        left_out: list[tuple[str, LeftOut]] = []
+        result = Compared([], [])
         for row, deployed_at in rows:
             seen = services.get(row.name)
             run = runs.get(seen.run_uid) if seen else None
@@ -76,18 +69,16 @@ def compare_endpoints(reading: Reading) -> list[LeftOut]:
             moving = WORKED_ON if row.state != EndpointState.ACTIVE else ""
             why = NEW if young else moving or _why_not(reading, touched, row.name, row)
             if why:
-                said = LeftOut(row.name, why, row.project_id)
-                left_out.append((service_subject(row.name), said))
+                result.leave_out(service_subject(row.name), row.name, why, row.project_id)
             elif discrepancy := compare_endpoint(row, seen, run, owner=owner()):
-                found.append(discrepancy)
-        held += write_findings(reading=reading, found=found, left_out=left_out)
-    return held
+                result.found.append(discrepancy)
+        yield result
 
 
 def _why_not(
     reading: Reading, touched: Touched, service: str, about: Endpoint | Served | None
 ) -> str:
-    """Why a service may not be compared, '' when it may."""
+    """Return why a service must not be compared, '' when it may be."""
     if service in reading.unstored["cloud_run"]:
         return UNSTORED
     if about is None:

@@ -31,7 +31,7 @@ from ml_platform.models.states import SweepStatus
 from ml_platform.services.findings.exclusions import LeftOut, Reading, count_left_out, tell_left_out
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.row_by_row import write_each
-from ml_platform.services.findings.store import close_unseen
+from ml_platform.services.findings.store import close_unseen, write_findings
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_end
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN
@@ -110,7 +110,10 @@ def compare(reading: Reading) -> list[LeftOut]:
     unread = unread_kinds(reading.sweep)
     kinds = [kind for kind in FindingKind if kind not in unread]
     comparisons = dict.fromkeys(kind.facts.comparison for kind in kinds)
-    held = [left_out for path in comparisons for left_out in import_string(path)(reading)]
+    held: list[LeftOut] = []
+    for path in comparisons:
+        for found, left_out in import_string(path)(reading):
+            held += write_findings(reading=reading, found=found, left_out=left_out)
     closed = [kind for kind in kinds if kind.facts.closed_by_sweep]
     close_unseen(kinds=closed, sweep=reading.sweep, now=reading.now)
     return held
@@ -169,9 +172,9 @@ def _copy(
     """Write the plane's pages into the mirror, one at a time; returns their number."""
     pages = 0
     for page in plane.pages():
-        now = _renew_lease(sweep, clock, heartbeat)
         pages += 1
-        left_out += _keep_page(plane, page, {"seen_sweep": sweep, "seen_at": now})
+        seen = {"seen_sweep": sweep, "seen_at": _renew_lease(sweep, clock, heartbeat)}
+        left_out += _keep_page(plane, page, seen)
     return pages
 
 

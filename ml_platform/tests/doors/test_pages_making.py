@@ -161,7 +161,7 @@ def test_a_schedule_is_made_from_a_run(admin, project, template, settings):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"time_zone": "Mars/Base"}, "'Mars/Base' is no time zone. Use an IANA name"),
+        ({"time_zone": "Mars/Base"}, "'Mars/Base' is not a time zone. Use an IANA name"),
         ({"day": "2020-01-01", "frequency": "once"}, "has passed."),
         ({"name": "<b>"}, "without < and >."),
         ({"frequency": "yearly"}, "Select a valid choice"),

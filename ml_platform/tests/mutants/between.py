@@ -180,13 +180,13 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 case("files_at_which_somebody_points_since_they_were_marked_are_kept"),
             ),
             unknown_users_are_nobody=(
-                'return f"who uses it is unknown: {users.reason}"',
+                'return f"what uses it is unknown: {users.reason}"',
                 'return ""',
                 "services/test_references.py",
             ),
         ),
         defects_in(
-            "services/cleanup/stray_folders.py",
+            "services/cleanup/strays.py",
             case("a_stray_that_is_a_runs_by_now_is_kept"),
             stray_of_a_run_goes=('if _runs([key.rstrip("/").rpartition("/")[2]]):', "if False:"),
             fresh_stray_goes=(

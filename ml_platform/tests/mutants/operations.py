@@ -41,7 +41,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/cleanup/stray_steps.py",
+            "services/cleanup/strays.py",
             f"{SECOND}::{LONG}[strays]",
             strays_are_read_past_the_lease=(
                 "look_for_strays(state, tell, heartbeat=work.renew_lease)",

@@ -26,6 +26,7 @@ from ml_platform.pages.view_models.badges import ICONS, PLANE_NAMES
 from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.exclusions import Reading
 from ml_platform.services.findings.kinds import Facts, FindingKind, worst_first
+from ml_platform.services.findings.store import write_findings
 from ml_platform.services.registry.labels import owner
 from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
 from ml_platform.services.repairs.reconciliation import is_safe
@@ -119,7 +120,8 @@ def test_its_comparison_finds_it(kind: FindingKind):
         unstored=dict.fromkeys(PLANES, ()),
         heartbeat=lambda: None,
     )
-    assert import_string(kind.facts.comparison)(reading) == []
+    for found, left_out in import_string(kind.facts.comparison)(reading):
+        assert write_findings(reading=reading, found=found, left_out=left_out) == []
     assert list(Finding.objects.values_list("kind", flat=True)) == [kind.value]
 
 

@@ -229,7 +229,7 @@ def test_who_points_there_is_not_known_so_everything_stays(
     result = clean(clock, tell=lines.append)
     assert (result.runs, result.kept) == (0, 2)
     assert [len(artifacts(cloud, run)) for run in runs] == [1, 1]
-    assert all("who uses it is unknown" in line for line in lines)
+    assert all("what uses it is unknown" in line for line in lines)
     assert cloud.effects.count("storage.objects.delete") == 0
 
 

@@ -12,7 +12,7 @@ from google.cloud import storage as google_storage
 from ml_platform import jobs
 from ml_platform.models import Operation, TrainingRun
 from ml_platform.models.states import OperationStatus
-from ml_platform.services.cleanup import stray_folders
+from ml_platform.services.cleanup import strays
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.cleanup.state import ArtifactCleanup, artifact_cleanup_of
 from ml_platform.services.deletion.delete import delete_versions
@@ -197,7 +197,7 @@ def test_what_lies_between_two_slashes_lies_in_no_folder_and_stays(cloud: LocalC
 def test_nothing_but_what_lies_directly_below_the_root_is_taken_for_a_stray() -> None:
     for wrong in (f"gs://{BUCKET}/runs/", f"gs://{BUCKET}/runs//", f"gs://{BUCKET}/runs10/a/"):
         with pytest.raises(artifacts.UnsafePath):
-            stray_folders._place_of(wrong)
+            strays._place_of(wrong)
 
 
 def test_the_deletion_of_a_version_with_a_held_file_does_not_wait_for_a_day_and_says_which(

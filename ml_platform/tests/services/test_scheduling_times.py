@@ -171,7 +171,7 @@ def test_both_rings_of_a_time_of_day_that_comes_twice_are_about_the_same_time() 
     first, second = at("2026-10-25T00:30"), at("2026-10-25T01:30:07")
     for frequency, same in [("daily", True), ("weekly", True), ("hourly", False)]:
         ticks = {
-            tick_of(frequency=frequency, time_zone="Europe/Berlin", rung_for=moment)
+            tick_of(frequency=frequency, time_zone="Europe/Berlin", at=moment)
             for moment in (first, second)
         }
         assert (len(ticks) == 1) is same
@@ -181,12 +181,12 @@ def test_both_rings_of_a_time_of_day_that_comes_twice_are_about_the_same_time() 
     "name", ["", "Berlin", "../../etc/passwd", "/etc/passwd", "America", "x" * 999]
 )
 def test_what_is_no_zone_is_refused(name: str) -> None:
-    with pytest.raises(Invalid, match="no time zone"):
+    with pytest.raises(Invalid, match="not a time zone"):
         zone_of(name)
 
 
 def test_a_wrong_frequency_or_a_time_without_zone_is_refused() -> None:
-    with pytest.raises(Invalid, match="no frequency"):
+    with pytest.raises(Invalid, match="not a frequency"):
         cron_for(frequency="yearly", first=at("2026-01-01T00:00"), time_zone="UTC")
     with pytest.raises(Invalid, match="no time zone"):
         cron_for(frequency="daily", first=datetime(2026, 1, 1), time_zone="UTC")  # noqa: DTZ001

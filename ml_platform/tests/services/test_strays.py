@@ -11,7 +11,7 @@ from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.states import OperationStatus, RunStatus
-from ml_platform.services.cleanup import stray_steps
+from ml_platform.services.cleanup import strays
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.cleanup.state import ArtifactCleanup
 from ml_platform.services.registration.adoption import adopt_model
@@ -170,7 +170,7 @@ def test_a_worker_that_goes_on_looks_again_before_it_deletes(cloud: LocalCloud, 
 def test_of_many_the_first_are_named_and_all_are_counted(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(stray_steps, "SHOWN", 2)
+    monkeypatch.setattr(strays, "SHOWN", 2)
     write(cloud, *(f"runs/stray-{number}/a" for number in range(5)))
     lines: list[str] = []
     result = clean(clock, tell=lines.append)
