@@ -82,19 +82,19 @@ def register_run(
 
 
 def _key(run: TrainingRun) -> str:
-    """The key of the one registration that a run can have; a lost version has another one."""
+    """The key of a run's only registration; a version that was lost gets another key."""
     return f"register:{run.uid.hex}:{run.last_vertex_version}"
 
 
 def is_registering(run: TrainingRun) -> bool:
-    """Whether a registration of the run is under way or was done: asking again returns it."""
+    """Whether the run has a registration, which a second request would return."""
     return Operation.objects.filter(idempotency_key=_key(run)).exists()
 
 
 def require_unregistered(run: TrainingRun, *, force_reason: str) -> None:
-    """Check that the run may become a version, and is none.
+    """Check that the run may become a version, and is not one.
 
-    :raises NotRegistrable: with what stands against it.
+    :raises NotRegistrable: it may not; the message says why.
     """
     if run.registration == Registration.REGISTERED:
         raise NotRegistrable(f"{run} is a version already.", advice="There is nothing to register.")

@@ -276,7 +276,7 @@ def require_submittable(run: TrainingRun) -> None:
 
 
 def is_submitted(run: TrainingRun) -> bool:
-    """Whether a submission of the run is under way or was done: asking again returns it."""
+    """Whether the run has a submission, which a second request would return."""
     known = Operation.objects.filter(idempotency_key=submission_key(run.uid))
     return known.exclude(status__in=ENDED_WITHOUT_SUCCESS).exists()
 

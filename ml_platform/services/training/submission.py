@@ -164,9 +164,9 @@ def end_run(
     columns: Json | None = None,
     **changes: Any,
 ) -> bool:
-    """End the run if its status is still `source`, with the event of it; whether it did.
+    """End the run and record the event, if its status is still `source`; returns whether it was.
 
-    Of a run that no operation ends, `columns` has the subject and actor.
+    If no operation ends the run, `columns` has the subject and the actor of the event.
     """
     with transaction.atomic():
         run = TrainingRun.objects.filter(pk=run_id, status=source)
@@ -184,10 +184,6 @@ def end_run(
 
 def _fail_run(work: Work, error: PlatformError) -> None:
     _end_submission(work, RunStatus.FAILED, error=f"{error} {error.advice}".strip())
-
-
-def _cancel_run(work: Work) -> None:
-    _end_submission(work, RunStatus.CANCELLED)
 
 
 def _end_submission(work: Work, status: RunStatus, **changes: Any) -> None:
@@ -236,7 +232,7 @@ SUBMISSION = Workflow(
         Step(name="record", title="Record that it began", run=_record),
     ),
     on_failure=_fail_run,
-    on_cancel=_cancel_run,
+    on_cancel=partial(_end_submission, status=RunStatus.CANCELLED),
     require_retryable=_require_submitting,
 )
 
