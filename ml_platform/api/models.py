@@ -32,7 +32,7 @@ from ml_platform.api.schemas.serialize import (
     url_of,
     version_json,
 )
-from ml_platform.kpis import plane_unread, registered_models
+from ml_platform.kpis import registered_models, vertex_reading
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.registry.model_list import model_filter
@@ -70,7 +70,7 @@ def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     page = page_of(rows_of(visible.filter(asked)), query, SORTS)
     serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
     total, chosen = _count(visible, asked)
-    unread = plane_unread("vertex")
+    unread = vertex_reading().unread
     available = not unread
     items = lines_json(page.rows, serving, url_of("models/"), unread)
     if query.verify == "live":
@@ -101,7 +101,7 @@ def get_model(request: Any, model_id: int) -> HttpResponse:
     row = caller.find(rows_of(RegisteredModel.objects.all()), model_id)
     endpoints = list(ENDPOINTS.filter(registered_model=model_id).order_by("-created_at", "-pk"))
     serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
-    [body] = lines_json([row], serving, url_of("models/"), plane_unread("vertex"))
+    [body] = lines_json([row], serving, url_of("models/"), vertex_reading().unread)
     body["description"] = row["description"]
     body["endpoints"] = [endpoint_json(endpoint) for endpoint in endpoints]
     return reply(body)

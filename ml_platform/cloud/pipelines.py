@@ -82,7 +82,7 @@ def _read_job(raw: Any) -> RemotePipelineJob:
     return RemotePipelineJob(
         name=PipelineJobName.parse(raw.name),
         state=read_enum(
-            raw, "state", PipelineState, PipelineState.UNKNOWN, prefix="PIPELINE_STATE_"
+            raw, "state", PipelineState, PipelineState.UNFINISHED, prefix="PIPELINE_STATE_"
         ),
         error=raw.error.message,
         labels=dict(raw.labels),
@@ -93,7 +93,7 @@ def _read_job(raw: Any) -> RemotePipelineJob:
 def _read_task(raw: Any) -> RemoteTask:
     return RemoteTask(
         name=raw.task_name,
-        state=read_enum(raw, "state", TaskState, TaskState.UNKNOWN),
+        state=read_enum(raw, "state", TaskState, TaskState.OTHER),
         start_time=read_time(raw, "start_time"),
         error=raw.error.message,
     )

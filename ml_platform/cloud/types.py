@@ -52,23 +52,17 @@ class RemoteOperation(RemoteValue):
 
 
 class PipelineState(StrEnum):
-    """State of a pipeline job; UNKNOWN is a state that this release does not know."""
+    """How a pipeline job ended; UNFINISHED is any other state, also one that is new to us."""
 
-    QUEUED = "queued"
-    PENDING = "pending"
-    RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    CANCELLING = "cancelling"
     CANCELLED = "cancelled"
-    PAUSED = "paused"
-    UNKNOWN = "unknown"
+    UNFINISHED = "unfinished"
 
 
 class TaskState(StrEnum):
-    """State of one task (stage) of a pipeline job."""
+    """State of one task (stage) of a pipeline job; OTHER is any other state."""
 
-    PENDING = "pending"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     CANCEL_PENDING = "cancel_pending"
@@ -76,8 +70,7 @@ class TaskState(StrEnum):
     CANCELLED = "cancelled"
     FAILED = "failed"
     SKIPPED = "skipped"
-    NOT_TRIGGERED = "not_triggered"
-    UNKNOWN = "unknown"
+    OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

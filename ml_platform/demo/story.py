@@ -21,18 +21,11 @@ from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.text import counted
 
-PLAIN_WIDTH = 110
 VERDICTS = {
     True: "[green]they agree[/]",
     False: "[red]they differ[/]",
     None: "it is unknown whether they agree",
 }
-
-
-def make_console() -> Console:
-    """Return a console with colors on a terminal, and with plain text elsewhere."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 def tell(*, console: Console, actor: Actor) -> bool:

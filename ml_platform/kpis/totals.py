@@ -147,12 +147,6 @@ def vertex_reading() -> VertexReading:
     )
 
 
-def plane_unread(plane: str) -> str:
-    """Return why the newest finished sweep did not read that plane, '' when it did."""
-    newest = Sweep.objects.finished().first()
-    return NEVER_SWEPT if newest is None else unread_because(newest.planes, plane)
-
-
 def _vertex_count(projects: Projects) -> int:
     mirror = MirroredModel.objects.all()
     if projects is not None:

@@ -20,6 +20,7 @@ from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.audit import AuditVerdict, Existence, OurRow, VertexRow
 from ml_platform.text import counted
 
+_dump = json.JSONEncoder(ensure_ascii=False).encode
 PLAIN_WIDTH = 140
 SHOWN = 100
 """Rows of a table on a terminal. In a longer table, rows that agree are only counted."""
@@ -89,8 +90,7 @@ def print_verdict(console: Console, sweep: Sweep, project: Model | None) -> None
         console.print(f"     {escape(row['what'])}: {row['why']}")
     unread = " and ".join(PLANES[name][0] for name in audit.unread(sweep))
     verdict = VERDICTS[audit.compare_sweep(sweep, project=project)]
-    compared = " in what was compared" if held else ""
-    console.print(verdict.format(unread=unread, compared=compared))
+    console.print(verdict.format(unread=unread, compared=" in what was compared" if held else ""))
 
 
 def _left_out(sweep: Sweep, project: Model | None) -> dict[str, Any]:
@@ -251,7 +251,3 @@ def _array(name: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     for number, row in enumerate(rows):
         yield ("," if number else "") + "\n  " + _dump(row)
     yield "]"
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -30,9 +30,9 @@ class Command(PlatformCommand):
 
     def work(self, **options: Any) -> int:
         """Make, list or revoke."""
-        users = get_user_model()._default_manager  # noqa: SLF001 - Django's documented name
-        name = options["username"]
-        user = users.filter(**{get_user_model().USERNAME_FIELD: name, "is_active": True}).first()
+        table, name = get_user_model(), options["username"]
+        users = table._default_manager.filter(is_active=True)  # noqa: SLF001 - Django's documented name
+        user = users.filter(**{table.USERNAME_FIELD: name}).first()
         if user is None:
             raise NotFound(
                 f"There is no active user {name!r}.", advice="Give the name that they log in with."

@@ -338,7 +338,7 @@ def test_a_running_run_is_cancelled_through_its_job(
     operation = cancel_run(run=run, actor=ANA, now=clock())
     assert cancel_run(run=run, actor=ANA, now=clock()) == operation
     resume_operations(clock=clock)
-    assert pipelines.get_pipeline_job(job_name(run)).state == PipelineState.CANCELLING
+    assert pipelines.get_pipeline_job(job_name(run)).state == PipelineState.UNFINISHED
     clock.forward(100)
     assert poll(clock).ended == {"cancelled": 1}
     run.refresh_from_db()

@@ -393,9 +393,9 @@ def test_the_command_polls_and_says_when_google_could_not_be_asked(
     clock.forward(400)
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, "RETRY_TIMEOUT": 0.0}
     cloud.faults.order(method=LIST, kind="error", code="UNAVAILABLE")
-    with pytest.raises(SystemExit) as ended:
-        call_command("poll_training_runs", stdout=out, stderr=StringIO())
-    assert ended.value.code == 2
+    with pytest.raises(CommandError, match="No pipeline could be read") as ended:
+        call_command("poll_training_runs", stdout=out)
+    assert ended.value.returncode == 2
     call_command("poll_training_runs", stdout=out)
     assert out.getvalue().endswith("1 running, of which ended: 1 completed.\n")
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, "BUCKET": ""}

@@ -15,6 +15,7 @@ from django.core.management.base import CommandParser
 from ml_platform.demo import site, story, world
 from ml_platform.errors import Invalid
 from ml_platform.management.base import PlatformCommand
+from ml_platform.management.report import make_console
 from ml_platform.models.clock import database_now
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.sweeps.sweep import sweep
@@ -66,7 +67,7 @@ class Command(PlatformCommand):
         ):
             user, _ = world.make_user()
             world.SCENARIOS[scenario](cloud=cloud, user=user, now=database_now())
-            return 0 if story.tell(console=story.make_console(), actor=ACTOR) else 1
+            return 0 if story.tell(console=make_console(self.stdout), actor=ACTOR) else 1
 
     def _serve(self, scenario: str, port: int, cloud_port: int) -> int:
         with ExitStack() as started:
