@@ -5,7 +5,7 @@ from __future__ import annotations
 from ml_platform.conf import require_settings
 from ml_platform.models import MirroredArtifacts, TrainingRun
 from ml_platform.services.findings import discrepancy
-from ml_platform.services.findings.discrepancy import artifacts_subject, version_of
+from ml_platform.services.findings.discrepancy import artifacts_of, artifacts_subject
 from ml_platform.services.findings.exclusions import UNSTORED, WORKED_ON, LeftOut, Reading
 from ml_platform.services.findings.store import write_findings
 from ml_platform.services.operations.store import lineage_key
@@ -25,18 +25,18 @@ def compare_artifacts(reading: Reading) -> list[LeftOut]:
     )
     held: list[LeftOut] = []
     for chunk in reading.chunks(versions.only(*VERSION_COLUMNS)):
-        runs = [version_of(run) for run in chunk]
-        mirrored = MirroredArtifacts.objects.filter(prefix__in=[run.artifacts for run in runs])
+        mirrored = MirroredArtifacts.objects.filter(prefix__in=[artifacts_of(run) for run in chunk])
         there = set(mirrored.values_list("prefix", flat=True))
         touched = reading.touched().lineages
         found, left_out = [], []
-        for run in runs:
+        for run in chunk:
             key = lineage_key(project_id=run.project_id, model_name=run.model_name)
-            unstored = run.artifacts in reading.unstored["gcs"]
+            folder = artifacts_of(run)
+            unstored = folder in reading.unstored["gcs"]
             if why := UNSTORED if unstored else WORKED_ON if key in touched else "":
-                said = LeftOut(f"{run.model_name} v{run.number}", why, run.project_id)
-                left_out.append((artifacts_subject(run.run_id), said))
-            elif missing := discrepancy.compare_artifacts(run, there=run.artifacts in there):
+                said = LeftOut(f"{run.model_name} v{run.version}", why, run.project_id)
+                left_out.append((artifacts_subject(run.pk), said))
+            elif missing := discrepancy.compare_artifacts(run, there=folder in there):
                 found.append(missing)
         held += write_findings(reading=reading, found=found, left_out=left_out)
     return held

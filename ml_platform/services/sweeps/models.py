@@ -27,11 +27,8 @@ from ml_platform.services.findings.compare_models import (
 )
 from ml_platform.services.findings.discrepancy import (
     Discrepancy,
-    Orphan,
-    Version,
     compare_orphan,
     orphan_subject,
-    version_of,
 )
 from ml_platform.services.findings.exclusions import (
     ELSEWHERE,
@@ -50,7 +47,7 @@ from ml_platform.services.findings.store import (
 )
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import is_uid, owner
-from ml_platform.services.registry.ownership import OwnModels, own_models
+from ml_platform.services.registry.ownership import own_models
 
 SKEW = timedelta(seconds=1)
 """Google's clock may be ahead of ours by this much before a model counts as newer than a sweep."""
@@ -64,37 +61,24 @@ def compare_orphans(reading: Reading) -> list[LeftOut]:
     created_before = reading.sweep.started_at - timedelta(days=require_settings().ORPHAN_DAYS)
     held: list[LeftOut] = []
     for chunk in reading.chunks(RegisteredModel.objects.orphans(created_before=created_before)):
-        orphans = _with_leftovers(chunk)
+        runs, schedules = _counts(chunk, "training_runs"), _counts(chunk, "training_schedules")
         touched = reading.touched().lineages
-        left_out = [
-            (orphan_subject(orphan.id), LeftOut(orphan.model_name, WORKED_ON, orphan.project_id))
-            for orphan in orphans
-            if _key(orphan) in touched
-        ]
-        found = [compare_orphan(orphan) for orphan in orphans if _key(orphan) not in touched]
+        found: list[Discrepancy] = []
+        left_out: list[tuple[str, LeftOut]] = []
+        for orphan in chunk:
+            if _key(orphan) in touched:
+                said = LeftOut(orphan.model_name, WORKED_ON, orphan.project_id)
+                left_out.append((orphan_subject(orphan.pk), said))
+                continue
+            counts = {"runs": runs[orphan.pk], "schedules": schedules[orphan.pk]}
+            found.append(compare_orphan(orphan, **counts))
         held += write_findings(reading=reading, found=found, left_out=left_out)
     return held
 
 
-def _with_leftovers(chunk: list[RegisteredModel]) -> list[Orphan]:
-    pks = [lineage.pk for lineage in chunk]
-    runs, schedules = (
-        dict(
-            RegisteredModel.objects.filter(pk__in=pks).values_list("pk").annotate(n=Count(related))
-        )
-        for related in ("training_runs", "training_schedules")
-    )
-    return [
-        Orphan(
-            id=lineage.pk,
-            project_id=lineage.project_id,
-            model_name=lineage.model_name,
-            created_at=lineage.created_at,
-            runs=runs[lineage.pk],
-            schedules=schedules[lineage.pk],
-        )
-        for lineage in chunk
-    ]
+def _counts(chunk: list[RegisteredModel], related: str) -> dict[int, int]:
+    rows = RegisteredModel.objects.filter(pk__in=[lineage.pk for lineage in chunk])
+    return dict(rows.values_list("pk").annotate(n=Count(related)))
 
 
 # ---- registered lineages and the Vertex AI plane -------------------------------------------------
@@ -184,7 +168,9 @@ def compare_unclaimed_models(reading: Reading) -> list[LeftOut]:
     for chunk in reading.chunks(MirroredModel.objects.only(*_SEEN)):
         models = _unclaimed(chunk, place)
         labelled = _labelled(models)
-        own = own_models({run.lineage_id for run in labelled.values() if run.lineage_id})
+        own = own_models(
+            {run.registered_model_id for run in labelled.values() if run.registered_model_id}
+        )
         touched = reading.touched()
         found: list[Discrepancy] = []
         left_out: list[tuple[str, LeftOut]] = []
@@ -194,12 +180,13 @@ def compare_unclaimed_models(reading: Reading) -> list[LeftOut]:
                 said = LeftOut(seen.display_name, why, run.project_id if run else None)
                 left_out.append((str(seen.name), said))
                 continue
-            is_own = run is not None and own.get(run.lineage_id or 0, OwnModels()).holds(seen.name)
+            of_run = own.get(run.registered_model_id or 0) if run else None
+            is_own = of_run is not None and of_run.holds(seen.name)
             found.append(compare_unclaimed(seen, run, place, own=is_own))
             if run and not is_own:
                 end_surplus(
                     subject=str(seen.name),
-                    lineage_id=run.lineage_id,
+                    lineage_id=run.registered_model_id,
                     sweep=reading.sweep,
                     now=reading.now,
                 )
@@ -207,7 +194,7 @@ def compare_unclaimed_models(reading: Reading) -> list[LeftOut]:
     return held
 
 
-def _why_not(seen: ListedModel, run: Version | None, reading: Reading, touched: Touched) -> str:
+def _why_not(seen: ListedModel, run: TrainingRun | None, reading: Reading, touched: Touched) -> str:
     """Return why a listed model must not be compared, '' when it may be."""
     if seen.name.model_id in reading.unstored["vertex"]:
         return UNSTORED
@@ -250,7 +237,7 @@ _SEEN = (
 )  # fmt: skip
 
 
-def _key(about: Lineage | Orphan | Version) -> str:
+def _key(about: Lineage | RegisteredModel | TrainingRun) -> str:
     return lineage_key(project_id=about.project_id, model_name=about.model_name)
 
 
@@ -283,8 +270,8 @@ def _seen_by_id(model_ids: Collection[str]) -> dict[str, ListedModel]:
     return {row.model_id: _seen(row) for row in rows}
 
 
-def _labelled(models: Iterable[ListedModel]) -> dict[str, Version]:
+def _labelled(models: Iterable[ListedModel]) -> dict[str, TrainingRun]:
     """Return the runs that the labels of these models name, by uid."""
     uids = {seen.run_uid for seen in models if is_uid(seen.run_uid)}
     runs = TrainingRun.objects.filter(uid__in=uids).only(*VERSION_COLUMNS)
-    return {run.uid.hex: version_of(run) for run in runs}
+    return {run.uid.hex: run for run in runs}
