@@ -35,7 +35,6 @@ from .service_polling import (
     require_not_refused,
     require_ours,
     tolerate_denied_after_send,
-    wait_for,
     was_made_here,
 )
 from .serving import ARTIFACT_ENV, ServingConfig, compare_service, service_spec, share_of
@@ -68,7 +67,8 @@ def look(work: Work[DeployState]) -> Outcome:
     if _is_made(work, service):
         return Next(to="confirm", note="An earlier try has brought it there.")
     require_not_refused(work)
-    served = endpoint.is_active and endpoint.run and _serves_label(service, endpoint.run)
+    label = service.labels.get(RUN)
+    served = endpoint.is_active and endpoint.run and endpoint.run.uid.hex == label
     if served and work.state.before is None:
         work.state = replace(work.state, before=service.env.get(ARTIFACT_ENV, ""))
     work.state = replace(work.state, etag=service.etag)
@@ -112,10 +112,6 @@ def upsert(work: Work[DeployState]) -> Outcome:
     return after_start(work, started, to="confirm")
 
 
-def wait(work: Work[DeployState]) -> Outcome:
-    return wait_for(work, to="confirm")
-
-
 def confirm(work: Work[DeployState]) -> Outcome:
     """Success is the serving revision, not the newest one and not the operation's end."""
     endpoint = endpoint_of(work)
@@ -136,9 +132,14 @@ def confirm(work: Work[DeployState]) -> Outcome:
     if judged.serves is None and not is_late(work):
         return Poll(note=judged.reason)
     if judged.serves:
-        revision = service.latest_ready_revision
-        work.state = replace(work.state, url=service.uri, revision=revision)
-        return Next(to=_after_success(work), note=judged.reason)
+        back = work.state.going_back
+        work.state = replace(
+            work.state,
+            url=service.uri,
+            revision=service.latest_ready_revision,
+            sent=work.state.sent and not back,
+        )
+        return Next(to="give_up" if back else "record", note=judged.reason)
     late = f"Cloud Run was at it for {LONGEST}: " if judged.serves is None else ""
     return _take_back(work, service, endpoint, late + judged.reason)
 
@@ -150,13 +151,6 @@ def _require_in_time(work: Work[DeployState], reason: str) -> None:
     """
     if is_late(work):
         raise DeployFailed(f"{reason} Cloud Run was at it for {LONGEST}.")
-
-
-def _after_success(work: Work[DeployState]) -> str:
-    if not work.state.going_back:
-        return "record"
-    work.state = replace(work.state, sent=False)
-    return "give_up"
 
 
 def _take_back(
@@ -188,10 +182,6 @@ def remove(work: Work[DeployState]) -> Outcome:
     except CloudAbsent as gone:
         return Next(to="confirm", note=str(gone))
     return after_start(work, started, to="confirm")
-
-
-def wait_for_removal(work: Work[DeployState]) -> Outcome:
-    return wait_for(work, to="confirm")
 
 
 def give_up(work: Work[DeployState]) -> Outcome:
@@ -241,7 +231,3 @@ def _is_made(work: Work[DeployState], service: RemoteService) -> bool:
     """Whether the service is as this operation, in this attempt, asked for it."""
     wanted = {OPERATION: work.operation.pk.hex, ATTEMPT: _attempt(work)}
     return wanted.items() <= service.labels.items()
-
-
-def _serves_label(service: RemoteService, run: TrainingRun) -> bool:
-    return service.labels.get(RUN) == run.uid.hex

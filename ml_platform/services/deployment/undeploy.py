@@ -159,10 +159,6 @@ def _delete(work: Work[ServiceState]) -> Outcome:
     return after_start(work, started, to="look")
 
 
-def _wait(work: Work[ServiceState]) -> Outcome:
-    return wait_for(work, to="look")
-
-
 def _record(work: Work[ServiceState]) -> Outcome:
     work.state = replace(work.state, sent=False)
     return Next(
@@ -193,7 +189,7 @@ WORKFLOW = Workflow(
     steps=(
         Step(name="look", title="Look at the service on Cloud Run", run=_look),
         Step(name="delete", title="Delete the service", run=_delete, probe="look"),
-        Step(name="wait", title="Wait for Cloud Run", run=_wait),
+        Step(name="wait", title="Wait for Cloud Run", run=partial(wait_for, to="look")),
         Step(name="record", title="Record that it is gone", run=_record),
     ),
     on_failure=_failed,

@@ -31,6 +31,10 @@ class Locks:
             raise Busy(f"{name} {held_by(holder, project_id=lineage.project_id)}", holder=holder)
 
 
+NO_LOCKS = Locks({})
+"""For who holds the lineage and the service already, or checks them elsewhere."""
+
+
 def read_locks(lineages: Iterable[RegisteredModel], services: Iterable[str] = ()) -> Locks:
     """The holders of all these; one statement."""
     keys = [lineage_lock(lineage) for lineage in lineages]
