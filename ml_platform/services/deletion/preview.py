@@ -17,10 +17,17 @@ from ml_platform.models.states import Registration
 from ml_platform.services.deployment.serving import ARTIFACT_ENV
 from ml_platform.services.operations.locks import Locks, read_locks
 from ml_platform.services.operations.store import Busy
+from ml_platform.services.operations.work import Heartbeat
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure
 from ml_platform.services.registry.labels import RUN
 from ml_platform.services.registry.protection import ProtectedAlias, why_protected
-from ml_platform.services.registry.references import Pointer, Pointers, names_of, read_pointers
+from ml_platform.services.registry.references import (
+    Pointer,
+    Pointers,
+    is_there,
+    names_of,
+    read_pointers,
+)
 from ml_platform.services.registry.verification import (
     ForeignVersion,
     is_another,
@@ -33,7 +40,6 @@ from .plan import (
     DeletionPlan,
     ServiceFacts,
     VersionFacts,
-    endpoint_facts,
     plan_deletion,
 )
 from .state import pointer_of
@@ -77,13 +83,21 @@ def plan_by_rows(
     plan = plan_deletion(
         versions=versions,
         doomed=doomed,
-        endpoints=[endpoint_facts(endpoint) for endpoint in lineage.deployed_endpoints.all()],
+        endpoints=lineage.deployed_endpoints.all(),
         services=services,
         busy=_holder(lineage, locks),
     )
     planned = {version.run_id for version in plan.versions}
-    strangers = [Block(error=_no_version(run, lineage)) for run in runs if run.pk not in planned]
-    return replace(plan, blocks=(*strangers, *plan.blocks))
+    strangers = [
+        Conflict(
+            f"{run} is no version of {lineage}.",
+            code="no_version",
+            advice="Only a registered version can be deleted.",
+        )
+        for run in runs
+        if run.pk not in planned
+    ]
+    return replace(plan, blocks=(*(Block(error=one) for one in strangers), *plan.blocks))
 
 
 def _holder(lineage: RegisteredModel, locks: Locks) -> Busy | None:
@@ -92,14 +106,6 @@ def _holder(lineage: RegisteredModel, locks: Locks) -> Busy | None:
     except Busy as busy:
         return busy
     return None
-
-
-def _no_version(run: TrainingRun, lineage: RegisteredModel) -> Conflict:
-    return Conflict(
-        f"{run} is no version of {lineage}.",
-        code="no_version",
-        advice="Only a registered version can be deleted.",
-    )
 
 
 def _read(plane: str, read: Callable[[], T], unknown: list[str]) -> T | None:
@@ -197,6 +203,20 @@ def _others(pointers: Iterable[Pointer], runs: Collection[TrainingRun]) -> list[
         if pointer.row not in rows
         and not (pointer.version and (pointer.version.model_id, pointer.version.version) in going)
     ]
+
+
+def find_users(runs: Sequence[TrainingRun], *, heartbeat: Heartbeat) -> dict[str, str]:
+    """By run, who else points at its artifacts: a deletion asks right before they go, and keeps
+    those, because files are deleted by evidence and not by our rows alone (law 8)."""
+    prefixes = {run: prefix for run in runs if (prefix := deletable_prefix(run=run))}
+    pointers = read_pointers(heartbeat=heartbeat) if prefixes else Pointers()
+    rows = {run.pk for run in runs}
+    kept = {}
+    for run, prefix in prefixes.items():
+        if users := [p for p in pointers.at(str(prefix)) if p.row not in rows and is_there(p)]:
+            names = names_of(users, project_id=run.project_id)
+            kept[str(run.pk)] = f"kept the artifacts of v{run.version}, used by {names}"
+    return kept
 
 
 def _version_facts(run: TrainingRun) -> VersionFacts:
