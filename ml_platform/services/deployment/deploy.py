@@ -25,7 +25,6 @@ from ml_platform.services.operations.work import Json
 from ml_platform.services.operations.workflow import Workflow
 from ml_platform.services.registry import service_names
 
-from .deploy_state import DeployState
 from .deployable import (
     NEVER_SERVED,
     NO_PREVIOUS,
@@ -35,6 +34,7 @@ from .deployable import (
     version_in,
 )
 from .endpoint_state import mark_deploying
+from .rollout import DeployState
 from .serving import ServingConfig
 from .steps import DEPLOY, REDEPLOY, ROLLBACK
 

@@ -89,7 +89,7 @@ class UndeployFacts:
     """What an undeploy or a removal is decided by."""
 
     endpoint: DeployedEndpoint
-    locks: Locks
+    locks: Locks = NO_LOCKS
 
 
 def with_differences(rows: QuerySet[DeployedEndpoint]) -> QuerySet[DeployedEndpoint]:
@@ -217,23 +217,15 @@ def require_undeploy(facts: UndeployFacts) -> None:
     :raises Busy: another operation holds its model or its service.
     """
     endpoint = facts.endpoint
-    require_started(endpoint)
-    facts.locks.require_free(
-        endpoint.service_name, endpoint.registered_model, endpoint.service_name
-    )
-
-
-def require_started(endpoint: DeployedEndpoint) -> None:
-    """Check that something of an endpoint serves or may serve.
-
-    :raises Conflict: nothing does.
-    """
     if is_stopped(endpoint):
         raise Conflict(
             f"{endpoint.service_name} is not deployed.",
             code="not_deployed",
             advice="There is nothing to undeploy.",
         )
+    facts.locks.require_free(
+        endpoint.service_name, endpoint.registered_model, endpoint.service_name
+    )
 
 
 def require_removable(endpoint: DeployedEndpoint) -> None:

@@ -23,7 +23,6 @@ from ml_platform.services.registry.verification import (
 )
 
 from . import rollout as bring_up
-from .deploy_state import DeployState
 from .deployable import MODEL_NOT_FOUND, NotDeployable, require_deployable
 from .endpoint_state import (
     abort_deploy,
@@ -32,7 +31,7 @@ from .endpoint_state import (
     mark_version_lost,
     record_serving,
 )
-from .rollout import asked_run
+from .rollout import DeployState, asked_run
 from .service_polling import endpoint_of, wait_for
 from .serving import ServingConfig
 

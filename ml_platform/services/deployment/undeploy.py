@@ -22,7 +22,7 @@ from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.verification import seconds_until_consistent
 
-from .deployable import require_removable, require_started
+from .deployable import UndeployFacts, require_removable, require_undeploy
 from .endpoint_state import abort_undeploy, mark_undeploying, record_stopped
 from .service_polling import (
     ServiceState,
@@ -68,7 +68,8 @@ def undeploy_endpoint(
             request={"endpoint": endpoint.pk},
         )
         if new:
-            require_started(lock_row(DeployedEndpoint.objects.filter(pk=endpoint.pk)))
+            row = lock_row(DeployedEndpoint.objects.filter(pk=endpoint.pk))
+            require_undeploy(UndeployFacts(endpoint=row))
             mark_undeploying(service=endpoint.service_name)
             worker.enqueue(operation)
     return operation
