@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import count
 from typing import Any
 
 from django.db.models import F
@@ -24,9 +24,8 @@ from ml_platform.guard import DATABASE_FAILURES
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
-from .database_failures import drop_connection, leave
 from .store import claim, due
-from .work import Clock, Json, LeaseLost, Work
+from .work import Clock, DatabaseFailed, Json, LeaseLost, Work, drop_connection, leave, written
 from .workflow import (
     Continue,
     Next,
@@ -52,45 +51,21 @@ _UNKNOWN = Step(
 )
 
 
-class DatabaseFailed(PlatformError):
-    """The database has failed under a step for as long as an operation may take."""
+def retry_pause(
+    *, error: PlatformError, attempts: int, age: timedelta, spread: float
+) -> float | None:
+    """Seconds until a step is tried again after this error; None when the operation fails.
 
-    code = "database_failed"
-    advice = "Have the database looked at, then retry the operation: it looks first what was done."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryDecision:
-    """What to do about a step's error: fail, or try `step` again after `pause` seconds."""
-
-    fail: bool
-    step: str = ""
-    pause: float = 0.0
-
-
-def decide_retry(
-    *, error: PlatformError, step: Step, attempts: int, age: timedelta, spread: float
-) -> RetryDecision:
-    """Decide about an error. `attempts` counts this step's tries before; `spread` is in [0, 1)."""
-    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * (0.5 + spread / 2)
+    `attempts` counts this step's tries before; `spread` is in [0, 1).
+    """
+    pause: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * (0.5 + spread / 2)
     if isinstance(error, CloudThrottled):
         pause = max(pause, error.retry_after)
     tries = next((n for category, n in TRIES.items() if isinstance(error, category)), None)
     temporary = tries is not None or isinstance(error, CloudUnavailable)
     if not temporary or age > PATIENCE or (tries is not None and attempts >= tries):
-        return RetryDecision(fail=True)
-    return RetryDecision(fail=False, step=step.probe or step.name, pause=pause)
-
-
-def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
-    """The history with this step's entry brought up to date; a step tried again stays one entry."""
-    history = [dict(entry) for entry in entries]
-    if not history or history[-1]["step"] != step.name or history[-1].get("status") == "done":
-        history.append({"step": step.name, "title": step.title, "started_at": now.isoformat()})
-    history[-1].update(what)
-    if what.get("status") in ("done", "failed", "cancelled"):
-        history[-1]["finished_at"] = now.isoformat()
-    return history
+        return None
+    return pause
 
 
 def advance(
@@ -128,8 +103,7 @@ def _advance(
         work.operation.step = interrupted.probe or interrupted.name
     try:
         with request_reason(f"operation {operation_id}"), guarded(work.require_lease):
-            while steps is None or steps > 0:
-                steps = None if steps is None else steps - 1
+            for _ in count() if steps is None else range(steps):
                 if not _take_step(work, workflow):
                     return work.operation
         work.commit(lease_until=None)
@@ -166,15 +140,9 @@ def _is_known(operation_id: uuid.UUID, workflows: Mapping[str, Workflow], now: d
 
 def _take_step(work: Work, workflow: Workflow) -> bool:
     """Run the current step and commit what came of it; whether to go on at once."""
-    step, before = workflow.step(work.operation.step), work.state
+    step = workflow.step(work.operation.step)
     try:
-        if step.cancellable:
-            _require_not_cancelled(work)
-        return _after_outcome(work, workflow, step, step.run(work))
-    except _CancelRequested:
-        work.state = before  # what the step learnt goes with its outcome
-        _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
-        return False
+        return _run(work, workflow, step)
     except PlatformError as error:
         return _after_error(work, workflow, step, error)
     except LeaseLost:
@@ -195,37 +163,37 @@ def _take_step(work: Work, workflow: Workflow) -> bool:
         raise
 
 
+def _run(work: Work, workflow: Workflow, step: Step) -> bool:
+    before = work.state
+    try:
+        _require_not_cancelled(work, step)
+        return _after_outcome(work, workflow, step, step.run(work))
+    except _CancelRequested:
+        work.state = before  # what the step learnt goes with its outcome
+        _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
+        return False
+
+
 def _age(work: Work) -> timedelta:
     now = work.clock()
     return now - (work.operation.started_at or now)
 
 
 class _CancelRequested(Exception):
-    """Somebody asked for the end of an operation that is at a cancellable step."""
+    """A cancellation was accepted, and the operation is at a step where it may end."""
 
 
-def _require_not_cancelled(work: Work) -> None:
-    if Operation.objects.filter(pk=work.operation.pk, cancel_requested=True).exists():
+def _require_not_cancelled(work: Work, step: Step) -> None:
+    asked = Operation.objects.filter(pk=work.operation.pk, cancel_requested=True)
+    if step.cancellable and asked.exists():
         raise _CancelRequested
 
 
-def _unless_cancelled(
-    work: Work, step: Step, change: Callable[[], None] | None
-) -> Callable[[], None] | None:
-    """The change of a step that ends, which a cancellation meanwhile replaces.
-
-    It is looked for in the transaction that ends the step: a request that was accepted while the
-    step ran would be ignored otherwise.
-    """
-    if not step.cancellable:
-        return change
-
-    def changed() -> None:
-        _require_not_cancelled(work)
-        if change:
-            change()
-
-    return changed
+def _change(work: Work, step: Step, change: Callable[[], None] | None) -> None:
+    """What a step that ends changes; a cancellation that was accepted while it ran replaces it."""
+    _require_not_cancelled(work, step)
+    if change:
+        change()
 
 
 def _require_patience(work: Work, step: Step, since: str, note: str) -> None:
@@ -260,7 +228,7 @@ def _after_outcome(work: Work, workflow: Workflow, step: Step, outcome: Outcome)
         )
         return True
     following = outcome.to or workflow.after(step)
-    change = _unless_cancelled(work, step, outcome.change)
+    change = partial(_change, work, step, outcome.change)
     if not following:
         _end(work, step, OperationStatus.SUCCEEDED, note=outcome.note, change=change)
         return False
@@ -273,24 +241,23 @@ def _after_outcome(work: Work, workflow: Workflow, step: Step, outcome: Outcome)
 def _after_error(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> bool:
     now = work.clock()
     operation = work.operation
-    verdict = decide_retry(
+    pause = retry_pause(
         error=error,
-        step=step,
         attempts=operation.attempts,
         age=_age(work),
         spread=random.random(),  # noqa: S311 - jitter, not a secret
     )
-    if verdict.fail:
+    if pause is None:
         _fail(work, workflow, step, error)
         return False
     work.commit(
         steps=written(operation.steps, step, now, status="waiting", note=str(error)),
-        step=verdict.step,
+        step=step.probe or step.name,
         attempts=operation.attempts + 1,
         error=str(error),
         error_code=error.code,
         advice=error.advice,
-        next_attempt_at=now + timedelta(seconds=verdict.pause),
+        next_attempt_at=now + timedelta(seconds=pause),
         lease_until=None,
     )
     return False
@@ -315,13 +282,6 @@ def _fail(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> N
         raise
 
 
-_WORDS = {
-    OperationStatus.SUCCEEDED: "done",
-    OperationStatus.FAILED: "failed",
-    OperationStatus.CANCELLED: "cancelled",
-}
-
-
 def _end(
     work: Work,
     step: Step,
@@ -332,9 +292,10 @@ def _end(
     **fields: Any,
 ) -> None:
     now = work.clock()
+    done = "done" if status == OperationStatus.SUCCEEDED else status.value
     work.commit(
         change,
-        steps=written(work.operation.steps, step, now, status=_WORDS[status], note=note),
+        steps=written(work.operation.steps, step, now, status=done, note=note),
         status=status,
         finished_at=now,
         lease_until=None,

@@ -29,7 +29,11 @@ def require_retryable(operation: Operation) -> None:
     :raises Conflict: it did not fail, was refused before it began, or its subject has ended.
     """
     if operation.status != OperationStatus.FAILED:
-        raise _not_failed(operation)
+        raise Conflict(
+            f"This operation is {operation.get_status_display().lower()}, not failed.",
+            code="not_failed",
+            advice="Only a failed operation can be retried.",
+        )
     if operation.was_refused:
         raise Conflict(
             f"{title_of(operation)} was refused before its first step; nothing of it began.",
@@ -46,7 +50,7 @@ def retry_operation(*, operation: Operation, actor: Actor) -> Operation:
     """
     require_retryable(operation)
     if not _revive(operation, actor, f"Retried by {actor.label}"):
-        raise _not_failed(operation)
+        require_retryable(operation)  # another request has revived it
     return operation
 
 
@@ -92,14 +96,6 @@ def _revive(
     return bool(moved)
 
 
-def _not_failed(operation: Operation) -> Conflict:
-    return Conflict(
-        f"This operation is {operation.get_status_display().lower()}, not failed.",
-        code="not_failed",
-        advice="Only a failed operation can be retried.",
-    )
-
-
 def require_cancellable(operation: Operation) -> None:
     """Check that the operation may be asked to stop.
 
@@ -131,19 +127,15 @@ def request_cancel(*, operation: Operation, actor: Actor, now: datetime) -> Oper
     :raises Conflict: as `require_cancellable` says.
     """
     require_cancellable(operation)
-    while not (_end_waiting(operation, actor, now) or _ask_running(operation)):
+    there = Operation.objects.filter(pk=operation.pk, status=OperationStatus.RUNNING)
+    while not (
+        _end_waiting(operation, actor, now)
+        or there.filter(step=operation.step).update(cancel_requested=True)
+    ):
         operation.refresh_from_db()  # it has moved on meanwhile
         require_cancellable(operation)
     operation.refresh_from_db()
     return operation
-
-
-def _ask_running(operation: Operation) -> bool:
-    """Ask it to stop if it still runs at the step where it was seen."""
-    there = Operation.objects.filter(
-        pk=operation.pk, status=OperationStatus.RUNNING, step=operation.step
-    )
-    return bool(there.update(cancel_requested=True))
 
 
 def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:

@@ -118,12 +118,11 @@ def open_operation(
     :raises Busy: the lock is held; the message names a holder of the same project.
     :raises KeyReused: the key was used for a different request.
     """
-    fingerprint = digest(request or {})
     operation = Operation(
         status=OperationStatus.PENDING if queue else OperationStatus.RUNNING,
         **columns_of(workflow, subject, actor),
         idempotency_key=idempotency_key or None,
-        request_digest=fingerprint,
+        request_digest=digest(request or {}),
         reason=reason,
         step=workflow.steps[0].name,
         data=state.dump() if state else data or {},
@@ -135,7 +134,7 @@ def open_operation(
             operation.save(force_insert=True)
             record_change(EventKind.OPERATION_STARTED, operation)
     except IntegrityError as error:
-        if known := _replayed(idempotency_key, fingerprint):
+        if known := answered_before(idempotency_key=idempotency_key, request=request or {}):
             return known, False
         raise _busy(subject) from error
     return operation, True
@@ -146,13 +145,10 @@ def answered_before(*, idempotency_key: str, request: Json) -> Operation | None:
 
     :raises KeyReused: the key was used for a different request.
     """
-    return _replayed(idempotency_key, digest(request))
-
-
-def _replayed(key: str, fingerprint: str) -> Operation | None:
-    known = Operation.objects.filter(idempotency_key=key).first() if key else None
-    if known and known.request_digest != fingerprint:
-        raise KeyReused(f"The idempotency key {key} was used for a different request.")
+    same_key = Operation.objects.filter(idempotency_key=idempotency_key)
+    known = same_key.first() if idempotency_key else None
+    if known and known.request_digest != digest(request):
+        raise KeyReused(f"The idempotency key {idempotency_key} was used for a different request.")
     return known
 
 

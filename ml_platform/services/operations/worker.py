@@ -15,10 +15,9 @@ from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 
 from . import workflow
-from .database_failures import leave
 from .engine import advance
 from .store import due_operations
-from .work import Clock
+from .work import Clock, leave
 
 
 def enqueue(operation: Operation) -> None:
