@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ml_platform.cloud.names import ModelName
-from ml_platform.models import TrainingRun
+from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.subjects import version_name
@@ -78,20 +78,16 @@ class ListedModel:
         return self.artifact_uri.removeprefix("gs://").partition("/")[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lineage:
-    """A registered lineage; `name` is the Vertex AI model it points at."""
-
-    id: int
-    project_id: Any
-    model_name: str
-    name: ModelName
-    versions: int
-    registered_at: datetime
+def registered_since(lineage: RegisteredModel) -> datetime:
+    """When its newest version was registered."""
+    return lineage.latest_registered_at or lineage.created_at
 
 
 def compare_lineage(
-    lineage: Lineage, seen: ListedModel | None, labelled: TrainingRun | None, place: Location
+    lineage: RegisteredModel,
+    seen: ListedModel | None,
+    labelled: TrainingRun | None,
+    place: Location,
 ) -> Discrepancy | None:
     """Compare a lineage with what Vertex AI lists under its name; None when they agree.
 
@@ -107,11 +103,11 @@ def compare_lineage(
         "vertex_label_mlp_owner": seen.owner,
         "vertex_label_mlp_run": seen.run_uid if not _is_foreign(lineage, labelled) else "",
     }
-    ours = labelled if labelled and labelled.registered_model_id == lineage.id else None
+    ours = labelled if labelled and labelled.registered_model_id == lineage.pk else None
     if ours and is_surplus(ours, seen, place):
         return compare_surplus(ours, seen.pointer)
     created = seen.created_at
-    if not ours and created is not None and created > lineage.registered_at + REBORN_MARGIN:
+    if not ours and created is not None and created > registered_since(lineage) + REBORN_MARGIN:
         said["vertex_created_at"] = created.isoformat(timespec="seconds")
         return _stale(lineage, said, "another model has that id in Vertex AI, created after ours")
     return _discrepancy(
@@ -124,21 +120,23 @@ def compare_lineage(
     )
 
 
-def _is_pointed_at(lineage: Lineage, seen: ListedModel, labelled: TrainingRun | None) -> bool:
+def _is_pointed_at(
+    lineage: RegisteredModel, seen: ListedModel, labelled: TrainingRun | None
+) -> bool:
     return (
         labelled is not None
-        and labelled.registered_model_id == lineage.id
+        and labelled.registered_model_id == lineage.pk
         and labelled.registration in HOLDS_POINTER
         and labelled.vertex_model_version == seen.version
     )
 
 
-def _whose(lineage: Lineage, labelled: TrainingRun | None) -> str:
+def _whose(lineage: RegisteredModel, labelled: TrainingRun | None) -> str:
     if labelled is None:
         return "none of our runs"
     if _is_foreign(lineage, labelled):
         return "labeled as a run of another project"
-    if labelled.registered_model_id != lineage.id:
+    if labelled.registered_model_id != lineage.pk:
         return f"labeled as a run of {labelled.model_name}"
     if labelled.registration not in HOLDS_POINTER:
         state = Registration(labelled.registration).label.lower()
@@ -146,17 +144,17 @@ def _whose(lineage: Lineage, labelled: TrainingRun | None) -> str:
     return f"not version {labelled.vertex_model_version}, which we recorded for run {labelled.pk}"
 
 
-def _is_foreign(lineage: Lineage, labelled: TrainingRun | None) -> bool:
+def _is_foreign(lineage: RegisteredModel, labelled: TrainingRun | None) -> bool:
     """Whether the label names a run of another project, which this project may not read."""
     return labelled is not None and labelled.project_id != lineage.project_id
 
 
-def _stale(lineage: Lineage, said: Mapping[str, Any], why: str = "") -> Discrepancy:
+def _stale(lineage: RegisteredModel, said: Mapping[str, Any], why: str = "") -> Discrepancy:
+    model_id = ModelName.parse(lineage.vertex_model_resource_name).model_id
     return _discrepancy(
         FindingKind.STALE_POINTER,
         lineage,
-        f"{lineage.model_name} points at {lineage.name.model_id}: "
-        + (why or "Vertex AI does not list it"),
+        f"{lineage.model_name} points at {model_id}: {why or 'Vertex AI does not list it'}",
         CHECK_VERSIONS if why else CLEAR_POINTERS,
         said,
     )
@@ -164,7 +162,7 @@ def _stale(lineage: Lineage, said: Mapping[str, Any], why: str = "") -> Discrepa
 
 def _discrepancy(
     kind: FindingKind,
-    lineage: Lineage,
+    lineage: RegisteredModel,
     title: str,
     repair: str,
     said: Mapping[str, Any],
@@ -173,17 +171,17 @@ def _discrepancy(
 ) -> Discrepancy:
     return Discrepancy(
         kind=kind,
-        subject=str(lineage.name),
+        subject=lineage.vertex_model_resource_name,
         title=title,
         repair=repair,
         evidence={
             "model_name": lineage.model_name,
-            "resource_name": str(lineage.name),
-            "our_versions": lineage.versions,
+            "resource_name": lineage.vertex_model_resource_name,
+            "our_versions": lineage.total_versions,
             **said,
         },
         project_id=lineage.project_id,
-        lineage_id=lineage.id,
+        lineage_id=lineage.pk,
         run_id=run_id,
     )
 

@@ -7,6 +7,7 @@ stays as it is, and the sweep reports the record as not compared.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,11 +20,11 @@ from ml_platform.models import MirroredModel, RegisteredModel, Sweep, TrainingRu
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import RegistryState
 from ml_platform.services.findings.compare_models import (
-    Lineage,
     ListedModel,
     Location,
     compare_lineage,
     compare_unclaimed,
+    registered_since,
 )
 from ml_platform.services.findings.discrepancy import (
     Discrepancy,
@@ -89,22 +90,22 @@ def compare_lineages(reading: Reading) -> list[LeftOut]:
     place = _place()
     held: list[LeftOut] = []
     for chunk in reading.chunks(RegisteredModel.objects.registered().only(*_LINEAGE)):
-        lineages = [_lineage(row) for row in chunk]
-        seen = _seen_by_id({lineage.name.model_id for lineage in lineages if lineage})
+        names = [_name_of(lineage) for lineage in chunk]
+        seen = _seen_by_id({name.model_id for name in names if name})
         labelled = _labelled(seen.values())
         touched = reading.touched().lineages
         found: list[Discrepancy] = []
         left_out: list[tuple[str, LeftOut]] = []
         compared: list[int] = []
-        for row, lineage in zip(chunk, lineages, strict=True):
-            why = _why_left_out(lineage, place, reading, touched)
-            if lineage is None or why:
-                said = LeftOut(row.model_name, why, row.project_id)
-                left_out.append((row.vertex_model_resource_name, said))
+        for lineage, name in zip(chunk, names, strict=True):
+            why = _why_left_out(lineage, name, place, reading, touched)
+            if name is None or why:
+                said = LeftOut(lineage.model_name, why, lineage.project_id)
+                left_out.append((lineage.vertex_model_resource_name, said))
                 continue
-            listed = seen.get(lineage.name.model_id)
+            listed = seen.get(name.model_id)
             run = labelled.get(listed.run_uid) if listed else None
-            compared.append(lineage.id)
+            compared.append(lineage.pk)
             if discrepancy := compare_lineage(lineage, listed, run, place):
                 found.append(discrepancy)
         held += write_findings(reading=reading, found=found, left_out=left_out)
@@ -113,16 +114,20 @@ def compare_lineages(reading: Reading) -> list[LeftOut]:
 
 
 def _why_left_out(
-    lineage: Lineage | None, place: Location, reading: Reading, touched: Collection[str]
+    lineage: RegisteredModel,
+    name: ModelName | None,
+    place: Location,
+    reading: Reading,
+    touched: Collection[str],
 ) -> str:
     """Return why a lineage must not be compared, '' when it may be."""
-    if lineage is None or not place.holds(lineage.name):
+    if name is None or not place.holds(name):
         return ELSEWHERE
     if _key(lineage) in touched:
         return WORKED_ON
-    if lineage.name.model_id in reading.unstored["vertex"]:
+    if name.model_id in reading.unstored["vertex"]:
         return UNSTORED
-    return NEW if lineage.registered_at > reading.sweep.started_at else ""
+    return NEW if registered_since(lineage) > reading.sweep.started_at else ""
 
 
 def _write_states(
@@ -142,20 +147,11 @@ def _write_states(
         update_rows(rows, registry_state=state, registry_checked_at=sweep.started_at)
 
 
-def _lineage(row: RegisteredModel) -> Lineage | None:
-    """Return the lineage as a value; None when its pointer is not a valid resource name."""
-    try:
-        name = ModelName.parse(row.vertex_model_resource_name)
-    except Invalid:
-        return None
-    return Lineage(
-        id=row.pk,
-        project_id=row.project_id,
-        model_name=row.model_name,
-        name=name,
-        versions=row.total_versions,
-        registered_at=row.latest_registered_at or row.created_at,
-    )
+def _name_of(lineage: RegisteredModel) -> ModelName | None:
+    """The Vertex AI model it points at; None when that is not a valid resource name."""
+    with suppress(Invalid):
+        return ModelName.parse(lineage.vertex_model_resource_name)
+    return None
 
 
 # ---- models that no version points at ------------------------------------------------------------
@@ -237,7 +233,7 @@ _SEEN = (
 )  # fmt: skip
 
 
-def _key(about: Lineage | RegisteredModel | TrainingRun) -> str:
+def _key(about: RegisteredModel | TrainingRun) -> str:
     return lineage_key(project_id=about.project_id, model_name=about.model_name)
 
 

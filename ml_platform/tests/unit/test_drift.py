@@ -12,7 +12,6 @@ from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.findings.compare_models import (
     REBORN_MARGIN,
-    Lineage,
     ListedModel,
     Location,
     compare_lineage,
@@ -30,7 +29,14 @@ THEN = datetime(2026, 2, 8, 12, tzinfo=UTC)
 NAME = ModelName("123", "europe-central2", "m1")
 HERE = Location(project="acme", number="123", location="europe-central2", owner="us")
 UID = "a" * 32
-LINEAGE = Lineage(id=1, project_id=1, model_name="chern", name=NAME, versions=2, registered_at=THEN)
+LINEAGE = RegisteredModel(
+    pk=1,
+    project_id=1,
+    model_name="chern",
+    vertex_model_resource_name=str(NAME),
+    total_versions=2,
+    latest_registered_at=THEN,
+)
 SEEN = ListedModel(
     name=NAME,
     display_name="chern",
@@ -182,7 +188,8 @@ def test_an_orphan_says_what_stays() -> None:
 
 
 def test_titles_fit_their_column() -> None:
-    long = replace(LINEAGE, model_name="m" * 63, name=replace(NAME, model_id="i" * 63))
+    name = str(replace(NAME, model_id="i" * 63))
+    long = changed(LINEAGE, model_name="m" * 63, vertex_model_resource_name=name)
     far = changed(RUN, registered_model_id=2, model_name="n" * 63)
     for drift in (compare_lineage(long, None, None, HERE), compare_lineage(long, SEEN, far, HERE)):
         assert drift is not None
