@@ -42,10 +42,10 @@ def delete_versions(
     if known := answered_before(idempotency_key=idempotency_key, request=request):
         return known
     subject = subject_of_deletion(lineage, runs)
-    kept = refusals_recorded(
+    refusals = refusals_recorded(
         workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=reason
     )
-    with kept, transaction.atomic():
+    with refusals, transaction.atomic():
         require_unblocked(plan_by_rows(lineage=lineage, runs=runs, locks=NO_LOCKS))
         operation, new = open_operation(
             workflow=WORKFLOW,

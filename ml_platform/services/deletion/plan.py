@@ -1,4 +1,7 @@
-"""What a deletion takes, what it leaves and what stands against it: a pure decision (law 5)."""
+"""What a deletion takes, what it leaves and what stands against it: a pure decision.
+
+It can be shown before anything is destroyed, and is made again before each deletion (law 5).
+"""
 
 from __future__ import annotations
 

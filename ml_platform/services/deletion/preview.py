@@ -16,7 +16,6 @@ from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.deployment.serving import ARTIFACT_ENV
 from ml_platform.services.operations.locks import Locks, read_locks
-from ml_platform.services.operations.store import Busy
 from ml_platform.services.operations.work import Heartbeat
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure
 from ml_platform.services.registry.labels import RUN
@@ -85,7 +84,7 @@ def plan_by_rows(
         doomed=doomed,
         endpoints=lineage.deployed_endpoints.all(),
         services=services,
-        busy=_holder(lineage, locks),
+        busy=locks.busy(lineage.model_name, lineage),
     )
     planned = {version.run_id for version in plan.versions}
     strangers = [
@@ -100,14 +99,6 @@ def plan_by_rows(
     return replace(plan, blocks=(*(Block(error=one) for one in strangers), *plan.blocks))
 
 
-def _holder(lineage: RegisteredModel, locks: Locks) -> Busy | None:
-    try:
-        locks.require_free(lineage.model_name, lineage)
-    except Busy as busy:
-        return busy
-    return None
-
-
 def _read(plane: str, read: Callable[[], T], unknown: list[str]) -> T | None:
     """What a plane answers; without an answer that is unknown, and said."""
     answer = ask(read)
@@ -118,8 +109,8 @@ def _read(plane: str, read: Callable[[], T], unknown: list[str]) -> T | None:
 
 
 def services_of(runs: Sequence[TrainingRun]) -> list[ServiceFacts]:
-    """The services that serve one of the runs, as Cloud Run shows them now, whoever's label they
-    carry: a run's uid is nobody else's."""
+    """The services that serve one of the runs, as Cloud Run shows them now, with whatever owner
+    label: a run's uid is unique."""
     uids = {run.uid.hex for run in runs}
     return [
         ServiceFacts(service_name=service.service_id, run_uid=uid)
@@ -147,7 +138,8 @@ def _served_by(service: RemoteService, uids: Collection[str]) -> set[str]:
 def foreign_versions(runs: Iterable[TrainingRun]) -> dict[int, str]:
     """Versions that are in Vertex AI without our labels of their run, by the run's id: why.
 
-    They are not gone, and may be somebody's: whoever deletes refuses (law 3).
+    They are not gone and may be another owner's, so a deletion refuses: foreign is never taken for
+    absent (law 3).
     """
     found: dict[int, str] = {}
     for name, group in _by_model(runs).items():

@@ -67,7 +67,7 @@ def deploy_run(
         DeployFacts(run=run, target=endpoint, config=config),
         service_of=lambda run: named if endpoint else _choose_service(run, named),
         subject=subject_of_version(run),
-        request={"run": run.pk, "service": named, "config": _said(config)},
+        request={"run": run.pk, "service": named, "config": config.to_dict() if config else None},
         actor=actor,
         now=now,
         reason=reason,
@@ -95,7 +95,11 @@ def redeploy_endpoint(
         DeployFacts(run=run or endpoint.run, target=endpoint, config=config, lacks=NEVER_SERVED),
         service_of=lambda run: endpoint.service_name,
         subject=subject_of_endpoint(endpoint),
-        request={"endpoint": endpoint.pk, "run": wanted, "config": _said(config)},
+        request={
+            "endpoint": endpoint.pk,
+            "run": wanted,
+            "config": config.to_dict() if config else None,
+        },
         actor=actor,
         now=now,
         reason=reason,
@@ -169,10 +173,6 @@ def _open(
                 )
                 worker.enqueue(operation)
     return operation
-
-
-def _said(config: ServingConfig | None) -> Json | None:
-    return config.to_dict() if config else None
 
 
 def _config_of(service: str) -> ServingConfig:

@@ -100,12 +100,6 @@ def with_differences(rows: QuerySet[DeployedEndpoint]) -> QuerySet[DeployedEndpo
     return rows.annotate(differs=Exists(found))
 
 
-def differs(endpoint: DeployedEndpoint) -> bool:
-    """What `with_differences` read of it."""
-    found: bool = endpoint.differs  # type: ignore[attr-defined]
-    return found
-
-
 def choose_endpoint(endpoints: Iterable[DeployedEndpoint]) -> DeployedEndpoint | None:
     """The endpoint that a deploy uses when the request names none; None for a new service.
 
@@ -162,7 +156,8 @@ def _require_change(target: DeployedEndpoint, run: TrainingRun, config: ServingC
         raise ForeignService(f"The service {target.service_name} belongs to another model.")
     same = ServingConfig.from_dict(target.config).with_image() == config.with_image()
     serving = (target.state, target.run_id) == (EndpointState.ACTIVE, run.pk)
-    if serving and same and not differs(target):
+    differs: bool = target.differs  # type: ignore[attr-defined] # `with_differences` reads it
+    if serving and same and not differs:
         raise NotDeployable(
             f"{target.service_name} serves v{run.version} already.",
             code="already_deployed",

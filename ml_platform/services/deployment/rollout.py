@@ -88,7 +88,7 @@ class DeployFailed(PlatformError):
 
 
 def look(work: Work[DeployState]) -> Outcome:
-    """See what is there under the name: nothing, ours, our own earlier try, or somebody else's."""
+    """Read the service of that name: it is absent, ours, made by our earlier try, or foreign."""
     endpoint = endpoint_of(work)
     try:
         with tolerate_denied_after_send(work.state.sent):
@@ -193,7 +193,7 @@ def _require_in_time(work: Work[DeployState], reason: str) -> None:
 def _take_back(
     work: Work[DeployState], service: RemoteService, endpoint: DeployedEndpoint, reason: str
 ) -> Next:
-    """What did not come up shall not stay: bring back what served, or remove what we made."""
+    """Undo what did not come up: bring back what served before, or remove what we made."""
     work.state = replace(work.state, failure=work.state.failure or reason)
     if work.state.going_back:
         if share_of(service, endpoint.revision) == 100:
@@ -233,7 +233,7 @@ def asked_run(work: Work[DeployState]) -> TrainingRun:
 
 
 def _target(work: Work[DeployState]) -> tuple[TrainingRun, ServingConfig, str]:
-    """What the service shall serve now: what was asked for, or what it served before."""
+    """What the service is to serve now: what was asked for, or what it served before."""
     if not work.state.going_back:
         config = ServingConfig.from_dict(work.state.config)
         return asked_run(work), config, work.state.artifact_uri

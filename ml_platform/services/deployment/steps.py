@@ -129,7 +129,8 @@ def _set_invokers(work: Work[DeployState]) -> Outcome:
             code="superseded",
             advice="Deploy it again.",
         )
-    # Somebody's change in between is a CloudConflict: the engine takes this step again (law 13).
+    # A change by others in between is a CloudConflict; the engine takes this step again, because
+    # their grants must stay (law 13).
     invokers = cloud_run.change_invokers(
         endpoint.service_name, add=config.invokers, remove=work.state.invokers_before
     )

@@ -19,7 +19,13 @@ from ml_platform.services.operations.history import record, refusals_recorded
 from ml_platform.services.operations.store import Actor, open_operation
 from ml_platform.services.operations.subjects import subject_of_endpoint
 from ml_platform.services.operations.work import Work
-from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.operations.workflow import (
+    Next,
+    Outcome,
+    Poll,
+    Step,
+    Workflow,
+)
 from ml_platform.services.registry.verification import seconds_until_consistent
 
 from .deployable import UndeployFacts, require_removable, require_undeploy
@@ -53,10 +59,10 @@ def undeploy_endpoint(
     :raises Busy: another operation holds the lineage or the service.
     """
     subject = subject_of_endpoint(endpoint)
-    kept = refusals_recorded(
+    refusals = refusals_recorded(
         workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=reason
     )
-    with kept, transaction.atomic():
+    with refusals, transaction.atomic():
         operation, new = open_operation(
             workflow=WORKFLOW,
             subject=subject,
@@ -83,10 +89,10 @@ def delete_endpoint(
     :raises NotStopped: it serves, or may serve.
     """
     subject = subject_of_endpoint(endpoint)
-    kept = refusals_recorded(
+    refusals = refusals_recorded(
         workflow=DELETION, subject=subject, actor=actor, now=now, reason=reason
     )
-    with kept, transaction.atomic():
+    with refusals, transaction.atomic():
         row = DeployedEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
         if row is None:
             raise Conflict(
@@ -112,7 +118,7 @@ def delete_endpoint(
 
 
 def _look(work: Work[ServiceState]) -> Outcome:
-    """See whether a service of this endpoint is left; somebody else's of that name is not it.
+    """See whether a service of this endpoint is left; ignore a foreign service of the same name.
 
     :raises ForeignService: it is the one we made, and its labels were changed.
     """

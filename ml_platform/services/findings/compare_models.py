@@ -92,7 +92,7 @@ def compare_lineage(
     """Compare a lineage with what Vertex AI lists under its name; None when they agree.
 
     `labelled` is the run that the label of the listed version names, if we have it. The name alone
-    proves nothing: somebody may have created another model under the same id (law 7).
+    proves nothing: another person may have created another model under the same id (law 7).
     """
     if seen is None:
         return _stale(lineage, {"vertex_listing": "complete, without this model"})

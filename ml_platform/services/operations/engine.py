@@ -45,7 +45,7 @@ PATIENCE = timedelta(hours=24)
 TRIES: Mapping[type[PlatformError], int] = {CloudDenied: 5, CloudConflict: 5}
 """How often these are met before the operation fails; other temporary errors until PATIENCE."""
 UNKNOWN_PAUSE = timedelta(minutes=5)
-"""How long an operation is left alone that this release does not know how to carry on."""
+"""How long an operation is left alone that this release cannot carry on."""
 _UNKNOWN = Step(
     name="unknown", title="Wait for a newer release that knows this step", run=lambda work: Next()
 )
@@ -149,7 +149,7 @@ def _take_step(work: Work, workflow: Workflow) -> bool:
         raise
     except DATABASE_FAILURES as error:
         drop_connection()
-        if not work.after_crash or _age(work) <= PATIENCE:
+        if not work.after_crash or work.age() <= PATIENCE:
             raise
         _fail(work, workflow, step, DatabaseFailed(f"The database fails: {error}"))
         return False
@@ -172,11 +172,6 @@ def _run(work: Work, workflow: Workflow, step: Step) -> bool:
         work.state = before  # what the step learnt goes with its outcome
         _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
         return False
-
-
-def _age(work: Work) -> timedelta:
-    now = work.clock()
-    return now - (work.operation.started_at or now)
 
 
 class _CancelRequested(Exception):
@@ -202,7 +197,7 @@ def _require_patience(work: Work, step: Step, since: str, note: str) -> None:
     :raises WaitEnded: it has polled for its patience, or the operation for the longest there is.
     """
     waited = work.clock() - datetime.fromisoformat(since)
-    if waited <= step.patience and _age(work) <= PATIENCE:
+    if waited <= step.patience and work.age() <= PATIENCE:
         return
     left = f" Left at Google: {work.remote_operation}." if work.remote_operation else ""
     raise WaitEnded(f"{step.title}: it has not ended after {waited}. {note}{left}")
@@ -244,7 +239,7 @@ def _after_error(work: Work, workflow: Workflow, step: Step, error: PlatformErro
     pause = retry_pause(
         error=error,
         attempts=operation.attempts,
-        age=_age(work),
+        age=work.age(),
         spread=random.random(),  # noqa: S311 - jitter, not a secret
     )
     if pause is None:
@@ -264,8 +259,8 @@ def _after_error(work: Work, workflow: Workflow, step: Step, error: PlatformErro
 
 
 def _fail(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> None:
-    """End it as failed. A defect in what a failure changes, or in what the step left to be kept, is
-    raised, but keeps nothing running."""
+    """End it as failed. When what a failure changes, or what the step left, cannot be stored, the
+    operation ends without it and the defect is raised."""
     said: Json = {
         "note": str(error),
         "error": str(error),

@@ -24,7 +24,7 @@ def right_for(operation: Operation) -> Right:
 
 
 def require_retryable(operation: Operation) -> None:
-    """Check that a retry of the operation can come to something.
+    """Check that a retry of the operation can succeed.
 
     :raises Conflict: it did not fail, was refused before it began, or its subject has ended.
     """
@@ -55,7 +55,7 @@ def retry_operation(*, operation: Operation, actor: Actor) -> Operation:
 
 
 def ask_again(*, operation: Operation, actor: Actor, reason: str = "") -> Operation:
-    """Give an operation that failed to whoever asks for the same thing again.
+    """Let a failed operation go on for the actor who asks for the same again.
 
     It goes on at the step where it ended; the history keeps who asks now, and why.
     """
@@ -75,7 +75,7 @@ def ask_again(*, operation: Operation, actor: Actor, reason: str = "") -> Operat
 def _revive(
     operation: Operation, actor: Actor, title: str, *, note: str = "", **fields: Any
 ) -> bool:
-    """Let it go on from where it is seen to have ended; False when somebody did so already."""
+    """Reset it to pending; False if another request already did."""
     entry = {"step": "retry", "title": title, "status": "done", "note": note}
     with transaction.atomic():
         moved = Operation.objects.filter(pk=operation.pk, status=operation.status).update(

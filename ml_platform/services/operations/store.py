@@ -65,7 +65,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What an operation is about, in words that survive the thing itself."""
+    """What an operation is about, in words that remain when its row is deleted."""
 
     type: str
     id: str
@@ -158,8 +158,8 @@ def _busy(subject: Subject) -> Busy:
     holder = min(found, key=lambda one: one.project_id != subject.project_id, default=None)
     if holder is None:
         return Busy(f"{subject.name} was busy a moment ago.", advice="Try again now.")
-    told = f"{subject.name} {held_by(holder, project_id=subject.project_id)}"
-    return Busy(told, holder=holder)
+    words = f"{subject.name} {held_by(holder, project_id=subject.project_id)}"
+    return Busy(words, holder=holder)
 
 
 def holders(*, lineages: Collection[str], services: Collection[str]) -> QuerySet[Operation]:
@@ -216,7 +216,7 @@ def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work | None:
 
 
 def due(now: datetime) -> QuerySet[Operation]:
-    """Live operations that nobody works on and whose time has come."""
+    """Live operations that no worker holds and whose time has come."""
     return Operation.objects.live().filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=now),
         Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now),
@@ -224,7 +224,7 @@ def due(now: datetime) -> QuerySet[Operation]:
 
 
 def due_operations(*, now: datetime, limit: int = 1000) -> list[uuid.UUID]:
-    """Live operations nobody works on whose time has come, oldest first."""
+    """Live operations no worker holds whose time has come, oldest first."""
     return list(due(now).order_by("created_at").values_list("pk", flat=True)[:limit])
 
 

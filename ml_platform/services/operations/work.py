@@ -73,6 +73,8 @@ class Work(Generic[S]):
     clock: Clock
     lease_until: datetime
     data: Json = field(default_factory=dict)
+    """The state of workflows that have no `State` yet. With the last of them go this field, the two
+    cases of `state is None` below, `data` of `open_operation` and `keep` of `log`."""
     remote_operation: str = ""
     """Name of the operation at Google that was started last; another worker goes on with it."""
     after_crash: bool = False
@@ -88,6 +90,11 @@ class Work(Generic[S]):
         """
         if self.clock() + timedelta(seconds=get_settings().CALL_TIMEOUT) > self.lease_until:
             raise LeaseLost(f"The lease of operation {self.operation.pk} is running out.")
+
+    def age(self) -> timedelta:
+        """Time since the operation began."""
+        now = self.clock()
+        return now - (self.operation.started_at or now)
 
     def renew_lease(self) -> None:
         """Keep the lease through a step of many reads: it is renewed once half of it is gone.
