@@ -13,14 +13,14 @@ from ml_platform.services.deployment import deploy as deployment
 from ml_platform.services.deployment import steps as deploy_steps
 from ml_platform.services.deployment import undeploy as undeployment
 from ml_platform.services.deployment.deployable import (
+    NEVER_SERVED,
+    NO_PREVIOUS,
     DeployFacts,
     RestoreFacts,
     UndeployFacts,
     choose_endpoint,
     require_deploy,
-    require_redeploy,
     require_removable,
-    require_rollback,
     require_undeploy,
     version_in,
     with_differences,
@@ -88,6 +88,7 @@ class Known:
         endpoint: DeployedEndpoint,
         run: TrainingRun | None,
         config: ServingConfig | None = None,
+        lacks: tuple[str, str, str] = NEVER_SERVED,
     ) -> RestoreFacts:
         """The facts of a deploy of what an endpoint served."""
         return RestoreFacts(
@@ -97,6 +98,7 @@ class Known:
             missing=verdict_of(endpoint.registered_model, self.unread).verified is False,
             locks=self.locks,
             config=config,
+            lacks=lacks,
         )
 
 
@@ -171,7 +173,10 @@ def _to_roll_back(
 ) -> list[RestoreFacts]:
     known = _known_of(endpoints)
     config = ServingConfig.from_dict
-    return [known.restore(one, one.previous_run, config(one.previous_config)) for one in endpoints]
+    return [
+        known.restore(one, one.previous_run, config(one.previous_config), NO_PREVIOUS)
+        for one in endpoints
+    ]
 
 
 def _to_undeploy(
@@ -267,7 +272,7 @@ REDEPLOY: Action[DeployedEndpoint, Operation] = Action(
     right=Right.DEPLOY,
     find=find_endpoint,
     facts=_to_restore,
-    require=require_redeploy,
+    require=require_deploy,
     input="RestoreIn",
     run=_redeploy,
     history=_redeploy_history,
@@ -277,7 +282,7 @@ ROLL_BACK: Action[DeployedEndpoint, Operation] = Action(
     right=Right.DEPLOY,
     find=find_endpoint,
     facts=_to_roll_back,
-    require=require_rollback,
+    require=require_deploy,
     input="ReasonIn",
     run=_roll_back,
     history=_rollback_history,

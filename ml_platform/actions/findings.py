@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ml_platform.errors import Invalid
 from ml_platform.models import Finding, Operation
+from ml_platform.models.states import FindingStatus
 from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.decisions import (
     ignore_finding,
     reopen_finding,
-    require_ignored,
-    require_open,
+    require_status,
 )
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.repairs.reconciliation import (
@@ -107,7 +108,7 @@ IGNORE: Action[Finding, Operation] = Action(
     name="ignore-finding",
     right=Right.ADMINISTER,
     find=find_finding,
-    require=require_open,
+    require=partial(require_status, wanted=FindingStatus.OPEN),
     input="IgnoreIn",
     run=_ignore,
 )
@@ -115,7 +116,7 @@ REOPEN: Action[Finding, Operation] = Action(
     name="reopen-finding",
     right=Right.ADMINISTER,
     find=find_finding,
-    require=require_ignored,
+    require=partial(require_status, wanted=FindingStatus.IGNORED),
     run=_reopen,
 )
 ACTIONS: tuple[Action[Any, Any], ...] = (REPAIR, ADOPT, DELETE_UNMANAGED, IGNORE, REOPEN)

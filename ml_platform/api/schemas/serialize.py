@@ -238,7 +238,7 @@ def plan_json(plan: DeletionPlan) -> Json:
         "ends_registration": plan.ends_registration,
         "size": asdict(plan.size),
         "blocks": [
-            {"code": block.code, "message": block.message, "endpoint": block.endpoint_id}
+            {"code": block.error.code, "message": block.error.words, "endpoint": block.endpoint_id}
             for block in plan.blocks
         ],
         "unknown": list(plan.unknown),

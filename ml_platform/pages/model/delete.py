@@ -138,4 +138,4 @@ def _size(size: Size) -> str:
 def _block(block: Block, lineage: RegisteredModel) -> Link:
     training = reverse("ml_platform:training", args=[lineage.project_id])
     anchor = f"#endpoint-{block.endpoint_id}" if block.endpoint_id else ""
-    return Link(text=block.message, url=f"{training}{anchor}" if anchor else "")
+    return Link(text=block.error.words, url=f"{training}{anchor}" if anchor else "")

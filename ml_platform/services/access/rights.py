@@ -1,4 +1,4 @@
-"""What a user may do, as Django permissions; which projects they see is told by `scope`."""
+"""What a user may do, as Django permissions; `scope` says which projects they see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which projects a user may see. Every door asks here, so that no door is wider than another."""
+"""Which projects a user may see: one rule, so that no page, API or command shows more."""
 
 from __future__ import annotations
 

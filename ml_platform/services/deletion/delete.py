@@ -10,7 +10,7 @@ from django.db import transaction
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import refusals_recorded
-from ml_platform.services.operations.locks import Locks
+from ml_platform.services.operations.locks import NO_LOCKS
 from ml_platform.services.operations.store import Actor, Subject, answered_before, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
 
@@ -42,11 +42,11 @@ def delete_versions(
     if known := answered_before(idempotency_key=idempotency_key, request=request):
         return known
     subject = subject_of_deletion(lineage, runs)
-    kept = refusals_recorded(
+    refusals = refusals_recorded(
         workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=reason
     )
-    with kept, transaction.atomic():
-        require_unblocked(plan_by_rows(lineage=lineage, runs=runs, locks=Locks({})))
+    with refusals, transaction.atomic():
+        require_unblocked(plan_by_rows(lineage=lineage, runs=runs, locks=NO_LOCKS))
         operation, new = open_operation(
             workflow=WORKFLOW,
             subject=subject,

@@ -1,8 +1,11 @@
-"""What a deletion takes, what it leaves and what stands against it: a pure decision (law 5)."""
+"""What a deletion takes, what it leaves and what stands against it: a pure decision.
+
+It can be shown before anything is destroyed, and is made again before each deletion (law 5).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -41,18 +44,6 @@ class VersionFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointFacts:
-    """One endpoint of the lineage, by our row."""
-
-    id: int
-    service_name: str
-    state: str
-    is_active: bool
-    run_ids: tuple[int, ...]
-    """The versions it serves, served last or brings up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceFacts:
     """One Cloud Run service with our labels, as Cloud Run shows it."""
 
@@ -67,16 +58,6 @@ class Block:
     error: PlatformError
     endpoint_id: int | None = None
 
-    @property
-    def code(self) -> str:
-        """The stable code of the refusal."""
-        return self.error.code
-
-    @property
-    def message(self) -> str:
-        """What stands against it, and what to do."""
-        return self.error.words
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionPlan:
@@ -84,7 +65,7 @@ class DeletionPlan:
 
     versions: tuple[VersionFacts, ...]
     siblings: tuple[VersionFacts, ...]
-    endpoints_marked: tuple[EndpointFacts, ...]
+    endpoints_marked: tuple[DeployedEndpoint, ...]
     default_moves_to: VersionFacts | None
     ends_registration: bool
     blocks: tuple[Block, ...]
@@ -102,23 +83,11 @@ class DeletionPlan:
         )
 
 
-def endpoint_facts(endpoint: DeployedEndpoint) -> EndpointFacts:
-    """One endpoint, by its row."""
-    runs = (endpoint.run_id, endpoint.intended_run_id)
-    return EndpointFacts(
-        id=endpoint.pk,
-        service_name=endpoint.service_name,
-        state=endpoint.state,
-        is_active=endpoint.is_active,
-        run_ids=tuple(run_id for run_id in runs if run_id is not None),
-    )
-
-
 def plan_deletion(
     *,
     versions: Sequence[VersionFacts],
     doomed: Collection[int],
-    endpoints: Sequence[EndpointFacts],
+    endpoints: Iterable[DeployedEndpoint],
     services: Sequence[ServiceFacts] = (),
     busy: PlatformError | None = None,
     unknown: Sequence[str] = (),
@@ -126,7 +95,7 @@ def plan_deletion(
     """Plan to delete the versions whose run ids are `doomed` from a lineage's `versions`."""
     going = tuple(version for version in versions if version.run_id in doomed)
     staying = tuple(version for version in versions if version.run_id not in doomed)
-    touched = tuple(e for e in endpoints if set(e.run_ids) & set(doomed))
+    touched = tuple(e for e in endpoints if {e.run_id, e.intended_run_id} & set(doomed))
     registered = [version for version in staying if version.vertex]
     newest = max(registered, key=lambda version: version.number, default=None)
     loses_default = any("default" in version.aliases for version in going)
@@ -150,12 +119,12 @@ def require_unblocked(plan: DeletionPlan) -> None:
         raise block.error
 
 
-def protects(endpoint: EndpointFacts) -> bool:
+def protects(endpoint: DeployedEndpoint) -> bool:
     """Whether an endpoint serves or may serve, so that its versions stay."""
     return endpoint.is_active or endpoint.state in PROTECTING_ENDPOINT_STATES
 
 
-def served_by(endpoint: EndpointFacts) -> DeployedModel:
+def served_by(endpoint: DeployedEndpoint) -> DeployedModel:
     """The refusal where an endpoint of ours protects a version."""
     return DeployedModel(
         f"Cannot delete a deployed model. Endpoint {endpoint.service_name} is {endpoint.state}."
@@ -170,18 +139,9 @@ def served_on_cloud_run(service: ServiceFacts) -> DeployedModel:
     )
 
 
-def nothing_to_delete() -> Conflict:
-    """The refusal where no version was asked for."""
-    return Conflict(
-        "There is no version to delete.",
-        code="nothing_to_delete",
-        advice="It is deleted already, or was never registered.",
-    )
-
-
 def _blocks(
     going: Sequence[VersionFacts],
-    endpoints: Sequence[EndpointFacts],
+    endpoints: Sequence[DeployedEndpoint],
     services: Sequence[ServiceFacts],
     busy: PlatformError | None,
 ) -> Iterator[Block]:
@@ -198,4 +158,9 @@ def _blocks(
         if error is not None:
             yield Block(error=error)
     if not going:
-        yield Block(error=nothing_to_delete())
+        missing = Conflict(
+            "There is no version to delete.",
+            code="nothing_to_delete",
+            advice="It is deleted already, or was never registered.",
+        )
+        yield Block(error=missing)

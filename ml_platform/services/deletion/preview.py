@@ -16,11 +16,17 @@ from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.deployment.serving import ARTIFACT_ENV
 from ml_platform.services.operations.locks import Locks, read_locks
-from ml_platform.services.operations.store import Busy
+from ml_platform.services.operations.work import Heartbeat
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure
 from ml_platform.services.registry.labels import RUN
 from ml_platform.services.registry.protection import ProtectedAlias, why_protected
-from ml_platform.services.registry.references import Pointer, Pointers, names_of, read_pointers
+from ml_platform.services.registry.references import (
+    Pointer,
+    Pointers,
+    is_there,
+    names_of,
+    read_pointers,
+)
 from ml_platform.services.registry.verification import (
     ForeignVersion,
     is_another,
@@ -33,7 +39,6 @@ from .plan import (
     DeletionPlan,
     ServiceFacts,
     VersionFacts,
-    endpoint_facts,
     plan_deletion,
 )
 from .state import pointer_of
@@ -77,29 +82,21 @@ def plan_by_rows(
     plan = plan_deletion(
         versions=versions,
         doomed=doomed,
-        endpoints=[endpoint_facts(endpoint) for endpoint in lineage.deployed_endpoints.all()],
+        endpoints=lineage.deployed_endpoints.all(),
         services=services,
-        busy=_holder(lineage, locks),
+        busy=locks.busy(lineage.model_name, lineage),
     )
     planned = {version.run_id for version in plan.versions}
-    strangers = [Block(error=_no_version(run, lineage)) for run in runs if run.pk not in planned]
-    return replace(plan, blocks=(*strangers, *plan.blocks))
-
-
-def _holder(lineage: RegisteredModel, locks: Locks) -> Busy | None:
-    try:
-        locks.require_free(lineage.model_name, lineage)
-    except Busy as busy:
-        return busy
-    return None
-
-
-def _no_version(run: TrainingRun, lineage: RegisteredModel) -> Conflict:
-    return Conflict(
-        f"{run} is no version of {lineage}.",
-        code="no_version",
-        advice="Only a registered version can be deleted.",
-    )
+    strangers = [
+        Conflict(
+            f"{run} is no version of {lineage}.",
+            code="no_version",
+            advice="Only a registered version can be deleted.",
+        )
+        for run in runs
+        if run.pk not in planned
+    ]
+    return replace(plan, blocks=(*(Block(error=one) for one in strangers), *plan.blocks))
 
 
 def _read(plane: str, read: Callable[[], T], unknown: list[str]) -> T | None:
@@ -112,8 +109,8 @@ def _read(plane: str, read: Callable[[], T], unknown: list[str]) -> T | None:
 
 
 def services_of(runs: Sequence[TrainingRun]) -> list[ServiceFacts]:
-    """The services that serve one of the runs, as Cloud Run shows them now, whoever's label they
-    carry: a run's uid is nobody else's."""
+    """The services that serve one of the runs, as Cloud Run shows them now, with whatever owner
+    label: a run's uid is unique."""
     uids = {run.uid.hex for run in runs}
     return [
         ServiceFacts(service_name=service.service_id, run_uid=uid)
@@ -141,7 +138,8 @@ def _served_by(service: RemoteService, uids: Collection[str]) -> set[str]:
 def foreign_versions(runs: Iterable[TrainingRun]) -> dict[int, str]:
     """Versions that are in Vertex AI without our labels of their run, by the run's id: why.
 
-    They are not gone, and may be somebody's: whoever deletes refuses (law 3).
+    They are not gone and may be another owner's, so a deletion refuses: foreign is never taken for
+    absent (law 3).
     """
     found: dict[int, str] = {}
     for name, group in _by_model(runs).items():
@@ -197,6 +195,20 @@ def _others(pointers: Iterable[Pointer], runs: Collection[TrainingRun]) -> list[
         if pointer.row not in rows
         and not (pointer.version and (pointer.version.model_id, pointer.version.version) in going)
     ]
+
+
+def find_users(runs: Sequence[TrainingRun], *, heartbeat: Heartbeat) -> dict[str, str]:
+    """By run, who else points at its artifacts: a deletion asks right before they go, and keeps
+    those, because files are deleted by evidence and not by our rows alone (law 8)."""
+    prefixes = {run: prefix for run in runs if (prefix := deletable_prefix(run=run))}
+    pointers = read_pointers(heartbeat=heartbeat) if prefixes else Pointers()
+    rows = {run.pk for run in runs}
+    kept = {}
+    for run, prefix in prefixes.items():
+        if users := [p for p in pointers.at(str(prefix)) if p.row not in rows and is_there(p)]:
+            names = names_of(users, project_id=run.project_id)
+            kept[str(run.pk)] = f"kept the artifacts of v{run.version}, used by {names}"
+    return kept
 
 
 def _version_facts(run: TrainingRun) -> VersionFacts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db.models import Q
 
@@ -11,12 +11,14 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import EventKind, Registration
+from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.work import Work
+from ml_platform.services.registry.aliases import move_default
 from ml_platform.services.registry.lineages import end_version, lock_version, record_version
 from ml_platform.services.registry.mirror import unmirror_model
 
-from .plan import endpoint_facts, protects, served_by
+from .plan import protects, served_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +45,15 @@ class DeletionState(State):
 
 
 def mark_deleting(run_ids: Sequence[int]) -> None:
-    """Mark before anything is destroyed; refuse while an endpoint protects one (R5).
+    """Mark before anything is destroyed; refuse while an endpoint protects one.
 
     :raises DeployedModel: with the endpoint's name.
     """
     for endpoint in DeployedEndpoint.objects.filter(
         Q(run__in=run_ids) | Q(intended_run__in=run_ids)
     ):
-        facts = endpoint_facts(endpoint)
-        if protects(facts):
-            raise served_by(facts)
+        if protects(endpoint):
+            raise served_by(endpoint)
     versions = TrainingRun.objects.filter(pk__in=run_ids, registration=Registration.REGISTERED)
     update_rows(versions, registration=Registration.DELETING)
 
@@ -102,3 +103,35 @@ def pointer_of(run: TrainingRun) -> ModelName:
 def is_sent(work: Work[DeletionState], pointer: ModelName) -> bool:
     """Whether the deletion of this version, or of its whole model, may be on its way."""
     return not {str(pointer), str(pointer.bare)}.isdisjoint(work.state.sent)
+
+
+def about_to_send(work: Work[DeletionState]) -> None:
+    """From the next commit on the deletion may be sent; `again` if it may have been before."""
+    sent, target = work.state.sent, work.state.target
+    again = target in sent
+    work.state = replace(work.state, again=again, sent=sent if again else (*sent, target))
+
+
+def not_sent(work: Work[DeletionState], target: str) -> None:
+    """The deletion of that version or model is not on its way."""
+    left = tuple(other for other in work.state.sent if other != target)
+    work.state = replace(work.state, sent=left)
+
+
+def runs_of(work: Work[DeletionState]) -> list[TrainingRun]:
+    """The runs whose versions go, the newest first."""
+    return list(TrainingRun.objects.filter(pk__in=work.state.runs).order_by("-version"))
+
+
+def siblings_of(pointer: ModelName) -> TrainingRunQuerySet:
+    """All versions of ours of that model."""
+    return TrainingRun.objects.versions().filter(vertex_model_resource_name=str(pointer.bare))
+
+
+def note_default(name: ModelName) -> None:
+    """Record that the version has the alias `default` now, if it is one of ours."""
+    heir = TrainingRun.objects.filter(
+        vertex_model_resource_name=str(name.bare), vertex_model_version=name.version
+    ).first()
+    if heir:
+        move_default(run_id=heir.pk)

@@ -14,16 +14,14 @@ from ml_platform.cloud.types import RemoteModel, RemoteOperation
 from ml_platform.errors import CloudAbsent, CloudConflict, Conflict, OutcomeUnknown, PlatformError
 from ml_platform.models import TrainingRun
 from ml_platform.models.states import OperationKind
-from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.service_polling import tolerate_denied_after_send
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.aliases import DEFAULT, move_default, note_aliases
+from ml_platform.services.registry.aliases import DEFAULT, note_aliases
 from ml_platform.services.registry.artifacts import Size, deletable_prefix, delete_chunk, human_size
 from ml_platform.services.registry.labels import OWNER, RUN, owner
 from ml_platform.services.registry.protection import require_all_unprotected, why_protected
-from ml_platform.services.registry.references import Pointers, is_there, names_of, read_pointers
 from ml_platform.services.registry.verification import (
     ForeignVersion,
     is_another,
@@ -34,19 +32,24 @@ from ml_platform.services.registry.verification import (
 from ml_platform.text import counted
 
 from .plan import served_on_cloud_run
-from .preview import DELETABLE, foreign_versions, services_of
+from .preview import DELETABLE, find_users, foreign_versions, services_of
 from .state import (
     DeletionState,
+    about_to_send,
     is_sent,
     mark_deleting,
+    not_sent,
+    note_default,
     pointer_of,
     record_version_deleted,
+    runs_of,
+    siblings_of,
     unmark_deleting,
 )
 
 
 def _check(work: Work[DeletionState]) -> Outcome:
-    runs = _runs(work)
+    runs = runs_of(work)
     serving = services_of(runs)
     if serving:
         raise served_on_cloud_run(serving[0])
@@ -85,7 +88,7 @@ def _look(work: Work[DeletionState]) -> Outcome:
 
     A lost one is looked for where it was: it may be back, or never have gone.
     """
-    for run in _runs(work):
+    for run in runs_of(work):
         if run.registration not in DELETABLE:
             continue
         pointer = pointer_of(run)
@@ -93,43 +96,36 @@ def _look(work: Work[DeletionState]) -> Outcome:
             with tolerate_denied_after_send(bool(work.state.sent)):
                 model = vertex.get_model(pointer)
         except CloudAbsent as absent:
-            if wait := _may_yet_show(work, run, pointer):
-                return Poll(seconds=wait, note=f"{absent} It is so new that it may yet show.")
-            return _gone(work, run, pointer, f"{pointer} is gone.")
-        if is_another(model, run):
-            return _gone(work, run, pointer, f"Another model has the place of {pointer}.")
+            # Before its deletion was sent, NOT_FOUND of a new version proves nothing.
+            young = seconds_until_consistent(run.registered_at, now=work.clock())
+            if young and not is_sent(work, pointer):
+                return Poll(seconds=young, note=f"{absent} It is so new that it may yet show.")
+            gone = f"{pointer} is gone."
+        else:
+            gone = f"Another model has the place of {pointer}." if is_another(model, run) else ""
+        if gone:
+            not_sent(work, str(pointer))
+            return Continue(note=gone, change=partial(record_version_deleted, work, run.pk))
         require_own_version(model, run)
         require_all_unprotected([model])
         return _choose(work, pointer)
     work.state = replace(work.state, sent=())
-    kept = _find_users(work)
-    return Next(to="artifacts", note="; ".join(["Nothing of it is left in Vertex AI", *kept]) + ".")
-
-
-def _may_yet_show(work: Work[DeletionState], run: TrainingRun, pointer: ModelName) -> float:
-    """Seconds for which NOT_FOUND of this version proves nothing; 0 once its deletion was sent."""
-    return (
-        0.0
-        if is_sent(work, pointer)
-        else seconds_until_consistent(run.registered_at, now=work.clock())
-    )
-
-
-def _gone(work: Work[DeletionState], run: TrainingRun, pointer: ModelName, note: str) -> Continue:
-    _not_sent(work, str(pointer))
-    return Continue(note=note, change=partial(record_version_deleted, work, run.pk))
+    kept = find_users(runs_of(work), heartbeat=work.renew_lease)
+    work.state = replace(work.state, kept=kept)
+    note = "; ".join(["Nothing of it is left in Vertex AI", *kept.values()])
+    return Next(to="artifacts", note=f"{note}.")
 
 
 def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
     """Delete one version, or the model if the whole listing holds nothing but what goes."""
-    doomed = {run.uid.hex for run in _runs(work)}
+    doomed = {run.uid.hex for run in runs_of(work)}
     with tolerate_denied_after_send(bool(work.state.sent)):
         versions = [v for page in vertex.list_model_versions(pointer.bare) for v in page]
     if wait := _hides_siblings(work, pointer, {v.version for v in versions}):
         return Poll(seconds=wait, note="The listing does not show every version of ours yet.")
     ours = [v for v in versions if v.labels.get(OWNER) == owner()]
     pointed_at = set(
-        _siblings(pointer)
+        siblings_of(pointer)
         .exclude(pk__in=work.state.runs)
         .values_list("vertex_model_version", flat=True)
     )
@@ -149,18 +145,19 @@ def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
         newest = max(staying, key=lambda version: int(version.version))
         work.state = replace(work.state, default_to=str(newest.pointer))
         return Next(note=f"{pointer} is there and is the default.")
-    _about_to_send(work)
+    about_to_send(work)
     # An earlier try may have moved the alias without living to write it down.
     heir = next((v.pointer for v in staying if DEFAULT in v.aliases), None)
-    change = partial(_note_default, heir) if heir else None
+    change = partial(note_default, heir) if heir else None
     return Next(to="delete", note=f"{work.state.target} is there.", change=change)
 
 
 def _copy_of(
     work: Work[DeletionState], pointer: ModelName, ours: Sequence[RemoteModel]
 ) -> ModelName | None:
-    """A version that a late upload made of a run that goes: it goes first, or nobody would know."""
-    for run in _runs(work):
+    """A version that a late upload made of a run that goes: delete it first,
+    because afterwards no row refers to it."""
+    for run in runs_of(work):
         own = pointer_of(run).version if run.registration in DELETABLE else ""
         for version in ours:
             mine = version.labels.get(RUN) == run.uid.hex and version.name == pointer.bare
@@ -174,7 +171,7 @@ def _hides_siblings(
 ) -> float:
     """Seconds until a listing must show each sibling of ours; without one it may be too early to
     take the version for the only one, and delete the model with it."""
-    unseen = _siblings(pointer).exclude(vertex_model_version__in=listed)
+    unseen = siblings_of(pointer).exclude(vertex_model_version__in=listed)
     return max(
         (seconds_until_consistent(run.registered_at, now=work.clock()) for run in unseen),
         default=0.0,
@@ -184,34 +181,8 @@ def _hides_siblings(
 def _move_default(work: Work[DeletionState]) -> Outcome:
     name = ModelName.parse(work.state.default_to)
     vertex.merge_version_aliases(name, [DEFAULT])
-    _about_to_send(work)
-    return Next(note=f"{name.version} is the default now.", change=partial(_note_default, name))
-
-
-def _note_default(name: ModelName) -> None:
-    heir = TrainingRun.objects.filter(
-        vertex_model_resource_name=str(name.bare), vertex_model_version=name.version
-    ).first()
-    if heir:
-        move_default(run_id=heir.pk)
-
-
-def _about_to_send(work: Work[DeletionState]) -> None:
-    """From the next COMMIT on the deletion may be sent; `again` if it may have been before."""
-    sent, target = work.state.sent, work.state.target
-    again = target in sent
-    work.state = replace(work.state, again=again, sent=sent if again else (*sent, target))
-
-
-def _not_sent(work: Work[DeletionState], target: str) -> None:
-    left = tuple(other for other in work.state.sent if other != target)
-    work.state = replace(work.state, sent=left)
-
-
-def _refused(work: Work[DeletionState]) -> None:
-    """Vertex AI has refused the deletion for certain; an earlier one may still be on its way."""
-    if not work.state.again:
-        _not_sent(work, work.state.target)
+    about_to_send(work)
+    return Next(note=f"{name.version} is the default now.", change=partial(note_default, name))
 
 
 def _delete(work: Work[DeletionState]) -> Outcome:
@@ -224,22 +195,25 @@ def _delete(work: Work[DeletionState]) -> Outcome:
     except OutcomeUnknown:
         raise
     except PlatformError as error:
-        _refused(work)
-        _explain_default(work, error)
-        raise
+        raise _refused(work, error) from error
     work.remote_operation = str(started.name)
     return _ended(work, started) if started.done else Next(note=str(started.name))
 
 
-def _explain_default(work: Work[DeletionState], error: PlatformError) -> None:
-    """Vertex AI keeps a default version; to make one of somebody else's it is not ours to touch."""
-    if isinstance(error, CloudConflict) and work.state.only_theirs_stay:
-        raise Conflict(
-            f"{work.state.target} is the default version, and none of ours stays beside it: "
-            f"{error}",
-            code="default_version",
-            advice="Give the alias default to another version in Vertex AI, then retry.",
-        ) from error
+def _refused(work: Work[DeletionState], error: PlatformError) -> PlatformError:
+    """Vertex AI has refused this deletion for certain; an earlier one may still be on its way.
+
+    It keeps a default version, and we do not move the alias to a version that we do not own.
+    """
+    if not work.state.again:
+        not_sent(work, work.state.target)
+    if not (isinstance(error, CloudConflict) and work.state.only_theirs_stay):
+        return error
+    return Conflict(
+        f"{work.state.target} is the default version, and none of ours stays beside it: {error}",
+        code="default_version",
+        advice="Give the alias default to another version in Vertex AI, then retry.",
+    )
 
 
 def _wait(work: Work[DeletionState]) -> Outcome:
@@ -255,26 +229,8 @@ def _wait(work: Work[DeletionState]) -> Outcome:
 
 def _ended(work: Work[DeletionState], state: RemoteOperation) -> Next:
     if state.error and not isinstance(state.error, OutcomeUnknown):
-        _refused(work)
-        _explain_default(work, state.error)
-        raise state.error
+        raise _refused(work, state.error)
     return Next(to="look", note=str(state.error or f"Deleted {work.state.target}."))
-
-
-def _find_users(work: Work[DeletionState]) -> Collection[str]:
-    """Ask who else points at the artifacts, right before they go: those are kept (law 8)."""
-    prefixes = {run: prefix for run in _runs(work) if (prefix := deletable_prefix(run=run))}
-    pointers = read_pointers(heartbeat=work.renew_lease) if prefixes else Pointers()
-    kept: dict[str, str] = {}
-    for run, prefix in prefixes.items():
-        users = [
-            p for p in pointers.at(str(prefix)) if p.row not in work.state.runs and is_there(p)
-        ]
-        if users:
-            names = names_of(users, project_id=run.project_id)
-            kept[str(run.pk)] = f"kept the artifacts of v{run.version}, used by {names}"
-    work.state = replace(work.state, kept=kept)
-    return kept.values()
 
 
 def _artifacts(work: Work[DeletionState]) -> Outcome:
@@ -283,7 +239,7 @@ def _artifacts(work: Work[DeletionState]) -> Outcome:
     if kept is None:
         return Next(to="look", note="Who else uses the artifacts was not asked yet.")
     done = Size(*work.state.freed)
-    for run in _runs(work):
+    for run in runs_of(work):
         prefix = None if str(run.pk) in kept else deletable_prefix(run=run)
         if prefix and (chunk := delete_chunk(prefix=prefix)):
             done = Size(done.objects + chunk.objects, done.bytes + chunk.bytes)
@@ -300,17 +256,6 @@ def _failed(work: Work[DeletionState], error: PlatformError) -> None:
     unmark_deleting(work)
     work.state = replace(work.state, marked=False)
     work.retry_at = "check"
-
-
-# ---- what they read ----------------------------------------------------------------------------
-
-
-def _siblings(pointer: ModelName) -> TrainingRunQuerySet:
-    return TrainingRun.objects.versions().filter(vertex_model_resource_name=str(pointer.bare))
-
-
-def _runs(work: Work[DeletionState]) -> list[TrainingRun]:
-    return list(TrainingRun.objects.filter(pk__in=work.state.runs).order_by("-version"))
 
 
 WORKFLOW = Workflow(

@@ -5,8 +5,8 @@ A deploy never registers a model: it would re-create one that a person deleted (
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
 
@@ -25,38 +25,18 @@ from ml_platform.services.operations.work import Json
 from ml_platform.services.operations.workflow import Workflow
 from ml_platform.services.registry import service_names
 
-from .deploy_state import DeployState
 from .deployable import (
     NEVER_SERVED,
     NO_PREVIOUS,
+    DeployFacts,
     choose_endpoint,
     require_deployable,
-    require_offered,
+    version_in,
 )
 from .endpoint_state import mark_deploying
+from .rollout import DeployState
 from .serving import ServingConfig
 from .steps import DEPLOY, REDEPLOY, ROLLBACK
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """A request to deploy; `request` is what must be equal for a repeated idempotency key."""
-
-    actor: Actor
-    now: datetime
-    reason: str
-    idempotency_key: str
-    request: Json
-
-    def answered(self) -> Operation | None:
-        """The operation that the same request opened before, in whatever state it is now."""
-        return answered_before(idempotency_key=self.idempotency_key, request=self.request)
-
-    def refusing(self, workflow: Workflow, subject: Subject) -> AbstractContextManager[None]:
-        """Record a refusal raised inside in the history."""
-        return refusals_recorded(
-            workflow=workflow, subject=subject, actor=self.actor, now=self.now, reason=self.reason
-        )
 
 
 def deploy_run(
@@ -81,20 +61,18 @@ def deploy_run(
     :raises Busy: another operation holds the model or the service.
     :raises Invalid: Cloud Run does not allow that name.
     """
-    wanted = endpoint.service_name if endpoint else service_name
-    asked = _Asked(
+    named = endpoint.service_name if endpoint else service_name
+    return _open(
+        DEPLOY,
+        DeployFacts(run=run, target=endpoint, config=config),
+        service_of=lambda run: named if endpoint else _choose_service(run, named),
+        subject=subject_of_version(run),
+        request={"run": run.pk, "service": named, "config": config.to_dict() if config else None},
         actor=actor,
         now=now,
         reason=reason,
         idempotency_key=idempotency_key,
-        request={"run": run.pk, "service": wanted, "config": _said(config)},
     )
-    subject = subject_of_version(run)
-    with asked.refusing(DEPLOY, subject):
-        if known := asked.answered():
-            return known
-        service = endpoint.service_name if endpoint else _choose_service(run, service_name)
-        return _open(DEPLOY, subject, run, service, config, asked)
 
 
 def redeploy_endpoint(
@@ -111,18 +89,22 @@ def redeploy_endpoint(
 
     :raises NotDeployable: the endpoint's model was deleted, it never served, or see `deploy_run`.
     """
-    asked = _Asked(
+    wanted = run.pk if run else None
+    return _open(
+        REDEPLOY,
+        DeployFacts(run=run or endpoint.run, target=endpoint, config=config, lacks=NEVER_SERVED),
+        service_of=lambda run: endpoint.service_name,
+        subject=subject_of_endpoint(endpoint),
+        request={
+            "endpoint": endpoint.pk,
+            "run": wanted,
+            "config": config.to_dict() if config else None,
+        },
         actor=actor,
         now=now,
         reason=reason,
         idempotency_key=idempotency_key,
-        request={
-            "endpoint": endpoint.pk,
-            "run": run.pk if run else None,
-            "config": _said(config),
-        },
     )
-    return _restore(REDEPLOY, endpoint, run or endpoint.run, NEVER_SERVED, config, asked)
 
 
 def rollback_endpoint(
@@ -137,63 +119,60 @@ def rollback_endpoint(
 
     :raises NotDeployable: there is none, or see `redeploy_endpoint`.
     """
-    asked = _Asked(
+    config = ServingConfig.from_dict(endpoint.previous_config)
+    return _open(
+        ROLLBACK,
+        DeployFacts(run=endpoint.previous_run, target=endpoint, config=config, lacks=NO_PREVIOUS),
+        service_of=lambda run: endpoint.service_name,
+        subject=subject_of_endpoint(endpoint),
+        request={"endpoint": endpoint.pk, "rollback": True},
         actor=actor,
         now=now,
         reason=reason,
         idempotency_key=idempotency_key,
-        request={"endpoint": endpoint.pk, "rollback": True},
     )
-    config = ServingConfig.from_dict(endpoint.previous_config)
-    return _restore(ROLLBACK, endpoint, endpoint.previous_run, NO_PREVIOUS, config, asked)
-
-
-def _restore(
-    workflow: Workflow,
-    endpoint: DeployedEndpoint,
-    run: TrainingRun | None,
-    lacks: tuple[str, str],
-    config: ServingConfig | None,
-    asked: _Asked,
-) -> Operation:
-    subject = subject_of_endpoint(endpoint)
-    with asked.refusing(workflow, subject):
-        if known := asked.answered():
-            return known
-        run = require_offered(endpoint, run, lacks)
-        service = endpoint.service_name
-        return _open(workflow, subject, run, service, config, asked)
 
 
 def _open(
     workflow: Workflow,
+    facts: DeployFacts,
+    *,
+    service_of: Callable[[TrainingRun], str],
     subject: Subject,
-    run: TrainingRun,
-    service: str,
-    config: ServingConfig | None,
-    asked: _Asked,
+    request: Json,
+    actor: Actor,
+    now: datetime,
+    reason: str,
+    idempotency_key: str,
 ) -> Operation:
-    wanted = (config or _config_of(service)).with_image()
-    with transaction.atomic():
-        operation, new = open_operation(
-            workflow=workflow,
-            subject=replace(subject, service_key=service),
-            actor=asked.actor,
-            now=asked.now,
-            state=DeployState(run=run.pk, service=service, config=wanted.to_dict(), marked=True),
-            reason=asked.reason,
-            idempotency_key=asked.idempotency_key,
-            request=asked.request,
-        )
-        if new:
-            by = asked.actor.user_id
-            mark_deploying(run_id=run.pk, service=service, config=wanted, actor_id=by)
-            worker.enqueue(operation)
+    refusals = refusals_recorded(
+        workflow=workflow, subject=subject, actor=actor, now=now, reason=reason
+    )
+    with refusals:
+        if known := answered_before(idempotency_key=idempotency_key, request=request):
+            return known
+        run = version_in(facts)
+        service = service_of(run)
+        config = (facts.config or _config_of(service)).with_image()
+        with transaction.atomic():
+            operation, new = open_operation(
+                workflow=workflow,
+                subject=replace(subject, service_key=service),
+                actor=actor,
+                now=now,
+                state=DeployState(
+                    run=run.pk, service=service, config=config.to_dict(), marked=True
+                ),
+                reason=reason,
+                idempotency_key=idempotency_key,
+                request=request,
+            )
+            if new:
+                mark_deploying(
+                    run_id=run.pk, service=service, config=config, actor_id=actor.user_id
+                )
+                worker.enqueue(operation)
     return operation
-
-
-def _said(config: ServingConfig | None) -> Json | None:
-    return config.to_dict() if config else None
 
 
 def _config_of(service: str) -> ServingConfig:

@@ -22,7 +22,7 @@ from ml_platform.models.states import (
 from ml_platform.services.findings.compare_services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import standing
-from ml_platform.services.operations.locks import Locks
+from ml_platform.services.operations.locks import NO_LOCKS, Locks
 
 from .serving import ServingConfig
 
@@ -49,20 +49,32 @@ class NotStopped(Conflict):
     advice = "Undeploy it first."
 
 
+NOT_TRAINED = ("{} has no version.", "not_registered", "Train and register it first.")
+NEVER_SERVED = ("{} has served no version yet.", "never_served", "Choose the version to deploy.")
+NO_PREVIOUS = (
+    "{} has served no version before this one.",
+    "no_previous_version",
+    "Choose the version to deploy.",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployFacts:
     """What a deploy is decided by, and with it what was asked for."""
 
-    lineage: RegisteredModel | None
     run: TrainingRun | None
     """The version to deploy; None where the model or the endpoint has none to offer."""
     target: DeployedEndpoint | None
     """The endpoint it goes to, read by `with_differences`; None makes a new one."""
-    missing: bool
+    lineage: RegisteredModel | None = None
+    """None where the caller holds its lock already."""
+    missing: bool = False
     """Whether two sweeps in a row did not find the model in Vertex AI."""
-    locks: Locks
+    locks: Locks = NO_LOCKS
     config: ServingConfig | None = None
     """None keeps the endpoint's own."""
+    lacks: tuple[str, str, str] = NOT_TRAINED
+    """What is said when there is no version: message, code and advice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +89,7 @@ class UndeployFacts:
     """What an undeploy or a removal is decided by."""
 
     endpoint: DeployedEndpoint
-    locks: Locks
+    locks: Locks = NO_LOCKS
 
 
 def with_differences(rows: QuerySet[DeployedEndpoint]) -> QuerySet[DeployedEndpoint]:
@@ -86,12 +98,6 @@ def with_differences(rows: QuerySet[DeployedEndpoint]) -> QuerySet[DeployedEndpo
     subject = Concat(Value(service_subject("")), OuterRef("service_name"))
     found = standing().filter(kind=FindingKind.SERVICE_MISMATCH, subject=subject)
     return rows.annotate(differs=Exists(found))
-
-
-def differs(endpoint: DeployedEndpoint) -> bool:
-    """What `with_differences` read of it."""
-    found: bool = endpoint.differs  # type: ignore[attr-defined]
-    return found
 
 
 def choose_endpoint(endpoints: Iterable[DeployedEndpoint]) -> DeployedEndpoint | None:
@@ -111,8 +117,12 @@ def require_deploy(facts: DeployFacts) -> None:
     :raises Busy: another operation holds the model or the service.
     """
     target = facts.target
-    if target is not None:
-        require_restorable(target)
+    if target is not None and target.model_deleted:
+        raise NotDeployable(
+            "The model was deleted; this endpoint cannot be restored.",
+            code="model_deleted",
+            advice="Deploy another version without naming this endpoint.",
+        )
     run = version_in(facts)
     require_deployable(run)
     if facts.missing:
@@ -125,56 +135,34 @@ def require_deploy(facts: DeployFacts) -> None:
         service = target.service_name if target else ""
         facts.locks.require_free(f"{run.model_name} v{run.version}", facts.lineage, service)
     if target is not None:
-        config = facts.config or ServingConfig.from_dict(target.config)
-        require_free(target, run, config, differs=differs(target))
+        _require_change(target, run, facts.config or ServingConfig.from_dict(target.config))
 
 
 def version_in(facts: DeployFacts) -> TrainingRun:
     """The version to deploy.
 
-    :raises NotDeployable: the model never had one.
+    :raises NotDeployable: the model or the endpoint never had one.
     """
     if facts.run is None:
-        raise NotDeployable(
-            f"{facts.lineage} has no version.",
-            code="not_registered",
-            advice="Train and register it first.",
-        )
+        message, code, advice = facts.lacks
+        about = facts.target or facts.lineage
+        raise NotDeployable(message.format(about), code=code, advice=advice)
     return facts.run
 
 
-def require_redeploy(facts: RestoreFacts) -> None:
-    """As `require_deploy`, for the version that an endpoint served last, or another one."""
-    require_offered(facts.target, facts.run, NEVER_SERVED)
-    require_deploy(facts)
-
-
-def require_rollback(facts: RestoreFacts) -> None:
-    """As `require_deploy`, for the version that an endpoint served before."""
-    require_offered(facts.target, facts.run, NO_PREVIOUS)
-    require_deploy(facts)
-
-
-NEVER_SERVED = ("no version yet", "never_served")
-NO_PREVIOUS = ("no version before this one", "no_previous_version")
-
-
-def require_offered(
-    endpoint: DeployedEndpoint, run: TrainingRun | None, lacks: tuple[str, str]
-) -> TrainingRun:
-    """Check that the endpoint has a version to deploy again; returns it.
-
-    :raises NotDeployable: it has none, or its model was deleted.
-    """
-    require_restorable(endpoint)
-    if run is None:
-        what, code = lacks
+def _require_change(target: DeployedEndpoint, run: TrainingRun, config: ServingConfig) -> None:
+    """Check that the endpoint is the run's model's, and does not serve just that already."""
+    if target.registered_model_id != run.registered_model_id:
+        raise ForeignService(f"The service {target.service_name} belongs to another model.")
+    same = ServingConfig.from_dict(target.config).with_image() == config.with_image()
+    serving = (target.state, target.run_id) == (EndpointState.ACTIVE, run.pk)
+    differs: bool = target.differs  # type: ignore[attr-defined] # `with_differences` reads it
+    if serving and same and not differs:
         raise NotDeployable(
-            f"{endpoint.service_name} has served {what}.",
-            code=code,
-            advice="Choose the version to deploy.",
+            f"{target.service_name} serves v{run.version} already.",
+            code="already_deployed",
+            advice="Deploy another version or another configuration.",
         )
-    return run
 
 
 _NO_VERSION = {
@@ -211,40 +199,6 @@ def require_deployable(run: TrainingRun) -> None:
         raise NotDeployable(message, code=code, advice=advice)
 
 
-def require_free(
-    endpoint: DeployedEndpoint, run: TrainingRun, config: ServingConfig, *, differs: bool
-) -> None:
-    """Check that the endpoint may serve this version, and does not do so already.
-
-    :raises NotDeployable: its model was deleted, or it serves just that.
-    :raises ForeignService: it is another model's.
-    """
-    if endpoint.registered_model_id != run.registered_model_id:
-        raise ForeignService(f"The service {endpoint.service_name} belongs to another model.")
-    require_restorable(endpoint)
-    same = ServingConfig.from_dict(endpoint.config).with_image() == config.with_image()
-    serving = (endpoint.state, endpoint.run_id) == (EndpointState.ACTIVE, run.pk)
-    if serving and same and not differs:
-        raise NotDeployable(
-            f"{endpoint.service_name} serves v{run.version} already.",
-            code="already_deployed",
-            advice="Deploy another version or another configuration.",
-        )
-
-
-def require_restorable(endpoint: DeployedEndpoint) -> None:
-    """Check that the endpoint may serve again.
-
-    :raises NotDeployable: the version it served was deleted.
-    """
-    if endpoint.model_deleted:
-        raise NotDeployable(
-            "The model was deleted; this endpoint cannot be restored.",
-            code="model_deleted",
-            advice="Deploy another version without naming this endpoint.",
-        )
-
-
 def is_stopped(endpoint: DeployedEndpoint) -> bool:
     """Whether nothing of it serves or may serve."""
     return endpoint.state == EndpointState.INACTIVE and not endpoint.is_active
@@ -258,23 +212,15 @@ def require_undeploy(facts: UndeployFacts) -> None:
     :raises Busy: another operation holds its model or its service.
     """
     endpoint = facts.endpoint
-    require_started(endpoint)
-    facts.locks.require_free(
-        endpoint.service_name, endpoint.registered_model, endpoint.service_name
-    )
-
-
-def require_started(endpoint: DeployedEndpoint) -> None:
-    """Check that something of an endpoint serves or may serve.
-
-    :raises Conflict: nothing does.
-    """
     if is_stopped(endpoint):
         raise Conflict(
             f"{endpoint.service_name} is not deployed.",
             code="not_deployed",
             advice="There is nothing to undeploy.",
         )
+    facts.locks.require_free(
+        endpoint.service_name, endpoint.registered_model, endpoint.service_name
+    )
 
 
 def require_removable(endpoint: DeployedEndpoint) -> None:

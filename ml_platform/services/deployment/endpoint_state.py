@@ -11,7 +11,7 @@ from ml_platform.services.operations.subjects import subject_of_endpoint
 from ml_platform.services.operations.work import Json, record_change
 from ml_platform.services.registry.lineages import end_version, lock_version
 
-from .deployable import differs, require_deployable, require_free, with_differences
+from .deployable import DeployFacts, require_deploy, with_differences
 from .serving import ServingConfig
 
 
@@ -23,26 +23,21 @@ def mark_deploying(
     :raises NotDeployable: the run cannot be deployed, or the endpoint serves it already.
     :raises ForeignService: the endpoint of that name belongs to another model.
     """
-    endpoint = DeployedEndpoint.objects.select_for_update().filter(service_name=service).first()
+    there = DeployedEndpoint.objects.select_for_update().filter(service_name=service)
+    endpoint = with_differences(there).first()
     run = lock_row(TrainingRun.objects.filter(pk=run_id))
-    require_deployable(run)
-    if endpoint is None:
-        endpoint = DeployedEndpoint(
-            project_id=run.project_id,
-            registered_model=run.registered_model,
-            service_name=service,
-            created_by_id=actor_id,
-        )
-    require_free(endpoint, run, config, differs=_differs(endpoint))
+    require_deploy(DeployFacts(run=run, target=endpoint, config=config))
+    endpoint = endpoint or DeployedEndpoint(
+        project_id=run.project_id,
+        registered_model=run.registered_model,
+        service_name=service,
+        created_by_id=actor_id,
+    )
     endpoint.state = EndpointState.DEPLOYING
     endpoint.intended_run = run
     endpoint.error = ""
     endpoint.save()
     TrainingRun.objects.filter(pk=run.pk).move(to=RunStatus.DEPLOYING)
-
-
-def _differs(endpoint: DeployedEndpoint) -> bool:
-    return any(map(differs, with_differences(DeployedEndpoint.objects.filter(pk=endpoint.pk))))
 
 
 def record_serving(

@@ -5,7 +5,9 @@ A service that served before gets its version before; one that was made for this
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.types import RemoteService
@@ -23,11 +25,11 @@ from ml_platform.services.operations.workflow import Next, Outcome, Poll
 from ml_platform.services.registry.labels import OPERATION, RUN, labels_for
 from ml_platform.services.registry.verification import seconds_until_consistent
 
-from .deploy_state import DeployState
 from .deployable import ForeignService
 from .service_polling import (
     LONGEST,
     REFUSALS,
+    ServiceState,
     after_start,
     endpoint_of,
     is_late,
@@ -35,13 +37,47 @@ from .service_polling import (
     require_not_refused,
     require_ours,
     tolerate_denied_after_send,
-    wait_for,
     was_made_here,
 )
 from .serving import ARTIFACT_ENV, ServingConfig, compare_service, service_spec, share_of
 
 ATTEMPT = "mlp_attempt"
 """Label that tells one try of an operation from the next, which may want the same version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployState(ServiceState):
+    """What was asked for, what was found, and how far bringing it up is."""
+
+    run: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tries: int = 1
+    """Grows when the operation is retried; a label of the service tells its attempts apart."""
+    marked: bool = False
+    """Our rows say `deploying`, so an end without success has to undo that."""
+
+    artifact_uri: str = ""
+    established: bool = False
+    """The model or its artifacts are gone for certain, so the pointer to them is cleared."""
+    said: str = ""
+    nothing_left: bool = False
+    cleared: str = ""
+    """What the pointer said that was cleared."""
+
+    before: str | None = None
+    """Artifacts of the version that served before; None until the service was read."""
+    going_back: bool = False
+    """The new version did not come up, and the one before is brought back."""
+    removing: bool = False
+    """The new version did not come up, and nothing served before: the service goes."""
+    failure: str = ""
+    gone: bool = False
+    """Cloud Run has no such service, so nothing serves."""
+
+    url: str = ""
+    revision: str = ""
+    recorded: bool = False
+    invokers_before: tuple[str, ...] = ()
 
 
 class DeployFailed(PlatformError):
@@ -52,7 +88,7 @@ class DeployFailed(PlatformError):
 
 
 def look(work: Work[DeployState]) -> Outcome:
-    """See what is there under the name: nothing, ours, our own earlier try, or somebody else's."""
+    """Read the service of that name: it is absent, ours, made by our earlier try, or foreign."""
     endpoint = endpoint_of(work)
     try:
         with tolerate_denied_after_send(work.state.sent):
@@ -68,7 +104,8 @@ def look(work: Work[DeployState]) -> Outcome:
     if _is_made(work, service):
         return Next(to="confirm", note="An earlier try has brought it there.")
     require_not_refused(work)
-    served = endpoint.is_active and endpoint.run and _serves_label(service, endpoint.run)
+    label = service.labels.get(RUN)
+    served = endpoint.is_active and endpoint.run and endpoint.run.uid.hex == label
     if served and work.state.before is None:
         work.state = replace(work.state, before=service.env.get(ARTIFACT_ENV, ""))
     work.state = replace(work.state, etag=service.etag)
@@ -112,10 +149,6 @@ def upsert(work: Work[DeployState]) -> Outcome:
     return after_start(work, started, to="confirm")
 
 
-def wait(work: Work[DeployState]) -> Outcome:
-    return wait_for(work, to="confirm")
-
-
 def confirm(work: Work[DeployState]) -> Outcome:
     """Success is the serving revision, not the newest one and not the operation's end."""
     endpoint = endpoint_of(work)
@@ -136,9 +169,14 @@ def confirm(work: Work[DeployState]) -> Outcome:
     if judged.serves is None and not is_late(work):
         return Poll(note=judged.reason)
     if judged.serves:
-        revision = service.latest_ready_revision
-        work.state = replace(work.state, url=service.uri, revision=revision)
-        return Next(to=_after_success(work), note=judged.reason)
+        back = work.state.going_back
+        work.state = replace(
+            work.state,
+            url=service.uri,
+            revision=service.latest_ready_revision,
+            sent=work.state.sent and not back,
+        )
+        return Next(to="give_up" if back else "record", note=judged.reason)
     late = f"Cloud Run was at it for {LONGEST}: " if judged.serves is None else ""
     return _take_back(work, service, endpoint, late + judged.reason)
 
@@ -152,17 +190,10 @@ def _require_in_time(work: Work[DeployState], reason: str) -> None:
         raise DeployFailed(f"{reason} Cloud Run was at it for {LONGEST}.")
 
 
-def _after_success(work: Work[DeployState]) -> str:
-    if not work.state.going_back:
-        return "record"
-    work.state = replace(work.state, sent=False)
-    return "give_up"
-
-
 def _take_back(
     work: Work[DeployState], service: RemoteService, endpoint: DeployedEndpoint, reason: str
 ) -> Next:
-    """What did not come up shall not stay: bring back what served, or remove what we made."""
+    """Undo what did not come up: bring back what served before, or remove what we made."""
     work.state = replace(work.state, failure=work.state.failure or reason)
     if work.state.going_back:
         if share_of(service, endpoint.revision) == 100:
@@ -190,10 +221,6 @@ def remove(work: Work[DeployState]) -> Outcome:
     return after_start(work, started, to="confirm")
 
 
-def wait_for_removal(work: Work[DeployState]) -> Outcome:
-    return wait_for(work, to="confirm")
-
-
 def give_up(work: Work[DeployState]) -> Outcome:
     raise DeployFailed(work.state.failure)
 
@@ -206,7 +233,7 @@ def asked_run(work: Work[DeployState]) -> TrainingRun:
 
 
 def _target(work: Work[DeployState]) -> tuple[TrainingRun, ServingConfig, str]:
-    """What the service shall serve now: what was asked for, or what it served before."""
+    """What the service is to serve now: what was asked for, or what it served before."""
     if not work.state.going_back:
         config = ServingConfig.from_dict(work.state.config)
         return asked_run(work), config, work.state.artifact_uri
@@ -241,7 +268,3 @@ def _is_made(work: Work[DeployState], service: RemoteService) -> bool:
     """Whether the service is as this operation, in this attempt, asked for it."""
     wanted = {OPERATION: work.operation.pk.hex, ATTEMPT: _attempt(work)}
     return wanted.items() <= service.labels.items()
-
-
-def _serves_label(service: RemoteService, run: TrainingRun) -> bool:
-    return service.labels.get(RUN) == run.uid.hex

@@ -23,7 +23,6 @@ from ml_platform.services.registry.verification import (
 )
 
 from . import rollout as bring_up
-from .deploy_state import DeployState
 from .deployable import MODEL_NOT_FOUND, NotDeployable, require_deployable
 from .endpoint_state import (
     abort_deploy,
@@ -32,8 +31,8 @@ from .endpoint_state import (
     mark_version_lost,
     record_serving,
 )
-from .rollout import asked_run
-from .service_polling import endpoint_of
+from .rollout import DeployState, asked_run
+from .service_polling import endpoint_of, wait_for
 from .serving import ServingConfig
 
 FIRST_STEP = "verify_model"
@@ -130,7 +129,8 @@ def _set_invokers(work: Work[DeployState]) -> Outcome:
             code="superseded",
             advice="Deploy it again.",
         )
-    # Somebody's change in between is a CloudConflict: the engine takes this step again (law 13).
+    # A change by others in between is a CloudConflict; the engine takes this step again, because
+    # their grants must stay (law 13).
     invokers = cloud_run.change_invokers(
         endpoint.service_name, add=config.invokers, remove=work.state.invokers_before
     )
@@ -151,11 +151,18 @@ def _failed(work: Work[DeployState], error: PlatformError) -> None:
         return
     _clear_stale(work, error)
     _stand_down(work, str(error))
-    _begin_again(work)
-
-
-def _cancelled(work: Work[DeployState]) -> None:
-    _stand_down(work, "")
+    learnt = work.state  # a retry starts from what was asked, for all may have changed
+    work.state = DeployState(
+        run=learnt.run,
+        service=learnt.service,
+        config=learnt.config,
+        said=learnt.said,
+        cleared=learnt.cleared,
+        sent=learnt.sent,
+        tries=learnt.tries + 1,
+        other=learnt.other,
+    )
+    work.retry_at = FIRST_STEP
 
 
 def _clear_stale(work: Work[DeployState], error: PlatformError) -> None:
@@ -189,22 +196,6 @@ def _stand_down(work: Work[DeployState], error: str) -> None:
     )
 
 
-def _begin_again(work: Work[DeployState]) -> None:
-    """A retry starts from what was asked, for all may have changed."""
-    learnt = work.state
-    work.state = DeployState(
-        run=learnt.run,
-        service=learnt.service,
-        config=learnt.config,
-        said=learnt.said,
-        cleared=learnt.cleared,
-        sent=learnt.sent,
-        tries=learnt.tries + 1,
-        other=learnt.other,
-    )
-    work.retry_at = FIRST_STEP
-
-
 DEPLOY = Workflow(
     slug="deploy-version",
     kind=OperationKind.DEPLOY,
@@ -227,7 +218,7 @@ DEPLOY = Workflow(
         ),
         Step(name="look", title="Look at the service on Cloud Run", run=bring_up.look),
         Step(name="upsert", title="Bring up a revision", run=bring_up.upsert, probe="look"),
-        Step(name="wait", title="Wait for Cloud Run", run=bring_up.wait),
+        Step(name="wait", title="Wait for Cloud Run", run=partial(wait_for, to="confirm")),
         Step(name="confirm", title="Confirm that the version serves", run=bring_up.confirm),
         Step(
             name="remove",
@@ -239,7 +230,7 @@ DEPLOY = Workflow(
         Step(
             name="wait_for_removal",
             title="Wait for Cloud Run",
-            run=bring_up.wait_for_removal,
+            run=partial(wait_for, to="confirm"),
             optional=True,
         ),
         Step(name="give_up", title="End without success", run=bring_up.give_up, optional=True),
@@ -252,7 +243,7 @@ DEPLOY = Workflow(
         ),
     ),
     on_failure=_failed,
-    on_cancel=_cancelled,
+    on_cancel=lambda work: _stand_down(work, ""),
 )
 REDEPLOY = replace(
     DEPLOY,

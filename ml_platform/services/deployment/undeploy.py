@@ -19,10 +19,16 @@ from ml_platform.services.operations.history import record, refusals_recorded
 from ml_platform.services.operations.store import Actor, open_operation
 from ml_platform.services.operations.subjects import subject_of_endpoint
 from ml_platform.services.operations.work import Work
-from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.operations.workflow import (
+    Next,
+    Outcome,
+    Poll,
+    Step,
+    Workflow,
+)
 from ml_platform.services.registry.verification import seconds_until_consistent
 
-from .deployable import require_removable, require_started
+from .deployable import UndeployFacts, require_removable, require_undeploy
 from .endpoint_state import abort_undeploy, mark_undeploying, record_stopped
 from .service_polling import (
     ServiceState,
@@ -53,10 +59,10 @@ def undeploy_endpoint(
     :raises Busy: another operation holds the lineage or the service.
     """
     subject = subject_of_endpoint(endpoint)
-    kept = refusals_recorded(
+    refusals = refusals_recorded(
         workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=reason
     )
-    with kept, transaction.atomic():
+    with refusals, transaction.atomic():
         operation, new = open_operation(
             workflow=WORKFLOW,
             subject=subject,
@@ -68,7 +74,8 @@ def undeploy_endpoint(
             request={"endpoint": endpoint.pk},
         )
         if new:
-            require_started(lock_row(DeployedEndpoint.objects.filter(pk=endpoint.pk)))
+            row = lock_row(DeployedEndpoint.objects.filter(pk=endpoint.pk))
+            require_undeploy(UndeployFacts(endpoint=row))
             mark_undeploying(service=endpoint.service_name)
             worker.enqueue(operation)
     return operation
@@ -82,10 +89,10 @@ def delete_endpoint(
     :raises NotStopped: it serves, or may serve.
     """
     subject = subject_of_endpoint(endpoint)
-    kept = refusals_recorded(
+    refusals = refusals_recorded(
         workflow=DELETION, subject=subject, actor=actor, now=now, reason=reason
     )
-    with kept, transaction.atomic():
+    with refusals, transaction.atomic():
         row = DeployedEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
         if row is None:
             raise Conflict(
@@ -111,7 +118,7 @@ def delete_endpoint(
 
 
 def _look(work: Work[ServiceState]) -> Outcome:
-    """See whether a service of this endpoint is left; somebody else's of that name is not it.
+    """See whether a service of this endpoint is left; ignore a foreign service of the same name.
 
     :raises ForeignService: it is the one we made, and its labels were changed.
     """
@@ -159,10 +166,6 @@ def _delete(work: Work[ServiceState]) -> Outcome:
     return after_start(work, started, to="look")
 
 
-def _wait(work: Work[ServiceState]) -> Outcome:
-    return wait_for(work, to="look")
-
-
 def _record(work: Work[ServiceState]) -> Outcome:
     work.state = replace(work.state, sent=False)
     return Next(
@@ -193,7 +196,7 @@ WORKFLOW = Workflow(
     steps=(
         Step(name="look", title="Look at the service on Cloud Run", run=_look),
         Step(name="delete", title="Delete the service", run=_delete, probe="look"),
-        Step(name="wait", title="Wait for Cloud Run", run=_wait),
+        Step(name="wait", title="Wait for Cloud Run", run=partial(wait_for, to="look")),
         Step(name="record", title="Record that it is gone", run=_record),
     ),
     on_failure=_failed,

@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ml_platform.cloud.names import ModelName
+from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.operations.subjects import version_name
 
-from .discrepancy import Discrepancy, Version, compare_surplus, is_same, may_be_ours
+from .discrepancy import Discrepancy, compare_surplus, is_same, may_be_ours, pointer_text
 
 REBORN_MARGIN = timedelta(minutes=5)
 """A model counts as created after our version only beyond this difference of the clocks."""
@@ -76,25 +78,21 @@ class ListedModel:
         return self.artifact_uri.removeprefix("gs://").partition("/")[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lineage:
-    """A registered lineage; `name` is the Vertex AI model it points at."""
-
-    id: int
-    project_id: Any
-    model_name: str
-    name: ModelName
-    versions: int
-    registered_at: datetime
+def registered_since(lineage: RegisteredModel) -> datetime:
+    """When its newest version was registered."""
+    return lineage.latest_registered_at or lineage.created_at
 
 
 def compare_lineage(
-    lineage: Lineage, seen: ListedModel | None, labelled: Version | None, place: Location
+    lineage: RegisteredModel,
+    seen: ListedModel | None,
+    labelled: TrainingRun | None,
+    place: Location,
 ) -> Discrepancy | None:
     """Compare a lineage with what Vertex AI lists under its name; None when they agree.
 
     `labelled` is the run that the label of the listed version names, if we have it. The name alone
-    proves nothing: somebody may have created another model under the same id (law 7).
+    proves nothing: another person may have created another model under the same id (law 7).
     """
     if seen is None:
         return _stale(lineage, {"vertex_listing": "complete, without this model"})
@@ -105,11 +103,11 @@ def compare_lineage(
         "vertex_label_mlp_owner": seen.owner,
         "vertex_label_mlp_run": seen.run_uid if not _is_foreign(lineage, labelled) else "",
     }
-    ours = labelled if labelled and labelled.lineage_id == lineage.id else None
+    ours = labelled if labelled and labelled.registered_model_id == lineage.pk else None
     if ours and is_surplus(ours, seen, place):
         return compare_surplus(ours, seen.pointer)
     created = seen.created_at
-    if not ours and created is not None and created > lineage.registered_at + REBORN_MARGIN:
+    if not ours and created is not None and created > registered_since(lineage) + REBORN_MARGIN:
         said["vertex_created_at"] = created.isoformat(timespec="seconds")
         return _stale(lineage, said, "another model has that id in Vertex AI, created after ours")
     return _discrepancy(
@@ -118,43 +116,45 @@ def compare_lineage(
         f"{lineage.model_name}: the default version in Vertex AI is {_whose(lineage, labelled)}",
         CHECK_VERSIONS,
         said,
-        run_id=ours.run_id if ours else None,
+        run_id=ours.pk if ours else None,
     )
 
 
-def _is_pointed_at(lineage: Lineage, seen: ListedModel, labelled: Version | None) -> bool:
+def _is_pointed_at(
+    lineage: RegisteredModel, seen: ListedModel, labelled: TrainingRun | None
+) -> bool:
     return (
         labelled is not None
-        and labelled.lineage_id == lineage.id
+        and labelled.registered_model_id == lineage.pk
         and labelled.registration in HOLDS_POINTER
-        and labelled.vertex_version == seen.version
+        and labelled.vertex_model_version == seen.version
     )
 
 
-def _whose(lineage: Lineage, labelled: Version | None) -> str:
+def _whose(lineage: RegisteredModel, labelled: TrainingRun | None) -> str:
     if labelled is None:
         return "none of our runs"
     if _is_foreign(lineage, labelled):
         return "labeled as a run of another project"
-    if labelled.lineage_id != lineage.id:
+    if labelled.registered_model_id != lineage.pk:
         return f"labeled as a run of {labelled.model_name}"
     if labelled.registration not in HOLDS_POINTER:
         state = Registration(labelled.registration).label.lower()
-        return f"our run {labelled.run_id}, whose version is {state}"
-    return f"not version {labelled.vertex_version}, which we recorded for run {labelled.run_id}"
+        return f"our run {labelled.pk}, whose version is {state}"
+    return f"not version {labelled.vertex_model_version}, which we recorded for run {labelled.pk}"
 
 
-def _is_foreign(lineage: Lineage, labelled: Version | None) -> bool:
+def _is_foreign(lineage: RegisteredModel, labelled: TrainingRun | None) -> bool:
     """Whether the label names a run of another project, which this project may not read."""
     return labelled is not None and labelled.project_id != lineage.project_id
 
 
-def _stale(lineage: Lineage, said: Mapping[str, Any], why: str = "") -> Discrepancy:
+def _stale(lineage: RegisteredModel, said: Mapping[str, Any], why: str = "") -> Discrepancy:
+    model_id = ModelName.parse(lineage.vertex_model_resource_name).model_id
     return _discrepancy(
         FindingKind.STALE_POINTER,
         lineage,
-        f"{lineage.model_name} points at {lineage.name.model_id}: "
-        + (why or "Vertex AI does not list it"),
+        f"{lineage.model_name} points at {model_id}: {why or 'Vertex AI does not list it'}",
         CHECK_VERSIONS if why else CLEAR_POINTERS,
         said,
     )
@@ -162,7 +162,7 @@ def _stale(lineage: Lineage, said: Mapping[str, Any], why: str = "") -> Discrepa
 
 def _discrepancy(
     kind: FindingKind,
-    lineage: Lineage,
+    lineage: RegisteredModel,
     title: str,
     repair: str,
     said: Mapping[str, Any],
@@ -171,23 +171,23 @@ def _discrepancy(
 ) -> Discrepancy:
     return Discrepancy(
         kind=kind,
-        subject=str(lineage.name),
+        subject=lineage.vertex_model_resource_name,
         title=title,
         repair=repair,
         evidence={
             "model_name": lineage.model_name,
-            "resource_name": str(lineage.name),
-            "our_versions": lineage.versions,
+            "resource_name": lineage.vertex_model_resource_name,
+            "our_versions": lineage.total_versions,
             **said,
         },
         project_id=lineage.project_id,
-        lineage_id=lineage.id,
+        lineage_id=lineage.pk,
         run_id=run_id,
     )
 
 
 def compare_unclaimed(
-    seen: ListedModel, labelled: Version | None, place: Location, *, own: bool
+    seen: ListedModel, labelled: TrainingRun | None, place: Location, *, own: bool
 ) -> Discrepancy:
     """Say what a listed model is that none of our versions points at.
 
@@ -198,7 +198,7 @@ def compare_unclaimed(
         return compare_surplus(labelled, seen.pointer)
     ours = labelled if labelled and seen.owner == place.owner else None
     lost = ours is not None and ours.registration == Registration.LOST
-    if ours and lost and is_same(ours.former, seen.pointer):
+    if ours and lost and is_same(ours.last_vertex_version, seen.pointer):
         return _is_back(ours, seen)
     copied = ours if not own else None
     return Discrepancy(
@@ -218,11 +218,11 @@ def compare_unclaimed(
     )
 
 
-def _is_back(lost: Version, seen: ListedModel) -> Discrepancy:
+def _is_back(lost: TrainingRun, seen: ListedModel) -> Discrepancy:
     return Discrepancy(
         kind=FindingKind.VERSION_MISMATCH,
         subject=str(seen.name),
-        title=f"{lost.model_name} v{lost.number}, recorded as lost, is back",
+        title=f"{version_name(lost)}, recorded as lost, is back",
         repair=RESTORE,
         evidence={
             "model_name": lost.model_name,
@@ -231,14 +231,16 @@ def _is_back(lost: Version, seen: ListedModel) -> Discrepancy:
             "vertex_label_mlp_run": seen.run_uid,
         },
         project_id=lost.project_id,
-        lineage_id=lost.lineage_id,
-        run_id=lost.run_id,
+        lineage_id=lost.registered_model_id,
+        run_id=lost.pk,
     )
 
 
-def _why_unmanaged(seen: ListedModel, copied: Version | None, place: Location) -> str:
+def _why_unmanaged(seen: ListedModel, copied: TrainingRun | None, place: Location) -> str:
     if copied:
-        return f"as a copy of {_named(copied)}: it has its labels, but an id that we never gave"
+        return (
+            f"as a copy of {version_name(copied)}: it has its labels, but an id that we never gave"
+        )
     if not seen.owner:
         return "and no record points at it"
     if seen.owner != place.owner:
@@ -246,22 +248,18 @@ def _why_unmanaged(seen: ListedModel, copied: Version | None, place: Location) -
     return "with our label, but no record points at it"
 
 
-def _named(run: Version) -> str:
-    return f"{run.model_name} v{run.number}" if run.number else f"run {run.run_id}"
-
-
-def _copied(run: Version, seen: ListedModel) -> dict[str, Any]:
+def _copied(run: TrainingRun, seen: ListedModel) -> dict[str, Any]:
     """Return what a person needs to decide about a copy of a version."""
     created = seen.created_at
     return {
-        "copy_of": _named(run),
+        "copy_of": version_name(run),
         "vertex_label_mlp_run": seen.run_uid,
         "artifact_uri": seen.artifact_uri,
         "vertex_created_at": created.isoformat(timespec="seconds") if created else "",
     }
 
 
-def is_surplus(run: Version, seen: ListedModel, place: Location) -> bool:
+def is_surplus(run: TrainingRun, seen: ListedModel, place: Location) -> bool:
     """Whether that version is a second one of the run, or one of a run whose version is deleted.
 
     A run is one version at most, and a deleted version stays deleted (law 7).
@@ -272,5 +270,5 @@ def is_surplus(run: Version, seen: ListedModel, place: Location) -> bool:
         return False
     if run.registration == Registration.DELETED:
         return True
-    elsewhere = not is_same(run.pointer, seen.pointer)
+    elsewhere = not is_same(pointer_text(run), seen.pointer)
     return run.registration == Registration.REGISTERED and elsewhere

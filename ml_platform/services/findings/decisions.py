@@ -18,23 +18,11 @@ from ml_platform.services.operations.workflow import Workflow
 from .kinds import facts_of
 
 
-def require_open(finding: Finding) -> None:
-    """Check that a finding counts, so that it can be ignored.
+def require_status(finding: Finding, wanted: FindingStatus) -> None:
+    """Check that a finding is open, so that it can be ignored, or ignored, to be counted again.
 
-    :raises Conflict: it is ignored, or has ended.
+    :raises Conflict: it has another status.
     """
-    _require_status(finding, FindingStatus.OPEN)
-
-
-def require_ignored(finding: Finding) -> None:
-    """Check that a finding is ignored, so that it can be counted again.
-
-    :raises Conflict: it counts, or has ended.
-    """
-    _require_status(finding, FindingStatus.IGNORED)
-
-
-def _require_status(finding: Finding, wanted: FindingStatus) -> None:
     if finding.status != wanted:
         state = finding.get_status_display().lower()
         raise Conflict(
@@ -117,7 +105,7 @@ def _decide(
         )
         finding.refresh_from_db()
         if not moved:
-            _require_status(finding, before)
+            require_status(finding, before)
         return record(
             workflow=workflow,
             subject=_subject(finding),

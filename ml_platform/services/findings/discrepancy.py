@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Invalid
-from ml_platform.models import TrainingRun
+from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.operations.subjects import version_name
 from ml_platform.text import counted
 
 DELETE_ORPHAN = "Delete the name; {schedules} and {runs} stay, detached from it."
@@ -43,52 +43,9 @@ class Discrepancy:
     run_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
-    """A run that is, or was, a version."""
-
-    run_id: int
-    lineage_id: int | None
-    project_id: Any
-    model_name: str
-    number: int | None
-    registration: str
-    vertex_version: str
-    former: str = ""
-    artifacts: str = ""
-    pointer: str = ""
-    """The name@version that it points at."""
-    adopted: bool = False
-    """Whether it was made in Vertex AI and adopted: we uploaded nothing of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Orphan:
-    """A model name that was never registered and that no active row needs."""
-
-    id: int
-    project_id: Any
-    model_name: str
-    created_at: datetime
-    runs: int
-    schedules: int
-
-
-def version_of(run: TrainingRun) -> Version:
-    """Return the run as a value."""
-    return Version(
-        run_id=run.pk,
-        lineage_id=run.registered_model_id,
-        project_id=run.project_id,
-        model_name=run.model_name,
-        number=run.version,
-        registration=run.registration,
-        vertex_version=run.vertex_model_version,
-        former=run.last_vertex_version,
-        pointer=f"{run.vertex_model_resource_name}@{run.vertex_model_version}",
-        artifacts=f"{run.gcs_artifacts_path.rstrip('/')}/",
-        adopted="adopted_from" in run.parameters,
-    )
+def artifacts_of(run: TrainingRun) -> str:
+    """The folder of a run's saved model, as the mirror of Cloud Storage writes it."""
+    return f"{run.gcs_artifacts_path.rstrip('/')}/"
 
 
 def orphan_subject(lineage_id: int) -> str:
@@ -96,25 +53,24 @@ def orphan_subject(lineage_id: int) -> str:
     return f"registered model {lineage_id}"
 
 
-def compare_orphan(orphan: Orphan) -> Discrepancy:
+def compare_orphan(orphan: RegisteredModel, *, runs: int, schedules: int) -> Discrepancy:
     """Describe an orphan. The queryset that found it has decided that it is one."""
     return Discrepancy(
         kind=FindingKind.ORPHAN,
-        subject=orphan_subject(orphan.id),
+        subject=orphan_subject(orphan.pk),
         title=f"{orphan.model_name} was never registered and nothing needs it",
         repair=DELETE_ORPHAN.format(
-            schedules=counted(orphan.schedules, "ended schedule"),
-            runs=counted(orphan.runs, "ended run"),
+            schedules=counted(schedules, "ended schedule"), runs=counted(runs, "ended run")
         ),
         evidence={
             "model_name": orphan.model_name,
-            "registered_model_id": orphan.id,
+            "registered_model_id": orphan.pk,
             "created_at": orphan.created_at.isoformat(timespec="seconds"),
-            "ended_runs": orphan.runs,
-            "ended_schedules": orphan.schedules,
+            "ended_runs": runs,
+            "ended_schedules": schedules,
         },
         project_id=orphan.project_id,
-        lineage_id=orphan.id,
+        lineage_id=orphan.pk,
     )
 
 
@@ -123,25 +79,30 @@ def artifacts_subject(run_id: int) -> str:
     return f"run {run_id}"
 
 
-def compare_artifacts(version: Version, *, there: bool) -> Discrepancy | None:
+def compare_artifacts(run: TrainingRun, *, there: bool) -> Discrepancy | None:
     """Compare a version with the complete listing of the run folders; None when it is there."""
     if there:
         return None
     return Discrepancy(
         kind=FindingKind.ARTIFACTS_MISSING,
-        subject=artifacts_subject(version.run_id),
-        title=f"{version.model_name} v{version.number} has no saved model in Cloud Storage",
+        subject=artifacts_subject(run.pk),
+        title=f"{version_name(run)} has no saved model in Cloud Storage",
         repair=NO_ARTIFACTS_REPAIR,
         evidence={
-            "model_name": version.model_name,
-            "run_id": version.run_id,
-            "artifacts": version.artifacts,
+            "model_name": run.model_name,
+            "run_id": run.pk,
+            "artifacts": artifacts_of(run),
             "gcs_listing": "complete, without a saved model in this folder",
         },
-        project_id=version.project_id,
-        lineage_id=version.lineage_id,
-        run_id=version.run_id,
+        project_id=run.project_id,
+        lineage_id=run.registered_model_id,
+        run_id=run.pk,
     )
+
+
+def pointer_text(run: TrainingRun) -> str:
+    """The name@version that a run points at; `@` when it points at nothing."""
+    return f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
 
 
 def is_same(pointer: str, name: ModelName) -> bool:
@@ -151,15 +112,16 @@ def is_same(pointer: str, name: ModelName) -> bool:
     return False
 
 
-def may_be_ours(run: Version, pointer: ModelName) -> bool:
+def may_be_ours(run: TrainingRun, pointer: ModelName) -> bool:
     """Whether an upload of ours may have made that version.
 
     We uploaded nothing of an adopted run, so a person made and labeled every version but its own.
     """
-    return not run.adopted or any(is_same(text, pointer) for text in (run.pointer, run.former))
+    own = (pointer_text(run), run.last_vertex_version)
+    return "adopted_from" not in run.parameters or any(is_same(text, pointer) for text in own)
 
 
-def compare_surplus(run: Version, *found: ModelName) -> Discrepancy:
+def compare_surplus(run: TrainingRun, *found: ModelName) -> Discrepancy:
     """Describe versions of one model that carry the label of a run that is none of them.
 
     The subject is the model, not a version: a listing shows the default version only, and the
@@ -167,21 +129,21 @@ def compare_surplus(run: Version, *found: ModelName) -> Discrepancy:
     """
     numbers = ", ".join(f"v{name.version}" for name in found)
     deleted = run.registration == Registration.DELETED
-    which = "is deleted" if deleted else f"is version {run.vertex_version} there"
+    which = "is deleted" if deleted else f"is version {run.vertex_model_version} there"
     return Discrepancy(
         kind=FindingKind.SURPLUS_VERSION,
         subject=str(found[0].bare),
-        title=f"{run.model_name}: Vertex AI has {numbers} of run {run.run_id}, which {which}",
+        title=f"{run.model_name}: Vertex AI has {numbers} of run {run.pk}, which {which}",
         repair=DELETE_SURPLUS,
         evidence={
             "model_name": run.model_name,
             "resource_name": str(found[0].bare),
             "surplus_versions": [name.version for name in found],
-            "run_id": run.run_id,
+            "run_id": run.pk,
             "our_registration": run.registration,
-            "our_pointer": "" if deleted else run.pointer,
+            "our_pointer": "" if deleted else pointer_text(run),
         },
         project_id=run.project_id,
-        lineage_id=run.lineage_id,
-        run_id=run.run_id,
+        lineage_id=run.registered_model_id,
+        run_id=run.pk,
     )

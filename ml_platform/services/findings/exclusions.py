@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -58,9 +58,9 @@ class Touched:
     """What operations change, or have changed since a time: lineages and services by their lock
     keys, models of Vertex AI by their ids."""
 
-    lineages: frozenset[str]
-    models: frozenset[str]
-    services: frozenset[str]
+    lineages: set[str] = field(default_factory=set)
+    models: set[str] = field(default_factory=set)
+    services: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,31 +78,26 @@ class Reading:
     """Renews the lease of the sweep; called before each chunk of rows."""
 
     def touched(self) -> Touched:
-        """What operations change, or have changed since the sweep began. Read it after the rows."""
-        return touched_since(self.sweep.started_at)
+        """What operations change, or have changed since the sweep began.
+
+        Read it after the rows to compare: an operation that begins in between would be missed.
+        """
+        rows = Operation.objects.filter(
+            Q(status__in=LIVE_OPERATION_STATUSES) | Q(finished_at__gt=self.sweep.started_at)
+        ).values_list("lineage_key", "service_key", "subject_type", "subject_id")
+        touched = Touched()
+        for lineage, service, kind, subject in rows.iterator():
+            touched.lineages.add(lineage)
+            touched.services.add(service)
+            if kind == VERTEX_MODEL:
+                touched.models.add(subject)
+        return touched
 
     def chunks(self, rows: QuerySet[M]) -> Iterator[list[M]]:
         """Yield all rows, a chunk at a time."""
         for chunk in chunks(rows):
             self.heartbeat()
             yield chunk
-
-
-def touched_since(moment: datetime) -> Touched:
-    """What operations change, or have changed since then.
-
-    Read it after the rows to compare: an operation that begins in between would be missed.
-    """
-    rows = Operation.objects.filter(
-        Q(status__in=LIVE_OPERATION_STATUSES) | Q(finished_at__gt=moment)
-    ).values_list("lineage_key", "service_key", "subject_type", "subject_id")
-    lineages, services, models = set(), set(), set()
-    for lineage, service, kind, subject in rows.iterator():
-        lineages.add(lineage)
-        services.add(service)
-        if kind == VERTEX_MODEL:
-            models.add(subject)
-    return Touched(frozenset(lineages), frozenset(models), frozenset(services))
 
 
 def chunks(rows: QuerySet[M]) -> Iterator[list[M]]:

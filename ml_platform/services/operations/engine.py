@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import count
 from typing import Any
 
 from django.db.models import F
 
 from ml_platform.cloud.transport.channels import guarded, request_reason
 from ml_platform.errors import (
+    CloudConflict,
+    CloudDenied,
+    CloudThrottled,
+    CloudUnavailable,
     PlatformError,
 )
 from ml_platform.guard import DATABASE_FAILURES
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
-from .database_failures import drop_connection, leave
-from .retry_decision import PATIENCE, decide_retry
 from .store import claim, due
-from .work import Clock, Json, LeaseLost, Work
+from .work import Clock, DatabaseFailed, Json, LeaseLost, Work, drop_connection, leave, written
 from .workflow import (
     Continue,
     Next,
@@ -35,29 +38,34 @@ from .workflow import (
     unknown_workflow,
 )
 
+FIRST_PAUSE = 2.0
+LONGEST_PAUSE = 300.0
+PATIENCE = timedelta(hours=24)
+"""How long an operation may meet no usable answer before it fails and asks for a person."""
+TRIES: Mapping[type[PlatformError], int] = {CloudDenied: 5, CloudConflict: 5}
+"""How often these are met before the operation fails; other temporary errors until PATIENCE."""
 UNKNOWN_PAUSE = timedelta(minutes=5)
-"""How long an operation is left alone that this release does not know how to carry on."""
+"""How long an operation is left alone that this release cannot carry on."""
 _UNKNOWN = Step(
     name="unknown", title="Wait for a newer release that knows this step", run=lambda work: Next()
 )
 
 
-class DatabaseFailed(PlatformError):
-    """The database has failed under a step for as long as an operation may take."""
+def retry_pause(
+    *, error: PlatformError, attempts: int, age: timedelta, spread: float
+) -> float | None:
+    """Seconds until a step is tried again after this error; None when the operation fails.
 
-    code = "database_failed"
-    advice = "Have the database looked at, then retry the operation: it looks first what was done."
-
-
-def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
-    """The history with this step's entry brought up to date; a step tried again stays one entry."""
-    history = [dict(entry) for entry in entries]
-    if not history or history[-1]["step"] != step.name or history[-1].get("status") == "done":
-        history.append({"step": step.name, "title": step.title, "started_at": now.isoformat()})
-    history[-1].update(what)
-    if what.get("status") in ("done", "failed", "cancelled"):
-        history[-1]["finished_at"] = now.isoformat()
-    return history
+    `attempts` counts this step's tries before; `spread` is in [0, 1).
+    """
+    pause: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * (0.5 + spread / 2)
+    if isinstance(error, CloudThrottled):
+        pause = max(pause, error.retry_after)
+    tries = next((n for category, n in TRIES.items() if isinstance(error, category)), None)
+    temporary = tries is not None or isinstance(error, CloudUnavailable)
+    if not temporary or age > PATIENCE or (tries is not None and attempts >= tries):
+        return None
+    return pause
 
 
 def advance(
@@ -95,8 +103,7 @@ def _advance(
         work.operation.step = interrupted.probe or interrupted.name
     try:
         with request_reason(f"operation {operation_id}"), guarded(work.require_lease):
-            while steps is None or steps > 0:
-                steps = None if steps is None else steps - 1
+            for _ in count() if steps is None else range(steps):
                 if not _take_step(work, workflow):
                     return work.operation
         work.commit(lease_until=None)
@@ -135,14 +142,14 @@ def _take_step(work: Work, workflow: Workflow) -> bool:
     """Run the current step and commit what came of it; whether to go on at once."""
     step = workflow.step(work.operation.step)
     try:
-        return _run_or_cancel(work, workflow, step)
+        return _run(work, workflow, step)
     except PlatformError as error:
         return _after_error(work, workflow, step, error)
     except LeaseLost:
         raise
     except DATABASE_FAILURES as error:
         drop_connection()
-        if not work.after_crash or _age(work) <= PATIENCE:
+        if not work.after_crash or work.age() <= PATIENCE:
             raise
         _fail(work, workflow, step, DatabaseFailed(f"The database fails: {error}"))
         return False
@@ -156,11 +163,10 @@ def _take_step(work: Work, workflow: Workflow) -> bool:
         raise
 
 
-def _run_or_cancel(work: Work, workflow: Workflow, step: Step) -> bool:
+def _run(work: Work, workflow: Workflow, step: Step) -> bool:
     before = work.state
     try:
-        if step.cancellable:
-            _require_not_cancelled(work)
+        _require_not_cancelled(work, step)
         return _after_outcome(work, workflow, step, step.run(work))
     except _CancelRequested:
         work.state = before  # what the step learnt goes with its outcome
@@ -168,37 +174,21 @@ def _run_or_cancel(work: Work, workflow: Workflow, step: Step) -> bool:
         return False
 
 
-def _age(work: Work) -> timedelta:
-    now = work.clock()
-    return now - (work.operation.started_at or now)
-
-
 class _CancelRequested(Exception):
-    """Somebody asked for the end of an operation that is at a cancellable step."""
+    """A cancellation was accepted, and the operation is at a step where it may end."""
 
 
-def _require_not_cancelled(work: Work) -> None:
-    if Operation.objects.filter(pk=work.operation.pk, cancel_requested=True).exists():
+def _require_not_cancelled(work: Work, step: Step) -> None:
+    asked = Operation.objects.filter(pk=work.operation.pk, cancel_requested=True)
+    if step.cancellable and asked.exists():
         raise _CancelRequested
 
 
-def _unless_cancelled(
-    work: Work, step: Step, change: Callable[[], None] | None
-) -> Callable[[], None] | None:
-    """The change of a step that ends, which a cancellation meanwhile replaces.
-
-    It is looked for in the transaction that ends the step: a request that was accepted while the
-    step ran would be ignored otherwise.
-    """
-    if not step.cancellable:
-        return change
-
-    def changed() -> None:
-        _require_not_cancelled(work)
-        if change:
-            change()
-
-    return changed
+def _change(work: Work, step: Step, change: Callable[[], None] | None) -> None:
+    """What a step that ends changes; a cancellation that was accepted while it ran replaces it."""
+    _require_not_cancelled(work, step)
+    if change:
+        change()
 
 
 def _require_patience(work: Work, step: Step, since: str, note: str) -> None:
@@ -207,7 +197,7 @@ def _require_patience(work: Work, step: Step, since: str, note: str) -> None:
     :raises WaitEnded: it has polled for its patience, or the operation for the longest there is.
     """
     waited = work.clock() - datetime.fromisoformat(since)
-    if waited <= step.patience and _age(work) <= PATIENCE:
+    if waited <= step.patience and work.age() <= PATIENCE:
         return
     left = f" Left at Google: {work.remote_operation}." if work.remote_operation else ""
     raise WaitEnded(f"{step.title}: it has not ended after {waited}. {note}{left}")
@@ -233,7 +223,7 @@ def _after_outcome(work: Work, workflow: Workflow, step: Step, outcome: Outcome)
         )
         return True
     following = outcome.to or workflow.after(step)
-    change = _unless_cancelled(work, step, outcome.change)
+    change = partial(_change, work, step, outcome.change)
     if not following:
         _end(work, step, OperationStatus.SUCCEEDED, note=outcome.note, change=change)
         return False
@@ -246,32 +236,31 @@ def _after_outcome(work: Work, workflow: Workflow, step: Step, outcome: Outcome)
 def _after_error(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> bool:
     now = work.clock()
     operation = work.operation
-    verdict = decide_retry(
+    pause = retry_pause(
         error=error,
-        step=step,
         attempts=operation.attempts,
-        age=_age(work),
+        age=work.age(),
         spread=random.random(),  # noqa: S311 - jitter, not a secret
     )
-    if verdict.fail:
+    if pause is None:
         _fail(work, workflow, step, error)
         return False
     work.commit(
         steps=written(operation.steps, step, now, status="waiting", note=str(error)),
-        step=verdict.step,
+        step=step.probe or step.name,
         attempts=operation.attempts + 1,
         error=str(error),
         error_code=error.code,
         advice=error.advice,
-        next_attempt_at=now + timedelta(seconds=verdict.pause),
+        next_attempt_at=now + timedelta(seconds=pause),
         lease_until=None,
     )
     return False
 
 
 def _fail(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> None:
-    """End it as failed. A defect in what a failure changes, or in what the step left to be kept, is
-    raised, but keeps nothing running."""
+    """End it as failed. When what a failure changes, or what the step left, cannot be stored, the
+    operation ends without it and the defect is raised."""
     said: Json = {
         "note": str(error),
         "error": str(error),
@@ -288,13 +277,6 @@ def _fail(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> N
         raise
 
 
-_WORDS = {
-    OperationStatus.SUCCEEDED: "done",
-    OperationStatus.FAILED: "failed",
-    OperationStatus.CANCELLED: "cancelled",
-}
-
-
 def _end(
     work: Work,
     step: Step,
@@ -305,9 +287,10 @@ def _end(
     **fields: Any,
 ) -> None:
     now = work.clock()
+    done = "done" if status == OperationStatus.SUCCEEDED else status.value
     work.commit(
         change,
-        steps=written(work.operation.steps, step, now, status=_WORDS[status], note=note),
+        steps=written(work.operation.steps, step, now, status=done, note=note),
         status=status,
         finished_at=now,
         lease_until=None,

@@ -1,4 +1,4 @@
-"""Which operations hold a lineage or a service now: nobody else can change it meanwhile."""
+"""Which operations hold a lineage or a service now, so that no other one can change them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,24 @@ class Locks:
 
     holders: Mapping[str, Operation]
 
+    def busy(self, name: str, lineage: RegisteredModel, service: str = "") -> Busy | None:
+        """The refusal to change what another operation holds; `name` is what it calls that."""
+        holder = self.holders.get(lineage_lock(lineage)) or self.holders.get(service)
+        if holder is None:
+            return None
+        return Busy(f"{name} {held_by(holder, project_id=lineage.project_id)}", holder=holder)
+
     def require_free(self, name: str, lineage: RegisteredModel, service: str = "") -> None:
-        """Refuse to change what another operation holds; `name` is what the message calls it.
+        """Refuse to change what another operation holds.
 
         :raises Busy: with the holder.
         """
-        holder = self.holders.get(lineage_lock(lineage)) or self.holders.get(service)
-        if holder is not None:
-            raise Busy(f"{name} {held_by(holder, project_id=lineage.project_id)}", holder=holder)
+        if busy := self.busy(name, lineage, service):
+            raise busy
+
+
+NO_LOCKS = Locks({})
+"""For who holds the lineage and the service already, or checks them elsewhere."""
 
 
 def read_locks(lineages: Iterable[RegisteredModel], services: Iterable[str] = ()) -> Locks:

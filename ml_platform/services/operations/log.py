@@ -1,4 +1,4 @@
-"""What a job says of each thing it meets: to the log, to who listens, and into its operation."""
+"""Lines that a job writes about each subject: to the log, to its caller, into its operation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NothingRead(PlatformError):
 
 
 def say(tell: Tell, lines: Iterable[str]) -> None:
-    """Say lines to the log and to who listens."""
+    """Write lines to the log and to the caller."""
     for line in lines:
         log.info("%s", line)
         tell(line)
@@ -34,7 +34,7 @@ def say(tell: Tell, lines: Iterable[str]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedState(State):
-    """The state of a workflow that keeps what it said of each thing it met."""
+    """The state of a workflow that keeps lines about the subjects it met."""
 
     lines: tuple[str, ...] = ()
     lines_left_out: int = 0

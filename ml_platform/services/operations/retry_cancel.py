@@ -24,12 +24,16 @@ def right_for(operation: Operation) -> Right:
 
 
 def require_retryable(operation: Operation) -> None:
-    """Check that a retry of the operation can come to something.
+    """Check that a retry of the operation can succeed.
 
     :raises Conflict: it did not fail, was refused before it began, or its subject has ended.
     """
     if operation.status != OperationStatus.FAILED:
-        raise _not_failed(operation)
+        raise Conflict(
+            f"This operation is {operation.get_status_display().lower()}, not failed.",
+            code="not_failed",
+            advice="Only a failed operation can be retried.",
+        )
     if operation.was_refused:
         raise Conflict(
             f"{title_of(operation)} was refused before its first step; nothing of it began.",
@@ -46,12 +50,12 @@ def retry_operation(*, operation: Operation, actor: Actor) -> Operation:
     """
     require_retryable(operation)
     if not _revive(operation, actor, f"Retried by {actor.label}"):
-        raise _not_failed(operation)
+        require_retryable(operation)  # another request has revived it
     return operation
 
 
 def ask_again(*, operation: Operation, actor: Actor, reason: str = "") -> Operation:
-    """Give an operation that failed to whoever asks for the same thing again.
+    """Let a failed operation go on for the actor who asks for the same again.
 
     It goes on at the step where it ended; the history keeps who asks now, and why.
     """
@@ -71,7 +75,7 @@ def ask_again(*, operation: Operation, actor: Actor, reason: str = "") -> Operat
 def _revive(
     operation: Operation, actor: Actor, title: str, *, note: str = "", **fields: Any
 ) -> bool:
-    """Let it go on from where it is seen to have ended; False when somebody did so already."""
+    """Reset it to pending; False if another request already did."""
     entry = {"step": "retry", "title": title, "status": "done", "note": note}
     with transaction.atomic():
         moved = Operation.objects.filter(pk=operation.pk, status=operation.status).update(
@@ -90,14 +94,6 @@ def _revive(
             record_change(EventKind.OPERATION_RETRIED, operation, **actor.columns)
     operation.refresh_from_db()
     return bool(moved)
-
-
-def _not_failed(operation: Operation) -> Conflict:
-    return Conflict(
-        f"This operation is {operation.get_status_display().lower()}, not failed.",
-        code="not_failed",
-        advice="Only a failed operation can be retried.",
-    )
 
 
 def require_cancellable(operation: Operation) -> None:
@@ -131,19 +127,15 @@ def request_cancel(*, operation: Operation, actor: Actor, now: datetime) -> Oper
     :raises Conflict: as `require_cancellable` says.
     """
     require_cancellable(operation)
-    while not (_end_waiting(operation, actor, now) or _ask_running(operation)):
+    there = Operation.objects.filter(pk=operation.pk, status=OperationStatus.RUNNING)
+    while not (
+        _end_waiting(operation, actor, now)
+        or there.filter(step=operation.step).update(cancel_requested=True)
+    ):
         operation.refresh_from_db()  # it has moved on meanwhile
         require_cancellable(operation)
     operation.refresh_from_db()
     return operation
-
-
-def _ask_running(operation: Operation) -> bool:
-    """Ask it to stop if it still runs at the step where it was seen."""
-    there = Operation.objects.filter(
-        pk=operation.pk, status=OperationStatus.RUNNING, step=operation.step
-    )
-    return bool(there.update(cancel_requested=True))
 
 
 def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:

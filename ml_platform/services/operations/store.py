@@ -65,7 +65,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What an operation is about, in words that survive the thing itself."""
+    """What an operation is about, in words that remain when its row is deleted."""
 
     type: str
     id: str
@@ -118,12 +118,11 @@ def open_operation(
     :raises Busy: the lock is held; the message names a holder of the same project.
     :raises KeyReused: the key was used for a different request.
     """
-    fingerprint = digest(request or {})
     operation = Operation(
         status=OperationStatus.PENDING if queue else OperationStatus.RUNNING,
         **columns_of(workflow, subject, actor),
         idempotency_key=idempotency_key or None,
-        request_digest=fingerprint,
+        request_digest=digest(request or {}),
         reason=reason,
         step=workflow.steps[0].name,
         data=state.dump() if state else data or {},
@@ -135,7 +134,7 @@ def open_operation(
             operation.save(force_insert=True)
             record_change(EventKind.OPERATION_STARTED, operation)
     except IntegrityError as error:
-        if known := _replayed(idempotency_key, fingerprint):
+        if known := answered_before(idempotency_key=idempotency_key, request=request or {}):
             return known, False
         raise _busy(subject) from error
     return operation, True
@@ -146,13 +145,10 @@ def answered_before(*, idempotency_key: str, request: Json) -> Operation | None:
 
     :raises KeyReused: the key was used for a different request.
     """
-    return _replayed(idempotency_key, digest(request))
-
-
-def _replayed(key: str, fingerprint: str) -> Operation | None:
-    known = Operation.objects.filter(idempotency_key=key).first() if key else None
-    if known and known.request_digest != fingerprint:
-        raise KeyReused(f"The idempotency key {key} was used for a different request.")
+    same_key = Operation.objects.filter(idempotency_key=idempotency_key)
+    known = same_key.first() if idempotency_key else None
+    if known and known.request_digest != digest(request):
+        raise KeyReused(f"The idempotency key {idempotency_key} was used for a different request.")
     return known
 
 
@@ -162,8 +158,8 @@ def _busy(subject: Subject) -> Busy:
     holder = min(found, key=lambda one: one.project_id != subject.project_id, default=None)
     if holder is None:
         return Busy(f"{subject.name} was busy a moment ago.", advice="Try again now.")
-    told = f"{subject.name} {held_by(holder, project_id=subject.project_id)}"
-    return Busy(told, holder=holder)
+    words = f"{subject.name} {held_by(holder, project_id=subject.project_id)}"
+    return Busy(words, holder=holder)
 
 
 def holders(*, lineages: Collection[str], services: Collection[str]) -> QuerySet[Operation]:
@@ -220,7 +216,7 @@ def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work | None:
 
 
 def due(now: datetime) -> QuerySet[Operation]:
-    """Live operations that nobody works on and whose time has come."""
+    """Live operations that no worker holds and whose time has come."""
     return Operation.objects.live().filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=now),
         Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now),
@@ -228,7 +224,7 @@ def due(now: datetime) -> QuerySet[Operation]:
 
 
 def due_operations(*, now: datetime, limit: int = 1000) -> list[uuid.UUID]:
-    """Live operations nobody works on whose time has come, oldest first."""
+    """Live operations no worker holds whose time has come, oldest first."""
     return list(due(now).order_by("created_at").values_list("pk", flat=True)[:limit])
 
 

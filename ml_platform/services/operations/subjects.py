@@ -55,10 +55,14 @@ def run_of(operation: Operation) -> TrainingRun:
     return run
 
 
+def version_name(run: TrainingRun) -> str:
+    """`chern v2`; a run that is no version is called by its own name."""
+    return f"{run.model_name} v{run.version}" if run.version else str(run)
+
+
 def subject_of_version(run: TrainingRun) -> Subject:
-    """What an operation on a version is about; a run that is none is called by its own name."""
-    subject = subject_of_run(run)
-    return replace(subject, name=f"{run.model_name} v{run.version}") if run.version else subject
+    """What an operation on a version is about."""
+    return replace(subject_of_run(run), name=version_name(run))
 
 
 def subject_of_endpoint(endpoint: DeployedEndpoint) -> Subject:

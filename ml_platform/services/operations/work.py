@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from ml_platform.conf import get_settings
-from ml_platform.errors import storable
+from ml_platform.errors import PlatformError, storable
 from ml_platform.models import Event, Operation
 from ml_platform.models.states import EventKind, OperationStatus
 from ml_platform.services.events import outbox
@@ -19,12 +21,15 @@ from ml_platform.services.events import outbox
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
+    from .workflow import Step
+
     S = TypeVar("S", default=Any)
 else:
     from typing import TypeVar
 
     S = TypeVar("S")
 
+log = logging.getLogger("ml_platform.operations")
 Clock: TypeAlias = Callable[[], datetime]
 Heartbeat: TypeAlias = Callable[[], None]
 """Called between the reads of a long step, as `Work.renew_lease`."""
@@ -48,6 +53,13 @@ class LeaseLost(Exception):
     """Another worker has claimed the operation since; what this one did last is not recorded."""
 
 
+class DatabaseFailed(PlatformError):
+    """The database has failed under a step for as long as an operation may take."""
+
+    code = "database_failed"
+    advice = "Have the database looked at, then retry the operation: it looks first what was done."
+
+
 @dataclass(slots=True)
 class Work(Generic[S]):
     """An operation in the hands of the worker that claimed it.
@@ -61,6 +73,8 @@ class Work(Generic[S]):
     clock: Clock
     lease_until: datetime
     data: Json = field(default_factory=dict)
+    """The state of workflows that have no `State` yet. With the last of them go this field, the two
+    cases of `state is None` below, `data` of `open_operation` and `keep` of `log`."""
     remote_operation: str = ""
     """Name of the operation at Google that was started last; another worker goes on with it."""
     after_crash: bool = False
@@ -76,6 +90,11 @@ class Work(Generic[S]):
         """
         if self.clock() + timedelta(seconds=get_settings().CALL_TIMEOUT) > self.lease_until:
             raise LeaseLost(f"The lease of operation {self.operation.pk} is running out.")
+
+    def age(self) -> timedelta:
+        """Time since the operation began."""
+        now = self.clock()
+        return now - (self.operation.started_at or now)
 
     def renew_lease(self) -> None:
         """Keep the lease through a step of many reads: it is renewed once half of it is gone.
@@ -145,6 +164,37 @@ class Work(Generic[S]):
         state: Any = self.state
         stored: Json = kept(self.data if state is None else state.dump())
         return stored
+
+
+def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
+    """The history with this step's entry brought up to date; a step tried again stays one entry."""
+    history = [dict(entry) for entry in entries]
+    if not history or history[-1]["step"] != step.name or history[-1].get("status") == "done":
+        history.append({"step": step.name, "title": step.title, "started_at": now.isoformat()})
+    history[-1].update(what)
+    if what.get("status") in ("done", "failed", "cancelled"):
+        history[-1]["finished_at"] = now.isoformat()
+    return history
+
+
+def drop_connection() -> None:
+    """Close a connection that may be broken, so that the next use opens another."""
+    if not connection.in_atomic_block:
+        connection.close()
+
+
+def leave(operation_id: uuid.UUID, error: Exception) -> None:
+    """Leave an operation as it is when the database has failed, as if this worker had died.
+
+    Nothing more is written; the worker that claims it when its lease is over looks first.
+    """
+    drop_connection()
+    log.warning(
+        "The database failed under operation %s: %s. Nothing more was written; "
+        "what is left of it goes on once it is due.",
+        operation_id,
+        " ".join(str(error).split()) or type(error).__name__,
+    )
 
 
 def record_change(kind: EventKind, operation: Operation | None, **columns: Any) -> None:

@@ -15,10 +15,9 @@ from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 
 from . import workflow
-from .database_failures import leave
 from .engine import advance
 from .store import due_operations
-from .work import Clock
+from .work import Clock, leave
 
 
 def enqueue(operation: Operation) -> None:
@@ -52,19 +51,17 @@ def run_until_idle(*, operation_id: uuid.UUID, clock: Clock) -> Operation | None
 
 
 def _enqueue_following(operation: Operation | None) -> None:
+    """Enqueue it again if it waits, else the oldest that waits for each lock it has given back."""
     if operation is None:
         return
-    waits = operation.status == OperationStatus.RUNNING
-    for following in [operation] if waits else _waiting_for(operation):
-        enqueue(following)
-
-
-def _waiting_for(ended: Operation) -> list[Operation]:
-    """The oldest operation that waits for each lock which this one has given back."""
-    locks = {"lineage_key": ended.lineage_key, "service_key": ended.service_key}
+    if operation.status == OperationStatus.RUNNING:
+        enqueue(operation)
+        return
+    locks = {"lineage_key": operation.lineage_key, "service_key": operation.service_key}
     waiting = Operation.objects.filter(status=OperationStatus.PENDING).order_by("created_at")
-    found = [waiting.filter(**{lock: key}).first() for lock, key in locks.items() if key]
-    return [operation for operation in found if operation is not None]
+    for lock, key in locks.items():
+        if key and (following := waiting.filter(**{lock: key}).first()):
+            enqueue(following)
 
 
 def resume_operations(*, clock: Clock, limit: int = 1000) -> list[Operation]:

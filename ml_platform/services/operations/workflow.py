@@ -1,7 +1,7 @@
 """What a workflow is: its words, its steps, the right it needs, and what its end changes.
 
-`services/workflows.py` is the closed table of all of them. It imports every verb, so it is read
-late here: a verb opens its own workflow, and everything else looks one up by an operation's slug.
+`services/workflows.py` is the closed table of all of them. It imports every package that has one,
+so it is imported at first use here, where a workflow is looked up by an operation's slug.
 """
 
 from __future__ import annotations
@@ -101,8 +101,6 @@ _CLAUSES: Mapping[str, str] = {
     OperationStatus.FAILED: "could not {title}",
     OperationStatus.CANCELLED: "cancelled: {title}",
 }
-_REFUSED = "asked to {title}"
-_NOTHING_TO_REPAIR = "looked at {}: nothing to repair"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,9 +171,9 @@ class Workflow:
         """What was done or is wanted, after the actor's name: `could not deploy {}`."""
         succeeded = operation.status == OperationStatus.SUCCEEDED
         if succeeded and operation.data.get("ended_as") == FindingStatus.GONE:
-            return _NOTHING_TO_REPAIR
+            return "looked at {}: nothing to repair"
         title = self.title[:1].lower() + self.title[1:]
-        words = _REFUSED if operation.was_refused else _CLAUSES[operation.status]
+        words = "asked to {title}" if operation.was_refused else _CLAUSES[operation.status]
         return words.replace("{title}", title).replace("{past}", self.past)
 
     def planned(self, operation: Operation) -> tuple[Step, ...]:

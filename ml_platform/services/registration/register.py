@@ -22,7 +22,7 @@ from ml_platform.models.states import (
     RunStatus,
 )
 from ml_platform.services.access.rights import Right
-from ml_platform.services.findings.discrepancy import compare_surplus, version_of
+from ml_platform.services.findings.discrepancy import compare_surplus
 from ml_platform.services.findings.store import note_finding
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import refusals_recorded
@@ -192,7 +192,7 @@ def _register(work: Work[RegistrationState], pointer: ModelName) -> None:
     if surplus := [ModelName.parse(name) for name in work.state.surplus]:
         run.refresh_from_db()
         note_finding(
-            discrepancy=compare_surplus(version_of(run), *surplus),
+            discrepancy=compare_surplus(run, *surplus),
             now=work.clock(),
             operation=work.operation,
         )

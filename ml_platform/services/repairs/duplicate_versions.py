@@ -19,7 +19,7 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import FindingStatus, OperationKind, Registration
-from ml_platform.services.findings.discrepancy import may_be_ours, version_of
+from ml_platform.services.findings.discrepancy import may_be_ours
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_lineage
@@ -121,8 +121,7 @@ def _by_run(
         if version.labels.get(OWNER) == owner() and is_uid(uid):
             ours.setdefault(uid, []).append(version)
     for run in lineage.training_runs.filter(uid__in=ours).order_by("pk"):
-        as_value = version_of(run)
-        if uploads := [v for v in ours[run.uid.hex] if may_be_ours(as_value, v.pointer)]:
+        if uploads := [v for v in ours[run.uid.hex] if may_be_ours(run, v.pointer)]:
             yield run, uploads
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ml_platform.conf import require_settings
 from ml_platform.models import MirroredArtifacts, TrainingRun
 from ml_platform.services.findings import discrepancy
-from ml_platform.services.findings.discrepancy import artifacts_subject, version_of
+from ml_platform.services.findings.discrepancy import artifacts_of, artifacts_subject
 from ml_platform.services.findings.exclusions import UNSTORED, WORKED_ON, Reading
 from ml_platform.services.operations.store import lineage_key
 
@@ -25,17 +25,17 @@ def compare_artifacts(reading: Reading) -> Iterator[Compared]:
         gcs_artifacts_path__startswith=root, registered_at__lte=reading.sweep.started_at
     )
     for chunk in reading.chunks(versions.only(*VERSION_COLUMNS)):
-        runs = [version_of(run) for run in chunk]
-        mirrored = MirroredArtifacts.objects.filter(prefix__in=[run.artifacts for run in runs])
+        mirrored = MirroredArtifacts.objects.filter(prefix__in=[artifacts_of(run) for run in chunk])
         there = set(mirrored.values_list("prefix", flat=True))
         touched = reading.touched().lineages
         result = Compared([], [])
-        for run in runs:
+        for run in chunk:
             key = lineage_key(project_id=run.project_id, model_name=run.model_name)
-            unstored = run.artifacts in reading.unstored["gcs"]
+            folder = artifacts_of(run)
+            unstored = folder in reading.unstored["gcs"]
             if why := UNSTORED if unstored else WORKED_ON if key in touched else "":
-                what = f"{run.model_name} v{run.number}"
-                result.leave_out(artifacts_subject(run.run_id), what, why, run.project_id)
-            elif missing := discrepancy.compare_artifacts(run, there=run.artifacts in there):
+                what = f"{run.model_name} v{run.version}"
+                result.leave_out(artifacts_subject(run.pk), what, why, run.project_id)
+            elif missing := discrepancy.compare_artifacts(run, there=folder in there):
                 result.found.append(missing)
         yield result

@@ -7,6 +7,7 @@ stays as it is, and the sweep reports the record as not compared.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -20,19 +21,16 @@ from ml_platform.models import MirroredModel, RegisteredModel, Sweep, TrainingRu
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import RegistryState
 from ml_platform.services.findings.compare_models import (
-    Lineage,
     ListedModel,
     Location,
     compare_lineage,
     compare_unclaimed,
+    registered_since,
 )
 from ml_platform.services.findings.discrepancy import (
     Discrepancy,
-    Orphan,
-    Version,
     compare_orphan,
     orphan_subject,
-    version_of,
 )
 from ml_platform.services.findings.exclusions import (
     ELSEWHERE,
@@ -50,7 +48,7 @@ from ml_platform.services.findings.store import (
 )
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import is_uid, owner
-from ml_platform.services.registry.ownership import OwnModels, own_models
+from ml_platform.services.registry.ownership import own_models
 
 
 class Compared(NamedTuple):
@@ -76,37 +74,22 @@ def compare_orphans(reading: Reading) -> Iterator[Compared]:
     """Find models that were never registered and that nothing needs; yields each chunk."""
     created_before = reading.sweep.started_at - timedelta(days=require_settings().ORPHAN_DAYS)
     for chunk in reading.chunks(RegisteredModel.objects.orphans(created_before=created_before)):
-        orphans = _with_leftovers(chunk)
+        runs, schedules = _counts(chunk, "training_runs"), _counts(chunk, "training_schedules")
         touched = reading.touched().lineages
         result = Compared([], [])
-        for orphan in orphans:
+        for orphan in chunk:
             if _key(orphan) in touched:
-                subject = orphan_subject(orphan.id)
+                subject = orphan_subject(orphan.pk)
                 result.leave_out(subject, orphan.model_name, WORKED_ON, orphan.project_id)
             else:
-                result.found.append(compare_orphan(orphan))
+                counts = {"runs": runs[orphan.pk], "schedules": schedules[orphan.pk]}
+                result.found.append(compare_orphan(orphan, **counts))
         yield result
 
 
-def _with_leftovers(chunk: list[RegisteredModel]) -> list[Orphan]:
-    pks = [lineage.pk for lineage in chunk]
-    runs, schedules = (
-        dict(
-            RegisteredModel.objects.filter(pk__in=pks).values_list("pk").annotate(n=Count(related))
-        )
-        for related in ("training_runs", "training_schedules")
-    )
-    return [
-        Orphan(
-            id=lineage.pk,
-            project_id=lineage.project_id,
-            model_name=lineage.model_name,
-            created_at=lineage.created_at,
-            runs=runs[lineage.pk],
-            schedules=schedules[lineage.pk],
-        )
-        for lineage in chunk
-    ]
+def _counts(chunk: list[RegisteredModel], related: str) -> dict[int, int]:
+    rows = RegisteredModel.objects.filter(pk__in=[lineage.pk for lineage in chunk])
+    return dict(rows.values_list("pk").annotate(n=Count(related)))
 
 
 # ---- registered lineages and the Vertex AI plane -------------------------------------------------
@@ -116,21 +99,21 @@ def compare_lineages(reading: Reading) -> Iterator[Compared]:
     """Compare each registered model with what Vertex AI lists under its resource name."""
     place = _place()
     for chunk in reading.chunks(RegisteredModel.objects.registered().only(*_LINEAGE)):
-        lineages = [_lineage(row) for row in chunk]
-        seen = _seen_by_id({lineage.name.model_id for lineage in lineages if lineage})
+        names = [_name_of(lineage) for lineage in chunk]
+        seen = _seen_by_id({name.model_id for name in names if name})
         labelled = _labelled(seen.values())
         touched = reading.touched().lineages
         result = Compared([], [])
         compared: list[int] = []
-        for row, lineage in zip(chunk, lineages, strict=True):
-            why = _why_left_out(lineage, place, reading, touched)
-            if lineage is None or why:
-                subject = row.vertex_model_resource_name
-                result.leave_out(subject, row.model_name, why, row.project_id)
+        for lineage, name in zip(chunk, names, strict=True):
+            why = _why_left_out(lineage, name, place, reading, touched)
+            if name is None or why:
+                subject = lineage.vertex_model_resource_name
+                result.leave_out(subject, lineage.model_name, why, lineage.project_id)
                 continue
-            listed = seen.get(lineage.name.model_id)
+            listed = seen.get(name.model_id)
             run = labelled.get(listed.run_uid) if listed else None
-            compared.append(lineage.id)
+            compared.append(lineage.pk)
             if discrepancy := compare_lineage(lineage, listed, run, place):
                 result.found.append(discrepancy)
         yield result
@@ -139,16 +122,20 @@ def compare_lineages(reading: Reading) -> Iterator[Compared]:
 
 
 def _why_left_out(
-    lineage: Lineage | None, place: Location, reading: Reading, touched: Collection[str]
+    lineage: RegisteredModel,
+    name: ModelName | None,
+    place: Location,
+    reading: Reading,
+    touched: Collection[str],
 ) -> str:
     """Return why a lineage must not be compared, '' when it may be."""
-    if lineage is None or not place.holds(lineage.name):
+    if name is None or not place.holds(name):
         return ELSEWHERE
     if _key(lineage) in touched:
         return WORKED_ON
-    if lineage.name.model_id in reading.unstored["vertex"]:
+    if name.model_id in reading.unstored["vertex"]:
         return UNSTORED
-    return NEW if lineage.registered_at > reading.sweep.started_at else ""
+    return NEW if registered_since(lineage) > reading.sweep.started_at else ""
 
 
 def _write_states(
@@ -168,20 +155,11 @@ def _write_states(
         update_rows(rows, registry_state=state, registry_checked_at=sweep.started_at)
 
 
-def _lineage(row: RegisteredModel) -> Lineage | None:
-    """Return the lineage as a value; None when its pointer is not a valid resource name."""
-    try:
-        name = ModelName.parse(row.vertex_model_resource_name)
-    except Invalid:
-        return None
-    return Lineage(
-        id=row.pk,
-        project_id=row.project_id,
-        model_name=row.model_name,
-        name=name,
-        versions=row.total_versions,
-        registered_at=row.latest_registered_at or row.created_at,
-    )
+def _name_of(lineage: RegisteredModel) -> ModelName | None:
+    """The Vertex AI model it points at; None when that is not a valid resource name."""
+    with suppress(Invalid):
+        return ModelName.parse(lineage.vertex_model_resource_name)
+    return None
 
 
 # ---- models that no version points at ------------------------------------------------------------
@@ -193,7 +171,9 @@ def compare_unclaimed_models(reading: Reading) -> Iterator[Compared]:
     for chunk in reading.chunks(MirroredModel.objects.only(*_SEEN)):
         models = _unclaimed(chunk, place)
         labelled = _labelled(models)
-        own = own_models({run.lineage_id for run in labelled.values() if run.lineage_id})
+        own = own_models(
+            {run.registered_model_id for run in labelled.values() if run.registered_model_id}
+        )
         touched = reading.touched()
         result = Compared([], [])
         for seen in models:
@@ -202,19 +182,20 @@ def compare_unclaimed_models(reading: Reading) -> Iterator[Compared]:
                 project_id = run.project_id if run else None
                 result.leave_out(str(seen.name), seen.display_name, why, project_id)
                 continue
-            is_own = run is not None and own.get(run.lineage_id or 0, OwnModels()).holds(seen.name)
+            of_run = own.get(run.registered_model_id or 0) if run else None
+            is_own = of_run is not None and of_run.holds(seen.name)
             result.found.append(compare_unclaimed(seen, run, place, own=is_own))
             if run and not is_own:
                 end_surplus(
                     subject=str(seen.name),
-                    lineage_id=run.lineage_id,
+                    lineage_id=run.registered_model_id,
                     sweep=reading.sweep,
                     now=reading.now,
                 )
         yield result
 
 
-def _why_not(seen: ListedModel, run: Version | None, reading: Reading, touched: Touched) -> str:
+def _why_not(seen: ListedModel, run: TrainingRun | None, reading: Reading, touched: Touched) -> str:
     """Return why a listed model must not be compared, '' when it may be."""
     if seen.name.model_id in reading.unstored["vertex"]:
         return UNSTORED
@@ -257,7 +238,7 @@ _SEEN = (
 )  # fmt: skip
 
 
-def _key(about: Lineage | Orphan | Version) -> str:
+def _key(about: RegisteredModel | TrainingRun) -> str:
     return lineage_key(project_id=about.project_id, model_name=about.model_name)
 
 
@@ -290,8 +271,8 @@ def _seen_by_id(model_ids: Collection[str]) -> dict[str, ListedModel]:
     return {row.model_id: _seen(row) for row in rows}
 
 
-def _labelled(models: Iterable[ListedModel]) -> dict[str, Version]:
+def _labelled(models: Iterable[ListedModel]) -> dict[str, TrainingRun]:
     """Return the runs that the labels of these models name, by uid."""
     uids = {seen.run_uid for seen in models if is_uid(seen.run_uid)}
     runs = TrainingRun.objects.filter(uid__in=uids).only(*VERSION_COLUMNS)
-    return {run.uid.hex: version_of(run) for run in runs}
+    return {run.uid.hex: run for run in runs}

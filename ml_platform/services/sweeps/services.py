@@ -9,9 +9,6 @@ from django.db.models import Q, QuerySet
 from ml_platform.models import DeployedEndpoint, MirroredService, TrainingRun
 from ml_platform.models.states import EndpointState
 from ml_platform.services.findings.compare_services import (
-    Endpoint,
-    SeenService,
-    Served,
     compare_endpoint,
     compare_leftover,
     service_subject,
@@ -33,21 +30,21 @@ from .models import Compared
 def compare_leftovers(reading: Reading) -> Iterator[Compared]:
     """Find services with our label that no endpoint needs; yields each chunk."""
     for chunk in reading.chunks(MirroredService.objects.filter(owner=owner())):
-        services = [_seen(row) for row in chunk]
-        uids = [s.endpoint_uid for s in services if is_uid(s.endpoint_uid)]
-        about = Q(uid__in=uids) | Q(service_name__in=[s.name for s in services])
-        rows = [_endpoint(row) for row in _endpoints().filter(about)]
-        by_uid, by_name = {r.uid: r for r in rows}, {r.name: r for r in rows}
-        runs = _runs(services)
+        uids = [s.endpoint_uid for s in chunk if is_uid(s.endpoint_uid)]
+        about = Q(uid__in=uids) | Q(service_name__in=[s.service_name for s in chunk])
+        rows = list(_endpoints().filter(about))
+        by_uid, by_name = {r.uid.hex: r for r in rows}, {r.service_name: r for r in rows}
+        runs = _runs(chunk)
         touched = reading.touched()
         result = Compared([], [])
-        for seen in services:
+        for seen in chunk:
             named, run = by_uid.get(seen.endpoint_uid), runs.get(seen.run_uid)
-            own = named is None and run is not None and is_own_service(seen.name, run.lineage_id)
-            leftover = compare_leftover(seen, named, by_name.get(seen.name), run, own=own)
-            why = _why_not(reading, touched, seen.name, named or run)
+            name, lineage_id = seen.service_name, run.registered_model_id if run else None
+            own = named is None and is_own_service(name, lineage_id)
+            leftover = compare_leftover(seen, named, by_name.get(name), run, own=own)
+            why = _why_not(reading, touched, name, named or run)
             if leftover and why:
-                result.leave_out(leftover.subject, seen.name, why, leftover.project_id)
+                result.leave_out(leftover.subject, name, why, leftover.project_id)
             elif leftover:
                 result.found.append(leftover)
         yield result
@@ -56,34 +53,37 @@ def compare_leftovers(reading: Reading) -> Iterator[Compared]:
 def compare_endpoints(reading: Reading) -> Iterator[Compared]:
     """Compare each active endpoint with the service of its name; yields each chunk."""
     for chunk in reading.chunks(_endpoints().filter(is_active=True)):
-        rows = [(_endpoint(row), row.deployed_at) for row in chunk]
-        mirrored = MirroredService.objects.filter(service_name__in=[row.name for row, _ in rows])
-        services = {row.service_name: _seen(row) for row in mirrored}
+        names = [row.service_name for row in chunk]
+        mirrored = MirroredService.objects.filter(service_name__in=names)
+        services = {row.service_name: row for row in mirrored}
         runs = _runs(services.values())
         touched = reading.touched()
         result = Compared([], [])
-        for row, deployed_at in rows:
-            seen = services.get(row.name)
+        for row in chunk:
+            seen = services.get(row.service_name)
             run = runs.get(seen.run_uid) if seen else None
-            young = deployed_at is not None and deployed_at > reading.sweep.started_at
+            young = row.deployed_at is not None and row.deployed_at > reading.sweep.started_at
             moving = WORKED_ON if row.state != EndpointState.ACTIVE else ""
-            why = NEW if young else moving or _why_not(reading, touched, row.name, row)
+            why = NEW if young else moving or _why_not(reading, touched, row.service_name, row)
             if why:
-                result.leave_out(service_subject(row.name), row.name, why, row.project_id)
+                result.leave_out(
+                    service_subject(row.service_name), row.service_name, why, row.project_id
+                )
             elif discrepancy := compare_endpoint(row, seen, run, owner=owner()):
                 result.found.append(discrepancy)
         yield result
 
 
 def _why_not(
-    reading: Reading, touched: Touched, service: str, about: Endpoint | Served | None
+    reading: Reading, touched: Touched, service: str, about: DeployedEndpoint | TrainingRun | None
 ) -> str:
     """Return why a service must not be compared, '' when it may be."""
     if service in reading.unstored["cloud_run"]:
         return UNSTORED
     if about is None:
         return WORKED_ON if service in touched.services else ""
-    key = lineage_key(project_id=about.project_id, model_name=about.model_name)
+    named = about if isinstance(about, TrainingRun) else about.registered_model
+    key = lineage_key(project_id=about.project_id, model_name=named.model_name)
     worked_on = service in touched.services or key in touched.lineages
     return WORKED_ON if worked_on else ""
 
@@ -92,47 +92,7 @@ def _endpoints() -> QuerySet[DeployedEndpoint]:
     return DeployedEndpoint.objects.select_related("registered_model", "run")
 
 
-def _seen(row: MirroredService) -> SeenService:
-    return SeenService(
-        name=row.service_name,
-        owner=row.owner,
-        endpoint_uid=row.endpoint_uid,
-        run_uid=row.run_uid,
-        uri=row.uri,
-        newest=row.newest_revision,
-        serving=tuple(row.serving_revisions),
-    )
-
-
-def _runs(services: Iterable[SeenService]) -> dict[str, Served]:
+def _runs(services: Iterable[MirroredService]) -> dict[str, TrainingRun]:
     """Return the runs that the labels of these services name, by uid."""
     uids = {seen.run_uid for seen in services if is_uid(seen.run_uid)}
-    return {run.uid.hex: _served(run) for run in TrainingRun.objects.filter(uid__in=uids)}
-
-
-def _endpoint(row: DeployedEndpoint) -> Endpoint:
-    return Endpoint(
-        id=row.pk,
-        uid=row.uid.hex,
-        name=row.service_name,
-        state=row.state,
-        is_active=row.is_active,
-        model_deleted=row.model_deleted,
-        revision=row.revision,
-        lineage_id=row.registered_model_id,
-        project_id=row.project_id,
-        model_name=row.registered_model.model_name,
-        run=_served(row.run) if row.run else None,
-    )
-
-
-def _served(run: TrainingRun) -> Served:
-    return Served(
-        id=run.pk,
-        uid=run.uid.hex,
-        lineage_id=run.registered_model_id,
-        project_id=run.project_id,
-        model_name=run.model_name,
-        number=run.version,
-        registration=run.registration,
-    )
+    return {run.uid.hex: run for run in TrainingRun.objects.filter(uid__in=uids)}

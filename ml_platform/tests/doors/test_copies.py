@@ -20,7 +20,7 @@ from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredM
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus, Registration
 from ml_platform.services.deployment.serving import ServingConfig, service_spec
-from ml_platform.services.findings.discrepancy import compare_surplus, version_of
+from ml_platform.services.findings.discrepancy import compare_surplus
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import note_finding
 from ml_platform.services.operations.store import open_operation
@@ -176,7 +176,7 @@ def test_what_an_earlier_release_took_for_surplus_is_refused_at_the_effect_too(
     run = lineage.training_runs.get()
     name = seed(cloud, "mine", lineage, run)
     with transaction.atomic():
-        found = compare_surplus(version_of(run), name.at("1"))
+        found = compare_surplus(run, name.at("1"))
         note_finding(discrepancy=found, now=database_now())
     stale = Finding.objects.get()
     with pytest.raises(CopiedModel):

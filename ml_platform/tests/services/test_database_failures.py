@@ -28,9 +28,8 @@ from ml_platform.services.cleanup import orphans
 from ml_platform.services.metrics import service_metrics
 from ml_platform.services.operations import worker
 from ml_platform.services.operations import workflow as workflow_module
-from ml_platform.services.operations.engine import advance
+from ml_platform.services.operations.engine import PATIENCE, advance
 from ml_platform.services.operations.retry_cancel import retry_operation
-from ml_platform.services.operations.retry_decision import PATIENCE
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow

@@ -198,7 +198,7 @@ def test_a_version_that_only_cloud_run_shows_as_served_cannot_be_deleted(
     assert run.registration == Registration.REGISTERED
     assert cloud.effects.count("ModelService.Delete*") == 0
     plan = preview_deletion(lineage=lineage, runs=[run])
-    assert [block.code for block in plan.blocks] == ["model_deployed"]
+    assert [block.error.code for block in plan.blocks] == ["model_deployed"]
 
 
 def test_inactive_endpoints_are_marked_model_deleted(cloud: LocalCloud, clock: Clock) -> None:

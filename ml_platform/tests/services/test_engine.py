@@ -24,9 +24,8 @@ from ml_platform.models import Operation
 from ml_platform.models.states import OperationKind, OperationStatus
 from ml_platform.services.operations import worker
 from ml_platform.services.operations import workflow as workflow_module
-from ml_platform.services.operations.engine import UNKNOWN_PAUSE, advance
+from ml_platform.services.operations.engine import PATIENCE, UNKNOWN_PAUSE, advance, retry_pause
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
-from ml_platform.services.operations.retry_decision import PATIENCE, decide_retry
 from ml_platform.services.operations.store import (
     Actor,
     Busy,
@@ -415,7 +414,7 @@ def test_a_request_to_cancel_that_comes_while_its_step_runs_is_kept(
 
 def test_a_step_that_leads_back_has_the_steps_from_there_ahead_of_it() -> None:
     def step(name: str, back_to: str = "") -> Step:
-        return replace(STEP, name=name, back_to=back_to)
+        return Step(name=name, title=name, run=lambda work: Next(), back_to=back_to)
 
     steps = (step("a"), step("b"), step("c", "b"), step("d", "c"), step("e"))
     workflow = replace(Script().workflows()["test"], steps=steps)
@@ -503,49 +502,37 @@ def test_a_repeated_key_answers_with_the_first_operation_and_never_opens_a_secon
     assert Operation.objects.count() == 1
 
 
-STEP = Step(name="act", title="Act", run=lambda work: Next(), probe="look")
-
-
 @pytest.mark.parametrize(
-    ("error", "attempts", "fail", "step"),
+    ("error", "attempts", "fail"),
     [
-        (CloudUnavailable("503"), 50, False, "look"),
-        (CloudThrottled("429"), 50, False, "look"),
-        (OutcomeUnknown("timeout"), 50, False, "look"),
-        (CloudConflict("etag"), 0, False, "look"),
-        (CloudConflict("etag"), 5, True, ""),
-        (CloudDenied("403"), 4, False, "look"),
-        (CloudDenied("403"), 5, True, ""),
-        (CloudAbsent("404"), 0, True, ""),
-        (Invalid("bad"), 0, True, ""),
+        (CloudUnavailable("503"), 50, False),
+        (CloudThrottled("429"), 50, False),
+        (OutcomeUnknown("timeout"), 50, False),
+        (CloudConflict("etag"), 0, False),
+        (CloudConflict("etag"), 5, True),
+        (CloudDenied("403"), 4, False),
+        (CloudDenied("403"), 5, True),
+        (CloudAbsent("404"), 0, True),
+        (Invalid("bad"), 0, True),
     ],
 )
 def test_each_category_of_error_has_its_verdict(
-    error: PlatformError, attempts: int, fail: bool, step: str
+    error: PlatformError, attempts: int, fail: bool
 ) -> None:
-    verdict = decide_retry(error=error, step=STEP, attempts=attempts, age=timedelta(0), spread=0.0)
-    assert verdict.fail is fail
-    assert fail or verdict.step == step
+    pause = retry_pause(error=error, attempts=attempts, age=timedelta(0), spread=0.0)
+    assert (pause is None) is fail
 
 
 def test_patience_ends_after_a_day_and_pauses_grow_to_five_minutes_at_most() -> None:
     def pause(attempts: int, spread: float, error: PlatformError | None = None) -> float:
-        return decide_retry(
-            error=error or CloudUnavailable("503"),
-            step=STEP,
-            attempts=attempts,
-            age=timedelta(0),
-            spread=spread,
-        ).pause
+        given = error or CloudUnavailable("503")
+        seconds = retry_pause(error=given, attempts=attempts, age=timedelta(0), spread=spread)
+        assert seconds is not None
+        return seconds
 
-    late = decide_retry(
-        error=CloudUnavailable("503"),
-        step=STEP,
-        attempts=1,
-        age=PATIENCE + timedelta(seconds=1),
-        spread=0,
-    )
-    assert late.fail
+    late = PATIENCE + timedelta(seconds=1)
+    error = CloudUnavailable("503")
+    assert retry_pause(error=error, attempts=1, age=late, spread=0.0) is None
     assert [pause(n, 0.0) for n in (0, 1, 2, 20)] == [1.0, 2.0, 4.0, 150.0]
     assert pause(20, 0.999) < 300
     assert pause(0, 0.0, CloudThrottled("429", retry_after=40)) == 40

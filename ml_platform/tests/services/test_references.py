@@ -365,7 +365,7 @@ def test_a_version_without_our_labels_is_not_deleted_and_nothing_is_touched(
     before, mutations = rows(), len(cloud.effects.mutations())
     doomed = runs if whole else runs[:1]
     (block,) = preview_deletion(lineage=lineage, runs=doomed).blocks
-    assert (block.code, said in block.message) == ("foreign_version", True)
+    assert (block.error.code, said in block.error.words) == ("foreign_version", True)
     operation = delete(clock, lineage, *doomed)
     assert (operation.status, operation.error_code) == ("failed", "foreign_version")
     assert said in operation.error

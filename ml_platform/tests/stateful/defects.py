@@ -244,4 +244,4 @@ def no_heir() -> list[Any]:
 def users_not_asked() -> list[Any]:
     from ml_platform.services.registry.references import Pointers
 
-    return [swap("deletion.steps.read_pointers", lambda **_: Pointers())]
+    return [swap("deletion.preview.read_pointers", lambda **_: Pointers())]

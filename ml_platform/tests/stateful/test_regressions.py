@@ -200,7 +200,7 @@ def test_a_version_that_only_an_older_revision_serves_cannot_be_deleted(world: W
     assert (operation.status, operation.error_code) == ("failed", "model_deployed")
     assert runs[0].registration == "registered"
     plan = preview_deletion(lineage=RegisteredModel.objects.get(), runs=[runs[0]])
-    assert [block.code for block in plan.blocks] == ["model_deployed"]
+    assert [block.error.code for block in plan.blocks] == ["model_deployed"]
 
 
 def test_traffic_that_is_elsewhere_is_a_finding_until_the_endpoint_is_redeployed(

@@ -59,12 +59,12 @@ def main() -> None:
     settings.ML_PLATFORM = tuned(os.environ["ML_PLATFORM_LOCAL_CLOUD"], control)
     for module in IMPORTED:
         import_module(module)
-    from ml_platform.services.operations import database_failures
+    from ml_platform.services.operations import work
 
     from . import mutants, races, scenarios  # noqa: F401 - so that no child imports them
 
     # That the database fails is meant; it need not be told at each point.
-    logging.getLogger(database_failures.log.name).addHandler(logging.NullHandler())
+    logging.getLogger(work.log.name).addHandler(logging.NullHandler())
 
     _say({"ready": True})
     for line in sys.stdin:

@@ -8,28 +8,35 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ml_platform.cloud.names import ModelName
+from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.findings.compare_models import (
     REBORN_MARGIN,
-    Lineage,
     ListedModel,
     Location,
     compare_lineage,
     compare_unclaimed,
 )
 from ml_platform.services.findings.discrepancy import (
-    Orphan,
-    Version,
     compare_artifacts,
     compare_orphan,
 )
 from ml_platform.services.findings.kinds import FindingKind
 
+from .rows import changed
+
 THEN = datetime(2026, 2, 8, 12, tzinfo=UTC)
 NAME = ModelName("123", "europe-central2", "m1")
 HERE = Location(project="acme", number="123", location="europe-central2", owner="us")
 UID = "a" * 32
-LINEAGE = Lineage(id=1, project_id=1, model_name="chern", name=NAME, versions=2, registered_at=THEN)
+LINEAGE = RegisteredModel(
+    pk=1,
+    project_id=1,
+    model_name="chern",
+    vertex_model_resource_name=str(NAME),
+    total_versions=2,
+    latest_registered_at=THEN,
+)
 SEEN = ListedModel(
     name=NAME,
     display_name="chern",
@@ -39,16 +46,17 @@ SEEN = ListedModel(
     artifact_uri="gs://bucket/runs/1/",
     created_at=THEN - timedelta(days=1),
 )
-RUN = Version(
-    run_id=7,
-    lineage_id=1,
+NOWHERE = {"vertex_model_resource_name": "", "vertex_model_version": ""}
+RUN = TrainingRun(
+    pk=7,
+    registered_model_id=1,
     project_id=1,
     model_name="chern",
-    number=2,
+    version=2,
     registration=Registration.REGISTERED,
-    vertex_version="2",
-    artifacts="gs://bucket/runs/7/",
-    pointer=f"{NAME}@2",
+    vertex_model_resource_name=str(NAME),
+    vertex_model_version="2",
+    gcs_artifacts_path="gs://bucket/runs/7",
 )
 
 
@@ -76,22 +84,27 @@ def test_while_the_number_is_not_known_any_number_may_be_ours() -> None:
     ("seen", "run", "kind", "words"),
     [
         (SEEN, RUN, None, ""),
-        (SEEN, replace(RUN, registration=Registration.DELETING), None, ""),
+        (SEEN, changed(RUN, registration=Registration.DELETING), None, ""),
         (None, None, FindingKind.STALE_POINTER, "Vertex AI does not list it"),
         (SEEN, None, FindingKind.VERSION_MISMATCH, "none of our runs"),
         (replace(SEEN, owner=""), RUN, FindingKind.VERSION_MISMATCH, ""),
         (replace(SEEN, owner="them"), RUN, FindingKind.VERSION_MISMATCH, ""),
-        (SEEN, replace(RUN, lineage_id=2), FindingKind.VERSION_MISMATCH, "a run of chern"),
-        (replace(SEEN, version="3"), RUN, FindingKind.SURPLUS_VERSION, "which is version 2 there"),
+        (SEEN, changed(RUN, registered_model_id=2), FindingKind.VERSION_MISMATCH, "a run of chern"),
+        (
+            replace(SEEN, version="3"),
+            RUN,
+            FindingKind.SURPLUS_VERSION,
+            "which is version 2 there",
+        ),
         (
             SEEN,
-            replace(RUN, registration=Registration.DELETED, vertex_version="", pointer="@"),
+            changed(RUN, registration=Registration.DELETED, **NOWHERE),
             FindingKind.SURPLUS_VERSION,
             "v2 of run 7, which is deleted",
         ),
         (
             SEEN,
-            replace(RUN, registration=Registration.LOST, vertex_version="", pointer="@"),
+            changed(RUN, registration=Registration.LOST, **NOWHERE),
             FindingKind.VERSION_MISMATCH,
             "our run 7, whose version is lost",
         ),
@@ -111,7 +124,7 @@ def test_while_the_number_is_not_known_any_number_may_be_ours() -> None:
     ],
 )
 def test_a_pointer_is_name_version_and_label(
-    seen: ListedModel | None, run: Version | None, kind: FindingKind | None, words: str
+    seen: ListedModel | None, run: TrainingRun | None, kind: FindingKind | None, words: str
 ) -> None:
     drift = compare_lineage(LINEAGE, seen, run, HERE)
     assert (drift.kind if drift else None) == kind
@@ -120,7 +133,11 @@ def test_a_pointer_is_name_version_and_label(
         assert (drift.subject, drift.lineage_id) == (str(NAME), 1)
 
 
-LOST = replace(RUN, registration=Registration.LOST, former=f"{NAME.at('2')}".replace("123", "acme"))
+LOST = changed(
+    RUN,
+    registration=Registration.LOST,
+    last_vertex_version=f"{NAME.at('2')}".replace("123", "acme"),
+)
 
 
 @pytest.mark.parametrize(
@@ -130,18 +147,18 @@ LOST = replace(RUN, registration=Registration.LOST, former=f"{NAME.at('2')}".rep
         (replace(SEEN, owner="them"), None, FindingKind.UNMANAGED, None),
         (replace(SEEN, owner="them"), LOST, FindingKind.UNMANAGED, None),
         (SEEN, None, FindingKind.UNMANAGED, None),
-        (SEEN, replace(RUN, registration=Registration.DELETED), FindingKind.SURPLUS_VERSION, 1),
-        (SEEN, replace(RUN, registration=Registration.NONE), FindingKind.UNMANAGED, 1),
-        (SEEN, replace(RUN, registration=Registration.DELETING), FindingKind.UNMANAGED, 1),
+        (SEEN, changed(RUN, registration=Registration.DELETED), FindingKind.SURPLUS_VERSION, 1),
+        (SEEN, changed(RUN, registration=Registration.NONE), FindingKind.UNMANAGED, 1),
+        (SEEN, changed(RUN, registration=Registration.DELETING), FindingKind.UNMANAGED, 1),
         (
             SEEN,
-            replace(RUN, pointer="x/locations/europe-central2/models/m2@2"),
+            changed(RUN, vertex_model_resource_name="x/locations/europe-central2/models/m2"),
             FindingKind.SURPLUS_VERSION,
             1,
         ),
         (
             replace(SEEN, owner="them"),
-            replace(RUN, registration=Registration.DELETED),
+            changed(RUN, registration=Registration.DELETED),
             FindingKind.UNMANAGED,
             None,
         ),
@@ -150,7 +167,7 @@ LOST = replace(RUN, registration=Registration.LOST, former=f"{NAME.at('2')}".rep
     ],
 )
 def test_what_no_version_points_at_is_unmanaged_or_back(
-    seen: ListedModel, run: Version | None, kind: FindingKind, project: int | None
+    seen: ListedModel, run: TrainingRun | None, kind: FindingKind, project: int | None
 ) -> None:
     drift = compare_unclaimed(seen, run, HERE, own=True)
     assert (drift.kind, drift.project_id) == (kind, project)
@@ -161,18 +178,19 @@ def test_artifacts_are_there_or_missing() -> None:
     missing = compare_artifacts(RUN, there=False)
     assert missing is not None
     assert (missing.kind, missing.run_id) == (FindingKind.ARTIFACTS_MISSING, 7)
-    assert missing.evidence["artifacts"] == RUN.artifacts
+    assert missing.evidence["artifacts"] == "gs://bucket/runs/7/"
 
 
 def test_an_orphan_says_what_stays() -> None:
-    orphan = Orphan(id=5, project_id=1, model_name="x", created_at=THEN, runs=0, schedules=1)
-    drift = compare_orphan(orphan)
+    orphan = RegisteredModel(pk=5, project_id=1, model_name="x", created_at=THEN)
+    drift = compare_orphan(orphan, runs=0, schedules=1)
     assert drift.repair.endswith("1 ended schedule and 0 ended runs stay, detached from it.")
 
 
 def test_titles_fit_their_column() -> None:
-    long = replace(LINEAGE, model_name="m" * 63, name=replace(NAME, model_id="i" * 63))
-    far = replace(RUN, lineage_id=2, model_name="n" * 63)
+    name = str(replace(NAME, model_id="i" * 63))
+    long = changed(LINEAGE, model_name="m" * 63, vertex_model_resource_name=name)
+    far = changed(RUN, registered_model_id=2, model_name="n" * 63)
     for drift in (compare_lineage(long, None, None, HERE), compare_lineage(long, SEEN, far, HERE)):
         assert drift is not None
         assert max(len(drift.title), len(drift.repair), len(drift.subject)) <= 255

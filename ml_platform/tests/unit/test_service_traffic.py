@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ml_platform.services.findings.compare_services import REDEPLOY, compare_endpoint
 from ml_platform.services.findings.kinds import FindingKind
 
+from .rows import changed
 from .test_service_drift import ROW, RUN, SEEN
 
 
@@ -26,8 +25,8 @@ from .test_service_drift import ROW, RUN, SEEN
 def test_requests_go_to_the_newest_revision_or_to_the_one_that_we_saw(
     serving: tuple[str, ...], strange: str
 ):
-    seen = replace(SEEN, newest="chern-3", serving=serving)
-    found = compare_endpoint(replace(ROW, revision="chern-2"), seen, RUN, owner="us")
+    seen = changed(SEEN, newest_revision="chern-3", serving_revisions=serving)
+    found = compare_endpoint(changed(ROW, revision="chern-2"), seen, RUN, owner="us")
     if not strange:
         assert found is None
         return
