@@ -20,7 +20,6 @@ from ml_platform.models import (
 )
 from ml_platform.models.states import (
     EndpointState,
-    FindingKind,
     FindingStatus,
     Frequency,
     ModelType,
@@ -28,6 +27,7 @@ from ml_platform.models.states import (
     RunStatus,
     ScheduleState,
 )
+from ml_platform.services.findings.kinds import FindingKind
 
 LONG_AGO = datetime(2026, 1, 10, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
