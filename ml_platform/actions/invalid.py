@@ -8,7 +8,7 @@ from typing import Any
 from ml_platform.errors import Invalid
 
 WORD, OTHER = "word", "other"
-"""Which kind a choice between a word and something else is taken for; no part of a field's name."""
+"""How pydantic reads a choice between a word and another value; not a part of a field's name."""
 
 
 class InvalidInput(Invalid):
@@ -26,19 +26,19 @@ class InvalidInput(Invalid):
 WORDS: Mapping[str, str] = {
     "missing": "It is missing.",
     "extra_forbidden": "There is no such field.",
-    "int_parsing": "It is no whole number.",
-    "int_type": "It is no whole number.",
-    "int_from_float": "It is no whole number.",
+    "int_parsing": "It is not a whole number.",
+    "int_type": "It is not a whole number.",
+    "int_from_float": "It is not a whole number.",
     "int_parsing_size": "It is too large a number.",
     "bool_parsing": "It is neither true nor false.",
     "bool_type": "It is neither true nor false.",
-    "string_type": "It is no text.",
-    "list_type": "It is no list.",
-    "dict_type": "It is no object.",
-    "model_type": "It is no object.",
-    "model_attributes_type": "It is no object.",
-    "enum": "It is none of {expected}.",
-    "literal_error": "It is none of {expected}.",
+    "string_type": "It is not a text.",
+    "list_type": "It is not a list.",
+    "dict_type": "It is not an object.",
+    "model_type": "It is not an object.",
+    "model_attributes_type": "It is not an object.",
+    "enum": "It is not one of {expected}.",
+    "literal_error": "It is not one of {expected}.",
     "string_too_long": "It is longer than {max_length} characters.",
     "string_empty": "It is empty.",
     "string_too_short": "It is shorter than {min_length} characters.",
@@ -46,12 +46,12 @@ WORDS: Mapping[str, str] = {
     "too_short": "It has fewer than {min_length} items.",
     "greater_than_equal": "It is less than {ge}.",
     "less_than_equal": "It is more than {le}.",
-    "datetime_from_date_parsing": "It is no time such as 2026-03-01T02:00:00Z.",
-    "datetime_parsing": "It is no time such as 2026-03-01T02:00:00Z.",
-    "datetime_type": "It is no time such as 2026-03-01T02:00:00Z.",
-    "uuid_parsing": "It is no UUID.",
+    "datetime_from_date_parsing": "It is not a time such as 2026-03-01T02:00:00Z.",
+    "datetime_parsing": "It is not a time such as 2026-03-01T02:00:00Z.",
+    "datetime_type": "It is not a time such as 2026-03-01T02:00:00Z.",
+    "uuid_parsing": "It is not a UUID.",
 }
-"""What is wrong with a field, by pydantic's name for it; what is not here says pydantic itself."""
+"""What is wrong with a field, by pydantic's name for it; pydantic has the words for the others."""
 
 
 def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
