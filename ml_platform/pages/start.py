@@ -8,7 +8,7 @@ from django.utils import timezone
 from ml_platform import kpis
 from ml_platform.actions.system import may_check
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
-from ml_platform.pages.common.paging import numbered_page
+from ml_platform.pages.common.queries import numbered_page
 from ml_platform.pages.layout import caller_of, page, render_page
 from ml_platform.pages.operations.views import operations_of
 from ml_platform.pages.view_models import serialize

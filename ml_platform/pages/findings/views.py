@@ -25,8 +25,7 @@ from ml_platform.actions.system import may_check
 from ml_platform.models import Finding, Sweep
 from ml_platform.models.states import FindingStatus
 from ml_platform.pages.common.buttons import button, is_offered, offered
-from ml_platform.pages.common.paging import numbered_page
-from ml_platform.pages.common.parameters import tabs_of
+from ml_platform.pages.common.queries import numbered_page, tabs_of
 from ml_platform.pages.layout import caller_of, page, render_page
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models import serialize

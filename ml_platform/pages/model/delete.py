@@ -13,7 +13,7 @@ from ml_platform.actions.models import DELETE_VERSIONS, find_model
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.guard import require_known
 from ml_platform.models import RegisteredModel, TrainingRun
-from ml_platform.pages.common.parameters import read_versions
+from ml_platform.pages.common.queries import read_versions
 from ml_platform.pages.layout import begun, caller_of, failed, form_page, render_page, wants_json
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models.context import Fact, Link, Values

@@ -45,17 +45,11 @@ def draw(
         _node(2, middle, "Artifacts", folder, artifacts) | {"name_max": FOLDER_MAX},
         _node(3, middle, "Version", f"v{run.version}", version_state),
     ]
+    never = _node(4, middle, "Endpoint", "none", badge("Never deployed", "quiet"))
     served = [
-        _node(
-            4,
-            row * (NODE_HEIGHT + GAP_Y),
-            "Endpoint",
-            endpoint.service_name,
-            deleted_badge(endpoint) or endpoint_badge(endpoint),
-            f"{training}#endpoint-{endpoint.pk}",
-        )
+        _endpoint(row * (NODE_HEIGHT + GAP_Y), endpoint, training)
         for row, endpoint in enumerate(serving)
-    ] or [_node(4, middle, "Endpoint", "none", badge("Never deployed", "quiet"))]
+    ] or [never]
     return {
         "version": f"v{run.version}",
         "width": 5 * NODE_WIDTH + 4 * GAP_X,
@@ -88,6 +82,12 @@ def _origin(run: TrainingRun, training: str) -> tuple[str, str, Badge, str]:
         return "Started", by, badge("By hand", "quiet"), ""
     state = badge(schedule.get_state_display(), SCHEDULE_TONES[schedule.state])
     return "Schedule", schedule.name, state, f"{training}#schedule-{schedule.pk}"
+
+
+def _endpoint(y: int, endpoint: DeployedEndpoint, training: str) -> Values:
+    state = deleted_badge(endpoint) or endpoint_badge(endpoint)
+    url = f"{training}#endpoint-{endpoint.pk}"
+    return _node(4, y, "Endpoint", endpoint.service_name, state, url)
 
 
 def _node(column: int, y: int, kind: str, name: str, state: Badge, url: str = "") -> Values:

@@ -16,8 +16,7 @@ from ml_platform.actions.models import AliasFacts, find_model
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 from ml_platform.pages.common.buttons import alias_button, deploy_button
-from ml_platform.pages.common.paging import cursor_page, query_url
-from ml_platform.pages.common.parameters import read_versions
+from ml_platform.pages.common.queries import cursor_page, query_url, read_versions
 from ml_platform.pages.layout import caller_of, page, render_page
 from ml_platform.pages.training.registry_table import blessed_badge, registry_badge
 from ml_platform.pages.view_models.badges import badge
@@ -59,12 +58,10 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
     known = read_known([row], [])
     verdict = verdict_of(row, known.unread)
     training = reverse("ml_platform:training", args=[row.project_id])
-    deployed = DeployedEndpoint.objects.filter(registered_model=row)
-    deployed = deployed.select_related("run", "intended_run").order_by("pk")
-    endpoints = list(with_differences(deployed))
-    numbered = row.training_runs.filter(version__isnull=False).select_related(
-        "schedule", "created_by"
-    )
+    deployed = DeployedEndpoint.objects.filter(registered_model=row).order_by("pk")
+    endpoints = list(with_differences(deployed.select_related("run", "intended_run")))
+    numbered = row.training_runs.filter(version__isnull=False)
+    numbered = numbered.select_related("schedule", "created_by")
     shown, pager = cursor_page(
         numbered, request, order=NEWEST_VERSION, size=VERSIONS_A_PAGE, name="versions"
     )
@@ -80,29 +77,15 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
         # Which aliases forbid to delete all versions, as far as the versions of this page show.
         "delete_why": " ".join(filter(None, map(_why_protected, shown))),
         "facts": _facts(row),
-        "serving": [
-            Link(text=f"v{e.run.version} on {e.service_name}", url=f"{training}#endpoint-{e.pk}")
-            for e in endpoints
-            if e.is_active and e.run
-        ],
+        "serving": _serving(endpoints, training),
         "versions": [
-            {
-                **_version(run, row, endpoints, caller, known, now),
-                # Whether it is compared, and whether the lineage graph shows it.
-                "chosen": run in compared,
-                "shown": run == pictured,
-                "picture_url": f"{query_url(request, 'picture', run.version or 0)}#lineage",
-            }
+            _version(run, row, endpoints, caller, known, now)
+            | _chosen(request, run, compared, pictured)
             for run in shown
         ],
-        # The name of the metric if all versions have the same.
         "metric": common_name(main_metric(run.metrics) for run in shown),
         "versions_pager": pager,
-        "comparison": compare(
-            [Measured(run.version or 0, numbers(run.metrics)) for run in compared],
-            metric=request.GET.get("metric", ""),
-            url_of=lambda name: f"{query_url(request, 'metric', name)}#compare",
-        ),
+        "comparison": _comparison(request, compared),
         "picture": pictured and _picture(pictured, endpoints, verdict, known.artifacts_unread, now),
         "history": history(row, now),
     }
@@ -127,6 +110,23 @@ def _facts(row: RegisteredModel) -> tuple[Fact, ...]:
         Fact(name="About", value=row.description),
     )
     return tuple(fact for fact in known if fact.value)
+
+
+def _serving(endpoints: Sequence[DeployedEndpoint], training: str) -> list[Link]:
+    """`v5 on test-v1-retriv`, for each active endpoint."""
+    return [
+        Link(text=f"v{e.run.version} on {e.service_name}", url=f"{training}#endpoint-{e.pk}")
+        for e in endpoints
+        if e.is_active and e.run
+    ]
+
+
+def _comparison(request: HttpRequest, compared: Sequence[TrainingRun]) -> Values:
+    return compare(
+        [Measured(run.version or 0, numbers(run.metrics)) for run in compared],
+        metric=request.GET.get("metric", ""),
+        url_of=lambda name: f"{query_url(request, 'metric', name)}#compare",
+    )
 
 
 def _compared(
@@ -190,6 +190,17 @@ def _version(
         "delete_url": delete_url and f"{delete_url}?version={run.version}",
         "delete_why": _why_protected(run),
     }
+
+
+def _chosen(
+    request: HttpRequest,
+    run: TrainingRun,
+    compared: Sequence[TrainingRun],
+    pictured: TrainingRun | None,
+) -> Values:
+    """Whether the version is compared, and whether the lineage graph shows it."""
+    url = f"{query_url(request, 'picture', run.version or 0)}#lineage"
+    return {"chosen": run in compared, "shown": run == pictured, "picture_url": url}
 
 
 def _why_protected(run: TrainingRun) -> str:

@@ -17,12 +17,11 @@ from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun
 from ml_platform.models.operation import OperationQuerySet
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
 from ml_platform.pages.common.buttons import button, is_offered, offered
-from ml_platform.pages.common.paging import numbered_page
-from ml_platform.pages.common.parameters import tabs_of
+from ml_platform.pages.common.queries import numbered_page, tabs_of
 from ml_platform.pages.layout import caller_of, page, render_page
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models.badges import STEP_BADGES, badge
-from ml_platform.pages.view_models.context import Button, Fact, Link, Values
+from ml_platform.pages.view_models.context import Button, Link, Values
 from ml_platform.pages.view_models.fact_list import facts, readable
 from ml_platform.pages.view_models.serialize import operation_row, operation_rows
 from ml_platform.pages.view_models.times import duration, moment
@@ -77,7 +76,7 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
         "before": before.strip(),
         "after": after.strip(),
         "about": list(_about(row, caller.scope)),
-        "facts": _facts(row, now),
+        "facts": facts(_facts(row), now),
         "steps": [*(_step(entry, now) for entry in row.steps), *_ahead(row)],
         "waits": _waits_for(row, caller.scope),
         "error": readable(row.error),
@@ -168,8 +167,8 @@ def _on_training_page(row: Operation) -> Iterator[Link]:
             yield Link(text=text, url=f"{training}#schedule-{schedule.pk}")
 
 
-def _facts(row: Operation, now: datetime) -> tuple[Fact, ...]:
-    named = {
+def _facts(row: Operation) -> Values:
+    return {
         "project": str(row.project) if row.project else None,
         "requested through": ORIGINS.get(row.origin, row.origin),
         "reason": row.reason,
@@ -178,7 +177,6 @@ def _facts(row: Operation, now: datetime) -> tuple[Fact, ...]:
         "attempts of this step": row.attempts,
         "id": str(row.pk),
     }
-    return facts(named, now)
 
 
 def _step(entry: Mapping[str, Any], now: datetime) -> Values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +18,7 @@ from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, T
 from ml_platform.models.serving_status import serving_status
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, RegistryState, ScheduleState
 from ml_platform.pages.common.buttons import deploy_button
-from ml_platform.pages.common.paging import cursor_page
+from ml_platform.pages.common.queries import cursor_page
 from ml_platform.pages.view_models.badges import SERVING_TONES, badge
 from ml_platform.pages.view_models.context import Badge, Link, Values
 from ml_platform.pages.view_models.metrics import common_name, main_metric
@@ -50,16 +51,7 @@ def registry_table(
     rows = kpis.registry_page_models([project.pk])
     rows = rows.filter(model_filter(**filters, unread=reading.unread))
     shown, pager = cursor_page(rows, request, order=form.order(), size=MODELS_A_PAGE, name="models")
-    serving = DeployedEndpoint.objects.filter(registered_model__in=shown).select_related("run")
-    endpoints = _by_lineage(with_differences(serving))
-    schedules = _by_lineage(
-        TrainingSchedule.objects.filter(registered_model__in=shown, state__in=LIVE_SCHEDULE_STATES)
-    )
-    known = Known(reading.unread, locks)
-    table = [
-        _row(model, endpoints.get(model.pk, []), schedules.get(model.pk, []), caller, known, now)
-        for model in shown
-    ]
+    table = _rows(shown, caller, Known(reading.unread, locks), now)
     return {
         "form": form,
         "narrowed": any(filters.values()),
@@ -87,6 +79,19 @@ def _sorting(form: ModelFilterForm, first: str, second: str) -> Values:
         "url": f"?{urlencode(query)}#models",
         "direction": direction if order.name in (first, second) else "",
     }
+
+
+def _rows(
+    models: Sequence[RegisteredModel], caller: Caller, known: Known, now: datetime
+) -> list[Values]:
+    serving = DeployedEndpoint.objects.filter(registered_model__in=models).select_related("run")
+    endpoints = _by_lineage(with_differences(serving))
+    live = TrainingSchedule.objects.filter(state__in=LIVE_SCHEDULE_STATES)
+    schedules = _by_lineage(live.filter(registered_model__in=models))
+    return [
+        _row(model, endpoints.get(model.pk, []), schedules.get(model.pk, []), caller, known, now)
+        for model in models
+    ]
 
 
 def _by_lineage(rows: QuerySet[Any]) -> dict[int, list[Any]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from django.db.models import Case, Value, When
+from django.db.models import Case, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -13,8 +14,7 @@ from ml_platform import kpis
 from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
-from ml_platform.pages.common.paging import NEWEST, cursor_page, numbered_page
-from ml_platform.pages.common.parameters import tabs_of
+from ml_platform.pages.common.queries import NEWEST, cursor_page, numbered_page, tabs_of
 from ml_platform.pages.layout import caller_of, page, render_page
 from ml_platform.pages.view_models.metrics import common_name, main_metric
 from ml_platform.pages.view_models.serialize import asset_figures
@@ -38,25 +38,19 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
     """The four tables of a project, each one page long. Reads only our database."""
     now, caller = timezone.now(), caller_of(request)
     project = caller.find_project(project_id)
-    deployed = DeployedEndpoint.objects.filter(project=project).select_related(
-        "registered_model", "run", "intended_run", "previous_run"
-    )
     endpoints, endpoints_pager = cursor_page(
-        with_differences(deployed), request, order=NEWEST, size=ROWS_A_TABLE, name="endpoints"
+        _endpoints(project), request, order=NEWEST, size=ROWS_A_TABLE, name="endpoints"
     )
     locks = read_project_locks(project.pk, [one.service_name for one in endpoints])
     registry = registry_table(request, project=project, caller=caller, locks=locks, now=now)
     tabs, statuses = tabs_of(request, RUN_TABS, "runs")
-    trained = TrainingRun.objects.filter(project=project).select_related("schedule", "created_by")
-    if statuses:
-        trained = trained.filter(status__in=statuses)
-    runs, runs_pager = cursor_page(trained, request, order=NEWEST, size=ROWS_A_TABLE, name="runs")
-    # Schedules that have ended come last.
-    ended = Case(When(state__in=LIVE_SCHEDULE_STATES, then=Value(0)), default=Value(1))
-    scheduled = TrainingSchedule.objects.filter(project=project).order_by(ended, "name", "pk")
-    schedules, schedules_pager = numbered_page(
-        scheduled, request, size=ROWS_A_TABLE, parameter="schedules", anchor="schedules"
+    runs, runs_pager = cursor_page(
+        _runs(project, statuses), request, order=NEWEST, size=ROWS_A_TABLE, name="runs"
     )
+    schedules, schedules_pager = numbered_page(
+        _schedules(project), request, size=ROWS_A_TABLE, parameter="schedules", anchor="schedules"
+    )
+    known = Known(registry["unread"], locks)
     found = {
         "id": project.pk,
         "name": str(project),
@@ -65,11 +59,7 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         "figures": asset_figures(kpis.assets([project.pk])),
         "registry": registry,
         "endpoints": endpoint_rows(
-            endpoints,
-            project_id=project.pk,
-            caller=caller,
-            known=Known(registry["unread"], locks),
-            now=now,
+            endpoints, project_id=project.pk, caller=caller, known=known, now=now
         ),
         "p95": kpis.WORST_P95,
         "endpoints_pager": endpoints_pager,
@@ -83,3 +73,21 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
     }
     status = 422 if registry["form"].errors else 200
     return render_page(request, "training", found, status=status)
+
+
+def _endpoints(project: Any) -> QuerySet[DeployedEndpoint]:
+    rows = DeployedEndpoint.objects.filter(project=project)
+    return with_differences(
+        rows.select_related("registered_model", "run", "intended_run", "previous_run")
+    )
+
+
+def _schedules(project: Any) -> QuerySet[TrainingSchedule]:
+    """Schedules by name; those that have ended come last."""
+    ended = Case(When(state__in=LIVE_SCHEDULE_STATES, then=Value(0)), default=Value(1))
+    return TrainingSchedule.objects.filter(project=project).order_by(ended, "name", "pk")
+
+
+def _runs(project: Any, statuses: Sequence[str]) -> QuerySet[TrainingRun]:
+    rows = TrainingRun.objects.filter(project=project).select_related("schedule", "created_by")
+    return rows.filter(status__in=statuses) if statuses else rows
