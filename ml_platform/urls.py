@@ -11,7 +11,7 @@ app_name = "ml_platform"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^api/(?P<path>.*)$", door, name="api"),
-    path("", page("start.views.start"), name="start"),
+    path("", page("start.start"), name="start"),
     path("projects/<slug:project_id>/training/", page("training.views.training"), name="training"),
     path(
         "projects/<slug:project_id>/training/new-run/",
@@ -29,16 +29,14 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("registry-health/check/", page("actions.views.check_now"), name="check_now"),
     path(
         "registry-health/findings/<int:finding_id>/",
-        page("findings.finding.finding"),
+        page("findings.views.finding"),
         name="finding",
     ),
     path("operations/", page("operations.views.operations"), name="operations"),
-    path(
-        "operations/<uuid:operation_id>/", page("operations.operation.operation"), name="operation"
-    ),
+    path("operations/<uuid:operation_id>/", page("operations.views.operation"), name="operation"),
     path(
         "operations/<uuid:operation_id>/status/",
-        page("operations.operation.operation_status"),
+        page("operations.views.operation_status"),
         name="operation_status",
     ),
     path("do/<slug:verb>/<slug:subject>/", page("actions.views.do"), name="do"),

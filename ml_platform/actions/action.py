@@ -22,18 +22,6 @@ S = TypeVar("S")
 R = TypeVar("R")
 
 
-def _rows_themselves(subjects: Sequence[Any], given: object, caller: Caller) -> Sequence[Any]:
-    return subjects
-
-
-def _nothing(facts: object) -> None:
-    """Nothing stands against it but what its service checks."""
-
-
-def _never(facts: object) -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action(Generic[S, R]):
     """One thing that a user may ask for, whichever door they come through."""
@@ -45,19 +33,20 @@ class Action(Generic[S, R]):
     """The subject of that key, within what the caller sees."""
     run: Callable[[Any, Any, Caller], R]
     """Do it, by its facts, with what was given, if anything."""
-    facts: Callable[[Sequence[S], Any, Caller], Sequence[Any]] = _rows_themselves
+    facts: Callable[[Sequence[S], Any, Caller], Sequence[Any]] = lambda subjects, _, __: subjects
     """What is decided by, for a whole page of subjects in one batch of statements; their rows
     themselves unless more must be read. What was given is looked up within the caller's scope."""
-    require: Callable[[Any], object] = _nothing
-    """Raise what stands against it now, by the facts alone: it reads nothing and asks nobody."""
-    is_repeated: Callable[[Any], bool] = _never
-    """Whether it was asked for already, so that its service answers with what was begun then."""
+    require: Callable[[Any], object] = lambda _: None
+    """Raise what stands against it now, by the facts alone: no query, no call to Google. By
+    default nothing does but what its service checks."""
+    is_repeated: Callable[[Any], bool] = lambda _: False
+    """Whether it was requested before, so that its service answers with what was begun then."""
     input: str = ""
     """The name in `inputs` of the model of what must be given; imported at first use."""
     on_page: bool = True
     """Whether pages have a button for it, which posts to its slug."""
     history: Callable[[Any], tuple[Workflow, Subject]] | None = None
-    """As what a refusal is kept in the history, by the facts; None keeps none."""
+    """The workflow and the subject of a refusal in the history, by the facts; None records none."""
 
     def right_for(self, subject: S) -> Right:
         """The right that this subject needs."""
@@ -98,15 +87,12 @@ def perform(action: Action[S, R], key: object, given: object, caller: Caller) ->
     caller.require(action.right_for(subject))
     given = action.read(given)
     [facts] = action.facts([subject], given, caller)
-    if not (_is_known(caller) or action.is_repeated(facts)):
+    # With a known key the service gives its answer again, whatever has become of the subject.
+    is_known = caller.key and Operation.objects.filter(idempotency_key=caller.key).exists()
+    if not is_known and not action.is_repeated(facts):
         with _refusals_recorded(action, facts, given, caller):
             action.require(facts)
     return action.run(facts, given, caller)
-
-
-def _is_known(caller: Caller) -> bool:
-    """Whether the key is known: the service answers again, whatever has become of its subject."""
-    return bool(caller.key) and Operation.objects.filter(idempotency_key=caller.key).exists()
 
 
 def _refusals_recorded(
@@ -115,11 +101,10 @@ def _refusals_recorded(
     if action.history is None:
         return nullcontext()
     workflow, subject = action.history(facts)
-    reason = str(getattr(given, "reason", ""))
     return refusals_recorded(
         workflow=workflow,
         subject=subject,
         actor=caller.actor,
         now=caller.now(),
-        reason=reason,
+        reason=str(getattr(given, "reason", "")),
     )

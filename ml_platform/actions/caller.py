@@ -94,7 +94,10 @@ class Caller:
         :raises NotFound: there is none, or it is another tenant's; the two look alike.
         """
         self.require(Right.VIEW)
-        return self._note(self.scope.find(rows, key))
+        row = self.scope.find(rows, key)
+        project = getattr(row, "project_id", None)
+        self.needed_projects.append(ALL if project is None else str(project))
+        return row
 
     def find_project(self, key: object) -> Any:
         """The project of that key; errors as with `find`."""
@@ -102,8 +105,3 @@ class Caller:
         project = self.scope.find_project(key)
         self.needed_projects.append(str(project.pk))
         return project
-
-    def _note(self, row: R) -> R:
-        project = getattr(row, "project_id", None)
-        self.needed_projects.append(ALL if project is None else str(project))
-        return row

@@ -219,14 +219,6 @@ def _redeploy(facts: RestoreFacts, given: RestoreIn | None, caller: Caller) -> O
     )
 
 
-def _roll_back(facts: RestoreFacts, given: Any, caller: Caller) -> Operation:
-    return deployment.rollback_endpoint(endpoint=facts.target, **_asked(given, caller))
-
-
-def _undeploy(facts: UndeployFacts, given: Any, caller: Caller) -> Operation:
-    return undeployment.undeploy_endpoint(endpoint=facts.endpoint, **_asked(given, caller))
-
-
 def _delete(endpoint: DeployedEndpoint, given: Any, caller: Caller) -> Operation:
     asked = _asked(given, caller)
     del asked["idempotency_key"]  # what is deleted is not there for a second press
@@ -237,14 +229,6 @@ def _deploy_history(facts: DeployFacts) -> tuple[Workflow, Subject]:
     if facts.run is None and facts.lineage is not None:
         return deploy_steps.DEPLOY, subject_of_lineage(facts.lineage)
     return deploy_steps.DEPLOY, subject_of_version(version_in(facts))
-
-
-def _redeploy_history(facts: RestoreFacts) -> tuple[Workflow, Subject]:
-    return deploy_steps.REDEPLOY, subject_of_endpoint(facts.target)
-
-
-def _rollback_history(facts: RestoreFacts) -> tuple[Workflow, Subject]:
-    return deploy_steps.ROLLBACK, subject_of_endpoint(facts.target)
 
 
 DEPLOY: Action[TrainingRun, Operation] = Action(
@@ -275,7 +259,7 @@ REDEPLOY: Action[DeployedEndpoint, Operation] = Action(
     require=require_deploy,
     input="RestoreIn",
     run=_redeploy,
-    history=_redeploy_history,
+    history=lambda facts: (deploy_steps.REDEPLOY, subject_of_endpoint(facts.target)),
 )
 ROLL_BACK: Action[DeployedEndpoint, Operation] = Action(
     name="rollback",
@@ -284,8 +268,10 @@ ROLL_BACK: Action[DeployedEndpoint, Operation] = Action(
     facts=_to_roll_back,
     require=require_deploy,
     input="ReasonIn",
-    run=_roll_back,
-    history=_rollback_history,
+    run=lambda facts, given, caller: deployment.rollback_endpoint(
+        endpoint=facts.target, **_asked(given, caller)
+    ),
+    history=lambda facts: (deploy_steps.ROLLBACK, subject_of_endpoint(facts.target)),
 )
 UNDEPLOY: Action[DeployedEndpoint, Operation] = Action(
     name="undeploy",
@@ -294,7 +280,9 @@ UNDEPLOY: Action[DeployedEndpoint, Operation] = Action(
     facts=_to_undeploy,
     require=require_undeploy,
     input="ReasonIn",
-    run=_undeploy,
+    run=lambda facts, given, caller: undeployment.undeploy_endpoint(
+        endpoint=facts.endpoint, **_asked(given, caller)
+    ),
     history=lambda facts: (undeployment.WORKFLOW, subject_of_endpoint(facts.endpoint)),
 )
 DELETE: Action[DeployedEndpoint, Operation] = Action(

@@ -26,17 +26,13 @@ from .action import Action
 from .caller import Caller
 
 if TYPE_CHECKING:
-    from .inputs import AdoptIn, IgnoreIn, TypedNameIn
+    from .inputs import AdoptIn, TypedNameIn
 
 
 def find_finding(caller: Caller, key: object) -> Finding:
     """The finding of that key."""
     rows = Finding.objects.select_related("registered_model", "run", "project")
     return caller.find(rows, key)
-
-
-def _repair(finding: Finding, _: None, caller: Caller) -> Operation:
-    return repair_finding(finding=finding, actor=caller.actor, now=caller.now())
 
 
 def _adopt(finding: Finding, given: AdoptIn, caller: Caller) -> Operation:
@@ -71,22 +67,14 @@ def _delete(finding: Finding, given: TypedNameIn | None, caller: Caller) -> Oper
     )
 
 
-def _ignore(finding: Finding, given: IgnoreIn, caller: Caller) -> Operation:
-    return ignore_finding(
-        finding=finding, reason=given.reason, actor=caller.actor, now=caller.now()
-    )
-
-
-def _reopen(finding: Finding, _: None, caller: Caller) -> Operation:
-    return reopen_finding(finding=finding, actor=caller.actor, now=caller.now())
-
-
 REPAIR: Action[Finding, Operation] = Action(
     name="repair-finding",
     right=Right.ADMINISTER,
     find=find_finding,
     require=require_repairable,
-    run=_repair,
+    run=lambda finding, _, caller: repair_finding(
+        finding=finding, actor=caller.actor, now=caller.now()
+    ),
 )
 ADOPT: Action[Finding, Operation] = Action(
     name="adopt-finding",
@@ -110,13 +98,17 @@ IGNORE: Action[Finding, Operation] = Action(
     find=find_finding,
     require=partial(require_status, wanted=FindingStatus.OPEN),
     input="IgnoreIn",
-    run=_ignore,
+    run=lambda finding, given, caller: ignore_finding(
+        finding=finding, reason=given.reason, actor=caller.actor, now=caller.now()
+    ),
 )
 REOPEN: Action[Finding, Operation] = Action(
     name="reopen-finding",
     right=Right.ADMINISTER,
     find=find_finding,
     require=partial(require_status, wanted=FindingStatus.IGNORED),
-    run=_reopen,
+    run=lambda finding, _, caller: reopen_finding(
+        finding=finding, actor=caller.actor, now=caller.now()
+    ),
 )
 ACTIONS: tuple[Action[Any, Any], ...] = (REPAIR, ADOPT, DELETE_UNMANAGED, IGNORE, REOPEN)

@@ -39,8 +39,8 @@ class In(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def _choose(told: Any) -> PydanticCustomError:
-    return PydanticCustomError("choice", told)
+def _choose(message: Any) -> PydanticCustomError:
+    return PydanticCustomError("choice", message)
 
 
 class TrainingIn(In):
@@ -157,15 +157,15 @@ class AliasesIn(In):
 
 
 class DeletePlanIn(In):
-    """The versions of the plan that a person saw, by the ids of their runs."""
+    """The versions of the plan that the user saw, by the ids of their runs."""
 
     runs: list[BodyId]
     reason: Reason = ""
 
 
 class AliasFormIn(In):
-    """The aliases of a version as a person left them, and as the form showed them; one that came
-    meanwhile stays."""
+    """The aliases of a version as the user left them, and as the form showed them. An alias that
+    was added meanwhile stays."""
 
     aliases: str = Field(max_length=1000)
     was: str = Field(max_length=10_000)
@@ -178,12 +178,12 @@ class AliasFormIn(In):
 
     @property
     def add(self) -> set[str]:
-        """Those that were written."""
+        """The aliases to add."""
         return _names(self.aliases) - _names(self.was)
 
     @property
     def remove(self) -> set[str]:
-        """Those that were struck out."""
+        """The aliases to remove."""
         return _names(self.was) - _names(self.aliases)
 
 
@@ -263,7 +263,7 @@ class AdoptIn(In):
 
 
 class TypedNameIn(In):
-    """The name of what is deleted, typed by a person to say that they mean it."""
+    """The name of what is deleted, typed by the user as a confirmation."""
 
     name: str = Field(max_length=1000)
 

@@ -8,7 +8,7 @@ from typing import Any
 from ml_platform.errors import Invalid
 
 WORD, OTHER = "word", "other"
-"""Which kind a choice between a word and something else is taken for; no part of a field's name."""
+"""How pydantic reads a choice between a word and another value; not a part of a field's name."""
 
 
 class InvalidInput(Invalid):
@@ -51,7 +51,7 @@ WORDS: Mapping[str, str] = {
     "datetime_type": "It is not a time such as 2026-03-01T02:00:00Z.",
     "uuid_parsing": "It is not a UUID.",
 }
-"""What is wrong with a field, by pydantic's name for it; what is not here says pydantic itself."""
+"""What is wrong with a field, by pydantic's name for it; pydantic has the words for the others."""
 
 
 def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:

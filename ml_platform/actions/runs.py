@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from .inputs import ReasonIn, TrainingIn
 
 
-def _find_project(caller: Caller, key: object) -> Any:
-    return caller.find_project(key)
-
-
 def _create(project: Any, given: TrainingIn, caller: Caller) -> TrainingRun:
     return training.create_run(
         project=project,
@@ -41,22 +37,6 @@ def _create(project: Any, given: TrainingIn, caller: Caller) -> TrainingRun:
         now=caller.now(),
         idempotency_key=caller.key,
     )
-
-
-def _submit(run: TrainingRun, _: None, caller: Caller) -> Operation:
-    return training.submit_run(run=run, actor=caller.actor, now=caller.now())
-
-
-def _cancel(run: TrainingRun, _: None, caller: Caller) -> Operation:
-    return training.cancel_run(run=run, actor=caller.actor, now=caller.now())
-
-
-def _rerun(run: TrainingRun, _: None, caller: Caller) -> TrainingRun:
-    return training.rerun(run=run, actor=caller.actor, now=caller.now(), idempotency_key=caller.key)
-
-
-def _delete(run: TrainingRun, _: None, caller: Caller) -> Operation:
-    return training.delete_run(run=run, actor=caller.actor, now=caller.now())
 
 
 # ---- registration --------------------------------------------------------------------------------
@@ -73,14 +53,15 @@ class RegisterFacts:
 REASON_TO_COME = "It is asked for."
 
 
-def _of_runs(runs: Sequence[TrainingRun], given: ReasonIn | None, _: Caller) -> list[RegisterFacts]:
-    reason = REASON_TO_COME if given is None else given.reason.strip()
-    return [RegisterFacts(run=run, reason=reason) for run in runs]
-
-
 def to_register(run: TrainingRun) -> RegisterFacts:
     """The facts of a button: its form asks for the reason."""
     return RegisterFacts(run=run, reason=REASON_TO_COME)
+
+
+def _of_runs(runs: Sequence[TrainingRun], given: ReasonIn | None, _: Caller) -> list[RegisterFacts]:
+    if given is None:
+        return [to_register(run) for run in runs]
+    return [RegisterFacts(run=run, reason=given.reason.strip()) for run in runs]
 
 
 def _register(facts: RegisterFacts, given: ReasonIn | None, caller: Caller) -> Operation:
@@ -91,7 +72,7 @@ def _register(facts: RegisterFacts, given: ReasonIn | None, caller: Caller) -> O
 CREATE: Action[Any, TrainingRun] = Action(
     name="create-run",
     right=Right.TRAIN,
-    find=_find_project,
+    find=Caller.find_project,
     input="TrainingIn",
     run=_create,
     on_page=False,
@@ -102,21 +83,23 @@ SUBMIT: Action[TrainingRun, Operation] = Action(
     find=find_run,
     require=training.require_submittable,
     is_repeated=training.is_submitted,
-    run=_submit,
+    run=lambda run, _, caller: training.submit_run(run=run, actor=caller.actor, now=caller.now()),
 )
 CANCEL: Action[TrainingRun, Operation] = Action(
     name="cancel-run",
     right=Right.TRAIN,
     find=find_run,
     require=training.require_stoppable,
-    run=_cancel,
+    run=lambda run, _, caller: training.cancel_run(run=run, actor=caller.actor, now=caller.now()),
 )
 RERUN: Action[TrainingRun, TrainingRun] = Action(
     name="rerun",
     right=Right.TRAIN,
     find=find_run,
     require=training.require_repeatable,
-    run=_rerun,
+    run=lambda run, _, caller: training.rerun(
+        run=run, actor=caller.actor, now=caller.now(), idempotency_key=caller.key
+    ),
 )
 REGISTER: Action[TrainingRun, Operation] = Action(
     name="register-run",
@@ -134,6 +117,6 @@ DELETE: Action[TrainingRun, Operation] = Action(
     right=Right.DELETE,
     find=find_run,
     require=training.require_deletable,
-    run=_delete,
+    run=lambda run, _, caller: training.delete_run(run=run, actor=caller.actor, now=caller.now()),
 )
 ACTIONS: tuple[Action[Any, Any], ...] = (CREATE, SUBMIT, CANCEL, RERUN, REGISTER, DELETE)

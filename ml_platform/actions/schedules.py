@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -26,10 +26,6 @@ def find_schedule(caller: Caller, key: object) -> TrainingSchedule:
     """The schedule of that key."""
     rows = TrainingSchedule.objects.select_related("project", "registered_model")
     return caller.find(rows, key)
-
-
-def _find_project(caller: Caller, key: object) -> Any:
-    return caller.find_project(key)
 
 
 def _times(given: TimesIn, caller: Caller) -> dict[str, Any]:
@@ -60,12 +56,6 @@ def _create_from_run(run: TrainingRun, given: TimesIn, caller: Caller) -> Operat
     return scheduling.create_schedule_from_run(run=run, **_times(given, caller))
 
 
-def _trigger(schedule: TrainingSchedule, _: None, caller: Caller) -> scheduling.Firing:
-    return scheduling.trigger_schedule(
-        schedule=schedule, actor=caller.actor, now=caller.now(), idempotency_key=caller.key
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class ResumeFacts:
     """What a resumption is decided by: a schedule for one time only may have missed it."""
@@ -84,16 +74,10 @@ def _require_resumable(facts: ResumeFacts) -> None:
     scheduling.require_time_left(facts.schedule, facts.now)
 
 
-def _turn(
-    do: Callable[..., Operation], schedule: TrainingSchedule, _: None, caller: Caller
-) -> Operation:
-    return do(schedule=schedule, actor=caller.actor, now=caller.now())
-
-
 CREATE: Action[Any, Operation] = Action(
     name="create-schedule",
     right=Right.TRAIN,
-    find=_find_project,
+    find=Caller.find_project,
     input="ScheduledTrainingIn",
     run=_create,
     on_page=False,
@@ -112,14 +96,18 @@ TRIGGER: Action[TrainingSchedule, scheduling.Firing] = Action(
     right=Right.TRAIN,
     find=find_schedule,
     require=scheduling.require_live,
-    run=_trigger,
+    run=lambda schedule, _, caller: scheduling.trigger_schedule(
+        schedule=schedule, actor=caller.actor, now=caller.now(), idempotency_key=caller.key
+    ),
 )
 PAUSE: Action[TrainingSchedule, Operation] = Action(
     name="pause-schedule",
     right=Right.TRAIN,
     find=find_schedule,
     require=partial(scheduling.require_move, to=ScheduleState.PAUSED),
-    run=partial(_turn, scheduling.pause_schedule),
+    run=lambda schedule, _, caller: scheduling.pause_schedule(
+        schedule=schedule, actor=caller.actor, now=caller.now()
+    ),
 )
 RESUME: Action[TrainingSchedule, Operation] = Action(
     name="resume-schedule",
@@ -127,8 +115,8 @@ RESUME: Action[TrainingSchedule, Operation] = Action(
     find=find_schedule,
     facts=_to_resume,
     require=_require_resumable,
-    run=lambda facts, given, caller: _turn(
-        scheduling.resume_schedule, facts.schedule, given, caller
+    run=lambda facts, _, caller: scheduling.resume_schedule(
+        schedule=facts.schedule, actor=caller.actor, now=caller.now()
     ),
 )
 CANCEL: Action[TrainingSchedule, Operation] = Action(
@@ -136,6 +124,8 @@ CANCEL: Action[TrainingSchedule, Operation] = Action(
     right=Right.TRAIN,
     find=find_schedule,
     require=partial(scheduling.require_move, to=ScheduleState.CANCELLED),
-    run=partial(_turn, scheduling.cancel_schedule),
+    run=lambda schedule, _, caller: scheduling.cancel_schedule(
+        schedule=schedule, actor=caller.actor, now=caller.now()
+    ),
 )
 ACTIONS: tuple[Action[Any, Any], ...] = (CREATE, CREATE_FROM_RUN, TRIGGER, PAUSE, RESUME, CANCEL)

@@ -1,4 +1,4 @@
-"""The whole installation: have all planes read, have Cloud Scheduler ring the jobs."""
+"""The whole installation: have all planes read, set up the jobs of Cloud Scheduler."""
 
 from __future__ import annotations
 
@@ -32,14 +32,6 @@ def may_check(caller: Caller) -> bool:
     return True
 
 
-def _check(_: None, __: None, caller: Caller) -> Operation:
-    return check_registry(actor=caller.actor, clock=caller.now, idempotency_key=caller.key)
-
-
-def _check_here(_: None, __: None, caller: Caller) -> Operation:
-    return check_registry_here(actor=caller.actor, clock=caller.now)
-
-
 def _job(caller: Caller, key: object) -> Job:
     _registry(caller, key)
     if str(key) not in JOBS:
@@ -47,16 +39,26 @@ def _job(caller: Caller, key: object) -> Job:
     return JOBS[str(key)]
 
 
-def _set_up(job: Job, _: None, caller: Caller) -> JobSetup:
-    return set_up(job.name, actor=caller.actor, clock=caller.now, idempotency_key=caller.key)
-
-
 CHECK: Action[None, Operation] = Action(
-    name="check-registry", right=Right.ADMINISTER, find=_registry, run=_check, on_page=False
+    name="check-registry",
+    right=Right.ADMINISTER,
+    find=_registry,
+    run=lambda _, __, caller: check_registry(
+        actor=caller.actor, clock=caller.now, idempotency_key=caller.key
+    ),
+    on_page=False,
 )
-CHECK_HERE: Action[None, Operation] = replace(CHECK, run=_check_here)
+CHECK_HERE: Action[None, Operation] = replace(
+    CHECK, run=lambda _, __, caller: check_registry_here(actor=caller.actor, clock=caller.now)
+)
 """The same, carried out before it returns."""
 SET_UP_JOB: Action[Job, JobSetup] = Action(
-    name="set-up-job", right=Right.ADMINISTER, find=_job, run=_set_up, on_page=False
+    name="set-up-job",
+    right=Right.ADMINISTER,
+    find=_job,
+    run=lambda job, _, caller: set_up(
+        job.name, actor=caller.actor, clock=caller.now, idempotency_key=caller.key
+    ),
+    on_page=False,
 )
 ACTIONS: tuple[Action[Any, Any], ...] = (CHECK, SET_UP_JOB)

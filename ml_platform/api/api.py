@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
@@ -77,7 +78,7 @@ def serve(request: HttpRequest, path: str) -> HttpResponseBase:
         require_readable(request)
         match = _resolve(path)
         answer: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
-    except Exception as error:  # noqa: BLE001 - each is told as a problem, and logged
+    except Exception as error:  # noqa: BLE001 - each is answered as a problem, and logged
         return failure(request, error)
     if answer.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         return _not_allowed(request, answer)
@@ -88,21 +89,13 @@ def _resolve(path: str) -> ResolverMatch:
     try:
         return _resolver.resolve(path)
     except Resolver404 as error:
+        advice = "The paths are at /api/docs; each ends with a slash."
+        with suppress(Resolver404):
+            _resolver.resolve(f"{path}/")
+            advice = f"Did you mean /api/{path[:200]}/ ?"
         raise NotFound(
-            f"There is no /api/{path[:200]}.",
-            code="no_such_path",
-            advice=f"Did you mean /api/{path[:200]}/ ?"
-            if _is_path(f"{path}/")
-            else "The paths are at /api/docs; each ends with a slash.",
+            f"There is no /api/{path[:200]}.", code="no_such_path", advice=advice
         ) from error
-
-
-def _is_path(path: str) -> bool:
-    try:
-        _resolver.resolve(path)
-    except Resolver404:
-        return False
-    return True
 
 
 def _not_allowed(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -54,14 +54,15 @@ def audit(request: Any, query: Query[AuditQuery]) -> HttpResponse:
 
 
 def _sweep_of(caller: Caller, sweep: Sweep, vertex: int | None) -> Json:
-    """A sweep reads the planes of all tenants; who does not see all is told what concerns them."""
+    """A sweep reads the planes of all tenants; a caller who does not see all gets the counts of
+    their own projects."""
     limit = caller.scope.limit
     if limit is None:
-        told = {name: value for name, value in sweep.counts.items() if name != "of"}
-        return sweep_json(sweep, actor=sweep.actor_label, counts=told)
+        counts = {name: value for name, value in sweep.counts.items() if name != "of"}
+        return sweep_json(sweep, actor=sweep.actor_label, counts=counts)
     ids = list(limit.values_list("pk", flat=True))
-    told = counts_of(sweep, projects=ids, vertex=vertex) | left_out_of(sweep, projects=ids)
-    return sweep_json(sweep, actor="", counts=told)
+    counts = counts_of(sweep, projects=ids, vertex=vertex) | left_out_of(sweep, projects=ids)
+    return sweep_json(sweep, actor="", counts=counts)
 
 
 @router.post("/run/", response={202: OperationOut}, operation_id="run_audit")

@@ -66,7 +66,8 @@ def lines_json(rows: Sequence[Row], serving: Collection[Row], base: str, unread:
             "type": row["model_type"],
             "project": _project(row, projects),
             "versions": row["total_versions"],
-            "latest_version": _latest(row),
+            "latest_version": row["latest_run"]
+            and {name: row[f"latest_run__{column}"] for name, column in VERSION.items()},
             "deployment": _deployment(row, endpoints.get(row["pk"], ())),
             "vertex_model_resource_name": row["vertex_model_resource_name"],
             **_registry(row, unread),
@@ -103,12 +104,6 @@ def newest_run(row: Row) -> TrainingRun | None:
         vertex_model_resource_name=row["latest_run__vertex_model_resource_name"],
         vertex_model_version=row["latest_run__vertex_model_version"],
     )
-
-
-def _latest(row: Row) -> Json | None:
-    if row["latest_run"] is None:
-        return None
-    return {name: row[f"latest_run__{column}"] for name, column in VERSION.items()}
 
 
 def _registry(row: Row, unread: str) -> Json:

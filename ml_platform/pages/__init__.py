@@ -1,1 +1,1 @@
-"""The HTML door: read, serialize into frozen dataclasses, render. A template asks no query."""
+"""The HTML door: read, make plain values for the template, render. A template runs no query."""

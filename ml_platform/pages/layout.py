@@ -1,28 +1,31 @@
-"""What all pages share: the check of the right to view, the frame and the error pages."""
+"""What all pages share: who asks, the right to view, the frame, the answers and the errors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from ml_platform import kpis
+from ml_platform.actions.caller import Caller
 from ml_platform.actions.invalid import InvalidInput
 from ml_platform.conf import OWN_BASE, get_settings
 from ml_platform.errors import NotFound, PlatformError
 from ml_platform.http_status import status_of
-from ml_platform.pages.view_models.context import ErrorPage, Frame
+from ml_platform.models import Operation
+from ml_platform.pages.view_models.context import Values
 from ml_platform.services.access.rights import Right, has_right, require_right
-from ml_platform.services.access.scope import Scope, scope_of
+from ml_platform.services.access.scope import scope_of
 from ml_platform.services.operations.store import Busy
 
+KEY_MAX = 64
 SECTIONS: Mapping[str, str] = {
     "training": "projects",
     "model": "projects",
@@ -44,6 +47,28 @@ def page(view: V) -> V:
     return login_required(require_safe(never_cache(view)))
 
 
+def form_page(view: V) -> V:
+    """The same for a page with a form that is posted to it."""
+    return login_required(require_http_methods(["GET", "HEAD", "POST"])(never_cache(view)))
+
+
+def caller_of(request: HttpRequest) -> Caller:
+    """The user at the page; the key of the form they sent makes a second press the same one."""
+    key = request.POST.get("key", "")[:KEY_MAX]
+    return Caller.of(request.user, origin="page", key=key)
+
+
+def begun(request: HttpRequest, operation: Operation | None) -> HttpResponse:
+    """Show the operation, or the list of them when this request has none of its own."""
+    url, watch = reverse("ml_platform:operations"), ""
+    if operation is not None:
+        url = reverse("ml_platform:operation", args=[operation.pk])
+        watch = reverse("ml_platform:operation_status", args=[operation.pk])
+    if wants_json(request):
+        return JsonResponse({"url": url, "watch": watch}, status=202)
+    return redirect(url)
+
+
 def require_view(request: HttpRequest) -> None:
     """Let a user who is logged in read pages only if they have the right to view.
 
@@ -53,54 +78,39 @@ def require_view(request: HttpRequest) -> None:
         require_right(request.user, Right.VIEW)
 
 
-def open_count(scope: Scope) -> int:
-    """How many findings are open, for the count in the menu."""
-    return sum(kpis.open_findings(scope.limit).values())
-
-
-def render_error(request: HttpRequest, error: PlatformError, *, back: str = "") -> HttpResponse:
-    """An error page: what happened and what to do."""
-    return _error_page(request, _error_of(request, error, back=back), status=status_of(error))
-
-
-def failed(request: HttpRequest, error: PlatformError, *, back: str = "") -> HttpResponse:
-    """An error as a page, or as JSON for a script."""
-    if not wants_json(request):
-        return render_error(request, error, back=back)
-    return _told(request, error)
-
-
 def wants_json(request: HttpRequest) -> bool:
     """Whether the request comes from a script of ours, not from a browser that shows a page."""
     return request.headers.get("Accept", "") == "application/json"
 
 
+def failed(request: HttpRequest, error: PlatformError, *, back: str = "") -> HttpResponse:
+    """An error as a page that says what happened and what to do, or as JSON for a script."""
+    if wants_json(request):
+        return _error_json(request, error)
+    found = {**_error_of(request, error), "back": back}
+    return _error_page(request, found, status=status_of(error))
+
+
 def bare(request: HttpRequest, error: PlatformError) -> HttpResponse:
     """An error page that needs neither the database nor the base template of the host."""
     if wants_json(request):
-        return _told(request, error)
+        return _error_json(request, error)
     content = render_to_string("ml_platform/bare.html", {"page": _error_of(request, error)})
     return HttpResponse(content, status=status_of(error))
 
 
-def _told(request: HttpRequest, error: PlatformError) -> JsonResponse:
-    told: dict[str, Any] = {"error": str(error), "advice": error.advice, "code": error.code}
-    if isinstance(error, InvalidInput):
-        told["errors"] = error.errors
-    return JsonResponse({**told, "url": url_of_holder(request, error)}, status=status_of(error))
+def _error_json(request: HttpRequest, error: PlatformError) -> JsonResponse:
+    fields = {"errors": error.errors} if isinstance(error, InvalidInput) else {}
+    found = {"error": str(error), "advice": error.advice, "code": error.code, **fields}
+    return JsonResponse({**found, "url": _url_of_holder(request, error)}, status=status_of(error))
 
 
-def _error_of(request: HttpRequest, error: PlatformError, *, back: str = "") -> ErrorPage:
-    return ErrorPage(
-        message=str(error),
-        advice=error.advice,
-        code=error.code,
-        back=back,
-        holder=url_of_holder(request, error),
-    )
+def _error_of(request: HttpRequest, error: PlatformError) -> Values:
+    holder = _url_of_holder(request, error)
+    return {"message": str(error), "advice": error.advice, "code": error.code, "holder": holder}
 
 
-def url_of_holder(request: HttpRequest, error: PlatformError) -> str:
+def _url_of_holder(request: HttpRequest, error: PlatformError) -> str:
     """The page of the operation that blocks this one; '' if the user may not see it."""
     holder = error.holder if isinstance(error, Busy) else None
     if holder is None or not scope_of(request.user).sees(holder.project_id):
@@ -112,38 +122,48 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """The page for status 404."""
     reason = next(iter(exception.args), "")
     message = reason if isinstance(reason, str) and reason else "There is no such page."
-    found = ErrorPage(message=message, advice=NotFound.advice, code="not_found")
+    found = {"message": message, "advice": NotFound.advice, "code": "not_found"}
     return _error_page(request, found, status=404)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """The page for status 403."""
-    found = ErrorPage(message=str(exception) or "You may not do this.", advice=ASK, code="denied")
+    found = {"message": str(exception) or "You may not do this.", "advice": ASK, "code": "denied"}
     return _error_page(request, found, status=403)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """The page for a form with an outdated CSRF token."""
-    found = ErrorPage(message="This form is too old. Nothing was done.", advice=ANEW, code="csrf")
+    found = {"message": "This form is too old. Nothing was done.", "advice": ANEW, "code": "csrf"}
     return _error_page(request, found, status=403)
 
 
-def _error_page(request: HttpRequest, found: ErrorPage, *, status: int) -> HttpResponse:
+def _error_page(request: HttpRequest, found: Values, *, status: int) -> HttpResponse:
     known = request.user.is_authenticated and has_right(request.user, Right.VIEW)
-    shown = open_count(scope_of(request.user)) if known else 0
+    shown = None if known else 0
     return render_page(request, "error", found, findings_open=shown, status=status)
 
 
 def render_page(
-    request: HttpRequest, name: str, found: object, *, findings_open: int, status: int = 200
+    request: HttpRequest,
+    name: str,
+    found: Values,
+    *,
+    findings_open: int | None = None,
+    status: int = 200,
 ) -> HttpResponse:
-    """Render a page in the base template of the host or in ours."""
+    """Render a page in the base template of the host or in ours.
+
+    `findings_open` is the count in the menu, where the page has read it already.
+    """
+    if findings_open is None:
+        findings_open = sum(kpis.open_findings(scope_of(request.user).limit).values())
     base = get_settings().BASE_TEMPLATE
-    frame = Frame(
-        section=SECTIONS.get(name, name),
-        own_base=base == OWN_BASE,
-        user=request.user.get_username(),
-        findings_open=findings_open,
-    )
+    frame = {
+        "section": SECTIONS.get(name, name),
+        "own_base": base == OWN_BASE,
+        "user": request.user.get_username(),
+        "findings_open": findings_open,
+    }
     context = {"base_template": base, "frame": frame, "page": found}
     return render(request, f"ml_platform/{name}.html", context, status=status)

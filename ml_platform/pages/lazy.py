@@ -1,6 +1,6 @@
 """The views in the url configuration: each page is imported at its first request.
 
-The pages bring the services with them; a command or a start does not pay for what it never asks.
+The pages bring the services with them; a command or a start does not import what it never uses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ml_platform.guard import DATABASE_FAILURES, DatabaseAway, require_readable
 
 
 def page(name: str) -> Callable[..., HttpResponse]:
-    """The view `ml_platform.pages.<name>`, behind what every page refuses and tells alike."""
+    """The view `ml_platform.pages.<name>`, behind the refusals and errors that all pages share."""
 
     # A host's ATOMIC_REQUESTS would put calls to Google into a transaction (law 6).
     @transaction.non_atomic_requests
@@ -48,9 +48,9 @@ def _shown(request: HttpRequest, name: str, kwargs: dict[str, object]) -> HttpRe
 def _unless_away(
     view: Callable[..., HttpResponse], request: HttpRequest, *args: object, **kwargs: object
 ) -> HttpResponse:
-    """What a view answers; 503 when the database cannot be asked, on a page that does not ask it.
+    """What a view answers; 503 on a page without a query when the database cannot be reached.
 
-    A host's error pages may ask it too, so that the failure would otherwise be told nowhere.
+    A host's error pages may need it too, and then the failure would be reported nowhere.
     """
     try:
         return view(request, *args, **kwargs)

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.module_loading import import_string
 from ninja.security.apikey import APIKeyCookie
-from ninja.security.http import HttpBearer
+from ninja.security.http import HttpAuthBase
 
 from ml_platform.actions.caller import Caller
 from ml_platform.conf import get_settings
@@ -27,14 +27,13 @@ USE_WRITTEN_EACH = timedelta(minutes=1)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
-class Bearer(HttpBearer):
+class Bearer(HttpAuthBase):
     """One of our tokens in the Authorization header."""
+
+    openapi_scheme = "bearer"
 
     def __call__(self, request: HttpRequest) -> Caller | None:
         return identify(request) if "Authorization" in request.headers else None
-
-    def authenticate(self, request: HttpRequest, token: str) -> Caller | None:
-        return identify(request)
 
 
 class Session(APIKeyCookie):
@@ -59,9 +58,8 @@ def identify(request: HttpRequest) -> Caller | None:
     :raises Denied: a request with a session has no valid CSRF token.
     """
     if not hasattr(request, "_ml_caller"):
-        user = _user_of(request)
-        sent = request.headers.get("Idempotency-Key", "")
-        made = None if user is None else Caller.of(user, origin="api", key=sent)
+        user, key = _user_of(request), request.headers.get("Idempotency-Key", "")
+        made = None if user is None else Caller.of(user, origin="api", key=key)
         request._ml_caller = made  # type: ignore[attr-defined] # noqa: SLF001
     caller: Caller | None = request._ml_caller  # type: ignore[attr-defined] # noqa: SLF001
     return caller

@@ -34,11 +34,16 @@ Lists are read by `page` or by `cursor`, with the exact total.
 METHODS = ("get", "post", "put", "patch", "delete")
 Json: TypeAlias = dict[str, Any]
 
-ALWAYS = (400, 401, 403, 411, 422, 500, 503)
-WITH_ID = (404,)
-CHANGING = (404, 409, 429, 502)
-WITH_BODY = (413, 415)
+ALWAYS = {400, 401, 403, 411, 422, 500, 503}
+WITH_ID = {404}
+CHANGING = {404, 409, 413, 415, 429, 502}
 
+LOCATION: Json = {
+    "Location": {
+        "schema": {"type": "string"},
+        "description": "The created resource, or the operation that does the work.",
+    }
+}
 KEY_PARAMETER: Json = {
     "in": "header",
     "name": "Idempotency-Key",
@@ -57,15 +62,17 @@ def openapi(api: NinjaAPI, prefix: str) -> Json:
     components.update(problem.pop("$defs", {}))
     components["Problem"] = problem
     for path, method, operation in _operations(schema):
-        for status in _failures(path, method, operation):
-            said = operation["responses"].setdefault(str(status), {"content": {}})
-            failure = _failure(status)
-            operation["responses"][str(status)] = failure | {
-                "content": said["content"] | failure["content"]
-            }
-        if method == "post" and _by_a_user(operation):
+        responses = operation["responses"]
+        changing = CHANGING if method != "get" else set()
+        for status in sorted(ALWAYS | changing | (WITH_ID if "{" in path else set())):
+            own, failure = responses.get(str(status), {}), _failure(status)
+            content = own.get("content", {}) | failure["content"]
+            responses[str(status)] = failure | {"content": content}
+        by_a_user = any("Session" in scheme for scheme in operation.get("security", ()))
+        if method == "post" and by_a_user:
             operation.setdefault("parameters", []).append(KEY_PARAMETER)
-        _say_location(operation)
+        for status in {"201", "202"} & responses.keys():
+            responses[status]["headers"] = LOCATION
     for name, example in EXAMPLES.items():
         components[name]["examples"] = [example]
     return schema
@@ -73,44 +80,19 @@ def openapi(api: NinjaAPI, prefix: str) -> Json:
 
 def _operations(schema: Json) -> Iterator[tuple[str, str, Json]]:
     for path, methods in schema["paths"].items():
-        for method in METHODS:
-            if method in methods:
-                yield path, method, methods[method]
-
-
-def _by_a_user(operation: Json) -> bool:
-    return any("Session" in scheme for scheme in operation.get("security", ()))
-
-
-def _failures(path: str, method: str, operation: Json) -> list[int]:
-    found = list(ALWAYS)
-    found += WITH_ID if "{" in path else ()
-    found += CHANGING if method != "get" else ()
-    found += WITH_BODY if method != "get" else ()
-    return sorted(set(found))
+        yield from ((path, method, methods[method]) for method in METHODS if method in methods)
 
 
 def _failure(status: int) -> Json:
     reference = {"$ref": "#/components/schemas/Problem"}
-    said: Json = {
+    found: Json = {
         "description": HTTPStatus(status).phrase,
         "content": {MEDIA_TYPE: {"schema": reference}},
     }
     header = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}.get(status)
     if header:
-        said["headers"] = {header: {"schema": {"type": "string"}}}
-    return said
-
-
-def _say_location(operation: Json) -> None:
-    for status in ("201", "202"):
-        if status in operation["responses"]:
-            operation["responses"][status]["headers"] = {
-                "Location": {
-                    "schema": {"type": "string"},
-                    "description": "The created resource, or the operation that does the work.",
-                }
-            }
+        found["headers"] = {header: {"schema": {"type": "string"}}}
+    return found
 
 
 def openapi_json(api: NinjaAPI, request: HttpRequest) -> HttpResponse:
@@ -134,26 +116,21 @@ def _docs(request: HttpRequest, api: NinjaAPI) -> HttpResponse:
     for path, method, operation in _operations(schema):
         entry = _entry(path, method, operation, schema["components"]["schemas"])
         groups.setdefault((operation.get("tags") or ["system"])[0], []).append(entry)
+    base = get_settings().BASE_TEMPLATE
+    findings = kpis.open_findings(scope_of(request.user).limit)
     context = {
+        "base_template": base,
+        "frame": {
+            "section": "api",
+            "own_base": base == OWN_BASE,
+            "user": request.user.get_username(),
+            "findings_open": sum(findings.values()),
+        },
         "info": schema["info"],
         "groups": groups,
         "contract": f"{_prefix()}openapi.json",
-        **_frame(request),
     }
     return render(request, "ml_platform/api_docs.html", context)
-
-
-def _frame(request: HttpRequest) -> Json:
-    """The context of our base template."""
-    base = get_settings().BASE_TEMPLATE
-    found = kpis.open_findings(scope_of(request.user).limit)
-    frame = {
-        "section": "api",
-        "own_base": base == OWN_BASE,
-        "user": request.user.get_username(),
-        "findings_open": sum(found.values()),
-    }
-    return {"base_template": base, "frame": frame}
 
 
 def _entry(path: str, method: str, operation: Json, components: Json) -> Json:

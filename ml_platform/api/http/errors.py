@@ -127,17 +127,14 @@ def problem(error: PlatformError, **more: Any) -> HttpResponse:
 
 def install(api: NinjaAPI) -> None:
     """Set ninja's exception handlers; exceptions that are not ninja's propagate to the caller."""
-    api.add_exception_handler(PlatformError, _platform_error)
-    api.add_exception_handler(ValidationError, _validation_error)
-    api.add_exception_handler(AuthenticationError, _not_authenticated)
-    api.add_exception_handler(HttpError, _http_error)
-    api.add_exception_handler(Http404, _leave)
-    api.add_exception_handler(Exception, _leave)
+    for kind, handler in HANDLERS.items():
+        api.add_exception_handler(kind, handler)
 
 
 def failure(request: HttpRequest, error: Exception) -> HttpResponse:
     """Any exception as a problem; an unexpected one is also logged and signalled as Django does."""
-    known = _known(error)
+    found = (make() for kinds, make in KNOWN if isinstance(error, kinds))
+    known = error if isinstance(error, PlatformError) else next(found, Unforeseen())
     response = _platform_error(request, known)
     if isinstance(known, (DatabaseAway, Unforeseen)):
         log_response(
@@ -148,36 +145,27 @@ def failure(request: HttpRequest, error: Exception) -> HttpResponse:
     return response
 
 
-def _known(error: Exception) -> PlatformError:
-    if isinstance(error, PlatformError):
-        return error
-    return next((make() for kinds, make in KNOWN if isinstance(error, kinds)), Unforeseen())
-
-
-def _platform_error(
-    request: HttpRequest, error: PlatformError | type[PlatformError]
-) -> HttpResponse:
-    found = _instance(error)
-    if isinstance(found, InvalidInput):
-        return problem(found, errors=found.errors)
-    holder = found.holder if isinstance(found, Busy) else None
+def _platform_error(request: HttpRequest, error: Any) -> HttpResponse:
+    if isinstance(error, InvalidInput):
+        return problem(error, errors=error.errors)
+    holder = error.holder if isinstance(error, Busy) else None
     scope = getattr(getattr(request, "auth", None), "scope", None)  # Cloud Scheduler has none
     if holder is None or scope is None or not scope.sees(holder.project_id):
-        return problem(found)
-    return problem(found, operation=str(holder.pk))
+        return problem(error)
+    return problem(error, operation=str(holder.pk))
 
 
-def _validation_error(request: HttpRequest, error: ValidationError | type[ValidationError]) -> Any:
-    return _platform_error(request, InvalidInput(field_errors(getattr(error, "errors", []))))
+def _validation_error(request: HttpRequest, error: Any) -> HttpResponse:
+    return _platform_error(request, InvalidInput(field_errors(error.errors)))
 
 
-def _not_authenticated(request: HttpRequest, error: object) -> Any:
+def _not_authenticated(request: HttpRequest, error: object) -> HttpResponse:
     return problem(Unauthenticated("The request is not authenticated."))
 
 
-def _http_error(request: HttpRequest, error: HttpError | type[HttpError]) -> Any:
+def _http_error(request: HttpRequest, error: Any) -> HttpResponse:
     """ninja refuses only a body that is not JSON."""
-    reason = getattr(error, "__cause__", None)
+    reason = error.__cause__
     return problem(malformed(reason if isinstance(reason, BadJson) else ""))
 
 
@@ -189,9 +177,15 @@ def malformed(reason: object) -> Malformed:
     )
 
 
-def _leave(request: HttpRequest, error: Exception | type[Exception]) -> Any:
+def _leave(request: HttpRequest, error: Any) -> HttpResponse:
     raise error
 
 
-def _instance(error: PlatformError | type[PlatformError]) -> PlatformError:
-    return error if isinstance(error, PlatformError) else error("")
+HANDLERS: Mapping[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
+    PlatformError: _platform_error,
+    ValidationError: _validation_error,
+    AuthenticationError: _not_authenticated,
+    HttpError: _http_error,
+    Http404: _leave,
+    Exception: _leave,
+}

@@ -29,9 +29,9 @@ from ml_platform.services.operations.store import KeyReused
 from .auth import identify
 
 HEADER = "Idempotency-Key"
-RING = "webhook/"
-"""End of the webhooks' paths. Cloud Scheduler is no user; the time of a call is its key."""
-KEPT = timedelta(days=7)
+WEBHOOK = "webhook/"
+"""End of the webhooks' paths. Cloud Scheduler is not a user; the time of a call is its key."""
+STORED_FOR = timedelta(days=7)
 """How long an answer is stored; operations keep their key for longer."""
 Answer: TypeAlias = Callable[[], HttpResponseBase]
 F = TypeVar("F", bound=Callable[..., HttpResponse])
@@ -67,7 +67,7 @@ def answer_once(request: HttpRequest, answer: Answer, *, whole: bool) -> HttpRes
     :raises StillRunning: the first request with this key has not ended.
     """
     key = request.headers.get(HEADER)
-    if key is None or request.method != "POST" or _does_nothing_twice(request):
+    if key is None or request.method != "POST" or _needs_no_key(request):
         return answer()
     if not re.fullmatch(r"[\x21-\x7e]{1,200}", key):
         raise Invalid(
@@ -78,94 +78,92 @@ def answer_once(request: HttpRequest, answer: Answer, *, whole: bool) -> HttpRes
     caller = identify(request)
     if caller is None:
         return answer()
-    kept = _bind(caller.actor.user_id, key, _fingerprint(request))
-    if kept.status is not None:
-        return _again(kept, caller)
+    content = f"{request.method} {request.get_full_path()}\n".encode() + request.body
+    stored = _bind(caller.actor.user_id, key, hashlib.sha256(content).hexdigest())
+    if stored.status is not None:
+        return _again(stored, caller)
     if not whole:
-        return _keep(kept, answer(), caller)
+        return _store(stored, answer(), caller)
     with transaction.atomic():
-        held = _hold(kept)
-        return _again(held, caller) if held.status is not None else _keep(held, answer(), caller)
+        row = _lock(stored)
+        return _again(row, caller) if row.status is not None else _store(row, answer(), caller)
 
 
-def _does_nothing_twice(request: HttpRequest) -> bool:
+def _needs_no_key(request: HttpRequest) -> bool:
     """Whether it is a call of Cloud Scheduler, which has its own key, or a dry run."""
-    return request.path.endswith(RING) or FLAGS.get(request.GET.get("dry_run", ""), False)
+    return request.path.endswith(WEBHOOK) or FLAGS.get(request.GET.get("dry_run", ""), False)
 
 
 def forget_old_answers() -> int:
     """Delete the expired answers; returns how many."""
-    return delete_rows(IdempotentResponse.objects.filter(created_at__lt=database_now() - KEPT))
+    return delete_rows(
+        IdempotentResponse.objects.filter(created_at__lt=database_now() - STORED_FOR)
+    )
 
 
-def _fingerprint(request: HttpRequest) -> str:
-    content = f"{request.method} {request.get_full_path()}\n".encode() + request.body
-    return hashlib.sha256(content).hexdigest()
-
-
-def _bind(user_id: Any, key: str, fingerprint: str) -> IdempotentResponse:
-    """The row of this key, now created or there already.
+def _bind(user_id: Any, key: str, digest: str) -> IdempotentResponse:
+    """The row of this key: a new one, or the one of an earlier request.
 
     :raises KeyReused: the key was used for a different request.
     """
     try:
         with transaction.atomic():
             return IdempotentResponse.objects.create(
-                user_id=user_id, key=key, request_digest=fingerprint, created_at=database_now()
+                user_id=user_id, key=key, request_digest=digest, created_at=database_now()
             )
     except IntegrityError:
-        kept = IdempotentResponse.objects.filter(user_id=user_id, key=key).first()
-    if kept is None:
-        return _bind(user_id, key, fingerprint)  # its request was refused meanwhile
-    if kept.request_digest != fingerprint:
+        stored = IdempotentResponse.objects.filter(user_id=user_id, key=key).first()
+    if stored is None:
+        return _bind(user_id, key, digest)  # its request was refused meanwhile
+    if stored.request_digest != digest:
         raise KeyReused(f"The idempotency key {key} was used for a different request.")
-    return kept
+    return stored
 
 
-def _hold(kept: IdempotentResponse) -> IdempotentResponse:
+def _lock(row: IdempotentResponse) -> IdempotentResponse:
     """The row, locked by this transaction; the database releases the lock after a crash.
 
     :raises StillRunning: another transaction holds the lock.
     """
-    rows = IdempotentResponse.objects.filter(pk=kept.pk)
+    rows = IdempotentResponse.objects.filter(pk=row.pk)
     if not connection.features.has_select_for_update:
         rows.update(key=models.F("key"))  # SQLite has one writer: another one waits here
-    held = rows.select_for_update(skip_locked=True).first()
-    if held is None:
-        raise StillRunning(f"The first request with the idempotency key {kept.key} has not ended.")
-    return held
+    locked = rows.select_for_update(skip_locked=True).first()
+    if locked is None:
+        raise StillRunning(f"The first request with the idempotency key {row.key} has not ended.")
+    return locked
 
 
-def _keep(kept: IdempotentResponse, response: HttpResponseBase, caller: Caller) -> HttpResponseBase:
+def _store(row: IdempotentResponse, response: HttpResponseBase, caller: Caller) -> HttpResponseBase:
     """Store and return the answer; or return the one that was stored meanwhile."""
-    row = IdempotentResponse.objects.filter(pk=kept.pk, status=None)
+    unanswered = IdempotentResponse.objects.filter(pk=row.pk, status=None)
     if response.status_code >= 300 or not isinstance(response, HttpResponse):
-        row.delete()
+        unanswered.delete()
         return response
-    written = row.update(
+    written = unanswered.update(
         status=response.status_code,
         location=response.get("Location", ""),
         body=response.content.decode(),
         checked={"rights": caller.needed_rights, "projects": caller.needed_projects},
     )
-    first = None if written else IdempotentResponse.objects.filter(pk=kept.pk).first()
+    first = None if written else IdempotentResponse.objects.filter(pk=row.pk).first()
     return response if first is None else _again(first, caller)
 
 
-def _again(kept: IdempotentResponse, caller: Caller) -> HttpResponse:
-    _require_still(caller, kept.checked)
-    response = HttpResponse(kept.body, status=kept.status, content_type="application/json")
-    if kept.location:
-        response["Location"] = kept.location
+def _again(stored: IdempotentResponse, caller: Caller) -> HttpResponse:
+    _require_still(caller, stored.checked)
+    response = HttpResponse(stored.body, status=stored.status, content_type="application/json")
+    if stored.location:
+        response["Location"] = stored.location
     response["Idempotent-Replayed"] = "true"
     return response
 
 
 def _require_still(caller: Caller, checked: dict[str, list[str]]) -> None:
-    """Let them have an answer again if they still may do and see what its request needed.
+    """Check that the caller still has the rights and sees the projects that the request needed.
 
-    :raises Denied: they may not.
-    :raises NotFound: they do not see it any more.
+    :raises Denied: they lack a right now.
+    :raises NotFound: they do not see a project any more.
     """
     for right in checked.get("rights", ()):
         caller.require(Right(right))

@@ -18,7 +18,7 @@ from ml_platform.errors import Invalid
 from ml_platform.guard import BadJson, Unreadable, read_json, require_known
 
 from .errors import TooLarge, WrongType, malformed
-from .idempotency import RING, answer_once
+from .idempotency import WEBHOOK, answer_once
 
 MAX_BODY = 256 * 1024
 WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
@@ -39,7 +39,7 @@ def strictly(run: View) -> View:
     def asked(request: HttpRequest, **values: Any) -> HttpResponseBase:
         require_known(request, known, lists=lists)
         if request.method in WITH_BODY:
-            _require_body(request, taken="body" in models or request.path.endswith(RING))
+            _require_body(request, taken="body" in models or request.path.endswith(WEBHOOK))
         return answer_once(request, lambda: run(request, **values), whole=whole)
 
     return asked

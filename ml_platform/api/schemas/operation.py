@@ -7,7 +7,7 @@ from typing import Literal
 
 from ninja import Field
 
-from .outputs import Out, Pagination, Person, RunOut
+from .outputs import Out, Person, RunOut, list_of
 
 
 class StepOut(Out):
@@ -68,11 +68,7 @@ class OperationDetail(OperationOut):
     lines_left_out: int
 
 
-class OperationsOut(Out):
-    """A part of the list of operations."""
-
-    items: list[OperationOut]
-    pagination: Pagination
+OperationsOut = list_of("OperationsOut", OperationOut, "A part of the list of operations.")
 
 
 class TriggerOut(Out):

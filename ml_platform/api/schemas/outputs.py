@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ninja import Field, Schema
-from pydantic import ConfigDict
+from pydantic import ConfigDict, create_model
 
 
 class Out(Schema):
@@ -57,6 +57,12 @@ class Pagination(Out):
     pages: int
     page_size: int
     next_cursor: str = Field(description="Give it as `cursor` for what follows; empty at the end.")
+
+
+def list_of(name: str, item: type[Out], doc: str) -> type[Out]:
+    """The answer of a list: a part of its items."""
+    fields: Any = {"items": (list[item], ...), "pagination": (Pagination, ...)}  # type: ignore[valid-type]
+    return create_model(name, __base__=Out, __doc__=doc, __module__=__name__, **fields)
 
 
 class ProjectRef(Out):
@@ -167,11 +173,7 @@ class ModelsOut(Out):
     )
 
 
-class VersionsOut(Out):
-    """A part of the list of versions."""
-
-    items: list[VersionOut]
-    pagination: Pagination
+VersionsOut = list_of("VersionsOut", VersionOut, "A part of the list of versions.")
 
 
 class RunOut(Out):
@@ -207,11 +209,7 @@ class RunOut(Out):
     url: str
 
 
-class RunsOut(Out):
-    """A part of the list of runs."""
-
-    items: list[RunOut]
-    pagination: Pagination
+RunsOut = list_of("RunsOut", RunOut, "A part of the list of runs.")
 
 
 class EndpointOut(Out):
@@ -237,11 +235,7 @@ class EndpointOut(Out):
     url: str
 
 
-class EndpointsOut(Out):
-    """A part of the list of endpoints."""
-
-    items: list[EndpointOut]
-    pagination: Pagination
+EndpointsOut = list_of("EndpointsOut", EndpointOut, "A part of the list of endpoints.")
 
 
 class ScheduleOut(Out):
@@ -267,11 +261,7 @@ class ScheduleOut(Out):
     url: str
 
 
-class SchedulesOut(Out):
-    """A part of the list of schedules."""
-
-    items: list[ScheduleOut]
-    pagination: Pagination
+SchedulesOut = list_of("SchedulesOut", ScheduleOut, "A part of the list of schedules.")
 
 
 for _schema in (Problem, ModelDetail):

@@ -1,37 +1,75 @@
-"""What a person may do from a page. Each is a POST with a CSRF token and ends in a redirect.
+"""What a user may do from a page. Each action is a POST with a CSRF token and ends in a redirect.
 
 A script that asks for JSON gets the same answer as JSON.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
-from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from ml_platform.actions.action import Action, perform
-from ml_platform.actions.runs import RERUN, SUBMIT
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.findings import IGNORE
+from ml_platform.actions.invalid import InvalidInput
+from ml_platform.actions.models import SET_ALIASES
+from ml_platform.actions.runs import REGISTER, RERUN, SUBMIT
 from ml_platform.actions.system import CHECK_HERE
 from ml_platform.actions.table import ACTIONS
-from ml_platform.errors import PlatformError
-from ml_platform.pages.layout import failed, page
-from ml_platform.pages.requests import begun, caller_of
+from ml_platform.errors import Invalid, PlatformError
+from ml_platform.http_status import status_of
+from ml_platform.models import (
+    DeployedEndpoint,
+    Finding,
+    Operation,
+    RegisteredModel,
+    TrainingRun,
+    TrainingSchedule,
+)
+from ml_platform.pages.common.buttons import alias_button
+from ml_platform.pages.findings.views import ignore_button
+from ml_platform.pages.layout import (
+    begun,
+    caller_of,
+    failed,
+    form_page,
+    page,
+    render_page,
+    wants_json,
+)
+from ml_platform.pages.training.buttons import register_button
+from ml_platform.pages.training.registry_table import model_url
+from ml_platform.pages.view_models.context import Button, Values
 from ml_platform.services.operations.store import Busy
 from ml_platform.services.scheduling.schedules import Firing
 
-from .reason_form import ask, refused
-
 PAGES_WITH_TRUTH = ("start", "registry_health")
+PAGES: Mapping[type, str] = {
+    Operation: "operation",
+    Finding: "finding",
+    RegisteredModel: "model",
+}
+"""The subjects that have a page of their own."""
+ANCHORS: Mapping[type, str] = {
+    TrainingRun: "run",
+    DeployedEndpoint: "endpoint",
+    TrainingSchedule: "schedule",
+}
+"""The subjects that the training page shows."""
+FORMS: Mapping[str, Callable[[Caller, Any], Button | None]] = {
+    IGNORE.name: ignore_button,
+    REGISTER.name: register_button,
+    SET_ALIASES.name: alias_button,
+}
+"""The actions that ask for a reason or for aliases, each with its button."""
 
 
-# A host's ATOMIC_REQUESTS would put the calls to Google into a transaction (law 6).
-@transaction.non_atomic_requests
 @require_http_methods(["GET", "HEAD", "POST"])
 def check_now(request: HttpRequest) -> HttpResponse:
     """Read all planes now and go back to where it was asked for; a login leads there too.
@@ -43,32 +81,37 @@ def check_now(request: HttpRequest) -> HttpResponse:
     back = reverse(f"ml_platform:{name}")
     if not request.user.is_authenticated:
         return redirect_to_login(back)
-    if request.method != "POST":
-        return redirect(back)
-    try:
-        perform(CHECK_HERE, "", None, caller_of(request))
-    except Busy:
-        return redirect(back)  # who is at it does the same
-    except PlatformError as error:
-        return failed(request, error, back=back)
+    if request.method == "POST":
+        try:
+            perform(CHECK_HERE, "", None, caller_of(request))
+        except Busy:
+            pass  # the check that is running reads the same
+        except PlatformError as error:
+            return failed(request, error, back=back)
     return redirect(back)
 
 
-@transaction.non_atomic_requests
-@login_required
-@require_http_methods(["GET", "HEAD", "POST"])
+@form_page
 def do(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
     """Do what a button says, and show the operation that does it. To be read, it only asks."""
     action, caller = _action(verb), caller_of(request)
     found = action.find(caller, subject)
+    back = _page_about(found)
     if request.method != "POST":
-        return ask(request, caller, action, found)
+        form = _form(caller, action, found)
+        return redirect(back) if form is None else render_page(request, "reason", form)
     try:
         result = perform(action, subject, request.POST, caller)
         if action is RERUN:
             result = perform(SUBMIT, result.pk, None, caller)
     except PlatformError as error:
-        return refused(request, caller, action, found, error)
+        form = _form(caller, action, found) if isinstance(error, Invalid) else None
+        if form is None or wants_json(request):
+            return failed(request, error, back=back)
+        wrong = error.errors if isinstance(error, InvalidInput) else ()
+        form["error"] = " ".join(item["message"] for item in wrong) or error.words
+        form["given"] = request.POST.get("reason" if form["aliases"] is None else "aliases", "")
+        return render_page(request, "reason", form, status=status_of(error))
     return begun(request, result.operation if isinstance(result, Firing) else result)
 
 
@@ -77,9 +120,8 @@ def check(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
     """Whether a button may still be pressed, as JSON: `why` it may not, '' when it may."""
     action, caller = _action(verb), caller_of(request)
     refusal = action.refusal(caller, action.find(caller, subject))
-    return JsonResponse(
-        {"why": refusal.words if refusal else "", "code": refusal.code if refusal else ""}
-    )
+    why, code = (refusal.words, refusal.code) if refusal else ("", "")
+    return JsonResponse({"why": why, "code": code})
 
 
 def _action(name: str) -> Action[Any, Any]:
@@ -87,3 +129,28 @@ def _action(name: str) -> Action[Any, Any]:
     if action is None or not action.on_page:
         raise Http404("There is no such action.")
     return action
+
+
+def _page_about(subject: Any) -> str:
+    """The page that shows the subject of an action."""
+    if name := PAGES.get(type(subject)):
+        return reverse(f"ml_platform:{name}", args=[subject.pk])
+    if isinstance(subject, TrainingRun) and subject.version and subject.registered_model_id:
+        return f"{model_url(subject.registered_model_id)}#version-{subject.version}"
+    training = reverse("ml_platform:training", args=[subject.project_id])
+    return f"{training}#{ANCHORS[type(subject)]}-{subject.pk}"
+
+
+def _form(caller: Caller, action: Action[Any, Any], subject: Any) -> Values | None:
+    """The form of an action that asks for more than a press of its button, if it may be done."""
+    button = FORMS[action.name](caller, subject) if action.name in FORMS else None
+    if button is None or button.why or not button.reason:
+        return None
+    aliases = ", ".join(subject.aliases) if action is SET_ALIASES else None
+    return {
+        "act": button,
+        "verb": button.label.rstrip("…"),
+        "back": _page_about(subject),
+        "aliases": aliases,  # None where a reason is asked for
+        "given": aliases or "",
+    }

@@ -1,3 +1,3 @@
-"""What several pages share: buttons, query parameters and the pages of lists."""
+"""What several pages share: buttons and the query string."""
 
 from __future__ import annotations

@@ -61,12 +61,21 @@ def button(
 
 
 def is_offered(action: Action[Any, Any], facts: object) -> bool:
-    """Whether nothing but a missing right stands against it: without it no button is drawn."""
+    """Whether nothing stands against it but perhaps a missing right."""
     try:
         action.require(facts)
     except PlatformError:
         return False
     return True
+
+
+def offered(
+    caller: Caller, action: Action[Any, Any], subject: Any, label: str, **more: Any
+) -> list[Button]:
+    """The button of an action, if it is offered; by `facts` if they are among `more`."""
+    if not is_offered(action, more.get("facts", subject)):
+        return []
+    return [button(caller, action, subject, label, **more)]
 
 
 def deploy_button(caller: Caller, facts: DeployFacts, run: TrainingRun) -> Button:
@@ -79,11 +88,11 @@ def deploy_button(caller: Caller, facts: DeployFacts, run: TrainingRun) -> Butto
         f"Deploy v{run.version}",
         facts=facts,
         name=f"Deploy {what}",
-        confirm=question_of_deploy(f"Deploy {what}", run, facts.target),
+        confirm=_question(f"Deploy {what}", run, facts.target),
     )
 
 
-def question_of_deploy(what: str, run: TrainingRun, target: DeployedEndpoint | None) -> str:
+def _question(what: str, run: TrainingRun, target: DeployedEndpoint | None) -> str:
     """Where it goes, what it replaces, whether it is better: what there is to decide."""
     where = f"to {target.service_name}" if target else "as a new service on Cloud Run"
     lines = [f"{what} {where}?"]
@@ -97,58 +106,50 @@ def question_of_deploy(what: str, run: TrainingRun, target: DeployedEndpoint | N
     return "\n".join(filter(None, lines))
 
 
-def endpoint_buttons(
-    caller: Caller, endpoint: DeployedEndpoint, known: Known
-) -> tuple[Button, ...]:
+def endpoint_buttons(caller: Caller, endpoint: DeployedEndpoint, known: Known) -> list[Button]:
     """Deploy again, and stop or remove, as the endpoint's state has it."""
     service = endpoint.service_name
-    last = f"v{endpoint.run.version}" if endpoint.run else ""
-    redeploy = button(
-        caller,
-        REDEPLOY,
-        endpoint,
-        f"Deploy {last}".strip(),
-        facts=known.restore(endpoint, endpoint.run),
-        name=f"Deploy {last} to {service}" if last else f"Deploy {service}",
-        confirm=f"Deploy {last} to {service} again? It is checked first.",
-    )
-    if is_stopped(endpoint):
-        remove = button(
+    if endpoint.previous_run and endpoint.is_active and not is_stopped(endpoint):
+        # What it serves cannot be deployed to it again: this button takes the place of the other.
+        first = _rollback_button(caller, endpoint, endpoint.previous_run, known)
+    else:
+        last = f"v{endpoint.run.version}" if endpoint.run else ""
+        first = button(
             caller,
-            DELETE,
+            REDEPLOY,
             endpoint,
-            "Remove",
-            name=f"Remove {service}",
-            confirm=f"Remove {service} from this list? It is stopped; its history stays.",
-            tone="danger",
+            f"Deploy {last}".strip(),
+            facts=known.restore(endpoint, endpoint.run),
+            name=f"Deploy {last} to {service}" if last else f"Deploy {service}",
+            confirm=f"Deploy {last} to {service} again? It is checked first.",
         )
-        return redeploy, remove
-    undeploy = button(
-        caller,
-        UNDEPLOY,
-        endpoint,
-        "Undeploy",
-        facts=UndeployFacts(endpoint=endpoint, locks=known.locks),
-        name=f"Undeploy {service}",
-        confirm=f"Stop {service}? Requests to it will fail.",
-        tone="danger",
+    if is_stopped(endpoint):
+        facts: object = endpoint
+        action, label = DELETE, "Remove"
+        confirm = f"Remove {service} from this list? It is stopped; its history stays."
+    else:
+        facts = UndeployFacts(endpoint=endpoint, locks=known.locks)
+        action, label = UNDEPLOY, "Undeploy"
+        confirm = f"Stop {service}? Requests to it will fail."
+    name = f"{label} {service}"
+    second = button(
+        caller, action, endpoint, label, facts=facts, name=name, confirm=confirm, tone="danger"
     )
-    before = endpoint.previous_run
-    if before is None or not endpoint.is_active:
-        return redeploy, undeploy
-    # What it serves cannot be deployed to it again: the way back stands in that button's place.
-    rollback = button(
+    return [first, second]
+
+
+def _rollback_button(
+    caller: Caller, endpoint: DeployedEndpoint, before: TrainingRun, known: Known
+) -> Button:
+    return button(
         caller,
         ROLL_BACK,
         endpoint,
         f"Roll back to v{before.version}",
         facts=known.restore(endpoint, before, ServingConfig.from_dict(endpoint.previous_config)),
-        name=f"Roll {service} back to v{before.version}",
-        confirm=question_of_deploy(
-            f"Return {before.model_name} v{before.version}", before, endpoint
-        ),
+        name=f"Roll {endpoint.service_name} back to v{before.version}",
+        confirm=_question(f"Return {before.model_name} v{before.version}", before, endpoint),
     )
-    return rollback, undeploy
 
 
 def alias_button(caller: Caller, run: TrainingRun, facts: AliasFacts | None = None) -> Button:

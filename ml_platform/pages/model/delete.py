@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from uuid import uuid4
 
-from django.contrib.auth.decorators import login_required
-from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
 
 from ml_platform.actions.action import perform
 from ml_platform.actions.models import DELETE_VERSIONS, find_model
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.guard import require_known
 from ml_platform.models import RegisteredModel, TrainingRun
-from ml_platform.pages.common.parameters import read_versions
-from ml_platform.pages.layout import failed, open_count, render_page, wants_json
-from ml_platform.pages.requests import begun, caller_of
+from ml_platform.pages.common.queries import read_versions
+from ml_platform.pages.layout import begun, caller_of, failed, form_page, render_page, wants_json
 from ml_platform.pages.training.registry_table import model_url
-from ml_platform.pages.view_models.context import Fact, Link
-from ml_platform.services.deletion.plan import Block, DeletionPlan, VersionFacts
+from ml_platform.pages.view_models.context import Fact, Link, Values
+from ml_platform.services.deletion.plan import DeletionPlan, VersionFacts
 from ml_platform.services.deletion.preview import DELETABLE, preview_deletion
 from ml_platform.services.registry.artifacts import Size, human_size
+from ml_platform.text import counted
 
-from .rows import DeletePage
 
-
-# With a host's ATOMIC_REQUESTS, calls to Google would run inside a transaction (law 6).
-@transaction.non_atomic_requests
-@login_required
-@never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
+@form_page
 def delete(request: HttpRequest, model_id: int) -> HttpResponse:
     """Show the plan; when the name is posted, open the deletion, which checks everything again."""
     caller = caller_of(request)
@@ -45,7 +34,7 @@ def delete(request: HttpRequest, model_id: int) -> HttpResponse:
         runs = _runs(request, lineage)
         mistake = _mistake(request, lineage, runs) if request.method == "POST" else None
         if request.method == "POST" and mistake is None:
-            given = {"runs": list(_ids(runs)), "reason": request.POST.get("reason", "")}
+            given = {"runs": [run.pk for run in runs], "reason": request.POST.get("reason", "")}
             return begun(request, perform(DELETE_VERSIONS, model_id, given, caller))
         if mistake is not None and wants_json(request):
             raise mistake
@@ -53,24 +42,21 @@ def delete(request: HttpRequest, model_id: int) -> HttpResponse:
     except PlatformError as error:
         return failed(request, error, back=model_url(lineage.pk))
     found = _page(lineage, runs, plan)
-    if mistake is not None:
-        typed = request.POST.get("name", "")
-        found = replace(found, error=f"{mistake} {mistake.advice}", typed=typed)
-    status = 422 if mistake else 200
-    return render_page(
-        request, "delete", found, findings_open=open_count(caller.scope), status=status
-    )
+    if mistake is None:
+        return render_page(request, "delete", found)
+    found |= {"error": f"{mistake} {mistake.advice}", "typed": request.POST.get("name", "")}
+    return render_page(request, "delete", found, status=422)
 
 
 def _runs(request: HttpRequest, lineage: RegisteredModel) -> list[TrainingRun]:
     """The version that the request names, or all versions."""
     query = request.POST if request.method == "POST" else request.GET
-    asked = read_versions(query, "version")
     rows = lineage.training_runs.filter(registration__in=DELETABLE).order_by("version")
-    runs = list(rows.filter(version__in=asked) if asked else rows)
-    if not runs:
+    if asked := read_versions(query, "version"):
+        rows = rows.filter(version__in=asked)
+    if not rows:
         raise Http404("There is no such version.")
-    return runs
+    return list(rows)
 
 
 def _mistake(
@@ -83,7 +69,7 @@ def _mistake(
             code="name_differs",
             advice="Type the name of the model.",
         )
-    if sorted(map(str, _ids(runs))) != sorted(request.POST.getlist("run")):
+    if sorted(str(run.pk) for run in runs) != sorted(request.POST.getlist("run")):
         return Invalid(
             "The versions are not those of the plan any more. Nothing was deleted.",
             code="plan_changed",
@@ -92,32 +78,33 @@ def _mistake(
     return None
 
 
-def _ids(runs: Sequence[TrainingRun]) -> tuple[int, ...]:
-    return tuple(run.pk for run in runs)
-
-
-def _page(lineage: RegisteredModel, runs: Sequence[TrainingRun], plan: DeletionPlan) -> DeletePage:
+def _page(lineage: RegisteredModel, runs: Sequence[TrainingRun], plan: DeletionPlan) -> Values:
     training = reverse("ml_platform:training", args=[lineage.project_id])
-    return DeletePage(
-        project=Link(text=str(lineage.project), url=training),
-        model=Link(text=lineage.model_name, url=model_url(lineage.pk)),
-        name=lineage.model_name,
-        what=f"version {runs[0].version}" if len(runs) == 1 else f"all {len(runs)} versions",
-        url=reverse("ml_platform:delete", args=[lineage.pk]),
-        version=str(runs[0].version) if len(runs) == 1 else "",
-        run_ids=_ids(runs),
-        key=uuid4().hex,
-        going=tuple(_going(version) for version in plan.versions),
-        staying=tuple(f"v{version.number}" for version in plan.siblings),
-        endpoints=tuple(endpoint.service_name for endpoint in plan.endpoints_marked),
-        moves_default=f"v{plan.default_moves_to.number}" if plan.default_moves_to else "",
-        ends_registration=plan.ends_registration,
-        size=_size(plan.size) if len(plan.versions) > 1 else "",
-        blocks=tuple(_block(block, lineage) for block in plan.blocks),
-        unknown=plan.unknown,
-        error="",
-        typed="",
-    )
+    one = str(runs[0].version) if len(runs) == 1 else ""
+    return {
+        "project": Link(text=str(lineage.project), url=training),
+        "model": Link(text=lineage.model_name, url=model_url(lineage.pk)),
+        "name": lineage.model_name,
+        "what": f"version {one}" if one else f"all {len(runs)} versions",
+        "url": reverse("ml_platform:delete", args=[lineage.pk]),
+        "version": one,
+        "run_ids": [run.pk for run in runs],
+        "key": uuid4().hex,
+        "going": [_going(version) for version in plan.versions],
+        "staying": [f"v{version.number}" for version in plan.siblings],
+        "endpoints": [endpoint.service_name for endpoint in plan.endpoints_marked],
+        "moves_default": f"v{plan.default_moves_to.number}" if plan.default_moves_to else "",
+        "ends_registration": plan.ends_registration,
+        "size": _size(plan.size) if len(plan.versions) > 1 else "",
+        "blocks": [
+            Link(
+                text=block.error.words,
+                url=f"{training}#endpoint-{block.endpoint_id}" if block.endpoint_id else "",
+            )
+            for block in plan.blocks
+        ],
+        "unknown": plan.unknown,
+    }
 
 
 def _going(version: VersionFacts) -> Fact:
@@ -130,12 +117,4 @@ def _going(version: VersionFacts) -> Fact:
 
 def _size(size: Size) -> str:
     more = "" if size.complete else "at least "
-    return (
-        f"{more}{size.objects:,} object{'' if size.objects == 1 else 's'}, {human_size(size.bytes)}"
-    )
-
-
-def _block(block: Block, lineage: RegisteredModel) -> Link:
-    training = reverse("ml_platform:training", args=[lineage.project_id])
-    anchor = f"#endpoint-{block.endpoint_id}" if block.endpoint_id else ""
-    return Link(text=block.error.words, url=f"{training}{anchor}" if anchor else "")
+    return f"{more}{counted(size.objects, 'object')}, {human_size(size.bytes)}"

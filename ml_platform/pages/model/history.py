@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from django.urls import reverse
@@ -11,7 +10,7 @@ from django.urls import reverse
 from ml_platform.models import Event, RegisteredModel
 from ml_platform.models.states import EventKind
 from ml_platform.pages.view_models.badges import badge
-from ml_platform.pages.view_models.context import EventRow, OperationRow
+from ml_platform.pages.view_models.context import Values
 from ml_platform.pages.view_models.serialize import operation_row
 from ml_platform.pages.view_models.times import moment
 
@@ -25,33 +24,29 @@ TONES: Mapping[str, str] = {
 }
 
 
-def history(lineage: RegisteredModel, now: datetime) -> tuple[OperationRow | EventRow, ...]:
+def history(lineage: RegisteredModel, now: datetime) -> list[Values]:
     """The newest rows of the model's history, from one query."""
     events = lineage.events.select_related("operation__project").order_by("-seq")[:READ]
     groups: dict[object, list[Event]] = {}
     for event in events:
         groups.setdefault(event.operation_id or event.seq, []).append(event)
-    return tuple(_row(group, now) for group in list(groups.values())[:SHOWN])
+    return [_row(group, now) for group in list(groups.values())[:SHOWN]]
 
 
-def _row(group: list[Event], now: datetime) -> OperationRow | EventRow:
-    newest = group[0]
-    if newest.operation is None:
-        return _event_row(newest, now)
-    changes = [
-        f"{event.get_kind_display()}: {event.subject_name}"
-        for event in reversed(group)
-        if not event.kind.startswith("operation_")
-    ]
-    return replace(operation_row(newest.operation, now), changes=" · ".join(changes))
-
-
-def _event_row(event: Event, now: datetime) -> EventRow:
+def _row(group: list[Event], now: datetime) -> Values:
+    event = group[0]
+    if event.operation is not None:
+        changes = [
+            f"{change.get_kind_display()}: {change.subject_name}"
+            for change in reversed(group)
+            if not change.kind.startswith("operation_")
+        ]
+        return {**operation_row(event.operation, now), "changes": " · ".join(changes)}
     is_finding = event.subject_type == "finding"
-    return EventRow(
-        status=badge(event.get_kind_display(), TONES.get(event.kind, "quiet")),
-        actor=event.actor_label,
-        subject=event.subject_name,
-        url=reverse("ml_platform:finding", args=[event.subject_id]) if is_finding else "",
-        at=moment(event.at, now),
-    )
+    return {
+        "status": badge(event.get_kind_display(), TONES.get(event.kind, "quiet")),
+        "actor": event.actor_label,
+        "subject": event.subject_name,
+        "url": reverse("ml_platform:finding", args=[event.subject_id]) if is_finding else "",
+        "at": moment(event.at, now),
+    }

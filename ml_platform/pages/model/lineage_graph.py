@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
-from itertools import pairwise
+from itertools import pairwise, product
 
 from django.urls import reverse
 
@@ -13,11 +12,9 @@ from ml_platform.models import DeployedEndpoint, Finding, MirroredArtifacts, Tra
 from ml_platform.models.states import Registration
 from ml_platform.pages.training.tables import deleted_badge, endpoint_badge
 from ml_platform.pages.view_models.badges import RUN_TONES, SCHEDULE_TONES, badge
-from ml_platform.pages.view_models.context import Badge
+from ml_platform.pages.view_models.context import Badge, Values
 from ml_platform.pages.view_models.times import relative
 from ml_platform.services.findings.kinds import FindingKind
-
-from .rows import Node, Picture
 
 NODE_WIDTH, NODE_HEIGHT = 200, 66
 GAP_X, GAP_Y = 40, 14
@@ -32,44 +29,36 @@ def draw(
     *,
     version_state: Badge,
     artifacts: Badge,
-) -> Picture:
+) -> Values:
     """Lay out the graph: what the version was made from is left of it, its endpoints are right."""
-    serving = list(endpoints[:ENDPOINTS_SHOWN])
+    serving = endpoints[:ENDPOINTS_SHOWN]
     rows = max(1, len(serving))
     height = rows * NODE_HEIGHT + (rows - 1) * GAP_Y
     middle = (height - NODE_HEIGHT) // 2
     training = reverse("ml_platform:training", args=[run.project_id])
-    chain = (
-        _schedule(run, training),
-        _node("Run", f"Run {run.pk}", _run_badge(run), f"{training}#run-{run.pk}"),
-        _node("Artifacts", _folder(run.gcs_artifacts_path), artifacts, ""),
-        _node("Version", f"v{run.version}", version_state, ""),
-    )
-    nodes = [_place(node, x, middle) for x, node in enumerate(chain)]
+    status = badge(run.get_status_display(), RUN_TONES[run.status])
+    # Without the bucket, which is the same for all runs.
+    folder = run.gcs_artifacts_path.rstrip("/").rpartition("/")[2] or "none"
+    chain = [
+        _node(0, middle, *_origin(run, training)),
+        _node(1, middle, "Run", f"Run {run.pk}", status, f"{training}#run-{run.pk}"),
+        _node(2, middle, "Artifacts", folder, artifacts) | {"name_max": FOLDER_MAX},
+        _node(3, middle, "Version", f"v{run.version}", version_state),
+    ]
+    never = _node(4, middle, "Endpoint", "none", badge("Never deployed", "quiet"))
     served = [
-        _place(
-            _node(
-                "Endpoint",
-                endpoint.service_name,
-                deleted_badge(endpoint) or endpoint_badge(endpoint),
-                f"{training}#endpoint-{endpoint.pk}",
-            ),
-            len(chain),
-            y * (NODE_HEIGHT + GAP_Y),
-        )
-        for y, endpoint in enumerate(serving)
-    ] or [_place(_node("Endpoint", "none", badge("Never deployed", "quiet"), ""), 4, middle)]
-    arrows = [_arrow(a, b) for a, b in pairwise(nodes)]
-    arrows += [_arrow(nodes[-1], endpoint) for endpoint in served]
-    return Picture(
-        version=f"v{run.version}",
-        width=5 * NODE_WIDTH + 4 * GAP_X,
-        height=height,
-        node_width=NODE_WIDTH,
-        node_height=NODE_HEIGHT,
-        nodes=(*nodes, *served),
-        arrows=tuple(arrows),
-    )
+        _endpoint(row * (NODE_HEIGHT + GAP_Y), endpoint, training)
+        for row, endpoint in enumerate(serving)
+    ] or [never]
+    return {
+        "version": f"v{run.version}",
+        "width": 5 * NODE_WIDTH + 4 * GAP_X,
+        "height": height,
+        "node_width": NODE_WIDTH,
+        "node_height": NODE_HEIGHT,
+        "nodes": [*chain, *served],
+        "arrows": [_arrow(a, b) for a, b in (*pairwise(chain), *product(chain[-1:], served))],
+    }
 
 
 def artifacts_badge(run: TrainingRun, unread: str, now: datetime) -> Badge:
@@ -85,51 +74,37 @@ def artifacts_badge(run: TrainingRun, unread: str, now: datetime) -> Badge:
     return badge(f"Seen {relative(now - seen.seen_at)}", "good")
 
 
-def _run_badge(run: TrainingRun) -> Badge:
-    return badge(run.get_status_display(), RUN_TONES[run.status])
-
-
-def _schedule(run: TrainingRun, training: str) -> Node:
-    if run.schedule is None:
-        by = run.created_by.get_username() if run.created_by else "by hand"
-        return _node("Started", by, badge("By hand", "quiet"), "")
+def _origin(run: TrainingRun, training: str) -> tuple[str, str, Badge, str]:
+    """What started the run: a schedule, or a user."""
     schedule = run.schedule
+    if schedule is None:
+        by = run.created_by.get_username() if run.created_by else "by hand"
+        return "Started", by, badge("By hand", "quiet"), ""
     state = badge(schedule.get_state_display(), SCHEDULE_TONES[schedule.state])
-    return _node("Schedule", schedule.name, state, f"{training}#schedule-{schedule.pk}")
+    return "Schedule", schedule.name, state, f"{training}#schedule-{schedule.pk}"
 
 
-def _node(kind: str, name: str, state: Badge, url: str) -> Node:
-    return Node(
-        kind=kind,
-        name=_short(name),
-        state=state.label,
-        tone=state.tone,
-        icon=state.icon,
-        url=url,
-        x=0,
-        y=0,
-    )
+def _endpoint(y: int, endpoint: DeployedEndpoint, training: str) -> Values:
+    state = deleted_badge(endpoint) or endpoint_badge(endpoint)
+    url = f"{training}#endpoint-{endpoint.pk}"
+    return _node(4, y, "Endpoint", endpoint.service_name, state, url)
 
 
-def _folder(path: str) -> str:
-    """The name of the run's folder, without the bucket, which is the same for all runs."""
-    return _short(path.rstrip("/").rpartition("/")[2] or "none", FOLDER_MAX)
+def _node(column: int, y: int, kind: str, name: str, state: Badge, url: str = "") -> Values:
+    return {
+        "kind": kind,
+        "name": name,
+        "name_max": NAME_MAX,
+        "state": state,
+        "url": url,
+        "x": column * (NODE_WIDTH + GAP_X),
+        "y": y,
+    }
 
 
-def _short(name: str, most: int = NAME_MAX) -> str:
-    if len(name) <= most:
-        return name
-    head = (most - 1) // 2
-    return f"{name[:head]}…{name[head + 1 - most :]}"
-
-
-def _place(node: Node, column: int, y: int) -> Node:
-    return replace(node, x=column * (NODE_WIDTH + GAP_X), y=y)
-
-
-def _arrow(a: Node, b: Node) -> str:
-    x1, y1 = a.x + NODE_WIDTH, a.y + NODE_HEIGHT // 2
-    x2, y2 = b.x - 2, b.y + NODE_HEIGHT // 2
+def _arrow(a: Values, b: Values) -> str:
+    """The path data of an arrow from one node to another."""
+    x1, y1 = a["x"] + NODE_WIDTH, a["y"] + NODE_HEIGHT // 2
+    x2, y2 = b["x"] - 2, b["y"] + NODE_HEIGHT // 2
     bend = (x1 + x2) // 2
-    line = f"M{x1} {y1} C{bend} {y1} {bend} {y2} {x2} {y2}"
-    return f"{line} m-6 -4 l6 4 l-6 4"
+    return f"M{x1} {y1} C{bend} {y1} {bend} {y2} {x2} {y2} m-6 -4 l6 4 l-6 4"

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ml_platform.pages.view_models.charts import Tick
+from ml_platform.pages.view_models.context import Values
 from ml_platform.pages.view_models.metrics import FIRST, label, lower_is_better, written
-
-from .rows import Cell, Comparison, Dot, MetricChart, MetricRow
 
 WIDTH, HEIGHT = 380, 200
 LEFT, RIGHT, TOP, BOTTOM = 48, 8, 28, 30
@@ -23,28 +21,26 @@ class Measured:
     metrics: Mapping[str, float]
 
 
-def compare(
-    versions: Sequence[Measured], *, metric: str, url_of: Callable[[str], str]
-) -> Comparison:
+def compare(versions: Sequence[Measured], *, metric: str, url_of: Callable[[str], str]) -> Values:
     """Compare versions, the oldest first; the chart shows `metric`, or the first row."""
     chosen = sorted(versions, key=lambda one: one.version)
     names = _names(chosen)
     if not names:
-        return Comparison(versions=(), rows=(), chart=None)
+        return {"versions": [], "rows": [], "chart": None}
     charted = metric if metric in names else names[0]
-    return Comparison(
-        versions=tuple(f"v{one.version}" for one in chosen),
-        rows=tuple(
-            MetricRow(
-                name=label(name),
-                url=url_of(name),
-                charted=name == charted,
-                cells=_cells(name, [one.metrics.get(name) for one in chosen]),
-            )
+    return {
+        "versions": tuple(f"v{one.version}" for one in chosen),
+        "rows": tuple(
+            {
+                "name": label(name),
+                "url": url_of(name),
+                "charted": name == charted,
+                "cells": _cells(name, [one.metrics.get(name) for one in chosen]),
+            }
             for name in names
         ),
-        chart=_chart(charted, chosen),
-    )
+        "chart": _chart(charted, chosen),
+    }
 
 
 def _names(versions: Sequence[Measured]) -> list[str]:
@@ -53,36 +49,35 @@ def _names(versions: Sequence[Measured]) -> list[str]:
     return first + sorted(known - set(first))
 
 
-def _cells(name: str, values: Sequence[float | None]) -> tuple[Cell, ...]:
+def _cells(name: str, values: Sequence[float | None]) -> list[Values]:
+    """The values of a metric, each with its change against the version before it."""
     known = [value for value in values if value is not None]
     best = (min if lower_is_better(name) else max)(known)
-    cells, before = [], None
+    cells: list[Values] = []
+    before = 0.0
     for value in values:
         if value is None:
-            cells.append(Cell(value=NONE))
+            cells.append({"value": NONE, "tone": "plain", "best": False})
             continue
-        cells.append(_cell(name, value, before, best=value == best and len(set(known)) > 1))
+        marked = value == best and len(set(known)) > 1
+        cells.append({"value": written(value), "best": marked, **_change(name, value, before)})
         before = value
-    return tuple(cells)
+    return cells
 
 
-def _cell(name: str, value: float, before: float | None, *, best: bool) -> Cell:
-    change = 0.0 if not before else (value - before) / abs(before)
+def _change(name: str, value: float, before: float) -> Values:
+    change = (value - before) / abs(before) if before else 0.0
     if abs(change) < 0.0005:
-        return Cell(value=written(value), best=best)
+        return {"change": "", "tone": "plain"}
     better = (change < 0) is lower_is_better(name)
     sign = "+" if change > 0 else "−"  # noqa: RUF001
-    return Cell(
-        value=written(value),
-        change=f"{sign}{abs(change):.1%}",
-        tone="good" if better else "bad",
-        best=best,
-    )
+    return {"change": f"{sign}{abs(change):.1%}", "tone": "good" if better else "bad"}
 
 
-def _chart(name: str, versions: Sequence[Measured]) -> MetricChart:
-    values = [(one.version, one.metrics[name]) for one in versions if name in one.metrics]
-    low, high = min(v for _, v in values), max(v for _, v in values)
+def _chart(name: str, versions: Sequence[Measured]) -> Values:
+    """One metric of the versions, with a summary for screen readers."""
+    measured = [(f"v{one.version}", one.metrics[name]) for one in versions if name in one.metrics]
+    low, high = min(v for _, v in measured), max(v for _, v in measured)
     room = (high - low) * 0.15 or abs(high) * 0.1 or 1.0
     low, high = low - room, high + room
 
@@ -90,25 +85,24 @@ def _chart(name: str, versions: Sequence[Measured]) -> MetricChart:
         share = (value - low) / (high - low)
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
-    step = (WIDTH - LEFT - RIGHT) / max(1, len(values))
-    dots = tuple(
-        Dot(
-            x=round(LEFT + step * (i + 0.5), 1),
-            y=y_of(value),
-            version=f"v{version}",
-            value=written(value),
-        )
-        for i, (version, value) in enumerate(values)
-    )
-    return MetricChart(
-        name=label(name),
-        width=WIDTH,
-        height=HEIGHT,
-        left=LEFT,
-        ticks=tuple(
-            Tick(y=y_of(value), label=written(value)) for value in (low, (low + high) / 2, high)
-        ),
-        dots=dots,
-        points=" ".join(f"{dot.x},{dot.y}" for dot in dots),
-        summary=f"{label(name)}: " + ", ".join(f"{dot.version} {dot.value}" for dot in dots) + ".",
-    )
+    step = (WIDTH - LEFT - RIGHT) / len(measured)
+    dots: list[Values] = [
+        {
+            "x": round(LEFT + step * (i + 0.5), 1),
+            "y": y_of(value),
+            "version": version,
+            "value": written(value),
+        }
+        for i, (version, value) in enumerate(measured)
+    ]
+    said = ", ".join(f"{version} {written(value)}" for version, value in measured)
+    return {
+        "name": label(name),
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "ticks": [{"y": y_of(v), "label": written(v)} for v in (low, (low + high) / 2, high)],
+        "dots": dots,
+        "points": " ".join(f"{dot['x']},{dot['y']}" for dot in dots),
+        "summary": f"{label(name)}: {said}.",
+    }

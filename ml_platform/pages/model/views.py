@@ -16,13 +16,11 @@ from ml_platform.actions.models import AliasFacts, find_model
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 from ml_platform.pages.common.buttons import alias_button, deploy_button
-from ml_platform.pages.common.paging import cursor_page, query_url
-from ml_platform.pages.common.parameters import read_versions
-from ml_platform.pages.layout import open_count, page, render_page
-from ml_platform.pages.requests import caller_of
+from ml_platform.pages.common.queries import cursor_page, query_url, read_versions
+from ml_platform.pages.layout import caller_of, page, render_page
 from ml_platform.pages.training.registry_table import blessed_badge, registry_badge
 from ml_platform.pages.view_models.badges import badge
-from ml_platform.pages.view_models.context import Badge, Button, Fact, Link
+from ml_platform.pages.view_models.context import Badge, Button, Fact, Link, Values
 from ml_platform.pages.view_models.metrics import common_name, main_metric, numbers
 from ml_platform.pages.view_models.times import moment
 from ml_platform.pagination import Order
@@ -35,7 +33,6 @@ from ml_platform.services.registry.registry_state import RegistryVerdict, verdic
 from .history import history
 from .lineage_graph import artifacts_badge, draw
 from .metric_comparison import Measured, compare
-from .rows import Comparison, ModelPage, Picture, VersionRow
 
 NEWEST_VERSION = Order("newest", "version", descending=True)
 VERSIONS_A_PAGE = 20
@@ -48,7 +45,9 @@ REGISTRATIONS = {
     Registration.LOST: (RegistryState.MISSING.label, "bad"),
     Registration.NONE: ("Not registered", "quiet"),
 }
-NOT_REGISTERED = "It has no version in the Vertex AI Model Registry."
+NOT_REGISTERED = badge(
+    "Not registered", "quiet", "It has no version in the Vertex AI Model Registry."
+)
 
 
 @page
@@ -58,44 +57,39 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
     row = find_model(caller, model_id)
     known = read_known([row], [])
     verdict = verdict_of(row, known.unread)
-    endpoints = list(_endpoints(row))
-    numbered = row.training_runs.filter(version__isnull=False).select_related(
-        "schedule", "created_by"
-    )
+    training = reverse("ml_platform:training", args=[row.project_id])
+    deployed = DeployedEndpoint.objects.filter(registered_model=row).order_by("pk")
+    endpoints = list(with_differences(deployed.select_related("run", "intended_run")))
+    numbered = row.training_runs.filter(version__isnull=False)
+    numbered = numbered.select_related("schedule", "created_by")
     shown, pager = cursor_page(
         numbered, request, order=NEWEST_VERSION, size=VERSIONS_A_PAGE, name="versions"
     )
     compared = _compared(request, numbered, shown)
     pictured = _pictured(request, numbered, shown, endpoints)
-    found = ModelPage(
-        id=row.pk,
-        name=row.model_name,
-        project=Link(
-            text=str(row.project), url=reverse("ml_platform:training", args=[row.project_id])
-        ),
-        registry=_registry(row, verdict, now),
-        checked=moment(verdict.at, now),
-        deploy=_deploy(caller, row, row.latest_run, endpoints, known) if row.latest_run else None,
-        delete_url=_delete_url(row, caller) if row.total_versions else "",
-        delete_why=_reason_disabled_delete(shown),
-        facts=_facts(row),
-        serving=_serving(row, endpoints),
-        versions=tuple(
-            _version(request, run, row, endpoints, caller, known, compared, pictured, now)
+    found = {
+        "name": row.model_name,
+        "project": Link(text=str(row.project), url=training),
+        "registry": registry_badge(verdict, now) if row.total_versions else NOT_REGISTERED,
+        "checked": moment(verdict.at, now),
+        "deploy": row.latest_run and _deploy(caller, row, row.latest_run, endpoints, known),
+        "delete_url": _delete_url(row, caller) if row.total_versions else "",
+        # Which aliases forbid to delete all versions, as far as the versions of this page show.
+        "delete_why": " ".join(filter(None, map(_why_protected, shown))),
+        "facts": _facts(row),
+        "serving": _serving(endpoints, training),
+        "versions": [
+            _version(run, row, endpoints, caller, known, now)
+            | _chosen(request, run, compared, pictured)
             for run in shown
-        ),
-        metric=common_name(main_metric(run.metrics) for run in shown),
-        versions_pager=pager,
-        comparison=_comparison(request, compared),
-        picture=_picture(pictured, endpoints, verdict, known.artifacts_unread, now),
-        history=history(row, now),
-    )
-    return render_page(request, "model", found, findings_open=open_count(caller.scope))
-
-
-def _endpoints(row: RegisteredModel) -> QuerySet[DeployedEndpoint]:
-    rows = DeployedEndpoint.objects.filter(registered_model=row)
-    return with_differences(rows.select_related("run", "intended_run")).order_by("pk")
+        ],
+        "metric": common_name(main_metric(run.metrics) for run in shown),
+        "versions_pager": pager,
+        "comparison": _comparison(request, compared),
+        "picture": pictured and _picture(pictured, endpoints, verdict, known.artifacts_unread, now),
+        "history": history(row, now),
+    }
+    return render_page(request, "model", found)
 
 
 def _deploy(
@@ -108,12 +102,6 @@ def _deploy(
     return deploy_button(caller, known.deploy(row, run, choose_endpoint(endpoints)), run)
 
 
-def _registry(row: RegisteredModel, verdict: RegistryVerdict, now: datetime) -> Badge:
-    if not row.total_versions:
-        return badge("Not registered", "quiet", NOT_REGISTERED)
-    return registry_badge(verdict, now)
-
-
 def _facts(row: RegisteredModel) -> tuple[Fact, ...]:
     known = (
         Fact(name="Type", value=row.get_model_type_display()),
@@ -124,13 +112,20 @@ def _facts(row: RegisteredModel) -> tuple[Fact, ...]:
     return tuple(fact for fact in known if fact.value)
 
 
-def _serving(row: RegisteredModel, endpoints: Sequence[DeployedEndpoint]) -> tuple[Link, ...]:
+def _serving(endpoints: Sequence[DeployedEndpoint], training: str) -> list[Link]:
     """`v5 on test-v1-retriv`, for each active endpoint."""
-    training = reverse("ml_platform:training", args=[row.project_id])
-    return tuple(
+    return [
         Link(text=f"v{e.run.version} on {e.service_name}", url=f"{training}#endpoint-{e.pk}")
         for e in endpoints
         if e.is_active and e.run
+    ]
+
+
+def _comparison(request: HttpRequest, compared: Sequence[TrainingRun]) -> Values:
+    return compare(
+        [Measured(run.version or 0, numbers(run.metrics)) for run in compared],
+        metric=request.GET.get("metric", ""),
+        url_of=lambda name: f"{query_url(request, 'metric', name)}#compare",
     )
 
 
@@ -165,55 +160,59 @@ def _pictured(
 
 
 def _version(
-    request: HttpRequest,
     run: TrainingRun,
     row: RegisteredModel,
     endpoints: Sequence[DeployedEndpoint],
     caller: Caller,
     known: Known,
-    compared: Sequence[TrainingRun],
-    pictured: TrainingRun | None,
     now: datetime,
-) -> VersionRow:
+) -> Values:
     registered = run.registration == Registration.REGISTERED
     training = reverse("ml_platform:training", args=[row.project_id])
-    return VersionRow(
-        run_id=run.pk,
-        number=run.version or 0,
-        aliases=tuple(run.aliases),
-        alias=alias_button(caller, run, AliasFacts(run, known.locks)) if registered else None,
-        state=version_badge(run, verdict_of(row, known.unread), now),
-        blessed=blessed_badge(run),
-        metric=main_metric(run.metrics),
-        services=tuple(
+    delete_url = _delete_url(row, caller) if run.registration in DELETABLE else ""
+    vertex = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
+    return {
+        "number": run.version or 0,
+        "aliases": run.aliases,
+        "alias": alias_button(caller, run, AliasFacts(run, known.locks)) if registered else None,
+        "state": _version_badge(run, verdict_of(row, known.unread), now),
+        "blessed": blessed_badge(run),
+        "metric": main_metric(run.metrics),
+        "services": [
             Link(text=e.service_name, url=f"{training}#endpoint-{e.pk}")
             for e in endpoints
             if e.is_active and e.run_id == run.pk
-        ),
-        by=run.schedule.name if run.schedule else "",
-        registered=moment(run.registered_at, now),
-        vertex=f"{run.vertex_model_resource_name}@{run.vertex_model_version}" if registered else "",
-        chosen=run in compared,
-        shown=run == pictured,
-        picture_url=f"{query_url(request, 'picture', run.version or 0)}#lineage",
-        deploy=_deploy(caller, row, run, endpoints, known) if registered else None,
-        delete_url=f"{_delete_url(row, caller)}?version={run.version}"
-        if run.registration in DELETABLE and _delete_url(row, caller)
-        else "",
-        delete_why=why_protected(f"v{run.version}", run.aliases),
-    )
+        ],
+        "by": run.schedule.name if run.schedule else "",
+        "registered": moment(run.registered_at, now),
+        "vertex": vertex if registered else "",
+        "deploy": _deploy(caller, row, run, endpoints, known) if registered else None,
+        "delete_url": delete_url and f"{delete_url}?version={run.version}",
+        "delete_why": _why_protected(run),
+    }
 
 
-def version_badge(run: TrainingRun, verdict: RegistryVerdict, now: datetime) -> Badge:
+def _chosen(
+    request: HttpRequest,
+    run: TrainingRun,
+    compared: Sequence[TrainingRun],
+    pictured: TrainingRun | None,
+) -> Values:
+    """Whether the version is compared, and whether the lineage graph shows it."""
+    url = f"{query_url(request, 'picture', run.version or 0)}#lineage"
+    return {"chosen": run in compared, "shown": run == pictured, "picture_url": url}
+
+
+def _why_protected(run: TrainingRun) -> str:
+    """Which alias forbids to delete the version; '' if none does."""
+    return why_protected(f"v{run.version}", run.aliases)
+
+
+def _version_badge(run: TrainingRun, verdict: RegistryVerdict, now: datetime) -> Badge:
     """The state of a version; green only if the sweeps verified it."""
     if run.registration == Registration.REGISTERED and not verdict.verified:
         return registry_badge(verdict, now)
     return badge(*REGISTRATIONS[Registration(run.registration)])
-
-
-def _reason_disabled_delete(shown: Sequence[TrainingRun]) -> str:
-    """Why not all versions can be deleted, as far as the versions of this page show."""
-    return " ".join(why for run in shown if (why := why_protected(f"v{run.version}", run.aliases)))
 
 
 def _delete_url(row: RegisteredModel, caller: Caller) -> str:
@@ -222,24 +221,13 @@ def _delete_url(row: RegisteredModel, caller: Caller) -> str:
     return reverse("ml_platform:delete", args=[row.pk])
 
 
-def _comparison(request: HttpRequest, compared: Sequence[TrainingRun]) -> Comparison:
-    return compare(
-        [Measured(run.version or 0, numbers(run.metrics)) for run in compared],
-        metric=request.GET.get("metric", ""),
-        url_of=lambda name: f"{query_url(request, 'metric', name)}#compare",
-    )
-
-
 def _picture(
-    run: TrainingRun | None,
+    run: TrainingRun,
     endpoints: Sequence[DeployedEndpoint],
     verdict: RegistryVerdict,
     unread: str,
     now: datetime,
-) -> Picture | None:
-    if run is None:
-        return None
+) -> Values:
     mine = [e for e in endpoints if run.pk in (e.run_id, e.intended_run_id)]
     state = artifacts_badge(run, unread, now)
-    version = version_badge(run, verdict, now)
-    return draw(run, mine, version_state=version, artifacts=state)
+    return draw(run, mine, version_state=_version_badge(run, verdict, now), artifacts=state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from django import forms
 from django.forms.fields import InvalidJSONInput
@@ -74,7 +75,7 @@ class ModelFilterForm(forms.Form):
 class ServiceErrorForm(forms.Form):
     """A form that shows errors of a service at its fields."""
 
-    key = forms.CharField(widget=forms.HiddenInput, max_length=64)
+    key = forms.CharField(widget=forms.HiddenInput, max_length=64, initial=lambda: uuid4().hex)
 
     def refuse(self, error: PlatformError) -> None:
         """Show the error at its field; above all fields if it has none."""

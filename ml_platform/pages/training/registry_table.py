@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -18,11 +18,10 @@ from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, T
 from ml_platform.models.serving_status import serving_status
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, RegistryState, ScheduleState
 from ml_platform.pages.common.buttons import deploy_button
-from ml_platform.pages.common.paging import cursor_page
+from ml_platform.pages.common.queries import cursor_page
 from ml_platform.pages.view_models.badges import SERVING_TONES, badge
-from ml_platform.pages.view_models.context import Badge, Link
+from ml_platform.pages.view_models.context import Badge, Link, Values
 from ml_platform.pages.view_models.metrics import common_name, main_metric
-from ml_platform.pages.view_models.rows import ModelRow, Registry, Sorting
 from ml_platform.pages.view_models.times import moment, relative
 from ml_platform.services.deployment.deployable import choose_endpoint, with_differences
 from ml_platform.services.operations.locks import Locks
@@ -41,7 +40,7 @@ def registry_table(
     caller: Caller,
     locks: Locks,
     now: datetime,
-) -> Registry:
+) -> Values:
     """The page of the table that the query string asks for; five statements.
 
     A filter with an unknown value is not applied; the form says so at its field.
@@ -52,54 +51,47 @@ def registry_table(
     rows = kpis.registry_page_models([project.pk])
     rows = rows.filter(model_filter(**filters, unread=reading.unread))
     shown, pager = cursor_page(rows, request, order=form.order(), size=MODELS_A_PAGE, name="models")
-    table = model_rows(shown, caller=caller, known=Known(reading.unread, locks), now=now)
-    return Registry(
-        form=form,
-        narrowed=any(filters.values()),
-        rows=table,
-        pager=pager,
-        unread=reading.unread,
-        swept=moment(reading.swept_at, now),
-        read=moment(reading.read_at, now),
-        metric=common_name(row.metric for row in table),
-        by_name=_sorting(form, "name", "name-desc"),
-        by_age=_sorting(form, "newest", "oldest"),
-    )
+    table = _rows(shown, caller, Known(reading.unread, locks), now)
+    return {
+        "form": form,
+        "narrowed": any(filters.values()),
+        "rows": table,
+        "pager": pager,
+        # Why the newest sweep did not read Vertex AI, '' when it did.
+        "unread": reading.unread,
+        "swept": moment(reading.swept_at, now),
+        # When Vertex AI was last read; a sweep that failed to read it does not count.
+        "read": moment(reading.read_at, now),
+        # The name of the metric if all rows have the same.
+        "metric": common_name(row["metric"] for row in table),
+        "by_name": _sorting(form, "name", "name-desc"),
+        "by_age": _sorting(form, "newest", "oldest"),
+    }
 
 
-def _sorting(form: ModelFilterForm, first: str, second: str) -> Sorting:
+def _sorting(form: ModelFilterForm, first: str, second: str) -> Values:
     """The head of a column that these two orders sort; its link leads to the other one."""
     order = form.order()
     query = {name: value for name, value in form.cleaned_data.items() if value}
     query["sort"] = second if order.name == first else first
     direction = "descending" if order.descending else "ascending"
-    return Sorting(
-        url=f"?{urlencode(query)}#models",
-        direction=direction if order.name in (first, second) else "",
-    )
+    return {
+        "url": f"?{urlencode(query)}#models",
+        "direction": direction if order.name in (first, second) else "",
+    }
 
 
-def model_rows(
-    models: Iterable[RegisteredModel], *, caller: Caller, known: Known, now: datetime
-) -> tuple[ModelRow, ...]:
-    """Rows for these models; their latest runs must be loaded."""
-    shown = list(models)
-    serving = DeployedEndpoint.objects.filter(registered_model__in=shown).select_related("run")
+def _rows(
+    models: Sequence[RegisteredModel], caller: Caller, known: Known, now: datetime
+) -> list[Values]:
+    serving = DeployedEndpoint.objects.filter(registered_model__in=models).select_related("run")
     endpoints = _by_lineage(with_differences(serving))
-    schedules = _by_lineage(
-        TrainingSchedule.objects.filter(registered_model__in=shown, state__in=LIVE_SCHEDULE_STATES)
-    )
-    return tuple(
-        _row(
-            model,
-            endpoints.get(model.pk, []),
-            schedules.get(model.pk, []),
-            caller,
-            known,
-            now,
-        )
-        for model in shown
-    )
+    live = TrainingSchedule.objects.filter(state__in=LIVE_SCHEDULE_STATES)
+    schedules = _by_lineage(live.filter(registered_model__in=models))
+    return [
+        _row(model, endpoints.get(model.pk, []), schedules.get(model.pk, []), caller, known, now)
+        for model in models
+    ]
 
 
 def _by_lineage(rows: QuerySet[Any]) -> dict[int, list[Any]]:
@@ -116,38 +108,36 @@ def _row(
     caller: Caller,
     known: Known,
     now: datetime,
-) -> ModelRow:
+) -> Values:
     run = model.latest_run
     if run is None:
         raise ValueError(f"{model} is listed as registered and has no version")
     verdict = verdict_of(model, known.unread)
-    return ModelRow(
-        id=model.pk,
-        link=Link(text=model.model_name, url=model_url(model.pk)),
-        latest=f"v{run.version}",
-        versions=_how_many(run.version or 0, model.total_versions),
-        others=model.total_versions > 1,
-        type=model.get_model_type_display(),
-        registry=registry_badge(verdict, now),
-        checked=moment(verdict.at, now),
-        blessed=blessed_badge(run),
-        metric=main_metric(run.metrics),
-        serving=_serving_badge(endpoints, run),
-        services=tuple(_service(endpoint, run) for endpoint in endpoints if endpoint.is_active),
-        schedules=", ".join(_rhythm(schedule) for schedule in schedules),
-        registered=moment(model.latest_registered_at, now),
-        deploy=deploy_button(caller, known.deploy(model, run, choose_endpoint(endpoints)), run),
-    )
+    newest, total = run.version or 0, model.total_versions
+    return {
+        "id": model.pk,
+        "link": Link(text=model.model_name, url=model_url(model.pk)),
+        "latest": f"v{run.version}",
+        # Numbers are never reused: after a deletion the newest may be higher than the count.
+        "versions": f"of {total:,}" if newest == total else f"{total:,} registered",
+        # Whether there are older versions, which can be deployed from the model's page.
+        "others": total > 1,
+        "type": model.get_model_type_display(),
+        "registry": registry_badge(verdict, now),
+        "checked": moment(verdict.at, now),
+        "blessed": blessed_badge(run),
+        "metric": main_metric(run.metrics),
+        "serving": _serving_badge(endpoints, run),
+        "services": tuple(_service(endpoint, run) for endpoint in endpoints if endpoint.is_active),
+        "schedules": ", ".join(_rhythm(schedule) for schedule in schedules),
+        "registered": moment(model.latest_registered_at, now),
+        "deploy": deploy_button(caller, known.deploy(model, run, choose_endpoint(endpoints)), run),
+    }
 
 
-def _how_many(newest: int, total: int) -> str:
-    """Numbers are never reused, so the newest may be higher than the count after a deletion."""
-    return f"of {total:,}" if newest == total else f"{total:,} registered"
-
-
-def model_url(model_id: int) -> str:
-    """The page of a model."""
-    return reverse("ml_platform:model", args=[model_id])
+def model_url(model_id: int | None) -> str:
+    """The page of a model; '' for what was never registered and so has none."""
+    return reverse("ml_platform:model", args=[model_id]) if model_id else ""
 
 
 def registry_badge(verdict: RegistryVerdict, now: datetime) -> Badge:

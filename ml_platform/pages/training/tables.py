@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
 from django.urls import reverse
 
 from ml_platform.actions.caller import Caller
@@ -17,15 +16,14 @@ from ml_platform.kpis import Traffic, service_traffic
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import TRAINING_RUN_STATUSES, EndpointState, ScheduleState
 from ml_platform.pages.common.buttons import endpoint_buttons
-from ml_platform.pages.run.buttons import more_of_run, run_buttons, schedule_buttons
 from ml_platform.pages.view_models.badges import ENDPOINT_TONES, RUN_TONES, SCHEDULE_TONES, badge
-from ml_platform.pages.view_models.context import Badge, Link
+from ml_platform.pages.view_models.context import Badge, Link, Values
 from ml_platform.pages.view_models.fact_list import readable
 from ml_platform.pages.view_models.metrics import main_metric
-from ml_platform.pages.view_models.rows import EndpointRow, RunRow, ScheduleRow
 from ml_platform.pages.view_models.times import duration, elapsed, iso, moment
 from ml_platform.services.scheduling.times import next_times
 
+from .buttons import more_of_run, run_buttons, schedule_buttons
 from .registry_table import model_url
 
 TIMES_SHOWN = 3
@@ -40,30 +38,32 @@ def endpoint_rows(
     caller: Caller,
     known: Known,
     now: datetime,
-) -> tuple[EndpointRow, ...]:
+) -> list[Values]:
     """Lines for a project's endpoints; their runs and models must be loaded. One statement."""
     shown = list(endpoints)
     names = [one.service_name for one in shown]
     traffic = service_traffic(names, project_id=project_id, today=now.date())
-    return tuple(
-        EndpointRow(
-            id=endpoint.pk,
-            service=endpoint.service_name,
-            url=endpoint.url,
-            model=Link(
+    return [
+        {
+            "id": endpoint.pk,
+            "service": endpoint.service_name,
+            "url": endpoint.url,
+            "model": Link(
                 text=endpoint.registered_model.model_name,
                 url=model_url(endpoint.registered_model_id),
             ),
-            version=_version(endpoint),
-            state=endpoint_badge(endpoint),
-            deleted=deleted_badge(endpoint),
-            note=endpoint.error,
-            **_figures(traffic.get(endpoint.service_name)),
-            deployed=moment(endpoint.deployed_at, now),
-            acts=endpoint_buttons(caller, endpoint, known),
-        )
+            "version": _version(endpoint),
+            "state": endpoint_badge(endpoint),
+            "deleted": deleted_badge(endpoint),
+            "note": endpoint.error,
+            **(
+                _figures(traffic[endpoint.service_name]) if endpoint.service_name in traffic else {}
+            ),
+            "deployed": moment(endpoint.deployed_at, now),
+            "acts": endpoint_buttons(caller, endpoint, known),
+        }
         for endpoint in shown
-    )
+    ]
 
 
 def endpoint_badge(endpoint: DeployedEndpoint) -> Badge:
@@ -89,84 +89,66 @@ def _version(endpoint: DeployedEndpoint) -> str:
     return served
 
 
-def _figures(traffic: Traffic | None) -> dict[str, str]:
+def _figures(traffic: Traffic | None) -> Values:
     if traffic is None:
-        return {"requests": "", "latency": ""}
+        return {}  # Cloud Monitoring was not read
     p95 = "" if traffic.p95 is None else f"{traffic.p95:,.0f} ms"
     return {"requests": f"{traffic.requests:,}", "latency": p95}
 
 
-def run_rows(runs: Iterable[TrainingRun], *, caller: Caller, now: datetime) -> tuple[RunRow, ...]:
+def run_rows(runs: Iterable[TrainingRun], *, caller: Caller, now: datetime) -> list[Values]:
     """Rows for these runs; their schedules and users must be loaded. No statement."""
-    return tuple(
-        RunRow(
-            id=run.pk,
-            model=_model_of(run),
-            status=badge(run.get_status_display(), RUN_TONES[run.status]),
-            stage=run.stage if run.status != "completed" else "",
-            progress=run.progress if run.status in TRAINING_RUN_STATUSES else None,
-            version=f"v{run.version}" if run.version else "",
-            by=run.schedule.name if run.schedule else _creator(run),
-            note=readable(run.error),
-            metric=main_metric(run.metrics),
-            created=moment(run.created_at, now),
-            took=duration(elapsed(run.submitted_at, run.finished_at, now)),
-            since=_since(run),
-            acts=run_buttons(caller, run),
-            more=more_of_run(caller, run),
-            schedule=_scheduling_url(caller, run),
-        )
+    return [
+        {
+            "id": run.pk,
+            "model": Link(text=run.model_name, url=model_url(run.registered_model_id)),
+            "status": badge(run.get_status_display(), RUN_TONES[run.status]),
+            "stage": run.stage if run.status != "completed" else "",
+            # Per cent; None if the run has ended.
+            "progress": run.progress if run.status in TRAINING_RUN_STATUSES else None,
+            "version": f"v{run.version}" if run.version else "",
+            "by": run.schedule.name if run.schedule else _creator(run),
+            "note": readable(run.error),
+            "metric": main_metric(run.metrics),
+            "created": moment(run.created_at, now),
+            "took": duration(elapsed(run.submitted_at, run.finished_at, now)),
+            # When a run that has not ended was submitted: the script updates its duration.
+            "since": iso(run.submitted_at)
+            if run.status in TRAINING_RUN_STATUSES and not run.finished_at
+            else "",
+            "acts": run_buttons(caller, run),
+            "more": more_of_run(caller, run),
+            # The form that schedules this training; without its template it cannot be repeated.
+            "schedule": ""
+            if CREATE_FROM_RUN.refusal(caller, run)
+            else f"{reverse('ml_platform:new_schedule', args=[run.project_id])}?run={run.pk}",
+        }
         for run in runs
-    )
-
-
-def _model_of(run: TrainingRun) -> Link:
-    """A run that was never registered has no RegisteredModel and so no page to link to."""
-    known = run.registered_model_id
-    return Link(text=run.model_name, url=model_url(known) if known else "")
-
-
-def _scheduling_url(caller: Caller, run: TrainingRun) -> str:
-    """The form that schedules this training; without its template it cannot be repeated."""
-    if CREATE_FROM_RUN.refusal(caller, run):
-        return ""
-    form = reverse("ml_platform:new_schedule", args=[run.project_id])
-    return f"{form}?run={run.pk}"
+    ]
 
 
 def _creator(run: TrainingRun) -> str:
     return run.created_by.get_username() if run.created_by else ""
 
 
-def _since(run: TrainingRun) -> str:
-    running = run.status in TRAINING_RUN_STATUSES and not run.finished_at
-    return iso(run.submitted_at) if running else ""
-
-
 def schedule_rows(
-    schedules: QuerySet[TrainingSchedule] | Iterable[TrainingSchedule],
-    *,
-    caller: Caller,
-    now: datetime,
-) -> tuple[ScheduleRow, ...]:
+    schedules: Iterable[TrainingSchedule], *, caller: Caller, now: datetime
+) -> list[Values]:
     """Rows for these schedules. No statement."""
-    return tuple(
-        ScheduleRow(
-            id=schedule.pk,
-            name=schedule.name,
-            model=Link(
-                text=schedule.model_name,
-                url=model_url(schedule.registered_model_id) if schedule.registered_model_id else "",
-            ),
-            state=badge(schedule.get_state_display(), SCHEDULE_TONES[schedule.state]),
-            rhythm=schedule.get_frequency_display(),
-            cron=f"{schedule.cron} {schedule.time_zone}",
-            times=tuple(m for time in _times(schedule, now) if (m := moment(time, now))),
-            last=moment(schedule.last_run_at, now),
-            acts=schedule_buttons(caller, schedule, now),
-        )
+    return [
+        {
+            "id": schedule.pk,
+            "name": schedule.name,
+            "model": Link(text=schedule.model_name, url=model_url(schedule.registered_model_id)),
+            "state": badge(schedule.get_state_display(), SCHEDULE_TONES[schedule.state]),
+            "rhythm": schedule.get_frequency_display(),
+            "cron": f"{schedule.cron} {schedule.time_zone}",
+            "times": [moment(time, now) for time in _times(schedule, now)],
+            "last": moment(schedule.last_run_at, now),
+            "acts": schedule_buttons(caller, schedule, now),
+        }
         for schedule in schedules
-    )
+    ]
 
 
 def _times(schedule: TrainingSchedule, now: datetime) -> list[datetime]:

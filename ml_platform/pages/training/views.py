@@ -14,12 +14,9 @@ from ml_platform import kpis
 from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
-from ml_platform.pages.common.paging import NEWEST, cursor_page, numbered_page
-from ml_platform.pages.common.parameters import tabs_of
-from ml_platform.pages.layout import open_count, page, render_page
-from ml_platform.pages.requests import caller_of
-from ml_platform.pages.view_models.metrics import common_name
-from ml_platform.pages.view_models.rows import TrainingPage
+from ml_platform.pages.common.queries import NEWEST, cursor_page, numbered_page, tabs_of
+from ml_platform.pages.layout import caller_of, page, render_page
+from ml_platform.pages.view_models.metrics import common_name, main_metric
 from ml_platform.pages.view_models.serialize import asset_figures
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.deployable import with_differences
@@ -41,53 +38,48 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
     """The four tables of a project, each one page long. Reads only our database."""
     now, caller = timezone.now(), caller_of(request)
     project = caller.find_project(project_id)
-    tabs, statuses = tabs_of(request, RUN_TABS, "runs")
     endpoints, endpoints_pager = cursor_page(
         _endpoints(project), request, order=NEWEST, size=ROWS_A_TABLE, name="endpoints"
     )
     locks = read_project_locks(project.pk, [one.service_name for one in endpoints])
     registry = registry_table(request, project=project, caller=caller, locks=locks, now=now)
+    tabs, statuses = tabs_of(request, RUN_TABS, "runs")
     runs, runs_pager = cursor_page(
         _runs(project, statuses), request, order=NEWEST, size=ROWS_A_TABLE, name="runs"
     )
     schedules, schedules_pager = numbered_page(
         _schedules(project), request, size=ROWS_A_TABLE, parameter="schedules", anchor="schedules"
     )
-    lines = run_rows(runs, caller=caller, now=now)
-    found = TrainingPage(
-        id=project.pk,
-        name=str(project),
-        url=reverse("ml_platform:training", args=[project.pk]),
-        may_train=caller.has(Right.TRAIN),
-        figures=asset_figures(kpis.assets([project.pk])),
-        registry=registry,
-        endpoints=endpoint_rows(
-            endpoints,
-            project_id=project.pk,
-            caller=caller,
-            known=Known(registry.unread, locks),
-            now=now,
+    known = Known(registry["unread"], locks)
+    found = {
+        "id": project.pk,
+        "name": str(project),
+        "url": reverse("ml_platform:training", args=[project.pk]),
+        "may_train": caller.has(Right.TRAIN),
+        "figures": asset_figures(kpis.assets([project.pk])),
+        "registry": registry,
+        "endpoints": endpoint_rows(
+            endpoints, project_id=project.pk, caller=caller, known=known, now=now
         ),
-        p95=kpis.WORST_P95,
-        endpoints_pager=endpoints_pager,
-        runs=lines,
-        runs_metric=common_name(line.metric for line in lines),
-        runs_tabs=tabs,
-        runs_pager=runs_pager,
-        runs_narrowed=bool(statuses),
-        schedules=schedule_rows(schedules, caller=caller, now=now),
-        schedules_pager=schedules_pager,
-    )
-    shown = open_count(caller.scope)
-    status = 422 if registry.form.errors else 200
-    return render_page(request, "training", found, findings_open=shown, status=status)
+        "p95": kpis.WORST_P95,
+        "endpoints_pager": endpoints_pager,
+        "runs": run_rows(runs, caller=caller, now=now),
+        "runs_metric": common_name(main_metric(run.metrics) for run in runs),
+        "runs_tabs": tabs,
+        "runs_pager": runs_pager,
+        "runs_narrowed": bool(statuses),
+        "schedules": schedule_rows(schedules, caller=caller, now=now),
+        "schedules_pager": schedules_pager,
+    }
+    status = 422 if registry["form"].errors else 200
+    return render_page(request, "training", found, status=status)
 
 
 def _endpoints(project: Any) -> QuerySet[DeployedEndpoint]:
-    rows = DeployedEndpoint.objects.filter(project=project).select_related(
-        "registered_model", "run", "intended_run", "previous_run"
+    rows = DeployedEndpoint.objects.filter(project=project)
+    return with_differences(
+        rows.select_related("registered_model", "run", "intended_run", "previous_run")
     )
-    return with_differences(rows)
 
 
 def _schedules(project: Any) -> QuerySet[TrainingSchedule]:

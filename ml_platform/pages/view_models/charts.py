@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
 
 from ml_platform.kpis import HistoryPoint
+from ml_platform.pages.view_models.context import Values
+from ml_platform.text import counted
 
 HEIGHT = 148
 """Height of a plot in pixels; its width stretches."""
@@ -19,57 +20,6 @@ LABEL_GAP = 16
 """Least distance of two end labels in pixels."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
-    """A mark on the value axis."""
-
-    y: float
-    label: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """The findings of a day; one unit wide."""
-
-    x: int
-    height: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Day:
-    """A day of a small line: one unit wide, with its tooltip."""
-
-    x: float
-    label: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A series: its points in a plot as wide as there are days, and its label at the end."""
-
-    name: str
-    points: str
-    label: str
-    label_y: float
-    end_y: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """A line chart, with a summary for screen readers."""
-
-    width: int
-    height: int
-    ticks: tuple[Tick, ...]
-    lines: tuple[Line, ...]
-    days: tuple[str, ...]
-    summary: str
-    empty: bool
-    drift: tuple[Bar, ...] = ()
-    drift_height: int = DRIFT_HEIGHT
-    drift_label: str = ""
-
-
 def spark(values: Sequence[int]) -> str:
     """The points of a line that is SPARK_HEIGHT high and one unit wide for each value."""
     top = max(values, default=0) or 1
@@ -77,16 +27,16 @@ def spark(values: Sequence[int]) -> str:
     return " ".join(f"{x},{2 + round(room * (1 - v / top), 1)}" for x, v in enumerate(values))
 
 
-def spark_days(values: Sequence[int], today: date) -> tuple[Day, ...]:
+def spark_days(values: Sequence[int], today: date) -> tuple[Values, ...]:
     """The tooltips of such a line; the last day is yesterday."""
     days = [today - timedelta(days=len(values) - x) for x in range(len(values))]
     return tuple(
-        Day(x=x - 0.5, label=f"{day:%b} {day.day}: {value:,} requests")
+        {"x": x - 0.5, "label": f"{day:%b} {day.day}: {value:,} requests"}
         for x, (day, value) in enumerate(zip(days, values, strict=True))
     )
 
 
-def history_chart(points: Sequence[HistoryPoint], drift: Sequence[int] = ()) -> Chart:
+def history_chart(points: Sequence[HistoryPoint], drift: Sequence[int] = ()) -> Values:
     """Models and versions over time, as steps: between two registrations nothing changed.
 
     Below them are the findings that were not ended at the end of each day.
@@ -99,39 +49,36 @@ def history_chart(points: Sequence[HistoryPoint], drift: Sequence[int] = ()) -> 
     last = {name: values[-1] if values else 0 for name, values in series.items()}
     label_ys = _apart([_y(last[name], top) for name in series])
     lines = tuple(
-        Line(
-            name=name,
-            points=_steps(values, top),
-            label=f"{last[name]:,} {name}",
-            label_y=label_y,
-            end_y=_y(last[name], top),
-        )
+        {
+            "name": name,
+            "points": _steps(values, top),
+            "label": f"{last[name]:,} {name}",
+            "label_y": label_y,
+            "end_y": _y(last[name], top),
+        }
         for (name, values), label_y in zip(series.items(), label_ys, strict=True)
     )
-    return Chart(
-        width=max(1, len(points) - 1),
-        height=HEIGHT,
-        ticks=tuple(Tick(y=_y(v, top), label=f"{v:,}") for v in (0, top // 2, top)),
-        lines=lines,
-        days=_axis_days([point.day for point in points]),
-        summary=_summary(points),
-        empty=not any(last.values()),
-        drift=_bars(drift),
-        drift_label=_findings(drift[-1]) if any(drift) else "",
-    )
+    return {
+        "width": max(1, len(points) - 1),
+        "height": HEIGHT,
+        "ticks": tuple({"y": _y(v, top), "label": f"{v:,}"} for v in (0, top // 2, top)),
+        "lines": lines,
+        "days": _axis_days([point.day for point in points]),
+        "summary": _summary(points),
+        "empty": not any(last.values()),
+        "drift": _bars(drift),
+        "drift_height": DRIFT_HEIGHT,
+        "drift_label": counted(drift[-1], "finding") if any(drift) else "",
+    }
 
 
-def _findings(count: int) -> str:
-    return f"{count:,} finding{'' if count == 1 else 's'}"
-
-
-def _bars(drift: Sequence[int]) -> tuple[Bar, ...]:
+def _bars(drift: Sequence[int]) -> list[Values]:
     top = max(drift, default=0) or 1
-    return tuple(
-        Bar(x=x, height=round(DRIFT_HEIGHT * count / top, 1))
+    return [
+        {"x": x, "height": round(DRIFT_HEIGHT * count / top, 1)}
         for x, count in enumerate(drift)
         if count
-    )
+    ]
 
 
 def nice_top(highest: int) -> int:

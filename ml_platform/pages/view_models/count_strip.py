@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 
 from ml_platform.kpis import FourCounts
+from ml_platform.pages.view_models.context import Values
 from ml_platform.services.findings.kinds import FindingKind
 
 from .badges import badge
-from .context import Badge, Plane, Truth
+from .context import Badge
 from .times import moment
 
 PLANES = (
@@ -22,25 +24,25 @@ PLANES = (
 UNKNOWN = "?"
 
 
-def truth_strip(*, counts: FourCounts, findings: Mapping[str, int], now: datetime) -> Truth:
+def truth_strip(*, counts: FourCounts, findings: Mapping[str, int], now: datetime) -> Values:
     """Compare the counts. Equal counts prove nothing while a finding is open: errors may cancel."""
     planes = _planes(counts)
     open_findings = sum(findings.values())
-    return Truth(
-        planes=planes,
-        verdict=_verdict(counts, open_findings),
-        quiet=counts.agree is True and not open_findings,
-        agreed=f"{counts.database:,}",
-        notes=tuple(
+    return {
+        "planes": planes,
+        "verdict": _verdict(counts, open_findings),
+        "quiet": counts.agree is True and not open_findings,
+        "agreed": f"{counts.database:,}",
+        "notes": tuple(
             kind.facts.note[n > 1].format(n=f"{n:,}")
             for kind in FindingKind
             if (n := findings.get(kind, 0))
         ),
-        unknown=counts.vertex_reason,
-        findings_open=open_findings,
-        swept=moment(counts.swept_at, now),
-        vertex_read=moment(counts.vertex_read_at, now),
-    )
+        "unknown": counts.vertex_reason,
+        "findings_open": open_findings,
+        "swept": moment(counts.swept_at, now),
+        "vertex_read": moment(counts.vertex_read_at, now),
+    }
 
 
 def _verdict(counts: FourCounts, open_findings: int) -> Badge:
@@ -53,33 +55,23 @@ def _verdict(counts: FourCounts, open_findings: int) -> Badge:
     return badge("They agree", "good")
 
 
-def _planes(counts: FourCounts) -> tuple[Plane, ...]:
-    values: dict[str, int | None] = {name: getattr(counts, name) for name, _, _ in PLANES}
-    known = Counter(value for value in values.values() if value is not None)
+def _planes(counts: FourCounts) -> list[Values]:
+    """Each count, compared with the one before it; those that differ from most are marked."""
+    values: list[int | None] = [getattr(counts, name) for name, _, _ in PLANES]
+    known = Counter(value for value in values if value is not None)
     common = max(known, key=lambda value: (known[value], value == counts.database))
-    planes: list[Plane] = []
-    before: int | None = None
-    for name, label, hint in PLANES:
-        value = values[name]
-        sign, words = _sign(before, value) if planes else ("", "")
-        planes.append(
-            Plane(
-                name=label,
-                count=UNKNOWN if value is None else f"{value:,}",
-                hint=hint,
-                tone=_tone(value, common),
-                sign=sign,
-                sign_words=words,
-            )
-        )
-        before = value
-    return tuple(planes)
-
-
-def _tone(value: int | None, common: int) -> str:
-    if value is None:
-        return "unknown"
-    return "plain" if value == common else "bad"
+    signs = [("", ""), *(_sign(before, value) for before, value in pairwise(values))]
+    return [
+        {
+            "name": label,
+            "count": UNKNOWN if value is None else f"{value:,}",
+            "hint": hint,
+            "tone": "unknown" if value is None else "plain" if value == common else "bad",
+            "sign": sign,
+            "sign_words": words,
+        }
+        for (_, label, hint), value, (sign, words) in zip(PLANES, values, signs, strict=True)
+    ]
 
 
 def _sign(before: int | None, value: int | None) -> tuple[str, str]:

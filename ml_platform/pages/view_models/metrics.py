@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any
 
-from .rows import Metric
+from .context import Metric
 
 FIRST = ("recall_at_100", "recall_at_50", "ndcg_at_10", "auc", "accuracy", "f1", "rmse", "loss")
 """The metric that is shown for a model: the first of these that it has, else its first."""

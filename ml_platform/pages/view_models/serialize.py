@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from itertools import groupby
 
 from django.urls import reverse
@@ -16,6 +16,7 @@ from ml_platform.models.states import (
     OperationStatus,
     SweepStatus,
 )
+from ml_platform.pages.view_models.context import Values
 from ml_platform.services.findings.kinds import FindingKind, facts_of
 from ml_platform.services.operations.workflow import workflow_of
 from ml_platform.text import counted
@@ -28,7 +29,7 @@ from .badges import (
     badge,
 )
 from .charts import spark, spark_days
-from .context import Badge, Card, Figure, FindingGroup, FindingRow, OperationRow, SweepRow
+from .context import Badge, Figure
 from .fact_list import facts, readable
 from .times import clock, duration, elapsed, iso, moment
 
@@ -60,29 +61,32 @@ def _deployed(deployed: int, models: int) -> Figure:
     return Figure(name="Deployed", value=f"{deployed:,}", note=note)
 
 
-def project_card(card: ProjectCard, traffic: Traffic | None, now: datetime) -> Card:
+def project_card(card: ProjectCard, traffic: Traffic | None, now: datetime) -> Values:
     """A project's card; without traffic if Cloud Monitoring was not read."""
-    return Card(
-        name=card.name,
-        url=reverse("ml_platform:training", args=[card.project_id]),
-        figures=(
+    return {
+        "name": card.name,
+        "url": reverse("ml_platform:training", args=[card.project_id]),
+        "figures": (
             Figure(name="Models", value=f"{card.models:,}", note=counted(card.versions, "version")),
             _deployed(card.deployed, card.models),
             _endpoints(card.endpoints_active, card.endpoints_total),
             _requests(traffic),
         ),
-        registered=moment(card.latest_registered_at, now),
-        runs_live=card.runs_live,
-        spark=spark(traffic.days) if traffic else "",
-        spark_label=f"Requests a day over {len(traffic.days)} days, {traffic.requests:,} in the "
-        f"last seven, {traffic.before:,} in the seven before."
-        if traffic
-        else "",
-        spark_note=f"{len(traffic.days)} days, {min(traffic.days):,} to {max(traffic.days):,} a day"
-        if traffic
-        else "",
-        spark_days=spark_days(traffic.days, now.date()) if traffic else (),
-    )
+        "registered": moment(card.latest_registered_at, now),
+        **(_spark(traffic, now.date()) if traffic else {}),
+    }
+
+
+def _spark(traffic: Traffic, today: date) -> Values:
+    """The line of requests per day."""
+    days = traffic.days
+    return {
+        "spark": spark(days),
+        "spark_label": f"Requests a day over {len(days)} days, {traffic.requests:,} in the "
+        f"last seven, {traffic.before:,} in the seven before.",
+        "spark_note": f"{len(days)} days, {min(days):,} to {max(days):,} a day",
+        "spark_days": spark_days(days, today),
+    }
 
 
 def _requests(traffic: Traffic | None) -> Figure:
@@ -102,58 +106,55 @@ def _change(now: int, before: int) -> str:
     return f"{sign}{abs(share)} %"
 
 
-def finding_row(finding: Finding, now: datetime) -> FindingRow:
+def finding_row(finding: Finding, now: datetime) -> Values:
     """A finding; its project and operation must be loaded."""
     kind = facts_of(finding)
     status = FindingStatus(finding.status)
-    ignored = ""
-    if status == FindingStatus.IGNORED:
-        ignored = f"{finding.ignored_by}: {finding.ignored_reason}"
-    return FindingRow(
-        id=finding.pk,
-        title=finding.title,
-        kind=badge(kind.label, kind.tone),
-        project=str(finding.project) if finding.project else "",
-        evidence=facts(finding.evidence, now),
-        repair=finding.repair,
-        looks=finding.consecutive_sightings,
-        first_seen=moment(finding.first_seen_at, now),
-        last_seen=moment(finding.last_seen_at, now),
-        ended=moment(finding.ended_at, now),
-        status=badge(str(status.label), FINDING_STATUS_TONES[status]),
-        ignored=ignored,
-        operation=str(finding.operation_id or ""),
-    )
+    ignored = f"{finding.ignored_by}: {finding.ignored_reason}"
+    return {
+        "id": finding.pk,
+        "title": finding.title,
+        "kind": badge(kind.label, kind.tone),
+        "project": str(finding.project) if finding.project else "",
+        "evidence": facts(finding.evidence, now),
+        "repair": finding.repair,
+        "looks": finding.consecutive_sightings,
+        "first_seen": moment(finding.first_seen_at, now),
+        "ended": moment(finding.ended_at, now),
+        "status": badge(str(status.label), FINDING_STATUS_TONES[status]),
+        "ignored": ignored if status == FindingStatus.IGNORED else "",
+        "operation": str(finding.operation_id or ""),
+    }
 
 
-def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[FindingGroup, ...]:
+def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[Values, ...]:
     """Findings by kind; the rows must be sorted by kind."""
     return tuple(
-        FindingGroup(
-            kind=FindingKind(kind).facts.label,
-            meaning=FindingKind(kind).facts.meaning,
-            rows=tuple(finding_row(finding, now) for finding in found),
-        )
+        {
+            "kind": FindingKind(kind).facts.label,
+            "meaning": FindingKind(kind).facts.meaning,
+            "rows": tuple(finding_row(finding, now) for finding in found),
+        }
         for kind, found in groupby(rows, key=lambda finding: finding.kind)
     )
 
 
-def sweep_row(sweep: Sweep, now: datetime, *, named: bool) -> SweepRow:
+def sweep_row(sweep: Sweep, now: datetime, *, named: bool) -> Values:
     """A sweep that was read `with_state`; `named` shows who started it."""
     state = SweepStatus(sweep.state)  # type: ignore[attr-defined]
-    return SweepRow(
-        id=sweep.pk,
-        status=badge(str(state.label), SWEEP_TONES[state]),
-        actor=sweep.actor_label if named else "",
-        started=moment(sweep.started_at, now),
-        took=duration(elapsed(sweep.started_at, sweep.finished_at, now))
+    return {
+        "id": sweep.pk,
+        "status": badge(str(state.label), SWEEP_TONES[state]),
+        "actor": sweep.actor_label if named else "",
+        "started": moment(sweep.started_at, now),
+        "took": duration(elapsed(sweep.started_at, sweep.finished_at, now))
         if sweep.finished_at
         else "",
-        planes=tuple(
+        "planes": tuple(
             _plane_badge(sweep, plane)
             for plane in (() if state == SweepStatus.RUNNING else PLANE_NAMES)
         ),
-    )
+    }
 
 
 def _plane_badge(sweep: Sweep, plane: str) -> Badge:
@@ -169,36 +170,34 @@ def _plane_badge(sweep: Sweep, plane: str) -> Badge:
     return badge(PLANE_NAMES[plane], "warn" if held else "good", hint)
 
 
-def operation_row(operation: Operation, now: datetime) -> OperationRow:
+def operation_row(operation: Operation, now: datetime) -> Values:
     """An operation; its project must be loaded."""
     live = operation.status in LIVE_OPERATION_STATUSES
     length = elapsed(operation.started_at, operation.finished_at, now)
     workflow = workflow_of(operation)
     verb, _, after = workflow.clause(operation).partition("{}")
     done, steps = workflow.progress(operation)
-    return OperationRow(
-        id=str(operation.pk),
-        actor=operation.actor_label,
-        verb=verb.strip(),
-        subject=operation.subject_name,
-        after=after.strip(),
-        project=str(operation.project) if operation.project else "",
-        note=_newest_note(operation),
-        status=_operation_badge(operation),
-        live=live,
-        created=moment(operation.created_at, now),
-        took=duration(length),
-        clock=clock(length) if live else "",
-        since=iso(operation.started_at) if live else "",
-        done=done if live else 0,
-        steps=steps,
-    )
-
-
-def _operation_badge(operation: Operation) -> Badge:
-    if operation.was_refused:
-        return badge("Refused", "quiet")
-    return badge(operation.get_status_display(), OPERATION_TONES[operation.status])
+    return {
+        "id": str(operation.pk),
+        "actor": operation.actor_label,
+        "verb": verb.strip(),
+        "subject": operation.subject_name,
+        "after": after.strip(),
+        "project": str(operation.project) if operation.project else "",
+        "note": _newest_note(operation),
+        "status": badge("Refused", "quiet")
+        if operation.was_refused
+        else badge(operation.get_status_display(), OPERATION_TONES[operation.status]),
+        "live": live,
+        "created": moment(operation.created_at, now),
+        "took": duration(length),
+        # How long a live one has run, as `m:ss`.
+        "clock": clock(length) if live else "",
+        # When a live one started: the script updates its duration.
+        "since": iso(operation.started_at) if live else "",
+        "done": done if live else 0,
+        "steps": steps,
+    }
 
 
 def _newest_note(operation: Operation) -> str:
@@ -214,6 +213,6 @@ def _newest_note(operation: Operation) -> str:
     return str(newest.get("note") or (newest.get("title") if newest.get("step") == "done" else ""))
 
 
-def operation_rows(rows: Iterable[Operation], now: datetime) -> tuple[OperationRow, ...]:
+def operation_rows(rows: Iterable[Operation], now: datetime) -> list[Values]:
     """The operations of a list."""
-    return tuple(operation_row(row, now) for row in rows)
+    return [operation_row(row, now) for row in rows]

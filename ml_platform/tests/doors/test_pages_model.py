@@ -136,15 +136,15 @@ def test_a_comparison_knows_which_way_is_better_and_bears_gaps():
         metric="none-such",
         url_of=lambda name: name,
     )
-    assert found.versions == ("v1", "v2", "v3")
-    auc, loss = found.rows
-    assert (auc.name, auc.charted, loss.charted) == ("AUC", True, False)
-    assert [cell.value for cell in loss.cells] == ["0.400", "0.500", "–"]  # noqa: RUF001
-    assert [cell.tone for cell in loss.cells] == ["plain", "bad", "plain"]
-    assert [cell.best for cell in loss.cells] == [True, False, False]
-    assert found.chart is not None
-    assert [dot.version for dot in found.chart.dots] == ["v2"]
-    assert compare([Measured(1, {})], metric="", url_of=str).chart is None
+    assert found["versions"] == ("v1", "v2", "v3")
+    auc, loss = found["rows"]
+    assert (auc["name"], auc["charted"], loss["charted"]) == ("AUC", True, False)
+    assert [cell["value"] for cell in loss["cells"]] == ["0.400", "0.500", "–"]  # noqa: RUF001
+    assert [cell["tone"] for cell in loss["cells"]] == ["plain", "bad", "plain"]
+    assert [cell["best"] for cell in loss["cells"]] == [True, False, False]
+    assert found["chart"] is not None
+    assert [dot["version"] for dot in found["chart"]["dots"]] == ["v2"]
+    assert compare([Measured(1, {})], metric="", url_of=str)["chart"] is None
 
 
 def test_the_picture_shows_each_node_with_its_state(admin, lineage):

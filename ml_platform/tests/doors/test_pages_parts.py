@@ -28,35 +28,36 @@ def strip(database=8, projects=8, registry_page=8, vertex=8, findings=None, **re
 
 def test_equal_counts_without_findings_are_one_quiet_line():
     truth = strip(swept_at=NOW - timedelta(minutes=2))
-    assert (truth.quiet, truth.agreed, truth.verdict.label) == (True, "8", "They agree")
-    assert truth.swept is not None
-    assert truth.swept.relative == "2 min ago"
+    assert (truth["quiet"], truth["agreed"], truth["verdict"].label) == (True, "8", "They agree")
+    assert truth["swept"] is not None
+    assert truth["swept"].relative == "2 min ago"
 
 
 def test_equal_counts_with_a_finding_are_not_called_true():
     truth = strip(findings={FindingKind.STALE_POINTER: 1, FindingKind.UNMANAGED: 1})
-    assert (truth.quiet, truth.verdict.tone) == (False, "warn")
-    assert truth.notes == ("1 points at nothing", "1 only in Vertex AI")
+    assert (truth["quiet"], truth["verdict"].tone) == (False, "warn")
+    assert truth["notes"] == ("1 points at nothing", "1 only in Vertex AI")
 
 
 def test_the_count_that_differs_from_the_others_is_marked():
     truth = strip(vertex=9, findings={FindingKind.UNMANAGED: 2, FindingKind.STALE_POINTER: 2})
-    assert truth.verdict.label == "They differ"
-    assert [plane.tone for plane in truth.planes] == ["plain", "plain", "plain", "bad"]
-    assert [plane.sign for plane in truth.planes] == ["", "=", "=", "≠"]
-    assert truth.notes == ("2 point at nothing", "2 only in Vertex AI")
-    assert truth.findings_open == 4
+    assert truth["verdict"].label == "They differ"
+    assert [plane["tone"] for plane in truth["planes"]] == ["plain", "plain", "plain", "bad"]
+    assert [plane["sign"] for plane in truth["planes"]] == ["", "=", "=", "≠"]
+    assert truth["notes"] == ("2 point at nothing", "2 only in Vertex AI")
+    assert truth["findings_open"] == 4
 
 
 def test_an_unknown_count_is_a_question_mark_with_its_reason_and_never_red():
     truth = strip(vertex=None, vertex_reason="Permission denied.")
-    assert truth.verdict.tone == "unknown"
-    assert (truth.planes[3].count, truth.planes[3].tone, truth.planes[3].sign) == (
+    assert truth["verdict"].tone == "unknown"
+    plane = truth["planes"][3]
+    assert (plane["count"], plane["tone"], plane["sign"]) == (
         "?",
         "unknown",
         "?",
     )
-    assert truth.unknown == "Permission denied."
+    assert truth["unknown"] == "Permission denied."
 
 
 @pytest.mark.parametrize(
@@ -103,27 +104,27 @@ def points(*versions: int) -> list[HistoryPoint]:
 
 def test_a_chart_climbs_in_steps_within_its_plot():
     chart = history_chart(points(0, 0, 10, 10))
-    versions = chart.lines[0]
-    foot, top = chart.ticks[0].y, chart.ticks[-1].y
-    assert versions.points == f"0,{foot} 2,{foot} 2,{top} 3,{top}"
+    versions = chart["lines"][0]
+    foot, top = chart["ticks"][0]["y"], chart["ticks"][-1]["y"]
+    assert versions["points"] == f"0,{foot} 2,{foot} 2,{top} 3,{top}"
     assert foot == HEIGHT - 1
-    assert [tick.label for tick in chart.ticks] == ["0", "5", "10"]
-    assert chart.days == ("Jan 1", "Jan 3", "Jan 4")
-    assert chart.summary == "From 2026-01-01 to 2026-01-04: models 0 to 3, versions 0 to 10."
+    assert [tick["label"] for tick in chart["ticks"]] == ["0", "5", "10"]
+    assert chart["days"] == ("Jan 1", "Jan 3", "Jan 4")
+    assert chart["summary"] == "From 2026-01-01 to 2026-01-04: models 0 to 3, versions 0 to 10."
 
 
 def test_end_labels_never_cover_each_other_nor_leave_the_plot():
     for last in (1, 2, 3, 4, 100):
-        ys = sorted(line.label_y for line in history_chart(points(0, last)).lines)
+        ys = sorted(line["label_y"] for line in history_chart(points(0, last))["lines"])
         assert ys[1] - ys[0] >= LABEL_GAP
         assert ys[1] <= HEIGHT
 
 
 def test_a_chart_of_nothing_says_so():
     chart = history_chart(points(0, 0))
-    assert chart.empty
-    assert chart.summary == "Nothing is registered yet."
-    assert history_chart([]).empty
+    assert chart["empty"]
+    assert chart["summary"] == "Nothing is registered yet."
+    assert history_chart([])["empty"]
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "api/http/idempotency.py",
             KEYS,
-            other_body_is_answered=("if kept.request_digest != fingerprint:", "if False:"),
+            other_body_is_answered=("if stored.request_digest != digest:", "if False:"),
             refusals_are_kept=("if response.status_code >= 300 or", "if"),
             who_may_no_more_is_answered=("    caller.check_again(kept.checked)\n", ""),
         ),

@@ -8,13 +8,11 @@ from django.utils import timezone
 from ml_platform import kpis
 from ml_platform.actions.system import may_check
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
-from ml_platform.pages.common.paging import numbered_page
-from ml_platform.pages.layout import page, render_page
-from ml_platform.pages.operations.operation import operations_of
-from ml_platform.pages.requests import caller_of
+from ml_platform.pages.common.queries import numbered_page
+from ml_platform.pages.layout import caller_of, page, render_page
+from ml_platform.pages.operations.views import operations_of
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.charts import history_chart
-from ml_platform.pages.view_models.context import StartPage
 from ml_platform.pages.view_models.count_strip import truth_strip
 
 CARDS = 12
@@ -30,22 +28,22 @@ def start(request: HttpRequest) -> HttpResponse:
     cards, pager = numbered_page(scope.projects, request, size=CARDS, parameter="projects")
     traffic = kpis.traffic([card.pk for card in cards], today=now.date())
     rows = operations_of(scope)
-    found = StartPage(
-        truth=truth_strip(counts=kpis.four_counts(scope.limit), findings=by_kind, now=now),
-        may_check=may_check(caller),
-        assets=serialize.asset_figures(kpis.assets(scope.limit)),
-        chart=history_chart(
+    found = {
+        "truth": truth_strip(counts=kpis.four_counts(scope.limit), findings=by_kind, now=now),
+        "may_check": may_check(caller),
+        "assets": serialize.asset_figures(kpis.assets(scope.limit)),
+        "chart": history_chart(
             kpis.history(today=now.date(), projects=scope.limit),
             kpis.drift_history(today=now.date(), projects=scope.limit),
         ),
-        cards=tuple(
+        "cards": tuple(
             serialize.project_card(card, traffic.get(card.project_id), now)
             for card in kpis.project_cards(cards)
         ),
-        cards_pager=pager,
-        running=serialize.operation_rows(rows.live()[:RECENT_SHOWN], now),
-        recent=serialize.operation_rows(
+        "cards_pager": pager,
+        "running": serialize.operation_rows(rows.live()[:RECENT_SHOWN], now),
+        "recent": serialize.operation_rows(
             rows.exclude(status__in=LIVE_OPERATION_STATUSES)[:RECENT_SHOWN], now
         ),
-    )
+    }
     return render_page(request, "start", found, findings_open=sum(by_kind.values()))

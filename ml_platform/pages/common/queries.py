@@ -1,21 +1,32 @@
-"""Pages of a list: by cursor where a list may be long, by number where its order needs no index.
+"""What the query string of a page asks for: the part of a list, a tab, versions.
 
-The links keep the other parameters of the query string.
+Lists are read by cursor where they may be long, by number where their order needs no index. The
+links keep the other parameters of the query string.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
+from django import forms
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 
-from ml_platform.pages.view_models.context import Pager
+from ml_platform.errors import Invalid
+from ml_platform.pages.view_models.context import Pager, Tab
 from ml_platform.pagination import Order, read_page
 
 M = TypeVar("M", bound=Model)
 NEWEST = Order("newest", "created_at", descending=True)
+
+VERSION = forms.RegexField(
+    r"\A[1-9][0-9]{0,8}\Z",
+    required=False,
+    strip=False,
+    error_messages={"invalid": "Enter the number of a version."},
+)
 
 
 def cursor_page(
@@ -71,3 +82,33 @@ def query_url(
         query.pop(name, None)
     query[parameter] = str(value)
     return f"?{query.urlencode()}"
+
+
+def read_versions(query: QueryDict, name: str) -> set[int]:
+    """The numbers of versions that a parameter lists.
+
+    :raises Invalid: one of them is not the number of a version.
+    """
+    try:
+        return {int(number) for text in query.getlist(name) if (number := VERSION.clean(text))}
+    except forms.ValidationError as error:
+        raise Invalid(
+            f"The value of {name} is not valid.",
+            code="invalid_parameter",
+            advice=" ".join(error.messages),
+        ) from error
+
+
+def tabs_of(
+    request: HttpRequest, table: Mapping[str, tuple[str, list[str]]], parameter: str = "status"
+) -> tuple[tuple[Tab, ...], list[str]]:
+    """The tabs of a list, and the statuses of the chosen one; by default the first is chosen."""
+    chosen = request.GET.get(parameter, "")
+    if chosen not in table:
+        chosen = next(iter(table))
+    anchor = "" if parameter == "status" else f"#{parameter}"
+    tabs = tuple(
+        Tab(label=label, url=f"?{parameter}={name}{anchor}", current=name == chosen)
+        for name, (label, _) in table.items()
+    )
+    return tabs, table[chosen][1]

@@ -11,43 +11,36 @@ from ml_platform.actions.action import Action
 from ml_platform.actions.caller import Caller
 from ml_platform.models import TrainingRun, TrainingSchedule
 from ml_platform.models.states import LIVE_RUN_STATUSES, RunStatus
-from ml_platform.pages.common.buttons import button, is_offered
+from ml_platform.pages.common.buttons import button, is_offered, offered
 from ml_platform.pages.view_models.context import Button
 
 
-def run_buttons(caller: Caller, run: TrainingRun) -> tuple[Button, ...]:
+def run_buttons(caller: Caller, run: TrainingRun) -> list[Button]:
     """Submit or cancel while it is not over; register or else run again when it is."""
     what = f"run {run.pk} of {run.model_name}"
-    buttons = []
-    if is_offered(runs.SUBMIT, run):
-        buttons.append(button(caller, runs.SUBMIT, run, "Submit", name=f"Submit {what}"))
-    if is_offered(runs.CANCEL, run):
-        buttons.append(
-            button(
-                caller,
-                runs.CANCEL,
-                run,
-                "Cancel",
-                name=f"Cancel {what}",
-                confirm=f"Cancel {what}? Its pipeline is stopped.",
-                tone="danger",
-            )
-        )
+    buttons = offered(caller, runs.SUBMIT, run, "Submit", name=f"Submit {what}")
+    buttons += offered(
+        caller,
+        runs.CANCEL,
+        run,
+        "Cancel",
+        name=f"Cancel {what}",
+        confirm=f"Cancel {what}? Its pipeline is stopped.",
+        tone="danger",
+    )
     if is_offered(runs.REGISTER, runs.to_register(run)):
         buttons.append(register_button(caller, run))
     elif run.status not in LIVE_RUN_STATUSES:
         buttons.append(_rerun_button(caller, run, what))
-    return tuple(buttons)
+    return buttons
 
 
-def more_of_run(caller: Caller, run: TrainingRun) -> tuple[Button, ...]:
+def more_of_run(caller: Caller, run: TrainingRun) -> list[Button]:
     """What is done to a run now and then."""
     what = f"run {run.pk} of {run.model_name}"
     registers = is_offered(runs.REGISTER, runs.to_register(run))
-    rerun = (_rerun_button(caller, run, what),) if registers else ()
-    if not is_offered(runs.DELETE, run):
-        return rerun
-    delete = button(
+    rerun = [_rerun_button(caller, run, what)] if registers else []
+    return rerun + offered(
         caller,
         runs.DELETE,
         run,
@@ -56,7 +49,6 @@ def more_of_run(caller: Caller, run: TrainingRun) -> tuple[Button, ...]:
         confirm=f"Delete the record of {what}? Its files and what was done to it stay.",
         tone="danger",
     )
-    return (*rerun, delete)
 
 
 def _rerun_button(caller: Caller, run: TrainingRun, what: str) -> Button:
@@ -95,23 +87,20 @@ SCHEDULE_BUTTONS: Sequence[tuple[Action[TrainingSchedule, Any], str, str, str]] 
 """Action, label, question, tone."""
 
 
-def schedule_buttons(
-    caller: Caller, schedule: TrainingSchedule, now: datetime
-) -> tuple[Button, ...]:
+def schedule_buttons(caller: Caller, schedule: TrainingSchedule, now: datetime) -> list[Button]:
     """What a schedule's state allows."""
-    buttons = []
-    for action, label, question, tone in SCHEDULE_BUTTONS:
-        facts = schedules.ResumeFacts(schedule, now) if action is schedules.RESUME else schedule
-        if is_offered(action, facts):
-            made = button(
-                caller,
-                action,
-                schedule,
-                label,
-                facts=facts,
-                name=f"{label}: {schedule.name}",
-                confirm=question.format(schedule.name),
-                tone=tone,
-            )
-            buttons.append(made)
-    return tuple(buttons)
+    resume = schedules.ResumeFacts(schedule, now)
+    return [
+        shown
+        for action, label, question, tone in SCHEDULE_BUTTONS
+        for shown in offered(
+            caller,
+            action,
+            schedule,
+            label,
+            facts=resume if action is schedules.RESUME else schedule,
+            name=f"{label}: {schedule.name}",
+            confirm=question.format(schedule.name),
+            tone=tone,
+        )
+    ]

@@ -1,3 +1,0 @@
-"""The starting page."""
-
-from __future__ import annotations
