@@ -121,6 +121,13 @@ def require_registrable(*, run: TrainingRun, force_reason: str) -> None:
             f"{run} is {run.get_status_display().lower()}.",
             advice="Only a run whose pipeline succeeded can be registered.",
         )
+    # A cleanup clears the path before it deletes the files, so they may still be there for a moment.
+    if not run.gcs_artifacts_path:
+        raise NotRegistrable(
+            f"The artifacts of {run} were deleted by a cleanup.",
+            code="artifacts_missing",
+            advice="Train the model again.",
+        )
 
 
 # ---- the steps ---------------------------------------------------------------------------------

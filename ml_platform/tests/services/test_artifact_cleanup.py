@@ -13,7 +13,7 @@ from ml_platform.services.cleanup import artifacts as artifact_cleanup
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.cleanup.state import ArtifactCleanup, artifact_cleanup_of
 from ml_platform.services.operations import worker
-from ml_platform.services.registration.register import register_run
+from ml_platform.services.registration.register import NotRegistrable, register_run
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     RegisteredModelFactory,
@@ -174,10 +174,9 @@ def test_a_marked_run_cannot_be_registered(cloud: LocalCloud, clock: Clock):
     clean(clock)
     run.refresh_from_db()
     assert run.gcs_artifacts_path == ""
-    operation = register_run(run=run, actor=ANA, now=clock())
+    with pytest.raises(NotRegistrable, match="deleted by a cleanup"):
+        register_run(run=run, actor=ANA, now=clock())
     settle(clock)
-    operation.refresh_from_db()
-    assert operation.status == OperationStatus.FAILED
     assert left(cloud, run) == 0
     assert cloud.effects.count("ModelService.UploadModel") == 0
 
