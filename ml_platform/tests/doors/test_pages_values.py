@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.shortcuts import render
 from django.test import Client
 
 from ml_platform.pages import layout
@@ -43,7 +43,6 @@ def strict(value: Any, missing: set[str]) -> Any:
 @pytest.fixture
 def missing(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     found: set[str] = set()
-    render: Callable[..., Any] = layout.render
 
     def strictly(request: Any, template: str, context: dict[str, Any], **more: Any) -> Any:
         page = strict(context["page"], found)
