@@ -1,6 +1,4 @@
-"""What a user may ask for, each thing once: its subject, its right, what it takes, what it does.
+"""What users may request, each action once: its subject, right, input and effect.
 
 Pages, the API and commands all go through `perform`, so that they cannot answer differently.
 """
-
-from __future__ import annotations

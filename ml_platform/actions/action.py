@@ -1,4 +1,4 @@
-"""What an action is, and the one way to perform it."""
+"""The definition of an action, and the one function that performs it."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action(Generic[S, R]):
-    """One thing that a user may ask for, whichever door they come through."""
+    """One request that a user may make: from a page, the API or a command."""
 
     name: str
-    """Its slug in the addresses of buttons."""
+    """Its slug in the URLs of buttons."""
     right: Right | Callable[[S], Right]
     find: Callable[[Caller, Any], S]
-    """The subject of that key, within what the caller sees."""
+    """Find the subject of a key among what the caller sees."""
     run: Callable[[Any, Any, Caller], R]
-    """Do it, by its facts, with what was given, if anything."""
+    """Perform it with the facts and the input."""
     facts: Callable[[Sequence[S], Any, Caller], Sequence[Any]] = lambda subjects, _, __: subjects
-    """What is decided by, for a whole page of subjects in one batch of statements; their rows
-    themselves unless more must be read. What was given is looked up within the caller's scope."""
+    """Read what the decision needs for a whole page of subjects, in one batch of statements. By
+    default that is the subjects themselves. What the input names is found among what the caller
+    sees."""
     require: Callable[[Any], object] = lambda _: None
-    """Raise what stands against it now, by the facts alone: no query, no call to Google. By
-    default nothing does but what its service checks."""
+    """Raise the reason why the facts do not allow it: without a query or a call to Google. By
+    default there is none beside the checks of its service."""
     is_repeated: Callable[[Any], bool] = lambda _: False
     """Whether it was requested before, so that its service answers with what was begun then."""
     input: str = ""
-    """The name in `inputs` of the model of what must be given; imported at first use."""
+    """The name of its model in `inputs`, which is imported at first use; '' if it has none."""
     on_page: bool = True
     """Whether pages have a button for it, which posts to its slug."""
     history: Callable[[Any], tuple[Workflow, Subject]] | None = None
@@ -55,7 +56,7 @@ class Action(Generic[S, R]):
     def refusal(
         self, caller: Caller, subject: S, facts: object | None = None
     ) -> PlatformError | None:
-        """Why the caller cannot do it now, None when they can; `facts` where they are loaded."""
+        """Why the caller cannot do it now, or None; with `facts` nothing is read."""
         right = self.right_for(subject)
         if not caller.has(right):
             return right_missing(right)
@@ -66,7 +67,7 @@ class Action(Generic[S, R]):
         return None
 
     def read(self, given: object) -> Any:
-        """What was given, checked: the fields of a form, or a body that the API has read.
+        """Validate the input: the fields of a form, or a body that the API has read.
 
         :raises InvalidInput: a field is missing or wrong.
         """
@@ -77,11 +78,11 @@ class Action(Generic[S, R]):
 
 
 def perform(action: Action[S, R], key: object, given: object, caller: Caller) -> R:
-    """Do it, or refuse it with the same words at every door.
+    """Perform the action, or refuse it with the same message at every door.
 
     :raises NotFound: the caller sees no such subject.
     :raises RightMissing: they lack the right.
-    :raises PlatformError: something stands against it, or its service refuses it.
+    :raises PlatformError: the state does not allow it, or its service refuses it.
     """
     subject = action.find(caller, key)
     caller.require(action.right_for(subject))

@@ -1,4 +1,4 @@
-"""Who asks: what they see, what they may do, and how the history names them."""
+"""The caller of an action: what they see, what they may do, their name in the history."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ M = TypeVar("M", bound=Model)
 R = TypeVar("R")
 
 ALL = "*"
-"""Stands for all projects among those that a request needed."""
+"""In `needed_projects`: all projects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +29,14 @@ class Caller:
     scope: Scope
     rights: Collection[Right]
     key: str = ""
-    """The idempotency key, with its user's id before it: equal keys of two users never meet."""
+    """The idempotency key after the user's id, so that keys of two users are never equal."""
     needed_rights: list[Right] = field(default_factory=list)
     needed_projects: list[str] = field(default_factory=list)
-    """What this request needed so far; an answer is repeated only to those who still have it."""
+    """What this request needed so far. Its answer is repeated only to callers who still have it."""
 
     @classmethod
     def of(cls, user: Any, *, origin: str, key: str = "") -> Self:
-        """A user of the host, who came through the door `origin`."""
+        """A user of the host; `origin` is the door that they used."""
         return cls(
             actor=Actor(label=user.get_username(), origin=origin, user_id=user.pk),
             scope=scope_of(user),
@@ -62,7 +62,7 @@ class Caller:
         return right in self.rights
 
     def require(self, right: Right) -> None:
-        """Let them go on if they have the right.
+        """Check that they have the right.
 
         :raises RightMissing: they lack it.
         """
@@ -71,7 +71,7 @@ class Caller:
         self.needed_rights.append(right)
 
     def require_everything(self) -> None:
-        """Let them go on if they see all projects.
+        """Check that they see all projects.
 
         :raises Denied: they do not.
         """
@@ -91,7 +91,7 @@ class Caller:
         """The row of that key, if they see its project.
 
         :raises RightMissing: they may not view anything.
-        :raises NotFound: there is none, or it is another tenant's; the two look alike.
+        :raises NotFound: there is none, or it is another tenant's; the message is the same.
         """
         self.require(Right.VIEW)
         row = self.scope.find(rows, key)

@@ -44,26 +44,28 @@ if TYPE_CHECKING:
     from .inputs import DeployIn, DeployModelIn, RestoreIn
 
 
+ENDPOINTS = DeployedEndpoint.objects.select_related(
+    "project", "registered_model", "run", "intended_run", "previous_run"
+)
+
+
 def find_endpoint(caller: Caller, key: object) -> DeployedEndpoint:
     """The endpoint of that key."""
-    rows = DeployedEndpoint.objects.select_related(
-        "project", "registered_model", "run", "intended_run", "previous_run"
-    )
-    return caller.find(with_differences(rows), key)
+    return caller.find(with_differences(ENDPOINTS), key)
 
 
-# ---- what a deploy is decided by -----------------------------------------------------------------
+# ---- the facts of a deploy -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a deploy is decided by beside its own rows: what the sweeps said, and who is at work."""
+    """The facts of a deploy besides its own rows: the newest sweep and the locks of operations."""
 
     unread: str
     """Why the newest sweep did not read Vertex AI, '' when it did."""
     locks: Locks
     artifacts_unread: str = ""
-    """The same of the artifacts in Cloud Storage."""
+    """The same for the artifacts in Cloud Storage."""
 
     def deploy(
         self,
@@ -103,7 +105,7 @@ class Known:
 
 
 def read_known(lineages: Iterable[RegisteredModel], services: Iterable[str]) -> Known:
-    """What is known of these models and services; two statements."""
+    """The newest sweep and the locks of these models and services; two statements."""
     reading = kpis.vertex_reading()
     return Known(reading.unread, read_locks(lineages, services), reading.artifacts_unread)
 
@@ -140,12 +142,12 @@ def _target(
 def _config(
     given: DeployIn | RestoreIn | None, target: DeployedEndpoint | None
 ) -> ServingConfig | None:
-    """What was asked for, on top of what the named endpoint has; None when nothing was."""
+    """The requested settings on top of those of the named endpoint; None if none are requested."""
     if given is None or given.config is None:
         return None
     named = isinstance(getattr(given, "endpoint", 0), int)
-    kept = target.config if named and target else {}
-    return ServingConfig.from_dict({**kept, **given.config.model_dump(exclude_unset=True)})
+    own = target.config if named and target else {}
+    return ServingConfig.from_dict({**own, **given.config.model_dump(exclude_unset=True)})
 
 
 def _of_models(
@@ -192,7 +194,7 @@ def _known_of(endpoints: Sequence[DeployedEndpoint]) -> Known:
 
 
 def _asked(given: Any, caller: Caller) -> dict[str, Any]:
-    """Who asks, when, why and under which key, as all these services take it."""
+    """The arguments that all these services take: actor, time, reason and idempotency key."""
     return {
         "actor": caller.actor,
         "now": caller.now(),
@@ -221,7 +223,7 @@ def _redeploy(facts: RestoreFacts, given: RestoreIn | None, caller: Caller) -> O
 
 def _delete(endpoint: DeployedEndpoint, given: Any, caller: Caller) -> Operation:
     asked = _asked(given, caller)
-    del asked["idempotency_key"]  # what is deleted is not there for a second press
+    del asked["idempotency_key"]  # a repeated request finds no endpoint
     return undeployment.delete_endpoint(endpoint=endpoint, **asked)
 
 

@@ -1,4 +1,4 @@
-"""Findings: repair one, choose what becomes of a model that nobody manages, leave one as it is."""
+"""Findings: repair one, adopt or delete an unmanaged model, ignore one, count it again."""
 
 from __future__ import annotations
 

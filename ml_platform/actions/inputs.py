@@ -1,4 +1,4 @@
-"""What may be given with an action, as the body of a request or the fields of a form.
+"""The input of actions, as the body of a request or the fields of a form.
 
 Unknown fields are refused, so that a misspelled one is not lost.
 """
@@ -34,7 +34,7 @@ Choice = Discriminator(lambda value: WORD if isinstance(value, str) else OTHER)
 
 
 class In(BaseModel):
-    """A body or a query. No body has a default: a lost one would say something else."""
+    """A body or a query. No body has a default, because a lost body would then have a meaning."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -279,7 +279,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def read(name: str, form: Mapping[str, Any]) -> In:
-    """The fields of a form as the input of that name; texts lose the blanks around them.
+    """The fields of a form as the input of that name; blanks around a text are removed.
 
     :raises InvalidInput: one is missing or wrong.
     """

@@ -1,4 +1,4 @@
-"""What was wrong with an input, field by field, in words; pydantic itself is not needed here."""
+"""Messages for each invalid field of an input; they do not need to import pydantic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WORD, OTHER = "word", "other"
 
 
 class InvalidInput(Invalid):
-    """What was given is not as it should be; `errors` names each wrong field."""
+    """An input is not valid; `errors` has a message for each wrong field."""
 
     code = "invalid_request"
     advice = "The paths, their fields and examples are at /api/docs."
@@ -55,7 +55,7 @@ WORDS: Mapping[str, str] = {
 
 
 def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
-    """Each wrong field with a sentence, from what pydantic found."""
+    """Each wrong field with a message, from the errors of pydantic."""
     return [{"field": _place(item["loc"]), "message": _words(item)} for item in errors]
 
 

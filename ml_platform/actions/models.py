@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .inputs import AliasesIn, AliasFormIn, DeletePlanIn, DeleteVersionsIn
 
 
+RUNS = TrainingRun.objects.select_related("registered_model", "project", "schedule")
+
+
 def find_model(caller: Caller, key: object) -> RegisteredModel:
     """The model of that key."""
     return caller.find(RegisteredModel.objects.select_related("project", "latest_run"), key)
@@ -35,8 +38,7 @@ def find_model(caller: Caller, key: object) -> RegisteredModel:
 
 def find_run(caller: Caller, key: object) -> TrainingRun:
     """The training run of that key, which may be a version."""
-    rows = TrainingRun.objects.select_related("registered_model", "project", "schedule")
-    return caller.find(rows, key)
+    return caller.find(RUNS, key)
 
 
 def version_of(model: RegisteredModel, number: int) -> TrainingRun:
@@ -58,8 +60,7 @@ def newest_of(model: RegisteredModel) -> TrainingRun | None:
 
 
 def _numbered(model: RegisteredModel) -> QuerySet[TrainingRun]:
-    runs = TrainingRun.objects.filter(registered_model=model, version__isnull=False)
-    return runs.select_related("registered_model", "project", "schedule")
+    return RUNS.filter(registered_model=model, version__isnull=False)
 
 
 # ---- aliases -------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def _numbered(model: RegisteredModel) -> QuerySet[TrainingRun]:
 
 @dataclass(frozen=True, slots=True)
 class AliasFacts:
-    """What a change of aliases is decided by."""
+    """The facts of a change of aliases."""
 
     run: TrainingRun
     locks: Locks
@@ -116,7 +117,7 @@ SET_ALIASES: Action[TrainingRun, Operation] = Action(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionFacts:
-    """What a deletion is decided by at the door: its plan by our rows."""
+    """The facts of a deletion: its plan from our rows."""
 
     lineage: RegisteredModel
     runs: Sequence[TrainingRun]
@@ -126,7 +127,7 @@ class DeletionFacts:
 def doomed_runs(
     model: RegisteredModel, given: DeleteVersionsIn | DeletePlanIn | None
 ) -> list[TrainingRun]:
-    """The versions that are asked for: by their numbers, by the plan that was shown, or all.
+    """The versions to delete: by their numbers, by the plan that was shown, or all.
 
     :raises NotFound: the model has no version of that number.
     """

@@ -44,13 +44,13 @@ def _create(project: Any, given: TrainingIn, caller: Caller) -> TrainingRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterFacts:
-    """What a registration is decided by; a button does not know yet whether a reason is given."""
+    """The facts of a registration; a button does not know yet whether a reason is given."""
 
     run: TrainingRun
     reason: str
 
 
-REASON_TO_COME = "It is asked for."
+REASON_TO_COME = "The form asks for it."
 
 
 def to_register(run: TrainingRun) -> RegisterFacts:

@@ -22,14 +22,16 @@ if TYPE_CHECKING:
     from .inputs import ScheduledTrainingIn, TimesIn
 
 
+SCHEDULES = TrainingSchedule.objects.select_related("project", "registered_model")
+
+
 def find_schedule(caller: Caller, key: object) -> TrainingSchedule:
     """The schedule of that key."""
-    rows = TrainingSchedule.objects.select_related("project", "registered_model")
-    return caller.find(rows, key)
+    return caller.find(SCHEDULES, key)
 
 
 def _times(given: TimesIn, caller: Caller) -> dict[str, Any]:
-    """When to train, and who asks, as both services that create a schedule take it."""
+    """The arguments that both services that create a schedule take."""
     return {
         "name": given.name,
         "frequency": given.frequency,
@@ -58,7 +60,7 @@ def _create_from_run(run: TrainingRun, given: TimesIn, caller: Caller) -> Operat
 
 @dataclass(frozen=True, slots=True)
 class ResumeFacts:
-    """What a resumption is decided by: a schedule for one time only may have missed it."""
+    """The facts of a resumption: the time of a schedule that trains once may have passed."""
 
     schedule: TrainingSchedule
     now: datetime

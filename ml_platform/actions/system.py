@@ -1,4 +1,4 @@
-"""The whole installation: have all planes read, set up the jobs of Cloud Scheduler."""
+"""The whole installation: read all planes, set up the jobs of Cloud Scheduler."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from .caller import Caller
 
 
 def _registry(caller: Caller, _: object) -> None:
-    """The planes belong to all projects: only an administrator who sees them all may have them
-    read."""
+    """Check that the caller is an administrator who sees all projects: the planes belong to all."""
     caller.require(Right.ADMINISTER)
     caller.require_everything()
 
@@ -51,7 +50,7 @@ CHECK: Action[None, Operation] = Action(
 CHECK_HERE: Action[None, Operation] = replace(
     CHECK, run=lambda _, __, caller: check_registry_here(actor=caller.actor, clock=caller.now)
 )
-"""The same, carried out before it returns."""
+"""The same, finished before it returns."""
 SET_UP_JOB: Action[Job, JobSetup] = Action(
     name="set-up-job",
     right=Right.ADMINISTER,

@@ -8,7 +8,7 @@ from django.http import HttpResponse
 from ninja import Query, Router
 
 from ml_platform.actions.action import perform
-from ml_platform.actions.endpoints import DELETE, REDEPLOY, ROLL_BACK, UNDEPLOY
+from ml_platform.actions.endpoints import DELETE, ENDPOINTS, REDEPLOY, ROLL_BACK, UNDEPLOY
 from ml_platform.actions.inputs import DeleteEndpointIn, RedeployIn, UndeployIn
 from ml_platform.api.http.lists import answer_list, matching
 from ml_platform.api.schemas.operation import OperationOut
@@ -16,12 +16,8 @@ from ml_platform.api.schemas.outputs import EndpointOut, EndpointsOut
 from ml_platform.api.schemas.queries import EndpointsQuery
 from ml_platform.api.schemas.serialize import accepted, endpoint_json, operation_json, reply
 from ml_platform.errors import Invalid
-from ml_platform.models import DeployedEndpoint
 
 router = Router(tags=["endpoints"])
-ENDPOINTS = DeployedEndpoint.objects.select_related(
-    "project", "registered_model", "run", "intended_run", "previous_run"
-)
 
 
 @router.get("/", response=EndpointsOut, operation_id="list_endpoints")

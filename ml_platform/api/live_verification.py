@@ -20,9 +20,9 @@ AT_ONCE = 16
 
 
 def verify_page(rows: Sequence[Row], items: Sequence[Json]) -> bool:
-    """Write into the items what Vertex AI says of each newest version; whether all answered.
+    """Write the answer of Vertex AI on each newest version into the items; True if all answered.
 
-    Nothing is stored: what a page shows is no second look of a sweep (law 3).
+    Nothing is stored, because only a sweep may confirm that a model is missing (law 3).
     """
     require_settings()
     pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="verify")

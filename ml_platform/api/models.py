@@ -10,7 +10,7 @@ from ninja import Query, Router
 
 from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
-from ml_platform.actions.endpoints import DEPLOY_MODEL
+from ml_platform.actions.endpoints import DEPLOY_MODEL, ENDPOINTS
 from ml_platform.actions.inputs import AliasesIn, DeleteVersionsIn, DeployModelIn
 from ml_platform.actions.models import (
     DELETE_VERSIONS,
@@ -37,7 +37,6 @@ from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.registry.model_list import model_filter
 
-from .endpoints import ENDPOINTS
 from .live_verification import verify_page
 from .model_list import kpi_json, lines_json, rows_of, serving_of
 
@@ -49,32 +48,26 @@ SORTS = {
 }
 
 
-def _asked(query: ModelsQuery) -> Q:
-    """The condition that the query's filters make."""
-    project = Q() if query.project is None else Q(project=query.project)
-    return project & model_filter(
+@router.get("/", response=ModelsOut, operation_id="list_models")
+def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
+    """Registered models with their newest version, who serves it, and what Vertex AI said."""
+    caller: Caller = request.auth
+    visible = caller.only(registered_models())
+    asked = model_filter(
         search=query.search,
         model_type=query.type,
         status=query.status,
         blessed=query.blessed,
         registry_state=query.registry_state,
     )
-
-
-@router.get("/", response=ModelsOut, operation_id="list_models")
-def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
-    """Registered models with their newest version, who serves it, and what Vertex AI said."""
-    caller: Caller = request.auth
-    visible = caller.only(registered_models())
-    asked = _asked(query)
+    if query.project is not None:
+        asked &= Q(project=query.project)
     page = page_of(rows_of(visible.filter(asked)), query, SORTS)
     serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
     total, chosen = _count(visible, asked)
     unread = vertex_reading().unread
-    available = not unread
     items = lines_json(page.rows, serving, url_of("models/"), unread)
-    if query.verify == "live":
-        available = verify_page(page.rows, items)
+    available = verify_page(page.rows, items) if query.verify == "live" else not unread
     return reply(
         {
             "items": items,

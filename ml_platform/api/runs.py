@@ -10,6 +10,7 @@ from ninja import Query, Router
 from ml_platform.actions.action import perform
 from ml_platform.actions.endpoints import DEPLOY
 from ml_platform.actions.inputs import DeployRunIn, RegisterIn, RunIn
+from ml_platform.actions.models import RUNS, find_run
 from ml_platform.actions.runs import CANCEL, CREATE, DELETE, REGISTER, RERUN, SUBMIT
 from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.http.lists import answer_list, matching
@@ -20,7 +21,6 @@ from ml_platform.api.schemas.serialize import accepted, operation_json, reply, r
 from ml_platform.models import TrainingRun
 
 router = Router(tags=["training runs"])
-RUNS = TrainingRun.objects.select_related("project", "registered_model", "schedule")
 
 
 @router.get("/", response=RunsOut, operation_id="list_training_runs")
@@ -49,7 +49,7 @@ def create_run(request: Any, body: RunIn) -> HttpResponse:
 @router.get("/{int:run_id}/", response=RunOut, operation_id="get_training_run")
 def get_run(request: Any, run_id: int) -> HttpResponse:
     """One run: how far it is, what it measured, which version it became."""
-    return reply(run_json(request.auth.find(RUNS, run_id)))
+    return reply(run_json(find_run(request.auth, run_id)))
 
 
 @router.delete("/{int:run_id}/", response=OperationOut, operation_id="delete_training_run")

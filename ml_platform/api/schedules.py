@@ -16,7 +16,9 @@ from ml_platform.actions.schedules import (
     CREATE_FROM_RUN,
     PAUSE,
     RESUME,
+    SCHEDULES,
     TRIGGER,
+    find_schedule,
 )
 from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.http.lists import answer_list, matching
@@ -32,10 +34,8 @@ from ml_platform.api.schemas.serialize import (
     schedule_json,
     url_of,
 )
-from ml_platform.models import TrainingSchedule
 
 router = Router(tags=["schedules"])
-SCHEDULES = TrainingSchedule.objects.select_related("project", "registered_model")
 
 
 @router.get("/", response=SchedulesOut, operation_id="list_schedules")
@@ -66,7 +66,7 @@ def create_from_run(request: Any, body: ScheduleFromRunIn) -> HttpResponse:
 @router.get("/{int:schedule_id}/", response=ScheduleOut, operation_id="get_schedule")
 def get_schedule(request: Any, schedule_id: int) -> HttpResponse:
     """One schedule."""
-    return reply(schedule_json(request.auth.find(SCHEDULES, schedule_id)))
+    return reply(schedule_json(find_schedule(request.auth, schedule_id)))
 
 
 @router.post(

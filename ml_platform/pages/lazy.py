@@ -35,14 +35,14 @@ def page(name: str) -> Callable[..., HttpResponse]:
 def _shown(request: HttpRequest, name: str, kwargs: dict[str, object]) -> HttpResponse:
     try:
         import_string("ml_platform.pages.layout.require_view")(request)
-        answer: HttpResponse = import_string(f"ml_platform.pages.{name}")(request, **kwargs)
+        shown: HttpResponse = import_string(f"ml_platform.pages.{name}")(request, **kwargs)
     except Http404 as error:
-        answer = not_found(request, error)
+        return not_found(request, error)
     except PermissionDenied as error:
-        answer = forbidden(request, error)
+        return forbidden(request, error)
     except PlatformError as error:
-        answer = failed(request, error)
-    return answer
+        return failed(request, error)
+    return shown
 
 
 def _unless_away(
@@ -76,5 +76,5 @@ def _late(name: str) -> Callable[..., HttpResponse]:
 
 not_found, forbidden = _late("layout.not_found"), _late("layout.forbidden")
 csrf_failure = _late("layout.csrf_failure")
-"""Good, as the two before, as a host's `handler404`, `handler403` and `CSRF_FAILURE_VIEW`."""
+"""These three are for a host's `handler404`, `handler403` and `CSRF_FAILURE_VIEW`."""
 bare, failed = _late("layout.bare"), _late("layout.failed")

@@ -1,3 +1,1 @@
 """Authentication, errors, idempotency, pagination and the OpenAPI contract of all requests."""
-
-from __future__ import annotations

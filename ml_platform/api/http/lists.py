@@ -74,11 +74,10 @@ def answer_list(
 ) -> HttpResponse:
     """Answer one page of the rows and the exact total; two statements."""
     page = page_of(rows, query, sorts)
-    total = rows.order_by().count()
     return reply(
         {
             **more,
             "items": [row_json(row) for row in page.rows],
-            "pagination": pagination_json(query, page, total),
+            "pagination": pagination_json(query, page, rows.order_by().count()),
         }
     )

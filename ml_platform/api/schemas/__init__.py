@@ -1,3 +1,1 @@
 """What the API takes and answers: types, examples, serializers."""
-
-from __future__ import annotations

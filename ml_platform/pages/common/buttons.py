@@ -25,7 +25,7 @@ _PROTECTED = " Only an administrator moves or removes {} from a version that has
 KEEPS: Mapping[str, str] = dict.fromkeys(
     ("undeploy", "cancel-run", "cancel-operation"), "Keep it running"
 )
-"""What the other button of a question that destroys says: what stays."""
+"""The label of the button that declines the question."""
 
 
 def button(

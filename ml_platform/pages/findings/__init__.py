@@ -1,3 +1,1 @@
 """Registry health: findings and their repairs."""
-
-from __future__ import annotations

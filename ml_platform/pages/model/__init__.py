@@ -1,3 +1,1 @@
 """The page of a model, and the page that deletes versions of it."""
-
-from __future__ import annotations

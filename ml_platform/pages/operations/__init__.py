@@ -1,3 +1,1 @@
 """The pages of operations."""
-
-from __future__ import annotations

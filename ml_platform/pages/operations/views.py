@@ -107,7 +107,7 @@ def operation_status(request: HttpRequest, operation_id: uuid.UUID) -> HttpRespo
 
 
 def _buttons(caller: Caller, row: Operation) -> list[Button]:
-    """Retry where it failed, or cancel while it runs; no button that can only fail."""
+    """Retry if it failed, or cancel while it runs; no button that can only fail."""
     name = title_of(row)
     if retry := offered(caller, RETRY, row, "Retry", name=f"Retry: {name}"):
         return retry

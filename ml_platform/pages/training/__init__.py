@@ -1,3 +1,1 @@
 """The training page of a project, and its forms."""
-
-from __future__ import annotations

@@ -36,7 +36,7 @@ def run_buttons(caller: Caller, run: TrainingRun) -> list[Button]:
 
 
 def more_of_run(caller: Caller, run: TrainingRun) -> list[Button]:
-    """What is done to a run now and then."""
+    """The less frequent actions on a run."""
     what = f"run {run.pk} of {run.model_name}"
     registers = is_offered(runs.REGISTER, runs.to_register(run))
     rerun = [_rerun_button(caller, run, what)] if registers else []

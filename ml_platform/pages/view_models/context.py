@@ -39,15 +39,15 @@ class Button:
     url: str
     why: str = ""
     confirm: str = ""
-    """What is asked before it is done; empty asks nothing."""
+    """The question before it is done; empty for none."""
     check: str = ""
     """Where to ask whether it still can be done."""
     key: str = ""
-    """Makes pressing it twice once."""
+    """The idempotency key: a second press has no further effect."""
     reason: str = ""
     """The question for a reason that must be given; empty where none is needed."""
     keep: str = ""
-    """What the button says that does not do it, where doing it destroys something."""
+    """The label of the button that leaves things as they are, for an action that deletes."""
     tone: str = "plain"
 
 
