@@ -14,18 +14,15 @@ from ml_platform.actions.findings import ADOPT, DELETE_UNMANAGED, IGNORE, REOPEN
 from ml_platform.actions.inputs import AdoptIn, IgnoreIn, RepairIn
 from ml_platform.actions.system import CHECK
 from ml_platform.api.http.lists import answer_list, matching
-from ml_platform.api.schemas.details import AuditOut
-from ml_platform.api.schemas.operation import OperationOut
-from ml_platform.api.schemas.queries import AuditQuery
-from ml_platform.api.schemas.serialize import (
-    Json,
-    accepted,
+from ml_platform.api.schemas.audit import (
+    AuditOut,
+    AuditQuery,
     counts_json,
     finding_json,
-    operation_json,
-    reply,
     sweep_json,
 )
+from ml_platform.api.schemas.base import Json, reply
+from ml_platform.api.schemas.operations import OperationOut, accepted, operation_json
 from ml_platform.models import Finding, Sweep
 from ml_platform.services.sweeps.audit import counts_of, left_out_of
 

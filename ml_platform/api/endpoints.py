@@ -11,10 +11,14 @@ from ml_platform.actions.action import perform
 from ml_platform.actions.endpoints import DELETE, ENDPOINTS, REDEPLOY, ROLL_BACK, UNDEPLOY
 from ml_platform.actions.inputs import DeleteEndpointIn, RedeployIn, UndeployIn
 from ml_platform.api.http.lists import answer_list, matching
-from ml_platform.api.schemas.operation import OperationOut
-from ml_platform.api.schemas.outputs import EndpointOut, EndpointsOut
-from ml_platform.api.schemas.queries import EndpointsQuery
-from ml_platform.api.schemas.serialize import accepted, endpoint_json, operation_json, reply
+from ml_platform.api.schemas.base import reply
+from ml_platform.api.schemas.endpoints import (
+    EndpointOut,
+    EndpointsOut,
+    EndpointsQuery,
+    endpoint_json,
+)
+from ml_platform.api.schemas.operations import OperationOut, accepted, operation_json
 from ml_platform.errors import Invalid
 
 router = Router(tags=["endpoints"])

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from ml_platform.api.schemas.serialize import Json, when
+from ml_platform.api.schemas.base import Json, when
+from ml_platform.api.schemas.model_list import Row, newest_run
 from ml_platform.cloud.answers import Absent, Answer, Present
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import require_settings
 from ml_platform.models.clock import database_now
 from ml_platform.services.registry.verification import ForeignVersion, verify_model_in_vertex_ai
-
-from .model_list import Row, newest_run
 
 DEADLINE = 8.0
 """Seconds after which what has not answered is unknown."""

@@ -20,25 +20,25 @@ from ml_platform.actions.models import (
     version_of,
 )
 from ml_platform.api.http.lists import answer_list, matching, page_of, pagination_json
-from ml_platform.api.schemas.details import PlanOut
-from ml_platform.api.schemas.operation import OperationOut
-from ml_platform.api.schemas.outputs import ModelDetail, ModelsOut, VersionsOut
-from ml_platform.api.schemas.queries import Flag, ModelsQuery, VersionsQuery
-from ml_platform.api.schemas.serialize import (
-    accepted,
-    endpoint_json,
-    plan_json,
-    reply,
-    url_of,
+from ml_platform.api.schemas.base import Flag, reply, url_of
+from ml_platform.api.schemas.deletion import PlanOut, plan_json
+from ml_platform.api.schemas.endpoints import endpoint_json
+from ml_platform.api.schemas.model_list import kpi_json, lines_json, rows_of, serving_of
+from ml_platform.api.schemas.models import (
+    ModelDetail,
+    ModelsOut,
+    ModelsQuery,
+    VersionsOut,
+    VersionsQuery,
     version_json,
 )
+from ml_platform.api.schemas.operations import OperationOut, accepted
 from ml_platform.kpis import registered_models, vertex_reading
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.registry.model_list import model_filter
 
 from .live_verification import verify_page
-from .model_list import kpi_json, lines_json, rows_of, serving_of
 
 router = Router(tags=["models"])
 SORTS = {

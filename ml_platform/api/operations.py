@@ -11,9 +11,16 @@ from ninja import Query, Router
 from ml_platform.actions.action import perform
 from ml_platform.actions.operations import CANCEL, RETRY, find_operation
 from ml_platform.api.http.lists import answer_list, matching
-from ml_platform.api.schemas.operation import OperationDetail, OperationOut, OperationsOut
-from ml_platform.api.schemas.queries import OperationsQuery
-from ml_platform.api.schemas.serialize import accepted, operation_detail_json, operation_json, reply
+from ml_platform.api.schemas.base import reply
+from ml_platform.api.schemas.operations import (
+    OperationDetail,
+    OperationOut,
+    OperationsOut,
+    OperationsQuery,
+    accepted,
+    operation_detail_json,
+    operation_json,
+)
 from ml_platform.models import Operation
 
 router = Router(tags=["operations"])

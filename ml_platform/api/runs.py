@@ -14,10 +14,9 @@ from ml_platform.actions.models import RUNS, find_run
 from ml_platform.actions.runs import CANCEL, CREATE, DELETE, REGISTER, RERUN, SUBMIT
 from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.http.lists import answer_list, matching
-from ml_platform.api.schemas.operation import OperationOut
-from ml_platform.api.schemas.outputs import RunOut, RunsOut
-from ml_platform.api.schemas.queries import RunsQuery
-from ml_platform.api.schemas.serialize import accepted, operation_json, reply, run_json
+from ml_platform.api.schemas.base import reply
+from ml_platform.api.schemas.operations import OperationOut, accepted, operation_json
+from ml_platform.api.schemas.runs import RunOut, RunsOut, RunsQuery, run_json
 from ml_platform.models import TrainingRun
 
 router = Router(tags=["training runs"])

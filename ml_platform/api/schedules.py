@@ -22,17 +22,15 @@ from ml_platform.actions.schedules import (
 )
 from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.http.lists import answer_list, matching
-from ml_platform.api.schemas.operation import OperationOut, TriggerOut
-from ml_platform.api.schemas.outputs import ScheduleOut, SchedulesOut
-from ml_platform.api.schemas.queries import SchedulesQuery
-from ml_platform.api.schemas.serialize import (
-    Json,
-    accepted,
-    operation_json,
-    reply,
-    run_json,
+from ml_platform.api.schemas.base import Json, reply, url_of
+from ml_platform.api.schemas.operations import OperationOut, accepted, operation_json
+from ml_platform.api.schemas.runs import run_json
+from ml_platform.api.schemas.schedules import (
+    ScheduleOut,
+    SchedulesOut,
+    SchedulesQuery,
+    TriggerOut,
     schedule_json,
-    url_of,
 )
 
 router = Router(tags=["schedules"])

@@ -14,8 +14,9 @@ from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.system import SET_UP_JOB
 from ml_platform.api.http.idempotency import asks_google
-from ml_platform.api.schemas.details import KpisOut, SetupOut
-from ml_platform.api.schemas.serialize import counts_json, reply, when
+from ml_platform.api.schemas.audit import counts_json
+from ml_platform.api.schemas.base import reply, when
+from ml_platform.api.schemas.system import KpisOut, SetupOut
 from ml_platform.jobs import JOBS
 from ml_platform.models.clock import database_now
 from ml_platform.services.access.rights import Right

@@ -13,8 +13,8 @@ from ninja.security.http import HttpAuthBase
 
 from ml_platform.api.http.errors import Unauthenticated
 from ml_platform.api.http.idempotency import forget_old_answers
-from ml_platform.api.schemas.details import WebhookOut
-from ml_platform.api.schemas.serialize import reply
+from ml_platform.api.schemas.base import reply
+from ml_platform.api.schemas.system import WebhookOut
 from ml_platform.cloud.identity import verify_token
 from ml_platform.cloud.types import Identity
 from ml_platform.conf import get_settings

@@ -15,8 +15,7 @@ from django.urls import reverse
 from ninja import NinjaAPI
 
 from ml_platform import kpis
-from ml_platform.api.schemas.examples import EXAMPLES
-from ml_platform.api.schemas.outputs import Problem
+from ml_platform.api.schemas.base import EXAMPLES, Problem
 from ml_platform.conf import OWN_BASE, get_settings
 from ml_platform.services.access.scope import scope_of
 

@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from ml_platform.actions.caller import ALL, Caller
-from ml_platform.api.schemas.queries import FLAGS
+from ml_platform.api.schemas.base import FLAGS
 from ml_platform.errors import Conflict, Invalid, NotFound
 from ml_platform.models import IdempotentResponse
 from ml_platform.models.clock import database_now

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 from django.db.models import Model, QuerySet
 from django.http import HttpResponse
 
-from ml_platform.api.schemas.queries import Listing
-from ml_platform.api.schemas.serialize import Json, reply
+from ml_platform.api.schemas.base import Json, Listing, reply
 from ml_platform.errors import Invalid
 from ml_platform.pagination import Order, Page, read_page
 

@@ -250,7 +250,7 @@ def _delete_batch(work: Work[OrphansState], batch: Json, tell: Tell) -> None:
     transaction.on_commit(partial(say, tell, lines))
 
 
-def _steps(run: Callable[[Work], Outcome]) -> tuple[Step, ...]:
+def _steps(run: Callable[[Work[Any]], Outcome]) -> tuple[Step, ...]:
     return (Step(name=STEP, title="Look again and delete", run=run, cancellable=True),)
 
 

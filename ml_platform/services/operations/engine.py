@@ -25,7 +25,7 @@ from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
 from .store import claim, due
-from .work import Clock, DatabaseFailed, Json, LeaseLost, Work, drop_connection, leave, written
+from .work import Clock, DatabaseFailed, Json, LeaseLost, Work, drop_connection, leave
 from .workflow import (
     Continue,
     Next,
@@ -36,6 +36,7 @@ from .workflow import (
     Workflow,
     slug_of,
     unknown_workflow,
+    written,
 )
 
 FIRST_PAUSE = 2.0
@@ -138,7 +139,7 @@ def _is_known(operation_id: uuid.UUID, workflows: Mapping[str, Workflow], now: d
     return False
 
 
-def _take_step(work: Work, workflow: Workflow) -> bool:
+def _take_step(work: Work[Any], workflow: Workflow) -> bool:
     """Run the current step and commit what came of it; whether to go on at once."""
     step = workflow.step(work.operation.step)
     try:
@@ -163,7 +164,7 @@ def _take_step(work: Work, workflow: Workflow) -> bool:
         raise
 
 
-def _run(work: Work, workflow: Workflow, step: Step) -> bool:
+def _run(work: Work[Any], workflow: Workflow, step: Step) -> bool:
     before = work.state
     try:
         _require_not_cancelled(work, step)
@@ -178,20 +179,20 @@ class _CancelRequested(Exception):
     """A cancellation was accepted, and the operation is at a step where it may end."""
 
 
-def _require_not_cancelled(work: Work, step: Step) -> None:
+def _require_not_cancelled(work: Work[Any], step: Step) -> None:
     asked = Operation.objects.filter(pk=work.operation.pk, cancel_requested=True)
     if step.cancellable and asked.exists():
         raise _CancelRequested
 
 
-def _change(work: Work, step: Step, change: Callable[[], None] | None) -> None:
+def _change(work: Work[Any], step: Step, change: Callable[[], None] | None) -> None:
     """What a step that ends changes; a cancellation that was accepted while it ran replaces it."""
     _require_not_cancelled(work, step)
     if change:
         change()
 
 
-def _require_patience(work: Work, step: Step, since: str, note: str) -> None:
+def _require_patience(work: Work[Any], step: Step, since: str, note: str) -> None:
     """Check that a step which polls may go on to.
 
     :raises WaitEnded: it has polled for its patience, or the operation for the longest there is.
@@ -203,7 +204,7 @@ def _require_patience(work: Work, step: Step, since: str, note: str) -> None:
     raise WaitEnded(f"{step.title}: it has not ended after {waited}. {note}{left}")
 
 
-def _after_outcome(work: Work, workflow: Workflow, step: Step, outcome: Outcome) -> bool:
+def _after_outcome(work: Work[Any], workflow: Workflow, step: Step, outcome: Outcome) -> bool:
     now = work.clock()
     history = work.operation.steps
     if isinstance(outcome, Poll):
@@ -233,7 +234,7 @@ def _after_outcome(work: Work, workflow: Workflow, step: Step, outcome: Outcome)
     return True
 
 
-def _after_error(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> bool:
+def _after_error(work: Work[Any], workflow: Workflow, step: Step, error: PlatformError) -> bool:
     now = work.clock()
     operation = work.operation
     pause = retry_pause(
@@ -258,7 +259,7 @@ def _after_error(work: Work, workflow: Workflow, step: Step, error: PlatformErro
     return False
 
 
-def _fail(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> None:
+def _fail(work: Work[Any], workflow: Workflow, step: Step, error: PlatformError) -> None:
     """End it as failed. When what a failure changes, or what the step left, cannot be stored, the
     operation ends without it and the defect is raised."""
     said: Json = {
@@ -278,7 +279,7 @@ def _fail(work: Work, workflow: Workflow, step: Step, error: PlatformError) -> N
 
 
 def _end(
-    work: Work,
+    work: Work[Any],
     step: Step,
     status: OperationStatus,
     *,

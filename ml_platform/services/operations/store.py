@@ -183,7 +183,7 @@ def held_by(holder: Operation, *, project_id: Any) -> str:
     )
 
 
-def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work | None:
+def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work[Any] | None:
     """Take the operation if it is due and free; None when it is not, or its lineage is held."""
     now = clock()
     ready = due(now).filter(pk=operation_id)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from django.db import connection, transaction
 
@@ -18,16 +18,7 @@ from ml_platform.models import Event, Operation
 from ml_platform.models.states import EventKind, OperationStatus
 from ml_platform.services.events import outbox
 
-if TYPE_CHECKING:
-    from typing_extensions import TypeVar
-
-    from .workflow import Step
-
-    S = TypeVar("S", default=Any)
-else:
-    from typing import TypeVar
-
-    S = TypeVar("S")
+S = TypeVar("S")
 
 log = logging.getLogger("ml_platform.operations")
 Clock: TypeAlias = Callable[[], datetime]
@@ -164,17 +155,6 @@ class Work(Generic[S]):
         state: Any = self.state
         stored: Json = kept(self.data if state is None else state.dump())
         return stored
-
-
-def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
-    """The history with this step's entry brought up to date; a step tried again stays one entry."""
-    history = [dict(entry) for entry in entries]
-    if not history or history[-1]["step"] != step.name or history[-1].get("status") == "done":
-        history.append({"step": step.name, "title": step.title, "started_at": now.isoformat()})
-    history[-1].update(what)
-    if what.get("status") in ("done", "failed", "cancelled"):
-        history[-1]["finished_at"] = now.isoformat()
-    return history
 
 
 def drop_connection() -> None:

@@ -6,9 +6,9 @@ so it is imported at first use here, where a workflow is looked up by an operati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from django.utils.module_loading import import_string
@@ -19,7 +19,7 @@ from ml_platform.models.states import FindingStatus, OperationKind, OperationSta
 from ml_platform.services.access.rights import Right
 
 from .state import State, version_of
-from .work import Work
+from .work import Json, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class Step:
 
     name: str
     title: str
-    run: Callable[[Work], Outcome]
+    run: Callable[[Work[Any]], Outcome]
     probe: str = ""
     """For a step with an effect: the step that looks for the effect. It is taken before any second
     try and after a worker died in this one, because an effect that may have happened is looked for
@@ -84,7 +84,7 @@ class Step:
 
 
 def _unknown_step(name: str) -> Step:
-    def refuse(work: Work) -> Outcome:
+    def refuse(work: Work[Any]) -> Outcome:
         raise Invalid(
             f"This release knows no step {name!r} of {title_of(work.operation)}.",
             code="unknown_step",
@@ -122,8 +122,8 @@ class Workflow:
     """What its steps hand on, as `work.state`."""
     right: Right | Callable[[Operation], Right] = Right.ADMINISTER
     """What it takes to retry or cancel it."""
-    on_failure: Callable[[Work, PlatformError], None] = lambda work, error: None
-    on_cancel: Callable[[Work], None] = lambda work: None
+    on_failure: Callable[[Work[Any], PlatformError], None] = lambda work, error: None
+    on_cancel: Callable[[Work[Any]], None] = lambda work: None
     """Also called for an operation that waits and so does not hold its lineage: it may undo only
     what this operation marked itself."""
     require_retryable: Callable[[Operation], object] = lambda operation: None
@@ -196,6 +196,17 @@ class Workflow:
 
 def _done(operation: Operation) -> set[str]:
     return {str(e.get("step")) for e in operation.steps if e.get("status") == "done"}
+
+
+def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
+    """The history with this step's entry brought up to date; a step tried again stays one entry."""
+    history = [dict(entry) for entry in entries]
+    if not history or history[-1]["step"] != step.name or history[-1].get("status") == "done":
+        history.append({"step": step.name, "title": step.title, "started_at": now.isoformat()})
+    history[-1].update(what)
+    if what.get("status") in ("done", "failed", "cancelled"):
+        history[-1]["finished_at"] = now.isoformat()
+    return history
 
 
 def workflows() -> Mapping[str, Workflow]:

@@ -121,7 +121,7 @@ def require_registrable(*, run: TrainingRun, force_reason: str) -> None:
             f"{run} is {run.get_status_display().lower()}.",
             advice="Only a run whose pipeline succeeded can be registered.",
         )
-    # A cleanup clears the path before it deletes the files, so they may still be there for a moment.
+    # A cleanup clears the path first and deletes the files after it.
     if not run.gcs_artifacts_path:
         raise NotRegistrable(
             f"The artifacts of {run} were deleted by a cleanup.",

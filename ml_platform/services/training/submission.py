@@ -140,7 +140,7 @@ def _mark_running(work: Work[SubmissionState]) -> None:
     )
 
 
-def _cancel(work: Work) -> Outcome:
+def _cancel(work: Work[Any]) -> Outcome:
     """Cancel the job. It may still succeed; the poll reads its end from Vertex AI."""
     run = run_of(work.operation)
     if run.status == RunStatus.SUBMITTING:
@@ -182,11 +182,11 @@ def end_run(
     return bool(moved)
 
 
-def _fail_run(work: Work, error: PlatformError) -> None:
+def _fail_run(work: Work[Any], error: PlatformError) -> None:
     _end_submission(work, RunStatus.FAILED, error=f"{error} {error.advice}".strip())
 
 
-def _end_submission(work: Work, status: RunStatus, **changes: Any) -> None:
+def _end_submission(work: Work[Any], status: RunStatus, **changes: Any) -> None:
     end_run(
         int(work.operation.subject_id),
         source=RunStatus.SUBMITTING,
@@ -209,7 +209,7 @@ def _require_submitting(operation: Operation) -> TrainingRun:
     return run
 
 
-def _runs(work: Work) -> TrainingRunQuerySet:
+def _runs(work: Work[Any]) -> TrainingRunQuerySet:
     return TrainingRun.objects.filter(pk=work.operation.subject_id)
 
 

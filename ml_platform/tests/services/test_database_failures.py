@@ -147,11 +147,11 @@ class Play:
         )
         return {workflow.slug: workflow}
 
-    def _look(self, work: Work) -> Outcome:
+    def _look(self, work: Work[Any]) -> Outcome:
         self.played.append("look")
         return Next()
 
-    def _act(self, work: Work) -> Outcome:
+    def _act(self, work: Work[Any]) -> Outcome:
         self.played.append("act")
         self.meet("step")
         if self.place == "guard":
@@ -163,7 +163,7 @@ class Play:
             raise self.act
         return Next(note=self.note, change=lambda: self.meet("commit"))
 
-    def _failed(self, work: Work, error: Exception) -> None:
+    def _failed(self, work: Work[Any], error: Exception) -> None:
         Operation.objects.filter(pk=work.operation.pk).update(reason=str(error))
         self.meet("on_failure")
 

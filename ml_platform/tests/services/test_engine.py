@@ -80,11 +80,11 @@ class Script:
         )
         return {workflow.slug: workflow}
 
-    def _cancelled(self, work: Work) -> None:
+    def _cancelled(self, work: Work[Any]) -> None:
         self.cancels += 1
 
-    def _play(self, name: str, lines: list[Any]) -> Callable[[Work], Outcome]:
-        def run(work: Work) -> Outcome:
+    def _play(self, name: str, lines: list[Any]) -> Callable[[Work[Any]], Outcome]:
+        def run(work: Work[Any]) -> Outcome:
             self.played.append(name)
             line = lines.pop(0) if lines else Next()
             if isinstance(line, BaseException):
@@ -312,7 +312,7 @@ def test_a_defect_in_what_a_failure_changes_does_not_leave_the_operation_running
     script = Script(act=[Invalid("no")])
     workflow = script.workflows()["test"]
 
-    def defect(work: Work, error: PlatformError) -> None:
+    def defect(work: Work[Any], error: PlatformError) -> None:
         raise ZeroDivisionError("oops")
 
     operation = opened(clock)
@@ -398,7 +398,7 @@ def test_a_request_to_cancel_that_comes_while_its_step_runs_is_kept(
     monkeypatch.setattr(workflow_module, "workflows", script.workflows)
     operation = opened(clock)
 
-    def asked(work: Work) -> Outcome:
+    def asked(work: Work[Any]) -> Outcome:
         seen = Operation.objects.get(pk=operation.pk)
         request_cancel(operation=seen, actor=ANA, now=clock())
         return Next(change=lambda: changes.append("look"))

@@ -52,7 +52,7 @@ class SecondWorker:
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self.clock, self.seconds = clock, seconds
-        self.got: list[Work] = []
+        self.got: list[Work[Any]] = []
         self.longest = 0.0
         self._since: dict[uuid.UUID, tuple[int, float]] = {}
 
@@ -155,23 +155,25 @@ def opened(clock: Clock, **fields: Any) -> Operation:
     return operation
 
 
-def _flow(run: Callable[[Work], Outcome]) -> Workflow:
+def _flow(run: Callable[[Work[Any]], Outcome]) -> Workflow:
     return Workflow(
         slug="test", kind=OperationKind.DEPLOY, title="Test {}", past="tested {}",
         steps=(Step(name="work", title="Work", run=run),),
     )  # fmt: skip
 
 
-def running(operation: Operation, clock: Clock, run: Callable[[Work], Outcome]) -> Operation | None:
+def running(
+    operation: Operation, clock: Clock, run: Callable[[Work[Any]], Outcome]
+) -> Operation | None:
     return advance(operation_id=operation.pk, workflows={"test": _flow(run)}, clock=clock)
 
 
 def test_each_commit_prolongs_the_lease(clock: Clock):
     """Three parts of 40 seconds each are longer than a lease, and no single one is."""
     operation = opened(clock)
-    got: list[Work | None] = []
+    got: list[Work[Any] | None] = []
 
-    def part(work: Work) -> Outcome:
+    def part(work: Work[Any]) -> Outcome:
         clock.forward(40)
         got.append(claim(operation_id=operation.pk, clock=clock))
         work.require_lease()
@@ -210,7 +212,7 @@ def test_what_waits_for_its_time_is_claimed_by_nobody_before_it(clock: Clock):
 def test_two_that_saw_the_same_operation_due_do_not_both_get_it(clock: Clock):
     """The second one claims it between the first one's look and its claim."""
     operation = opened(clock)
-    second: list[Work | None] = []
+    second: list[Work[Any] | None] = []
 
     def meanwhile(execute: Callable[..., object], sql: str, *given: object) -> object:
         if sql.startswith("UPDATE") and not second:
@@ -238,7 +240,7 @@ def test_no_effect_is_sent_that_may_be_answered_after_the_lease(
     cloud.models.seed("m", display_name="m")
     operation = opened(clock)
 
-    def effect(work: Work) -> Outcome:
+    def effect(work: Work[Any]) -> Outcome:
         clock.forward(seconds)
         vertex.delete_model(ModelName("demo-project", "europe-central2", "m"))
         return Next()

@@ -1,4 +1,4 @@
-"""Rows of the model list: read without model objects, with the endpoints that serve them."""
+"""Rows of the model list as the API answers them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from typing import Any
 from django.apps import apps
 from django.db.models import Exists, Model, OuterRef, QuerySet
 
-from ml_platform.api.schemas.serialize import VERSION, Json, project_json
 from ml_platform.conf import project_model
 from ml_platform.kpis import registered_models
-from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models import (
+    DeployedEndpoint,
+    RegisteredModel,
+    TrainingRun,
+)
 from ml_platform.models.serving_status import ServingStatus, serving_status
 from ml_platform.services.registry.registry_state import registry_verdict
 
+from .base import Json, project_json
+from .models import VERSION
+
 Row = Mapping[str, Any]
+
 
 _LINEAGE = (
     "pk", "model_name", "model_type", "total_versions", "latest_run", "latest_registered_at",

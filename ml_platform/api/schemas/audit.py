@@ -1,0 +1,197 @@
+"""The audit: sweeps, findings and the four counts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from ninja import Field
+
+from ml_platform.kpis import FourCounts
+from ml_platform.models import (
+    Finding,
+    Sweep,
+)
+
+from .base import (
+    PAGE_EXAMPLE,
+    PROJECT_EXAMPLE,
+    Json,
+    Listing,
+    Out,
+    Pagination,
+    ProjectRef,
+    example,
+    project_json,
+    when,
+)
+
+COUNTS_EXAMPLE = {
+    "database": 8,
+    "projects": 8,
+    "registry_page": 8,
+    "vertex": 9,
+    "vertex_reason": "",
+    "agree": False,
+    "swept_at": "2026-02-08T12:10:00Z",
+    "vertex_read_at": "2026-02-08T12:10:00Z",
+}
+
+
+READ_EXAMPLE = {"read": True, "reason": "", "code": ""}
+
+
+class AuditQuery(Listing):
+    """Findings."""
+
+    sort: Literal["seen", "-seen"] = "-seen"
+    kind: str = Field("", max_length=32)
+    status: Literal["open", "ignored", "repaired", "gone", "any"] = "open"
+
+
+class PlaneOut(Out):
+    """Whether a sweep read a plane, or why not."""
+
+    read: bool
+    reason: str
+    code: str
+
+
+class SweepOut(Out):
+    """One reading of all planes."""
+
+    id: int
+    status: str
+    actor: str
+    planes: dict[str, PlaneOut]
+    counts: dict[str, Any]
+    started_at: datetime
+    finished_at: datetime | None
+
+
+class FindingOut(Out):
+    """One disagreement between planes."""
+
+    id: int
+    kind: str
+    status: str
+    title: str
+    evidence: dict[str, Any]
+    repair: str
+    project: ProjectRef | None
+    model: int | None
+    run: int | None
+    looks: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+    ended_at: datetime | None
+    operation: str | None
+
+
+class FourCountsOut(Out):
+    """The number of registered models as each of the four places tells it."""
+
+    database: int
+    projects: int
+    registry_page: int
+    vertex: int | None
+    vertex_reason: str
+    agree: bool | None
+    swept_at: datetime | None
+    vertex_read_at: datetime | None
+
+
+@example(
+    {
+        "sweep": {
+            "id": 12,
+            "status": "complete",
+            "actor": "ana",
+            "planes": {"vertex": READ_EXAMPLE, "gcs": READ_EXAMPLE, "cloud_run": READ_EXAMPLE},
+            "counts": {"rows": 10, "registered": 8, "vertex": 9, "gcs": 8, "cloud_run": 2},
+            "started_at": "2026-02-08T12:10:00Z",
+            "finished_at": "2026-02-08T12:10:04Z",
+        },
+        "counts": COUNTS_EXAMPLE,
+        "items": [
+            {
+                "id": 3,
+                "kind": "stale_pointer",
+                "status": "open",
+                "title": "chern_rank_v1 v1 is not in Vertex AI",
+                "evidence": {"looks": 2},
+                "repair": "Clear the pointer; the history keeps what it said.",
+                "project": PROJECT_EXAMPLE,
+                "model": 3,
+                "run": 9,
+                "looks": 2,
+                "first_seen_at": "2026-02-08T11:10:00Z",
+                "last_seen_at": "2026-02-08T12:10:00Z",
+                "ended_at": None,
+                "operation": None,
+            }
+        ],
+        "pagination": PAGE_EXAMPLE,
+    }
+)
+class AuditOut(Out):
+    """The newest sweep, the four counts, and a part of the list of findings."""
+
+    sweep: SweepOut | None
+    counts: FourCountsOut
+    items: list[FindingOut]
+    pagination: Pagination
+
+
+def sweep_json(sweep: Sweep, *, actor: str, counts: Json) -> Json:
+    """A sweep, with as much of who asked for it and of what it counted as the caller may know."""
+    planes = {
+        name: {key: plane.get(key, default) for key, default in _PLANE.items()}
+        for name, plane in sweep.planes.items()
+    }
+    return {
+        "id": sweep.pk,
+        "status": sweep.status,
+        "actor": actor,
+        "planes": planes,
+        "counts": counts,
+        "started_at": when(sweep.started_at),
+        "finished_at": when(sweep.finished_at),
+    }
+
+
+_PLANE = {"read": False, "reason": "", "code": ""}
+
+
+def finding_json(finding: Finding) -> Json:
+    """A finding."""
+    return {
+        "id": finding.pk,
+        "kind": finding.kind,
+        "status": finding.status,
+        "title": finding.title,
+        "evidence": finding.evidence,
+        "repair": finding.repair,
+        "project": project_json(finding.project) if finding.project else None,
+        "model": finding.registered_model_id,
+        "run": finding.run_id,
+        "looks": finding.consecutive_sightings,
+        "first_seen_at": when(finding.first_seen_at),
+        "last_seen_at": when(finding.last_seen_at),
+        "ended_at": when(finding.ended_at),
+        "operation": str(finding.operation_id) if finding.operation_id else None,
+    }
+
+
+def counts_json(counts: FourCounts) -> Json:
+    """The four counts."""
+    return {
+        "database": counts.database,
+        "projects": counts.projects,
+        "registry_page": counts.registry_page,
+        "vertex": counts.vertex,
+        "vertex_reason": counts.vertex_reason,
+        "agree": counts.agree,
+        "swept_at": when(counts.swept_at),
+        "vertex_read_at": when(counts.vertex_read_at),
+    }

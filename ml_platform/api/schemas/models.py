@@ -1,0 +1,213 @@
+"""Models and versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from ninja import Field
+
+from ml_platform.models import (
+    TrainingRun,
+)
+from ml_platform.models.states import (
+    ModelType,
+)
+
+from .base import (
+    EXAMPLES,
+    PAGE_EXAMPLE,
+    Flag,
+    Json,
+    Listing,
+    Out,
+    Pagination,
+    ProjectRef,
+    example,
+    list_of,
+)
+from .endpoints import ENDPOINT_EXAMPLE, EndpointOut
+
+VERSION_EXAMPLE = {
+    "run": 41,
+    "version": 3,
+    "registration": "registered",
+    "is_blessed": True,
+    "metrics": {"recall_at_50": 0.4312},
+    "aliases": ["default"],
+    "vertex_model_resource_name": "projects/1/locations/europe-central2/models/mr-5f0c-1",
+    "vertex_model_version": "3",
+    "former_vertex_version": "",
+    "gcs_artifacts_path": "gs://artifacts/runs/9c1d/",
+    "registered_at": "2026-02-08T12:03:00Z",
+    "created_at": "2026-02-08T11:00:00Z",
+}
+
+
+MODEL_EXAMPLE = {
+    "id": 7,
+    "name": "chern_rank_v4",
+    "type": "ranking",
+    "project": {"id": 1, "name": "test_v1"},
+    "versions": 3,
+    "latest_version": VERSION_EXAMPLE,
+    "deployment": {
+        "status": "outdated",
+        "active_endpoints": 1,
+        "endpoint": {
+            "id": 2,
+            "service_name": "chern-rank-v4",
+            "url": "https://chern-rank-v4-abc.a.run.app",
+            "version": 2,
+        },
+    },
+    "vertex_model_resource_name": "projects/1/locations/europe-central2/models/mr-5f0c-1",
+    "registry_verified": True,
+    "registry_state": "verified",
+    "registry_reason": "",
+    "verified_at": "2026-02-08T12:10:00Z",
+    "created_at": "2026-01-02T09:00:00Z",
+    "url": "/api/models/7/",
+}
+
+
+class ModelsQuery(Listing):
+    """Registered models."""
+
+    sort: Literal["registered", "-registered", "name", "-name", "versions", "-versions"] = (
+        "-registered"
+    )
+    search: str = Field("", max_length=63, description="A part of the name.")
+    type: ModelType | None = None
+    status: Literal["deployed", "outdated", "idle"] | None = Field(
+        None, description="Whether an endpoint serves the newest version, an older one, or none."
+    )
+    blessed: Flag | None = Field(None, description="Whether the newest version was blessed.")
+    registry_state: Literal["verified", "suspected", "missing", "unchecked"] | None = None
+    verify: Literal["live"] | None = Field(
+        None, description="`live` asks Vertex AI now about the models of this page."
+    )
+
+
+class VersionsQuery(Listing):
+    """Versions of a model, those that were deleted or lost included when asked for."""
+
+    sort: Literal["version", "-version"] = "-version"
+    all: Flag = Field(default=False, description="Also versions that were deleted or lost.")
+
+
+class VersionOut(Out):
+    """A version of a model: a registered run."""
+
+    run: int
+    version: int | None
+    registration: str
+    is_blessed: bool | None
+    metrics: Any
+    aliases: list[str]
+    vertex_model_resource_name: str
+    vertex_model_version: str
+    former_vertex_version: str
+    gcs_artifacts_path: str
+    registered_at: datetime | None
+    created_at: datetime
+
+
+class EndpointRef(Out):
+    """An endpoint that serves, and which version."""
+
+    id: int
+    service_name: str
+    url: str
+    version: int | None
+
+
+class Deployment(Out):
+    """Whether the newest version is served."""
+
+    status: Literal["deployed", "outdated", "idle"]
+    active_endpoints: int
+    endpoint: EndpointRef | None
+
+
+@example(MODEL_EXAMPLE)
+class ModelOut(Out):
+    """A registered model. `registry_verified` is null when Vertex AI was not heard."""
+
+    id: int
+    name: str
+    type: str
+    project: ProjectRef
+    versions: int
+    latest_version: VersionOut | None
+    deployment: Deployment
+    vertex_model_resource_name: str
+    registry_verified: bool | None
+    registry_state: Literal["verified", "suspected", "missing", "unchecked"]
+    registry_reason: str = Field(description="Why it is not verified, or how the live check ended.")
+    verified_at: datetime | None
+    created_at: datetime
+    url: str
+
+
+@example(MODEL_EXAMPLE | {"description": "Ranks by margin.", "endpoints": [ENDPOINT_EXAMPLE]})
+class ModelDetail(ModelOut):
+    """A lineage with its words and its endpoints."""
+
+    description: str
+    endpoints: list[EndpointOut]
+
+
+class ModelsKpi(Out):
+    """How many registered models there are, whatever the filters."""
+
+    total: int
+    deployed: int
+    outdated: int
+    idle: int
+
+
+@example(
+    {
+        "items": [MODEL_EXAMPLE],
+        "pagination": PAGE_EXAMPLE,
+        "kpi": {"total": 8, "deployed": 1, "outdated": 1, "idle": 6},
+        "registry_check_available": True,
+    }
+)
+class ModelsOut(Out):
+    """A part of the list of registered models."""
+
+    items: list[ModelOut]
+    pagination: Pagination
+    kpi: ModelsKpi
+    registry_check_available: bool = Field(
+        description="Whether the newest sweep could read Vertex AI; live: whether all answered."
+    )
+
+
+VersionsOut = list_of("VersionsOut", VersionOut, "A part of the list of versions.")
+EXAMPLES["VersionsOut"] = {"items": [VERSION_EXAMPLE], "pagination": PAGE_EXAMPLE}
+
+
+VERSION: Mapping[str, str] = {
+    "run": "pk",
+    "version": "version",
+    "registration": "registration",
+    "is_blessed": "is_blessed",
+    "metrics": "metrics",
+    "aliases": "aliases",
+    "vertex_model_resource_name": "vertex_model_resource_name",
+    "vertex_model_version": "vertex_model_version",
+    "former_vertex_version": "last_vertex_version",
+    "gcs_artifacts_path": "gcs_artifacts_path",
+    "registered_at": "registered_at",
+    "created_at": "created_at",
+}
+"""What is said of a version -> the run's column."""
+
+
+def version_json(run: TrainingRun) -> Json:
+    """A run as the version it is or was."""
+    return {name: getattr(run, column) for name, column in VERSION.items()}

@@ -1,0 +1,203 @@
+"""Operations."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from django.http import HttpResponse
+from ninja import Field
+
+from ml_platform.models import (
+    Operation,
+)
+from ml_platform.models.states import (
+    OperationKind,
+    OperationStatus,
+)
+from ml_platform.services.operations.workflow import slug_of
+
+from .base import (
+    EXAMPLES,
+    PAGE_EXAMPLE,
+    Id,
+    Json,
+    Listing,
+    Out,
+    Person,
+    example,
+    list_of,
+    reply,
+    url_of,
+    when,
+)
+
+OPERATION_EXAMPLE = {
+    "id": "0b6f0d5e-5c1f-4a57-9a5e-6a1a1f6f7a01",
+    "workflow": "deploy-version",
+    "kind": "deploy",
+    "status": "running",
+    "project": 1,
+    "subject": {"type": "trainingrun", "id": "41", "name": "chern_rank_v4 v3"},
+    "model": 7,
+    "actor": {"id": 1, "name": "ana"},
+    "origin": "api",
+    "reason": "",
+    "step": "wait",
+    "steps": [
+        {
+            "step": "verify_model",
+            "title": "Ask Vertex AI for the model",
+            "status": "done",
+            "note": "It is there.",
+            "started_at": "2026-02-08T12:15:00Z",
+            "finished_at": "2026-02-08T12:15:01Z",
+        }
+    ],
+    "remote_operation": "",
+    "cancel_requested": False,
+    "error": None,
+    "created_at": "2026-02-08T12:15:00Z",
+    "started_at": "2026-02-08T12:15:00Z",
+    "finished_at": None,
+    "url": "/api/operations/0b6f0d5e-5c1f-4a57-9a5e-6a1a1f6f7a01/",
+}
+
+
+class OperationsQuery(Listing):
+    """Operations."""
+
+    sort: Literal["created", "-created"] = "-created"
+    search: str = Field("", max_length=63, description="A part of its subject's name.")
+    kind: OperationKind | None = None
+    status: OperationStatus | None = None
+    model: Id | None = Field(None, description="Only this registered model's.")
+
+
+class StepOut(Out):
+    """One step of an operation."""
+
+    step: str
+    title: str
+    status: str
+    note: str
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class SubjectOut(Out):
+    """What an operation is about; the thing itself may be gone."""
+
+    type: str
+    id: str
+    name: str
+
+
+class OperationError(Out):
+    """How an operation failed, or what it waits for: it is tried again while it is running."""
+
+    code: str
+    detail: str
+    advice: str
+
+
+@example(OPERATION_EXAMPLE)
+class OperationOut(Out):
+    """A recorded, restartable change across planes."""
+
+    id: str
+    workflow: str
+    kind: str
+    status: Literal["pending", "running", "succeeded", "failed", "cancelled"]
+    project: int | None
+    subject: SubjectOut
+    model: int | None
+    actor: Person
+    origin: str
+    reason: str
+    step: str
+    steps: list[StepOut]
+    remote_operation: str
+    cancel_requested: bool
+    error: OperationError | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    url: str
+
+
+@example(
+    OPERATION_EXAMPLE
+    | {
+        "workflow": "clean-up-orphans",
+        "kind": "cleanup",
+        "lines": ["Deleted short-test (id 7, project 1, created 2026-01-29)."],
+        "lines_left_out": 0,
+    }
+)
+class OperationDetail(OperationOut):
+    """An operation with what its job said of each thing."""
+
+    lines: list[str] = Field(description="The first hundred; the log has all.")
+    lines_left_out: int
+
+
+OperationsOut = list_of("OperationsOut", OperationOut, "A part of the list of operations.")
+EXAMPLES["OperationsOut"] = {"items": [OPERATION_EXAMPLE], "pagination": PAGE_EXAMPLE}
+
+
+def accepted(operation: Operation) -> HttpResponse:
+    """Long work has begun: the operation, and where to watch it."""
+    body = operation_json(operation)
+    return reply(body, status=202, location=body["url"])
+
+
+def operation_json(operation: Operation) -> Json:
+    """An operation; what its steps kept for each other is not shown."""
+    url = url_of(f"operations/{operation.pk}/")
+    error = {
+        "code": operation.error_code,
+        "detail": operation.error,
+        "advice": operation.advice,
+    }
+    return {
+        "id": str(operation.pk),
+        "workflow": slug_of(operation),
+        "kind": operation.kind,
+        "status": operation.status,
+        "project": operation.project_id,
+        "subject": {
+            "type": operation.subject_type,
+            "id": operation.subject_id,
+            "name": operation.subject_name,
+        },
+        "model": operation.lineage_id,
+        "actor": {"id": operation.actor_id, "name": operation.actor_label},
+        "origin": operation.origin,
+        "reason": operation.reason,
+        "step": operation.step,
+        "steps": [_step_json(step) for step in operation.steps],
+        "remote_operation": operation.remote_operation,
+        "cancel_requested": operation.cancel_requested,
+        "error": error if operation.error else None,
+        "created_at": when(operation.created_at),
+        "started_at": when(operation.started_at),
+        "finished_at": when(operation.finished_at),
+        "url": url,
+    }
+
+
+def operation_detail_json(operation: Operation) -> Json:
+    """An operation with what its job said."""
+    return operation_json(operation) | {
+        "lines": operation.data.get("lines", []),
+        "lines_left_out": operation.data.get("lines_left_out", 0),
+    }
+
+
+def _step_json(step: Json) -> Json:
+    texts = {name: str(step.get(name) or "") for name in ("step", "title", "status", "note")}
+    times = {name: step.get(name) for name in ("started_at", "finished_at")}
+    return texts | {
+        name: when(datetime.fromisoformat(time)) if time else None for name, time in times.items()
+    }

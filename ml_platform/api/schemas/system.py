@@ -1,0 +1,136 @@
+"""The dashboard's numbers, webhooks and job set-up."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any, Literal
+
+from ninja import Field
+
+from .audit import COUNTS_EXAMPLE, FourCountsOut
+from .base import Out, example
+
+
+class AssetsOut(Out):
+    """What there is."""
+
+    models: int
+    versions: int
+    deployed: int
+    endpoints_active: int
+    endpoints_total: int
+    runs: int
+    runs_live: int
+    schedules_live: int
+
+
+class ProjectCardOut(Out):
+    """What a project has."""
+
+    project_id: Any
+    name: str
+    models: int
+    versions: int
+    deployed: int
+    endpoints_active: int
+    endpoints_total: int
+    runs: int
+    runs_live: int
+    latest_registered_at: datetime | None
+
+
+class ServiceDayOut(Out):
+    """One day of all active services, or of one."""
+
+    day: date
+    requests: int
+    errors: int
+    latency_p50: float | None
+    latency_p95: float | None
+    cpu: float | None
+    memory: float | None
+    instances: float | None
+
+
+@example(
+    {
+        "counts": COUNTS_EXAMPLE,
+        "assets": {
+            "models": 8,
+            "versions": 21,
+            "deployed": 2,
+            "endpoints_active": 2,
+            "endpoints_total": 3,
+            "runs": 40,
+            "runs_live": 1,
+            "schedules_live": 2,
+        },
+        "projects": [
+            {
+                "project_id": 1,
+                "name": "test_v1",
+                "models": 8,
+                "versions": 21,
+                "deployed": 2,
+                "endpoints_active": 2,
+                "endpoints_total": 3,
+                "runs": 40,
+                "runs_live": 1,
+                "latest_registered_at": "2026-02-08T12:03:00Z",
+            }
+        ],
+        "findings": {"stale_pointer": 1},
+        "services": [
+            {
+                "day": "2026-02-07",
+                "requests": 2400,
+                "errors": 2,
+                "latency_p50": 31.5,
+                "latency_p95": 92.0,
+                "cpu": 0.41,
+                "memory": 0.52,
+                "instances": 3,
+            }
+        ],
+    }
+)
+class KpisOut(Out):
+    """The numbers of the dashboard."""
+
+    counts: FourCountsOut
+    assets: AssetsOut
+    projects: list[ProjectCardOut]
+    findings: dict[str, int]
+    services: list[ServiceDayOut]
+
+
+@example(
+    {
+        "status": "success",
+        "message": "Orphan model cleanup completed",
+        "output": "Deleted 0 orphaned RegisteredModel(s), skipped 0 with active training runs",
+    }
+)
+class WebhookOut(Out):
+    """What a ring did: all of it, a part, or nothing yet (503, so that it is rung again)."""
+
+    status: Literal["success", "partial", "error"]
+    message: str
+    output: str = Field(description="A line for each thing, the first hundred; then the sums.")
+
+
+@example(
+    {
+        "status": "success",
+        "action": "created",
+        "job_name": "projects/b2b-recs/locations/europe-central2/jobs/cleanup-orphan-models",
+        "schedule": "0 4 * * *",
+    }
+)
+class SetupOut(Out):
+    """What became of a Cloud Scheduler job."""
+
+    status: Literal["success"]
+    action: Literal["created", "updated", "unchanged"]
+    job_name: str
+    schedule: str
