@@ -239,14 +239,6 @@ def _deploy_history(facts: DeployFacts) -> tuple[Workflow, Subject]:
     return deploy_steps.DEPLOY, subject_of_version(version_in(facts))
 
 
-def _redeploy_history(facts: RestoreFacts) -> tuple[Workflow, Subject]:
-    return deploy_steps.REDEPLOY, subject_of_endpoint(facts.target)
-
-
-def _rollback_history(facts: RestoreFacts) -> tuple[Workflow, Subject]:
-    return deploy_steps.ROLLBACK, subject_of_endpoint(facts.target)
-
-
 DEPLOY: Action[TrainingRun, Operation] = Action(
     name="deploy-run",
     right=Right.DEPLOY,
@@ -275,7 +267,7 @@ REDEPLOY: Action[DeployedEndpoint, Operation] = Action(
     require=require_deploy,
     input="RestoreIn",
     run=_redeploy,
-    history=_redeploy_history,
+    history=lambda facts: (deploy_steps.REDEPLOY, subject_of_endpoint(facts.target)),
 )
 ROLL_BACK: Action[DeployedEndpoint, Operation] = Action(
     name="rollback",
@@ -285,7 +277,7 @@ ROLL_BACK: Action[DeployedEndpoint, Operation] = Action(
     require=require_deploy,
     input="ReasonIn",
     run=_roll_back,
-    history=_rollback_history,
+    history=lambda facts: (deploy_steps.ROLLBACK, subject_of_endpoint(facts.target)),
 )
 UNDEPLOY: Action[DeployedEndpoint, Operation] = Action(
     name="undeploy",

@@ -25,7 +25,7 @@ from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
 from .store import claim, due
-from .work import Clock, DatabaseFailed, Json, LeaseLost, Work, drop_connection, leave, written
+from .work import Clock, DatabaseFailed, Json, LeaseLost, Work, drop_connection, leave
 from .workflow import (
     Continue,
     Next,
@@ -36,6 +36,7 @@ from .workflow import (
     Workflow,
     slug_of,
     unknown_workflow,
+    written,
 )
 
 FIRST_PAUSE = 2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast
@@ -20,8 +20,6 @@ from ml_platform.services.events import outbox
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
-
-    from .workflow import Step
 
     S = TypeVar("S", default=Any)
 else:
@@ -164,17 +162,6 @@ class Work(Generic[S]):
         state: Any = self.state
         stored: Json = kept(self.data if state is None else state.dump())
         return stored
-
-
-def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
-    """The history with this step's entry brought up to date; a step tried again stays one entry."""
-    history = [dict(entry) for entry in entries]
-    if not history or history[-1]["step"] != step.name or history[-1].get("status") == "done":
-        history.append({"step": step.name, "title": step.title, "started_at": now.isoformat()})
-    history[-1].update(what)
-    if what.get("status") in ("done", "failed", "cancelled"):
-        history[-1]["finished_at"] = now.isoformat()
-    return history
 
 
 def drop_connection() -> None:

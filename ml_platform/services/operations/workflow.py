@@ -6,9 +6,9 @@ so it is imported at first use here, where a workflow is looked up by an operati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from django.utils.module_loading import import_string
@@ -19,7 +19,7 @@ from ml_platform.models.states import FindingStatus, OperationKind, OperationSta
 from ml_platform.services.access.rights import Right
 
 from .state import State, version_of
-from .work import Work
+from .work import Json, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,17 @@ class Step:
     """How long it may poll. No operation waits for ever, because it holds its model meanwhile."""
     optional: bool = False
     """Taken only when something calls for it; a page does not count it among the steps ahead."""
+
+
+def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
+    """The history with this step's entry brought up to date; a step tried again stays one entry."""
+    history = [dict(entry) for entry in entries]
+    if not history or history[-1]["step"] != step.name or history[-1].get("status") == "done":
+        history.append({"step": step.name, "title": step.title, "started_at": now.isoformat()})
+    history[-1].update(what)
+    if what.get("status") in ("done", "failed", "cancelled"):
+        history[-1]["finished_at"] = now.isoformat()
+    return history
 
 
 def _unknown_step(name: str) -> Step:
