@@ -236,10 +236,9 @@ def _after_outcome(work: Work[Any], workflow: Workflow, step: Step, outcome: Out
 
 def _after_error(work: Work[Any], workflow: Workflow, step: Step, error: PlatformError) -> bool:
     now = work.clock()
-    operation = work.operation
     pause = retry_pause(
         error=error,
-        attempts=operation.attempts,
+        attempts=work.operation.attempts,
         age=work.age(),
         spread=random.random(),  # noqa: S311 - jitter, not a secret
     )
@@ -247,9 +246,9 @@ def _after_error(work: Work[Any], workflow: Workflow, step: Step, error: Platfor
         _fail(work, workflow, step, error)
         return False
     work.commit(
-        steps=written(operation.steps, step, now, status="waiting", note=str(error)),
+        steps=written(work.operation.steps, step, now, status="waiting", note=str(error)),
         step=step.probe or step.name,
-        attempts=operation.attempts + 1,
+        attempts=work.operation.attempts + 1,
         error=str(error),
         error_code=error.code,
         advice=error.advice,

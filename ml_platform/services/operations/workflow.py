@@ -83,6 +83,17 @@ class Step:
     """Taken only when something calls for it; a page does not count it among the steps ahead."""
 
 
+def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
+    """The history with this step's entry brought up to date; a step tried again stays one entry."""
+    history = [dict(entry) for entry in entries]
+    if not history or history[-1]["step"] != step.name or history[-1].get("status") == "done":
+        history.append({"step": step.name, "title": step.title, "started_at": now.isoformat()})
+    history[-1].update(what)
+    if what.get("status") in ("done", "failed", "cancelled"):
+        history[-1]["finished_at"] = now.isoformat()
+    return history
+
+
 def _unknown_step(name: str) -> Step:
     def refuse(work: Work[Any]) -> Outcome:
         raise Invalid(
