@@ -60,7 +60,7 @@ class Settings:
     LEASE_SECONDS: int = 60
     """Seconds until another worker may continue an Operation; more than 2 x CALL_TIMEOUT."""
     UPLOAD_HORIZON: int = 600
-    """Seconds in which an upload whose answer was lost may still appear before it is sent again."""
+    """Seconds to wait for the effect of an upload whose answer was lost before it is sent again."""
     SERVING_IMAGE: str = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
     """Container image that models are registered and served with."""
     ORPHAN_DAYS: int = 7
@@ -116,7 +116,7 @@ RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     ),
     "UPLOAD_HORIZON": (
         lambda seconds: seconds > 0,
-        "An upload whose answer was lost may still appear: give it seconds above 0.",
+        "An upload whose answer was lost may still take effect: use more than 0 seconds.",
     ),
     "SERVING_IMAGE": (bool, "Give the container image that models are served with."),
     "ORPHAN_DAYS": (

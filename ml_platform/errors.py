@@ -25,7 +25,7 @@ def _bounded(text: str) -> str:
 class PlatformError(Exception):
     """A failure with a message, a stable `code`, and `advice` on what to do.
 
-    Its texts can be stored and printed, whatever they quote.
+    Its texts can be stored and printed: characters that a database refuses are replaced.
     """
 
     code = "platform_error"
@@ -47,7 +47,7 @@ DEFECT = "This is a defect of the platform: report it."
 
 
 class Misconfigured(PlatformError):
-    """The host's settings are wrong; nothing was started."""
+    """The host's settings are wrong; the request was not started."""
 
     code = "misconfigured"
 
@@ -68,7 +68,7 @@ class NotFound(PlatformError):
     """Our database has no such row that this caller may see."""
 
     code = "not_found"
-    advice = "It may have been deleted, or it belongs to a project that you do not see."
+    advice = "It may have been deleted, or it belongs to a project that you cannot see."
 
 
 class Conflict(PlatformError):
@@ -109,7 +109,7 @@ class CloudConflict(CloudRejected):
 
 
 class CloudUnavailable(PlatformError):
-    """There was no answer that proves anything, and nothing was done: the call may be repeated."""
+    """The answer was inconclusive and the call had no effect: it may be repeated."""
 
     code = "cloud_unavailable"
     advice = "Nothing was changed by this call; try again in a minute."
@@ -119,7 +119,7 @@ class CloudThrottled(CloudUnavailable):
     """A quota is used up; `retry_after` is in seconds, 0 if Google gave none."""
 
     code = "cloud_throttled"
-    advice = "Wait, or ask for more quota."
+    advice = "Wait, or request more quota."
 
     def __init__(
         self, message: str, *, code: str = "", advice: str = "", retry_after: float = 0.0
@@ -141,7 +141,7 @@ class CloudDenied(CloudUnavailable):
 class OutcomeUnknown(CloudUnavailable):
     """The call may have had its effect although there was no answer.
 
-    Look for the effect before another attempt, or it may happen twice (law 7).
+    Search for the effect before another attempt, or it may happen twice (law 7).
     """
 
     code = "outcome_unknown"

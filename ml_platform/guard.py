@@ -47,7 +47,7 @@ class DatabaseAway(PlatformError):
     """The database did not answer; the transaction was rolled back."""
 
     code = "database_busy"
-    advice = "Nothing is lost; try again."
+    advice = "Nothing was changed; try again."
     retry_after = 1.0
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class DatabaseAway(PlatformError):
 
 
 class BadJson(ValueError):
-    """JSON that is refused; its text is a sentence that says why."""
+    """JSON that is refused; its text gives the reason in one sentence."""
 
 
 def require_readable(request: HttpRequest, *, form: bool = False) -> None:
@@ -84,7 +84,7 @@ def _require_length(request: HttpRequest) -> None:
     length = str(request.META.get("CONTENT_LENGTH") or "")
     if length:
         if not (length.isascii() and length.isdecimal() and len(length) < 19):
-            raise Unreadable("The Content-Length is no number of bytes.")
+            raise Unreadable("The Content-Length is not a number of bytes.")
         return
     # With this key the server marks the end of the body itself, so that reading it does not block.
     ended = request.META.get("wsgi.input_terminated") and request.method not in SAFE_METHODS
@@ -114,7 +114,7 @@ def require_known(
     advice = f"It knows {', '.join(known)}." if known else "It takes no query parameters."
     if unknown := sorted(request.GET.keys() - set(known)):
         raise Invalid(
-            f"There is no query parameter {', '.join(unknown)[:200]} here.",
+            f"This path has no query parameter {', '.join(unknown)[:200]}.",
             code="unknown_parameter",
             advice=advice,
         )
@@ -148,7 +148,7 @@ def read_json(text: bytes | str) -> Any:
     except RecursionError as error:
         raise BadJson(f"It is nested more than {DEEPEST} levels deep.") from error
     except ValueError as error:
-        raise BadJson("It is no JSON in UTF-8.") from error
+        raise BadJson("It is not JSON in UTF-8.") from error
     level, depth = [value], 0
     while level:
         depth += 1

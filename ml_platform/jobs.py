@@ -73,7 +73,7 @@ class JobFailed(PlatformError):
 
 
 class JobBlind(JobFailed, CloudUnavailable):
-    """Nothing that the job needs could be read; call it again later."""
+    """The job could read none of the data that it needs; call it again later."""
 
 
 def run_job(
@@ -89,7 +89,7 @@ def run_job(
     """Run a job. Two calls with the same `due` time run it once and get the same answer.
 
     :raises JobFailed: its operation failed. (One that only waits continues by itself.)
-    :raises JobBlind: nothing that it needs could be read.
+    :raises JobBlind: none of the data that it needs could be read.
     """
     key = f"tick:{name}:{due.astimezone(UTC).isoformat()}" if due else ""
     report = JOBS[name].run(
@@ -109,7 +109,7 @@ def _require_not_failed(title: str, operation: Operation) -> None:
     raise (JobBlind if blind else JobFailed)(
         f"{title} failed: {operation.error}",
         code=operation.error_code,
-        advice=operation.advice or f"Look at operation {operation.pk}.",
+        advice=operation.advice or f"Open operation {operation.pk} for details.",
     )
 
 
@@ -136,7 +136,7 @@ def _message(title: str, operation: Operation | None, *, dry_run: bool) -> str:
     if dry_run:
         return f"{title} rehearsed"
     live = operation is not None and operation.status in LIVE_OPERATION_STATUSES
-    return f"{title} goes on" if live else f"{title} completed"
+    return f"{title} continues" if live else f"{title} completed"
 
 
 def _clean_up_orphans(*, dry_run: bool, days: int | None = None, **common: Any) -> Report:
@@ -274,7 +274,7 @@ JOBS: Mapping[str, Job] = {
             title="Orphan model cleanup",
             cron="0 4 * * *",
             webhook="api/system/cleanup-orphan-models-webhook/",
-            description="Deletes models that were never registered and that nothing needs.",
+            description="Deletes unneeded models that were never registered.",
             run=_clean_up_orphans,
         ),
     )

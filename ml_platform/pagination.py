@@ -48,7 +48,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[R]):
-    """Some rows of a list and the cursors of its neighbors; '' where there is none."""
+    """One page of a list and the cursors of its neighbors; '' where it has no neighbor."""
 
     rows: list[R]
     previous: str

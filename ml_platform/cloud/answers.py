@@ -1,6 +1,6 @@
 """The answers of Google about a resource: present, absent or unknown.
 
-Only NOT_FOUND for exactly that name is absent; any other failure proves nothing (law 3).
+Only NOT_FOUND for exactly that name means absent; any other failure is inconclusive (law 3).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """No answer that proves anything, never treated as absent; `code` is that of the error."""
+    """An inconclusive answer, never treated as absent; `code` is that of the error."""
 
     reason: str
     code: str

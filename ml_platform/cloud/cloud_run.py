@@ -81,7 +81,7 @@ def update_service(service_id: str, spec: ServiceSpec, *, etag: str) -> RemoteOp
     """Start an update of the service, if it still has that `etag`; this creates a revision.
 
     :raises CloudConflict: the service has changed since.
-    :raises CloudAbsent: there is no such service; none is created.
+    :raises CloudAbsent: the service does not exist; it is not created.
     """
     service = {**_service(spec), "name": str(_name(service_id)), "etag": etag}
     return operations.start("Services.UpdateService", {"service": service})

@@ -156,7 +156,7 @@ _Fetched: TypeAlias = tuple[dict[str, str], timedelta]
 
 
 def _fetch(url: str) -> _Fetched:
-    """Download in a thread: requests limits each read, and many short reads can take for ever."""
+    """Download in a thread: requests limits each read, but not the time of many short reads."""
     results: SimpleQueue[_Fetched | CloudUnavailable] = SimpleQueue()
 
     def run() -> None:

@@ -52,7 +52,7 @@ def read_series(
     Utilization and instances: a percentile or MAX, reduced by MAX. With `response_class`, such as
     `5xx`, only requests with that class of response.
 
-    :raises CloudUnavailable: there is no answer, or Monitoring reports that it is incomplete.
+    :raises CloudUnavailable: Monitoring did not answer, or reports that its answer is incomplete.
     """
     request = {
         "name": f"projects/{require_settings().PROJECT_ID}",

@@ -40,7 +40,7 @@ def create_job(spec: JobSpec) -> RemoteJob:
 def update_job(spec: JobSpec) -> RemoteJob:
     """Update the job of that id to `spec`; a paused job stays paused.
 
-    :raises CloudAbsent: there is no such job.
+    :raises CloudAbsent: the job does not exist.
     """
     request = {"job": _job(spec), "update_mask": {"paths": list(_MASK)}}
     return _read_job(channels.rpc("CloudScheduler.UpdateJob", request))
@@ -49,7 +49,7 @@ def update_job(spec: JobSpec) -> RemoteJob:
 def delete_job(job_id: str) -> None:
     """Delete a job.
 
-    :raises CloudAbsent: there is no such job.
+    :raises CloudAbsent: the job does not exist.
     """
     channels.rpc("CloudScheduler.DeleteJob", {"name": _name(job_id)})
 

@@ -56,7 +56,7 @@ def has_objects(bucket: str, prefix: str) -> bool:
 def read_text(bucket: str, key: str, *, limit_bytes: int) -> str:
     """Return an object's content as UTF-8 text, without a byte order mark.
 
-    :raises CloudAbsent: there is no such object.
+    :raises CloudAbsent: the object does not exist.
     :raises CloudRejected: it is longer than `limit_bytes`, not UTF-8, or has NUL characters.
     """
     blob = _blob(bucket, key)
@@ -81,7 +81,7 @@ def write_text(
     content_type: str = "text/plain; charset=utf-8",
     generation: int | None = None,
 ) -> RemoteObject:
-    """Write an object; with `generation` only if the object has it; 0 means there is none.
+    """Write an object; with `generation` only if the object has it; 0 means that it must not exist.
 
     :raises CloudConflict: the object has another generation.
     """
@@ -100,7 +100,7 @@ def write_text(
 
 
 def is_sendable(name: str) -> bool:
-    """Whether a request can carry the name: one with a lone surrogate is no Unicode text."""
+    """Whether a request can carry the name: one with a lone surrogate is not Unicode text."""
     return not _SURROGATE.search(name)
 
 
@@ -108,7 +108,7 @@ def delete_objects(bucket: str, objects: Iterable[tuple[str, int]]) -> list[Dele
     """Delete objects given as (name, generation), a hundred in one request.
 
     Each has its own outcome: one object that cannot be deleted does not stop the others (law 14).
-    An object that was overwritten since stays, as does one whose name cannot be sent.
+    An object that was overwritten since is not deleted, nor is one whose name cannot be sent.
 
     :raises PlatformError: a whole request failed; some objects may be deleted, so list again.
     """

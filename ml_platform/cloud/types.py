@@ -75,7 +75,7 @@ class TaskState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteTask(RemoteValue):
-    """One task of a pipeline job; `error` is Google's text, '' when there is none."""
+    """One task of a pipeline job; `error` is Google's text, '' without an error."""
 
     name: str
     state: TaskState
@@ -85,7 +85,7 @@ class RemoteTask(RemoteValue):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemotePipelineJob(RemoteValue):
-    """A pipeline job in Vertex AI Pipelines; `error` is Google's text, '' when there is none."""
+    """A pipeline job in Vertex AI Pipelines; `error` is Google's text, '' without an error."""
 
     name: PipelineJobName
     state: PipelineState
@@ -111,7 +111,7 @@ class RemoteBucket(RemoteValue):
 class RemoteObject(RemoteValue):
     """A Cloud Storage object; `size` in bytes, `crc32c` in base64 as Google writes it.
 
-    `name` is its address and may hold any character: `ObjectPath` says whether we can keep it.
+    `name` is its address and may hold any character: `ObjectPath` checks whether we can store it.
     """
 
     addresses = frozenset({"name"})
@@ -137,7 +137,7 @@ class DeleteOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletedObject(RemoteValue):
-    """The outcome for one object; `reason` says why unless it is DELETED or GONE."""
+    """The outcome for one object; `reason` explains every outcome except DELETED and GONE."""
 
     addresses = frozenset({"name"})
     name: str

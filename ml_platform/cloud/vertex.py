@@ -28,7 +28,7 @@ def list_model_versions(
 ) -> Iterator[tuple[RemoteModel, ...]]:
     """Yield all versions of one model page by page.
 
-    :raises CloudAbsent: there is no such model.
+    :raises CloudAbsent: the model does not exist.
     """
     request = {"name": channels.checked(name.bare), "filter": filter, "page_size": page_size}
     for page in channels.rpc_pages("ModelService.ListModelVersions", request):
@@ -57,9 +57,9 @@ def upload_model(
 ) -> RemoteOperation:
     """Start the upload of a new model under `model_id`, or of a new version of `parent_model`.
 
-    An upload has no request id: if its outcome is unknown, look for the labels before another
-    attempt (law 7). The alias `default` makes it the default version, as in
-    google/cloud/aiplatform/models.py.
+    An upload has no request id: if its outcome is unknown, search by its labels before another
+    attempt, because it may have happened (law 7). The alias `default` makes it the default
+    version, as in google/cloud/aiplatform/models.py.
 
     :raises CloudExists: a model of that id exists.
     """
@@ -115,7 +115,7 @@ def merge_version_aliases(name: ModelName, aliases: Collection[str]) -> RemoteMo
 
 
 def update_model_labels(name: ModelName, labels: Mapping[str, str]) -> RemoteModel:
-    """Replace the labels of one version, as UpdateModelRequest says for a name with `@`.
+    """Replace the labels of one version, as UpdateModelRequest documents for a name with `@`.
 
     :raises Invalid: the name has no version number.
     """

@@ -1,1 +1,1 @@
-"""A stand-in host: the smallest Django site that the app can live in."""
+"""A demo host: a minimal Django site with the app."""

@@ -1,4 +1,4 @@
-"""Makes the incident on all planes: rows by the ORM, the rest through Google's own clients."""
+"""Creates the incident's data: rows by the ORM, cloud resources through Google's own clients."""
 
 from __future__ import annotations
 
@@ -237,7 +237,8 @@ def _add_schedule(stage: Stage, given: data.Schedule) -> None:
 
 
 def _add_run(stage: Stage, given: data.Run) -> None:
-    """A run that became no version; only a schedule's belongs to a lineage (law 2)."""
+    """A run without a version. Only a schedule's run has a lineage, because a manual run creates
+    no registered model before it succeeds (law 2)."""
     maker = next((one for one in data.SCHEDULES if one.name == given.schedule), None)
     run = _new_run(
         stage,

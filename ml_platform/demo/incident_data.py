@@ -28,7 +28,7 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreign:
-    """A model in Vertex AI of which we have no row and that has no label of ours."""
+    """A model in Vertex AI without a row or a label of ours."""
 
     name: str
     vertex_id: str
@@ -64,7 +64,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A Cloud Run service of ours; that of an inactive one was deleted."""
+    """One of our Cloud Run services; that of an inactive endpoint was deleted."""
 
     service: str
     lineage: str
@@ -179,6 +179,6 @@ ENDPOINTS = (
 )  # fmt: skip
 
 TRAINING_NOW = "chern_retriv_v7"
-"""A run that has not ended and will not be blessed. It is no version, so it counts nowhere."""
+"""A run that has not ended and will not be blessed. It is not a version, so it is not counted."""
 DEPLOYING_NOW = ("chern_hybrid_v3", "test-v1-hybrid-v3")
 """The lineage and the service of the deploy that has not ended."""

@@ -10,7 +10,7 @@ from django.core.management.utils import get_random_secret_key
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Child processes inherit the key, so that a worker and the site agree; nothing is written to disk.
+# Child processes inherit the key, so that a worker and the site agree; no key is written to disk.
 SECRET_KEY = os.environ.setdefault("ML_PLATFORM_SECRET_KEY", get_random_secret_key())
 DEBUG = os.environ.get("ML_PLATFORM_DEBUG", "") == "1"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
@@ -80,7 +80,7 @@ LOGOUT_REDIRECT_URL = "login"
 CSRF_COOKIE_HTTPONLY = True
 CSRF_FAILURE_VIEW = "ml_platform.pages.lazy.csrf_failure"
 
-# With DEBUG off Django would mail a failure's traceback to nobody.
+# With DEBUG off Django would mail a failure's traceback, but the demo has no recipients.
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -74,7 +74,7 @@ def serving(server: ThreadedWSGIServer) -> Iterator[str]:
     """Answer requests, also for static files, until the block ends; gives the site's URL."""
     from .wsgi import application  # builds the site, so only after the settings are complete
 
-    # A line for each request would bury the one that says how to log in.
+    # A line for each request would hide the line with the login.
     logging.getLogger("django.server").setLevel(logging.ERROR)
     server.set_app(application)
     with _running("site", server.serve_forever, server.shutdown):

@@ -70,7 +70,7 @@ def make_stage(
 
 
 def load_empty(*, cloud: LocalCloud, user: AbstractBaseUser, now: datetime) -> None:
-    """Fill nothing in: a platform on its first day has a project, a bucket and no models."""
+    """Create no data: a new platform has a project, a bucket and no models."""
     make_stage(cloud=cloud, user=user, now=now, name="my-first-project")
 
 

@@ -35,7 +35,7 @@ AHEAD = timedelta(seconds=20)
 
 
 def load_training(*, cloud: LocalCloud, user: AbstractBaseUser, now: datetime) -> None:
-    """Start the runs and the schedule with the product's own services; the worker does the rest.
+    """Start the runs and the schedule with the product's own services; the worker continues them.
 
     The schedule starts a run at the next full minute, and then each hour.
     """

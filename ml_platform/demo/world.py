@@ -58,8 +58,8 @@ class PortTaken(Conflict):
 def local_cloud(*, port: int) -> Iterator[LocalCloud]:
     """Run a local cloud on `port` and the next one (0: free ones), and put it into the settings.
 
-    :raises PortTaken: one of them is busy; nothing was started.
-    :raises Invalid: there is no port after `port`.
+    :raises PortTaken: one of them is busy; no server was started.
+    :raises Invalid: `port` is the highest port, so it has no successor.
     """
     current = require_settings()
     try:

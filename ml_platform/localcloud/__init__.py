@@ -1,6 +1,6 @@
-"""The local cloud: the Google APIs we use, on this machine, over the real wire.
+"""The local cloud: an emulator of the Google APIs that we use, over the real protocols.
 
-It knows Google's protos and nothing of our app: point any unmodified client at it.
+It depends on Google's protos but not on our app: any unmodified client can connect to it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class LocalCloud:
     long-running operation takes on the Clock. `quotas` switches Vertex's quotas on. `tls_port`
     opens the gRPC services over TLS too, for the high-level SDK (see `tls_ca_file`).
 
-    Raises Unusable for a project, location or port that there cannot be.
+    Raises Unusable for an invalid project, location or port.
     """
 
     def __init__(
@@ -175,17 +175,17 @@ class LocalCloud:
 
     @property
     def grpc_target(self) -> str:
-        """What `grpc.insecure_channel` wants."""
+        """The target for `grpc.insecure_channel`."""
         return f"{ADDRESS}:{self.grpc_port}"
 
     @property
     def http_url(self) -> str:
-        """What `STORAGE_EMULATOR_HOST` wants; the console page for a browser."""
+        """The value for `STORAGE_EMULATOR_HOST`; the console page for a browser."""
         return f"http://{ADDRESS}:{self.http_port}"
 
     @property
     def tls_target(self) -> str:
-        """What `aiplatform.init(api_endpoint=...)` wants."""
+        """The value for `aiplatform.init(api_endpoint=...)`."""
         return f"localhost:{self.tls_port}"
 
     @property
@@ -217,7 +217,7 @@ class LocalCloud:
         self, server: grpc.Server, port: int, credentials: grpc.ServerCredentials | None
     ) -> int:
         address = f"{ADDRESS}:{port}"
-        # Asked first, because gRPC tells of a busy port on stderr as well.
+        # Checked first, because gRPC also reports a busy port on stderr.
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -231,12 +231,12 @@ class LocalCloud:
 
 def _check_place(project: str, location: str) -> None:
     if not _PROJECT.fullmatch(project):
-        raise Unusable(f"{project!r} is no project id, such as my-project.")
+        raise Unusable(f"{project!r} is not a project id, such as my-project.")
     if not _LOCATION.fullmatch(location):
-        raise Unusable(f"{location!r} is no location, such as europe-central2.")
+        raise Unusable(f"{location!r} is not a location, such as europe-central2.")
 
 
 def _check_ports(**ports: int) -> None:
     for what, port in ports.items():
         if not 0 <= port <= 65535:
-            raise Unusable(f"There is no port {port} for {what}: the last one is 65535.")
+            raise Unusable(f"{port} is not a port for {what}: the highest is 65535.")

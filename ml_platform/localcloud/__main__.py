@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The same options on somebody else's parser (manage.py has its own)."""
+    """Add the same options to another parser (manage.py has its own)."""
     parser.add_argument("--port", type=_port, default=8790, help="gRPC; 0 for a free port")
     parser.add_argument("--http-port", type=_port, help="default: the gRPC port + 1")
     parser.add_argument("--tls-port", type=_port, help="default: the gRPC port + 2")
@@ -70,7 +70,7 @@ def _cloud(options: argparse.Namespace) -> LocalCloud:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Run until Ctrl-C or SIGTERM; 2 when the options cannot be meant, 1 when a port or the state
+    """Run until Ctrl-C or SIGTERM; 2 when the options are invalid, 1 when a port or the state
     file cannot be had."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

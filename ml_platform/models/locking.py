@@ -21,7 +21,7 @@ PART = 500
 def lock_row(rows: QuerySet[Row]) -> Row:
     """Lock the only row in the caller's transaction and return it as it is after the wait.
 
-    :raises DoesNotExist: there is none.
+    :raises DoesNotExist: no row matches.
     """
     return rows.select_for_update(no_key=True).get()
 

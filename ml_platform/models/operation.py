@@ -124,5 +124,5 @@ class Operation(models.Model):
 
     @property
     def was_refused(self) -> bool:
-        """Whether the request was refused: nothing began, so it has no step."""
+        """Whether the request was refused: it was never started, so it has no step."""
         return self.status == OperationStatus.FAILED and not self.step

@@ -59,7 +59,7 @@ class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
 
 
 def _needs() -> dict[RetentionReason, Q]:
-    """Why a lineage is not an orphan, whatever its age; the first reason that applies.
+    """Why a lineage of any age is not an orphan; the first reason that applies.
 
     Cleanup never deletes what a schedule or an unfinished run needs (law 9).
     """

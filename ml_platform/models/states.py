@@ -96,7 +96,7 @@ class RegistryState(models.TextChoices):
 
 
 class RetentionReason(models.TextChoices):
-    """Why a lineage that was never registered is no orphan: something needs it (law 9)."""
+    """Why a lineage that was never registered is still needed, so it is not an orphan (law 9)."""
 
     RUN = "run", "a run that may still finish"
     SCHEDULE = "schedule", "an active or paused schedule"
@@ -168,7 +168,7 @@ LIVE_OPERATION_STATUSES = (OperationStatus.PENDING, OperationStatus.RUNNING)
 
 
 class EventKind(models.TextChoices):
-    """Everything that the event log can say, with its title."""
+    """Every kind of event, with its title."""
 
     OPERATION_STARTED = "operation_started", "Operation started"
     OPERATION_RETRIED = "operation_retried", "Operation retried"

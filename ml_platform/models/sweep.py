@@ -46,7 +46,7 @@ def _abandoned(now: datetime) -> Q:
 
 
 class Sweep(models.Model):
-    """One comparison of our database with Google. `planes` says what was read, or why not."""
+    """One comparison of our database with Google. `planes` has what was read, or why it was not."""
 
     status = models.CharField(
         max_length=16, choices=SweepStatus.choices, default=SweepStatus.RUNNING

@@ -28,7 +28,7 @@ class TrainingRunQuerySet(models.QuerySet["TrainingRun"]):
     """Runs, and those of them that are versions."""
 
     def live(self) -> Self:
-        """Runs that may still finish, in the words of their index: SQLite wants the same order."""
+        """Runs that may still finish, in the order of their index, which SQLite needs to use it."""
         return self.filter(status__in=sorted(LIVE_RUN_STATUSES))
 
     def versions(self) -> Self:

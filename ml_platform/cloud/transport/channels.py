@@ -79,7 +79,7 @@ def _inside(variable: ContextVar[T], value: T) -> Iterator[None]:
 def request_reason(reason: str) -> AbstractContextManager[None]:
     """Send `reason` with every call made inside, as the system parameter X-Goog-Request-Reason.
 
-    Cloud Audit Logs show it, as Google says of the input `request_reason` in the README of
+    Cloud Audit Logs show it, as Google documents for the input `request_reason` in the README of
     github.com/google-github-actions/auth; it is Request.reason, "used by security systems to
     associate auditing information with a request" (google/rpc/context/attribute_context.proto).
 
@@ -91,7 +91,7 @@ def request_reason(reason: str) -> AbstractContextManager[None]:
 
 
 def guarded(guard: Callable[[], None]) -> AbstractContextManager[None]:
-    """Call `guard` before each call with an effect made inside; if it raises, nothing is sent."""
+    """Call `guard` before each call with an effect; if it raises, the call is not sent."""
     return _inside(_guards, (*_guards.get(), guard))
 
 
@@ -177,7 +177,7 @@ def checked(name: ResourceName) -> str:
 
     A project number is accepted, because it cannot be compared with the configured id.
 
-    :raises CloudRejected: it is elsewhere, where NOT_FOUND would prove nothing (law 3).
+    :raises CloudRejected: it is elsewhere, where NOT_FOUND would be inconclusive (law 3).
     """
     settings = require_settings()
     foreign = name.location != settings.LOCATION or (

@@ -29,7 +29,7 @@ from ml_platform.errors import (
 from .methods import METHODS, plane
 
 NOT_SENT = "NOT_SENT"
-"""Our addition to the codes of gRPC: there was no connection, so nothing was done."""
+"""Our addition to the codes of gRPC: no connection was made, so the call had no effect."""
 
 _TEXT_LIMIT = 600
 # How gRPC and HTTP report that there was no connection; used for the message only.
@@ -55,7 +55,7 @@ _NO_PARENT = ErrorRule(
     "Check PROJECT_ID, LOCATION, BUCKET and the name of the parent. It is unknown what is in it.",
     "parent_not_found",
 )
-_LOST = ErrorRule(OutcomeUnknown, "{plane} did not say whether it was done")
+_LOST = ErrorRule(OutcomeUnknown, "{plane} did not confirm the call")
 # A lost answer is UNAVAILABLE too. With these codes a call with an effect may have happened.
 _UNCERTAIN = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN", "INTERNAL", "DATA_LOSS")
 _RULES: dict[str, ErrorRule] = {
@@ -185,15 +185,15 @@ def _short(text: str) -> str:
     text = " ".join(text.split())
     for wire in _NO_CONNECTION:
         if match := wire.search(text):
-            said = match.groupdict()
-            return f"{said['why']} at {said.get('at') or '{host}:{port}'.format(**said)}."
+            parts = match.groupdict()
+            return f"{parts['why']} at {parts.get('at') or '{host}:{port}'.format(**parts)}."
     cut = text[:_TEXT_LIMIT]
     return text if cut == text else f"{cut.rpartition(' ')[0] or cut} …"
 
 
 @lru_cache(maxsize=1)
 def _classes() -> tuple[tuple[type[Exception], str | Callable[[Any], str | None]], ...]:
-    """The first match is used, so subclasses stand before their bases.
+    """The first match is used, so subclasses come before their bases.
 
     Imported here, because starting the process needs none of these libraries.
     """
@@ -207,7 +207,7 @@ def _classes() -> tuple[tuple[type[Exception], str | Callable[[Any], str | None]
     return (
         (api.RetryError, lambda error: code_of(error.cause)),
         (api.GoogleAPICallError, _api_code),
-        (auth.TransportError, NOT_SENT),  # the token could not be fetched, so nothing was sent
+        (auth.TransportError, NOT_SENT),  # the token could not be fetched, so the call was not sent
         (auth.TimeoutError, NOT_SENT),
         (auth.GoogleAuthError, "UNAUTHENTICATED"),
         (storage.DataCorruption, "DATA_LOSS"),
@@ -263,7 +263,7 @@ def _sentence(answer: str) -> str:
 
 
 def _retry_after(error: Exception) -> float:
-    """Seconds to wait from RetryInfo (gRPC) or Retry-After (HTTP); 0 if there is none."""
+    """Seconds to wait from RetryInfo (gRPC) or Retry-After (HTTP); 0 if neither is present."""
     from google.rpc.error_details_pb2 import RetryInfo
 
     for detail in getattr(error, "details", None) or ():

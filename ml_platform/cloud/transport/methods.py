@@ -18,7 +18,7 @@ class Kind(Enum):
 
     @property
     def is_read(self) -> bool:
-        """Whether repeating it changes nothing."""
+        """Whether repeating it has no further effect."""
         return self in (Kind.GET, Kind.LIST)
 
     @property

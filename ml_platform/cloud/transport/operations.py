@@ -22,7 +22,7 @@ def start(method: str, request: dict[str, Any]) -> RemoteOperation:
 
 
 def get_operation(name: OperationName, *, method: str) -> RemoteOperation:
-    """Return the state of an operation; `method` started it or is the one its errors shall name.
+    """Return the state of an operation; its errors name `method`.
 
     :raises CloudAbsent: Google no longer keeps it (after weeks); its outcome is unknown.
     """

@@ -1,4 +1,4 @@
-"""The console page: what is there, and a button to delete it behind everybody's back."""
+"""The console page: it lists the resources, and can delete them without the platform."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Kind(NamedTuple):
 
 
 class Console:
-    """One page, no script, nothing from other hosts."""
+    """One page without scripts or resources of other hosts."""
 
     def __init__(self, cloud: LocalCloud) -> None:
         self._cloud = cloud
@@ -72,7 +72,7 @@ class Console:
 
     def _show(self, request: Request) -> Reply:
         cloud = self._cloud
-        said = request.query.get("said", "")
+        message = request.query.get("said", "")
         page = _PAGE.substitute(
             project=escape(cloud.project),
             number=cloud.project_number,
@@ -81,25 +81,27 @@ class Console:
             grpc=escape(cloud.grpc_target),
             http=escape(cloud.http_url),
             calls=cloud.effects.count(),
-            said=f'<p class="said" role="status">{escape(said)}</p>' if said else "",
+            said=f'<p class="said" role="status">{escape(message)}</p>' if message else "",
             sections="\n".join(_sections(inventory(cloud))),
         )
         headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
         return Reply(200, page.encode(), "text/html; charset=utf-8", headers)
 
     def _delete(self, request: Request) -> Reply:
-        """Through the gate as any client's call, with the reason `console`."""
+        """Through the interceptor, as every client's call, with the reason `console`."""
         form = {key: values[0] for key, values in parse_qs(request.body.decode()).items()}
         kind, name = self._kinds.get(form.get("kind", "")), form.get("name", "")
         if kind is None or not name:
             raise HttpError(400, "invalid", "The form needs a kind and a name.")
-        asked = kind.request(name=name)
+        request_message = kind.request(name=name)
         try:
-            self._cloud.core.gate(kind.method, asked, lambda: kind.do(asked), reason=REASON)
-            said = f"Deleted {name}."
+            self._cloud.core.gate(
+                kind.method, request_message, lambda: kind.do(request_message), reason=REASON
+            )
+            message = f"Deleted {name}."
         except CloudError as error:
-            said = f"Not deleted: {error.message}"
-        return Reply(303, headers={"Location": f"/?said={quote(said)}"})
+            message = f"Not deleted: {error.message}"
+        return Reply(303, headers={"Location": f"/?said={quote(message)}"})
 
 
 def _sections(found: dict[str, list[dict[str, Any]]]) -> list[str]:

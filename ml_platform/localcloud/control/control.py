@@ -1,4 +1,4 @@
-"""The control API below /_localcloud/: what tests in other processes, and the demo, steer with."""
+"""The control API below /_localcloud/, for tests in other processes and the demo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROOT = "/_localcloud"
 
 
 class Control:
-    """JSON in, JSON out; HTTP 400 says in a sentence what was wrong."""
+    """JSON in, JSON out; HTTP 400 has a sentence that explains the error."""
 
     def __init__(self, cloud: LocalCloud) -> None:
         self._cloud = cloud
@@ -77,7 +77,7 @@ class Control:
         return _fault(self._cloud.faults.order(**request.json()))
 
     def _clear(self, request: Request) -> object:
-        """?method= as it was ordered, or all; hung calls go on."""
+        """The faults of exactly ?method=, or all; hung calls continue."""
         self._cloud.faults.clear(request.query.get("method"))
         return {}
 
@@ -99,19 +99,19 @@ class Control:
 
     def _seed_metrics(self, request: Request) -> object:
         """The arguments of `Monitoring.seed`; `day` as 2026-01-31."""
-        told = request.json()
-        told["day"] = date.fromisoformat(str(told.get("day", "")))
-        self._cloud.monitoring.seed(**told)
+        body = request.json()
+        body["day"] = date.fromisoformat(str(body.get("day", "")))
+        self._cloud.monitoring.seed(**body)
         return {}
 
     def _outcome(self, request: Request) -> object:
         """{"plane": "pipelines" | "run"} and the arguments of that plane's `outcome`."""
-        told = request.json()
-        plane = told.pop("plane", "pipelines")
+        body = request.json()
+        plane = body.pop("plane", "pipelines")
         if plane not in ("pipelines", "run"):
             raise ValueError(f"{plane!r} is none of pipelines, run.")
         order = self._cloud.run.outcome if plane == "run" else self._cloud.pipelines.outcome
-        order(**told)
+        order(**body)
         return {}
 
     def _reset(self, _: Request) -> object:

@@ -17,12 +17,12 @@ from google.cloud.scheduler_v1.types import job as job_types
 if TYPE_CHECKING:
     from .. import LocalCloud
 
-# A page for people: whoever has more asks the APIs.
+# A page for people: programs that need more call the APIs.
 _SHOWN = 500
 
 
 def inventory(cloud: LocalCloud) -> dict[str, list[dict[str, Any]]]:
-    """Up to 500 things of each kind, read at one time."""
+    """Up to 500 resources of each kind, read at one time."""
     with cloud.core.lock:
         return {
             "models": _models(cloud),
@@ -49,7 +49,7 @@ def _first(call: Callable[[Any], Any], request: Any, field: str) -> list[Any]:
 
 
 def _models(cloud: LocalCloud) -> list[dict[str, Any]]:
-    asked = model_wire.ListModelsRequest(parent=cloud.core.names.vertex_parent)
+    list_request = model_wire.ListModelsRequest(parent=cloud.core.names.vertex_parent)
     return [
         {
             "name": model.name,
@@ -71,12 +71,12 @@ def _models(cloud: LocalCloud) -> list[dict[str, Any]]:
                 )
             ],
         }
-        for model in _first(cloud.models.list_models, asked, "models")
+        for model in _first(cloud.models.list_models, list_request, "models")
     ]
 
 
 def _pipelines(cloud: LocalCloud) -> list[dict[str, Any]]:
-    asked = pipeline_wire.ListPipelineJobsRequest(parent=cloud.core.names.vertex_parent)
+    list_request = pipeline_wire.ListPipelineJobsRequest(parent=cloud.core.names.vertex_parent)
     return [
         {
             "name": job.name,
@@ -85,24 +85,24 @@ def _pipelines(cloud: LocalCloud) -> list[dict[str, Any]]:
             "labels": dict(job.labels),
             "created": _time(job.create_time),
         }
-        for job in _first(cloud.pipelines.list_pipeline_jobs, asked, "pipeline_jobs")
+        for job in _first(cloud.pipelines.list_pipeline_jobs, list_request, "pipeline_jobs")
     ]
 
 
 def _endpoints(cloud: LocalCloud) -> list[dict[str, Any]]:
-    asked = endpoint_wire.ListEndpointsRequest(parent=cloud.core.names.vertex_parent)
+    list_request = endpoint_wire.ListEndpointsRequest(parent=cloud.core.names.vertex_parent)
     return [
         {
             "name": endpoint.name,
             "display_name": endpoint.display_name,
             "models": [deployed.model for deployed in endpoint.deployed_models],
         }
-        for endpoint in _first(cloud.endpoints.list_endpoints, asked, "endpoints")
+        for endpoint in _first(cloud.endpoints.list_endpoints, list_request, "endpoints")
     ]
 
 
 def _services(cloud: LocalCloud) -> list[dict[str, Any]]:
-    asked = run_wire.ListServicesRequest(parent=cloud.core.names.parent)
+    list_request = run_wire.ListServicesRequest(parent=cloud.core.names.parent)
     return [
         {
             "name": service.name,
@@ -113,12 +113,12 @@ def _services(cloud: LocalCloud) -> list[dict[str, Any]]:
             "labels": dict(service.labels),
             "updated": _time(service.update_time),
         }
-        for service in _first(cloud.run.list_services, asked, "services")
+        for service in _first(cloud.run.list_services, list_request, "services")
     ]
 
 
 def _jobs(cloud: LocalCloud) -> list[dict[str, Any]]:
-    asked = scheduler_wire.ListJobsRequest(parent=cloud.core.names.parent)
+    list_request = scheduler_wire.ListJobsRequest(parent=cloud.core.names.parent)
     return [
         {
             "name": job.name,
@@ -130,7 +130,7 @@ def _jobs(cloud: LocalCloud) -> list[dict[str, Any]]:
             "last": _time(job.last_attempt_time) if job.HasField("last_attempt_time") else "",
             "status": job.status.message or ("OK" if job.HasField("last_attempt_time") else ""),
         }
-        for job in _first(cloud.scheduler.list_jobs, asked, "jobs")
+        for job in _first(cloud.scheduler.list_jobs, list_request, "jobs")
     ]
 
 

@@ -20,7 +20,7 @@ _KEPT = 1_000_000
 class Call:
     """One call of a client (or, in `mutations`, one change that landed after its call).
 
-    `outcome` is what the client was told (a gRPC code name, `OK`, or `PENDING` while it runs);
+    `outcome` is what the client received (a gRPC code name, `OK`, or `PENDING` while it runs);
     `mutating` is what really happened: a lost answer is `UNAVAILABLE` and still `mutating`.
     """
 
@@ -37,7 +37,7 @@ class Call:
 
 @dataclass(eq=False)
 class Running:
-    """The call this thread is serving, and what the ordered faults want of it."""
+    """The call that this thread serves, and the faults that apply to it."""
 
     call: Call
     late_seconds: float = 0.0
@@ -59,7 +59,7 @@ class Effects:
         self._lock = threading.Lock()
 
     def calls(self, method: str = "*") -> list[Call]:
-        """What clients asked for, oldest first; `method` is a glob such as `ModelService.*`."""
+        """The calls of clients, oldest first; `method` is a glob such as `ModelService.*`."""
         with self._lock:
             return [call for call in self._calls if fnmatchcase(call.method, method)]
 
@@ -107,7 +107,7 @@ class Effects:
             judge(call)
 
     def reset(self) -> None:
-        """Forget everything and everybody who listens."""
+        """Clear all records and subscribers."""
         with self._lock:
             self._calls.clear()
             self._mutations.clear()

@@ -1,4 +1,4 @@
-"""The cloud's own time: real time until somebody moves it, with timers that fire in time order."""
+"""The cloud's own time: real time until a caller moves it, with timers that fire in order."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Clock:
 
     @property
     def advancing(self) -> bool:
-        """Whether somebody is moving time forward just now."""
+        """Whether a caller is moving time forward now."""
         return self._advancing
 
     def call_at(self, when: datetime, key: str, fn: Callable[[], None]) -> None:
@@ -97,7 +97,7 @@ class Clock:
             self._pinned, self._frozen = self.now(), True
 
     def thaw(self) -> None:
-        """Let time run again from where it stands."""
+        """Let time run again from the frozen moment."""
         with self._wake:
             now, self._frozen = self.now(), False
             self._settle(now)
@@ -116,7 +116,7 @@ class Clock:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the background thread; a timer that is running has a second to come to its end."""
+        """End the background thread; a running timer has a second to finish."""
         with self._wake:
             self._stopped = True
             self._wake.notify_all()

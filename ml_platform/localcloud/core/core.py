@@ -18,7 +18,7 @@ class Core:
     """Clock, store, faults, effects, gate and operations of one cloud.
 
     `lock` is held by the gate around every call. A timer's function must take it itself, and must
-    not hold it while it waits for somebody else's HTTP server.
+    not hold it while it waits for another HTTP server.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Core:
         return horizon(self.clock.now)
 
     def reset(self) -> None:
-        """As new: nothing stored, ordered, recorded or due; real time."""
+        """Return to the initial state: nothing stored, ordered, recorded or due; real time."""
         self.faults.clear()
         with self.lock:
             self.clock.reset()

@@ -32,11 +32,11 @@ class CloudError(Exception):
 
 
 class Unusable(ValueError):
-    """What the local cloud was told to be cannot be."""
+    """An option of the local cloud is invalid."""
 
 
 class PortBusy(OSError):
-    """The port the local cloud was told to listen on belongs to another process."""
+    """Another process uses the port that the local cloud should listen on."""
 
 
 def invalid(field: str, message: str) -> CloudError:
@@ -51,5 +51,5 @@ def not_found(message: str) -> CloudError:
 
 
 def precondition(message: str) -> CloudError:
-    """FAILED_PRECONDITION: the state of the world does not allow the call."""
+    """FAILED_PRECONDITION: the current state does not allow the call."""
     return CloudError(grpc.StatusCode.FAILED_PRECONDITION, message)

@@ -21,12 +21,12 @@ OnGone = Callable[[Callable[[], None]], object]
 
 @dataclass(eq=False)
 class Fault:
-    """One order. It strikes the `nth` matching call and `times - 1` more (None: until cleared).
+    """One order. It affects the `nth` matching call and `times - 1` more (None: until cleared).
 
     error: refused before it was done. lost: done, the answer lost. delay: `seconds` of real time,
-    then it goes on. hang: waits `when` (before or after its effect) until `release` or the client
+    then it continues. hang: waits `when` (before or after its effect) until `release` or the client
     is gone. late: the long-running operation, and its effect, land `seconds` later on the Clock.
-    stale: a read answers as if what was born in the last `seconds` were not there yet.
+    stale: a read omits resources that were created in the last `seconds`.
     """
 
     method: str
@@ -42,7 +42,7 @@ class Fault:
     _released: threading.Event = field(default_factory=threading.Event)
 
     def release(self) -> None:
-        """Let hung calls go on, those to come too."""
+        """Let hung calls continue, future ones too."""
         self._released.set()
 
     def strikes(self, method: str) -> bool:
@@ -55,7 +55,7 @@ class Fault:
         return struck
 
     def error(self) -> CloudError:
-        """What the client is told."""
+        """The error that the client receives."""
         return CloudError(self.code, self.message or f"Ordered fault: {self.kind}.")
 
     def hang(self, on_gone: OnGone | None) -> None:
@@ -134,7 +134,7 @@ class Faults:
             return list(self._orders)
 
     def clear(self, method: str | None = None) -> None:
-        """Withdraw all orders, or those given for exactly `method`; hung calls go on."""
+        """Withdraw all orders, or those given for exactly `method`; hung calls continue."""
         with self._lock:
             gone = [f for f in self._orders if method is None or f.method == method]
             self._orders = [f for f in self._orders if f not in gone]

@@ -34,7 +34,7 @@ QUOTAS = {"job_or_lro_submission_requests": 60, "resource_management_requests": 
 
 
 class Quota:
-    """Vertex's two quotas over a sliding minute of the Clock; off unless asked for."""
+    """Vertex's two quotas over a sliding minute of the Clock; off by default."""
 
     def __init__(self, now: Callable[[], datetime], *, on: bool) -> None:
         self.on = on
@@ -86,7 +86,7 @@ class Gate:
         on_gone: OnGone | None = None,
         locked: bool = True,
     ) -> T:
-        """Serve one call of `method`; `do` says what it changed by `effects.record(...)`.
+        """Serve one call of `method`; `do` reports its changes by `effects.record(...)`.
 
         `on_gone(fn)` has `fn` called when the client hangs up (it answers False if it already
         has). `locked=False` is for a `do` that waits: it must take `lock` itself where it works.

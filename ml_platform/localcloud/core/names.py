@@ -31,7 +31,7 @@ class Names:
     def locate(
         self, name: str, pattern: str, *, field: str = "name", api: str = "aiplatform"
     ) -> dict[str, str]:
-        """The parts of a name that lies in our project and location.
+        """The parts of a name in our project and location.
 
         Raises INVALID_ARGUMENT for a malformed name or another location (regional endpoints
         know only theirs) and PERMISSION_DENIED for another project, as Google answers there.
@@ -69,7 +69,7 @@ class Names:
 
     @property
     def vertex_parent(self) -> str:
-        """Vertex answers with the project's number, whatever it was asked with."""
+        """Vertex answers with the project's number, also for requests with its id."""
         return f"projects/{self.number}/locations/{self.location}"
 
     @property

@@ -1,4 +1,4 @@
-"""Long-running operations: done at once, or later on the Clock when told so, across restarts."""
+"""Long-running operations: done at once, or later on the Clock, across restarts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Land = Callable[[bytes], Message]
 
 
 class OperationFailed(CloudError):
-    """How a landing says that the operation ends in this error though its call succeeded."""
+    """Raised by a handler to end the operation in this error although its call succeeded."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Operations:
         metadata: Message | None = None,
         seconds: float | None = None,
     ) -> operations_pb2.Operation:
-        """Begin an operation called `name`; with nothing to wait for it lands here and now.
+        """Start an operation called `name`; without a delay it takes effect at once.
 
         An effect that fails at once raises its CloudError from the call itself only when `land`
         is immediate; a late one ends in the operation's error, as Google's do.
@@ -133,14 +133,14 @@ class Operations:
         return empty_pb2.Empty()
 
     def delete_operation(self, request: operations_pb2.DeleteOperationRequest) -> Message:
-        """Forget the operation; an effect that is due lands all the same."""
+        """Delete the operation's record; its effect happens anyway."""
         self._load(request.name)
         self._store.delete(KIND, request.name)
         self._effects.record(request.name)
         return empty_pb2.Empty()
 
     def wait_operation(self, request: operations_pb2.WaitOperationRequest) -> Message:
-        """Answer when it is done, or after the (real) timeout as it then stands."""
+        """Answer when it is done, or after the (real) timeout with its current state."""
         timeout = request.timeout.ToTimedelta().total_seconds() or 10.0
         with self._changed:
             self._changed.wait_for(lambda: self._load(request.name).done, timeout)

@@ -44,7 +44,7 @@ def page(
     """One page of items that carry growing numbers, and the token of the next ('' at the end).
 
     `numbered` may start anywhere at or before `start_of(request)`; a page size that is negative
-    or above `limit` is INVALID_ARGUMENT (Vertex's lists are strict).
+    or above `limit` is INVALID_ARGUMENT (as in Vertex's lists).
     """
     if not 0 <= request.page_size <= limit:
         raise invalid(

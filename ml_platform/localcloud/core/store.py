@@ -23,7 +23,7 @@ _CHUNK = 500
 class Store:
     """Rows of (kind, name, blob), in memory or in a file that survives a restart; thread-safe.
 
-    `horizon` is asked on every read: rows born after it are left out (stale reads, on order).
+    `horizon` is called on every read: rows created after it are left out (ordered stale reads).
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing for the statements inside; holds the store's lock. May be nested."""
+        """Run the statements inside as one transaction with the store's lock. May be nested."""
         with self._lock:
             if self._db.in_transaction:
                 yield
@@ -64,7 +64,7 @@ class Store:
             self._db.execute("COMMIT")
 
     def get(self, kind: str, name: str) -> bytes | None:
-        """The blob, or None when there is no such row."""
+        """The blob, or None if the row does not exist."""
         horizon = self._horizon()
         rows = self.execute("SELECT blob, born FROM resource WHERE kind=? AND name=?", (kind, name))
         if not rows or (horizon is not None and rows[0][1] > horizon):
@@ -132,7 +132,7 @@ class Store:
         with self.transaction():
             sql = "SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite_%'"
             for (table,) in self.execute(sql):
-                self.execute(f'DELETE FROM "{table}"')  # noqa: S608 - a name of ours
+                self.execute(f'DELETE FROM "{table}"')  # noqa: S608 - one of our own names
 
     def close(self) -> None:
         """Let go of the file."""

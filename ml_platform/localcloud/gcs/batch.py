@@ -21,7 +21,7 @@ _FIRST_LINE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (\S+)(?: HTTP/1\.[01])?\r
 
 
 class Batch:
-    """`limit` is what Google's Python client allows; the documentation asks for at most 100."""
+    """`limit` is what Google's Python client allows; the documentation allows at most 100."""
 
     def __init__(self, dispatch: Callable[[Request], Reply]) -> None:
         self._dispatch = dispatch

@@ -12,7 +12,7 @@ from .store import ObjectTables, stamp
 
 _ONE = r"/storage/v1/b/(?P<bucket>[^/]+)"
 _MAX_RESULTS = 1000
-# What the service says about a bucket; a client's word on these is ignored.
+# Fields of a bucket that only the service sets; a client's values for these are ignored.
 _OURS = (
     "kind",
     "id",
@@ -29,7 +29,7 @@ _OURS = (
 
 
 class Buckets:
-    """Any bucket of the project may be made; all lie in the cloud's location unless told."""
+    """Any bucket of the project may be created, by default in the cloud's location."""
 
     def __init__(self, tables: ObjectTables, core: Core) -> None:
         self._tables = tables
@@ -184,9 +184,12 @@ class Buckets:
 
     def _test_permissions(self, request: Request, bucket: str) -> Reply:
         self.need(bucket)
-        asked = request.query.get("permissions", "").split("\n")
+        permissions = request.query.get("permissions", "").split("\n")
         return json_reply(
-            {"kind": "storage#testIamPermissionsResponse", "permissions": [p for p in asked if p]}
+            {
+                "kind": "storage#testIamPermissionsResponse",
+                "permissions": [p for p in permissions if p],
+            }
         )
 
 

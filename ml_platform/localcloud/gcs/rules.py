@@ -141,7 +141,7 @@ def resource_of(item: StoredObject, base_url: str) -> dict[str, Any]:
         "timeStorageClassUpdated": item.created,
         "timeFinalized": item.created,
     }
-    # Composed objects have no MD5: they tell how many components they have instead.
+    # Composed objects have no MD5: they have their number of components instead.
     return made | ({"md5Hash": item.md5} if item.md5 else {}) | item.settable
 
 
@@ -154,7 +154,7 @@ class Page(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What a listing asks for."""
+    """The parameters of a listing."""
 
     prefix: str = ""
     delimiter: str = ""
@@ -179,7 +179,7 @@ def page_of(scan: Scan, wanted: Listing, limit: int, token: str) -> Page:
 
 
 def encode_token(name: str) -> str:
-    """An opaque page token: the name to go on with."""
+    """An opaque page token: the name to continue with."""
     return base64.urlsafe_b64encode(name.encode()).decode()
 
 

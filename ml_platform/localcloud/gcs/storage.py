@@ -35,7 +35,7 @@ class Storage:
         self._buckets = Buckets(self.tables, core)
         self._uploads = Uploads(self.tables, self._buckets, core)
 
-    # for the rest of the cloud, in process and ungated
+    # for the other services, in process and without faults
 
     def write(
         self, bucket: str, name: str, data: bytes, content_type: str = "application/octet-stream"
@@ -55,7 +55,7 @@ class Storage:
         return [item.name for item in self.tables.each(bucket, prefix)]
 
     def has_any(self, uri: str) -> bool:
-        """Whether anything lies in `gs://bucket/path` ('runs/1' never sees runs/10)."""
+        """Whether `gs://bucket/path` has an object ('runs/1' does not match runs/10)."""
         bucket, _, path = uri.removeprefix("gs://").partition("/")
         prefix = path.rstrip("/") + "/" if path.strip("/") else ""
         return bool(self.tables.scan(bucket, prefix, successor(prefix), 1))
@@ -261,9 +261,9 @@ class Storage:
         query = {key: str(value) for key, value in conditions.items()}
         if "generation" in part:
             query["generation"] = str(part["generation"])
-        asked = Request("GET", "", query)
-        found = self._found(asked, bucket, part.get("name", ""))
-        rules.check_preconditions(asked, found)
+        source = Request("GET", "", query)
+        found = self._found(source, bucket, part.get("name", ""))
+        rules.check_preconditions(source, found)
         return self.tables.body(found.generation)
 
     def _answer(self, request: Request, item: StoredObject, **more: object) -> Reply:
@@ -272,7 +272,7 @@ class Storage:
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:
-    """`bytes=a-b` as (start, stop), None for the whole; raises HTTP 416 when it lies outside."""
+    """`bytes=a-b` as (start, stop), None for the whole; HTTP 416 when it is outside the object."""
     match = re.fullmatch(r"bytes=(\d*)-(\d*)", header)
     if match is None or not (match[1] or match[2]):
         return None

@@ -1,4 +1,4 @@
-"""Where the buckets and objects of the local cloud are kept: five tables in the store's file."""
+"""The storage of the local cloud's buckets and objects: five tables in the store's file."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class ObjectTables:
             "SELECT substr(data, ?, ?) FROM gcs_bodies WHERE generation=?",
             (start + 1, 1 << 30 if length is None else length, generation),
         )
-        return bytes(rows[0][0] or b"") if rows else b""  # SQLite: no part of nothing is NULL
+        return bytes(rows[0][0] or b"") if rows else b""  # SQLite: substr of an empty blob is NULL
 
     def put(
         self, bucket: str, name: str, data: bytes, settable: dict[str, Any], *, md5: bool = True

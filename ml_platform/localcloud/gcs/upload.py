@@ -24,7 +24,7 @@ _PLAN_QUERY = re.compile(r"if\w+Match")
 
 
 class Uploads:
-    """Sessions are kept in the store: a resumable upload goes on after a restart."""
+    """Sessions are stored, so a resumable upload continues after a restart."""
 
     def __init__(self, tables: ObjectTables, buckets: Buckets, core: Core) -> None:
         self._tables = tables
@@ -137,7 +137,7 @@ class Uploads:
         return reply, Request("", "", body=reply.body).json()
 
     def _receive(self, key: str, request: Request) -> int | None:
-        """Take in a chunk; answers the total size when the client has told it."""
+        """Store a chunk; returns the total size when the client has sent it."""
         header = request.headers.get("content-range", "")
         if not header:
             self._tables.drop_chunks(key)
@@ -191,7 +191,7 @@ def _media_type(head: bytes) -> str:
 
 
 def _split_part(part: bytes) -> tuple[bytes, bytes]:
-    """(headers, body) of a part that lies between two boundaries with their line ends."""
+    """(headers, body) of a part between two boundaries with their line ends."""
     at = re.search(rb"\r?\n\r?\n", part)
     if at is None:
         raise rules.bad("A part of the multipart upload has no body.")

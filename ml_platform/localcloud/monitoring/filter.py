@@ -33,10 +33,10 @@ _CALLS: dict[str, Callable[[str, list[str]], bool]] = {
 
 
 class Filtered(Protocol):
-    """What can be asked for the value behind `metric.type`, `resource.labels.x` and the like."""
+    """Returns the value of `metric.type`, `resource.labels.x` and similar paths."""
 
     def field(self, key: str) -> str | None:
-        """None when there is no such label."""
+        """None if the label does not exist."""
 
 
 Predicate = Callable[[Filtered], bool]

@@ -94,20 +94,24 @@ def _add_point(series: Any, sample: Sample) -> None:
         point.value.double_value = float(sample.value)
 
 
-def aggregate(found: list[Series], asked: Any, start: datetime, end: datetime) -> list[Series]:
+def aggregate(
+    found: list[Series], aggregation: Any, start: datetime, end: datetime
+) -> list[Series]:
     """The series aligned to periods that end at `end`, then reduced by groups."""
-    if not asked.per_series_aligner:
-        if asked.cross_series_reducer:
+    if not aggregation.per_series_aligner:
+        if aggregation.cross_series_reducer:
             raise refuse("aggregation.perSeriesAligner must be set to reduce across series.")
         return found
-    period = asked.alignment_period.ToTimedelta()
+    period = aggregation.alignment_period.ToTimedelta()
     if period < timedelta(seconds=60):
         raise refuse("aggregation.alignmentPeriod must be at least 60 seconds.")
-    name = _Aligner(asked.per_series_aligner).name
+    name = _Aligner(aggregation.per_series_aligner).name
     aligned = [_aligned(series, name, period, start, end) for series in found]
-    if not asked.cross_series_reducer:
+    if not aggregation.cross_series_reducer:
         return aligned
-    return _reduced(aligned, _Reducer(asked.cross_series_reducer).name, asked.group_by_fields)
+    return _reduced(
+        aligned, _Reducer(aggregation.cross_series_reducer).name, aggregation.group_by_fields
+    )
 
 
 def _aligned(

@@ -67,22 +67,22 @@ class Monitoring:
         instances: int = 1,
     ) -> None:
         """Say what a Cloud Run service did on a day; `errors` of the requests got a 500."""
-        told = Day(
+        recorded = Day(
             service, day.isoformat(), requests, errors, p50, p95, p99, cpu, memory, instances
         )
-        self._store.put(_DAY, f"{service}/{told.day}", json.dumps(asdict(told)).encode())
+        self._store.put(_DAY, f"{service}/{recorded.day}", json.dumps(asdict(recorded)).encode())
 
     def list_time_series(self, request: Any) -> Any:
         """INVALID_ARGUMENT without a metric type, an end time, or with what is not served."""
-        asked = wire_types.ListTimeSeriesRequest.pb(request)
-        self._core.names.check_project(asked.name.removeprefix("projects/"), "monitoring")
-        matches = compile_filter(asked.filter, rules.METRICS)
-        start, end = _interval(asked.interval)
+        pb_request = wire_types.ListTimeSeriesRequest.pb(request)
+        self._core.names.check_project(pb_request.name.removeprefix("projects/"), "monitoring")
+        matches = compile_filter(pb_request.filter, rules.METRICS)
+        start, end = _interval(pb_request.interval)
         found = list(self._series(matches, start, end))
-        shaped = rules.aggregate(found, asked.aggregation, start, end)
-        headers_only = asked.view == 1  # TimeSeriesView.HEADERS
+        shaped = rules.aggregate(found, pb_request.aggregation, start, end)
+        headers_only = pb_request.view == 1  # TimeSeriesView.HEADERS
         answers = ((n, one.message(points=not headers_only)) for n, one in enumerate(shaped, 1))
-        items, token = page(answers, asked, default=_PAGE_LIMIT, limit=_PAGE_LIMIT)
+        items, token = page(answers, pb_request, default=_PAGE_LIMIT, limit=_PAGE_LIMIT)
         answer: Any = wire_types.ListTimeSeriesResponse.meta.pb
         return answer(time_series=items, next_page_token=token)
 
@@ -91,7 +91,7 @@ class Monitoring:
         for _, blob in self._store.list(_DAY):
             day = Day(**json.loads(blob))
             days.setdefault(day.service, []).append(day)
-        for service, told in days.items():
+        for service, recorded in days.items():
             resource = {
                 "project_id": self._core.names.project,
                 "location": self._core.names.location,
@@ -99,20 +99,20 @@ class Monitoring:
                 "configuration_name": service,
                 "revision_name": f"{service}-00001",
             }
-            told.sort(key=lambda day: day.day)
+            recorded.sort(key=lambda day: day.day)
             for metric, labels, measure in _MEASURES:
                 series = Series(f"{rules.PREFIX}{metric}", labels, resource, [])
                 if matches(series):
-                    series.samples.extend(_samples(told, measure, start, end))
+                    series.samples.extend(_samples(recorded, measure, start, end))
                 if series.samples:
                     yield series
 
 
 def _samples(
-    told: Iterable[Day], measure: Measure, start: datetime, end: datetime
+    recorded: Iterable[Day], measure: Measure, start: datetime, end: datetime
 ) -> Iterator[Sample]:
     """What was measured in each whole hour of the interval."""
-    for day in told:
+    for day in recorded:
         for hour in range(24):
             at = _hour(day, hour)
             if start < at + _HOUR <= end and (value := measure(day, hour)) is not None:
@@ -150,7 +150,7 @@ _MEASURES: tuple[tuple[str, Mapping[str, str], Measure], ...] = (
     ("container/instance_count", {"state": "active"}, lambda day, hour: day.instances),
     ("container/billable_instance_time", {}, lambda day, hour: day.instances * 3600.0),
 )
-"""Metric, labels, and what one hour of a day measured of it; None for nothing."""
+"""Metric, labels, and its value in one hour of a day; None without data."""
 
 
 def _interval(interval: Any) -> tuple[datetime, datetime]:

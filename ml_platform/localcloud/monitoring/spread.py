@@ -37,7 +37,7 @@ class Spread:
 
     @property
     def mean(self) -> float:
-        """0.0 when there are none."""
+        """0.0 without samples."""
         total = sum((low + high) / 2 * count for low, high, count in self.pieces)
         return total / self.count if self.pieces else 0.0
 
@@ -49,7 +49,7 @@ class Spread:
         )
 
     def percentile(self, percent: float) -> float:
-        """The value below which that share of the samples lies; 0.0 when there are none."""
+        """The value below which that share of the samples lies; 0.0 without samples."""
         if not self.pieces:
             return 0.0
         wanted = self.count * percent / 100

@@ -24,7 +24,7 @@ class Revisions:
         self._core, self._store = core, core.store
 
     def get_revision(self, request: Any) -> Any:
-        """NOT_FOUND when there is none of that name."""
+        """NOT_FOUND when no revision has that name."""
         return self._need(self._key(request.name))
 
     def list_revisions(self, request: Any) -> Any:

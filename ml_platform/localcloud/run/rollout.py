@@ -53,7 +53,7 @@ class Rollout:
         return f"{self._names.number}-compute@developer.gserviceaccount.com"
 
     def roll(self, service: Any, service_id: str) -> Any:
-        """Make a revision of the template and lead the traffic as the service asks."""
+        """Create a revision of the template and route the traffic as the service specifies."""
         wanted = service.template.revision
         # Counted in the store, so that a name is not given twice within a service's life.
         number = self._store.next_id(f"run.revision/{service.uid}")

@@ -68,20 +68,20 @@ def check_service_id(service_id: str) -> None:
         )
 
 
-def check_service(asked: Any) -> None:
+def check_service(requested: Any) -> None:
     """INVALID_ARGUMENT for a service Cloud Run would not take."""
-    if not asked.template.containers or not asked.template.containers[0].image:
+    if not requested.template.containers or not requested.template.containers[0].image:
         raise refuse("template.containers[0].image: should not be empty.")
-    for labels in (asked.labels, asked.template.labels):
+    for labels in (requested.labels, requested.template.labels):
         for key in labels:
             if key.startswith(_RESERVED):
                 raise refuse(f"The label {key!r} is in a reserved namespace.")
-    if asked.traffic and sum(target.percent for target in asked.traffic) != 100:
+    if requested.traffic and sum(target.percent for target in requested.traffic) != 100:
         raise refuse("traffic: percents must add up to 100.")
 
 
-def merge(stored: Any, asked: Any, paths: Iterable[str]) -> Any:
-    """What the service becomes: all that may be said by `asked`, or only the masked paths."""
+def merge(stored: Any, requested: Any, paths: Iterable[str]) -> Any:
+    """The new service: all fields of `requested` that may be set, or only the masked paths."""
     wanted = list(paths) or list(_MASKABLE)
     for path in wanted:
         if path != "*" and path.split(".")[0] not in _MASKABLE:
@@ -92,7 +92,7 @@ def merge(stored: Any, asked: Any, paths: Iterable[str]) -> Any:
     fresh.CopyFrom(stored)
     try:
         field_mask_pb2.FieldMask(paths=wanted).MergeMessage(
-            asked, fresh, replace_message_field=True, replace_repeated_field=True
+            requested, fresh, replace_message_field=True, replace_repeated_field=True
         )
     except ValueError as error:
         raise refuse(f"update_mask: {error}") from error
@@ -151,7 +151,7 @@ def revision_name(service_id: str, number: int) -> str:
 
 
 def check_traffic(service: Any, exists: Callable[[str], bool]) -> None:
-    """INVALID_ARGUMENT when a target names a revision that is neither there nor about to be."""
+    """INVALID_ARGUMENT when a target names a revision that neither exists nor is being created."""
     for target in service.traffic:
         named = target.revision if target.type_ == PINNED else ""
         if named and named != service.template.revision and not exists(named):
@@ -159,7 +159,7 @@ def check_traffic(service: Any, exists: Callable[[str], bool]) -> None:
 
 
 def traffic_statuses(service: Any, ready: str) -> list[Any]:
-    """Where requests go: LATEST is the latest *ready* revision, nowhere while there is none."""
+    """Where requests go: LATEST is the latest *ready* revision, nowhere before one is ready."""
     statuses = []
     for target in service.traffic:
         revision = target.revision if target.type_ == PINNED else ready.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Cloud Run: services whose every new template makes a revision, and who may invoke them."""
+"""Cloud Run: services, the revisions that their templates create, and who may invoke them."""
 
 from __future__ import annotations
 
@@ -60,13 +60,15 @@ class CloudRun:
 
     def create_service(self, request: Any) -> Any:
         """ALREADY_EXISTS for a name that is taken."""
-        asked = service_types.CreateServiceRequest.pb(request)
-        self._locate(asked.parent, _PARENT, "parent")
-        self._check_create(asked)
-        return self._start("run.create", asked, self._preview(asked.service, asked.service_id))
+        pb_request = service_types.CreateServiceRequest.pb(request)
+        self._locate(pb_request.parent, _PARENT, "parent")
+        self._check_create(pb_request)
+        return self._start(
+            "run.create", pb_request, self._preview(pb_request.service, pb_request.service_id)
+        )
 
     def get_service(self, request: Any) -> Any:
-        """NOT_FOUND when there is none of that name."""
+        """NOT_FOUND when no service has that name."""
         return self._need(self._id(request.name))
 
     def list_services(self, request: Any) -> Any:
@@ -81,16 +83,16 @@ class CloudRun:
 
     def update_service(self, request: Any) -> Any:
         """ABORTED for an old etag; with `allow_missing` a service that is not there is made."""
-        asked = service_types.UpdateServiceRequest.pb(request)
-        service_id = self._id(asked.service.name)
-        return self._start("run.update", asked, self._updated(asked, service_id))
+        pb_request = service_types.UpdateServiceRequest.pb(request)
+        service_id = self._id(pb_request.service.name)
+        return self._start("run.update", pb_request, self._updated(pb_request, service_id))
 
     def delete_service(self, request: Any) -> Any:
         """The revisions and the policy go with it."""
-        asked = service_types.DeleteServiceRequest.pb(request)
-        stored = self._need(self._id(asked.name))
-        rules.check_etag(asked.etag, stored.etag)
-        return self._start("run.delete", asked, stored)
+        pb_request = service_types.DeleteServiceRequest.pb(request)
+        stored = self._need(self._id(pb_request.name))
+        rules.check_etag(pb_request.etag, stored.etag)
+        return self._start("run.delete", pb_request, stored)
 
     def get_iam_policy(self, request: Any) -> Any:
         """An empty policy until one is set."""
@@ -107,27 +109,27 @@ class CloudRun:
     # what the effects do when they land
 
     def _land_create(self, payload: bytes) -> Any:
-        asked = _Create.FromString(payload)
-        self._check_create(asked)
-        return self._make(asked.service, asked.service_id)
+        pb_request = _Create.FromString(payload)
+        self._check_create(pb_request)
+        return self._make(pb_request.service, pb_request.service_id)
 
     def _land_update(self, payload: bytes) -> Any:
-        asked = _Update.FromString(payload)
-        service_id = self._id(asked.service.name)
-        fresh = self._updated(asked, service_id)
+        pb_request = _Update.FromString(payload)
+        service_id = self._id(pb_request.service.name)
+        fresh = self._updated(pb_request, service_id)
         stored = self._find(service_id)
         if stored is None:
-            return self._make(asked.service, service_id)
+            return self._make(pb_request.service, service_id)
         fresh.generation = stored.generation + 1
         if fresh.template != stored.template:
             return self._rollout.roll(fresh, service_id)
         return self._rollout.settle(fresh, service_id, fresh.latest_ready_revision)
 
     def _land_delete(self, payload: bytes) -> Any:
-        asked = _Delete.FromString(payload)
-        service_id = self._id(asked.name)
+        pb_request = _Delete.FromString(payload)
+        service_id = self._id(pb_request.name)
         stored = self._need(service_id)
-        rules.check_etag(asked.etag, stored.etag)
+        rules.check_etag(pb_request.etag, stored.etag)
         self._store.delete(SERVICE, service_id)
         for name, _ in list(self._store.list(REVISION, f"{service_id}/")):
             self._store.delete(REVISION, name)
@@ -138,8 +140,8 @@ class CloudRun:
         stored.delete_time.FromDatetime(self._core.clock.now())
         return stored
 
-    def _make(self, asked: Any, service_id: str) -> Any:
-        fresh = self._preview(asked, service_id)
+    def _make(self, requested: Any, service_id: str) -> Any:
+        fresh = self._preview(requested, service_id)
         fresh.uid = str(uuid.uuid4())
         fresh.create_time.FromDatetime(self._core.clock.now())
         fresh.creator = self._rollout.account
@@ -169,21 +171,22 @@ class CloudRun:
     def _has_revision(self, service_id: str, name: str) -> bool:
         return self._store.get(REVISION, f"{service_id}/{name}") is not None
 
-    def _check_create(self, asked: Any) -> None:
-        rules.check_service_id(asked.service_id)
-        rules.check_service(asked.service)
-        self._check_traffic(asked.service, asked.service_id)
-        if self._find(asked.service_id) is not None:
+    def _check_create(self, pb_request: Any) -> None:
+        rules.check_service_id(pb_request.service_id)
+        rules.check_service(pb_request.service)
+        self._check_traffic(pb_request.service, pb_request.service_id)
+        if self._find(pb_request.service_id) is not None:
             raise CloudError(
-                grpc.StatusCode.ALREADY_EXISTS, f"Resource '{asked.service_id}' already exists."
+                grpc.StatusCode.ALREADY_EXISTS,
+                f"Resource '{pb_request.service_id}' already exists.",
             )
 
     def _check_traffic(self, service: Any, service_id: str) -> None:
         rules.check_traffic(service, lambda name: self._has_revision(service_id, name))
 
-    def _preview(self, asked: Any, service_id: str) -> Any:
+    def _preview(self, requested: Any, service_id: str) -> Any:
         """A new service as it would be, before it has revisions."""
-        fresh = rules.merge(Service(), asked, ())
+        fresh = rules.merge(Service(), requested, ())
         fresh.name = f"{self._names.parent}/services/{service_id}"
         digest = hashlib.sha256(f"{self._names.number}/{service_id}".encode()).hexdigest()[:10]
         host = f"{self._names.location}.run.app"
@@ -193,28 +196,28 @@ class CloudRun:
         rules.fill_defaults(fresh, self._rollout.account)
         return fresh
 
-    def _updated(self, asked: Any, service_id: str) -> Any:
+    def _updated(self, pb_request: Any, service_id: str) -> Any:
         """The service as the update would leave it."""
         stored = self._find(service_id)
-        if stored is None and asked.allow_missing:
+        if stored is None and pb_request.allow_missing:
             rules.check_service_id(service_id)
-            rules.check_service(asked.service)
-            self._check_traffic(asked.service, service_id)
-            return self._preview(asked.service, service_id)
+            rules.check_service(pb_request.service)
+            self._check_traffic(pb_request.service, service_id)
+            return self._preview(pb_request.service, service_id)
         stored = self._need(service_id)
-        rules.check_etag(asked.service.etag, stored.etag)
-        fresh = rules.merge(stored, asked.service, asked.update_mask.paths)
+        rules.check_etag(pb_request.service.etag, stored.etag)
+        fresh = rules.merge(stored, pb_request.service, pb_request.update_mask.paths)
         rules.check_service(fresh)
         self._check_traffic(fresh, service_id)
         rules.fill_defaults(fresh, self._rollout.account)
         return fresh
 
-    def _start(self, kind: str, asked: Any, preview: Any) -> Any:
+    def _start(self, kind: str, pb_request: Any, preview: Any) -> Any:
         name = f"{self._names.parent}/operations/{uuid.uuid4()}"
-        if asked.validate_only:
+        if pb_request.validate_only:
             done = operations_pb2.Operation(name=name, done=True)
             done.response.Pack(preview)
             done.metadata.Pack(preview)
             return done
-        payload = asked.SerializeToString()
+        payload = pb_request.SerializeToString()
         return self._core.operations.start(kind, payload, name=name, metadata=preview)

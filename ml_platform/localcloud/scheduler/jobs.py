@@ -1,4 +1,4 @@
-"""Cloud Scheduler: jobs that really ring, on the cloud's Clock, with a signed token."""
+"""Cloud Scheduler: jobs that call their target on the cloud's Clock, with a signed token."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _LIST_LIMIT = 500
 class CloudScheduler:
     """google.cloud.scheduler.v1.CloudScheduler for HTTP targets.
 
-    Ticks that `Clock.advance` passes over ring one after the other, and it waits for each; ticks
-    of real time and forced runs ring in a thread of their own. `attempts` keeps every ring.
+    `Clock.advance` makes the calls of the ticks that it passes one after the other and waits for
+    each; ticks of real time and forced runs use a thread each. `attempts` records every call.
     """
 
     def __init__(self, core: Core, identity: Identity) -> None:
@@ -40,7 +40,7 @@ class CloudScheduler:
         self._changed = threading.Condition()
 
     def rearm(self) -> None:
-        """After a restart: wait for the next ticks; those that passed meanwhile are gone."""
+        """After a restart: wait for the next ticks; those that passed since are skipped."""
         with self._core.lock:
             for _, blob in list(self._store.list(JOB)):
                 job = Job.FromString(blob)
@@ -53,7 +53,7 @@ class CloudScheduler:
             self.attempts.clear()
 
     def wait_idle(self, seconds: float = 10.0) -> bool:
-        """Wait (real time) until no ring is under way; False when one still is."""
+        """Wait (real time) until no call is running; False when one still is."""
         with self._changed:
             return self._changed.wait_for(lambda: self._busy == 0, seconds)
 
@@ -61,10 +61,10 @@ class CloudScheduler:
 
     def create_job(self, request: Any) -> Any:
         """ALREADY_EXISTS for a name that is taken; a job without a name gets one."""
-        asked = wire_types.CreateJobRequest.pb(request)
-        self._core.names.locate(asked.parent, _PARENT, field="parent", api="cloudscheduler")
-        job = rules.merge(Job(), asked.job, ())
-        job_id = self._id(asked.job.name) if asked.job.name else uuid.uuid4().hex[:20]
+        pb_request = wire_types.CreateJobRequest.pb(request)
+        self._core.names.locate(pb_request.parent, _PARENT, field="parent", api="cloudscheduler")
+        job = rules.merge(Job(), pb_request.job, ())
+        job_id = self._id(pb_request.job.name) if pb_request.job.name else uuid.uuid4().hex[:20]
         rules.check_job_id(job_id)
         job.name = f"{self._core.names.parent}/jobs/{job_id}"
         rules.fill_defaults(job)
@@ -75,18 +75,18 @@ class CloudScheduler:
         return self._changed_by_user(job)
 
     def get_job(self, request: Any) -> Any:
-        """NOT_FOUND when there is none of that name."""
+        """NOT_FOUND when no job has that name."""
         return self._need(request.name)
 
     def list_jobs(self, request: Any) -> Any:
-        """In pages of at most 500, whatever is asked."""
+        """In pages of at most 500, also for a larger page size."""
         self._core.names.locate(request.parent, _PARENT, field="parent", api="cloudscheduler")
-        asked = wire_types.ListJobsRequest(request)
-        asked.page_size = min(max(asked.page_size, 0), _LIST_LIMIT)
-        rows = self._store.rows(JOB, after=start_of(asked))
+        pb_request = wire_types.ListJobsRequest(request)
+        pb_request.page_size = min(max(pb_request.page_size, 0), _LIST_LIMIT)
+        rows = self._store.rows(JOB, after=start_of(pb_request))
         found, token = page(
             ((seq, Job.FromString(blob)) for seq, _, blob in rows),
-            asked,
+            pb_request,
             default=_LIST_LIMIT,
             limit=_LIST_LIMIT,
         )
@@ -94,16 +94,16 @@ class CloudScheduler:
         return answer(jobs=found, next_page_token=token)
 
     def update_job(self, request: Any) -> Any:
-        """NOT_FOUND when there is none of that name."""
-        asked = wire_types.UpdateJobRequest.pb(request)
-        stored = self._need(asked.job.name)
-        job = rules.merge(stored, asked.job, asked.update_mask.paths)
+        """NOT_FOUND when no job has that name."""
+        pb_request = wire_types.UpdateJobRequest.pb(request)
+        stored = self._need(pb_request.job.name)
+        job = rules.merge(stored, pb_request.job, pb_request.update_mask.paths)
         rules.fill_defaults(job)
         rules.check_job(job)
         return self._changed_by_user(job)
 
     def delete_job(self, request: Any) -> Any:
-        """A ring that is under way goes on."""
+        """A running call continues."""
         job = self._need(request.name)
         self._core.clock.cancel(_key(job))
         self._store.delete(JOB, self._id(job.name))
@@ -119,7 +119,7 @@ class CloudScheduler:
         return self._turn(request.name, State.PAUSED, State.ENABLED)
 
     def run_job(self, request: Any) -> Any:
-        """Ring now, whatever the schedule; the ring carries the time of the next tick."""
+        """Call now, independently of the schedule; the call has the time of the next tick."""
         job = self._need(request.name)
         now = self._core.clock.now()
         tick = rules.next_tick(job, now)
@@ -166,19 +166,19 @@ class CloudScheduler:
             self._schedule(job)
         self._go(lambda: self._ring(name, tick, tick))
 
-    def _go(self, ring: Callable[[], None]) -> None:
-        """Ring; an advance of the Clock waits for it, the Clock's own thread must not."""
-        thread = self._in_background(ring)
+    def _go(self, call: Callable[[], None]) -> None:
+        """Make the call; an advance of the Clock waits for it, the Clock's own thread must not."""
+        thread = self._in_background(call)
         if self._core.clock.advancing:
             thread.join()
 
-    def _in_background(self, ring: Callable[[], None]) -> threading.Thread:
+    def _in_background(self, call: Callable[[], None]) -> threading.Thread:
         with self._changed:
             self._busy += 1
 
         def run() -> None:
             try:
-                ring()
+                call()
             finally:
                 with self._changed:
                     self._busy -= 1

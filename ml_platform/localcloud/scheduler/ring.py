@@ -1,4 +1,4 @@
-"""One ring of Cloud Scheduler: an HTTP request to the job's target, and what came of it."""
+"""One call by Cloud Scheduler: an HTTP request to the job's target, and its outcome."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNAVAILABLE, _DEADLINE_EXCEEDED = 14, 4
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One ring. `http_status` is None when the target gave no answer; `code` is google.rpc's."""
+    """One call. `http_status` is None when the target gave no answer; `code` is google.rpc's."""
 
     job: str
     at: datetime

@@ -1,4 +1,4 @@
-"""Cloud Scheduler's rules that need no storage: what is valid, when it ticks, what a ring says.
+"""Cloud Scheduler's rules that need no storage: validity, ticks, the headers of a call.
 
 Behavior after google/cloud/scheduler/v1/{job,target,cloudscheduler}.proto.
 """
@@ -105,7 +105,7 @@ def fill_defaults(job: Any) -> None:
             getattr(retry, field).FromSeconds(seconds)
 
 
-def merge(stored: Any, asked: Any, paths: Iterable[str]) -> Any:
+def merge(stored: Any, requested: Any, paths: Iterable[str]) -> Any:
     """The job after UpdateJob; an empty mask means everything a client may set."""
     wanted = [path for path in paths if path != "*"] or list(_SETTABLE)
     for path in wanted:
@@ -115,7 +115,7 @@ def merge(stored: Any, asked: Any, paths: Iterable[str]) -> Any:
     fresh.CopyFrom(stored)
     try:
         field_mask_pb2.FieldMask(paths=wanted).MergeMessage(
-            asked, fresh, replace_message_field=True, replace_repeated_field=True
+            requested, fresh, replace_message_field=True, replace_repeated_field=True
         )
     except ValueError as error:
         raise refuse(f"update_mask: {error}") from error
@@ -145,7 +145,7 @@ def backoff(retry: Any, attempt: int) -> timedelta:
 
 
 def headers_of(job: Any, tick: datetime, token: str) -> dict[str, str]:
-    """What a ring carries; a job's own headers cannot replace Scheduler's."""
+    """The headers of a call; a job's own headers cannot replace Scheduler's."""
     sent = dict(job.http_target.headers)
     has_type = any(name.lower() == "content-type" for name in sent)
     if job.http_target.body and not has_type:

@@ -52,7 +52,7 @@ class _Recorder(grpc.Channel):
     subscribe = unsubscribe = _not_recorded
 
     def close(self) -> None:
-        """Nothing was open."""
+        """No channel was open."""
 
     def __enter__(self) -> _Recorder:
         return self
@@ -92,7 +92,7 @@ def wire(
 
 
 def wire_operations(gate: Gate, operations: Operations) -> grpc.GenericRpcHandler:
-    """Serve `google.longrunning.Operations`, which every client asks on its service's channel."""
+    """Serve `google.longrunning.Operations`, which each client calls on its service's channel."""
     pb2 = operations_pb2
     types = {
         "GetOperation": (pb2.GetOperationRequest, pb2.Operation),
@@ -149,7 +149,7 @@ def _handler(
 def _check_authority(context: grpc.ServicerContext) -> None:
     """PERMISSION_DENIED for a call to another host; Google's own names are served over TLS only.
 
-    gRPC's public interface does not tell the authority; a test pins the private name.
+    gRPC's public interface does not expose the authority; a test pins the private name.
     """
     authority = context._rpc_event.call_details.host.decode("latin-1")  # type: ignore[attr-defined] # noqa: SLF001
     if is_loopback(authority):
@@ -171,7 +171,7 @@ def _snake(name: str) -> str:
 def _decoder(method: str, serializer: Any) -> Callable[[bytes], Any]:
     """The counterpart of the client's request serializer.
 
-    A proto-plus class hangs on its serializer; a plain protobuf method does not tell its class.
+    A proto-plus class is found by its serializer; a plain protobuf method does not name its class.
     """
     owner = getattr(serializer, "__self__", None)
     decode: Callable[[bytes], Any] = (

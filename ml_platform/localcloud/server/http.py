@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
 
     def do_CONNECT(self) -> None:
-        """As a proxy (grpc_proxy): whoever wants a Google API over TLS gets our TLS port."""
+        """As a proxy (grpc_proxy): a connection to a Google API over TLS goes to our TLS port."""
         self.close_connection = True
         host, _, port = self.path.partition(":")
         if self.server.tls_port == 0 or not host.endswith(".googleapis.com") or port != "443":
@@ -150,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _write(self, reply: Reply) -> None:
         self.send_response(reply.status)
         flavor = self.headers.get("Metadata-Flavor")
-        # google-auth asks "/" whether this is a metadata server before it asks for anything else.
+        # google-auth first requests "/" to check whether this is a metadata server.
         headers = reply.headers | ({"Metadata-Flavor": flavor} if flavor == "Google" else {})
         for name, text in headers.items():
             self.send_header(name, _line(text))
@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(reply.body)
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """The Date header tells the cloud's time: clients measure ages by it."""
+        """The Date header has the cloud's time: clients measure ages by it."""
         del timestamp
         return format_datetime(self.server.now(), usegmt=True)
 
@@ -179,7 +179,7 @@ def _line(text: str) -> str:
 
 
 class _Watch:
-    """Tells, once somebody asks for it, that the client of a socket has hung up."""
+    """Checks, when it is called, whether the client of a socket has closed the connection."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -200,7 +200,7 @@ class _Watch:
             readable, _, _ = select.select([self._connection], [], [], 0)
             return bool(readable) and not self._connection.recv(1, socket.MSG_PEEK)
         except (OSError, ValueError):
-            # The socket itself is closed: nobody is there.
+            # The socket itself is closed, so the client is gone.
             return True
 
     def __enter__(self) -> _Watch:
@@ -235,7 +235,7 @@ class HttpServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where answers say that things are: never what a request called us."""
+        """The base URL in answers: never the Host header of a request."""
         return f"http://{ADDRESS}:{self.port}"
 
     def now(self) -> datetime:
@@ -248,7 +248,7 @@ class HttpServer(ThreadingHTTPServer):
         serve.start()
 
     def end(self) -> None:
-        """Stop listening and hang up on everybody; calls after this are refused."""
+        """Stop listening and close all connections; calls after this are refused."""
         self.shutdown()
         self.server_close()
         for connection in tuple(self._open):
@@ -263,6 +263,6 @@ class HttpServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up in the middle is no error of ours; anything else is shown."""
+        """A client that closes the connection early is not our error; all others are shown."""
         if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
             super().handle_error(request, client_address)

@@ -51,7 +51,7 @@ _BY_STATUS: dict[int, grpc.StatusCode] = {
 
 
 class HttpError(CloudError):
-    """A refusal whose HTTP status says more than a gRPC code can (304, 412, 416)."""
+    """A refusal with an HTTP status that no gRPC code expresses (304, 412, 416)."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(_BY_STATUS[status], message)

@@ -1,7 +1,7 @@
 """Whom the cloud answers: programs on this machine and its own pages, by this machine's own names.
 
-It hands a token to everybody who asks. A web page whose own name was bound to our address (DNS
-rebinding) reads our answers as if they were its own; the name it asks for gives it away.
+It gives a token to every caller. A web page that bound its own name to our address (DNS rebinding)
+could read our answers as if they were its own; the host name in its requests reveals it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def check_request(*, verb: str, target: str, version: str, headers: Message) -> 
     try:
         named = urlsplit(target).netloc
     except ValueError as error:
-        raise HttpError(400, "badRequest", f"The request's target is no URL: {error}.") from error
+        raise HttpError(
+            400, "badRequest", f"The request's target is not a URL: {error}."
+        ) from error
     for authority in (*hosts, named) if named else hosts:
         if not is_loopback(authority):
             raise HttpError(403, "forbidden", refusal(authority))
@@ -52,7 +54,7 @@ def check_request(*, verb: str, target: str, version: str, headers: Message) -> 
 
 
 def refusal(authority: str) -> str:
-    """What a caller is told who asked for a host that is not this machine."""
+    """The message for a request to a host that is not this machine."""
     return f"The local cloud answers to {NAMES} only, not to {authority!r}."
 
 

@@ -43,13 +43,13 @@ class Identity:
 
     @property
     def default_email(self) -> str:
-        """The Compute Engine default service account, whom a caller is without being told."""
+        """The Compute Engine default service account, a caller's default identity."""
         return f"{self._number}-compute@developer.gserviceaccount.com"
 
     def token(
         self, audience: str, email: str = "", *, seconds: int = 3600, **claims: object
     ) -> str:
-        """An ID token as Google signs it for a service account; `claims` replace what it says."""
+        """An ID token as Google signs it for a service account; `claims` replace its claims."""
         email = email or self.default_email
         subject = str(int(hashlib.sha256(email.encode()).hexdigest()[:16], 16)).zfill(21)[:21]
         now = int(time.time())

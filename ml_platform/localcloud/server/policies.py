@@ -52,7 +52,7 @@ class Policies:
         return fresh
 
     def test(self, resource: str, permissions: list[str]) -> Any:
-        """All of the asked permissions."""
+        """All of the requested permissions."""
         self._need(resource)
         return iam_policy_pb2.TestIamPermissionsResponse(permissions=permissions)
 

@@ -1,4 +1,4 @@
-"""Resource Manager's GetProject: the high-level SDK asks it whose bucket a pipeline writes to."""
+"""Resource Manager's GetProject: the high-level SDK calls it for the bucket of a pipeline."""
 
 from __future__ import annotations
 

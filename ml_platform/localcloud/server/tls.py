@@ -48,12 +48,12 @@ def make_certificate() -> tuple[bytes, bytes]:
 
 
 def server_credentials(key: bytes, certificate: bytes) -> grpc.ServerCredentials:
-    """What `add_secure_port` wants."""
+    """The credentials for `add_secure_port`."""
     return grpc.ssl_server_credentials([(key, certificate)])
 
 
 def relay(client: socket.socket, target: tuple[str, int]) -> None:
-    """Carry bytes between a client that asked for a tunnel and `target`, until either hangs up."""
+    """Copy bytes between a client that requested a tunnel and `target`, until either closes."""
     with socket.create_connection(target) as server:
         other = {client: server, server: client}
         while True:

@@ -25,7 +25,7 @@ _FIELDS = ("endpoint", "display_name", "labels")
 
 
 class EndpointService:
-    """Endpoints and the models deployed to them. Nothing predicts here."""
+    """Endpoints and the models deployed to them, without predictions."""
 
     def __init__(self, core: Core) -> None:
         self._core, self._store, self._registry = core, core.store, Registry(core)
@@ -38,7 +38,7 @@ class EndpointService:
             core.operations.on(kind, land)
 
     def create_endpoint(self, request: Any) -> Any:
-        """A new endpoint, under the id that is asked for or a numeric one."""
+        """A new endpoint, with the requested id or a numeric one."""
         self._core.names.locate(request.parent, _PARENT, field="parent")
         check_display_name(request.endpoint.display_name)
         check_labels(request.endpoint.labels, "endpoint.labels")

@@ -25,7 +25,7 @@ _VERSION_FIELDS = {"version_description"}
 
 @dataclass(frozen=True)
 class Parent:
-    """What belongs to the model and not to one of its versions."""
+    """The fields of a model that are shared by its versions."""
 
     display_name: str
     description: str
@@ -46,7 +46,7 @@ class Parent:
 
     def aliases_of(self, version: str) -> list[str]:
         """The aliases that point at a version."""
-        return sorted(alias for alias, held in self.aliases.items() if held == version)
+        return sorted(alias for alias, current in self.aliases.items() if current == version)
 
     def touched(self, now: datetime, **changes: Any) -> Parent:
         """The same with changes, updated now."""
@@ -54,7 +54,7 @@ class Parent:
 
 
 def check_upload(request: Any) -> None:
-    """INVALID_ARGUMENT for what UploadModel refuses whatever the registry holds."""
+    """INVALID_ARGUMENT for what UploadModel refuses independently of the registry's state."""
     model = request.model
     if request.model_id and not _MODEL_ID.fullmatch(request.model_id):
         raise invalid(
@@ -108,30 +108,32 @@ def _label_text(text: str) -> bool:
 
 def check_update(paths: Iterable[str], *, of_version: bool) -> None:
     """One update is of the model or of the version, never of both (UpdateModelRequest's docs)."""
-    asked = set(paths)
-    unknown = asked - _MODEL_FIELDS - _VERSION_FIELDS - {"labels"}
-    if unknown or not asked:
+    requested = set(paths)
+    unknown = requested - _MODEL_FIELDS - _VERSION_FIELDS - {"labels"}
+    if unknown or not requested:
         raise invalid("update_mask", f"Unsupported field(s): {', '.join(sorted(unknown)) or '-'}.")
-    if asked & (_MODEL_FIELDS if of_version else _VERSION_FIELDS):
+    if requested & (_MODEL_FIELDS if of_version else _VERSION_FIELDS):
         kind = "version" if of_version else "model"
         raise precondition(f"The update mask does not fit the name of a {kind}.")
 
 
-def merge_aliases(held: Mapping[str, str], version: str, asked: Iterable[str]) -> dict[str, str]:
+def merge_aliases(
+    current: Mapping[str, str], version: str, requested: Iterable[str]
+) -> dict[str, str]:
     """Aliases after a merge: an alias moves to `version`, `-alias` leaves it.
 
     The same alias added and removed cancels out. `default` cannot be removed, only moved.
     """
-    asked = set(asked)
-    add = {alias for alias in asked if not alias.startswith("-")}
-    drop = {alias[1:] for alias in asked if alias.startswith("-")}
+    requested = set(requested)
+    add = {alias for alias in requested if not alias.startswith("-")}
+    drop = {alias[1:] for alias in requested if alias.startswith("-")}
     check_aliases(add | drop)
     add, drop = add - drop, drop - add
     if DEFAULT in drop:
         raise precondition(
             "The default alias cannot be removed: a model must have exactly one default version."
         )
-    kept = {a: v for a, v in held.items() if not (a in drop and v == version)}
+    kept = {a: v for a, v in current.items() if not (a in drop and v == version)}
     return kept | dict.fromkeys(add, version)
 
 
@@ -159,7 +161,7 @@ def render(parent: Parent, version: Any, name: str, deployed: Iterable[tuple[str
 
 
 def masked(model: Any, paths: Iterable[str]) -> Any:
-    """Only the fields of a read mask (top-level); all when there is none."""
+    """Only the fields of a read mask (top-level); all without a mask."""
     wanted = {path.partition(".")[0] for path in paths}
     if not wanted or "*" in wanted:
         return model

@@ -52,7 +52,7 @@ class Registry:
     def write(
         self, model_id: str, parent: Parent, version: str, model: Any, aliases: Iterable[str]
     ) -> None:
-        """Store a version, as new as its model's last update; records nothing."""
+        """Store a version with the time of its model's last update; records no effect."""
         now = datetime.fromisoformat(parent.updated)
         stored = Model()
         stored.CopyFrom(model)
@@ -105,21 +105,23 @@ class Registry:
     def seed(
         self, model_id: str, display_name: str, description: str, items: list[dict[str, Any]]
     ) -> str:
-        """Write versions with given numbers; the default is the last, or the one that asks."""
+        """Write versions with given numbers; the default is the last or the one with that alias."""
         self.refuse_existing(model_id)
         now = self._core.clock.now()
         parent = Parent(display_name, description, now.isoformat(), now.isoformat())
-        asked = [item for item in items if DEFAULT in item["aliases"]]
+        with_default = [item for item in items if DEFAULT in item["aliases"]]
         for item in items:
             model = Model(artifact_uri=item["artifact_uri"])
             model.labels.update(item["labels"])
-            aliases = {*item["aliases"]} | ({DEFAULT} if item is (asked or items)[-1] else set())
+            aliases = {*item["aliases"]} | (
+                {DEFAULT} if item is (with_default or items)[-1] else set()
+            )
             self.write(model_id, parent, str(item["version"]), model, aliases)
             parent = self.need(model_id)
         return self.name_of(model_id)
 
     def split(self, name: str, field: str = "name") -> tuple[str, str]:
-        """(model id, version or alias or '') of a resource name of ours."""
+        """(model id, version or alias or '') of one of our resource names."""
         parts = self._core.names.locate(name, NAME, field=field)
         model_id, at, version = parts["model"].partition("@")
         if not model_id or (at and not version):

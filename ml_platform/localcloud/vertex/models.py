@@ -27,10 +27,10 @@ Numbered = Iterator[tuple[int, Any]]
 
 
 class Directory(Protocol):
-    """What the registry asks of Cloud Storage."""
+    """What the registry needs from Cloud Storage."""
 
     def has_any(self, uri: str) -> bool:
-        """Whether anything lies below `gs://bucket/path`."""
+        """Whether an object exists below `gs://bucket/path`."""
 
 
 class ModelService:
@@ -65,7 +65,7 @@ class ModelService:
         """Put a model there as if it had always been, ungated; answers its resource name.
 
         A version is a number, or a mapping with `version` and its own `labels`, `artifact_uri`,
-        `aliases`. The last one becomes the default unless another asks for that alias.
+        `aliases`. The last one becomes the default unless another one has that alias.
         ValueError for an id or versions that no model can have, ALREADY_EXISTS for one there is.
         """
         defaults = {"labels": dict(labels or {}), "artifact_uri": artifact_uri, "aliases": []}
@@ -80,47 +80,49 @@ class ModelService:
 
     def upload_model(self, request: Any) -> Any:
         """A new model, or with `parent_model` a new version of one."""
-        asked = wire_types.UploadModelRequest.pb(request)
-        self._core.names.locate(asked.parent, _PARENT, field="parent")
-        rules.check_upload(asked)
-        if asked.parent_model:
-            model_id, _ = self._registry.split(asked.parent_model, "parent_model")
-            if asked.model_id not in ("", model_id):
+        pb_request = wire_types.UploadModelRequest.pb(request)
+        self._core.names.locate(pb_request.parent, _PARENT, field="parent")
+        rules.check_upload(pb_request)
+        if pb_request.parent_model:
+            model_id, _ = self._registry.split(pb_request.parent_model, "parent_model")
+            if pb_request.model_id not in ("", model_id):
                 raise invalid("model_id", "The model ID is not that of parent_model.")
             self._registry.need(model_id)
         else:
-            model_id = asked.model_id or self._registry.new_id()
+            model_id = pb_request.model_id or self._registry.new_id()
             if not self.behavior.exists_in_lro:
                 self._registry.refuse_existing(model_id)
-        uri = asked.model.artifact_uri
+        uri = pb_request.model.artifact_uri
         if uri and not self._storage.has_any(uri):
             raise precondition(f'The directory "{uri}" does not exist or is empty.')
-        asked.model_id = model_id
+        pb_request.model_id = model_id
         return self._start(
             "model.upload", model_id, request, wire_types.UploadModelOperationMetadata()
         )
 
     def _land_upload(self, payload: bytes) -> Any:
-        asked = wire_types.UploadModelRequest.meta.pb.FromString(payload)
-        model_id, now = asked.model_id, self._core.clock.now()
-        if asked.parent_model:
+        pb_request = wire_types.UploadModelRequest.meta.pb.FromString(payload)
+        model_id, now = pb_request.model_id, self._core.clock.now()
+        if pb_request.parent_model:
             parent = self._registry.need(model_id)
         else:
             self._refuse_existing_in_lro(model_id)
             stamp = now.isoformat()
             last = self._registry.last_used(model_id)
-            parent = Parent(asked.model.display_name, asked.model.description, stamp, stamp, last)
+            parent = Parent(
+                pb_request.model.display_name, pb_request.model.description, stamp, stamp, last
+            )
         parent = parent.touched(now)
         if not self.behavior.labels_per_version:
-            parent = parent.touched(now, labels=parent.labels | dict(asked.model.labels))
-            asked.model.labels.clear()
+            parent = parent.touched(now, labels=parent.labels | dict(pb_request.model.labels))
+            pb_request.model.labels.clear()
         version = str(parent.last_version + 1)
-        aliases = [*asked.model.version_aliases, *([] if parent.aliases else [DEFAULT])]
-        self._registry.write(model_id, parent, version, asked.model, aliases)
+        aliases = [*pb_request.model.version_aliases, *([] if parent.aliases else [DEFAULT])]
+        self._registry.write(model_id, parent, version, pb_request.model, aliases)
         self._core.effects.record(
             self._registry.name_of(model_id, version),
-            labels=dict(asked.model.labels),
-            detail={"version": version, "artifact_uri": asked.model.artifact_uri},
+            labels=dict(pb_request.model.labels),
+            detail={"version": version, "artifact_uri": pb_request.model.artifact_uri},
         )
         response = wire_types.UploadModelResponse(
             model=self._registry.name_of(model_id), model_version_id=version
@@ -144,9 +146,9 @@ class ModelService:
 
     def list_models(self, request: Any) -> Any:
         """One entry for each model, with its default version."""
-        asked = wire_types.ListModelsRequest.pb(request)
-        self._core.names.locate(asked.parent, _PARENT, field="parent")
-        found, token = self._page(asked, self._models, _MODEL_FILTER, _MODEL_ORDER)
+        pb_request = wire_types.ListModelsRequest.pb(request)
+        self._core.names.locate(pb_request.parent, _PARENT, field="parent")
+        found, token = self._page(pb_request, self._models, _MODEL_FILTER, _MODEL_ORDER)
         response = wire_types.ListModelsResponse.meta.pb()
         response.models.extend(found)
         response.next_page_token = token
@@ -154,8 +156,8 @@ class ModelService:
 
     def list_model_versions(self, request: Any) -> Any:
         """Names carry the version: `models/ID@VERSION`."""
-        asked = wire_types.ListModelVersionsRequest.pb(request)
-        model_id, _ = self._registry.split(asked.name)
+        pb_request = wire_types.ListModelVersionsRequest.pb(request)
+        model_id, _ = self._registry.split(pb_request.name)
         parent = self._registry.need(model_id)
 
         def versions(after: int) -> Numbered:
@@ -163,7 +165,7 @@ class ModelService:
                 version = Model.FromString(blob)
                 yield seq, self._registry.render(model_id, parent, version, name.partition("@")[2])
 
-        found, token = self._page(asked, versions, ("labels",), ("create_time", "update_time"))
+        found, token = self._page(pb_request, versions, ("labels",), ("create_time", "update_time"))
         response = wire_types.ListModelVersionsResponse.meta.pb()
         response.models.extend(found)
         response.next_page_token = token
@@ -176,59 +178,59 @@ class ModelService:
             yield seq, self._registry.render(model_id, parent, version)
 
     def _page(
-        self, asked: Any, read: Any, fields: tuple[str, ...], orders: tuple[str, ...]
+        self, pb_request: Any, read: Any, fields: tuple[str, ...], orders: tuple[str, ...]
     ) -> tuple[list[Any], str]:
-        keep = compile_filter(asked.filter, fields)
-        order = compile_order(asked.order_by, orders)
-        rows = read(0 if order else start_of(asked))
+        keep = compile_filter(pb_request.filter, fields)
+        order = compile_order(pb_request.order_by, orders)
+        rows = read(0 if order else start_of(pb_request))
         kept = (row for row in rows if keep(partial(_field, row[1])))
         if order:
             ordered = sort([model for _, model in kept], order, _order_key)
             kept = (row for row in enumerate(ordered, start=1))
-        found, token = page(kept, asked)
-        return [rules.masked(model, asked.read_mask.paths) for model in found], token
+        found, token = page(kept, pb_request)
+        return [rules.masked(model, pb_request.read_mask.paths) for model in found], token
 
     # ---- change
 
     def update_model(self, request: Any) -> Any:
         """Labels of a bare name belong to the model, of `@version` to that version."""
-        asked = wire_types.UpdateModelRequest.pb(request)
-        model_id, wanted = self._registry.split(asked.model.name.removesuffix("@-"))
-        paths = list(asked.update_mask.paths)
+        pb_request = wire_types.UpdateModelRequest.pb(request)
+        model_id, wanted = self._registry.split(pb_request.model.name.removesuffix("@-"))
+        paths = list(pb_request.update_mask.paths)
         rules.check_update(paths, of_version=bool(wanted))
         parent = self._registry.need(model_id)
         version = self._registry.version(model_id, parent, wanted or DEFAULT)
-        etag = asked.model.etag
+        etag = pb_request.model.etag
         if etag and etag != self._registry.render(model_id, parent, version, wanted).etag:
             raise CloudError(grpc.StatusCode.ABORTED, "The etag does not match: read it again.")
-        rules.check_labels(asked.model.labels)
+        rules.check_labels(pb_request.model.labels)
         if "display_name" in paths:
-            rules.check_display_name(asked.model.display_name)
+            rules.check_display_name(pb_request.model.display_name)
         if wanted:
-            self._update_version(model_id, version, asked)
+            self._update_version(model_id, version, pb_request)
         else:
-            parent = self._update_parent(model_id, parent, asked)
+            parent = self._update_parent(model_id, parent, pb_request)
         self._core.effects.record(
-            self._registry.name_of(model_id, wanted), labels=dict(asked.model.labels)
+            self._registry.name_of(model_id, wanted), labels=dict(pb_request.model.labels)
         )
         return self._registry.render(model_id, parent, version, wanted and version.version_id)
 
-    def _update_version(self, model_id: str, version: Any, asked: Any) -> None:
-        if "labels" in asked.update_mask.paths:
+    def _update_version(self, model_id: str, version: Any, pb_request: Any) -> None:
+        if "labels" in pb_request.update_mask.paths:
             version.labels.clear()
-            version.labels.update(asked.model.labels)
-        if "version_description" in asked.update_mask.paths:
-            version.version_description = asked.model.version_description
+            version.labels.update(pb_request.model.labels)
+        if "version_description" in pb_request.update_mask.paths:
+            version.version_description = pb_request.model.version_description
         version.version_update_time.FromDatetime(self._core.clock.now())
         self._store.put(VERSION, f"{model_id}@{version.version_id}", version.SerializeToString())
 
-    def _update_parent(self, model_id: str, parent: Parent, asked: Any) -> Parent:
+    def _update_parent(self, model_id: str, parent: Parent, pb_request: Any) -> Parent:
         values = {
-            "display_name": asked.model.display_name,
-            "description": asked.model.description,
-            "labels": dict(asked.model.labels),
+            "display_name": pb_request.model.display_name,
+            "description": pb_request.model.description,
+            "labels": dict(pb_request.model.labels),
         }
-        changes = {path: values[path] for path in asked.update_mask.paths}
+        changes = {path: values[path] for path in pb_request.update_mask.paths}
         parent = parent.touched(self._core.clock.now(), **changes)
         self._store.put(MODEL, model_id, parent.dump())
         return parent
@@ -261,8 +263,8 @@ class ModelService:
             raise invalid("name", "Invalid Model resource name: use DeleteModelVersion.")
         self._registry.need(model_id)
         self._registry.refuse_deployed(model_id)
-        asked = wire_types.DeleteModelRequest(name=self._registry.name_of(model_id))
-        return self._start("model.delete", model_id, asked, DeleteOperationMetadata())
+        pb_request = wire_types.DeleteModelRequest(name=self._registry.name_of(model_id))
+        return self._start("model.delete", model_id, pb_request, DeleteOperationMetadata())
 
     def delete_model_version(self, request: Any) -> Any:
         """One version; the only one is refused, `default` moves to the newest that remains."""
@@ -272,8 +274,10 @@ class ModelService:
         parent = self._registry.need(model_id)
         number = self._registry.version(model_id, parent, wanted).version_id
         self._registry.refuse_version_delete(model_id, number)
-        asked = wire_types.DeleteModelVersionRequest(name=self._registry.name_of(model_id, number))
-        return self._start("model.delete_version", model_id, asked, DeleteOperationMetadata())
+        pb_request = wire_types.DeleteModelVersionRequest(
+            name=self._registry.name_of(model_id, number)
+        )
+        return self._start("model.delete_version", model_id, pb_request, DeleteOperationMetadata())
 
     def _land_delete(self, payload: bytes) -> Any:
         name = wire_types.DeleteModelRequest.deserialize(payload).name

@@ -1,4 +1,4 @@
-"""How a pipeline job will go: its stages, its told ending, the files it leaves. Pure."""
+"""The plan of a pipeline job: its stages, its ending, the files it writes. Pure functions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Order:
-    """An ending for the jobs to come whose display name and labels fit."""
+    """An ending for future jobs whose display name and labels match."""
 
     ending: Ending
     display_name: str = "*"
@@ -94,7 +94,7 @@ def stages_of(spec: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def stop_at(ending: Ending, stages: tuple[str, ...]) -> int:
-    """The index of the stage where it ends early; a stage nobody has means the last one."""
+    """The index of the stage where it ends early; an unknown stage means the last one."""
     if ending.kind in {"success", *_UNBLESSED}:
         return len(stages)
     if not ending.stage:
@@ -119,7 +119,7 @@ def metrics_of(job_id: str) -> dict[str, float]:
 def files_after(index: int, plan: Plan, job_id: str) -> dict[str, bytes]:
     """What the stage of that index leaves: evaluators the verdict, pushers the model.
 
-    Where no stage is called so, the last one does it. `not_blessed` pushes nothing.
+    Without a stage of that name, the last one does it. `not_blessed` does not push.
     """
     blessed = plan.kind not in _UNBLESSED
     files: dict[str, bytes] = {}
@@ -136,7 +136,7 @@ def _stage_called(part: str, stages: tuple[str, ...]) -> int:
 
 
 def evaluation_files(metrics: Mapping[str, float], *, blessed: bool) -> dict[str, bytes]:
-    """What the evaluator leaves: TFX's blessing marker is an empty file."""
+    """The evaluator's files: TFX's blessing marker is an empty file."""
     marker = "BLESSED" if blessed else "NOT_BLESSED"
     return {
         f"evaluator/{marker}": b"",

@@ -1,4 +1,4 @@
-"""How jobs walk: one step each `stage_seconds` of the Clock, from PENDING to their told ending."""
+"""Runs jobs: one step each `stage_seconds` of the Clock, from PENDING to their chosen ending."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ class Runner:
         self.orders: list[plans.Order] = []
 
     def rearm(self) -> None:
-        """After a restart: set the timers of the jobs that are under way."""
+        """After a restart: set the timers of the running jobs."""
         for job_id, blob in self._store.list(PLAN):
             self._arm(job_id, plans.Plan.load(blob))
 
     def plan(self, job_id: str, job: Any, now: datetime) -> plans.Plan:
-        """How a new job will go; INVALID_ARGUMENT for an ending or a spec that makes no sense."""
+        """The plan of a new job; INVALID_ARGUMENT for an invalid ending or spec."""
         order = next((o for o in self.orders if o.fits(job.display_name, job.labels)), None)
-        told = job.labels.get(plans.LABEL) or _parameter(job, plans.LABEL)
+        outcome = job.labels.get(plans.LABEL) or _parameter(job, plans.LABEL)
         try:
             stages = plans.stages_of(json_format.MessageToDict(job.pipeline_spec))
-            ending = plans.Ending.parse(told) if told else plans.Ending("success")
+            ending = plans.Ending.parse(outcome) if outcome else plans.Ending("success")
         except ValueError as error:
             raise invalid("pipeline_job", str(error)) from None
-        if order is not None and not told:
+        if order is not None and not outcome:
             ending = order.ending
         return plans.Plan(
             stages,
@@ -150,7 +150,7 @@ class Runner:
         self._store.put(JOB, self.id_of(job.name), job.SerializeToString())
 
     def keep(self, job_id: str, plan: plans.Plan) -> None:
-        """Store what is to come and set its timer."""
+        """Store the remaining plan and set its timer."""
         self._store.put(PLAN, job_id, plan.dump())
         self._arm(job_id, plan)
 
@@ -163,7 +163,7 @@ class Runner:
         return f"{self._core.names.vertex_parent}/pipelineJobs/{job_id}"
 
     def id_of(self, name: str, field: str = "name") -> str:
-        """The last segment of a name of ours."""
+        """The last segment of one of our names."""
         return self._core.names.locate(name, NAME, field=field)["job"]
 
     def need(self, job_id: str) -> Any:

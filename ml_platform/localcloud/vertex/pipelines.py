@@ -43,8 +43,8 @@ _LAST = 1 << 62
 class PipelineService:
     """PENDING -> RUNNING -> SUCCEEDED or FAILED, one step each `stage_seconds`.
 
-    How a job ends is told by its label or parameter `localcloud_outcome`, else by the newest
-    fitting order (`outcome`), else it succeeds.
+    A job ends as its label or parameter `localcloud_outcome` names, else as the newest matching
+    order (`outcome`) names, else it succeeds.
     """
 
     def __init__(self, core: Core, storage: Files) -> None:
@@ -71,10 +71,10 @@ class PipelineService:
         labels: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
-        """Order how jobs to come shall end: `success`, `not_blessed`, `hang`, `fail:<stage>`.
+        """Set how future jobs end: `success`, `not_blessed`, `hang`, `fail:<stage>`.
 
         `display_name` is a glob; `metrics` go into their metrics.json. ValueError for any other
-        ending. The newest order that fits a job counts.
+        ending. The newest order that matches a job is used.
         """
         order = plans.Order(
             plans.Ending.parse(ending), display_name, dict(labels or {}), dict(metrics or {})
@@ -87,17 +87,17 @@ class PipelineService:
         self.stage_seconds = 2.0
 
     def rearm(self) -> None:
-        """After a restart: the jobs under way go on."""
+        """After a restart: continue the running jobs."""
         self._runner.rearm()
 
     # ---- calls
 
     def create_pipeline_job(self, request: Any) -> Any:
         """The job starts by itself; its answer is PENDING."""
-        asked = wire_types.CreatePipelineJobRequest.pb(request)
-        self._core.names.locate(asked.parent, _PARENT, field="parent")
-        job_id = asked.pipeline_job_id or str(10**18 + self._store.next_id(JOB))
-        job, now = asked.pipeline_job, self._core.clock.now()
+        pb_request = wire_types.CreatePipelineJobRequest.pb(request)
+        self._core.names.locate(pb_request.parent, _PARENT, field="parent")
+        job_id = pb_request.pipeline_job_id or str(10**18 + self._store.next_id(JOB))
+        job, now = pb_request.pipeline_job, self._core.clock.now()
         _check(job_id, job)
         if self._store.get(JOB, job_id) is not None:
             raise CloudError(
@@ -124,19 +124,19 @@ class PipelineService:
 
     def list_pipeline_jobs(self, request: Any) -> Any:
         """Newest first unless ordered; without `job_detail`, as the list view is documented."""
-        asked = wire_types.ListPipelineJobsRequest.pb(request)
-        self._core.names.locate(asked.parent, _PARENT, field="parent")
-        keep = compile_filter(asked.filter, _FIELDS)
-        order = compile_order(asked.order_by, _ORDERS)
+        pb_request = wire_types.ListPipelineJobsRequest.pb(request)
+        self._core.names.locate(pb_request.parent, _PARENT, field="parent")
+        keep = compile_filter(pb_request.filter, _FIELDS)
+        order = compile_order(pb_request.order_by, _ORDERS)
         rows = (row for row in self._newest_first() if keep(partial(_field, row[1])))
         if order:
             ordered = sort([job for _, job in rows], order, _order_key)
             rows = (row for row in enumerate(ordered, start=1))
-        found, token = page(rows, asked)
+        found, token = page(rows, pb_request)
         response = wire_types.ListPipelineJobsResponse.meta.pb(next_page_token=token)
         for job in found:
             job.ClearField("job_detail")
-            response.pipeline_jobs.append(masked(job, asked.read_mask.paths))
+            response.pipeline_jobs.append(masked(job, pb_request.read_mask.paths))
         return response
 
     def cancel_pipeline_job(self, request: Any) -> Any:

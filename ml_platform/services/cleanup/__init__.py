@@ -1,1 +1,1 @@
-"""Cleanups of what nothing needs: old artifacts, orphans, stray folders."""
+"""Cleanups of unused resources: old artifacts, orphans, stray folders."""

@@ -1,6 +1,6 @@
-"""Which artifacts are old and of no version, and why some of them are kept all the same.
+"""Which artifacts are old and belong to no version, and why some of them are kept.
 
-Our rows alone do not prove that files are unused, so what may refer to them is asked (law 8).
+Our rows alone do not prove that files are unused, so all that may refer to them is read (law 8).
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def clean_up_artifacts(
 
     Artifacts of a version, or that anything refers to (`references`), stay. `include_registered`
     also takes runs whose version was lost, after Vertex AI has answered again that it is gone.
-    `delete_strays` also takes files as old that belong to no run and that nothing refers to. A dry
+    `delete_strays` also deletes unused files of that age that belong to no run. A dry
     run only reads.
 
     :raises KeyReused: the key was used for a different request.
@@ -108,9 +108,9 @@ def _rehearse(state: ArtifactState, tell: Tell) -> ArtifactCleanup:
             result = replace(result, kept=result.kept + 1)
             say(tell, [f"Kept {_named(run)}: {reason}"])
             continue
-        size, said = _measure(run)
+        size, text = _measure(run)
         result = replace(result, runs=result.runs + 1, freed=_sum(result, size))
-        say(tell, [f"Would delete {_named(run)}: {said}."])
+        say(tell, [f"Would delete {_named(run)}: {text}."])
     return strays.look_for_strays(result, tell)
 
 
@@ -162,13 +162,15 @@ def _mark(work: Work[ArtifactState]) -> Outcome:
 def _mark_batch(work: Work[ArtifactState], batch: Sequence[int]) -> None:
     lock_rows(TrainingRun.objects.filter(pk__in=batch))
     found = candidates(work.state).filter(pk__in=batch)
-    doomed = tuple(found.values_list("pk", "gcs_artifacts_path"))
-    update_rows(TrainingRun.objects.filter(pk__in=[pk for pk, _ in doomed]), gcs_artifacts_path="")
-    work.state = replace(work.state, after=batch[-1], doomed=doomed)
+    selected = tuple(found.values_list("pk", "gcs_artifacts_path"))
+    update_rows(
+        TrainingRun.objects.filter(pk__in=[pk for pk, _ in selected]), gcs_artifacts_path=""
+    )
+    work.state = replace(work.state, after=batch[-1], doomed=selected)
 
 
 def _recheck(work: Work[ArtifactState], tell: Tell) -> Outcome:
-    """Check the marked runs again: something may have begun just before they were marked."""
+    """Check the marked runs again: a change may have started just before they were marked."""
     paths = dict(work.state.doomed)
     spared: dict[int, str] = {}
     reasons = _Reasons(heartbeat=work.renew_lease)
@@ -192,12 +194,12 @@ def _spare(
 
 
 def _delete(work: Work[ArtifactState], tell: Tell) -> Outcome:
-    """Delete one chunk of the first marked run; go on to the next runs when none is left."""
+    """Delete one chunk of the first marked run; find the next runs when none is left."""
     if not work.state.doomed:
         return Next(to=FIRST_STEP, note=artifact_cleanup_of(work.operation).summary)
     (pk, path), *left = work.state.doomed
     run = TrainingRun.objects.filter(pk=pk).first()
-    if run is None:  # its row was deleted meanwhile, so the folder is a stray
+    if run is None:  # its row was deleted since, so the folder is a stray
         work.state = replace(work.state, doomed=tuple(left))
         return Continue(note=path)
     run.gcs_artifacts_path = path
@@ -240,7 +242,7 @@ def steps(*, tell: Tell = lambda line: None) -> tuple[Step, ...]:
         Step(name=FIRST_STEP, title="Take the next runs", run=_mark, cancellable=True),
         Step(
             name="recheck_artifacts",
-            title="Look at them again",
+            title="Check them again",
             run=partial(_recheck, tell=tell),
         ),
         Step(

@@ -53,14 +53,14 @@ def candidates(*, created_before: datetime) -> RegisteredModelQuerySet:
 
 
 def end_of_batch(*, created_before: datetime, after: int) -> int | None:
-    """Return the last id of the batch after that id, None if there is none."""
+    """Return the last id of the batch after that id, None if no batch is left."""
     rows = candidates(created_before=created_before).filter(pk__gt=after).order_by("pk")
     last: int | None = rows[:BATCH].aggregate(last=Max("pk"))["last"]
     return last
 
 
 def compare_batch(*, created_before: datetime, after: int, last: int) -> Judged:
-    """Return what would be deleted and kept now; nothing is changed."""
+    """Return what would be deleted and kept now; changes nothing."""
     rows = candidates(created_before=created_before).filter(pk__gt=after, pk__lte=last)
     batch = list(rows.order_by("pk").values_list(*_COLUMNS))
     return _judged(batch, _needs(rows, batch), {}, deleted="Would delete")
@@ -107,17 +107,17 @@ def detach(
     orphans: RegisteredModelQuerySet, operation: Operation, now: datetime
 ) -> dict[int, list[tuple[str, int]]]:
     """Detach what refers to them and stays; returns which runs and schedules those were."""
-    said: dict[int, list[tuple[str, int]]] = {}
+    reasons: dict[int, list[tuple[str, int]]] = {}
     for table, field, word in _POINTERS:
         rows = table._default_manager.filter(**{f"{field}__in": orphans})  # noqa: SLF001 - Django's documented name
         for pk, lineage in rows.values_list("pk", field).iterator() if word else ():
-            said.setdefault(lineage, []).append((word, pk))
+            reasons.setdefault(lineage, []).append((word, pk))
         update_rows(rows, **{field: None})
     found = Finding.objects.filter(registered_model__in=orphans)
     lock_rows(found)
     end_orphans(lineages=orphans, operation=operation, now=now)
     found.update(registered_model=None)
-    return said
+    return reasons
 
 
 def _judged(

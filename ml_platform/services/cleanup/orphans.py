@@ -1,7 +1,7 @@
 """Delete orphans: models that were never registered and that no active row needs.
 
-What a person may still want stays, so a model with a schedule that has not ended, or a run that may
-still finish, is not an orphan (law 9).
+A user may still need a model with a schedule that has not ended, or with a run that may still
+finish, so such a model is not an orphan (law 9).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class OrphanState(State):
 
     days: int = 0
     deleted: Mapping[str, Any] = field(default_factory=dict)
-    """What the row said, and which runs and schedules were detached from it."""
+    """The values of the row, and which runs and schedules were detached from it."""
 
 
 class NotAnOrphan(Conflict):
@@ -94,8 +94,8 @@ def _delete(work: Work[OrphanState]) -> Outcome:
 def _delete_if_orphan(work: Work[OrphanState]) -> None:
     """Lock the row, check again, detach rows of ended runs and schedules, then delete it.
 
-    The lock keeps PostgreSQL from letting a schedule refer to the row meanwhile; SQLite has one
-    writer. Foreign keys are PROTECT, so nothing that is not detached here can be lost.
+    The lock keeps a concurrent transaction in PostgreSQL from letting a schedule refer to the row;
+    SQLite has one writer. Foreign keys are PROTECT, so a row that is not detached here stays.
 
     :raises NotAnOrphan: it is needed by now, or was deleted.
     """
@@ -107,7 +107,7 @@ def _delete_if_orphan(work: Work[OrphanState]) -> None:
     lineage = row.orphans(created_before=old).first()
     waiting = Operation.objects.live().filter(lineage_key=operation.lineage_key)
     if lineage is None or waiting.exclude(pk=operation.pk).exists():
-        raise NotAnOrphan(f"{operation.subject_name} is no orphan any more.")
+        raise NotAnOrphan(f"{operation.subject_name} is not an orphan any more.")
     detached = detach(row, operation, work.clock()).get(lineage.pk, [])
     deleted = {
         "model_name": lineage.model_name,
@@ -177,7 +177,7 @@ def clean_up_orphans(
 ) -> OrphanCleanup:
     """Delete every orphan older than `days` (ORPHAN_DAYS), as one operation, batch by batch.
 
-    It runs in this process, so that the caller can report what was done; if the process dies, a
+    It runs in this process, so that the caller can report what was done; if the process ends, a
     worker continues. The transaction that deletes a batch decides what is an orphan, so several
     cleanups may run at the same time. `tell` receives a line for each model, after the commit. A
     dry run only reads.
@@ -220,7 +220,7 @@ def _rehearse(state: OrphansState, tell: Tell) -> OrphanCleanup:
 
 
 def _next_batch(state: OrphansState) -> Json | None:
-    """Return the bounds of the next batch, None if there is none."""
+    """Return the bounds of the next batch, None if no batch is left."""
     created_before = datetime.fromisoformat(state.created_before)
     last = end_of_batch(created_before=created_before, after=state.after)
     if last is None:

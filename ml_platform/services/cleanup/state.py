@@ -43,11 +43,11 @@ class ArtifactState(LoggedState):
     """The first folders and objects that belong to no run."""
     strays_found: int = 0
     strays_unknown: str = ""
-    """Why it is unknown what belongs to no run, '' if it is known."""
+    """Why the files that belong to no run are unknown, '' if they are known."""
     strays_left: tuple[str, ...] = ()
     """Strays that are still to be deleted, quoted."""
     strays_judged: str = ""
-    """The stray whose deletion has begun: it is not checked again."""
+    """The stray whose deletion has started: it is not checked again."""
     strays_deleted: int = 0
 
     @property

@@ -1,4 +1,4 @@
-"""Strays: folders and objects directly below the artifacts root that nothing uses.
+"""Find and delete strays: folders and objects directly below the artifacts root, all unused.
 
 They belong to no run, and no adopted version, no model in Vertex AI and no service on Cloud Run
 refers to them, whether ours, another installation's or without an owner: our rows alone do not
@@ -37,11 +37,11 @@ S = TypeVar("S", bound=ArtifactState)
 
 
 class UsersUnread(CloudUnavailable):
-    """What uses files could not be read completely. Nothing is called a stray, because what is
-    unknown may be in use (law 3)."""
+    """What uses files could not be read completely. No file is called a stray then,
+    because a file whose users are unknown may be in use (law 3)."""
 
     code = "users_unread"
-    advice = "Nothing that may belong to no run was touched. The next cleanup looks again."
+    advice = "No stray was deleted. The next cleanup tries again."
 
 
 def find_strays(*, every_version: bool, heartbeat: Heartbeat = lambda: None) -> Iterator[str]:
@@ -51,7 +51,7 @@ def find_strays(*, every_version: bool, heartbeat: Heartbeat = lambda: None) -> 
     run exists before its folder, so every listed folder of a run is recognised. `every_version`
     also reads the versions of each model that are not its default; a deletion needs that.
 
-    :raises UsersUnread: nothing may be called a stray.
+    :raises UsersUnread: what uses files could not be read, so no file may be called a stray.
     """
     settings = require_settings()
     root = f"{settings.ARTIFACTS_PREFIX}/"
@@ -136,7 +136,7 @@ def _runs(names: list[str]) -> set[str]:
 
 
 def look_for_strays(state: S, tell: Tell, heartbeat: Heartbeat = lambda: None) -> S:
-    """Find what belongs to no run; returns the state that knows it.
+    """Find the files that belong to no run; returns the state that names them.
 
     Nothing is called a stray unless everything that uses files was read: what is unknown may be in
     use (law 3).
@@ -176,8 +176,8 @@ def _delete(work: Work[ArtifactState], tell: Tell) -> Outcome:
     """Check the next stray, then delete it chunk by chunk."""
     state = work.state
     if not state.strays_left:
-        said = [f"{counted(state.strays_deleted, 'stray')} deleted", state.refusals]
-        return Next(note=f"{'; '.join(filter(None, said))}.")
+        parts = [f"{counted(state.strays_deleted, 'stray')} deleted", state.refusals]
+        return Next(note=f"{'; '.join(filter(None, parts))}.")
     first, before = state.strays_left[0], datetime.fromisoformat(state.ended_before)
     stray = unquoted(first)
     if state.strays_judged != first:

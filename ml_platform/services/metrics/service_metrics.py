@@ -74,10 +74,10 @@ class MetricsState(LoggedState):
     """The id of the last endpoint that was considered."""
     services: int = 0
     asked: int = 0
-    """For how many services Cloud Monitoring was asked."""
+    """The number of services for which Cloud Monitoring was called."""
     days: int = 0
     unknown: tuple[str, ...] = ()
-    """The services of which nothing could be read, with the reasons."""
+    """The services that could not be read, with the reasons."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +91,8 @@ class MetricsReport(MetricsState):
         """The result in a sentence."""
         read = "Would read" if self.operation is None else "Read"
         services = counted(self.services, "active service")
-        said = f"{read} {counted(self.days, 'day')} of {services}"
-        return f"{said}, {len(self.unknown)} unknown." if self.unknown else f"{said}."
+        text = f"{read} {counted(self.days, 'day')} of {services}"
+        return f"{text}, {len(self.unknown)} unknown." if self.unknown else f"{text}."
 
 
 def collect_metrics(

@@ -209,17 +209,6 @@ def _done(operation: Operation) -> set[str]:
     return {str(e.get("step")) for e in operation.steps if e.get("status") == "done"}
 
 
-def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
-    """The history with this step's entry brought up to date; a step tried again stays one entry."""
-    history = [dict(entry) for entry in entries]
-    if not history or history[-1]["step"] != step.name or history[-1].get("status") == "done":
-        history.append({"step": step.name, "title": step.title, "started_at": now.isoformat()})
-    history[-1].update(what)
-    if what.get("status") in ("done", "failed", "cancelled"):
-        history[-1]["finished_at"] = now.isoformat()
-    return history
-
-
 def workflows() -> Mapping[str, Workflow]:
     """The table of all workflows by their slugs."""
     table: Mapping[str, Workflow] = import_string("ml_platform.services.workflows.WORKFLOWS")

@@ -46,7 +46,7 @@ from ml_platform.text import counted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdoptionState(State):
-    """What was asked for, and what the steps of an adoption hand on."""
+    """The request, and what the steps of an adoption hand on."""
 
     name: str = ""
     project: Any = None
@@ -68,7 +68,7 @@ def adopt_model(
 
     :raises Invalid: the resource name or the model name is not valid.
     :raises Conflict: the project has a registered model of that name.
-    :raises Managed: a version of ours points at it.
+    :raises Managed: one of our versions points at it.
     :raises Busy: another operation holds the name or the model.
     """
     name = ModelName.parse(resource_name).bare

@@ -1,4 +1,4 @@
-"""Registration: a run that succeeded becomes a version, exactly once even if workers die."""
+"""Registration: a run that succeeded becomes a version, exactly once even if workers crash."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ REGISTRABLE = (Registration.NONE, Registration.LOST)
 
 
 class NotRegistrable(Conflict):
-    """The run cannot become a version as it stands."""
+    """The run cannot become a version in its current state."""
 
     code = "not_registrable"
     advice = "Open the run to see why, or train the model again."
@@ -94,17 +94,17 @@ def is_registering(run: TrainingRun) -> bool:
 def require_unregistered(run: TrainingRun, *, force_reason: str) -> None:
     """Check that the run may become a version, and is not one.
 
-    :raises NotRegistrable: it may not; the message says why.
+    :raises NotRegistrable: it may not become a version; the message gives the reason.
     """
     if run.registration == Registration.REGISTERED:
-        raise NotRegistrable(f"{run} is a version already.", advice="There is nothing to register.")
+        raise NotRegistrable(f"{run} is already a version.", advice="Open the version instead.")
     require_registrable(run=run, force_reason=force_reason)
 
 
 def require_registrable(*, run: TrainingRun, force_reason: str) -> None:
     """Check that the run may become a version, or is one.
 
-    :raises NotRegistrable: it may not; the message says why.
+    :raises NotRegistrable: it may not become a version; the message gives the reason.
     """
     if run.registration not in (*REGISTRABLE, Registration.REGISTERED):
         raise NotRegistrable(
@@ -183,7 +183,7 @@ def _register(work: Work[RegistrationState], pointer: ModelName) -> None:
         registered_at=work.clock(),
     )
     if not became:
-        raise NotRegistrable(f"The version of {run} was deleted meanwhile.")
+        raise NotRegistrable(f"The version of {run} was deleted in the meantime.")
     before, run = run.registration, run_of(work.operation)
     record_version(
         EventKind.MODEL_REGISTERED,
@@ -247,7 +247,7 @@ WORKFLOW = Workflow(
             run=_find_artifacts,
             cancellable=True,
         ),
-        Step(name="look_up", title="Look for this run in Vertex AI", run=probe),
+        Step(name="look_up", title="Search Vertex AI for this run", run=probe),
         Step(name="upload", title="Upload to Vertex AI", run=upload, probe="look_up"),
         Step(name="wait", title="Wait for Vertex AI", run=wait_for_upload, probe="look_up"),
         Step(name="record", title="Record the version", run=_record),

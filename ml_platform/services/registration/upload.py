@@ -50,7 +50,7 @@ class RegistrationState(State):
     """The model that gets the version; empty when the upload creates `model_id`."""
     model_id: str = ""
     uploading_since: str = ""
-    """When the last upload was sent that may have happened; empty when there is none."""
+    """When the last upload that may have happened was sent; empty if no upload was sent."""
     again: bool = False
     """An upload was sent before the last one, so there may be two versions."""
     pointer: str = ""
@@ -118,8 +118,8 @@ def _require_ours(model: RemoteModel) -> None:
 def _second_look(
     work: Work[RegistrationState], lineage: RegisteredModel, absent: CloudAbsent
 ) -> Outcome:
-    """The model of our versions is missing. One NOT_FOUND may be wrong: believe the second one, and
-    only if the listing of models works (law 3)."""
+    """Handle a missing model of our versions. One NOT_FOUND may be wrong: accept the second one,
+    and only if the listing of models works (law 3)."""
     now = work.clock()
     since = work.state.absent_since or now.isoformat()
     work.state = replace(work.state, absent_since=since)
@@ -144,7 +144,7 @@ def _upload_may_appear(work: Work[RegistrationState]) -> Poll | None:
 
 
 def upload(work: Work[RegistrationState]) -> Outcome:
-    """Send the upload; its labels name this run, so that a lost answer can be looked up (law 7)."""
+    """Send the upload. Its labels name this run, to find it if its answer is lost (law 7)."""
     run, state = run_of(work.operation), work.state
     lineage = _lineage(run)
     try:
@@ -180,7 +180,7 @@ def _uploaded(work: Work[RegistrationState], result: object, *, to: str = "") ->
 
 
 def _not_uploaded(work: Work[RegistrationState], error: PlatformError) -> PlatformError:
-    """Note that nothing was made. If the parent appeared or vanished meanwhile, search again."""
+    """Record that nothing was created. If the parent appeared or vanished since, search again."""
     work.state = replace(work.state, uploading_since="")
     moved = isinstance(error, CloudExists) or error.code == "parent_not_found"
     return CloudConflict(str(error), advice=error.advice) if moved else error
@@ -204,7 +204,7 @@ def wait_for_upload(work: Work[RegistrationState]) -> Outcome:
 def look_for_copies(work: Work[RegistrationState], run: TrainingRun) -> Poll | None:
     """After a second upload: take the run's lowest version, once the listing shows ours.
 
-    Do not wait for a version that was deleted since: take what the listing has. If it has nothing,
+    Do not wait for a version that was deleted since: use what the listing has. If it is empty,
     record the deleted version; a sweep finds that it is missing.
     """
     pointer = ModelName.parse(work.state.pointer)

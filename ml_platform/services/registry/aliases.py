@@ -32,12 +32,12 @@ DEFAULT = "default"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasState(State):
-    """What was asked for."""
+    """The requested changes."""
 
     change: tuple[str, ...] = ()
-    """As Vertex AI wants it: aliases to add, and with a minus those to remove."""
+    """In Vertex AI's form: aliases to add, and with a minus those to remove."""
     administers: bool = False
-    """It changes a protected alias, which the person who asked may move or remove."""
+    """It changes a protected alias, which the requesting user may move or remove."""
 
 
 def set_aliases(
@@ -83,7 +83,7 @@ def set_aliases(
 
 
 def _change(add: Collection[str], remove: Collection[str]) -> tuple[str, ...]:
-    """The aliases as Vertex AI wants them: those to remove with a minus."""
+    """The aliases in Vertex AI's form: those to remove have a minus."""
     for alias in (*add, *remove):
         check_alias(alias)
     if DEFAULT in remove:
@@ -97,7 +97,7 @@ def require_version(run: TrainingRun) -> None:
     :raises Conflict: it is not.
     """
     if run.registration != Registration.REGISTERED:
-        raise Conflict(f"{run} is no version.", advice="Only a registered version has aliases.")
+        raise Conflict(f"{run} is not a version.", advice="Only a registered version has aliases.")
 
 
 def _merge(work: Work[AliasState]) -> Outcome:

@@ -18,11 +18,11 @@ MODEL_FILE = "saved_model.pb"
 CHUNK = 500
 """Objects deleted between two commits: five batch requests of a hundred."""
 COUNTED = 20_000
-"""Objects that a preview counts before it says "more than"."""
+"""The number of objects from which a preview reports "more than"."""
 
 
 class UnsafePath(Invalid):
-    """The path is not exactly the run's own prefix, so nothing below it is deleted."""
+    """The path is not exactly the run's own prefix, so no object below it is deleted."""
 
     code = "unsafe_path"
     advice = "Correct gcs_artifacts_path of the run, or remove the objects by hand."
@@ -52,7 +52,7 @@ def run_prefix(*, run: TrainingRun) -> ObjectPath:
 def guard(*, path: str, bucket: str, root: str, own: frozenset[str]) -> ObjectPath:
     """Return `path`, with one closing slash, if it is `gs://bucket/root/<one of own>`.
 
-    The slash matters: `runs/1` as a prefix would match the files of `runs/10` too (law 8).
+    The closing slash is required: `runs/1` would match the files of `runs/10` too (law 8).
 
     :raises UnsafePath: it is anything else: a bucket, another bucket, another run, a part of one.
     """
@@ -63,7 +63,7 @@ def guard(*, path: str, bucket: str, root: str, own: frozenset[str]) -> ObjectPa
 
 
 def deletable_prefix(*, run: TrainingRun) -> ObjectPath | None:
-    """The prefix to delete with the run; None if it has no artifacts of ours.
+    """The prefix to delete with the run; None if it has no artifacts here.
 
     :raises UnsafePath: the path in the row is not the folder that the run's ids name.
     """
@@ -93,7 +93,7 @@ def measure(*, prefix: ObjectPath) -> Size:
 class Chunk:
     """What was deleted of some objects, and what Cloud Storage refused to delete.
 
-    If nothing was deleted, `passed` is the last name: the next chunk begins after it.
+    If no object was deleted, `passed` is the last name: the next chunk starts after it.
     """
 
     size: Size
@@ -104,7 +104,7 @@ class Chunk:
 def delete_chunk(*, prefix: ObjectPath) -> Size | None:
     """Delete up to CHUNK objects below a prefix; returns their size, None if there was none left.
 
-    Only the listed generation of each is deleted. Repeat it until nothing is left.
+    Only the listed generation of each is deleted. Repeat it until no object is left.
 
     :raises CloudDenied: Cloud Storage refused to delete some objects; the others are deleted.
     :raises CloudUnavailable: some objects could not be deleted; the others are.
@@ -150,7 +150,7 @@ def _left(
         f"{counted(len(left), 'object')} at {at} could not be deleted, "
         f"the first one {left[0].name!r}: {left[0].reason}",
         code="objects_left",
-        advice="The rest is deleted when the operation goes on.",
+        advice="The remaining objects are deleted when the operation continues.",
     )
 
 

@@ -20,14 +20,14 @@ _NAMESPACE = uuid.UUID("6f0f7f52-2f0e-4c55-9a3b-6f3d6f3a2b1d")
 def lineage_uid(*, project_id: int, model_name: str) -> uuid.UUID:
     """The uid that a lineage gets, derived from project and name.
 
-    Every try to register the first version thus asks Vertex AI for the same model id, and Vertex AI
+    Every try to register the first version requests the same model id, and Vertex AI
     itself refuses the second one.
     """
     return uuid.uuid5(_NAMESPACE, f"{project_id}:{model_name}")
 
 
 def claim_lineage(*, project_id: int, model_name: str, model_type: str) -> RegisteredModel:
-    """Return the lineage of that name, created now if there is none; without a version it counts
+    """Return the lineage of that name; create it if it does not exist. Without a version it counts
     nowhere. A run may not call this before it succeeds: only registration, adoption and schedules
     do (law 2)."""
     found = RegisteredModel.objects.filter(project_id=project_id, model_name=model_name)
@@ -147,7 +147,7 @@ def record_version(
 def sync_version_cache(*, registered_model: RegisteredModel) -> None:
     """Recount the lineage, in the caller's transaction; without a version it is unregistered.
 
-    Then the result of the last sweep is cleared too: it says nothing about a later model of that
+    Then the result of the last sweep is cleared too: it does not describe a later model of that
     name.
     """
     versions = registered_model.training_runs.versions()

@@ -70,7 +70,7 @@ def require_unmoved_now(version: RemoteModel, change: Sequence[str]) -> None:
     """Check the same by what Vertex AI answers now.
 
     :raises RightMissing: the change takes a protected alias from a version.
-    :raises CloudUnavailable: Vertex AI does not say which version has it.
+    :raises CloudUnavailable: Vertex AI did not answer which version has it.
     """
     for alias in changed_of(change):
         holds = alias in version.aliases

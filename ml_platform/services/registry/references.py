@@ -40,8 +40,8 @@ _UID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 class Pointer:
     """A model, service or run that points at files.
 
-    `run_uid` is the run that its label names or whose row it is, '' for what others made; `row` is
-    the id of the run if it is a row of ours; `version` is the name if it is a version in Vertex AI.
+    `run_uid` is the run that its label names or whose row it is, '' for resources of others; `row`
+    is the id of the run if it is one of our rows; `version` is the name of a version in Vertex AI.
     """
 
     who: str
@@ -68,7 +68,7 @@ def read_pointers(*, every_version: bool = True, heartbeat: Heartbeat = lambda: 
     Without `every_version` only the default version of each model is read. That is not enough
     before a deletion.
 
-    :raises CloudUnavailable: one of them could not be read completely, so nothing is known.
+    :raises CloudUnavailable: one of them could not be read completely, so references are unknown.
     """
     found = Pointers()
     remote = chain(_of_models(every_version, heartbeat), _of_services(heartbeat))
@@ -170,7 +170,7 @@ def _texts(service: RemoteService) -> list[str]:
     for revision in set(service.serving) - {service.latest_created_revision}:
         try:
             texts += cloud_run.get_revision(service.service_id, revision).texts
-        except CloudAbsent:  # a deleted revision reads nothing
+        except CloudAbsent:  # a deleted revision reads no files
             continue
     return texts
 

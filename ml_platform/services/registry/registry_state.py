@@ -13,7 +13,7 @@ from ml_platform.models.states import RegistryState
 
 NEVER_CHECKED = "No sweep has checked it yet."
 NOT_LISTED = "Not listed at two sweeps."
-NOT_SEEN_ONCE = "The newest sweep did not see it; only a second sweep can prove that it is gone."
+NOT_SEEN_ONCE = "The newest sweep did not see it; a second sweep must confirm that it is gone."
 _VERDICTS: Mapping[str, tuple[bool | None, str]] = {
     RegistryState.SUSPECTED: (None, NOT_SEEN_ONCE),
     RegistryState.MISSING: (False, NOT_LISTED),
@@ -30,7 +30,7 @@ class RegistryAnswer(TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class RegistryVerdict:
-    """`verified` is None for unknown; `reason` says why it is not True; `at` is when Vertex AI last
+    """`verified` is None for unknown; `reason` is why it is not True; `at` is when Vertex AI last
     answered about the model."""
 
     verified: bool | None
@@ -41,8 +41,8 @@ class RegistryVerdict:
 def registry_verdict(*, state: str, checked_at: datetime | None, unread: str) -> RegistryVerdict:
     """The verdict on what is stored; `unread` is why the newest sweep could not read Vertex AI.
 
-    An older answer says nothing about now. Absence is believed only at the second sweep, because a
-    listing may miss a model once (law 3).
+    An older answer does not describe the present. Absence counts only at the second sweep, because
+    a listing may miss a model once (law 3).
     """
     if unread:
         return RegistryVerdict(None, unread, checked_at)

@@ -38,7 +38,7 @@ def service_name(
 
 
 def is_made_for(name: str, *, installation: str, lineage: UUID) -> bool:
-    """Whether `service_name` made that name for the lineage, whatever its words were."""
+    """Whether `service_name` made that name for the lineage, from any display name."""
     numbers = range(1, _NUMBERS + 1)
     return name[-_HASH:] in {_digest(installation, lineage, number) for number in numbers}
 

@@ -17,14 +17,14 @@ from .artifacts import MODEL_FILE, newest_folder, run_prefix
 from .labels import RUN, labels_for, wrong_label
 
 EVENTUAL_CONSISTENCY_WINDOW = timedelta(seconds=120)
-"""How long a read may miss what was made. NOT_FOUND of something younger proves nothing."""
+"""How long a read may miss a new resource. NOT_FOUND of a younger one is inconclusive."""
 
 
 def require_listing() -> None:
     """Check that Vertex AI lists the models of the configured location.
 
-    Only beside a listing that works does NOT_FOUND prove that a model is gone: in a place that
-    cannot be read, every name may seem to be missing (law 3).
+    NOT_FOUND proves that a model is gone only if the listing works: in a location that cannot be
+    read, every name may seem to be missing (law 3).
 
     :raises PlatformError: the listing failed.
     """
@@ -36,8 +36,8 @@ class ForeignVersion(Conflict):
 
     code = "foreign_version"
     advice = (
-        "Nothing was changed. Put the label back in Vertex AI; or, if another model has taken the "
-        "place of ours, repair the stale pointer first."
+        "Nothing was changed. Restore the label in Vertex AI; or, if another model has this name "
+        "now, repair the stale pointer first."
     )
 
 
@@ -91,7 +91,7 @@ def batch_verify_models_in_vertex_ai() -> Present[dict[str, RemoteModel]] | Unkn
 def find_version(*, run: TrainingRun) -> RemoteModel:
     """Return the version that the run points at.
 
-    :raises CloudAbsent: there is none.
+    :raises CloudAbsent: the version does not exist.
     :raises ForeignVersion: it does not carry our labels of this run.
     :raises Invalid: the run has no pointer.
     """
@@ -128,7 +128,7 @@ def _require_model_at(artifact_uri: str) -> None:
 
 
 def seconds_until_consistent(made_at: datetime | None, *, now: datetime) -> float:
-    """Seconds until NOT_FOUND proves something about what we made then, 0 when it does."""
+    """Seconds until NOT_FOUND is conclusive for a resource created at that time; 0 if it is now."""
     if made_at is None:
         return 0.0
     return max(0.0, (made_at + EVENTUAL_CONSISTENCY_WINDOW - now).total_seconds())
@@ -137,7 +137,7 @@ def seconds_until_consistent(made_at: datetime | None, *, now: datetime) -> floa
 def read_versions(name: ModelName, *, filter: str = "") -> list[RemoteModel]:
     """Versions of a model, oldest first.
 
-    :raises CloudAbsent: there is no such model.
+    :raises CloudAbsent: the model does not exist.
     """
     pages = vertex.list_model_versions(name, filter=filter)
     return sorted(chain.from_iterable(pages), key=lambda version: int(version.version))

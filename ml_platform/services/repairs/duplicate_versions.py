@@ -66,7 +66,7 @@ def purge_surplus(
     """Delete the surplus versions of a model in Vertex AI; its other versions stay.
 
     :raises Invalid: that is not a resource name of a model.
-    :raises CopiedModel: it is not the lineage's own model, whatever its labels say.
+    :raises CopiedModel: it is not the lineage's own model, although it may have our labels.
     :raises Busy: another operation holds the lineage.
     """
     name = ModelName.parse(resource_name).bare
@@ -172,7 +172,7 @@ def _choose(
     """Choose the next version to delete, or the model if all of its versions are surplus."""
     left = [there for version in surplus if (there := _read_again(work, version))]
     if not left:
-        return Next(to="end_surplus", note="Nothing is surplus.")
+        return Next(to="end_surplus", note="No version is surplus.")
     require_undeployed(name, left)
     require_all_unprotected(left)
     numbers = {version.version for version in left}
@@ -196,7 +196,7 @@ def _choose(
 
 
 def _read_again(work: Work[DuplicateState], version: RemoteModel) -> RemoteModel | None:
-    """Read this version right before its deletion, None if it is no longer ours or there.
+    """Read this version right before its deletion, None if it is not ours or is gone.
 
     A listing may be out of date.
     """
@@ -239,14 +239,14 @@ def _purge(work: Work[DuplicateState]) -> Outcome:
     if started is None or started.done:
         note = f"Deleted {target}." if started else f"{target} is already gone."
         return Next(to=FIRST_STEP, note=note)
-    note = f"Vertex AI has begun, as operation {started.name.operation_id}."
+    note = f"Vertex AI deletes it, as operation {started.name.operation_id}."
     return Next(to="wait_for_purge", note=note)
 
 
 def _end(work: Work[DuplicateState]) -> Outcome:
     purged = work.state.purged
     status = FindingStatus.REPAIRED if purged else FindingStatus.GONE
-    return close(work, status=status, note=", ".join(purged) or "There was nothing to delete.")
+    return close(work, status=status, note=", ".join(purged) or "No version had to be deleted.")
 
 
 def _read(work: Work[DuplicateState], call: Callable[[], T]) -> Present[T] | Absent:
@@ -268,7 +268,7 @@ WORKFLOW = Workflow(
         Step(name=FIRST_STEP, title="Read all versions", run=_list, cancellable=True),
         Step(
             name="give_default",
-            title="Give the default alias to a version of ours",
+            title="Move the default alias to a registered version",
             run=_give_default,
             probe=FIRST_STEP,
             optional=True,

@@ -93,7 +93,7 @@ def _open(workflow: Workflow, lineage: RegisteredModel, actor: Actor, now: datet
 
 
 def _look_at_versions(work: Work[PointerState]) -> Outcome:
-    """Ask for each pointer. An answer that proves nothing ends the repair without a change."""
+    """Read each version by its pointer. An inconclusive answer ends the repair without a change."""
     runs = list(_versions(work).order_by("vertex_model_resource_name", "version"))
     _read_present(require_listing)
     lost: dict[str, str] = {}
@@ -122,7 +122,7 @@ def _lost_of(name: ModelName, runs: Iterable[TrainingRun]) -> dict[str, str]:
 
 
 def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
-    """Return why this version is no longer the run's, '' when it is, or nothing proves otherwise.
+    """Return why this version is not the run's any more, '' when it is or may be.
 
     A version without our labels may be ours with labels that someone changed. It stays, unless it
     was created after ours was registered.
@@ -130,10 +130,10 @@ def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
     answer = _read(lambda: vertex.get_model(pointer))
     if isinstance(answer, Absent):
         return answer.reason
-    said, made = answer.value.labels.get(RUN, ""), answer.value.version_create_time
+    label, made = answer.value.labels.get(RUN, ""), answer.value.version_create_time
     reborn = made and run.registered_at and made > run.registered_at + REBORN_MARGIN
-    if said != run.uid.hex and made and reborn:
-        return f"{pointer} was created at {made:%Y-%m-%d %H:%M} UTC; its label {RUN} is {said!r}."
+    if label != run.uid.hex and made and reborn:
+        return f"{pointer} was created at {made:%Y-%m-%d %H:%M} UTC; its label {RUN} is {label!r}."
     return ""
 
 
@@ -218,7 +218,7 @@ CLEARING = Workflow(
     steps=(
         Step(
             name="look_at_versions",
-            title="Ask Vertex AI for each version",
+            title="Read each version from Vertex AI",
             run=_look_at_versions,
             cancellable=True,
         ),
@@ -241,7 +241,7 @@ RESTORING = Workflow(
     steps=(
         Step(
             name="find_lost",
-            title="Look for lost versions",
+            title="Search for lost versions",
             run=_find_lost,
             cancellable=True,
         ),

@@ -27,7 +27,7 @@ class NoRepair(Conflict):
     """The finding is closed, or its repair needs a decision by a person."""
 
     code = "no_safe_repair"
-    advice = "Reload the finding: it says what can be done."
+    advice = "Reload the finding to see its possible repairs."
 
 
 def is_safe(finding: Finding) -> bool:
@@ -44,7 +44,7 @@ def is_safe(finding: Finding) -> bool:
 def require_repairable(finding: Finding) -> tuple[RegisteredModel, Repair]:
     """Check that a finding has a repair that needs no decision by a person; returns its model too.
 
-    :raises NoRepair: it is not open, or there is none.
+    :raises NoRepair: it is not open, or its kind has no repair.
     """
     _require_open(finding)
     lineage, repair = finding.registered_model, facts_of(finding).repair
@@ -61,7 +61,7 @@ def require_choice(finding: Finding) -> None:
     _require_open(finding)
     if not facts_of(finding).needs_choice:
         raise NoRepair(
-            f"{finding.title}: only a model that nobody manages is adopted or deleted.",
+            f"{finding.title}: only an unmanaged model can be adopted or deleted.",
             advice=finding.repair,
         )
 

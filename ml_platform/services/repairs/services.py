@@ -197,7 +197,7 @@ def _look_at_service(work: Work[CheckState]) -> Outcome:
 def _end_endpoint(work: Work[CheckState], endpoint: DeployedEndpoint, reason: str) -> Outcome:
     """End the endpoint if the location can be listed.
 
-    In a location that cannot be read every service may seem to be missing (law 3).
+    In a location that cannot be read, every service may seem to be missing (law 3).
     """
     if seconds := seconds_until_consistent(endpoint.deployed_at, now=work.clock()):
         return Poll(seconds=seconds, note=f"{reason} It is so new that it may still appear.")
@@ -294,7 +294,7 @@ CHECK = Workflow(
     steps=(
         Step(
             name="look_at_service",
-            title="Look at the service on Cloud Run",
+            title="Read the service from Cloud Run",
             run=_look_at_service,
             cancellable=True,
         ),

@@ -35,7 +35,7 @@ class RepairState(State):
     """What every repair of a finding remembers."""
 
     ended_as: str = FindingStatus.REPAIRED
-    """The status of its findings at the end: `repaired`, or `gone` when nothing was wrong."""
+    """The status of its findings at the end: `repaired`, or `gone` when there was no problem."""
 
 
 def open_repair(
@@ -66,12 +66,12 @@ def open_repair(
 
 
 def read(call: Callable[[], T], *, service: str, sent: bool = False) -> Present[T] | Absent:
-    """Read from Google; an answer that proves nothing is raised, never taken for gone (law 3).
+    """Read from Google. An inconclusive answer is raised: it does not mean absent (law 3).
 
-    `sent` says whether a change may have been sent. Then the operation must go on until it knows
+    `sent` is whether a change may have been sent. Then the operation must continue until it knows
     the outcome, so the error is temporary; before that it ends, with nothing changed.
 
-    :raises PlatformError: there is no answer that proves anything.
+    :raises PlatformError: the answer is inconclusive.
     """
     answer = ask(call)
     if isinstance(answer, Unknown):
@@ -80,7 +80,7 @@ def read(call: Callable[[], T], *, service: str, sent: bool = False) -> Present[
 
 
 def read_present(call: Callable[[], T], *, service: str, sent: bool = False) -> T:
-    """Read what must be there; its absence proves nothing either.
+    """Read a resource that must exist; its absence is inconclusive too.
 
     :raises PlatformError: it could not be read.
     """
@@ -146,7 +146,7 @@ def wait_for_deletion(work: Work[R], *, to: str, note: str) -> Outcome:
 
 
 def nothing_to_repair(work: Work[R], note: str) -> Next:
-    """End a repair that found nothing wrong."""
+    """End a repair that found no problem."""
     work.state = replace(work.state, ended_as=FindingStatus.GONE)
     return Next(to="close", note=note)
 
@@ -166,7 +166,7 @@ def close(
 
 
 def _close(work: Work[RepairState]) -> Outcome:
-    """Close repaired findings. If nothing was wrong, close only what a re-check settles."""
+    """Close repaired findings. If there was no problem, close only what a new check settles."""
     status = FindingStatus(work.state.ended_as)
     repaired = status == FindingStatus.REPAIRED
     repairs = {kind: kind.facts.repair for kind in FindingKind}

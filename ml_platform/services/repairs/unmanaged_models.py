@@ -53,7 +53,7 @@ class Managed(Conflict):
     """A record points at the model, or it carries the label of an installation."""
 
     code = "managed_model"
-    advice = "Check the registry again to see whose it is."
+    advice = "Check the registry again to see which record uses it."
 
 
 def delete_unmanaged_model(
@@ -63,8 +63,8 @@ def delete_unmanaged_model(
 
     `project_id` is that of its finding: users who see the finding also see the deletion.
 
-    :raises Invalid: that is no name of a model.
-    :raises Managed: a version of ours points at it.
+    :raises Invalid: that is not the name of a model.
+    :raises Managed: one of our versions points at it.
     :raises Busy: it is being adopted or deleted.
     """
     name = ModelName.parse(resource_name).bare
@@ -99,15 +99,15 @@ def require_unclaimed(name: ModelName) -> None:
     """
     where = f"/locations/{name.location}/models/{name.model_id}"
     if TrainingRun.objects.versions().filter(vertex_model_resource_name__endswith=where).exists():
-        # The message does not say whose: it may be another tenant's, who is not named (law 10).
-        raise Managed(f"{name} is a version of ours.")
+        # The message names no project: it may be another tenant's, who must stay unnamed (law 10).
+        raise Managed(f"{name} is a registered version.")
 
 
 # ---- the steps ---------------------------------------------------------------------------------
 
 
 def _check(work: Work[UnmanagedState]) -> Outcome:
-    """Check right before the deletion that nothing has claimed it meanwhile."""
+    """Check right before the deletion that no record has claimed it since."""
     name = ModelName.parse(work.state.name)
     answer = _read(lambda: read_versions(name))
     if isinstance(answer, Absent):
@@ -120,9 +120,9 @@ def _check(work: Work[UnmanagedState]) -> Outcome:
         )
     require_undeployed(name, answer.value)
     require_all_unprotected(answer.value)
-    said = tuple({"version": v.version, "artifact_uri": v.artifact_uri} for v in answer.value)
-    work.state = replace(work.state, versions=said)
-    return Next(note=f"{counted(len(said), 'version')}, not registered.")
+    versions = tuple({"version": v.version, "artifact_uri": v.artifact_uri} for v in answer.value)
+    work.state = replace(work.state, versions=versions)
+    return Next(note=f"{counted(len(versions), 'version')}, not registered.")
 
 
 def _delete(work: Work[UnmanagedState]) -> Outcome:
@@ -130,7 +130,7 @@ def _delete(work: Work[UnmanagedState]) -> Outcome:
     started = start_deletion(work, name)
     if started is None:
         return _gone(name, f"{name.model_id} is already gone.")
-    return Next(note=f"Vertex AI has begun, as operation {started.name.operation_id}.")
+    return Next(note=f"Vertex AI deletes it, as operation {started.name.operation_id}.")
 
 
 def _confirm(work: Work[UnmanagedState]) -> Outcome:

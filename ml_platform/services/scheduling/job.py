@@ -28,7 +28,7 @@ from .times import cron_zone
 FIRST_STEP = "look"
 ATTEMPT_SECONDS = 60
 RETRIES = 3
-"""Cloud Scheduler repeats a call that got no answer; its run is made once all the same."""
+"""Cloud Scheduler repeats a call that got no answer; the run of a time is created only once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class SchedulerState(State):
 
 
 def require_webhook() -> None:
-    """Check that the settings say where and as whom Cloud Scheduler calls.
+    """Check that the settings name the address and the account of Cloud Scheduler's calls.
 
     :raises Misconfigured: they do not.
     """
@@ -62,7 +62,7 @@ def job_id_of(schedule: TrainingSchedule) -> str:
 def webhook_job(*, path: str, **spec: Any) -> JobSpec:
     """Return the job that calls this path below PUBLIC_URL.
 
-    :raises Misconfigured: the settings do not say where and as whom Cloud Scheduler calls.
+    :raises Misconfigured: the settings lack the address or the account of the calls.
     """
     require_webhook()
     settings = get_settings()
@@ -182,7 +182,7 @@ def _workflow(slug: str, verb: str, past: str, usual: str) -> Workflow:
         right=Right.TRAIN,
         state=SchedulerState,
         steps=(
-            Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
+            Step(name=FIRST_STEP, title="Read the job from Cloud Scheduler", run=_look),
             *(replace(step, optional=step.name != usual) for step in _EFFECTS),
             Step(
                 name="record",

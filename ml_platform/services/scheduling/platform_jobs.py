@@ -72,9 +72,9 @@ def set_up_job(
 
     A paused job stays paused.
 
-    :raises Misconfigured: the settings do not say where and as whom it calls.
+    :raises Misconfigured: the settings lack the address or the account of the calls.
     :raises Busy: another operation is setting it up.
-    :raises CloudUnavailable: Cloud Scheduler or the database gave no answer yet; a worker goes on.
+    :raises CloudUnavailable: Cloud Scheduler or the database gave no answer; a worker continues.
     :raises SetupRefused: it failed, with the reason and what to do about it.
     """
     spec = {
@@ -115,11 +115,11 @@ def job_spec(spec: Mapping[str, Any]) -> JobSpec:
 
 def _require_success(operation: Operation) -> None:
     if operation.status in LIVE_OPERATION_STATUSES:
-        goes_on = f"Operation {operation.pk} goes on by itself; watch it."
+        progress = f"Operation {operation.pk} continues in the background; watch its status."
         raise CloudUnavailable(
             operation.error or f"{operation} has not ended yet.",
             code=operation.error_code,
-            advice=f"{operation.advice} {goes_on}".strip(),
+            advice=f"{operation.advice} {progress}".strip(),
         )
     if operation.status != OperationStatus.SUCCEEDED:
         raise SetupRefused(operation.error, code=operation.error_code, advice=operation.advice)
@@ -182,7 +182,7 @@ WORKFLOW = Workflow(
     past="set up the job {}",
     state=SetupState,
     steps=(
-        Step(name=FIRST_STEP, title="Look at the job in Cloud Scheduler", run=_look),
+        Step(name=FIRST_STEP, title="Read the job from Cloud Scheduler", run=_look),
         Step(
             name="create_job",
             title="Create the job",
@@ -199,7 +199,7 @@ WORKFLOW = Workflow(
         ),
         Step(
             name="job_stands",
-            title="See that it stands",
+            title="Confirm the job",
             run=lambda work: Next(note=f"{work.state.action}: {work.state.job}"),
         ),
     ),

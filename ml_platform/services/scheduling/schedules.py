@@ -43,7 +43,7 @@ _MOVES: Mapping[ScheduleState, tuple[ScheduleState, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
-    """The run of a call, with its submission if the call made it; or why there is none."""
+    """The run of a call, with its submission if the call created it; or why it has no run."""
 
     run: TrainingRun | None = None
     operation: Operation | None = None
@@ -71,7 +71,7 @@ def create_schedule(
 
     :raises Invalid: a name, the times, the template or a parameter is wrong; nothing was written.
     :raises Conflict: the project has a schedule of that name.
-    :raises Misconfigured: the settings do not say where and as whom Google calls.
+    :raises Misconfigured: the settings lack the address or the account of Google's calls.
     """
     check_names(model_name=model_name, model_type=model_type)
     check_values(parameters)
@@ -97,7 +97,7 @@ def create_schedule(
     schedule.next_run_at = next_time(schedule, after=now)
     if schedule.next_run_at is None:
         raise Invalid(
-            f"{first.isoformat()} has passed.", code="bad_time", advice="Give a time to come."
+            f"{first.isoformat()} has passed.", code="bad_time", advice="Use a time in the future."
         )
     check_recipe(template_uri=template_uri, parameters=parameters)
     with transaction.atomic():
@@ -188,11 +188,12 @@ def trigger_schedule(
 def fire_schedule(
     *, schedule: TrainingSchedule, scheduled_for: datetime, actor: Actor, now: datetime
 ) -> Firing:
-    """Create and submit the run of that time, once however often Cloud Scheduler calls.
+    """Create and submit the run of that time, once for any number of calls by Cloud Scheduler.
 
-    Nothing is done for a schedule that is not active or has not begun. A call forced in the console
-    has the time of the next regular call; its run does not replace the run of that time. A schedule
-    whose single time was missed ends, because cron would repeat it a year later.
+    A call for a schedule that is not active or has not started does nothing. A call that was
+    forced in the console has the time of the next regular call; its run does not replace the run
+    of that time. A schedule whose single time was missed ends, because cron would repeat it a year
+    later.
 
     :raises Invalid: `scheduled_for` has no time zone.
     """
@@ -211,7 +212,7 @@ def fire_schedule(
             uid = keyed_uid("forced", locked.uid.hex, tick.isoformat())
             return _start(locked, uid, None, actor, now)
         if locked.starts_at and tick < locked.starts_at:
-            return Firing(message="The schedule has not begun.")
+            return Firing(message="The schedule has not started yet.")
         uid = keyed_uid("tick", locked.uid.hex, tick.isoformat())
         firing = _start(locked, uid, tick, actor, now)
         _after_tick(locked, tick, actor, now)
@@ -219,7 +220,7 @@ def fire_schedule(
 
 
 def next_time(schedule: TrainingSchedule, *, after: datetime) -> datetime | None:
-    """Return the schedule's next time, None if there is none left."""
+    """Return the schedule's next time, None if no time is left."""
     first, zone = schedule.starts_at or after, schedule.time_zone
     upcoming = next_times(frequency=schedule.frequency, first=first, time_zone=zone, after=after)
     return upcoming[0] if upcoming else None
@@ -302,7 +303,7 @@ def require_live(schedule: TrainingSchedule) -> None:
 
 
 def require_time_left(schedule: TrainingSchedule, now: datetime) -> datetime:
-    """Check that a schedule has a time to come; returns it.
+    """Check that a schedule has a time in the future; returns it.
 
     :raises Conflict: its only time has passed.
     """

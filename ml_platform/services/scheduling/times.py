@@ -36,7 +36,7 @@ _known_zones = lru_cache(maxsize=1)(available_timezones)
 def zone_of(name: str) -> ZoneInfo:
     """Return the time zone of an IANA name.
 
-    :raises Invalid: there is none of that name.
+    :raises Invalid: no time zone has that name.
     """
     if name not in _known_zones():
         raise Invalid(
@@ -76,7 +76,7 @@ def cron_for(*, frequency: str, first: datetime, time_zone: str) -> str:
     """Return the cron expression that repeats `first` in that zone: its time of day, and for weekly
     schedules its weekday, for monthly ones its day.
 
-    :raises Invalid: there is no such frequency or zone.
+    :raises Invalid: the frequency or the zone does not exist.
     """
     if frequency not in Frequency.values:
         raise Invalid(

@@ -70,7 +70,7 @@ class VertexRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OurRow:
-    """A model of ours. `looks` counts the sweeps in a row that did not see it in Vertex AI.
+    """One of our models. `looks` counts the consecutive sweeps that did not see it in Vertex AI.
 
     `agrees` is None when it is unknown whether it exists there.
     """
@@ -88,12 +88,12 @@ class OurRow:
 def find_project(name: str) -> Any:
     """Return the project of that name.
 
-    :raises NotFound: there is none; the advice lists the projects.
+    :raises NotFound: the project does not exist; the advice lists the projects.
     """
     projects = {str(project): project for project in all_projects()}
     if name not in projects:
         known = ", ".join(sorted(projects)) or "none yet"
-        raise NotFound(f"There is no project {name!r}.", advice=f"Projects are: {known}.")
+        raise NotFound(f"The project {name!r} does not exist.", advice=f"Projects are: {known}.")
     return projects[name]
 
 
@@ -234,7 +234,7 @@ def _existence(row: RegisteredModel, listed: Collection[str], *, read: bool) -> 
 
 
 def _is_here(name: str) -> bool:
-    """Whether a listing of our location would show it; otherwise its absence proves nothing."""
+    """Whether a listing of our location would show it; otherwise its absence is inconclusive."""
     try:
         return ModelName.parse(name).location == require_settings().LOCATION
     except Invalid:

@@ -71,7 +71,7 @@ SKEW = timedelta(seconds=1)
 
 
 def compare_orphans(reading: Reading) -> Iterator[Compared]:
-    """Find models that were never registered and that nothing needs; yields each chunk."""
+    """Find unneeded models that were never registered; yields each chunk."""
     created_before = reading.sweep.started_at - timedelta(days=require_settings().ORPHAN_DAYS)
     for chunk in reading.chunks(RegisteredModel.objects.orphans(created_before=created_before)):
         runs, schedules = _counts(chunk, "training_runs"), _counts(chunk, "training_schedules")
@@ -139,13 +139,13 @@ def _why_left_out(
 
 
 def _write_states(
-    compared: Iterable[int], found: Iterable[Discrepancy], looks: dict[str, int], sweep: Sweep
+    compared: Iterable[int], found: Iterable[Discrepancy], sightings: dict[str, int], sweep: Sweep
 ) -> None:
     """Update the registry states of the chunk. A model is missing only at the second sighting."""
     states = dict.fromkeys(compared, RegistryState.VERIFIED)
     for one in found:
         if one.lineage_id is not None and one.kind != FindingKind.SURPLUS_VERSION:
-            stale = one.kind == FindingKind.STALE_POINTER and looks.get(one.subject, 1) > 1
+            stale = one.kind == FindingKind.STALE_POINTER and sightings.get(one.subject, 1) > 1
             states[one.lineage_id] = RegistryState.MISSING if stale else RegistryState.SUSPECTED
     for state in set(states.values()):
         rows = RegisteredModel.objects.registered().filter(
@@ -166,7 +166,7 @@ def _name_of(lineage: RegisteredModel) -> ModelName | None:
 
 
 def compare_unclaimed_models(reading: Reading) -> Iterator[Compared]:
-    """Say what each listed model is that none of our versions points at."""
+    """Classify each listed model that none of our versions points at."""
     place = _place()
     for chunk in reading.chunks(MirroredModel.objects.only(*_SEEN)):
         models = _unclaimed(chunk, place)

@@ -65,12 +65,12 @@ def check_registry_here(
 
 
 def sweep_of(operation: Operation) -> Sweep | None:
-    """Return the sweep that the operation made, None while there is none."""
+    """Return the sweep that the operation created, None before it is created."""
     return Sweep.objects.filter(pk=operation.data.get("sweep")).first()
 
 
 def _open(actor: Actor, clock: Clock, idempotency_key: str) -> Operation:
-    """Open the operation, or return the running one when its worker has died."""
+    """Open the operation, or return the running one when its worker has crashed."""
     require_settings()
     now = clock()
     try:
@@ -90,8 +90,8 @@ def _open(actor: Actor, clock: Clock, idempotency_key: str) -> Operation:
 
 
 def _sweep(work: Work[SweepState], tell: Tell) -> Outcome:
-    asked = work.operation
-    actor = Actor(label=asked.actor_label, origin=asked.origin, user_id=asked.actor_id)
+    request = work.operation
+    actor = Actor(label=request.actor_label, origin=request.origin, user_id=request.actor_id)
     done = sweep(actor=actor, clock=work.clock, heartbeat=work.renew_lease)
     unread = [plane["reason"] for plane in done.planes.values() if not plane["read"]]
     lines = [f"Unknown: {reason}" for reason in unread]

@@ -61,8 +61,8 @@ def sweep(*, actor: Actor, clock: Clock, heartbeat: Heartbeat = lambda: None) ->
     """Read all planes into the mirror, and update the findings.
 
     A plane with a page that failed is unknown: its mirror rows stay, and it is not compared,
-    because what it did not list may still exist (law 3). A row that cannot be stored is named and
-    left out of the comparison.
+    because a resource that it did not list may still exist (law 3). A row that cannot be stored is
+    named and left out of the comparison.
 
     :raises Misconfigured: PROJECT_ID, LOCATION or BUCKET is missing; nothing was written.
     """
@@ -212,7 +212,7 @@ def _upsert(plane: Plane, rows: Sequence[Json]) -> None:
 def _delete_unseen(plane: Plane, sweep: Sweep, unstored: Collection[str]) -> None:
     """Delete the mirror rows that this complete reading did not list.
 
-    Rows that a concurrent sweep has seen meanwhile stay, as do those that were listed but could
+    Rows that a concurrent sweep has seen stay, as do those that were listed but could
     not be stored.
     """
     seen = Q(seen_sweep__gte=sweep.pk) | Q(seen_at__gt=sweep.started_at)

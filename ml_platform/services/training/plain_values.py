@@ -26,7 +26,7 @@ class Flaw:
 
 
 def flaw_in(value: Any) -> Flaw | None:
-    """The first flaw of a JSON value, at any depth."""
+    """Return the first flaw of a JSON value, at any depth."""
     left: list[tuple[Any, int, str]] = [(value, 0, "")]
     while left:
         part, depth, where = left.pop()

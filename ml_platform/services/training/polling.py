@@ -38,9 +38,9 @@ WATCHABLE = 500
 ENDED_A_POLL = 100
 """Ended runs that one poll reads, three calls each: a share of Vertex AI's 600 a minute."""
 SETTLING = timedelta(minutes=5)
-"""How long after its submission NOT_FOUND of a job proves nothing: it may still appear."""
+"""How long after its submission NOT_FOUND of a job is inconclusive: the job may still appear."""
 NO_RESULTS = "Its pipeline succeeded, but the bucket with its results is gone."
-FORGOTTEN = "Vertex AI does not know the run's pipeline any more: it was deleted there."
+FORGOTTEN = "The run's pipeline was deleted in Vertex AI."
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _ENDED = {
     PipelineState.FAILED: RunStatus.FAILED,
@@ -75,7 +75,7 @@ class PollResult:
 def poll_training_runs(*, actor: Actor, clock: Clock) -> PollResult:
     """Bring all running runs to the state of their pipelines; two polls may run at once.
 
-    An answer that proves nothing changes nothing; the next poll reads again.
+    An inconclusive answer changes nothing; the next poll reads again.
     """
     runs = TrainingRun.objects.filter(status=RunStatus.RUNNING).exclude(pipeline_job_name="")
     live = {run.uid.hex: run for run in runs.order_by("submitted_at")}
@@ -93,7 +93,7 @@ def poll_training_runs(*, actor: Actor, clock: Clock) -> PollResult:
 
 
 def unfinished_filter() -> str:
-    """The listing filter for jobs of ours that have not ended."""
+    """The listing filter for our jobs that have not ended."""
     ended = ("SUCCEEDED", "FAILED", "CANCELLED")
     states = (f'state!="PIPELINE_STATE_{state}"' for state in ended)
     return " AND ".join([label_filter({OWNER: owner()}), *states])

@@ -25,7 +25,7 @@ _VERDICTS: Mapping[frozenset[str], str] = {
     frozenset({"NOT_BLESSED"}): "The evaluator did not bless the model.",
     frozenset(
         {"BLESSED", "NOT_BLESSED"}
-    ): "The evaluator left both verdicts, which is no blessing.",
+    ): "The evaluator left both verdicts, so the model is not blessed.",
     frozenset(): "The evaluator left no verdict.",
 }
 """By the files in the evaluator's folder, why the run is not blessed."""
@@ -40,7 +40,7 @@ _STAGE_OF = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """The results of a run that succeeded; `remark` says what is wrong with them."""
+    """The results of a run that succeeded; `remark` names their problems."""
 
     blessed: bool
     metrics: dict[str, float]
@@ -75,7 +75,7 @@ def error_of(job: RemotePipelineJob) -> str:
 def read_results(prefix: str) -> Results:
     """Read the results of the run that writes to this `gs://bucket/prefix/`.
 
-    :raises CloudUnavailable: Cloud Storage gave no usable answer, so nothing is known.
+    :raises CloudUnavailable: Cloud Storage gave no usable answer, so the results are unknown.
     """
     path = ObjectPath.parse(prefix)
     pages = storage.list_objects(path.bucket, f"{path.key}evaluator/")
@@ -95,7 +95,7 @@ def read_results(prefix: str) -> Results:
 
 
 def compare_blessing(names: Iterable[str]) -> tuple[bool, str]:
-    """Whether the evaluator's files bless the run, and why not. Only a clear yes is a blessing."""
+    """Whether the evaluator's files bless the run, and why not. Only a lone BLESSED does."""
     remark = _VERDICTS[frozenset(names) & {"BLESSED", "NOT_BLESSED"}]
     return not remark, remark
 
@@ -109,7 +109,7 @@ def metrics_of(text: str) -> tuple[dict[str, float], str]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        return {}, "Its metrics cannot be read: metrics.json is no JSON."
+        return {}, "Its metrics cannot be read: metrics.json is not JSON."
     metrics: dict[str, float] = {}
     missed: list[str] = []
     for name, value in _leaves(document):
@@ -124,8 +124,8 @@ def metrics_of(text: str) -> tuple[dict[str, float], str]:
 def _remark_on(missed: Sequence[str]) -> str:
     more = f" and {len(missed) - SHOWN} more" if len(missed) > SHOWN else ""
     return (
-        f"Not kept of its metrics: {', '.join(missed[:SHOWN])}{more}. Up to {METRICS_MAX} finite "
-        "numbers with a name are kept."
+        f"Metrics that were not stored: {', '.join(missed[:SHOWN])}{more}. Up to {METRICS_MAX} "
+        "finite numbers with a name are stored."
     )
 
 

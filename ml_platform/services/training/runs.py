@@ -50,8 +50,8 @@ def create_run(
     rerun_of: TrainingRun | None = None,
     idempotency_key: str = "",
 ) -> TrainingRun:
-    """Check what a run needs, also in GCS, and create it. It has no lineage: a run that may fail
-    creates no registered model (law 2).
+    """Check what a run needs, also in GCS, and create it. It has no lineage, because a run that
+    may fail creates no registered model (law 2).
 
     :raises Invalid: the name, the template, the bucket or a parameter is wrong; nothing is stored.
     :raises KeyReused: the key created a different run.
@@ -88,7 +88,7 @@ def check_names(*, model_name: str, model_type: str) -> None:
         ) from error
     if model_type not in ModelType.values:
         raise Invalid(
-            f"{model_type!r:.80} is no type of model.",
+            f"{model_type!r:.80} is not a type of model.",
             code="bad_model_type",
             advice=f"Types: {', '.join(ModelType.values)}.",
         )
@@ -201,8 +201,8 @@ def cancel_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
     with transaction.atomic():
         # A submission that can no longer be cancelled ends first; then its job is cancelled.
         live.filter(idempotency_key=submission_key(run.uid)).update(cancel_requested=True)
-        asked = live.filter(workflow=CANCELLATION.slug, subject_id=str(run.pk))
-        if operation := asked.first():
+        requested = live.filter(workflow=CANCELLATION.slug, subject_id=str(run.pk))
+        if operation := requested.first():
             return operation
         operation, _ = open_operation(
             workflow=CANCELLATION, subject=subject_of(run), actor=actor, now=now
@@ -287,11 +287,11 @@ def require_stoppable(run: TrainingRun) -> None:
     :raises Conflict: it has.
     """
     if run.status not in TRAINING_RUN_STATUSES:
-        raise _wrong_status(run, "be cancelled", "There is nothing to cancel.")
+        raise _wrong_status(run, "be cancelled", "It has no pipeline to cancel.")
 
 
 def require_repeatable(run: TrainingRun) -> None:
-    """Check that a run can be repeated: an adopted version has no pipeline of ours.
+    """Check that a run can be repeated: an adopted version has no pipeline here.
 
     :raises Conflict: its template is not known.
     """

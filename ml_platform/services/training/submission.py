@@ -69,7 +69,7 @@ def check_bucket() -> None:
         storage.get_bucket(bucket)
     except CloudAbsent as error:
         raise Invalid(
-            f"There is no bucket {bucket}.",
+            f"The bucket {bucket} does not exist.",
             code="bucket_missing",
             advice="Create it, or correct ML_PLATFORM's BUCKET.",
         ) from error
@@ -224,12 +224,12 @@ SUBMISSION = Workflow(
         Step(name="prepare", title="Read the template", run=_prepare, cancellable=True),
         Step(
             name="look_up",
-            title="Look for the run's pipeline in Vertex AI",
+            title="Search Vertex AI for the run's pipeline",
             run=_look_up,
             optional=True,
         ),
         Step(name="create", title="Start the pipeline", run=_create, probe="look_up"),
-        Step(name="record", title="Record that it began", run=_record),
+        Step(name="record", title="Record the start", run=_record),
     ),
     on_failure=_fail_run,
     on_cancel=partial(_end_submission, status=RunStatus.CANCELLED),

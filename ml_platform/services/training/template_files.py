@@ -53,7 +53,9 @@ def _read_object(uri: str) -> str:
     except CloudAbsent as error:
         no_bucket = isinstance(ask(lambda: storage.get_bucket(path.bucket)), Absent)
         raise BadTemplate(
-            f"There is no bucket {path.bucket}." if no_bucket else f"There is no template {uri}.",
+            f"The bucket {path.bucket} does not exist."
+            if no_bucket
+            else f"The template {uri} does not exist.",
             code="bucket_missing" if no_bucket else "template_missing",
             advice="Correct the template's address." if no_bucket else "",
         ) from error
@@ -64,8 +66,8 @@ def _read_object(uri: str) -> str:
 def _read_file(uri: str) -> str:
     folder = get_settings().TEMPLATE_DIR
     if not folder or "://" in uri:
-        raise BadTemplate(f"{uri!r:.200} is no address of a template.")
-    missing = BadTemplate(f"There is no template {uri!r:.200}.", code="template_missing")
+        raise BadTemplate(f"{uri!r:.200} is not the address of a template.")
+    missing = BadTemplate(f"The template {uri!r:.200} does not exist.", code="template_missing")
     try:
         root = Path(folder).resolve()
         path = Path(root, uri).resolve()
@@ -97,11 +99,11 @@ def _plain(text: str, uri: str) -> Any:
         where = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise BadTemplate(f"{uri} is neither JSON nor YAML: {error.problem}{where}.") from error
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise BadTemplate(f"{uri} is neither JSON nor YAML that means JSON.") from error
+        raise BadTemplate(f"{uri} is neither JSON nor YAML with only JSON's types.") from error
 
 
 def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 def _refuse_aliases(loader: Any) -> Any:

@@ -134,10 +134,10 @@ def template_of(document: Mapping[str, Any]) -> Template:
 def _checked(document: Any, uri: str) -> Template:
     spec = _spec_of(document) if isinstance(document, dict) else {}
     if not isinstance(spec.get("root"), dict) or not _at(spec, "pipelineInfo"):
-        raise BadTemplate(f"{uri} is no compiled pipeline: it has no pipelineInfo and root.")
+        raise BadTemplate(f"{uri} is not a compiled pipeline: it lacks pipelineInfo or root.")
     version = str(spec.get("schemaVersion") or "0")
     if not _VERSION.fullmatch(version):
-        raise BadTemplate(f"The schemaVersion of {uri} is {version:.40}, which is no version.")
+        raise BadTemplate(f"The schemaVersion of {uri} is {version:.40}, which is not a version.")
     if needed := _needed_artifacts(spec):
         raise BadTemplate(
             f"The pipeline {uri} needs {', '.join(needed)} as an input artifact; a run gives its "
@@ -162,7 +162,7 @@ def _refuse_lost_settings(document: Mapping[str, Any], uri: str) -> None:
     """
     runtime = document.get("runtimeConfig") or {}
     if not isinstance(runtime, dict):
-        raise BadTemplate(f"The runtimeConfig of {uri} is no object.")
+        raise BadTemplate(f"The runtimeConfig of {uri} is not an object.")
     lost = [name for name, value in document.items() if value and name not in _OF_A_JOB]
     lost += [f"runtimeConfig.{n}" for n, v in runtime.items() if v and n not in _OF_A_RUNTIME]
     policy = runtime.get("failurePolicy") or ""
@@ -244,13 +244,13 @@ def _defaults(runtime: Mapping[str, Any]) -> dict[str, Any]:
 def _untyped(value: Mapping[str, Any]) -> Any:
     ((kind, inner),) = value.items()
     if kind not in _TYPED:
-        raise ValueError(f"{kind} is no type of a value")
+        raise ValueError(f"{kind} is not a type of a value")
     return _TYPED[kind](inner)
 
 
 def _object(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{value!r:.80} is no object")  # noqa: TRY004 - it is data, not our code
+        raise ValueError(f"{value!r:.80} is not an object")  # noqa: TRY004 - it is data, not our code
     return value
 
 

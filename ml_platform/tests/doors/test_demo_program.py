@@ -189,7 +189,7 @@ def test_a_cloud_port_with_none_after_it_is_one_sentence_and_starts_nothing(tmp_
     assert last.returncode == 1
     assert last.stdout == ""
     assert last.stderr == (
-        "CommandError: There is no port 65536 for HTTP: the last one is 65535. "
+        "CommandError: 65536 is not a port for HTTP: the highest is 65535. "
         "Choose others with --cloud-port.\n"
     )
     assert list(tmp_path.iterdir()) == []

@@ -119,7 +119,7 @@ def test_a_setup_whose_answer_was_lost_finds_what_it_made(cloud: LocalCloud, set
         "WEBHOOK_SERVICE_ACCOUNTS": ["ringer@demo-project.iam.gserviceaccount.com"],
     }
     cloud.faults.order("CloudScheduler.CreateJob", "lost")
-    with pytest.raises(CommandError, match="goes on") as failed:
+    with pytest.raises(CommandError, match="continues in the background") as failed:
         run("setup_metrics_scheduler")
     assert failed.value.returncode == 2
     assert cloud.effects.count("CloudScheduler.CreateJob") == 1
@@ -142,5 +142,5 @@ def test_a_job_run_as_a_process_has_no_traceback():
         check=False,
     )
     assert ended.returncode == 2
-    assert "Artifact cleanup goes on" in ended.stderr
+    assert "Artifact cleanup continues" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -234,7 +234,7 @@ def test_a_waiting_run_is_cancelled_at_once(admin):
     run = TrainingRunFactory.create()
     assert press(admin, "cancel-run", run.pk).status_code == 302
     assert why(admin, "cancel-run", run.pk) == (
-        f"{run} is cancelled and cannot be cancelled. There is nothing to cancel."
+        f"{run} is cancelled and cannot be cancelled. It has no pipeline to cancel."
     )
 
 

@@ -103,7 +103,7 @@ def test_a_run_is_written_down_for_later_and_submitted_by_its_button(admin, proj
     [
         ({"model_name": "Not A Name"}, "lower-case"),
         ({"model_type": "x"}, "Select a valid choice"),
-        ({"template_uri": "gs://none/none.json"}, "There is no bucket none."),
+        ({"template_uri": "gs://none/none.json"}, "The bucket none does not exist."),
         ({"parameters": '{"a": 1'}, "This is not valid JSON."),
         ({"parameters": "[1]"}, "This is not a JSON object."),
         ({"parameters": '{"nope": 1}'}, "The pipeline has no parameter 'nope'. Its parameters:"),
@@ -235,4 +235,4 @@ def test_aliases_are_given_moved_and_taken_away_in_one_field(admin):
     assert press(admin, "alias-run", new.pk, aliases="", was="default").status_code == 422
     with transaction.atomic():
         clear_pointer(run=old, registration=Registration.LOST)
-    assert "is no version" in why(admin, "alias-run", old.pk)
+    assert "is not a version" in why(admin, "alias-run", old.pk)

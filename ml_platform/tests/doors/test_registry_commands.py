@@ -218,7 +218,7 @@ def test_an_unknown_project_is_told_the_known_ones_and_writes_nothing(cloud: Loc
     ProjectFactory.create(name="alpha")
     ProjectFactory.create(name="beta")
     code, text = run("audit_registry", "--project", "gamma")
-    assert (code, text) == (1, "There is no project 'gamma'. Projects are: alpha, beta.")
+    assert (code, text) == (1, "The project 'gamma' does not exist. Projects are: alpha, beta.")
     assert (Sweep.objects.count(), cloud.effects.count()) == (0, 0)
 
 
@@ -399,7 +399,7 @@ def test_a_repair_that_fails_does_not_keep_the_others(
     command = "ml_platform.management.commands.reconcile_registry"
     monkeypatch.setattr(f"{command}.finish_operation", late)
     code, text = run("reconcile_registry", "--yes")
-    assert text.count("is no orphan any more") == 1
+    assert text.count("is not an orphan any more") == 1
     assert text.count("succeeded ") == 1
     assert [row.pk for row in RegisteredModel.objects.all()] == [wanted.pk]
     assert code == 0

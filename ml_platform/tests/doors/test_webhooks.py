@@ -276,7 +276,7 @@ def test_a_cleanup_that_cannot_reach_google_says_it_goes_on(
     answer = ring(ARTIFACTS, ringing, **TICK)
     keeps_contract(answer, ARTIFACTS, "post")
     assert (answer.status_code, answer.json()["status"]) == (503, "error")
-    assert answer.json()["message"] == "Artifact cleanup goes on"
+    assert answer.json()["message"] == "Artifact cleanup continues"
     assert Operation.objects.get().status == OperationStatus.RUNNING
     cloud.faults.clear()
     Operation.objects.update(next_attempt_at=LONG_AGO)
@@ -412,7 +412,7 @@ def test_a_setup_is_repeated_corrected_and_kept_to_administrators(cloud: LocalCl
     blind = post(root, path)
     assert blind.status_code == 503
     assert "try again in a minute. Operation " in blind.json()["advice"]
-    assert blind.json()["advice"].endswith("goes on by itself; watch it.")
+    assert blind.json()["advice"].endswith("continues in the background; watch its status.")
 
 
 def test_a_setup_without_settings_says_which(cloud: LocalCloud):

@@ -95,10 +95,10 @@ def test_the_high_level_sdk_reaches_it_unchanged_by_the_environment_it_prints(
     ("arguments", "says"),
     [
         (["--port", "70000"], "'70000' is not a port"),
-        (["--port", "65535"], "There is no port 65536 for HTTP: the last one is 65535."),
-        (["--port", "65534"], "There is no port 65536 for TLS: the last one is 65535."),
-        (["--port", "0", "--project", "No Such"], "'No Such' is no project id"),
-        (["--port", "0", "--location", "mars"], "'mars' is no location"),
+        (["--port", "65535"], "65536 is not a port for HTTP: the highest is 65535."),
+        (["--port", "65534"], "65536 is not a port for TLS: the highest is 65535."),
+        (["--port", "0", "--project", "No Such"], "'No Such' is not a project id"),
+        (["--port", "0", "--location", "mars"], "'mars' is not a location"),
         (["--port", "0", "--state", "/no/such/directory/state"], "Cannot use the state file"),
     ],
 )

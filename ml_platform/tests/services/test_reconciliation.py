@@ -324,7 +324,7 @@ def test_a_model_with_an_owner_is_not_deleted(cloud: LocalCloud, owner: str) -> 
 
 def test_a_model_that_a_row_points_at_is_not_deleted(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
-    with pytest.raises(Managed, match="is a version of ours"):
+    with pytest.raises(Managed, match="is a registered version"):
         delete_unmanaged_model(
             resource_name=lineage.vertex_model_resource_name.replace(
                 "123456789012", "demo-project"

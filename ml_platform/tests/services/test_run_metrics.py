@@ -15,7 +15,7 @@ from .training_tools import BUCKET, CloudClock, poll, start_run
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-FIRST = "Not kept of its metrics: "
+FIRST = "Metrics that were not stored: "
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_what_is_not_kept_is_named_and_the_others_are_kept(
     "text", ["", '{"auc": 0.9,}', "[NaN", "auc: 0.9", '{"a":' * 9000, "9" * 5000]
 )
 def test_what_is_no_json_is_said(text: str) -> None:
-    assert metrics_of(text) == ({}, "Its metrics cannot be read: metrics.json is no JSON.")
+    assert metrics_of(text) == ({}, "Its metrics cannot be read: metrics.json is not JSON.")
 
 
 def test_a_file_as_deep_as_json_allows_is_read() -> None:
@@ -81,7 +81,7 @@ def test_too_many_are_counted() -> None:
     [
         (b'{"auc": NaN, "loss": 0.5}', {"loss": 0.5}, f"{FIRST}auc."),
         (b'\xef\xbb\xbf{"auc": 0.9}', {"auc": 0.9}, ""),
-        (b'{"auc": 0.9,}', {}, "Its metrics cannot be read: metrics.json is no JSON."),
+        (b'{"auc": 0.9,}', {}, "Its metrics cannot be read: metrics.json is not JSON."),
         (b'[{"name": "auc", "numberValue": 0.9}]', {"auc": 0.9}, ""),
         (b'{"auc": 0.9}\0', {}, "Its metrics cannot be read: "),
     ],

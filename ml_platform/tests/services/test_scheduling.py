@@ -393,7 +393,10 @@ def test_a_paused_or_ended_schedule_or_one_that_has_not_begun_trains_nothing(
     clock: CloudClock, project: Project
 ) -> None:
     schedule = planned(project, clock)
-    assert ring(schedule, clock, FIRST - timedelta(days=1)).message == "The schedule has not begun."
+    assert (
+        ring(schedule, clock, FIRST - timedelta(days=1)).message
+        == "The schedule has not started yet."
+    )
     pause_schedule(schedule=schedule, actor=ANA, now=clock())
     clock.forward((FIRST - clock()).total_seconds())
     assert ring(schedule, clock, FIRST).message == "The schedule is paused."

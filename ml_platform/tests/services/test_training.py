@@ -129,7 +129,7 @@ def test_a_missing_bucket_leaves_nothing_behind(
     cloud: LocalCloud, clock: CloudClock, project: Project, settings: Any
 ) -> None:
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, "BUCKET": "not-made-yet"}
-    with pytest.raises(Invalid, match="There is no bucket not-made-yet"):
+    with pytest.raises(Invalid, match="The bucket not-made-yet does not exist"):
         make_run(project, clock)
     assert TrainingRun.objects.count() == 0
 
