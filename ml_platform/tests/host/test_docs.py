@@ -51,3 +51,14 @@ def test_the_tests_of_the_incidents_checklist_are_there():
     assert len(named) >= 5
     for file, test in named:
         assert f"def {test}(" in (TESTS / file).read_text(), test
+
+
+def test_the_table_of_everyday_changes_names_what_is_there():
+    page = (DOCS / "architecture.md").read_text()
+    table = page.partition("## Where to make an everyday change")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?!question|---)[^|]+ \| ([^|]+) \|$", table, re.M)
+    assert len(rows) == 12
+    for row in rows:
+        paths = re.findall(r"`([\w/]+(?:\.py|/))`", row)
+        assert paths
+        assert [path for path in paths if not (TESTS.parent / path).exists()] == []
