@@ -250,7 +250,7 @@ class Migration(migrations.Migration):
             name='Finding',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(max_length=32)),
+                ('kind', models.CharField(choices=[('orphan', 'Orphan'), ('stale_pointer', 'Stale pointer'), ('unmanaged', 'Unmanaged in Vertex AI'), ('version_mismatch', 'Version mismatch'), ('artifacts_missing', 'Artifacts missing'), ('surplus_version', 'Surplus version'), ('leftover_service', 'Leftover service'), ('service_missing', 'Service missing'), ('service_mismatch', 'Service mismatch')], max_length=32)),
                 ('status', models.CharField(choices=[('open', 'Open'), ('ignored', 'Ignored'), ('repaired', 'Repaired'), ('gone', 'No longer seen')], default='open', max_length=16)),
                 ('subject', models.CharField(help_text='What it is about, unique for its kind.', max_length=255)),
                 ('title', models.CharField(max_length=255)),

@@ -43,4 +43,8 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RenameField("trainingrun", "former_vertex_version", "last_vertex_version"),
+        # The kinds of findings are a table of the code: a new one needs no migration.
+        migrations.AlterField(
+            model_name="finding", name="kind", field=models.CharField(max_length=32)
+        ),
     ]
