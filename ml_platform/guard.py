@@ -1,7 +1,7 @@
-"""The requests that pages and API refuse because they cannot be read with certainty.
+"""Checks by which pages and API refuse a request that they could only read in part.
 
-A request of which only a part is read means something else: without its body it may ask for
-everything, and without a misspelt parameter the filter that it names is missing.
+A part of a request can have another meaning: without its body it may concern all versions, and
+without a misspelled parameter its filter is missing.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def require_known(
 
     :raises Invalid: it has another one, or one twice.
     """
-    advice = f"It knows {', '.join(known)}." if known else "It takes no query parameters."
+    advice = f"It accepts {', '.join(known)}." if known else "It accepts no query parameters."
     if unknown := sorted(request.GET.keys() - set(known)):
         raise Invalid(
             f"This path has no query parameter {', '.join(unknown)[:200]}.",

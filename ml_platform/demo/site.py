@@ -82,7 +82,7 @@ def serving(server: ThreadedWSGIServer) -> Iterator[str]:
 
 
 def working() -> AbstractContextManager[None]:
-    """Run tasks until the block ends, as `manage.py db_worker` does in a process of its own."""
+    """Run tasks until the block ends, as `manage.py db_worker` does in a separate process."""
     worker = Worker(
         queue_names=["default"],
         interval=WORKER_PAUSE,

@@ -118,7 +118,7 @@ class LocalCloud:
         self._http: HttpServer | None = None
 
     def start(self) -> Self:
-        """Listen. Raises PortBusy, with nothing left open, when a port is taken."""
+        """Listen. Raises PortBusy, after it has closed all ports, when one is taken."""
         try:
             self._listen()
         except PortBusy:

@@ -56,7 +56,7 @@ LIVE_RUN_STATUSES = frozenset(
         RunStatus.DEPLOYING,
     }
 )
-"""A run that may still finish: cleanup keeps what it needs (law 9)."""
+"""A run that may still finish: cleanup keeps its model, because a user may need it (law 9)."""
 
 TRAINING_RUN_STATUSES = LIVE_RUN_STATUSES - {RunStatus.DEPLOYING}
 """A run whose pipeline has not ended: it counts as running and can be cancelled."""

@@ -91,7 +91,7 @@ class Effects:
         labels: Mapping[str, str] | None = None,
         detail: Mapping[str, Any] | None = None,
     ) -> None:
-        """Say, at the moment of it, that the running call (or landing) changed `resource`."""
+        """Record, at the moment of the change, that the running call changed `resource`."""
         running = _running.get()
         call = Call(0, self._now(), "Internal") if running is None else running.call
         call.resource = resource or call.resource

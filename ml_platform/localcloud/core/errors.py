@@ -1,4 +1,4 @@
-"""The one exception by which any part of the local cloud answers a client with a Google error."""
+"""The exceptions of the local cloud; CloudError becomes a Google error in the client's answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CloudError(Exception):
         self.details = tuple(details)
 
     def status(self) -> status_pb2.Status:
-        """The same error as `google.rpc.Status`, as long-running operations carry it."""
+        """The same error as `google.rpc.Status`, as in long-running operations."""
         status = status_pb2.Status(code=self.code.value[0], message=self.message)
         for detail in self.details:
             packed = any_pb2.Any()

@@ -12,7 +12,7 @@ from typing import TypeVar
 from .errors import invalid
 
 T = TypeVar("T")
-# What a resource answers for a field: a text, a map (labels), a time, or None when it has no such.
+# The value of a resource's field: a text, a map (labels), a time, or None if it lacks the field.
 Value = str | Mapping[str, str] | datetime | None
 Fields = Callable[[str], Value]
 Predicate = Callable[[Fields], bool]

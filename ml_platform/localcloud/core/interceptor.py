@@ -1,4 +1,4 @@
-"""The one gate of every call, gRPC and HTTP: it records, misbehaves on order, and counts."""
+"""The interceptor of every call, gRPC and HTTP: records it, applies faults and quotas."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Gate:
 
 
 def resource_of(request: object) -> str:
-    """The resource a request is about, as its client named it; '' when it does not say."""
+    """The resource of a request, as its client named it; '' when it names no resource."""
     for path in (("name",), ("parent",), ("model", "name"), ("service", "name"), ("job", "name")):
         value: object = request
         for part in path:

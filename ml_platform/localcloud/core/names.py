@@ -1,4 +1,4 @@
-"""Resource names: taken apart, put together, and checked against the one project and location."""
+"""Resource names: parsed, built, and checked against the cloud's project and location."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class PageRequest(Protocol):
 
 
 def start_of(request: PageRequest) -> int:
-    """The number behind which the asked page starts (0: from the beginning).
+    """The number after which the requested page starts (0: from the beginning).
 
     INVALID_ARGUMENT for a token this list never gave, also when it came with another filter.
     """
@@ -41,7 +41,7 @@ def start_of(request: PageRequest) -> int:
 def page(
     numbered: Iterable[tuple[int, T]], request: PageRequest, *, default: int = 100, limit: int = 300
 ) -> tuple[list[T], str]:
-    """One page of items that carry growing numbers, and the token of the next ('' at the end).
+    """One page of items with growing numbers, and the token of the next page ('' at the end).
 
     `numbered` may start anywhere at or before `start_of(request)`; a page size that is negative
     or above `limit` is INVALID_ARGUMENT (as in Vertex's lists).

@@ -108,7 +108,7 @@ class Store:
                 "ORDER BY seq LIMIT ?",
                 (kind, after, _CHUNK),
             )
-        # The plus keeps sqlite on the index of names: few rows share a prefix, many a kind.
+        # The plus makes SQLite use the index of names: few rows share a prefix, many a kind.
         return self.execute(
             "SELECT seq, name, blob, born FROM resource WHERE kind=? AND name>=? AND name<? "
             "AND +seq>? ORDER BY +seq LIMIT ?",

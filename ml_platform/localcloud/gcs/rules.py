@@ -61,7 +61,7 @@ def check_object_name(name: str) -> None:
 def check_preconditions(
     request: Request, found: StoredObject | None, *, read: bool = False, kind: str = "if"
 ) -> None:
-    """Hold a request to its ifGenerationMatch family; `kind` is 'if' or 'ifSource'.
+    """Check the ifGenerationMatch conditions of a request; `kind` is 'if' or 'ifSource'.
 
     No live object counts as generation 0. Raises HTTP 412, or 304 where a read has what a
     NotMatch named.
@@ -93,7 +93,7 @@ def check_hold(found: StoredObject | None) -> None:
 
 
 def settable(resource: dict[str, Any]) -> dict[str, Any]:
-    """What a client may say about an object; everything else in its JSON is ours to say."""
+    """The fields of an object that a client may set; the service sets all others."""
     kept = {key: resource[key] for key in SETTABLE if resource.get(key) is not None}
     if "metadata" in kept:
         kept["metadata"] = {str(k): str(v) for k, v in kept["metadata"].items() if v is not None}

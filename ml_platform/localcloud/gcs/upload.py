@@ -201,7 +201,7 @@ def _split_part(part: bytes) -> tuple[bytes, bytes]:
 
 
 def _check_hashes(wanted: dict[str, Any], header: str, data: bytes) -> None:
-    """Hold an upload to the checksums its client sent, in the metadata or as X-Goog-Hash."""
+    """Check an upload against its client's checksums, in the metadata or as X-Goog-Hash."""
     sent = {"md5": wanted.get("md5Hash"), "crc32c": wanted.get("crc32c")}
     for item in header.split(","):
         kind, _, value = item.strip().partition("=")

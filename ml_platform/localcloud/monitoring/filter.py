@@ -48,7 +48,7 @@ def refuse(message: str) -> CloudError:
 
 
 def compile_filter(text: str, known: Collection[str]) -> Predicate:
-    """INVALID_ARGUMENT for what cannot be read, NOT_FOUND for a metric type that is not known."""
+    """INVALID_ARGUMENT for what cannot be read, NOT_FOUND for an unknown metric type."""
     if "metric.type" not in text:
         raise refuse("Field filter had an invalid value: it must specify a metric.type.")
     for name in re.findall(r'metric\.type\s*=\s*"([^"]+)"', text):

@@ -55,7 +55,7 @@ class Series:
     kind: Any = None
 
     def field(self, key: str) -> str | None:
-        """What a filter or a grouping may ask for; None when the series has no such label."""
+        """A value for a filter or a grouping; None when the series lacks the label."""
         path = key.replace(".label.", ".labels.")
         if path in ("metric.type", "resource.type"):
             return self.metric if path == "metric.type" else RESOURCE
@@ -147,7 +147,7 @@ def _reduced(aligned: list[Series], reducer: str, group_by: Sequence[str]) -> li
 def _merged(
     members: list[Series], compute: Callable[[list[Value]], Value], group_by: Sequence[str]
 ) -> Series:
-    """One series for a group: it keeps the labels it was grouped by, and the project's."""
+    """One series for a group, with the labels of the grouping and of the project."""
     times: dict[tuple[datetime, datetime], list[Value]] = {}
     for series in members:
         for sample in series.samples:

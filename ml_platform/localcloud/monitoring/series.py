@@ -66,7 +66,7 @@ class Monitoring:
         memory: float = 0.2,
         instances: int = 1,
     ) -> None:
-        """Say what a Cloud Run service did on a day; `errors` of the requests got a 500."""
+        """Set the metrics of a Cloud Run service for a day; `errors` of the requests got a 500."""
         recorded = Day(
             service, day.isoformat(), requests, errors, p50, p95, p99, cpu, memory, instances
         )

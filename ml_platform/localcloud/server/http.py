@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: HttpServer
 
     def parse_request(self) -> bool:
-        """Read the head; who may not ask is answered here, before a body is read."""
+        """Read the head; a forbidden request is answered here, before its body is read."""
         if not super().parse_request():
             return False
         if self.command == "CONNECT":
@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         return format_datetime(self.server.now(), usegmt=True)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Silent: what clients ask for is in the list of calls."""
+        """Log nothing: the list of calls has the requests of clients."""
 
     def version_string(self) -> str:
         return "localcloud"
@@ -243,7 +243,7 @@ class HttpServer(ThreadingHTTPServer):
         return self._clock.now()
 
     def begin(self) -> None:
-        """Serve in a thread of its own."""
+        """Serve in a separate thread."""
         serve = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         serve.start()
 

@@ -22,7 +22,7 @@ _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
 class Metadata:
-    """Answers only what carries `Metadata-Flavor: Google`, as the real one does."""
+    """Answers only requests with `Metadata-Flavor: Google`, as the real server does."""
 
     def __init__(self, core: Core, identity: Identity) -> None:
         self._identity = identity

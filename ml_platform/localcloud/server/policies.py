@@ -22,7 +22,7 @@ class Policies:
         self._core, self._store, self._kind, self._need = core, core.store, kind, need
 
     def get(self, resource: str) -> Any:
-        """The policy; one that was never set is empty, with an etag of its own."""
+        """The policy; one that was never set is empty and has an etag too."""
         blob = self._store.get(self._kind, self._need(resource))
         if blob is None:
             return policy_pb2.Policy(version=1, etag=b"ACAB")

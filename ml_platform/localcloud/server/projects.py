@@ -18,7 +18,7 @@ class Projects:
         self._names = core.names
 
     def get_project(self, request: Any) -> Any:
-        """Its name carries the number; PERMISSION_DENIED for any other project."""
+        """Its name has the number; PERMISSION_DENIED for any other project."""
         parts = parse(request.name, "projects/{project}")
         if parts is None:
             raise invalid("name", "Invalid project name.")

@@ -72,7 +72,7 @@ class EndpointService:
         return self._start("endpoint.delete", endpoint_id, request, DeleteOperationMetadata())
 
     def deploy_model(self, request: Any) -> Any:
-        """The model version is held from here: it cannot be deleted."""
+        """From now on the model version cannot be deleted."""
         endpoint_id = self._id(request.endpoint, "endpoint")
         self._need(endpoint_id)
         model_id, wanted = self._registry.split(request.deployed_model.model, "model")
@@ -82,7 +82,7 @@ class EndpointService:
         deployed.id = deployed.id or str(10**15 + self._store.next_id(DEPLOYMENT))
         deployed.model = self._registry.name_of(model_id)
         deployed.model_version_id = version.version_id
-        # "Deployed or being deployed": the hold begins with the call.
+        # "Deployed or being deployed": the version is in use from the call on.
         self._store.put(DEPLOYMENT, self._hold(deployed), self._name(endpoint_id).encode())
         metadata = wire_types.DeployModelOperationMetadata()
         return self._start("endpoint.deploy", endpoint_id, request, metadata)

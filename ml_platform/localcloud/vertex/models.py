@@ -1,4 +1,4 @@
-"""Vertex AI ModelService: models, their versions and aliases, as the real registry keeps them."""
+"""Vertex AI ModelService: models, their versions and aliases, as in the real registry."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class ModelService:
         return response
 
     def list_model_versions(self, request: Any) -> Any:
-        """Names carry the version: `models/ID@VERSION`."""
+        """Names include the version: `models/ID@VERSION`."""
         pb_request = wire_types.ListModelVersionsRequest.pb(request)
         model_id, _ = self._registry.split(pb_request.name)
         parent = self._registry.need(model_id)

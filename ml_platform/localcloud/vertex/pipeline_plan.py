@@ -57,7 +57,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is still to happen to a job; `due` is an ISO time, `step` counts the ones done."""
+    """The remaining plan of a job; `due` is an ISO time, `step` the number of completed steps."""
 
     stages: tuple[str, ...]
     kind: str

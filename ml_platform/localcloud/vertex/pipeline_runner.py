@@ -32,7 +32,7 @@ _State: Any = PipelineState
 
 
 class Files(Protocol):
-    """What pipelines ask of Cloud Storage."""
+    """What pipelines need from Cloud Storage."""
 
     def write(self, bucket: str, name: str, data: bytes) -> int:
         """Write an object, making its bucket if need be."""

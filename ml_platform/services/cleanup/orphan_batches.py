@@ -1,6 +1,6 @@
 """Read orphans in batches by key, and decide and delete a whole batch in one transaction.
 
-A model that an active row needs is not an orphan, however old it is (law 9).
+A model that an active row needs is not an orphan at any age, because a user may need it (law 9).
 """
 
 from __future__ import annotations

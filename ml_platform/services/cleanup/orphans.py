@@ -58,7 +58,9 @@ class NotAnOrphan(Conflict):
     """The model is needed, or too young."""
 
     code = "not_an_orphan"
-    advice = "Nothing was deleted. It has a live schedule, run, endpoint or operation, or is young."
+    advice = (
+        "It was not deleted: it has a live schedule, run, endpoint or operation, or is too new."
+    )
 
 
 def clean_up_orphan(
@@ -102,7 +104,7 @@ def _delete_if_orphan(work: Work[OrphanState]) -> None:
     operation = work.operation
     old = work.clock() - timedelta(days=work.state.days)
     row = RegisteredModel.objects.filter(pk=operation.subject_id)
-    # In a statement of its own: PostgreSQL cannot lock the optional side of a join.
+    # A separate statement, because PostgreSQL cannot lock the optional side of a join.
     row.select_for_update().first()
     lineage = row.orphans(created_before=old).first()
     waiting = Operation.objects.live().filter(lineage_key=operation.lineage_key)
@@ -251,7 +253,7 @@ def _delete_batch(work: Work[OrphansState], batch: Json, tell: Tell) -> None:
 
 
 def _steps(run: Callable[[Work[Any]], Outcome]) -> tuple[Step, ...]:
-    return (Step(name=STEP, title="Look again and delete", run=run, cancellable=True),)
+    return (Step(name=STEP, title="Check again and delete", run=run, cancellable=True),)
 
 
 ORPHAN = Workflow(

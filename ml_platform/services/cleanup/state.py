@@ -1,6 +1,6 @@
 """What the steps of an artifact cleanup hand on, and what Cloud Storage refused to delete.
 
-An object that cannot be deleted is reported and passed over, so that the others are still deleted
+An object that cannot be deleted is reported and skipped, so that the others are still deleted
 (law 14).
 """
 
@@ -103,9 +103,9 @@ def place(state: ArtifactState) -> str:
 
 
 def pass_by(state: ArtifactState, chunk: Chunk) -> ArtifactState:
-    """Continue after a chunk of which nothing could be deleted, and note the first reason.
+    """Continue after a chunk without a deletion, and note the first reason.
 
-    A chunk of which a part was deleted is listed again, so that nothing is counted twice.
+    A chunk that was deleted in part is listed again, so that no object is counted twice.
     """
     if not chunk.passed:
         return state

@@ -93,7 +93,7 @@ def reason_to_keep(stray: str, *, before: datetime, heartbeat: Heartbeat = lambd
 
 def delete_chunk_of(stray: str, *, before: datetime, after: str = "") -> Chunk | None:
     """Delete up to a chunk of a stray's objects that are older than `before` and have names after
-    `after`; returns None if there are none.
+    `after`; returns None if no object is left.
 
     :raises CloudUnavailable: some objects could not be deleted; the others are.
     """
@@ -138,8 +138,8 @@ def _runs(names: list[str]) -> set[str]:
 def look_for_strays(state: S, tell: Tell, heartbeat: Heartbeat = lambda: None) -> S:
     """Find the files that belong to no run; returns the state that names them.
 
-    Nothing is called a stray unless everything that uses files was read: what is unknown may be in
-    use (law 3).
+    No file is called a stray unless everything that uses files was read, because a file whose users
+    are unknown may be in use (law 3).
     """
     shown: list[str] = []
     total, unknown = 0, ""
@@ -204,12 +204,12 @@ def steps(*, tell: Tell = lambda line: None) -> tuple[Step, ...]:
     """Return the steps; `tell` receives a line for each stray."""
     return (
         Step(
-            name=FIRST_STEP, title="Look for what belongs to no run", run=partial(_find, tell=tell)
+            name=FIRST_STEP, title="Find files that belong to no run", run=partial(_find, tell=tell)
         ),
         # When it is resumed, it reads again what uses files: an earlier answer may be out of date.
         Step(
             name="delete_strays",
-            title="Delete what belongs to no run, if asked",
+            title="Delete files that belong to no run, if requested",
             run=partial(_delete, tell=tell),
             probe=FIRST_STEP,
         ),

@@ -131,7 +131,7 @@ def _read(work: Work[AdoptionState]) -> Outcome:
 
 def _require_no_owner(name: ModelName, versions: Sequence[RemoteModel]) -> None:
     if owners := {v.labels.get(OWNER, "") for v in versions} - {"", owner()}:
-        raise Managed(f"{name} carries the owner label of {', '.join(sorted(owners))}.")
+        raise Managed(f"{name} has the owner label of {', '.join(sorted(owners))}.")
 
 
 def _described(version: RemoteModel) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _run(
 
 
 def _label(work: Work[AdoptionState]) -> Outcome:
-    """Write our labels on one version after the other; writing them twice changes nothing.
+    """Write our labels on one version after the other; a repetition changes nothing.
 
     An update replaces all labels, and others may have set some since the first step. They are read
     again here, so that only ours change (law 13).

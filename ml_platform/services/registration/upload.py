@@ -118,8 +118,8 @@ def _require_ours(model: RemoteModel) -> None:
 def _second_look(
     work: Work[RegistrationState], lineage: RegisteredModel, absent: CloudAbsent
 ) -> Outcome:
-    """Handle a missing model of our versions. One NOT_FOUND may be wrong: accept the second one,
-    and only if the listing of models works (law 3)."""
+    """Handle a missing model of our versions. A single NOT_FOUND may be wrong, so only a second
+    one counts, and only if the listing of models works (law 3)."""
     now = work.clock()
     since = work.state.absent_since or now.isoformat()
     work.state = replace(work.state, absent_since=since)

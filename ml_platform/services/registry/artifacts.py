@@ -25,7 +25,7 @@ class UnsafePath(Invalid):
     """The path is not exactly the run's own prefix, so no object below it is deleted."""
 
     code = "unsafe_path"
-    advice = "Correct gcs_artifacts_path of the run, or remove the objects by hand."
+    advice = "Correct gcs_artifacts_path of the run, or delete the objects manually."
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""The labels of our resources on Google Cloud: they identify a resource, names do not (law 7)."""
+"""The labels of our resources on Google Cloud. They identify a resource, because names can be used
+again (law 7)."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ def wrong_label(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
     """The first label that is not as expected, with its value and the right one; '' for none."""
     for key, value in expected.items():
         if found.get(key) != value:
-            held = f"is {found[key]!r}" if key in found else "is missing"
-            return f"the label {key} {held}; expected is {value!r}"
+            actual = f"is {found[key]!r}" if key in found else "is missing"
+            return f"the label {key} {actual}; expected is {value!r}"
     return ""
 
 

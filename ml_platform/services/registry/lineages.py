@@ -27,9 +27,9 @@ def lineage_uid(*, project_id: int, model_name: str) -> uuid.UUID:
 
 
 def claim_lineage(*, project_id: int, model_name: str, model_type: str) -> RegisteredModel:
-    """Return the lineage of that name; create it if it does not exist. Without a version it counts
-    nowhere. A run may not call this before it succeeds: only registration, adoption and schedules
-    do (law 2)."""
+    """Return the lineage of that name; create it if it does not exist. Without a version it
+    is not counted. Only registration, adoption and schedules call this, because a run that may fail
+    creates no registered model (law 2)."""
     found = RegisteredModel.objects.filter(project_id=project_id, model_name=model_name)
     if lineage := found.first():
         return lineage
@@ -63,8 +63,8 @@ def lock_lineage(lineage_id: int) -> RegisteredModel:
 def lose_versions(*, lineage: RegisteredModel, operation: Operation | None = None) -> list[str]:
     """Record, in the caller's transaction, that the lineage's model is gone from Vertex AI.
 
-    Its runs become `lost` and keep what they pointed at, so that a model that reappears can be
-    restored. The generation grows, because a Vertex id may name only one model ever (law 7).
+    Its runs become `lost` and keep their last pointer, so that a model that reappears can be
+    restored. The generation grows, because a Vertex id is never used for a second model (law 7).
     Returns the pointers that were cleared.
     """
     held = TrainingRun.objects.filter(registered_model=lineage, registration__in=HOLDS_POINTER)
@@ -82,8 +82,8 @@ def end_version(
 ) -> None:
     """Record, in the caller's transaction, that this version alone is gone from Vertex AI.
 
-    After the last one the next model gets a new Vertex id, because an id may name only one model
-    ever (law 7).
+    After the last one the next model gets a new Vertex id, because an id is never used for a second
+    model (law 7).
     """
     clear_pointer(run=run, registration=registration, operation=operation)
     if lineage := run.registered_model:

@@ -1,5 +1,5 @@
-"""What points at files below the artifacts root. It is read before any of them is deleted, because
-our rows alone do not prove that a file is unused (law 8).
+"""References to files below the artifacts root. They are read before a file is deleted, because our
+rows alone do not prove that a file is unused (law 8).
 
 One reading of Vertex AI, Cloud Run and our rows answers for any number of folders. A pointer into a
 folder, or to a folder above it, uses all of it: a model's address is a folder, and only its owner
@@ -101,7 +101,7 @@ def is_there(pointer: Pointer) -> bool:
 
 
 def names_of(pointers: Iterable[Pointer], *, project_id: Any = None) -> str:
-    """Their names for a message in `project_id`, which names nothing of other projects."""
+    """Their names for a message in `project_id`, without resources of other projects."""
     who = {(pointer.who, pointer.run_uid) for pointer in pointers}
     elsewhere = _of_other_projects({uid for _, uid in who}, project_id)
     found = {"a model of another project" if uid in elsewhere else name for name, uid in who}

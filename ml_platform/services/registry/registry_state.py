@@ -21,7 +21,7 @@ _VERDICTS: Mapping[str, tuple[bool | None, str]] = {
 
 
 class RegistryAnswer(TextChoices):
-    """What is known of a model in Vertex AI."""
+    """The last known state of a model in Vertex AI."""
 
     VERIFIED = "verified", RegistryState.VERIFIED.label
     MISSING = "missing", RegistryState.MISSING.label

@@ -42,7 +42,7 @@ class ForeignVersion(Conflict):
 
 
 def require_own_version(model: RemoteModel, run: TrainingRun) -> None:
-    """Check that a version in Vertex AI carries our labels of this run.
+    """Check that a version in Vertex AI has our labels of this run.
 
     :raises ForeignVersion: it does not; the message has the label's value and the expected one.
     """
@@ -92,7 +92,7 @@ def find_version(*, run: TrainingRun) -> RemoteModel:
     """Return the version that the run points at.
 
     :raises CloudAbsent: the version does not exist.
-    :raises ForeignVersion: it does not carry our labels of this run.
+    :raises ForeignVersion: it does not have our labels of this run.
     :raises Invalid: the run has no pointer.
     """
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)

@@ -141,7 +141,7 @@ def _keeper(
     found = versions[0].pointer
     if not same_resource(found.bare, pointer.bare):
         raise Conflict(
-            f"{run} points at {pointer}, which is gone; {found} carries its label.",
+            f"{run} points at {pointer}, which is gone; {found} has its label.",
             code="pointer_gone",
             advice="Repair the stale pointer first.",
         )
@@ -190,8 +190,8 @@ def _choose(
         )
     work.state = replace(work.state, target=str(target.pointer if staying else name))
     # An earlier attempt may have moved the alias and crashed before it was recorded.
-    held = _heir(name, [version for version in staying if DEFAULT in version.aliases])
-    change = partial(move_default, run_id=held.pk) if held else None
+    current = _heir(name, [version for version in staying if DEFAULT in version.aliases])
+    change = partial(move_default, run_id=current.pk) if current else None
     return Next(to="purge", note=f"{work.state.target} is surplus.", change=change)
 
 

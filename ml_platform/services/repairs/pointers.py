@@ -124,7 +124,7 @@ def _lost_of(name: ModelName, runs: Iterable[TrainingRun]) -> dict[str, str]:
 def _why_lost(pointer: ModelName, run: TrainingRun) -> str:
     """Return why this version is not the run's any more, '' when it is or may be.
 
-    A version without our labels may be ours with labels that someone changed. It stays, unless it
+    A version without our labels may be ours with labels that were changed. It stays, unless it
     was created after ours was registered.
     """
     answer = _read(lambda: vertex.get_model(pointer))

@@ -33,7 +33,7 @@ class NoRepair(Conflict):
 def is_safe(finding: Finding) -> bool:
     """Whether it has a repair that needs no decision by a person.
 
-    Without a registered model there is no record that may be changed.
+    Without a registered model, no record can be changed.
     """
     repair = facts_of(finding).repair
     if repair is None or finding.registered_model_id is None:

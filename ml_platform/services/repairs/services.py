@@ -145,7 +145,7 @@ def _read_leftover(work: Work[LeftoverState]) -> Outcome:
 def _why_kept(work: Work[LeftoverState], service: RemoteService) -> str:
     uid = work.state.endpoint
     if service.labels.get(OWNER) != owner() or service.labels.get(ENDPOINT, "") != uid:
-        return f"{service.service_id} carries other labels now, so it is not deleted."
+        return f"{service.service_id} has other labels now, so it is not deleted."
     rows = Q(service_name=service.service_id)
     if is_uid(uid):
         rows |= Q(uid=uid)
@@ -154,7 +154,7 @@ def _why_kept(work: Work[LeftoverState], service: RemoteService) -> str:
     named = DeployedEndpoint.objects.filter(uid=uid).first() if is_uid(uid) else None
     own = is_own_service(service.service_id, work.operation.lineage_id)
     if not (named.service_name == service.service_id if named else own):
-        return f"{service.service_id} is a copy under a name of its own, so it is not deleted."
+        return f"{service.service_id} is a copy with another name, so it is not deleted."
     return ""
 
 

@@ -69,7 +69,7 @@ def read(call: Callable[[], T], *, service: str, sent: bool = False) -> Present[
     """Read from Google. An inconclusive answer is raised: it does not mean absent (law 3).
 
     `sent` is whether a change may have been sent. Then the operation must continue until it knows
-    the outcome, so the error is temporary; before that it ends, with nothing changed.
+    the outcome, so the error is temporary; before that it ends without a change.
 
     :raises PlatformError: the answer is inconclusive.
     """

@@ -50,7 +50,7 @@ _read = partial(read, service="Vertex AI", sent=True)
 
 
 class Managed(Conflict):
-    """A record points at the model, or it carries the label of an installation."""
+    """A record points at the model, or it has the label of an installation."""
 
     code = "managed_model"
     advice = "Check the registry again to see which record uses it."
@@ -115,7 +115,7 @@ def _check(work: Work[UnmanagedState]) -> Outcome:
     require_unclaimed(name)
     if owners := {v.labels[OWNER] for v in answer.value if v.labels.get(OWNER)}:
         raise Managed(
-            f"{name} carries the owner label of {', '.join(sorted(owners))}.",
+            f"{name} has the owner label of {', '.join(sorted(owners))}.",
             advice="If no installation uses it, delete it in the Google Cloud console.",
         )
     require_undeployed(name, answer.value)
@@ -152,7 +152,12 @@ WORKFLOW = Workflow(
     past="deleted {} from Vertex AI",
     state=UnmanagedState,
     steps=(
-        Step(name="check_unmanaged", title="Read whose model it is", run=_check, cancellable=True),
+        Step(
+            name="check_unmanaged",
+            title="Read the owner of the model",
+            run=_check,
+            cancellable=True,
+        ),
         Step(
             name="delete_model",
             title="Delete it from Vertex AI",

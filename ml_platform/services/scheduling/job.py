@@ -107,7 +107,7 @@ def _look(work: Work[SchedulerState]) -> Outcome:
     try:
         job = scheduler.get_job(job_id_of(schedule))
     except CloudAbsent:
-        return Next(to=next_step(schedule, None), note="Cloud Scheduler has no job of it yet.")
+        return Next(to=next_step(schedule, None), note="Cloud Scheduler has no job for it yet.")
     work.state = replace(work.state, job=str(job.name))
     return Next(to=next_step(schedule, job), note=f"Its job is {job.state.lower()}.")
 

@@ -297,7 +297,7 @@ def require_repeatable(run: TrainingRun) -> None:
     """
     if not run.template_uri:
         raise Conflict(
-            f"The pipeline template of {run} is not known.",
+            f"The pipeline template of {run} is unknown.",
             code="no_template",
             advice="Create a run with a template instead.",
         )

@@ -115,7 +115,7 @@ def _create(work: Work[SubmissionState]) -> Outcome:
             ),
         )
     except CloudExists as error:
-        raise CloudConflict(str(error)) from error  # made by an earlier try: look it up
+        raise CloudConflict(str(error)) from error  # created by an earlier try: search for it
     return _found(work, run, job)
 
 

@@ -193,7 +193,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "localcloud/run/services.py",
             "localcloud/test_late_and_stale.py",
             late_deletion_ignores_its_etag=(
-                "        rules.check_etag(asked.etag, stored.etag)\n"
+                "        rules.check_etag(pb_request.etag, stored.etag)\n"
                 "        self._store.delete(SERVICE",
                 "        self._store.delete(SERVICE",
                 "localcloud/test_late_and_stale.py"
