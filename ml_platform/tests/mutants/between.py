@@ -29,10 +29,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/deployment/undeploy.py",
             UNDEPLOY,
-            undeploy_without_etag=(
-                "etag=work.state.etag)",
-                'etag="")',
-            ),
+            undeploy_without_etag=("etag=work.state.etag)", 'etag="")'),
             undeploy_of_anybodys_service=("if not belongs_to(service, endpoint.uid):", "if False:"),
         ),
         defects_in(
@@ -59,10 +56,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "callers_are_not_set_on_an_endpoint_that_has_another_configuration",
                 "callers_are_not_set_on_an_endpoint_that_serves_another_version",
             ),
-            callers_whatever_serves=(
-                "endpoint.run_id != work.state.run or ",
-                "",
-            ),
+            callers_whatever_serves=("endpoint.run_id != work.state.run or ", ""),
             callers_whatever_configuration=(" or endpoint.config != config.to_dict():", ":"),
         ),
         defects_in(
@@ -146,10 +140,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/registry/labels.py",
             case("the_old_name_of_another_installation_is_not_restored_onto"),
-            owner_label_is_not_compared=(
-                "return {OWNER: owner(), **labels}",
-                "return labels",
-            ),
+            owner_label_is_not_compared=("return {OWNER: owner(), **labels}", "return labels"),
         ),
         defects_in(
             "services/repairs/duplicate_versions.py",

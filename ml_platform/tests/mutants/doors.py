@@ -51,18 +51,12 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "api/runs.py",
             LEAKS,
-            runs_of_everybody=(
-                "request.auth.only(RUNS)",
-                "RUNS",
-            ),
+            runs_of_everybody=("request.auth.only(RUNS)", "RUNS"),
         ),
         defects_in(
             "api/endpoints.py",
             LEAKS,
-            endpoints_of_everybody=(
-                "request.auth.only(ENDPOINTS)",
-                "ENDPOINTS",
-            ),
+            endpoints_of_everybody=("request.auth.only(ENDPOINTS)", "ENDPOINTS"),
         ),
         defects_in(
             "services/access/scope.py",
@@ -96,10 +90,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             KEYS,
             other_body_is_answered=("if stored.request_digest != digest:", "if False:"),
             refusals_are_kept=("if response.status_code >= 300 or", "if"),
-            who_may_no_more_is_answered=(
-                "    _require_still(caller, stored.checked)\n",
-                "",
-            ),
+            who_may_no_more_is_answered=("    _require_still(caller, stored.checked)\n", ""),
         ),
         defects_in(
             "api/webhooks.py",
@@ -220,35 +211,25 @@ DEFECTS: tuple[Defect, ...] = tuple(
         ),
         defects_in(
             "actions/endpoints.py",
-            "unused",
+            LEAKS,
             endpoint_of_a_stranger=(
                 "return find_endpoint(caller, given.endpoint)",
                 "return with_differences(ENDPOINTS).get(pk=given.endpoint)",
-                LEAKS,
             ),
             run_of_a_stranger=(
                 "find_run(caller, given.run) if",
                 "TrainingRun.objects.get(pk=given.run) if",
-                LEAKS,
             ),
         ),
         defects_in(
             "actions/caller.py",
-            "unused",
-            key_of_everybody=(
-                'f"{origin}:{user.pk}:{key}"',
-                'f"{origin}:{key}"',
-                "doors/test_credentials.py",
-            ),
+            "doors/test_credentials.py",
+            key_of_everybody=('f"{origin}:{user.pk}:{key}"', 'f"{origin}:{key}"'),
         ),
         defects_in(
             "actions/action.py",
-            "unused",
-            right_is_not_asked=(
-                "    caller.require(action.right_for(subject))\n",
-                "",
-                AUTH,
-            ),
+            AUTH,
+            right_is_not_asked=("    caller.require(action.right_for(subject))\n", ""),
         ),
     )
 )

@@ -195,19 +195,10 @@ DEFECTS: tuple[Defect, ...] = tuple(
         ),
         defects_in(
             "services/findings/decisions.py",
-            "unused",
-            ignored_without_a_reason=(
-                "if ignored and not reason:",
-                "if False:",
-                "services/test_reconciliation.py"
-                "::test_a_finding_is_not_ignored_without_a_reason_or_twice",
-            ),
-            ignored_twice=(
-                "if not moved:",
-                "if False:",
-                "services/test_reconciliation.py"
-                "::test_a_finding_is_not_ignored_without_a_reason_or_twice",
-            ),
+            "services/test_reconciliation.py"
+            "::test_a_finding_is_not_ignored_without_a_reason_or_twice",
+            ignored_without_a_reason=("if ignored and not reason:", "if False:"),
+            ignored_twice=("if not moved:", "if False:"),
         ),
     )
 )

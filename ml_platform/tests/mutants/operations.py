@@ -40,10 +40,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/deletion/steps.py",
             f"{SECOND}::{LONG}[deletion]",
-            users_are_read_past_the_lease=(
-                "heartbeat=work.renew_lease",
-                "heartbeat=lambda: None",
-            ),
+            users_are_read_past_the_lease=("heartbeat=work.renew_lease", "heartbeat=lambda: None"),
         ),
         defects_in(
             "services/sweeps/operation.py",
@@ -60,33 +57,25 @@ DEFECTS: tuple[Defect, ...] = tuple(
         ),
         defects_in(
             "services/operations/work.py",
-            "unused",
+            SECOND,
             renewal_does_nothing=(
                 "        if self.lease_until > lease_end(now) -",
                 "        if True or self.lease_until > lease_end(now) -",
-                SECOND,
             ),
-            commit_keeps_the_old_lease=(
-                '"lease_until": lease_end(now),',
-                "",
-                SECOND,
-            ),
+            commit_keeps_the_old_lease=('"lease_until": lease_end(now),', ""),
             worker_forgets_its_new_lease=(
                 "            setattr(self.operation, name, value)\n        self.lease_until",
                 "            setattr(self.operation, name, value)\n        _",
-                SECOND,
             ),
             commit_ignores_the_fence=(
                 "fence=self.fence, status=OperationStatus.RUNNING\n"
                 "        )\n"
                 "        if not mine.update(**columns)",
                 "status=OperationStatus.RUNNING\n        )\n        if not mine.update(**columns)",
-                SECOND,
             ),
             effect_after_the_lease=(
                 "timedelta(seconds=get_settings().CALL_TIMEOUT) > self.lease_until",
                 "timedelta(seconds=0) > self.lease_until",
-                SECOND,
             ),
         ),
     )

@@ -148,18 +148,12 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "(share := share_of(service, newest)) != 100",
                 "(share := share_of(service, newest)) < 0",
             ),
-            unknown_keys_are_taken=(
-                'extra="forbid"',
-                'extra="ignore"',
-            ),
-            reserved_names_are_taken=(
-                'r"(?!(AIP_.*|K_.*|PORT)\\Z).*"',
-                'r".*"',
-            ),
+            unknown_keys_are_taken=('extra="forbid"', 'extra="ignore"'),
+            reserved_names_are_taken=('r"(?!(AIP_.*|K_.*|PORT)\\Z).*"', 'r".*"'),
         ),
         defects_in(
             "services/deployment/deployable.py",
-            "unused",
+            DEPLOY,
             deploy_to_an_endpoint_of_a_deleted_model=(
                 "(endpoint for endpoint in endpoints if not endpoint.model_deleted)",
                 "iter(endpoints)",

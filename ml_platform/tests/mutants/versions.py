@@ -259,7 +259,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
         ),
         defects_in(
             "services/deletion/preview.py",
-            "unused",
+            AGAIN,
             run_of_another_model_is_deleted=(
                 "lineage.training_runs.filter(",
                 "TrainingRun.objects.filter(",
