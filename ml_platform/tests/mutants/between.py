@@ -29,7 +29,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/deployment/undeploy.py",
             UNDEPLOY,
-            undeploy_without_etag=('etag=work.data["etag"])', 'etag="")'),
+            undeploy_without_etag=("etag=work.state.etag)", 'etag="")'),
             undeploy_of_anybodys_service=("if not belongs_to(service, endpoint.uid):", "if False:"),
         ),
         defects_in(
@@ -45,8 +45,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "        pass\n",
             ),
             removal_without_etag=(
-                'cloud_run.delete_service(work.data["service"], etag=work.data["etag"])',
-                'cloud_run.delete_service(work.data["service"], etag="")',
+                "cloud_run.delete_service(work.state.service, etag=work.state.etag)",
+                'cloud_run.delete_service(work.state.service, etag="")',
                 case("what_did_not_come_up_and_was_taken_over_is_not_removed"),
             ),
         ),
@@ -56,7 +56,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "callers_are_not_set_on_an_endpoint_that_has_another_configuration",
                 "callers_are_not_set_on_an_endpoint_that_serves_another_version",
             ),
-            callers_whatever_serves=('endpoint.run_id != work.data["run"] or ', ""),
+            callers_whatever_serves=("endpoint.run_id != work.state.run or ", ""),
             callers_whatever_configuration=(" or endpoint.config != config.to_dict():", ":"),
         ),
         defects_in(
@@ -132,18 +132,15 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 case("a_lineage_that_got_a_model_of_its_own_meanwhile_keeps_that"),
             ),
             deleted_version_is_restored=(
-                "filter(pk=run_id, registration=Registration.LOST).update(",
-                "filter(pk=run_id).update(",
+                "filter(pk=run_id, registration=Registration.LOST)",
+                "filter(pk=run_id)",
                 case("a_version_that_was_deleted_for_good_meanwhile_is_not_restored"),
             ),
         ),
         defects_in(
             "services/registry/labels.py",
             case("the_old_name_of_another_installation_is_not_restored_onto"),
-            owner_label_is_not_compared=(
-                "return {OWNER: owner(), **labels}",
-                "return labels",
-            ),
+            owner_label_is_not_compared=("return {OWNER: owner(), **labels}", "return labels"),
         ),
         defects_in(
             "services/repairs/duplicate_versions.py",

@@ -51,26 +51,12 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "api/runs.py",
             LEAKS,
-            endpoint_of_a_stranger=(
-                'caller.get(DeployedEndpoint.objects.all(), body.endpoint, "endpoint")',
-                "DeployedEndpoint.objects.get(pk=body.endpoint)",
-            ),
-            runs_of_everybody=(
-                "of_project(request.auth.only(RUNS), query)",
-                "of_project(RUNS, query)",
-            ),
+            runs_of_everybody=("request.auth.only(RUNS)", "RUNS"),
         ),
         defects_in(
             "api/endpoints.py",
             LEAKS,
-            run_of_a_stranger=(
-                'caller.get(TrainingRun.objects.all(), body.run, "training run")',
-                "TrainingRun.objects.get(pk=body.run)",
-            ),
-            endpoints_of_everybody=(
-                "of_project(request.auth.only(ENDPOINTS), query)",
-                "of_project(ENDPOINTS, query)",
-            ),
+            endpoints_of_everybody=("request.auth.only(ENDPOINTS)", "ENDPOINTS"),
         ),
         defects_in(
             "services/access/scope.py",
@@ -98,19 +84,13 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "        pass\n    return user",
             ),
             revoked_user_goes_on=(", user__is_active=True)", ")"),
-            key_of_everybody=(
-                'f"api:{user.pk}:{sent}"',
-                'f"api:{sent}"',
-                "doors/test_credentials.py",
-            ),
-            right_is_not_asked=("        self.require(right)\n        held", "        held"),
         ),
         defects_in(
             "api/http/idempotency.py",
             KEYS,
             other_body_is_answered=("if stored.request_digest != digest:", "if False:"),
             refusals_are_kept=("if response.status_code >= 300 or", "if"),
-            who_may_no_more_is_answered=("    caller.check_again(kept.checked)\n", ""),
+            who_may_no_more_is_answered=("    _require_still(caller, stored.checked)\n", ""),
         ),
         defects_in(
             "api/webhooks.py",
@@ -130,8 +110,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "pages/training/registry_table.py",
             DEFINITIONS,
             stopped_endpoint_serves=(
-                'if active else badge("Idle", "quiet")',
-                'if endpoints else badge("Idle", "quiet")',
+                "[e.run_id for e in endpoints if e.is_active]",
+                "[e.run_id for e in endpoints]",
             ),
             no_verdict_is_not_blessed=("if run.is_blessed is None:", "if False:"),
             newest_number_is_the_count=("if newest == total else", "if total else"),
@@ -224,10 +204,32 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "cloud/test_identity.py::test_a_forged_token_is_denied",
             ),
             any_signature=(
-                "    _require(_is_signed(signed, signature, certificate), ",
-                "    _require(True, ",
+                "if not _is_signed(signed, signature, certificate):",
+                "if False:",
                 "cloud/test_identity.py::test_a_forged_token_is_denied",
             ),
+        ),
+        defects_in(
+            "actions/endpoints.py",
+            LEAKS,
+            endpoint_of_a_stranger=(
+                "return find_endpoint(caller, given.endpoint)",
+                "return with_differences(ENDPOINTS).get(pk=given.endpoint)",
+            ),
+            run_of_a_stranger=(
+                "find_run(caller, given.run) if",
+                "TrainingRun.objects.get(pk=given.run) if",
+            ),
+        ),
+        defects_in(
+            "actions/caller.py",
+            "doors/test_credentials.py",
+            key_of_everybody=('f"{origin}:{user.pk}:{key}"', 'f"{origin}:{key}"'),
+        ),
+        defects_in(
+            "actions/action.py",
+            AUTH,
+            right_is_not_asked=("    caller.require(action.right_for(subject))\n", ""),
         ),
     )
 )

@@ -14,31 +14,12 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/operations/store.py",
             SECOND,
-            renewal_does_nothing=(
-                "        if self.lease_until > lease_end(now) -",
-                "        if True or self.lease_until > lease_end(now) -",
-            ),
-            commit_keeps_the_old_lease=('"lease_until": lease_end(now),', ""),
-            worker_forgets_its_new_lease=(
-                "            setattr(self.operation, name, value)\n        self.lease_until",
-                "            setattr(self.operation, name, value)\n        _",
-            ),
             fence_is_not_raised=('fence=F("fence") + 1', 'fence=F("fence")'),
-            commit_ignores_the_fence=(
-                "pk=self.operation.pk, fence=self.fence, status=OperationStatus.RUNNING\n"
-                "            )\n            written",
-                "pk=self.operation.pk, status=OperationStatus.RUNNING\n"
-                "            )\n            written",
-            ),
             claim_before_the_lease_ends=(
                 "Q(lease_until__isnull=True) | Q(lease_until__lt=now)",
                 "Q(lease_until__isnull=True) | Q(lease_until__lt=lease_end(now))",
             ),
             claim_before_its_time=("Q(next_attempt_at__lte=now)", "Q(pk__isnull=False)"),
-            effect_after_the_lease=(
-                "timedelta(seconds=get_settings().CALL_TIMEOUT) > self.lease_until",
-                "timedelta(seconds=0) > self.lease_until",
-            ),
         ),
         defects_in(
             "services/cleanup/strays.py",
@@ -59,10 +40,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/deletion/steps.py",
             f"{SECOND}::{LONG}[deletion]",
-            users_are_read_past_the_lease=(
-                "read_pointers(heartbeat=work.renew_lease)",
-                "read_pointers()",
-            ),
+            users_are_read_past_the_lease=("heartbeat=work.renew_lease", "heartbeat=lambda: None"),
         ),
         defects_in(
             "services/sweeps/operation.py",
@@ -75,6 +53,29 @@ DEFECTS: tuple[Defect, ...] = tuple(
             series_are_read_past_the_lease=(
                 "        heartbeat()\n        points",
                 "        points",
+            ),
+        ),
+        defects_in(
+            "services/operations/work.py",
+            SECOND,
+            renewal_does_nothing=(
+                "        if self.lease_until > lease_end(now) -",
+                "        if True or self.lease_until > lease_end(now) -",
+            ),
+            commit_keeps_the_old_lease=('"lease_until": lease_end(now),', ""),
+            worker_forgets_its_new_lease=(
+                "            setattr(self.operation, name, value)\n        self.lease_until",
+                "            setattr(self.operation, name, value)\n        _",
+            ),
+            commit_ignores_the_fence=(
+                "fence=self.fence, status=OperationStatus.RUNNING\n"
+                "        )\n"
+                "        if not mine.update(**columns)",
+                "status=OperationStatus.RUNNING\n        )\n        if not mine.update(**columns)",
+            ),
+            effect_after_the_lease=(
+                "timedelta(seconds=get_settings().CALL_TIMEOUT) > self.lease_until",
+                "timedelta(seconds=0) > self.lease_until",
             ),
         ),
     )

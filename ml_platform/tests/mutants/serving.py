@@ -17,19 +17,19 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/deployment/deploy.py",
             KEYS,
             deploy_key_without_configuration=(
-                '"service": wanted, "config": _said(config)}',
-                '"service": wanted}',
+                '"service": named, "config": config.to_dict() if config else None}',
+                '"service": named}',
                 "services/test_keys_of_verbs.py"
                 "::test_any_other_argument_under_the_same_key_is_refused[deploy_run]",
             ),
             deploy_key_without_service=(
-                '{"run": run.pk, "service": wanted, ',
+                '{"run": run.pk, "service": named, ',
                 '{"run": run.pk, ',
                 "services/test_keys_of_verbs.py"
                 "::test_any_other_argument_under_the_same_key_is_refused[deploy_run]",
             ),
             redeploy_key_without_run=(
-                '            "run": run.pk if run else None,\n',
+                '            "run": wanted,\n',
                 "",
                 "services/test_keys_of_verbs.py"
                 "::test_any_other_argument_under_the_same_key_is_refused[redeploy_endpoint]",
@@ -40,16 +40,10 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "services/test_keys_of_verbs.py::test_a_key_of_one_verb_is_not_answered_by_another",
             ),
             redeploy_is_not_answered_again=(
-                "            return known\n        require_restorable(endpoint)",
-                "            pass\n        require_restorable(endpoint)",
+                "            return known\n",
+                "            pass\n",
                 "services/test_deployment.py"
                 "::test_a_redeploy_asked_again_is_answered_again_though_its_model_was_deleted_since",
-            ),
-            deploy_to_an_endpoint_of_a_deleted_model=(
-                "filter(model_deleted=False)",
-                "all()",
-                "services/test_deployment.py"
-                "::test_a_living_version_of_that_lineage_gets_a_service_of_its_own",
             ),
             rollback_with_the_configuration_of_now=(
                 "from_dict(endpoint.previous_config)",
@@ -68,7 +62,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "::test_the_same_key_and_request_is_one_operation_whatever_became_of_it[undeploy_endpoint]",
             ),
             undeploy_of_unknown_outcome_is_active=(
-                "    if SENT in work.data:\n        DeployedEndpoint",
+                "    if work.state.sent:\n        DeployedEndpoint",
                 "    if False:\n        DeployedEndpoint",
                 "services/test_names_used_again.py"
                 "::test_an_undeploy_of_unknown_outcome_does_not_show_as_active",
@@ -79,39 +73,10 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "services/test_undeployment.py"
                 "::test_a_service_so_new_that_it_may_not_show_yet_is_not_taken_for_gone",
             ),
-            serving_endpoint_is_deleted=(
-                "if not _is_stopped(row):",
-                "if False:",
-                "services/test_undeployment.py"
-                "::test_an_endpoint_that_serves_or_may_serve_cannot_be_deleted",
-            ),
         ),
         defects_in(
             "services/deployment/endpoint_state.py",
             DEPLOY,
-            unblessed_version_is_deployed=(
-                "if run.is_blessed is not True:",
-                "if False:",
-                "services/test_deployment.py"
-                "::test_a_run_that_is_no_blessed_version_is_refused_and_the_refusal_is_in_the_history",
-            ),
-            unfinished_run_is_deployed=(
-                "if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:",
-                "if False:",
-                "services/test_deployment.py"
-                "::test_a_run_that_is_no_blessed_version_is_refused_and_the_refusal_is_in_the_history",
-            ),
-            deployed_twice_alike=(
-                "if serving and same and",
-                "if False and same and",
-                "services/test_deployment.py::test_what_serves_there_already_is_not_deployed_again",
-            ),
-            service_of_another_model=(
-                "if endpoint.registered_model_id != run.registered_model_id:",
-                "if False:",
-                "services/test_deployment.py"
-                "::test_a_name_that_another_model_has_is_refused_and_so_is_one_cloud_run_would_not_take",
-            ),
             previous_version_is_forgotten=(
                 "        endpoint.previous_run_id = before\n",
                 "",
@@ -142,7 +107,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "::test_a_version_so_new_that_vertex_may_not_show_it_yet_is_waited_for",
             ),
             not_found_without_a_listing=(
-                "        _require_listing()\n",
+                "        require_listing()\n",
                 "",
                 "services/test_deployment_trouble.py"
                 "::test_a_listing_that_fails_beside_a_not_found_clears_nothing",
@@ -154,7 +119,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "::test_missing_artifacts_stop_the_deploy_and_what_pointed_at_them_is_cleared",
             ),
             deploy_sent_is_stood_down=(
-                "    if SENT in work.data:\n        mark",
+                "    if work.state.sent:\n        mark",
                 "    if False:\n        mark",
                 "services/test_deployment_trouble.py"
                 "::test_a_right_lost_after_the_upsert_is_waited_for_and_the_version_stays_protected",
@@ -164,7 +129,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/deployment/rollout.py",
             TROUBLE,
             version_before_is_not_brought_back=(
-                'if work.data.get("before"):',
+                "if work.state.before:",
                 "if False:",
                 "services/test_deployment_trouble.py"
                 "::test_a_later_version_that_does_not_serve_gives_way_to_the_one_before",
@@ -183,13 +148,46 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "(share := share_of(service, newest)) != 100",
                 "(share := share_of(service, newest)) < 0",
             ),
-            unknown_keys_are_taken=(
-                "if unknown := sorted(given.keys() - known):",
-                "if unknown := []:",
+            unknown_keys_are_taken=('extra="forbid"', 'extra="ignore"'),
+            reserved_names_are_taken=('r"(?!(AIP_.*|K_.*|PORT)\\Z).*"', 'r".*"'),
+        ),
+        defects_in(
+            "services/deployment/deployable.py",
+            DEPLOY,
+            deploy_to_an_endpoint_of_a_deleted_model=(
+                "(endpoint for endpoint in endpoints if not endpoint.model_deleted)",
+                "iter(endpoints)",
+                "services/test_deployment.py"
+                "::test_a_living_version_of_that_lineage_gets_a_service_of_its_own",
             ),
-            reserved_names_are_taken=(
-                "not any(_RESERVED_ENV.fullmatch(name)",
-                "not all(_RESERVED_ENV.fullmatch(name)",
+            serving_endpoint_is_deleted=(
+                "if not is_stopped(endpoint):",
+                "if False:",
+                "services/test_undeployment.py"
+                "::test_an_endpoint_that_serves_or_may_serve_cannot_be_deleted",
+            ),
+            unblessed_version_is_deployed=(
+                "if run.is_blessed is not True:",
+                "if False:",
+                "services/test_deployment.py"
+                "::test_a_run_that_is_no_blessed_version_is_refused_and_the_refusal_is_in_the_history",
+            ),
+            unfinished_run_is_deployed=(
+                "if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:",
+                "if False:",
+                "services/test_deployment.py"
+                "::test_a_run_that_is_no_blessed_version_is_refused_and_the_refusal_is_in_the_history",
+            ),
+            deployed_twice_alike=(
+                "if serving and same and",
+                "if False and same and",
+                "services/test_deployment.py::test_what_serves_there_already_is_not_deployed_again",
+            ),
+            service_of_another_model=(
+                "if target.registered_model_id != run.registered_model_id:",
+                "if False:",
+                "services/test_deployment.py"
+                "::test_a_name_that_another_model_has_is_refused_and_so_is_one_cloud_run_would_not_take",
             ),
         ),
     )

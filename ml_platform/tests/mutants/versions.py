@@ -86,39 +86,16 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/deletion/delete.py",
             AGAIN,
-            run_of_another_model_is_deleted=(
-                "if run.registered_model_id != lineage.pk or ",
-                "if ",
-                "services/test_names_used_again.py"
-                "::test_a_run_of_another_model_is_not_deleted_with_this_one",
-            ),
-            deletion_of_what_is_no_version=(
-                " or run.registration not in DELETABLE:",
-                ":",
-                "services/test_names_used_again.py"
-                "::test_a_run_of_the_model_that_is_no_version_is_not_deleted_as_one",
-            ),
             deletion_key_without_runs=(
                 'request = {"lineage": lineage.pk, "runs": ids}',
                 'request = {"lineage": lineage.pk}',
                 "services/test_keys_of_verbs.py"
                 "::test_any_other_argument_under_the_same_key_is_refused[delete_versions]",
             ),
-            protected_version_is_deleted=(
-                '        require_unprotected(f"{run.model_name} v{run.version}", run.aliases)\n',
-                "",
-                "doors/test_protected_aliases.py::test_the_api_plans_and_refuses",
-            ),
         ),
         defects_in(
             "services/deletion/state.py",
             DELETION,
-            served_version_is_marked=(
-                "if endpoint := serving.first():",
-                "if endpoint := None:",
-                "services/test_deletion.py"
-                "::test_a_version_that_an_endpoint_protects_cannot_be_deleted_and_the_refusal_is_kept",
-            ),
             intended_version_is_marked=(
                 "Q(run__in=run_ids) | Q(intended_run__in=run_ids)",
                 "Q(run__in=run_ids)",
@@ -157,12 +134,6 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "max(staying, key=lambda version: version.version)",
                 f"{AGAIN}::test_the_default_goes_to_ten_not_to_nine",
             ),
-            users_of_files_are_not_asked=(
-                "if users:\n",
-                "if False:\n",
-                "services/test_references.py"
-                "::test_a_version_goes_and_its_files_stay_where_another_model_uses_them",
-            ),
             strangers_version_goes_with_the_model=(
                 "alone = len(ours) == len(versions) and not staying",
                 "alone = not staying",
@@ -185,10 +156,16 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "::test_the_preview_says_what_goes_what_stays_and_what_blocks",
             ),
             service_without_a_row_blocks_nothing=(
-                "if s.run_uid in uids and s.service_name not in known",
-                "if False",
+                "if service.run_uid in uids and service.service_name not in known:",
+                "if False:",
                 "services/test_deletion.py"
                 "::test_a_version_that_only_cloud_run_shows_as_served_cannot_be_deleted",
+            ),
+            served_version_is_marked=(
+                "return endpoint.is_active or endpoint.state in PROTECTING_ENDPOINT_STATES",
+                "return False",
+                "services/test_deletion.py"
+                "::test_a_version_that_an_endpoint_protects_cannot_be_deleted_and_the_refusal_is_kept",
             ),
         ),
         defects_in(
@@ -278,6 +255,34 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "if False:",
                 "doors/test_protected_aliases.py"
                 "::test_a_member_gives_one_that_nobody_has_and_takes_none",
+            ),
+        ),
+        defects_in(
+            "services/deletion/preview.py",
+            AGAIN,
+            run_of_another_model_is_deleted=(
+                "lineage.training_runs.filter(",
+                "TrainingRun.objects.filter(",
+                "services/test_names_used_again.py"
+                "::test_a_run_of_another_model_is_not_deleted_with_this_one",
+            ),
+            deletion_of_what_is_no_version=(
+                ".filter(registration__in=DELETABLE)",
+                ".all()",
+                "services/test_names_used_again.py"
+                "::test_a_run_of_the_model_that_is_no_version_is_not_deleted_as_one",
+            ),
+            protected_version_is_deleted=(
+                "protected=ProtectedAlias(kept) if kept else None",
+                "protected=None",
+                "doors/test_protected_aliases.py::test_the_api_plans_and_refuses",
+            ),
+            users_of_files_are_not_asked=(
+                "if users := [p for p in pointers.at(str(prefix)) if p.row not in rows "
+                "and is_there(p)]:",
+                "if users := []:",
+                "services/test_references.py"
+                "::test_a_version_goes_and_its_files_stay_where_another_model_uses_them",
             ),
         ),
     )
