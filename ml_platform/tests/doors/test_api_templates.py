@@ -77,7 +77,7 @@ def test_parameters_that_are_too_deep(
         ({"deploymentSpec": {"command": "a\0b"}}, "NUL character"),
         ({"deploymentSpec": {"command": "\ud800"}}, "half of a surrogate pair"),
         ({"deploymentSpec": {"seed": 2**60}}, "a number that Vertex AI cannot take exactly"),
-        ({"schemaVersion": f"2.{'9' * 5000}"}, "no version"),
+        ({"schemaVersion": f"2.{'9' * 5000}"}, "not a version"),
         (
             {"root": {"dag": {}, "inputDefinitions": {"artifacts": {"data": {}}}}},
             "needs data as an input artifact",
