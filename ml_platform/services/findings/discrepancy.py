@@ -106,7 +106,7 @@ def pointer_text(run: TrainingRun) -> str:
 
 
 def is_same(pointer: str, name: ModelName) -> bool:
-    """Whether a pointer names that version; a text that is no resource name does not."""
+    """Whether a pointer names that version; a text that is not a resource name does not."""
     with suppress(Invalid):
         return same_resource(pointer, name)
     return False
