@@ -1,4 +1,4 @@
-"""/api/operations/: what was done and what is under way, by whom, step by step."""
+"""/api/operations/: finished and running changes, with their actors and steps."""
 
 from __future__ import annotations
 
