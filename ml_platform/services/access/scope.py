@@ -38,7 +38,7 @@ class Scope:
         return rows if limit is None else rows.filter(**{f"{field}__in": limit.values("pk")})
 
     def sees(self, project_id: Any) -> bool:
-        """Whether rows of that project are shown; None stands for rows of no project."""
+        """Whether rows of that project are shown; None means rows of no project."""
         if self.everything or project_id is None:
             return self.everything
         return self.projects.filter(pk=project_id).exists()

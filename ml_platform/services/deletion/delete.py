@@ -31,7 +31,7 @@ def delete_versions(
 ) -> Operation:
     """Open the deletion of some versions of a lineage, or of all of them. A refusal is recorded.
 
-    :raises DeployedModel: an endpoint of ours serves one of them.
+    :raises DeployedModel: one of our endpoints serves one of them.
     :raises Busy: another operation holds the lineage.
     :raises ProtectedAlias: one has a protected alias.
     :raises UnsafePath: artifacts lie outside their run's own prefix.

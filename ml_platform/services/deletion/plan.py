@@ -25,7 +25,7 @@ class DeployedModel(Conflict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionFacts:
-    """One version. `size` is None when GCS could not be read or holds nothing of ours."""
+    """One version. `size` is None when GCS could not be read or has no files of it."""
 
     run_id: int
     run_uid: str

@@ -35,7 +35,7 @@ class DeletionState(State):
     again: bool = False
     """Its deletion may have been sent before."""
     only_theirs_stay: bool = False
-    """It is the default version, and no other version of ours stays."""
+    """It is the default version, and none of our other versions stays."""
     default_to: str = ""
     """The version that gets the alias `default` first."""
     kept: Mapping[str, str] | None = None
@@ -129,7 +129,7 @@ def siblings_of(pointer: ModelName) -> TrainingRunQuerySet:
 
 
 def note_default(name: ModelName) -> None:
-    """Record that the version has the alias `default` now, if it is one of ours."""
+    """Record that the version has the alias `default` now, if it is one of our versions."""
     heir = TrainingRun.objects.filter(
         vertex_model_resource_name=str(name.bare), vertex_model_version=name.version
     ).first()

@@ -122,7 +122,7 @@ def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
     with tolerate_denied_after_send(bool(work.state.sent)):
         versions = [v for page in vertex.list_model_versions(pointer.bare) for v in page]
     if wait := _hides_siblings(work, pointer, {v.version for v in versions}):
-        return Poll(seconds=wait, note="The listing does not show every version of ours yet.")
+        return Poll(seconds=wait, note="The listing does not show all our versions yet.")
     ours = [v for v in versions if v.labels.get(OWNER) == owner()]
     pointed_at = set(
         siblings_of(pointer)
@@ -191,7 +191,7 @@ def _delete(work: Work[DeletionState]) -> Outcome:
     try:
         started = delete(target)
     except CloudAbsent:
-        return Next(to="look", note=f"{target} was gone already.")
+        return Next(to="look", note=f"{target} no longer existed.")
     except OutcomeUnknown:
         raise
     except PlatformError as error:
@@ -210,7 +210,7 @@ def _refused(work: Work[DeletionState], error: PlatformError) -> PlatformError:
     if not (isinstance(error, CloudConflict) and work.state.only_theirs_stay):
         return error
     return Conflict(
-        f"{work.state.target} is the default version, and no other version of ours stays: {error}",
+        f"{work.state.target} is the default version, and no other of our versions stays: {error}",
         code="default_version",
         advice="Give the alias default to another version in Vertex AI, then retry.",
     )

@@ -192,7 +192,7 @@ def require_deployable(run: TrainingRun) -> None:
         raise NotDeployable(
             f"{run} was not blessed by its evaluator.",
             code="not_blessed",
-            advice="Only a blessed version is deployed. Look at its metrics, then train it again.",
+            advice="Only a blessed version is deployed. Check its metrics, then train it again.",
         )
     if run.registration != Registration.REGISTERED:
         message, code, advice = _NO_VERSION[Registration(run.registration)]

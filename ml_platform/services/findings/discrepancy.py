@@ -113,7 +113,7 @@ def is_same(pointer: str, name: ModelName) -> bool:
 
 
 def may_be_ours(run: TrainingRun, pointer: ModelName) -> bool:
-    """Whether an upload of ours may have made that version.
+    """Whether one of our uploads may have made that version.
 
     We uploaded nothing of an adopted run, so a person made and labeled every version but its own.
     """

@@ -72,7 +72,7 @@ class Work(Generic[S]):
     """Whether the worker before this one died while it held the operation."""
     state: S = cast(Any, None)  # noqa: RUF009 - the engine loads it
     retry_at: str = ""
-    """Set by a workflow's `on_failure`: the step where a retry begins; '' for where it failed."""
+    """Set by a workflow's `on_failure`: the step where a retry starts; '' for the failed step."""
 
     def require_lease(self) -> None:
         """Check that a call sent now is answered before another worker may claim the operation.
@@ -90,7 +90,7 @@ class Work(Generic[S]):
     def renew_lease(self) -> None:
         """Renew the lease during a step of many reads, once half of it has passed.
 
-        :raises LeaseLost: the fence is no longer ours.
+        :raises LeaseLost: another worker has claimed the operation.
         """
         now = self.clock()
         if self.lease_until > lease_end(now) - timedelta(seconds=get_settings().LEASE_SECONDS / 2):
@@ -107,7 +107,7 @@ class Work(Generic[S]):
 
         State that `change` sets is stored with it, or rolled back with it.
 
-        :raises LeaseLost: the fence is no longer ours; nothing was written.
+        :raises LeaseLost: another worker has claimed the operation; no change was written.
         """
         now, before = self.clock(), self.state
         fields = {name: kept(value) for name, value in fields.items()}
@@ -171,7 +171,7 @@ def leave(operation_id: uuid.UUID, error: Exception) -> None:
     drop_connection()
     log.warning(
         "The database failed under operation %s: %s. Nothing more was written; "
-        "what is left of it goes on once it is due.",
+        "the operation continues once it is due.",
         operation_id,
         " ".join(str(error).split()) or type(error).__name__,
     )
