@@ -30,18 +30,18 @@ class Action(Generic[S, R]):
     """Its slug in the URLs of buttons."""
     right: Right | Callable[[S], Right]
     find: Callable[[Caller, Any], S]
-    """Find the subject of a key among what the caller sees."""
+    """Find the subject of a key among those that the caller sees."""
     run: Callable[[Any, Any, Caller], R]
     """Perform it with the facts and the input."""
     facts: Callable[[Sequence[S], Any, Caller], Sequence[Any]] = lambda subjects, _, __: subjects
     """Read what the decision needs for a whole page of subjects, in one batch of statements. By
-    default that is the subjects themselves. What the input names is found among what the caller
-    sees."""
+    default that is the subjects themselves. Subjects that the input names must be visible to the
+    caller."""
     require: Callable[[Any], object] = lambda _: None
-    """Raise the reason why the facts do not allow it: without a query or a call to Google. By
-    default there is none beside the checks of its service."""
+    """Raise the reason why the facts do not allow it, without a query or a call to Google. By
+    default only its service checks."""
     is_repeated: Callable[[Any], bool] = lambda _: False
-    """Whether it was requested before, so that its service answers with what was begun then."""
+    """Whether it was requested before, so that its service answers with the earlier operation."""
     input: str = ""
     """The name of its model in `inputs`, which is imported at first use; '' if it has none."""
     on_page: bool = True
@@ -56,7 +56,7 @@ class Action(Generic[S, R]):
     def refusal(
         self, caller: Caller, subject: S, facts: object | None = None
     ) -> PlatformError | None:
-        """Why the caller cannot do it now, or None; with `facts` nothing is read."""
+        """Why the caller cannot do it now, or None; with `facts` there is no query."""
         right = self.right_for(subject)
         if not caller.has(right):
             return right_missing(right)
@@ -78,7 +78,7 @@ class Action(Generic[S, R]):
 
 
 def perform(action: Action[S, R], key: object, given: object, caller: Caller) -> R:
-    """Perform the action, or refuse it with the same message at every door.
+    """Perform the action, or refuse it with the same message for pages, API and commands.
 
     :raises NotFound: the caller sees no such subject.
     :raises RightMissing: they lack the right.
@@ -88,7 +88,7 @@ def perform(action: Action[S, R], key: object, given: object, caller: Caller) ->
     caller.require(action.right_for(subject))
     given = action.read(given)
     [facts] = action.facts([subject], given, caller)
-    # With a known key the service gives its answer again, whatever has become of the subject.
+    # With a known key the service repeats its answer, whatever the state of the subject.
     is_known = caller.key and Operation.objects.filter(idempotency_key=caller.key).exists()
     if not is_known and not action.is_repeated(facts):
         with _refusals_recorded(action, facts, given, caller):

@@ -32,11 +32,11 @@ class Caller:
     """The idempotency key after the user's id, so that keys of two users are never equal."""
     needed_rights: list[Right] = field(default_factory=list)
     needed_projects: list[str] = field(default_factory=list)
-    """What this request needed so far. Its answer is repeated only to callers who still have it."""
+    """The rights that this request needed. Its answer is repeated only to callers who have them."""
 
     @classmethod
     def of(cls, user: Any, *, origin: str, key: str = "") -> Self:
-        """A user of the host; `origin` is the door that they used."""
+        """A user of the host; `origin` is page or api."""
         return cls(
             actor=Actor(label=user.get_username(), origin=origin, user_id=user.pk),
             scope=scope_of(user),

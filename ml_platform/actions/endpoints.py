@@ -130,7 +130,7 @@ def _of_runs(
 def _target(
     given: DeployIn | None, endpoints: Iterable[DeployedEndpoint], caller: Caller
 ) -> DeployedEndpoint | None:
-    """The endpoint that was named, by id or service; else the model's own."""
+    """The endpoint that the input names by id or service; else the model's own."""
     if given is not None and isinstance(given.endpoint, int):
         return find_endpoint(caller, given.endpoint)
     if given is not None and given.service_name:

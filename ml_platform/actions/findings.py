@@ -1,4 +1,4 @@
-"""Findings: repair one, adopt or delete an unmanaged model, ignore one, count it again."""
+"""Findings: repair one, adopt or delete an unmanaged model, ignore one, reopen it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _delete(finding: Finding, given: TypedNameIn | None, caller: Caller) -> Oper
         raise Invalid(
             "The name typed is not the model's. Nothing was deleted.",
             code="name_differs",
-            advice="Type it as it stands above the field.",
+            advice="Type it exactly as shown above the field.",
         )
     return delete_unmanaged_model(
         resource_name=finding.subject,

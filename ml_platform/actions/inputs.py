@@ -29,7 +29,7 @@ BIGGEST_ID = (1 << 63) - 1
 BodyId = Annotated[int, Field(strict=True, ge=1, le=BIGGEST_ID, examples=[7])]
 Version = Annotated[int, Field(strict=True, ge=1, le=1 << 31)]
 Yes = Annotated[bool, Field(strict=True)]
-Reason = Annotated[str, Field(max_length=2000, examples=["Asked for by the recommendations team."])]
+Reason = Annotated[str, Field(max_length=2000, examples=["Requested by the recommendations team."])]
 Choice = Discriminator(lambda value: WORD if isinstance(value, str) else OTHER)
 
 
@@ -59,7 +59,7 @@ class RunIn(TrainingIn):
 
 
 class ReasonIn(In):
-    """Why something is done; it is kept in the history."""
+    """The reason for a change; the history shows it."""
 
     reason: Reason = ""
 
@@ -92,7 +92,7 @@ class ServingIn(ServingFields):
 
 
 class DeployIn(In):
-    """Where and how to deploy a version; a form that names nothing leaves both to the platform."""
+    """Where and how to deploy a version; the platform chooses what the form leaves empty."""
 
     endpoint: (
         Annotated[
@@ -192,7 +192,7 @@ def _names(text: str) -> set[str]:
 
 
 class RestoreIn(In):
-    """Which version an endpoint shall serve again; without `run` the one it served last."""
+    """Which version to deploy to an endpoint again; without `run` the one it served last."""
 
     run: BodyId | None = Field(None, description="The version that this run became.")
     config: ServingIn | None = None
@@ -200,7 +200,7 @@ class RestoreIn(In):
 
 
 class RedeployIn(RestoreIn):
-    """What an endpoint shall serve: exactly one of `run`, `rollback` and `again`."""
+    """What to deploy to an endpoint: exactly one of `run`, `rollback` and `again`."""
 
     rollback: Yes = Field(default=False, description="The version before, as it was served.")
     again: Yes = Field(default=False, description="The version that it served last.")
@@ -246,17 +246,17 @@ class ScheduleFromRunIn(TimesIn):
 
 
 class RepairIn(In):
-    """The repair of a finding; a model that nobody manages needs the choice of a person."""
+    """The repair of a finding; an unmanaged model needs a user's choice."""
 
     action: Literal["repair", "adopt", "delete"]
-    project: BodyId | None = Field(None, description="For adopt: whose the model becomes.")
+    project: BodyId | None = Field(None, description="For adopt: the project that the model joins.")
     model_name: str = Field(
         "", max_length=63, description="For adopt: its name here.", examples=["chern_rank_v5"]
     )
 
 
 class AdoptIn(In):
-    """Whose a model that nobody manages becomes, and its name there."""
+    """The project and the name for an unmanaged model."""
 
     project: str
     model_name: str = Field(max_length=1000)

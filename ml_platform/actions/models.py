@@ -48,7 +48,7 @@ def version_of(model: RegisteredModel, number: int) -> TrainingRun:
     """
     run = _numbered(model).filter(version=number).first()
     if run is None:
-        raise NotFound(f"{model} has no version {number}.", advice="Look at its versions.")
+        raise NotFound(f"{model} has no version {number}.", advice="List its versions.")
     return run
 
 

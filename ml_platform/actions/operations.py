@@ -34,9 +34,9 @@ def _require_cancellable(operation: Operation) -> None:
     require_cancellable(operation)
     if operation.cancel_requested:
         raise Conflict(
-            "It is asked to stop already.",
+            "A cancellation was requested already.",
             code="cancel_requested",
-            advice="It stops at its next safe step.",
+            advice="It ends at its next cancellable step.",
         )
 
 

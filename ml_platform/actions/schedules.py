@@ -60,7 +60,7 @@ def _create_from_run(run: TrainingRun, given: TimesIn, caller: Caller) -> Operat
 
 @dataclass(frozen=True, slots=True)
 class ResumeFacts:
-    """The facts of a resumption: the time of a schedule that trains once may have passed."""
+    """The facts of a resume: the time of a schedule that trains once may have passed."""
 
     schedule: TrainingSchedule
     now: datetime

@@ -1,4 +1,4 @@
-"""The whole installation: read all planes, set up the jobs of Cloud Scheduler."""
+"""Actions on the whole installation: read all planes, set up the jobs of Cloud Scheduler."""
 
 from __future__ import annotations
 

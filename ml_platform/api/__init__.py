@@ -1,1 +1,1 @@
-"""The JSON door: every path below /api/, its contract, its errors and its authentication."""
+"""The JSON API: every path below /api/, its contract, its errors and its authentication."""

@@ -1,4 +1,4 @@
-"""The API itself: its routers behind one resolver, and what every request meets before them."""
+"""The API: its routers behind one resolver, and the checks of every request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .http import contract
 
 
 class StrictParser(Parser):
-    """JSON that every database of ours can store."""
+    """JSON that all supported databases can store."""
 
     def parse_body(self, request: HttpRequest) -> Any:
         """Read the body; ninja answers 400 for any error."""
@@ -101,7 +101,7 @@ def _resolve(path: str) -> ResolverMatch:
 def _not_allowed(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     allowed = response.get("Allow", "")
     answer = problem(
-        NotAllowed(f"This path knows no method {request.method}.", advice=f"It knows {allowed}.")
+        NotAllowed(f"This path has no method {request.method}.", advice=f"Allowed: {allowed}.")
     )
     answer["Allow"] = allowed
     return answer

@@ -1,4 +1,4 @@
-"""/api/audit/: do the planes agree, and what repairs them?"""
+"""/api/audit/: whether the planes agree, the findings and their repairs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REPAIRS = {"repair": REPAIR, "adopt": ADOPT, "delete": DELETE_UNMANAGED}
 
 @router.get("/", response=AuditOut, operation_id="get_audit")
 def audit(request: Any, query: Query[AuditQuery]) -> HttpResponse:
-    """The newest sweep, the four counts, and the findings that stand."""
+    """The newest sweep, the four counts, and the findings that are not repaired."""
     caller: Caller = request.auth
     findings = caller.only(Finding.objects.select_related("project"))
     rows = matching(findings, query, kind="kind")
@@ -64,7 +64,7 @@ def _sweep_of(caller: Caller, sweep: Sweep, vertex: int | None) -> Json:
 
 @router.post("/run/", response={202: OperationOut}, operation_id="run_audit")
 def run(request: Any) -> HttpResponse:
-    """Have a worker read all planes; while one is at it, 409 names the operation."""
+    """Start a sweep of all planes; during another sweep, 409 names its operation."""
     return accepted(perform(CHECK, "", None, request.auth))
 
 
@@ -74,7 +74,7 @@ def run(request: Any) -> HttpResponse:
     operation_id="repair_finding",
 )
 def repair(request: Any, finding_id: int, body: RepairIn) -> HttpResponse:
-    """Open the safe repair of a finding; adopt or delete a model that nobody manages."""
+    """Open the safe repair of a finding; adopt or delete an unmanaged model."""
     given = None
     if body.action == "adopt":
         project = "" if body.project is None else str(body.project)

@@ -51,7 +51,7 @@ def deploy(request: Any, endpoint_id: int, body: RedeployIn) -> HttpResponse:
     """Deploy to the same service: a version, the one before (`rollback`), or the last `again`."""
     if body.rollback and body.config is not None:
         raise Invalid(
-            "A rollback takes the version before, as it was.",
+            "A rollback deploys the previous version with its configuration then.",
             code="rollback_with_choice",
             advice="Leave out config, or name the run instead of rollback.",
         )

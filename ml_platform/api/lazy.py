@@ -1,7 +1,7 @@
 """The one view in the url configuration: the API behind it is built at its first request.
 
 django-ninja and pydantic cost more to import than the rest of the app together; a host that
-never asks the API, or only runs a command, does not pay for them.
+never uses the API, or only runs a command, does not import them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from django.views.decorators.csrf import csrf_exempt
 
 # A host's ATOMIC_REQUESTS would put calls to Google into a transaction (law 6), its
 # LoginRequiredMiddleware would send programs to a login page, and its CSRF middleware would ask
-# bearers of tokens for a cookie: the API sees to all three itself.
+# clients with a token for a cookie. The API does all three itself.
 @transaction.non_atomic_requests
 @login_not_required
 @csrf_exempt
 @never_cache
 def door(request: HttpRequest, path: str) -> HttpResponseBase:
-    """Hand a request for `/api/<path>` to the API."""
+    """Pass a request for `/api/<path>` to the API."""
     from .api import serve
 
     return serve(request, path)

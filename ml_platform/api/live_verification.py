@@ -1,4 +1,4 @@
-"""`?verify=live`: Vertex AI is asked now, about the models of one page, within a deadline."""
+"""`?verify=live`: read the models of one page from Vertex AI now, within a deadline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ml_platform.models.clock import database_now
 from ml_platform.services.registry.verification import ForeignVersion, verify_model_in_vertex_ai
 
 DEADLINE = 8.0
-"""Seconds after which what has not answered is unknown."""
+"""Seconds after which a model without an answer is unknown."""
 AT_ONCE = 16
 
 

@@ -50,7 +50,7 @@ SORTS = {
 
 @router.get("/", response=ModelsOut, operation_id="list_models")
 def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
-    """Registered models with their newest version, who serves it, and what Vertex AI said."""
+    """Registered models with their newest version, its endpoints, and Vertex AI's answer."""
     caller: Caller = request.auth
     visible = caller.only(registered_models())
     asked = model_filter(
@@ -79,7 +79,7 @@ def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
 
 
 def _count(visible: QuerySet[RegisteredModel], asked: Q) -> tuple[int, int]:
-    """How many registered models the caller sees, and how many of them are asked for."""
+    """How many registered models the caller sees, and how many of them match."""
     if not asked:
         total = visible.count()
         return total, total
@@ -89,7 +89,7 @@ def _count(visible: QuerySet[RegisteredModel], asked: Q) -> tuple[int, int]:
 
 @router.get("/{int:model_id}/", response=ModelDetail, operation_id="get_model")
 def get_model(request: Any, model_id: int) -> HttpResponse:
-    """One lineage: what the list says of it, its words and all its endpoints."""
+    """One lineage: its row of the list, its texts and all its endpoints."""
     caller: Caller = request.auth
     row = caller.find(rows_of(RegisteredModel.objects.all()), model_id)
     endpoints = list(ENDPOINTS.filter(registered_model=model_id).order_by("-created_at", "-pk"))
@@ -116,7 +116,7 @@ def list_versions(request: Any, model_id: int, query: Query[VersionsQuery]) -> H
 
 @router.post("/{int:model_id}/deploy/", response={202: OperationOut}, operation_id="deploy_model")
 def deploy_model(request: Any, model_id: int, body: DeployModelIn) -> HttpResponse:
-    """Deploy a version, or the newest one; Google is asked before anything."""
+    """Deploy a version, or the newest one; the worker checks Google before any change."""
     return accepted(perform(DEPLOY_MODEL, model_id, body, request.auth))
 
 
@@ -131,9 +131,9 @@ def delete_model(
     body: DeleteVersionsIn,
     dry_run: Flag = False,  # noqa: FBT002 - a query parameter, named in the address
 ) -> HttpResponse:
-    """Delete versions, or all of them and so the registration; `dry_run` answers 200 with the plan.
+    """Delete versions, or all of them and the registration; `dry_run` answers 200 with the plan.
 
-    Refused while an endpoint serves one of them, or an alias protects one. Siblings stay whole.
+    Refused while an endpoint serves one of them, or an alias protects one. Other versions stay.
     """
     if dry_run:
         model = find_model(request.auth, model_id)
@@ -148,7 +148,7 @@ def delete_model(
     operation_id="set_aliases",
 )
 def change_aliases(request: Any, model_id: int, version: int, body: AliasesIn) -> HttpResponse:
-    """Give aliases to a version, each taken from the version that had it, and take others away.
+    """Add aliases to a version, each moved from the version that had it, and remove others.
 
     To move or remove a protected alias needs the right to administer.
     """

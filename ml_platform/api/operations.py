@@ -1,4 +1,4 @@
-"""/api/operations/: what was done and what is under way, by whom, step by step."""
+"""/api/operations/: finished and running changes, with their actors and steps."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def get_operation(request: Any, operation_id: UUID) -> HttpResponse:
     "/{uuid:operation_id}/retry/", response={202: OperationOut}, operation_id="retry_operation"
 )
 def retry(request: Any, operation_id: UUID) -> HttpResponse:
-    """Let a failed operation go on at the step that failed."""
+    """Continue a failed operation at the step that failed."""
     return accepted(perform(RETRY, operation_id, None, request.auth))
 
 
@@ -59,5 +59,5 @@ def retry(request: Any, operation_id: UUID) -> HttpResponse:
     "/{uuid:operation_id}/cancel/", response={202: OperationOut}, operation_id="cancel_operation"
 )
 def cancel(request: Any, operation_id: UUID) -> HttpResponse:
-    """Ask an operation to stop; a running one does at its next safe step, if it has one left."""
+    """Cancel an operation; a running one ends at its next cancellable step, if it has one."""
     return accepted(perform(CANCEL, operation_id, None, request.auth))

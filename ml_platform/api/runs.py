@@ -1,4 +1,4 @@
-"""/api/training-runs/: pipelines that were asked for, and what became of them."""
+"""/api/training-runs/: runs of pipelines and their results."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ def list_runs(request: Any, query: Query[RunsQuery]) -> HttpResponse:
 @router.post("/", response={201: RunOut}, operation_id="create_training_run")
 @asks_google
 def create_run(request: Any, body: RunIn) -> HttpResponse:
-    """Write a run down; submit it by its own path. Nothing is registered before it succeeds."""
+    """Create a run; its `submit` path starts it. It is registered only after it succeeds."""
     return _created(perform(CREATE, body.project, body, request.auth))
 
 
 @router.get("/{int:run_id}/", response=RunOut, operation_id="get_training_run")
 def get_run(request: Any, run_id: int) -> HttpResponse:
-    """One run: how far it is, what it measured, which version it became."""
+    """One run: its progress, its metrics, its version."""
     return reply(run_json(find_run(request.auth, run_id)))
 
 
 @router.delete("/{int:run_id}/", response=OperationOut, operation_id="delete_training_run")
 def delete_run(request: Any, run_id: int) -> HttpResponse:
-    """Delete the record of a run that ended and never became a version; its files stay."""
+    """Delete the record of a run that ended without a version; its files stay."""
     return reply(operation_json(perform(DELETE, run_id, None, request.auth)))
 
 
 @router.post("/{int:run_id}/submit/", response={202: OperationOut}, operation_id="submit_run")
 def submit_run(request: Any, run_id: int) -> HttpResponse:
-    """Send the run's pipeline to Vertex AI; asking twice is asking once."""
+    """Send the run's pipeline to Vertex AI; a repeated request has no further effect."""
     return accepted(perform(SUBMIT, run_id, None, request.auth))
 
 
@@ -72,13 +72,13 @@ def cancel_run(request: Any, run_id: int) -> HttpResponse:
 @router.post("/{int:run_id}/rerun/", response={201: RunOut}, operation_id="rerun")
 @asks_google
 def rerun(request: Any, run_id: int) -> HttpResponse:
-    """Write down a run like this one; submit it by its own path."""
+    """Create a run like this one; its `submit` path starts it."""
     return _created(perform(RERUN, run_id, None, request.auth))
 
 
 @router.post("/{int:run_id}/register/", response={202: OperationOut}, operation_id="register_run")
 def register(request: Any, run_id: int, body: RegisterIn) -> HttpResponse:
-    """Make a run that succeeded a version of its model; asking twice is asking once."""
+    """Register a run that succeeded as a version; a repeated request has no further effect."""
     return accepted(perform(REGISTER, run_id, body, request.auth))
 
 
@@ -86,7 +86,7 @@ def register(request: Any, run_id: int, body: RegisterIn) -> HttpResponse:
     "/{int:run_id}/deploy-cloud-run/", response={202: OperationOut}, operation_id="deploy_run"
 )
 def deploy_cloud_run(request: Any, run_id: int, body: DeployRunIn) -> HttpResponse:
-    """Deploy a run's version to Cloud Run; nothing is registered or uploaded by it."""
+    """Deploy a run's version to Cloud Run; a deploy registers and uploads no model."""
     return accepted(perform(DEPLOY, run_id, body, request.auth))
 
 

@@ -1,4 +1,4 @@
-"""/api/training/schedules/: recurring trainings."""
+"""/api/training/schedules/: recurring training runs."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def list_schedules(request: Any, query: Query[SchedulesQuery]) -> HttpResponse:
 @router.post("/", response={202: OperationOut}, operation_id="create_schedule")
 @asks_google
 def create_schedule(request: Any, body: ScheduleIn) -> HttpResponse:
-    """Write a schedule down and make its Cloud Scheduler job."""
+    """Create a schedule and its Cloud Scheduler job."""
     return accepted(perform(CREATE, body.project, body, request.auth))
 
 
 @router.post("/from-run/", response={202: OperationOut}, operation_id="create_schedule_from_run")
 @asks_google
 def create_from_run(request: Any, body: ScheduleFromRunIn) -> HttpResponse:
-    """Repeat the training that a run was."""
+    """Create a schedule that repeats a run."""
     return accepted(perform(CREATE_FROM_RUN, body.run, body, request.auth))
 
 
@@ -71,7 +71,7 @@ def get_schedule(request: Any, schedule_id: int) -> HttpResponse:
     "/{int:schedule_id}/pause/", response={202: OperationOut}, operation_id="pause_schedule"
 )
 def pause(request: Any, schedule_id: int) -> HttpResponse:
-    """Let it ring no more until it is resumed."""
+    """Pause a schedule: it creates no runs until it is resumed."""
     return accepted(perform(PAUSE, schedule_id, None, request.auth))
 
 
@@ -79,7 +79,7 @@ def pause(request: Any, schedule_id: int) -> HttpResponse:
     "/{int:schedule_id}/resume/", response={202: OperationOut}, operation_id="resume_schedule"
 )
 def resume(request: Any, schedule_id: int) -> HttpResponse:
-    """Let a paused schedule ring again."""
+    """Resume a paused schedule."""
     return accepted(perform(RESUME, schedule_id, None, request.auth))
 
 
@@ -87,7 +87,7 @@ def resume(request: Any, schedule_id: int) -> HttpResponse:
     "/{int:schedule_id}/cancel/", response={202: OperationOut}, operation_id="cancel_schedule"
 )
 def cancel(request: Any, schedule_id: int) -> HttpResponse:
-    """End it for good; its runs and their versions stay."""
+    """End a schedule permanently; its runs and their versions stay."""
     return accepted(perform(CANCEL, schedule_id, None, request.auth))
 
 
@@ -95,7 +95,7 @@ def cancel(request: Any, schedule_id: int) -> HttpResponse:
     "/{int:schedule_id}/trigger/", response={202: TriggerOut}, operation_id="trigger_schedule"
 )
 def trigger(request: Any, schedule_id: int) -> HttpResponse:
-    """Train now, beside the schedule."""
+    """Create and submit a run now, in addition to the scheduled ones."""
     firing = perform(TRIGGER, schedule_id, None, request.auth)
     body: Json = {
         "message": firing.message,

@@ -28,7 +28,7 @@ CARDS = 100
 
 @router.get("/kpis/", response=KpisOut, operation_id="get_kpis")
 def get_kpis(request: Any) -> HttpResponse:
-    """The four counts, what there is, up to a hundred project cards and the open findings."""
+    """The four counts, the assets, up to a hundred project cards and the open findings."""
     caller: Caller = request.auth
     caller.require(Right.VIEW)
     limit = caller.scope.limit
@@ -69,5 +69,5 @@ for _job in JOBS.values():
         response=SetupOut,
         operation_id=f"setup_{_job.noun}",
         summary=f"Set up {_job.noun.replace('_', ' ')}",
-        description=f"Have Cloud Scheduler ring it by `{_job.cron}` in UTC. {_job.description}",
+        description=f"Set up its Cloud Scheduler job: `{_job.cron}` in UTC. {_job.description}",
     )(_setter(_job.name))

@@ -84,7 +84,7 @@ system = Router(tags=["webhooks"], auth=GoogleToken())
 
 
 def actor_of(identity: Identity) -> Actor:
-    """The calling account, as an operation records it."""
+    """The calling account as the actor of an operation."""
     return Actor(label=identity.email, origin="scheduler")
 
 

@@ -107,7 +107,7 @@ def history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[
 
 
 def drift_history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[int, ...]:
-    """Return how many findings stood at the end of each day, with ignored ones; the newest last."""
+    """Return the number of open and ignored findings at the end of each day, the newest last."""
     window, since = _window(today, days)
     rows = of_projects(Finding.objects.all(), projects)
     came = _by_day(rows.filter(first_seen_at__gte=since), "first_seen_at")

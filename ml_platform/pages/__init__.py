@@ -1,1 +1,1 @@
-"""The HTML door: read, make plain values for the template, render. A template runs no query."""
+"""The HTML pages: read, make plain values for the template, render. A template runs no query."""

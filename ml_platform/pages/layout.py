@@ -1,4 +1,4 @@
-"""What all pages share: who asks, the right to view, the frame, the answers and the errors."""
+"""What all pages share: the caller, the right to view, the frame, the answers and the errors."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ def require_view(request: HttpRequest) -> None:
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Whether the request comes from a script of ours, not from a browser that shows a page."""
+    """Whether the request comes from one of our scripts, not from a browser that shows a page."""
     return request.headers.get("Accept", "") == "application/json"
 
 
 def failed(request: HttpRequest, error: PlatformError, *, back: str = "") -> HttpResponse:
-    """An error as a page that says what happened and what to do, or as JSON for a script."""
+    """An error as a page with the message and advice, or as JSON for a script."""
     if wants_json(request):
         return _error_json(request, error)
     found = {**_error_of(request, error), "back": back}
@@ -134,7 +134,11 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """The page for a form with an outdated CSRF token."""
-    found = {"message": "This form is too old. Nothing was done.", "advice": ANEW, "code": "csrf"}
+    found = {
+        "message": "This form is outdated. Nothing was done.",
+        "advice": ANEW,
+        "code": "csrf",
+    }
     return _error_page(request, found, status=403)
 
 

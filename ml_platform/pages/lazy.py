@@ -1,6 +1,6 @@
 """The views in the url configuration: each page is imported at its first request.
 
-The pages bring the services with them; a command or a start does not import what it never uses.
+The pages import the services; a command or a start does not import what it never uses.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _shown(request: HttpRequest, name: str, kwargs: dict[str, object]) -> HttpRe
 def _unless_away(
     view: Callable[..., HttpResponse], request: HttpRequest, *args: object, **kwargs: object
 ) -> HttpResponse:
-    """What a view answers; 503 on a page without a query when the database cannot be reached.
+    """The view's answer; 503 on a page without a query when the database cannot be reached.
 
     A host's error pages may need it too, and then the failure would be reported nowhere.
     """

@@ -57,7 +57,7 @@ def asks_google(view: F) -> F:
 def answer_once(request: HttpRequest, answer: Answer, *, whole: bool) -> HttpResponseBase:
     """Answer a request, or repeat the stored answer of its key.
 
-    Only success is stored: a refused request changed nothing and may be sent again with its key.
+    Only success is stored: a refused request made no change and may be sent again with its key.
     With `whole` the request is one transaction.
 
     :raises Invalid: the key is not valid.
@@ -127,7 +127,7 @@ def _lock(row: IdempotentResponse) -> IdempotentResponse:
     """
     rows = IdempotentResponse.objects.filter(pk=row.pk)
     if not connection.features.has_select_for_update:
-        rows.update(key=models.F("key"))  # SQLite has one writer: another one waits here
+        rows.update(key=models.F("key"))  # SQLite allows one writer: another one waits here
     locked = rows.select_for_update(skip_locked=True).first()
     if locked is None:
         raise StillRunning(f"The first request with the idempotency key {row.key} has not ended.")
@@ -172,6 +172,6 @@ def _require_still(caller: Caller, checked: dict[str, list[str]]) -> None:
         return
     if ALL in needed or caller.scope.projects.filter(pk__in=needed).count() < len(needed):
         raise NotFound(
-            "There is no such thing for you any more.",
+            "The subject of this request no longer exists for you.",
             advice="Ask a member of the project, or of staff who may view every project.",
         )

@@ -53,7 +53,7 @@ def pagination_json(query: Listing, page: Page[Any], total: int) -> Json:
 def matching(rows: QuerySet[M], query: Listing, **lookups: str) -> QuerySet[M]:
     """The rows that the query asks for; `lookups` maps its parameters to lookups of the rows.
 
-    A parameter that has its default narrows nothing.
+    A parameter that has its default does not filter.
     """
     lookups["project"] = "project"
     defaults = {name: field.default for name, field in type(query).model_fields.items()}

@@ -1,1 +1,1 @@
-"""What the API takes and answers: types, examples, serializers."""
+"""Requests and answers of the API: types, examples, serializers."""

@@ -89,7 +89,7 @@ class FindingOut(Out):
 
 
 class FourCountsOut(Out):
-    """The number of registered models as each of the four places tells it."""
+    """The number of registered models in each of the four places that show it."""
 
     database: int
     projects: int
@@ -120,7 +120,7 @@ class FourCountsOut(Out):
                 "status": "open",
                 "title": "chern_rank_v1 v1 is not in Vertex AI",
                 "evidence": {"looks": 2},
-                "repair": "Clear the pointer; the history keeps what it said.",
+                "repair": "Clear the pointer; the history keeps its value.",
                 "project": PROJECT_EXAMPLE,
                 "model": 3,
                 "run": 9,
@@ -144,7 +144,7 @@ class AuditOut(Out):
 
 
 def sweep_json(sweep: Sweep, *, actor: str, counts: Json) -> Json:
-    """A sweep, with as much of who asked for it and of what it counted as the caller may know."""
+    """A sweep, with its actor and counts as far as the caller may see them."""
     planes = {
         name: {key: plane.get(key, default) for key, default in _PLANE.items()}
         for name, plane in sweep.planes.items()

@@ -1,4 +1,4 @@
-"""What the schemas of several nouns share, and how an answer is made."""
+"""What several schemas share, and the construction of answers."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ def _flag(value: Any) -> bool:
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
-"""A query parameter that is `true`, `false`, `1` or `0`, and nothing that looks like it."""
+"""A query parameter that is `true`, `false`, `1` or `0` and no other spelling."""
 
 
 class Listing(In):
-    """Which part of a list: a page by number, or by cursor what follows an answer before."""
+    """Which part of a list: a page by number, or by cursor what follows an earlier answer."""
 
     page: int | None = Field(None, ge=1, le=1_000_000, description="Page number, from 1.")
     page_size: int = Field(25, ge=1, le=100)
-    cursor: str = Field("", max_length=1000, description="next_cursor of the answer before.")
+    cursor: str = Field("", max_length=1000, description="next_cursor of the previous answer.")
     project: Id | None = Field(None, description="Only this project's.")
 
 
 EXAMPLES: dict[str, Json] = {}
-"""By name of the schema, for the contract; a test holds each to its schema."""
+"""Examples for the contract by name of the schema; a test checks each against its schema."""
 
 
 def example(value: Json) -> Callable[[type[T]], type[T]]:
@@ -103,7 +103,7 @@ class Problem(Out):
     status: int
     detail: str = Field(description="What happened, in a sentence.")
     advice: str = Field(description="What to do about it; may be empty.")
-    operation: str | None = Field(None, description="The operation that it is about.")
+    operation: str | None = Field(None, description="The operation that the error is about.")
     errors: list[FieldError] | None = None
 
 
@@ -115,7 +115,7 @@ class FieldError(Out):
 
 
 class Pagination(Out):
-    """Where a list stands; `page` is null on a page that a cursor led to."""
+    """The position in a list; `page` is null on a page read by cursor."""
 
     total: int
     page: int | None
@@ -152,7 +152,7 @@ class RunRef(Out):
 
 
 class Person(Out):
-    """Who did something."""
+    """The user or system that made a change."""
 
     id: int | None
     name: str
@@ -162,7 +162,7 @@ Json: TypeAlias = dict[str, Any]
 
 
 def reply(body: Json, *, status: int = 200, location: str = "") -> HttpResponse:
-    """The answer; its words are held to the contract by tests, not by a second pass here."""
+    """The answer. Tests check it against the contract, so it is not validated again here."""
     response = HttpResponse(
         json.dumps(body, separators=(",", ":"), default=plain),
         status=status,
@@ -174,7 +174,7 @@ def reply(body: Json, *, status: int = 200, location: str = "") -> HttpResponse:
 
 
 def url_of(path: str) -> str:
-    """The address of an API path, wherever the host has mounted us."""
+    """The address of an API path, wherever the host has mounted the API."""
     return reverse("ml_platform:api", kwargs={"path": path})
 
 
@@ -184,7 +184,7 @@ def when(moment: datetime | None) -> str | None:
 
 
 def plain(value: Any) -> Any:
-    """What JSON has no word for: times, and choices and ids as their text."""
+    """Convert what JSON cannot express: times, choices and ids become texts."""
     return when(value) if isinstance(value, datetime) else str(value)
 
 

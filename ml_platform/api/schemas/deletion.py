@@ -20,7 +20,7 @@ class SizeOut(Out):
 
 
 class PlanVersion(Out):
-    """A version as a deletion plan sees it."""
+    """A version in a deletion plan."""
 
     run: int
     version: int
@@ -29,12 +29,12 @@ class PlanVersion(Out):
     size: SizeOut | None
     unsafe: str
     used_by: str = Field(
-        description="Who else points at its artifacts, which are kept; empty when nobody does."
+        description="Other users of its artifacts, which therefore stay; empty when there are none."
     )
 
 
 class PlanBlock(Out):
-    """What stands against a deletion."""
+    """A reason that forbids the deletion."""
 
     code: str
     message: str
@@ -70,7 +70,7 @@ class PlanBlock(Out):
     }
 )
 class PlanOut(Out):
-    """What a deletion would take, leave and meet."""
+    """What a deletion would delete and leave, and what forbids it."""
 
     versions: list[PlanVersion]
     siblings: list[PlanVersion]

@@ -91,7 +91,7 @@ class ModelsQuery(Listing):
 
 
 class VersionsQuery(Listing):
-    """Versions of a model, those that were deleted or lost included when asked for."""
+    """Versions of a model, on request with those that were deleted or lost."""
 
     sort: Literal["version", "-version"] = "-version"
     all: Flag = Field(default=False, description="Also versions that were deleted or lost.")
@@ -133,7 +133,7 @@ class Deployment(Out):
 
 @example(MODEL_EXAMPLE)
 class ModelOut(Out):
-    """A registered model. `registry_verified` is null when Vertex AI was not heard."""
+    """A registered model. `registry_verified` is null when Vertex AI was not read."""
 
     id: int
     name: str
@@ -153,7 +153,7 @@ class ModelOut(Out):
 
 @example(MODEL_EXAMPLE | {"description": "Ranks by margin.", "endpoints": [ENDPOINT_EXAMPLE]})
 class ModelDetail(ModelOut):
-    """A lineage with its words and its endpoints."""
+    """A lineage with its texts and its endpoints."""
 
     description: str
     endpoints: list[EndpointOut]
@@ -205,7 +205,7 @@ VERSION: Mapping[str, str] = {
     "registered_at": "registered_at",
     "created_at": "created_at",
 }
-"""What is said of a version -> the run's column."""
+"""Field of a version -> column of the run."""
 
 
 def version_json(run: TrainingRun) -> Json:

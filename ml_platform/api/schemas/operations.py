@@ -49,7 +49,7 @@ OPERATION_EXAMPLE = {
             "step": "verify_model",
             "title": "Ask Vertex AI for the model",
             "status": "done",
-            "note": "It is there.",
+            "note": "It exists.",
             "started_at": "2026-02-08T12:15:00Z",
             "finished_at": "2026-02-08T12:15:01Z",
         }
@@ -86,7 +86,7 @@ class StepOut(Out):
 
 
 class SubjectOut(Out):
-    """What an operation is about; the thing itself may be gone."""
+    """The subject of an operation; its row may be deleted."""
 
     type: str
     id: str
@@ -136,7 +136,7 @@ class OperationOut(Out):
     }
 )
 class OperationDetail(OperationOut):
-    """An operation with what its job said of each thing."""
+    """An operation with the lines that its job wrote."""
 
     lines: list[str] = Field(description="The first hundred; the log has all.")
     lines_left_out: int
@@ -147,13 +147,13 @@ EXAMPLES["OperationsOut"] = {"items": [OPERATION_EXAMPLE], "pagination": PAGE_EX
 
 
 def accepted(operation: Operation) -> HttpResponse:
-    """Long work has begun: the operation, and where to watch it."""
+    """An accepted request: the operation that does the work, and its address."""
     body = operation_json(operation)
     return reply(body, status=202, location=body["url"])
 
 
 def operation_json(operation: Operation) -> Json:
-    """An operation; what its steps kept for each other is not shown."""
+    """An operation, without the state of its steps."""
     url = url_of(f"operations/{operation.pk}/")
     error = {
         "code": operation.error_code,
@@ -188,7 +188,7 @@ def operation_json(operation: Operation) -> Json:
 
 
 def operation_detail_json(operation: Operation) -> Json:
-    """An operation with what its job said."""
+    """An operation with the lines of its job."""
     return operation_json(operation) | {
         "lines": operation.data.get("lines", []),
         "lines_left_out": operation.data.get("lines_left_out", 0),

@@ -97,7 +97,7 @@ EXAMPLES["SchedulesOut"] = {"items": [SCHEDULE_EXAMPLE], "pagination": PAGE_EXAM
     }
 )
 class TriggerOut(Out):
-    """What came of asking for a run now."""
+    """The result of a request for a run now."""
 
     message: str
     run: RunOut | None

@@ -12,7 +12,7 @@ from .base import Out, example
 
 
 class AssetsOut(Out):
-    """What there is."""
+    """The assets of the installation."""
 
     models: int
     versions: int
@@ -25,7 +25,7 @@ class AssetsOut(Out):
 
 
 class ProjectCardOut(Out):
-    """What a project has."""
+    """The numbers of a project."""
 
     project_id: Any
     name: str
@@ -40,7 +40,7 @@ class ProjectCardOut(Out):
 
 
 class ServiceDayOut(Out):
-    """One day of all active services, or of one."""
+    """Traffic of one day, of all active services or of one."""
 
     day: date
     requests: int
@@ -112,11 +112,11 @@ class KpisOut(Out):
     }
 )
 class WebhookOut(Out):
-    """What a ring did: all of it, a part, or nothing yet (503, so that it is rung again)."""
+    """The result of a call: all of its work, a part, or none (503, so that it is repeated)."""
 
     status: Literal["success", "partial", "error"]
     message: str
-    output: str = Field(description="A line for each thing, the first hundred; then the sums.")
+    output: str = Field(description="A line for each subject, the first hundred; then the totals.")
 
 
 @example(
@@ -128,7 +128,7 @@ class WebhookOut(Out):
     }
 )
 class SetupOut(Out):
-    """What became of a Cloud Scheduler job."""
+    """The result of setting up a Cloud Scheduler job."""
 
     status: Literal["success"]
     action: Literal["created", "updated", "unchanged"]

@@ -1,1 +1,1 @@
-"""What a button does, and the forms that ask for a reason."""
+"""The actions of buttons, and the forms that ask for a reason."""

@@ -1,4 +1,4 @@
-"""What a user may do from a page. Each action is a POST with a CSRF token and ends in a redirect.
+"""The actions of buttons and forms. Each action is a POST with a CSRF token and ends in a redirect.
 
 A script that asks for JSON gets the same answer as JSON.
 """
@@ -72,9 +72,9 @@ FORMS: Mapping[str, Callable[[Caller, Any], Button | None]] = {
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def check_now(request: HttpRequest) -> HttpResponse:
-    """Read all planes now and go back to where it was asked for; a login leads there too.
+    """Read all planes now and return to the page of the request; a login leads there too.
 
-    Only for administrators who see everything: a sweep reads what belongs to all projects.
+    Only for administrators who see everything: a sweep reads the planes of all projects.
     """
     asked_at = request.POST.get("back", "")
     name = asked_at if asked_at in PAGES_WITH_TRUTH else PAGES_WITH_TRUTH[0]
@@ -93,7 +93,7 @@ def check_now(request: HttpRequest) -> HttpResponse:
 
 @form_page
 def do(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
-    """Do what a button says, and show the operation that does it. To be read, it only asks."""
+    """Perform the action of a button on POST and show its operation; on GET only ask."""
     action, caller = _action(verb), caller_of(request)
     found = action.find(caller, subject)
     back = _page_about(found)
@@ -117,7 +117,7 @@ def do(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
 
 @page
 def check(request: HttpRequest, verb: str, subject: str) -> HttpResponse:
-    """Whether a button may still be pressed, as JSON: `why` it may not, '' when it may."""
+    """Whether an action is still allowed, as JSON: `why` it is not, '' when it is."""
     action, caller = _action(verb), caller_of(request)
     refusal = action.refusal(caller, action.find(caller, subject))
     why, code = (refusal.words, refusal.code) if refusal else ("", "")
@@ -142,7 +142,7 @@ def _page_about(subject: Any) -> str:
 
 
 def _form(caller: Caller, action: Action[Any, Any], subject: Any) -> Values | None:
-    """The form of an action that asks for more than a press of its button, if it may be done."""
+    """The form of an action that needs a reason or aliases, if the action is allowed."""
     button = FORMS[action.name](caller, subject) if action.name in FORMS else None
     if button is None or button.why or not button.reason:
         return None
@@ -151,6 +151,6 @@ def _form(caller: Caller, action: Action[Any, Any], subject: Any) -> Values | No
         "act": button,
         "verb": button.label.rstrip("…"),
         "back": _page_about(subject),
-        "aliases": aliases,  # None where a reason is asked for
+        "aliases": aliases,  # None where the form asks for a reason
         "given": aliases or "",
     }

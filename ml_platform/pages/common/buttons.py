@@ -1,4 +1,4 @@
-"""Buttons from actions: which a row has, and why one is off, by facts that are loaded."""
+"""Buttons from actions: which a row has, and why one is disabled, by facts that are loaded."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def button(
 
 
 def is_offered(action: Action[Any, Any], facts: object) -> bool:
-    """Whether nothing stands against it but perhaps a missing right."""
+    """Whether the state allows it; the user may still lack the right."""
     try:
         action.require(facts)
     except PlatformError:
@@ -93,7 +93,7 @@ def deploy_button(caller: Caller, facts: DeployFacts, run: TrainingRun) -> Butto
 
 
 def _question(what: str, run: TrainingRun, target: DeployedEndpoint | None) -> str:
-    """Where it goes, what it replaces, whether it is better: what there is to decide."""
+    """The question before a deploy: the service, the version it replaces, and which is better."""
     where = f"to {target.service_name}" if target else "as a new service on Cloud Run"
     lines = [f"{what} {where}?"]
     served = target.run if target and target.is_active else None
@@ -107,7 +107,7 @@ def _question(what: str, run: TrainingRun, target: DeployedEndpoint | None) -> s
 
 
 def endpoint_buttons(caller: Caller, endpoint: DeployedEndpoint, known: Known) -> list[Button]:
-    """Deploy again, and stop or remove, as the endpoint's state has it."""
+    """Deploy again, and stop or remove, as the endpoint's state allows."""
     service = endpoint.service_name
     if endpoint.previous_run and endpoint.is_active and not is_stopped(endpoint):
         # What it serves cannot be deployed to it again: this button takes the place of the other.
@@ -153,7 +153,7 @@ def _rollback_button(
 
 
 def alias_button(caller: Caller, run: TrainingRun, facts: AliasFacts | None = None) -> Button:
-    """Give, move and take away the aliases of a version."""
+    """Add, move and remove the aliases of a version."""
     protected = ", ".join(get_settings().PROTECTED_ALIASES)
     limit = "" if caller.has(Right.ADMINISTER) or not protected else _PROTECTED.format(protected)
     return button(

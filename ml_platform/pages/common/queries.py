@@ -1,4 +1,4 @@
-"""What the query string of a page asks for: the part of a list, a tab, versions.
+"""Read the query string of a page: the part of a list, a tab, versions.
 
 Lists are read by cursor where they may be long, by number where their order needs no index. The
 links keep the other parameters of the query string.

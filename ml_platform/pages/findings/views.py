@@ -1,4 +1,4 @@
-"""`/registry-health/`: counts, findings and sweeps; and one finding with what a repair would do.
+"""`/registry-health/`: counts, findings and sweeps; and one finding with the preview of its repair.
 
 Both pages read only our database.
 """
@@ -63,7 +63,7 @@ def registry_health(request: HttpRequest) -> HttpResponse:
         "truth": truth_strip(counts=counts, findings=by_kind, now=now),
         "may_check": may_check(caller),
         "tabs": tabs,
-        # Whether nothing disagrees; only on the tab of open findings.
+        # Whether the planes agree; only on the tab of open findings.
         "healthy": not by_kind and tabs[0].current and not counts.vertex_reason,
         "groups": serialize.finding_groups(shown, now),
         "pager": pager,
@@ -110,7 +110,7 @@ def _repair(caller: Caller, row: Finding) -> Button | None:
 
 
 def ignore_button(caller: Caller, row: Finding) -> Button | None:
-    """Leave a finding as it is, for a reason; or count it again."""
+    """Ignore a finding, for a reason; or reopen it."""
     buttons = offered(
         caller,
         IGNORE,
@@ -123,7 +123,7 @@ def ignore_button(caller: Caller, row: Finding) -> Button | None:
 
 
 def _choosing(caller: Caller, row: Finding) -> Values | None:
-    """The two choices for a model that nobody manages."""
+    """The two choices for an unmanaged model."""
     if ADOPT.refusal(caller, row):
         return None
     name = str(row.evidence.get("display_name", ""))

@@ -25,7 +25,7 @@ from ml_platform.text import counted
 
 @form_page
 def delete(request: HttpRequest, model_id: int) -> HttpResponse:
-    """Show the plan; when the name is posted, open the deletion, which checks everything again."""
+    """Show the plan; when the name is posted, open the deletion, which makes all checks again."""
     caller = caller_of(request)
     lineage = find_model(caller, model_id)
     require_known(request, ("version",))  # a misspelled one would show the plan for all versions
@@ -73,7 +73,7 @@ def _mistake(
         return Invalid(
             "The versions are not those of the plan any more. Nothing was deleted.",
             code="plan_changed",
-            advice="Look at the plan again.",
+            advice="Check the new plan.",
         )
     return None
 

@@ -1,4 +1,4 @@
-"""What happened to a model, newest first: its events, those of one operation in one row."""
+"""The history of a model, newest first: its events, those of one operation in one row."""
 
 from __future__ import annotations
 

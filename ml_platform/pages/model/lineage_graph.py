@@ -30,7 +30,7 @@ def draw(
     version_state: Badge,
     artifacts: Badge,
 ) -> Values:
-    """Lay out the graph: what the version was made from is left of it, its endpoints are right."""
+    """Lay out the graph: the version's sources are left of it, its endpoints right."""
     serving = endpoints[:ENDPOINTS_SHOWN]
     rows = max(1, len(serving))
     height = rows * NODE_HEIGHT + (rows - 1) * GAP_Y

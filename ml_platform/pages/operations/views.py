@@ -119,7 +119,7 @@ def _buttons(caller: Caller, row: Operation) -> list[Button]:
         row,
         "Cancel",
         name=f"Cancel: {name}",
-        confirm=f"Cancel: {name}? It stops at the next step where that is safe.",
+        confirm=f"Cancel: {name}? It ends at its next cancellable step.",
         tone="danger",
     )
     return [cancel]

@@ -27,7 +27,7 @@ class RightMissing(Denied):
 
 
 def right_to_register(run: TrainingRun) -> Right:
-    """What it takes to make the run a version: its evaluator's word is overruled by few."""
+    """The right needed to register the run; few users may overrule its evaluator."""
     return Right.ADMINISTER if run.status == RunStatus.NOT_BLESSED else Right.TRAIN
 
 
@@ -38,7 +38,7 @@ def has_right(user: Any, right: Right) -> bool:
 
 
 def right_missing(right: Right) -> RightMissing:
-    """What is said to a user who lacks the right."""
+    """The error for a user who lacks the right."""
     return RightMissing(
         f"This needs the permission {right}.",
         advice="Ask an administrator to grant it to you or to a group of yours.",
@@ -46,7 +46,7 @@ def right_missing(right: Right) -> RightMissing:
 
 
 def require_right(user: Any, right: Right) -> None:
-    """Let the user go on if they have the right.
+    """Check that the user has the right.
 
     :raises RightMissing: they lack it.
     """

@@ -29,7 +29,7 @@ class Scope:
 
     @property
     def limit(self) -> QuerySet[Any] | None:
-        """The projects to narrow a query to; None narrows nothing."""
+        """The projects to restrict a query to; None means no restriction."""
         return None if self.everything else self.projects
 
     def only(self, rows: Rows, field: str = "project") -> Rows:
@@ -38,7 +38,7 @@ class Scope:
         return rows if limit is None else rows.filter(**{f"{field}__in": limit.values("pk")})
 
     def sees(self, project_id: Any) -> bool:
-        """Whether what belongs to that project is shown; what belongs to none is None's."""
+        """Whether rows of that project are shown; None means rows of no project."""
         if self.everything or project_id is None:
             return self.everything
         return self.projects.filter(pk=project_id).exists()
@@ -46,7 +46,7 @@ class Scope:
     def find(self, rows: QuerySet[M, R], key: object) -> R:
         """The row of that key, in the form that addresses and forms write it.
 
-        :raises NotFound: there is none, or it is another tenant's; the two look alike.
+        :raises NotFound: there is none, or it is another tenant's; the message is the same.
         """
         return _find(self.only(rows), key)
 
@@ -90,7 +90,7 @@ def scope_of(user: AbstractBaseUser | AnonymousUser) -> Scope:
 
 
 def needs_everything() -> Denied:
-    """What is said to a user who does not see all projects."""
+    """The error for a user who does not see all projects."""
     return Denied(
         "This concerns all projects, and you do not see them all.",
         code="needs_everything",

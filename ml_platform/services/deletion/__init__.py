@@ -1,3 +1,3 @@
-"""Versions and models are deleted: plan, preview, steps."""
+"""Delete versions and models: plan, preview, steps."""
 
 from __future__ import annotations

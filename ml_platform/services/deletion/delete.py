@@ -1,4 +1,4 @@
-"""Deletion: a plan that can be previewed, and an operation that any crash only pauses (law 5)."""
+"""Requests to delete versions. A deletion can be previewed and resumes after a crash (law 5)."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def delete_versions(
 ) -> Operation:
     """Open the deletion of some versions of a lineage, or of all of them. A refusal is recorded.
 
-    :raises DeployedModel: an endpoint of ours serves one of them.
+    :raises DeployedModel: one of our endpoints serves one of them.
     :raises Busy: another operation holds the lineage.
-    :raises ProtectedAlias: one has an alias that keeps it.
+    :raises ProtectedAlias: one has a protected alias.
     :raises UnsafePath: artifacts lie outside their run's own prefix.
-    :raises Conflict: there is no run, or one is no version of this lineage.
+    :raises Conflict: there is no run, or one is not a version of this lineage.
     """
     ids = sorted(run.pk for run in runs)
     request = {"lineage": lineage.pk, "runs": ids}
@@ -64,6 +64,6 @@ def delete_versions(
 
 
 def subject_of_deletion(lineage: RegisteredModel, runs: Sequence[TrainingRun]) -> Subject:
-    """What the deletion of these versions is about."""
+    """The subject of the deletion of these versions."""
     numbers = ", ".join(f"v{run.version}" for run in runs)
     return subject_of_lineage(lineage, name=f"{lineage.model_name} {numbers}".strip()[:255])

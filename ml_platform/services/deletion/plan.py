@@ -1,6 +1,7 @@
-"""What a deletion takes, what it leaves and what stands against it: a pure decision.
+"""The plan of a deletion: what it deletes, what it leaves and what forbids it, as pure functions.
 
-It can be shown before anything is destroyed, and is made again before each deletion (law 5).
+A user sees it before anything is deleted, and the worker makes it again before each deletion,
+because the state may have changed (law 5).
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ class DeployedModel(Conflict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionFacts:
-    """One version. `size` is None when GCS could not be read or holds nothing of ours."""
+    """One version. `size` is None when GCS could not be read or has no files of it."""
 
     run_id: int
     run_uid: str
     number: int
     vertex: str
-    """name@version, '' when it is lost already."""
+    """name@version, '' when it is lost."""
     aliases: tuple[str, ...] = ()
     size: Size | None = None
     protected: PlatformError | None = None
-    """Which alias of it keeps it."""
+    """Its protected alias, which forbids the deletion."""
     unsafe: PlatformError | None = None
     """Why its artifacts may not be deleted."""
     foreign: PlatformError | None = None
-    """Why Vertex AI's version is not ours by its labels; None when it is, or is gone."""
+    """Why the labels of Vertex AI's version are not ours; None when they are, or it is gone."""
     used_by: str = ""
-    """Who else points at its artifacts, which are therefore kept; '' when nobody does."""
+    """The other users of its artifacts, which therefore stay; '' when there are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class ServiceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """Something that stands against the deletion, with the row it is about."""
+    """A reason that forbids the deletion, with the row it is about."""
 
     error: PlatformError
     endpoint_id: int | None = None
@@ -61,7 +62,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionPlan:
-    """The preview that a person sees, and what the doing checks again."""
+    """The plan that the preview shows and the worker checks again."""
 
     versions: tuple[VersionFacts, ...]
     siblings: tuple[VersionFacts, ...]
@@ -74,7 +75,7 @@ class DeletionPlan:
 
     @property
     def size(self) -> Size:
-        """Objects and bytes that go, as far as they were counted."""
+        """Objects and bytes that are deleted, as far as they were counted."""
         sizes = [v.size for v in self.versions if v.size and not v.used_by]
         return Size(
             sum(size.objects for size in sizes),
@@ -111,28 +112,28 @@ def plan_deletion(
 
 
 def require_unblocked(plan: DeletionPlan) -> None:
-    """Refuse a deletion for the first reason that stands against it.
+    """Check that nothing forbids the deletion.
 
-    :raises PlatformError: that reason.
+    :raises PlatformError: the first reason that forbids it.
     """
     for block in plan.blocks:
         raise block.error
 
 
 def protects(endpoint: DeployedEndpoint) -> bool:
-    """Whether an endpoint serves or may serve, so that its versions stay."""
+    """Whether an endpoint serves or may serve, which protects its versions."""
     return endpoint.is_active or endpoint.state in PROTECTING_ENDPOINT_STATES
 
 
 def served_by(endpoint: DeployedEndpoint) -> DeployedModel:
-    """The refusal where an endpoint of ours protects a version."""
+    """The error where one of our endpoints protects a version."""
     return DeployedModel(
         f"Cannot delete a deployed model. Endpoint {endpoint.service_name} is {endpoint.state}."
     )
 
 
 def served_on_cloud_run(service: ServiceFacts) -> DeployedModel:
-    """The refusal where Cloud Run serves a version, whatever our rows say."""
+    """The error where Cloud Run serves a version, whatever our rows say."""
     return DeployedModel(
         f"Cannot delete a deployed model. Cloud Run serves it as {service.service_name}.",
         advice="Undeploy or delete that service first.",

@@ -1,4 +1,4 @@
-"""The preview of a deletion: the facts that its plan is made of, read from all planes now."""
+"""The preview of a deletion: its plan from the facts of all planes, read now."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ DELETABLE = (Registration.REGISTERED, Registration.DELETING, Registration.LOST)
 
 
 def preview_deletion(*, lineage: RegisteredModel, runs: Sequence[TrainingRun]) -> DeletionPlan:
-    """Say what the deletion would take, leave and meet, by what Google answers now."""
+    """Plan the deletion by what Google answers now."""
     unknown: list[str] = []
     services = _read("Cloud Run", lambda: services_of(runs), unknown)
     foreign = _read("Vertex AI", lambda: foreign_versions(runs), unknown)
@@ -73,7 +73,7 @@ def plan_by_rows(
     look: Callable[[VersionFacts, TrainingRun], VersionFacts] = lambda facts, run: facts,
     services: Sequence[ServiceFacts] = (),
 ) -> DeletionPlan:
-    """Plan the deletion by our rows; `look` adds to a version that goes what Google says of it."""
+    """Plan the deletion by our rows; `look` adds Google's facts to each version to delete."""
     doomed = {run.pk for run in runs}
     versions = [
         look(_doomed_facts(run), run) if run.pk in doomed else _version_facts(run)
@@ -89,7 +89,7 @@ def plan_by_rows(
     planned = {version.run_id for version in plan.versions}
     strangers = [
         Conflict(
-            f"{run} is no version of {lineage}.",
+            f"{run} is not a version of {lineage}.",
             code="no_version",
             advice="Only a registered version can be deleted.",
         )
@@ -100,7 +100,7 @@ def plan_by_rows(
 
 
 def _read(plane: str, read: Callable[[], T], unknown: list[str]) -> T | None:
-    """What a plane answers; without an answer that is unknown, and said."""
+    """Read a plane. Without an answer its facts are unknown, and the plan lists it as unread."""
     answer = ask(read)
     if isinstance(answer, Present):
         return answer.value
@@ -109,8 +109,8 @@ def _read(plane: str, read: Callable[[], T], unknown: list[str]) -> T | None:
 
 
 def services_of(runs: Sequence[TrainingRun]) -> list[ServiceFacts]:
-    """The services that serve one of the runs, as Cloud Run shows them now, with whatever owner
-    label: a run's uid is unique."""
+    """The services that serve one of the runs, as Cloud Run shows them now. Any owner label counts,
+    because a run's uid is unique."""
     uids = {run.uid.hex for run in runs}
     return [
         ServiceFacts(service_name=service.service_id, run_uid=uid)
@@ -123,7 +123,7 @@ def services_of(runs: Sequence[TrainingRun]) -> list[ServiceFacts]:
 def _served_by(service: RemoteService, uids: Collection[str]) -> set[str]:
     """Which of the runs the newest revision serves, or another one that requests may reach.
 
-    A service whose labels were taken away still has the address of its model.
+    A service whose labels were removed still has the address of its model.
     """
     model = service.env.get(ARTIFACT_ENV, "")
     runs = {service.labels.get(RUN, ""), *(uid for uid in uids if uid in model)}
@@ -138,7 +138,7 @@ def _served_by(service: RemoteService, uids: Collection[str]) -> set[str]:
 def foreign_versions(runs: Iterable[TrainingRun]) -> dict[int, str]:
     """Versions that are in Vertex AI without our labels of their run, by the run's id: why.
 
-    They are not gone and may be another owner's, so a deletion refuses: foreign is never taken for
+    They are not gone and may be another owner's, so the deletion is refused: what is foreign is not
     absent (law 3).
     """
     found: dict[int, str] = {}
@@ -158,7 +158,7 @@ def foreign_versions(runs: Iterable[TrainingRun]) -> dict[int, str]:
 
 
 def _by_model(runs: Iterable[TrainingRun]) -> dict[ModelName, list[tuple[str, TrainingRun]]]:
-    """Each run with the number of its version, by the model; what is no name names nothing."""
+    """Each run with the number of its version, by the model; invalid names are left out."""
     found: dict[ModelName, list[tuple[str, TrainingRun]]] = {}
     for run in runs:
         with suppress(Invalid):
@@ -174,7 +174,7 @@ def _with_files(
     pointers: Pointers | None,
     unknown: list[str],
 ) -> VersionFacts:
-    """The same with its files: how much they are, and who else points at them."""
+    """The same with the number and size of its files, and their other users."""
     prefix = None if facts.unsafe else deletable_prefix(run=run)
     if prefix is None:
         return facts
@@ -184,7 +184,7 @@ def _with_files(
 
 
 def _others(pointers: Iterable[Pointer], runs: Collection[TrainingRun]) -> list[Pointer]:
-    """Those that are not one of the versions that go."""
+    """Those that are not among the versions to delete."""
     rows = {run.pk for run in runs}
     going = {
         (name.model_id, version) for name, group in _by_model(runs).items() for version, _ in group
@@ -198,8 +198,8 @@ def _others(pointers: Iterable[Pointer], runs: Collection[TrainingRun]) -> list[
 
 
 def find_users(runs: Sequence[TrainingRun], *, heartbeat: Heartbeat) -> dict[str, str]:
-    """By run, who else points at its artifacts: a deletion asks right before they go, and keeps
-    those, because files are deleted by evidence and not by our rows alone (law 8)."""
+    """The other users of each run's artifacts, by run. A deletion reads them right before it
+    deletes files, because files are deleted by evidence, not by our rows alone (law 8)."""
     prefixes = {run: prefix for run in runs if (prefix := deletable_prefix(run=run))}
     pointers = read_pointers(heartbeat=heartbeat) if prefixes else Pointers()
     rows = {run.pk for run in runs}

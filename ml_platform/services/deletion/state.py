@@ -1,4 +1,4 @@
-"""What our tables say of versions that go, changed only inside the caller's transaction."""
+"""The row changes of a deletion; each expects the transaction of its caller."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .plan import protects, served_by
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionState(State):
-    """What the steps of a deletion hand on."""
+    """The state that the steps of a deletion share."""
 
     runs: tuple[int, ...] = ()
     marked: bool = False
@@ -35,17 +35,17 @@ class DeletionState(State):
     again: bool = False
     """Its deletion may have been sent before."""
     only_theirs_stay: bool = False
-    """It is the default version, and no version of ours stays beside it."""
+    """It is the default version, and none of our other versions stays."""
     default_to: str = ""
     """The version that gets the alias `default` first."""
     kept: Mapping[str, str] | None = None
-    """By run, why its artifacts stay; None until everybody who may use them was asked."""
+    """By run, why its artifacts stay; None until all their possible users were read."""
     freed: tuple[int, int] = (0, 0)
     """Objects and bytes deleted so far."""
 
 
 def mark_deleting(run_ids: Sequence[int]) -> None:
-    """Mark before anything is destroyed; refuse while an endpoint protects one.
+    """Mark the versions before anything is deleted; refuse while an endpoint protects one.
 
     :raises DeployedModel: with the endpoint's name.
     """
@@ -59,8 +59,8 @@ def mark_deleting(run_ids: Sequence[int]) -> None:
 
 
 def unmark_deleting(work: Work[DeletionState]) -> None:
-    """What this operation marked and what is left of it is a version again, unless its deletion
-    was sent and may yet happen."""
+    """Remove this operation's marks from the versions that are left, unless their deletion was sent
+    and may still happen."""
     if not work.state.marked:
         return
     marked = TrainingRun.objects.filter(pk__in=work.state.runs, registration=Registration.DELETING)
@@ -69,13 +69,13 @@ def unmark_deleting(work: Work[DeletionState]) -> None:
 
 
 def sent_before(run_ids: Sequence[int]) -> tuple[str, ...]:
-    """Versions that an earlier operation left marked, because their deletion may yet happen."""
+    """Versions that an earlier operation left marked, because their deletion may still happen."""
     marked = TrainingRun.objects.filter(pk__in=run_ids, registration=Registration.DELETING)
     return tuple(str(pointer_of(run)) for run in marked)
 
 
 def record_version_deleted(work: Work[DeletionState], run_id: int) -> None:
-    """The version is gone from Vertex AI: clear it, mark its endpoints, recount the lineage."""
+    """Clear a version that is gone from Vertex AI, mark its endpoints, recount the lineage."""
     run = lock_version(run_id)
     if work.state.target == str(pointer_of(run).bare):
         unmirror_model(name=pointer_of(run).bare)
@@ -101,35 +101,35 @@ def pointer_of(run: TrainingRun) -> ModelName:
 
 
 def is_sent(work: Work[DeletionState], pointer: ModelName) -> bool:
-    """Whether the deletion of this version, or of its whole model, may be on its way."""
+    """Whether the deletion of this version, or of its whole model, was sent and may happen."""
     return not {str(pointer), str(pointer.bare)}.isdisjoint(work.state.sent)
 
 
 def about_to_send(work: Work[DeletionState]) -> None:
-    """From the next commit on the deletion may be sent; `again` if it may have been before."""
+    """Record that the deletion may be sent after the commit; `again` if it may have been before."""
     sent, target = work.state.sent, work.state.target
     again = target in sent
     work.state = replace(work.state, again=again, sent=sent if again else (*sent, target))
 
 
 def not_sent(work: Work[DeletionState], target: str) -> None:
-    """The deletion of that version or model is not on its way."""
+    """Record that the deletion of that version or model was not sent."""
     left = tuple(other for other in work.state.sent if other != target)
     work.state = replace(work.state, sent=left)
 
 
 def runs_of(work: Work[DeletionState]) -> list[TrainingRun]:
-    """The runs whose versions go, the newest first."""
+    """The runs whose versions are deleted, the newest first."""
     return list(TrainingRun.objects.filter(pk__in=work.state.runs).order_by("-version"))
 
 
 def siblings_of(pointer: ModelName) -> TrainingRunQuerySet:
-    """All versions of ours of that model."""
+    """All our versions of that model."""
     return TrainingRun.objects.versions().filter(vertex_model_resource_name=str(pointer.bare))
 
 
 def note_default(name: ModelName) -> None:
-    """Record that the version has the alias `default` now, if it is one of ours."""
+    """Record that the version has the alias `default` now, if it is one of our versions."""
     heir = TrainingRun.objects.filter(
         vertex_model_resource_name=str(name.bare), vertex_model_version=name.version
     ).first()

@@ -1,4 +1,4 @@
-"""The steps of a deletion: check, look, delete in Vertex AI until nothing is left, then in GCS."""
+"""The steps of a deletion: check, read and delete in Vertex AI until none is left, then in GCS."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _check(work: Work[DeletionState]) -> Outcome:
 
 
 def _require_unprotected(work: Work[DeletionState], runs: Sequence[TrainingRun]) -> None:
-    """Read their aliases before anything is destroyed; what protects one is noted for the plan."""
+    """Read the aliases before anything is deleted; the plan gets the protected ones."""
     doomed = {run.uid.hex for run in runs}
     by_pointer = {pointer_of(run): run for run in runs if run.registration in DELETABLE}
     for name in {pointer.bare for pointer in by_pointer}:
@@ -84,9 +84,9 @@ def _require_unprotected(work: Work[DeletionState], runs: Sequence[TrainingRun])
 
 
 def _look(work: Work[DeletionState]) -> Outcome:
-    """See what of the versions is left in Vertex AI and choose the next thing to delete.
+    """Read which versions are left in Vertex AI and choose the next deletion.
 
-    A lost one is looked for where it was: it may be back, or never have gone.
+    A lost version is read at its last name, because it may exist there.
     """
     for run in runs_of(work):
         if run.registration not in DELETABLE:
@@ -99,7 +99,7 @@ def _look(work: Work[DeletionState]) -> Outcome:
             # Before its deletion was sent, NOT_FOUND of a new version proves nothing.
             young = seconds_until_consistent(run.registered_at, now=work.clock())
             if young and not is_sent(work, pointer):
-                return Poll(seconds=young, note=f"{absent} It is so new that it may yet show.")
+                return Poll(seconds=young, note=f"{absent} It is so new that it may still appear.")
             gone = f"{pointer} is gone."
         else:
             gone = f"Another model has the place of {pointer}." if is_another(model, run) else ""
@@ -117,19 +117,19 @@ def _look(work: Work[DeletionState]) -> Outcome:
 
 
 def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
-    """Delete one version, or the model if the whole listing holds nothing but what goes."""
+    """Delete one version, or the model if all the listed versions are to be deleted."""
     doomed = {run.uid.hex for run in runs_of(work)}
     with tolerate_denied_after_send(bool(work.state.sent)):
         versions = [v for page in vertex.list_model_versions(pointer.bare) for v in page]
     if wait := _hides_siblings(work, pointer, {v.version for v in versions}):
-        return Poll(seconds=wait, note="The listing does not show every version of ours yet.")
+        return Poll(seconds=wait, note="The listing does not show all our versions yet.")
     ours = [v for v in versions if v.labels.get(OWNER) == owner()]
     pointed_at = set(
         siblings_of(pointer)
         .exclude(pk__in=work.state.runs)
         .values_list("vertex_model_version", flat=True)
     )
-    # Whatever its label says, what a row of ours points at stays.
+    # A version that another of our rows points at stays, whatever its label.
     staying = [v for v in ours if v.labels.get(RUN) not in doomed or v.version in pointed_at]
     alone = len(ours) == len(versions) and not staying
     pointer = _copy_of(work, pointer, [v for v in ours if v not in staying]) or pointer
@@ -146,7 +146,7 @@ def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
         work.state = replace(work.state, default_to=str(newest.pointer))
         return Next(note=f"{pointer} is there and is the default.")
     about_to_send(work)
-    # An earlier try may have moved the alias without living to write it down.
+    # An earlier attempt may have moved the alias and died before it recorded that.
     heir = next((v.pointer for v in staying if DEFAULT in v.aliases), None)
     change = partial(note_default, heir) if heir else None
     return Next(to="delete", note=f"{work.state.target} is there.", change=change)
@@ -155,8 +155,8 @@ def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
 def _copy_of(
     work: Work[DeletionState], pointer: ModelName, ours: Sequence[RemoteModel]
 ) -> ModelName | None:
-    """A version that a late upload made of a run that goes: delete it first,
-    because afterwards no row refers to it."""
+    """A version that a late upload made of a run to delete. It is deleted first, because afterwards
+    no row refers to it."""
     for run in runs_of(work):
         own = pointer_of(run).version if run.registration in DELETABLE else ""
         for version in ours:
@@ -169,8 +169,8 @@ def _copy_of(
 def _hides_siblings(
     work: Work[DeletionState], pointer: ModelName, listed: Collection[str]
 ) -> float:
-    """Seconds until a listing must show each sibling of ours; without one it may be too early to
-    take the version for the only one, and delete the model with it."""
+    """Seconds until a listing must show each of our other versions. Without one the version might
+    seem to be the only one, and the model would be deleted with it."""
     unseen = siblings_of(pointer).exclude(vertex_model_version__in=listed)
     return max(
         (seconds_until_consistent(run.registered_at, now=work.clock()) for run in unseen),
@@ -191,7 +191,7 @@ def _delete(work: Work[DeletionState]) -> Outcome:
     try:
         started = delete(target)
     except CloudAbsent:
-        return Next(to="look", note=f"{target} was gone already.")
+        return Next(to="look", note=f"{target} no longer existed.")
     except OutcomeUnknown:
         raise
     except PlatformError as error:
@@ -201,7 +201,7 @@ def _delete(work: Work[DeletionState]) -> Outcome:
 
 
 def _refused(work: Work[DeletionState], error: PlatformError) -> PlatformError:
-    """Vertex AI has refused this deletion for certain; an earlier one may still be on its way.
+    """Record that Vertex AI has refused this deletion; an earlier one may still happen.
 
     It keeps a default version, and we do not move the alias to a version that we do not own.
     """
@@ -210,7 +210,7 @@ def _refused(work: Work[DeletionState], error: PlatformError) -> PlatformError:
     if not (isinstance(error, CloudConflict) and work.state.only_theirs_stay):
         return error
     return Conflict(
-        f"{work.state.target} is the default version, and none of ours stays beside it: {error}",
+        f"{work.state.target} is the default version, and no other of our versions stays: {error}",
         code="default_version",
         advice="Give the alias default to another version in Vertex AI, then retry.",
     )
@@ -237,7 +237,7 @@ def _artifacts(work: Work[DeletionState]) -> Outcome:
     """Delete the artifacts chunk by chunk; only now, when no version needs them (law 8)."""
     kept = work.state.kept
     if kept is None:
-        return Next(to="look", note="Who else uses the artifacts was not asked yet.")
+        return Next(to="look", note="The other users of the artifacts were not read yet.")
     done = Size(*work.state.freed)
     for run in runs_of(work):
         prefix = None if str(run.pk) in kept else deletable_prefix(run=run)
@@ -252,7 +252,7 @@ def _artifacts(work: Work[DeletionState]) -> Outcome:
 
 
 def _failed(work: Work[DeletionState], error: PlatformError) -> None:
-    """Free what was not destroyed. A retry begins at the check, for all may have changed."""
+    """Free what was not deleted. A retry starts at the check, because all may have changed."""
     unmark_deleting(work)
     work.state = replace(work.state, marked=False)
     work.retry_at = "check"
@@ -268,11 +268,11 @@ WORKFLOW = Workflow(
     steps=(
         Step(
             name="check",
-            title="Check that nothing stands against it",
+            title="Check that nothing forbids it",
             run=_check,
             cancellable=True,
         ),
-        Step(name="look", title="Look what is in Vertex AI", run=_look),
+        Step(name="look", title="Read the versions in Vertex AI", run=_look),
         Step(
             name="move_default",
             title="Move the default alias",

@@ -1,3 +1,3 @@
-"""A version is served on Cloud Run: deploy, roll out, undeploy."""
+"""Serve versions on Cloud Run: deploy, roll out, undeploy."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Requests to deploy a version to a Cloud Run service.
 
-A deploy never registers a model: it would re-create one that a person deleted (law 4).
+A deploy never registers a model, because it could re-create one that a user deleted (law 4).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What stands against a deploy, an undeploy or a removal, decided from rows that are loaded.
+"""Whether a deploy, an undeploy or a removal is allowed, decided from rows that are loaded.
 
-Buttons, requests and workers ask the same functions.
+Buttons, requests and workers use the same functions.
 """
 
 from __future__ import annotations
@@ -60,33 +60,33 @@ NO_PREVIOUS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployFacts:
-    """What a deploy is decided by, and with it what was asked for."""
+    """The facts that decide whether a deploy is allowed, and the requested configuration."""
 
     run: TrainingRun | None
-    """The version to deploy; None where the model or the endpoint has none to offer."""
+    """The version to deploy; None where the model or the endpoint has none."""
     target: DeployedEndpoint | None
-    """The endpoint it goes to, read by `with_differences`; None makes a new one."""
+    """The target endpoint, read by `with_differences`; None makes a new one."""
     lineage: RegisteredModel | None = None
-    """None where the caller holds its lock already."""
+    """The lock on the model; None where the caller holds it already."""
     missing: bool = False
     """Whether two sweeps in a row did not find the model in Vertex AI."""
     locks: Locks = NO_LOCKS
     config: ServingConfig | None = None
-    """None keeps the endpoint's own."""
+    """The requested configuration; None keeps the endpoint's own."""
     lacks: tuple[str, str, str] = NOT_TRAINED
-    """What is said when there is no version: message, code and advice."""
+    """The error when there is no version: message, code and advice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreFacts(DeployFacts):
-    """The same for a deploy to an endpoint that is there, of what it served."""
+    """The same for a deploy to an existing endpoint of a version that it served."""
 
     target: DeployedEndpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndeployFacts:
-    """What an undeploy or a removal is decided by."""
+    """The facts that decide whether an undeploy or a removal is allowed."""
 
     endpoint: DeployedEndpoint
     locks: Locks = NO_LOCKS
@@ -94,7 +94,7 @@ class UndeployFacts:
 
 def with_differences(rows: QuerySet[DeployedEndpoint]) -> QuerySet[DeployedEndpoint]:
     """The endpoints, each with `differs`: whether a sweep found that Cloud Run serves something
-    else. A deploy of the same version is then no repetition: it brings the version back."""
+    else. A deploy of the same version is then allowed, because it restores the version."""
     subject = Concat(Value(service_subject("")), OuterRef("service_name"))
     found = standing().filter(kind=FindingKind.SERVICE_MISMATCH, subject=subject)
     return rows.annotate(differs=Exists(found))
@@ -110,9 +110,9 @@ def choose_endpoint(endpoints: Iterable[DeployedEndpoint]) -> DeployedEndpoint |
 
 
 def require_deploy(facts: DeployFacts) -> None:
-    """Check all that a deploy needs; what Vertex AI and Cloud Run say, the worker asks.
+    """Check that our rows allow the deploy; the worker checks Vertex AI and Cloud Run.
 
-    :raises NotDeployable: the version or the endpoint cannot be deployed as it stands.
+    :raises NotDeployable: the version or the endpoint cannot be deployed in its present state.
     :raises ForeignService: the endpoint of that name is another model's.
     :raises Busy: another operation holds the model or the service.
     """
@@ -151,7 +151,7 @@ def version_in(facts: DeployFacts) -> TrainingRun:
 
 
 def _require_change(target: DeployedEndpoint, run: TrainingRun, config: ServingConfig) -> None:
-    """Check that the endpoint is the run's model's, and does not serve just that already."""
+    """Check that the endpoint is for the run's model and does not serve that version already."""
     if target.registered_model_id != run.registered_model_id:
         raise ForeignService(f"The service {target.service_name} belongs to another model.")
     same = ServingConfig.from_dict(target.config).with_image() == config.with_image()
@@ -178,9 +178,9 @@ _NO_VERSION = {
 
 
 def require_deployable(run: TrainingRun) -> None:
-    """Check that the run is a blessed version that may be brought up.
+    """Check that the run is a blessed version that can be deployed.
 
-    :raises NotDeployable: with what stands against it.
+    :raises NotDeployable: with the reason.
     """
     if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:
         raise NotDeployable(
@@ -192,7 +192,7 @@ def require_deployable(run: TrainingRun) -> None:
         raise NotDeployable(
             f"{run} was not blessed by its evaluator.",
             code="not_blessed",
-            advice="Only a blessed version is deployed. Look at its metrics, then train it again.",
+            advice="Only a blessed version is deployed. Check its metrics, then train it again.",
         )
     if run.registration != Registration.REGISTERED:
         message, code, advice = _NO_VERSION[Registration(run.registration)]
@@ -200,15 +200,15 @@ def require_deployable(run: TrainingRun) -> None:
 
 
 def is_stopped(endpoint: DeployedEndpoint) -> bool:
-    """Whether nothing of it serves or may serve."""
+    """Whether the endpoint neither serves nor may serve."""
     return endpoint.state == EndpointState.INACTIVE and not endpoint.is_active
 
 
 def require_undeploy(facts: UndeployFacts) -> None:
-    """Check that an endpoint can be undeployed. One that a failed deploy left `deploying` can:
-    that is how to find out what serves.
+    """Check that an endpoint can be undeployed. One that a failed deploy left `deploying` can be,
+    because an undeploy reads what the service serves.
 
-    :raises Conflict: nothing of it serves or may serve.
+    :raises Conflict: it neither serves nor may serve.
     :raises Busy: another operation holds its model or its service.
     """
     endpoint = facts.endpoint

@@ -143,7 +143,7 @@ def _record_event(
 
 
 def abort_undeploy(*, service: str, error: str) -> None:
-    """Record that an undeploy did not begin: the endpoint gets the state it had before."""
+    """Record that an undeploy did not start: the endpoint gets its previous state."""
     endpoint = DeployedEndpoint.objects.select_for_update().filter(service_name=service).first()
     if endpoint is None:
         return

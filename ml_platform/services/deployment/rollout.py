@@ -1,6 +1,6 @@
-"""Bringing a version up on Cloud Run, and taking back what did not come up.
+"""Roll out a version on Cloud Run, and undo a rollout that fails.
 
-A service that served before gets its version before; one that was made for this deploy goes.
+A service that served before gets its previous version back; one made for this deploy is deleted.
 """
 
 from __future__ import annotations
@@ -42,34 +42,34 @@ from .service_polling import (
 from .serving import ARTIFACT_ENV, ServingConfig, compare_service, service_spec, share_of
 
 ATTEMPT = "mlp_attempt"
-"""Label that tells one try of an operation from the next, which may want the same version."""
+"""Label that distinguishes the attempts of an operation, which may deploy the same version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployState(ServiceState):
-    """What was asked for, what was found, and how far bringing it up is."""
+    """What was requested, what was found, and the progress of the rollout."""
 
     run: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
     tries: int = 1
-    """Grows when the operation is retried; a label of the service tells its attempts apart."""
+    """Counts the retries; a label of the service distinguishes the attempts."""
     marked: bool = False
     """Our rows say `deploying`, so an end without success has to undo that."""
 
     artifact_uri: str = ""
     established: bool = False
-    """The model or its artifacts are gone for certain, so the pointer to them is cleared."""
+    """The model or its artifacts are known to be gone, so the pointer to them is cleared."""
     said: str = ""
     nothing_left: bool = False
     cleared: str = ""
-    """What the pointer said that was cleared."""
+    """The message with which the pointer was cleared."""
 
     before: str | None = None
     """Artifacts of the version that served before; None until the service was read."""
     going_back: bool = False
-    """The new version did not come up, and the one before is brought back."""
+    """The new version did not become ready, and the previous one is restored."""
     removing: bool = False
-    """The new version did not come up, and nothing served before: the service goes."""
+    """The new version did not become ready and none served before, so the service is deleted."""
     failure: str = ""
     gone: bool = False
     """Cloud Run has no such service, so nothing serves."""
@@ -81,14 +81,14 @@ class DeployState(ServiceState):
 
 
 class DeployFailed(PlatformError):
-    """The new revision did not come to serve; what served before does."""
+    """The new revision does not serve; the previous version still does."""
 
     code = "deploy_failed"
-    advice = "Look at the revision's logs in Cloud Run, then deploy again."
+    advice = "Check the revision's logs in Cloud Run, then deploy again."
 
 
 def look(work: Work[DeployState]) -> Outcome:
-    """Read the service of that name: it is absent, ours, made by our earlier try, or foreign."""
+    """Read the service of that name: absent, ours, made by an earlier attempt, or foreign."""
     endpoint = endpoint_of(work)
     try:
         with tolerate_denied_after_send(work.state.sent):
@@ -102,14 +102,14 @@ def look(work: Work[DeployState]) -> Outcome:
     _keep_off_foreign(work, service, endpoint)
     work.state = replace(work.state, gone=False)
     if _is_made(work, service):
-        return Next(to="confirm", note="An earlier try has brought it there.")
+        return Next(to="confirm", note="An earlier attempt deployed it.")
     require_not_refused(work)
     label = service.labels.get(RUN)
     served = endpoint.is_active and endpoint.run and endpoint.run.uid.hex == label
     if served and work.state.before is None:
         work.state = replace(work.state, before=service.env.get(ARTIFACT_ENV, ""))
     work.state = replace(work.state, etag=service.etag)
-    return _about_to_send(work, f"{endpoint.service_name} is there and ours.")
+    return _about_to_send(work, f"{endpoint.service_name} exists and is ours.")
 
 
 def _about_to_send(work: Work[DeployState], note: str) -> Next:
@@ -125,13 +125,13 @@ def _keep_off_foreign(
     except ForeignService:
         with tolerate_denied_after_send(work.state.sent):
             ours = was_made_here(service, endpoint)
-        # If it is not ours, what we had under this name is not there any more.
+        # If it is not ours, our service of this name no longer exists.
         work.state = replace(work.state, sent=False, gone=work.state.gone or not ours)
         raise
 
 
 def upsert(work: Work[DeployState]) -> Outcome:
-    """Change the service in place, or make it: never one after deleting another."""
+    """Change the service in place, or create it; never delete and create it again."""
     name, etag = work.state.service, work.state.etag
     run, config, uri = _target(work)
     spec = service_spec(config, artifact_uri=uri, labels=_labels(work, run))
@@ -163,8 +163,8 @@ def confirm(work: Work[DeployState]) -> Outcome:
         return Next(to="give_up", note=str(absent))
     _keep_off_foreign(work, service, endpoint)
     if not _is_made(work, service):
-        _require_in_time(work, f"{service.service_id} is not as it was asked for.")
-        return Next(to="look", note="Somebody changed the service meanwhile.")
+        _require_in_time(work, f"{service.service_id} does not have the requested configuration.")
+        return Next(to="look", note="The service was changed meanwhile.")
     judged = compare_service(service)
     if judged.serves is None and not is_late(work):
         return Poll(note=judged.reason)
@@ -182,7 +182,7 @@ def confirm(work: Work[DeployState]) -> Outcome:
 
 
 def _require_in_time(work: Work[DeployState], reason: str) -> None:
-    """End without success what does not show in time; it may yet come, so all stays protected.
+    """Fail a rollout that is late; it may still succeed, so both versions stay protected.
 
     :raises DeployFailed: it is late.
     """
@@ -193,7 +193,7 @@ def _require_in_time(work: Work[DeployState], reason: str) -> None:
 def _take_back(
     work: Work[DeployState], service: RemoteService, endpoint: DeployedEndpoint, reason: str
 ) -> Next:
-    """Undo what did not come up: bring back what served before, or remove what we made."""
+    """Undo a failed rollout: restore the previous version, or delete the service that we made."""
     work.state = replace(work.state, failure=work.state.failure or reason)
     if work.state.going_back:
         if share_of(service, endpoint.revision) == 100:
@@ -202,7 +202,7 @@ def _take_back(
     work.state = replace(work.state, refusals=0)
     if work.state.before:
         work.state = replace(work.state, going_back=True)
-        return Next(to="look", note=f"{reason} The version before is brought back.")
+        return Next(to="look", note=f"{reason} The previous version is restored.")
     if work.state.removing and is_late(work):
         return Next(to="give_up", note=reason)
     since = work.clock().isoformat()
@@ -225,7 +225,7 @@ def give_up(work: Work[DeployState]) -> Outcome:
     raise DeployFailed(work.state.failure)
 
 
-# ---- what they read ----------------------------------------------------------------------------
+# ---- reads -------------------------------------------------------------------------------------
 
 
 def asked_run(work: Work[DeployState]) -> TrainingRun:
@@ -233,7 +233,7 @@ def asked_run(work: Work[DeployState]) -> TrainingRun:
 
 
 def _target(work: Work[DeployState]) -> tuple[TrainingRun, ServingConfig, str]:
-    """What the service is to serve now: what was asked for, or what it served before."""
+    """The version that the service is to serve now: the requested one or the previous one."""
     if not work.state.going_back:
         config = ServingConfig.from_dict(work.state.config)
         return asked_run(work), config, work.state.artifact_uri
@@ -265,6 +265,6 @@ def _attempt(work: Work[DeployState]) -> str:
 
 
 def _is_made(work: Work[DeployState], service: RemoteService) -> bool:
-    """Whether the service is as this operation, in this attempt, asked for it."""
+    """Whether the service has what this attempt of the operation requested."""
     wanted = {OPERATION: work.operation.pk.hex, ATTEMPT: _attempt(work)}
     return wanted.items() <= service.labels.items()

@@ -1,4 +1,4 @@
-"""What the deploy and the undeploy of a Cloud Run service have in common."""
+"""Steps that the deploy and the undeploy of a Cloud Run service share."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from .deployable import ForeignService
 REFUSALS = 3
 """How often a long-running operation may end in an error before the whole one fails."""
 LONGEST = timedelta(minutes=30)
-"""How long Cloud Run may be at it, bringing a service up or removing it, before we look for
-ourselves and, where that shows no end either, fail."""
+"""How long Cloud Run may take to deploy or delete a service. Then we read the service, and fail
+if the change is not done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceState(State):
-    """What every change of a Cloud Run service has to remember."""
+    """The state that every change of a Cloud Run service stores."""
 
     service: str = ""
     etag: str = ""
     sent: bool = False
-    """From before an effect until its outcome is known: meanwhile the service may be in either
-    state, and our rows go on protecting both versions."""
+    """True from before an effect until its outcome is known. Meanwhile the service may be in either
+    state, and our rows protect both versions."""
     since: str = ""
-    """When Cloud Run was last asked for a change."""
+    """When the last change was sent to Cloud Run."""
     ended: bool = False
     """A long-running operation ended well; the service itself was not read since."""
     late: bool = False
@@ -52,7 +52,7 @@ class ServiceState(State):
     refusals: int = 0
     """How many long-running operations ended in an error."""
     refusal: str = ""
-    """What the last of them said."""
+    """The message of the last of them."""
 
 
 S = TypeVar("S", bound=ServiceState)
@@ -83,8 +83,8 @@ def require_ours(service: RemoteService, endpoint: DeployedEndpoint) -> None:
 
 
 def was_made_here(service: RemoteService, endpoint: DeployedEndpoint) -> bool:
-    """Whether a service without our labels is the one we made all the same: a revision keeps the
-    labels that it was made with, and goes only with its service."""
+    """Whether we made a service that lacks our labels: a revision keeps the labels that it was made
+    with, and is deleted only with its service."""
     revisions = {endpoint.revision, service.latest_created_revision, *service.serving} - {""}
     for revision in sorted(revisions):
         with suppress(CloudAbsent):
@@ -96,7 +96,7 @@ def was_made_here(service: RemoteService, endpoint: DeployedEndpoint) -> bool:
 
 @contextmanager
 def tolerate_denied_after_send(sent: bool) -> Iterator[None]:  # noqa: FBT001 - the only one
-    """Once an effect was `sent`, a lost right to read does not end the operation: it waits."""
+    """Once an effect was `sent`, a lost permission to read makes the operation wait, not fail."""
     try:
         yield
     except CloudDenied as error:
@@ -106,7 +106,7 @@ def tolerate_denied_after_send(sent: bool) -> Iterator[None]:  # noqa: FBT001 - 
 
 
 def after_start(work: Work[S], started: RemoteOperation, *, to: str) -> Next:
-    """Follow an operation just started: wait for it, or go `to` where its effect is looked at."""
+    """Wait for an operation just started, or continue at `to`, which reads its effect."""
     since = work.clock().isoformat()
     work.state = replace(work.state, ended=False, late=False, since=since)
     work.remote_operation = str(started.name)
@@ -116,14 +116,14 @@ def after_start(work: Work[S], started: RemoteOperation, *, to: str) -> Next:
 
 
 def is_late(work: Work[S]) -> bool:
-    """Whether Cloud Run has had LONGEST for what was asked of it last."""
+    """Whether LONGEST has passed since the last change was sent to Cloud Run."""
     if not work.state.since:
         work.state = replace(work.state, since=work.clock().isoformat())
     return work.clock() - datetime.fromisoformat(work.state.since) > LONGEST
 
 
 def wait_for(work: Work[S], *, to: str) -> Outcome:
-    """Ask once how the operation stands; when it ended, however, go `to` where its effect shows."""
+    """Read the operation's state once; when it ended, continue at `to`, which reads its effect."""
     try:
         with tolerate_denied_after_send(work.state.sent):
             state = cloud_run.get_operation(OperationName.parse(work.remote_operation))
@@ -147,9 +147,9 @@ def _ended(work: Work[S], ended: RemoteOperation, *, to: str) -> Next:
 
 
 def require_not_refused(work: Work[S]) -> None:
-    """Stop asking for what Cloud Run has refused to do several times; nothing of it was done.
+    """Fail after Cloud Run has refused the change several times; it was not made.
 
-    :raises CloudRejected: with what it said last.
+    :raises CloudRejected: with its last message.
     """
     if work.state.refusals >= REFUSALS:
         work.state = replace(work.state, sent=False)
@@ -169,6 +169,6 @@ def require_not_late(work: Work[S]) -> None:
 
 
 def not_done(work: Work[S], error: PlatformError) -> PlatformError:
-    """Note that the effect was refused before anything was done, and hand the error on."""
+    """Note that the effect was refused before any change, and raise the error again."""
     work.state = replace(work.state, sent=False)
     return error

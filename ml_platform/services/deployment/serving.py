@@ -30,7 +30,7 @@ from ml_platform.errors import Invalid
 from ml_platform.services.registry.labels import labels_for, wrong_label
 
 ARTIFACT_ENV = "AIP_STORAGE_URI"
-"""Tells a container made for Vertex AI where its model is, with the other AIP_ variables:
+"""Gives a container made for Vertex AI the path of its model, with the other AIP_ variables:
 https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements#aip-variables"""
 PORT = 8080
 
@@ -234,5 +234,5 @@ def share_of(service: RemoteService, revision: str) -> int:
 
 
 def belongs_to(service: RemoteService, endpoint: UUID) -> bool:
-    """Whether the service has our labels and that endpoint's; if not, we never change it."""
+    """Whether the service has our labels and that endpoint's; we change no other service."""
     return not wrong_label(service.labels, labels_for(endpoint=endpoint))

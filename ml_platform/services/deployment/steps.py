@@ -1,4 +1,4 @@
-"""The steps of a deploy: verify, bring up, confirm who serves, record; and what its end changes."""
+"""The steps of a deploy (verify, roll out, confirm, record) and the changes at its end."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ FIRST_STEP = "verify_model"
 
 
 def _verify_model(work: Work[DeployState]) -> Outcome:
-    """A retry begins here too, after all was stood down; so it marks again."""
+    """A retry starts here too, after the failure removed the marks; so it sets them again."""
     run = asked_run(work)
     require_deployable(run)
     try:
         model = find_version(run=run)
     except CloudAbsent as absent:
         if seconds := seconds_until_consistent(run.registered_at, now=work.clock()):
-            return Poll(seconds=seconds, note=f"{absent} It is so new that it may yet show.")
+            return Poll(seconds=seconds, note=f"{absent} It is so new that it may still appear.")
         require_listing()
         work.state = replace(work.state, established=True, said=str(absent))
         raise NotDeployable(
@@ -89,7 +89,7 @@ def _verify_artifacts(work: Work[DeployState]) -> Outcome:
 
 
 def _point_at_artifacts(run: TrainingRun, uri: str) -> None:
-    """Artifacts that were restored in the bucket are the run's again."""
+    """Record that the run has its artifacts again after they were restored in the bucket."""
     own = str(run_prefix(run=run))
     if not run.gcs_artifacts_path and uri.startswith(own):
         TrainingRun.objects.filter(pk=run.pk).update(gcs_artifacts_path=own)
@@ -118,7 +118,7 @@ def _record(work: Work[DeployState]) -> Outcome:
 
 
 def _set_invokers(work: Work[DeployState]) -> Outcome:
-    """Give and take only what our configurations name; grants made elsewhere stay."""
+    """Change only grants that our configurations name; grants made elsewhere stay."""
     endpoint = endpoint_of(work)
     config = ServingConfig.from_dict(work.state.config)
     if not config.invokers and not work.state.invokers_before:
@@ -130,7 +130,7 @@ def _set_invokers(work: Work[DeployState]) -> Outcome:
             advice="Deploy it again.",
         )
     # A change by others in between is a CloudConflict; the engine takes this step again, because
-    # their grants must stay (law 13).
+    # grants that others made must stay (law 13).
     invokers = cloud_run.change_invokers(
         endpoint.service_name, add=config.invokers, remove=work.state.invokers_before
     )
@@ -138,7 +138,7 @@ def _set_invokers(work: Work[DeployState]) -> Outcome:
 
 
 def _served(service: str, invokers: Collection[str] = ()) -> str:
-    callers = ", ".join(sorted(invokers)) or "those whom the project's own rights let"
+    callers = ", ".join(sorted(invokers)) or "members with permission in the project"
     return f"{service} serves it; it may be called by {callers}."
 
 
@@ -151,7 +151,7 @@ def _failed(work: Work[DeployState], error: PlatformError) -> None:
         return
     _clear_stale(work, error)
     _stand_down(work, str(error))
-    learnt = work.state  # a retry starts from what was asked, for all may have changed
+    learnt = work.state  # a retry starts from the request, because all may have changed
     work.state = DeployState(
         run=learnt.run,
         service=learnt.service,
@@ -166,7 +166,7 @@ def _failed(work: Work[DeployState], error: PlatformError) -> None:
 
 
 def _clear_stale(work: Work[DeployState], error: PlatformError) -> None:
-    """Clear the pointer to what was established to be gone; the operation keeps what it said."""
+    """Clear the pointer to what is known to be gone; the operation stores the message."""
     if not work.state.established:
         return
     run = asked_run(work)
@@ -216,13 +216,13 @@ DEPLOY = Workflow(
             run=_verify_artifacts,
             cancellable=True,
         ),
-        Step(name="look", title="Look at the service on Cloud Run", run=bring_up.look),
+        Step(name="look", title="Read the service on Cloud Run", run=bring_up.look),
         Step(name="upsert", title="Bring up a revision", run=bring_up.upsert, probe="look"),
         Step(name="wait", title="Wait for Cloud Run", run=partial(wait_for, to="confirm")),
         Step(name="confirm", title="Confirm that the version serves", run=bring_up.confirm),
         Step(
             name="remove",
-            title="Remove what did not come up",
+            title="Delete the service that did not become ready",
             run=bring_up.remove,
             probe="confirm",
             optional=True,
@@ -253,4 +253,4 @@ REDEPLOY = replace(
     past="redeployed {}",
 )
 ROLLBACK = replace(REDEPLOY, slug="rollback-endpoint", title="Roll back {}", past="rolled back {}")
-"""The same program with other words: they differ in who chose the version."""
+"""The same steps with another title: the two differ in how the version was chosen."""

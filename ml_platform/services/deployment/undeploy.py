@@ -1,4 +1,4 @@
-"""Undeploy: a service goes, and only when Cloud Run says so does its version lose protection."""
+"""Undeploy: delete a service. Its version stays protected until Cloud Run confirms the deletion."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def undeploy_endpoint(
     reason: str = "",
     idempotency_key: str = "",
 ) -> Operation:
-    """Open the undeploy of an endpoint; a service that is gone already counts as done.
+    """Open the undeploy of an endpoint; a service that no longer exists counts as done.
 
-    :raises Conflict: nothing of it serves or may serve.
+    :raises Conflict: it neither serves nor may serve.
     :raises Busy: another operation holds the lineage or the service.
     """
     subject = subject_of_endpoint(endpoint)
@@ -118,7 +118,7 @@ def delete_endpoint(
 
 
 def _look(work: Work[ServiceState]) -> Outcome:
-    """See whether a service of this endpoint is left; ignore a foreign service of the same name.
+    """Check whether a service of this endpoint exists; ignore a foreign service of the same name.
 
     :raises ForeignService: it is the one we made, and its labels were changed.
     """
@@ -133,13 +133,13 @@ def _look(work: Work[ServiceState]) -> Outcome:
             else seconds_until_consistent(endpoint.deployed_at, now=work.clock())
         )
         if waits:
-            return Poll(seconds=waits, note=f"{absent} It is so new that it may yet show.")
+            return Poll(seconds=waits, note=f"{absent} It is so new that it may still appear.")
         return Next(to="record", note=str(absent))
     if not belongs_to(service, endpoint.uid):
         with tolerate_denied_after_send(work.state.sent):
             if was_made_here(service, endpoint):
                 require_ours(service, endpoint)
-        note = f"{endpoint.service_name} is somebody else's service now; it was left alone."
+        note = f"{endpoint.service_name} belongs to another owner now; it was not changed."
         return Next(to="record", note=note)
     ended = work.state.ended and work.state.etag == service.etag
     work.state = replace(work.state, ended=False)
@@ -149,7 +149,7 @@ def _look(work: Work[ServiceState]) -> Outcome:
     require_not_late(work)
     work.state = replace(work.state, etag=service.etag, sent=True)
     return Next(
-        note=f"{endpoint.service_name} is there and ours.",
+        note=f"{endpoint.service_name} exists and is ours.",
         change=partial(mark_undeploying, service=endpoint.service_name),
     )
 
@@ -175,8 +175,8 @@ def _record(work: Work[ServiceState]) -> Outcome:
 
 
 def _failed(work: Work[ServiceState], error: PlatformError) -> None:
-    """Without an effect all is as before; with one of unknown outcome the version stays protected
-    as `undeploying`. A retry looks first."""
+    """Restore the state if no effect was sent. After one of unknown outcome the version stays
+    protected as `undeploying`; a retry first reads the service."""
     service = work.state.service
     if work.state.sent:
         DeployedEndpoint.objects.filter(service_name=service).update(error=str(error))
@@ -194,7 +194,7 @@ WORKFLOW = Workflow(
     state=ServiceState,
     right=Right.DEPLOY,
     steps=(
-        Step(name="look", title="Look at the service on Cloud Run", run=_look),
+        Step(name="look", title="Read the service on Cloud Run", run=_look),
         Step(name="delete", title="Delete the service", run=_delete, probe="look"),
         Step(name="wait", title="Wait for Cloud Run", run=partial(wait_for, to="look")),
         Step(name="record", title="Record that it is gone", run=_record),

@@ -189,7 +189,7 @@ def _discrepancy(
 def compare_unclaimed(
     seen: ListedModel, labelled: TrainingRun | None, place: Location, *, own: bool
 ) -> Discrepancy:
-    """Say what a listed model is that none of our versions points at.
+    """Classify a listed model that none of our versions points at.
 
     `own` says whether it is, or was, the model of the lineage whose run its label names. A model
     that is not was made outside the platform, so only a person knows what it is for.

@@ -1,4 +1,4 @@
-"""Ignore a finding or reopen it: what a person decides, and no sweep."""
+"""Ignore or reopen a finding; only a user does this, never a sweep."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _decide(
             advice="Give a reason in `reason`.",
         )
     with transaction.atomic():
-        # Lock the lineage first, as the cleanup that may delete it does: no deadlock.
+        # Lock the lineage first, like the cleanup that may delete it, to prevent a deadlock.
         lock_rows(RegisteredModel.objects.filter(pk__in=[finding.registered_model_id]))
         moved = Finding.objects.filter(pk=finding.pk, status=before).update(
             status=after,

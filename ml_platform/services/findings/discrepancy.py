@@ -106,14 +106,14 @@ def pointer_text(run: TrainingRun) -> str:
 
 
 def is_same(pointer: str, name: ModelName) -> bool:
-    """Whether a pointer names that version; a text that is no resource name does not."""
+    """Whether a pointer names that version; a text that is not a resource name does not."""
     with suppress(Invalid):
         return same_resource(pointer, name)
     return False
 
 
 def may_be_ours(run: TrainingRun, pointer: ModelName) -> bool:
-    """Whether an upload of ours may have made that version.
+    """Whether one of our uploads may have made that version.
 
     We uploaded nothing of an adopted run, so a person made and labeled every version but its own.
     """

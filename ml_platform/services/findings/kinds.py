@@ -30,7 +30,7 @@ class Repair:
     changes_production: bool
     """Whether it changes Google Cloud; otherwise it changes our records only."""
     settled_by_recheck: bool = False
-    """Whether the finding is closed when the repair finds that nothing is wrong."""
+    """Whether the finding is closed when its repair finds no error."""
     needs_run: bool = False
     """Whether it needs to know the version that the finding is about."""
 

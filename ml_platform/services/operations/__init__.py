@@ -1,3 +1,3 @@
-"""Operations: the record, the engine, the worker that wakes it, retry and cancel."""
+"""Operations: their record, the engine and worker that run them, retry and cancel."""
 
 from __future__ import annotations

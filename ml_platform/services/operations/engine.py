@@ -1,4 +1,4 @@
-"""The engine: carries an operation through its steps, one remote effect between two commits."""
+"""Run the steps of an operation, with at most one remote effect between two commits."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from .workflow import (
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 300.0
 PATIENCE = timedelta(hours=24)
-"""How long an operation may meet no usable answer before it fails and asks for a person."""
+"""How long Google may give no usable answer before the operation fails."""
 TRIES: Mapping[type[PlatformError], int] = {CloudDenied: 5, CloudConflict: 5}
-"""How often these are met before the operation fails; other temporary errors until PATIENCE."""
+"""How often a step meets these errors before it fails; other temporary errors until PATIENCE."""
 UNKNOWN_PAUSE = timedelta(minutes=5)
-"""How long an operation is left alone that this release cannot carry on."""
+"""How long an operation that this release cannot run is left for another worker."""
 _UNKNOWN = Step(
     name="unknown", title="Wait for a newer release that knows this step", run=lambda work: Next()
 )
@@ -76,11 +76,11 @@ def advance(
     clock: Clock,
     steps: int | None = None,
 ) -> Operation | None:
-    """Claim an operation and carry it as far as it goes now, or by `steps` steps.
+    """Claim an operation and run it until it waits or ends, or for `steps` steps.
 
-    Returns it as it stands then, or None if it is not due, is worked on, its lineage is held, or
-    the database failed meanwhile, which is as a death of this worker.
-    An error that no category knows is recorded as the operation's failure and raised again.
+    Returns the operation as stored then. Returns None if it is not due, another worker has it,
+    its lineage is locked, or the database failed, which counts as the death of this worker.
+    An error without a category is recorded as the operation's failure and raised again.
     """
     try:
         return _advance(operation_id, workflows, clock, steps)
@@ -121,8 +121,8 @@ def _known(operation: Operation, workflows: Mapping[str, Workflow]) -> Workflow 
 def _is_known(operation_id: uuid.UUID, workflows: Mapping[str, Workflow], now: datetime) -> bool:
     """Whether this release knows the operation's workflow and step, and can read its state.
 
-    A newer release may know them, so the operation is left unclaimed and looked at again later.
-    After PATIENCE it is claimed all the same, and fails.
+    A newer release may know them, so the operation is left unclaimed and checked again later.
+    After PATIENCE it is claimed anyway, and fails.
     """
     operation = due(now).filter(pk=operation_id).first()
     if operation is None:
@@ -140,7 +140,7 @@ def _is_known(operation_id: uuid.UUID, workflows: Mapping[str, Workflow], now: d
 
 
 def _take_step(work: Work[Any], workflow: Workflow) -> bool:
-    """Run the current step and commit what came of it; whether to go on at once."""
+    """Run the current step and commit its outcome; return whether to continue at once."""
     step = workflow.step(work.operation.step)
     try:
         return _run(work, workflow, step)
@@ -170,13 +170,13 @@ def _run(work: Work[Any], workflow: Workflow, step: Step) -> bool:
         _require_not_cancelled(work, step)
         return _after_outcome(work, workflow, step, step.run(work))
     except _CancelRequested:
-        work.state = before  # what the step learnt goes with its outcome
+        work.state = before  # the step's state is stored with its outcome
         _end(work, step, OperationStatus.CANCELLED, change=lambda: workflow.on_cancel(work))
         return False
 
 
 class _CancelRequested(Exception):
-    """A cancellation was accepted, and the operation is at a step where it may end."""
+    """Whether a cancellation was accepted and the operation may end at this step."""
 
 
 def _require_not_cancelled(work: Work[Any], step: Step) -> None:
@@ -186,16 +186,16 @@ def _require_not_cancelled(work: Work[Any], step: Step) -> None:
 
 
 def _change(work: Work[Any], step: Step, change: Callable[[], None] | None) -> None:
-    """What a step that ends changes; a cancellation that was accepted while it ran replaces it."""
+    """The change of a step that ends, or of a cancellation that was accepted while it ran."""
     _require_not_cancelled(work, step)
     if change:
         change()
 
 
 def _require_patience(work: Work[Any], step: Step, since: str, note: str) -> None:
-    """Check that a step which polls may go on to.
+    """Check that a step that polls may continue to do so.
 
-    :raises WaitEnded: it has polled for its patience, or the operation for the longest there is.
+    :raises WaitEnded: the step has reached its patience, or the operation its time limit.
     """
     waited = work.clock() - datetime.fromisoformat(since)
     if waited <= step.patience and work.age() <= PATIENCE:
@@ -259,7 +259,7 @@ def _after_error(work: Work[Any], workflow: Workflow, step: Step, error: Platfor
 
 
 def _fail(work: Work[Any], workflow: Workflow, step: Step, error: PlatformError) -> None:
-    """End it as failed. When what a failure changes, or what the step left, cannot be stored, the
+    """End it as failed. When the failure's changes or the step's state cannot be stored, the
     operation ends without it and the defect is raised."""
     said: Json = {
         "note": str(error),

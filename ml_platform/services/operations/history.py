@@ -1,4 +1,4 @@
-"""The record of what ended at once: a change of one transaction, or a refused request."""
+"""Record changes of a single transaction and refused requests, which end at once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def record(
     before: Json | None = None,
     after: Json | None = None,
 ) -> Operation:
-    """Record a change that needed one transaction only as an operation and its one event."""
+    """Record a change of a single transaction as an ended operation with one event."""
     done = {"step": "done", "title": note, "status": "done", "finished_at": now.isoformat()}
     return _record_ended(
         event,
@@ -56,7 +56,7 @@ def record_refusal(
     error: PlatformError,
     reason: str = "",
 ) -> Operation:
-    """Record a refused request and its event: why it was asked, and why it was refused."""
+    """Record a refused request and its event, with the request's reason and the refusal's."""
     failure: Json = {"error_code": error.code, "error": str(error), "advice": error.advice}
     return _record_ended(
         EventKind.OPERATION_REFUSED,
@@ -86,7 +86,7 @@ def _record_ended(
 
 
 def record_deletions(operation: Operation, rows: QuerySet[RegisteredModel]) -> None:
-    """Record, before and with their deletion, one event for each of these lineages."""
+    """Record one event for each of these lineages, before they are deleted in this transaction."""
     nothing = Cast(Value("{}"), JSONField())
     columns: Json = {
         "kind": Value(EventKind.MODEL_DELETED.value),
@@ -109,7 +109,7 @@ def record_deletions(operation: Operation, rows: QuerySet[RegisteredModel]) -> N
 def refusals_recorded(
     *, workflow: Workflow, subject: Subject, actor: Actor, now: datetime, reason: str = ""
 ) -> Iterator[None]:
-    """Record what is refused inside; the refused transaction itself is rolled back."""
+    """Record a refusal raised inside; the transaction of the refused request is rolled back."""
     try:
         yield
     except PlatformError as error:

@@ -1,4 +1,4 @@
-"""Which operations hold a lineage or a service now, so that no other one can change them."""
+"""The operations that lock a lineage or a service, so that no other one can change them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .subjects import lineage_lock
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """The locks that are taken, each with its holder."""
+    """The locks that are held, each with its holder."""
 
     holders: Mapping[str, Operation]
 
     def busy(self, name: str, lineage: RegisteredModel, service: str = "") -> Busy | None:
-        """The refusal to change what another operation holds; `name` is what it calls that."""
+        """The error for a change of what another operation locks; the message calls it `name`."""
         holder = self.holders.get(lineage_lock(lineage)) or self.holders.get(service)
         if holder is None:
             return None
         return Busy(f"{name} {held_by(holder, project_id=lineage.project_id)}", holder=holder)
 
     def require_free(self, name: str, lineage: RegisteredModel, service: str = "") -> None:
-        """Refuse to change what another operation holds.
+        """Check that no other operation holds the lineage or the service.
 
         :raises Busy: with the holder.
         """
@@ -38,17 +38,17 @@ class Locks:
 
 
 NO_LOCKS = Locks({})
-"""For who holds the lineage and the service already, or checks them elsewhere."""
+"""Locks for a caller that holds them already, or checks them elsewhere."""
 
 
 def read_locks(lineages: Iterable[RegisteredModel], services: Iterable[str] = ()) -> Locks:
-    """The holders of all these; one statement."""
+    """The holders of all these locks, read in one statement."""
     keys = [lineage_lock(lineage) for lineage in lineages]
     return _locks(holders(lineages=keys, services=list(services)))
 
 
 def read_project_locks(project_id: Any, services: Iterable[str]) -> Locks:
-    """The holders of all lineages of a project, and of these services; one statement."""
+    """The holders of a project's lineages and of these services, read in one statement."""
     held = Q(lineage_key__startswith=lineage_key(project_id=project_id, model_name=""))
     held |= Q(service_key__in=list(services))
     return _locks(Operation.objects.filter(held, status=OperationStatus.RUNNING))

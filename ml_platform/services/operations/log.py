@@ -1,4 +1,4 @@
-"""Lines that a job writes about each subject: to the log, to its caller, into its operation."""
+"""Lines that a job writes about each subject to the log, its caller and its operation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ log = logging.getLogger("ml_platform.jobs")
 Tell: TypeAlias = Callable[[str], None]
 L = TypeVar("L", bound="LoggedState")
 KEPT = 100
-"""Lines that an operation keeps; the log has all of them."""
+"""How many lines an operation stores; the log has all of them."""
 
 
 class NothingRead(PlatformError):
-    """Nothing that was asked about could be read: nothing is known, and nothing was changed."""
+    """None of the subjects could be read, so nothing was concluded or changed."""
 
     code = "nothing_read"
-    advice = "Nothing was concluded or changed. It is asked again the next time."
+    advice = "Nothing was concluded or changed. The next run reads it again."
 
 
 def say(tell: Tell, lines: Iterable[str]) -> None:
@@ -34,14 +34,14 @@ def say(tell: Tell, lines: Iterable[str]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedState(State):
-    """The state of a workflow that keeps lines about the subjects it met."""
+    """The state of a workflow that stores lines about its subjects."""
 
     lines: tuple[str, ...] = ()
     lines_left_out: int = 0
 
 
 def logged(state: L, lines: Iterable[str]) -> L:
-    """Add lines to what the operation keeps: the first KEPT; the others are counted."""
+    """Add lines to the operation: the first KEPT are stored, the others are counted."""
     said = list(lines)
     room = KEPT - len(state.lines)
     left_out = state.lines_left_out + len(said[room:])

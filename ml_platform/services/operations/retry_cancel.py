@@ -1,4 +1,4 @@
-"""What a person may do with an operation: retry one that failed, cancel one that has not ended."""
+"""Retry an operation that failed; cancel one that has not ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .workflow import title_of, workflow_of
 
 
 def right_for(operation: Operation) -> Right:
-    """What it takes to retry or cancel it, which its workflow says."""
+    """The right needed to retry or cancel the operation, as its workflow defines it."""
     right = workflow_of(operation).right
     return right if isinstance(right, Right) else right(operation)
 
@@ -26,7 +26,7 @@ def right_for(operation: Operation) -> Right:
 def require_retryable(operation: Operation) -> None:
     """Check that a retry of the operation can succeed.
 
-    :raises Conflict: it did not fail, was refused before it began, or its subject has ended.
+    :raises Conflict: it did not fail, was refused before it started, or its subject has ended.
     """
     if operation.status != OperationStatus.FAILED:
         raise Conflict(
@@ -36,33 +36,33 @@ def require_retryable(operation: Operation) -> None:
         )
     if operation.was_refused:
         raise Conflict(
-            f"{title_of(operation)} was refused before its first step; nothing of it began.",
+            f"{title_of(operation)} was refused before its first step, so it did not start.",
             code="was_refused",
-            advice="Ask for it anew.",
+            advice="Send a new request.",
         )
     workflow_of(operation).require_retryable(operation)
 
 
 def retry_operation(*, operation: Operation, actor: Actor) -> Operation:
-    """Let a failed operation go on at the step that failed, as soon as its lineage is free.
+    """Continue a failed operation at the step that failed, as soon as its lineage is free.
 
     :raises Conflict: as `require_retryable` says.
     """
     require_retryable(operation)
     if not _revive(operation, actor, f"Retried by {actor.label}"):
-        require_retryable(operation)  # another request has revived it
+        require_retryable(operation)  # another request has retried it
     return operation
 
 
 def ask_again(*, operation: Operation, actor: Actor, reason: str = "") -> Operation:
-    """Let a failed operation go on for the actor who asks for the same again.
+    """Continue a failed operation for an actor who requests the same again.
 
-    It goes on at the step where it ended; the history keeps who asks now, and why.
+    It continues at the step where it ended; the history records the new actor and reason.
     """
     _revive(
         operation,
         actor,
-        f"Asked for again by {actor.label}",
+        f"Requested again by {actor.label}",
         note=reason,
         actor_id=actor.user_id,
         actor_label=actor.label,
@@ -97,9 +97,9 @@ def _revive(
 
 
 def require_cancellable(operation: Operation) -> None:
-    """Check that the operation may be asked to stop.
+    """Check that the operation can be cancelled.
 
-    :raises Conflict: it has ended, or it has no step ahead at which it may stop.
+    :raises Conflict: it has ended, or no step ahead can be cancelled.
     """
     if operation.status not in LIVE_OPERATION_STATUSES:
         raise Conflict(
@@ -110,19 +110,19 @@ def require_cancellable(operation: Operation) -> None:
     workflow = workflow_of(operation)
     waits = operation.status == OperationStatus.PENDING
     ahead = workflow.ahead(operation.step) if workflow.reads(operation) else ()
-    # One that waits ends at once, so it must stand where it may end.
+    # A waiting operation ends at once, so its current step must be cancellable.
     steps = [step for step in ahead if step.name == operation.step] if waits else ahead
     if not any(step.cancellable for step in steps):
         raise Conflict(
             f"{title_of(operation)} cannot be cancelled: our records and Google would not agree "
             "after it.",
             code="not_cancellable",
-            advice="Let it end, then change back what it did.",
+            advice="Wait for it to end, then undo its changes.",
         )
 
 
 def request_cancel(*, operation: Operation, actor: Actor, now: datetime) -> Operation:
-    """Ask an operation to stop; one that still waits ends at once, a running one at a safe step.
+    """Cancel an operation: a waiting one ends at once, a running one at its next cancellable step.
 
     :raises Conflict: as `require_cancellable` says.
     """
@@ -132,14 +132,14 @@ def request_cancel(*, operation: Operation, actor: Actor, now: datetime) -> Oper
         _end_waiting(operation, actor, now)
         or there.filter(step=operation.step).update(cancel_requested=True)
     ):
-        operation.refresh_from_db()  # it has moved on meanwhile
+        operation.refresh_from_db()  # a worker has changed it meanwhile
         require_cancellable(operation)
     operation.refresh_from_db()
     return operation
 
 
 def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:
-    """End it if it still waits where it was seen, and what its workflow undoes with it."""
+    """End it if it still waits at the step that was read, with its workflow's changes on cancel."""
     waiting = Operation.objects.filter(
         pk=operation.pk, status=OperationStatus.PENDING, step=operation.step
     )

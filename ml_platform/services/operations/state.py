@@ -1,4 +1,4 @@
-"""What the steps of a workflow hand on: a frozen dataclass, stored as {"v": 1, ...}."""
+"""The state that the steps of a workflow share: a frozen dataclass, stored as {"v": 1, ...}."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERSION_KEY = "v"
 class State:
     """Base of the states. Every field has a default, because an older row may lack it.
 
-    Fields hold what JSON can: texts, numbers, booleans, None, mappings, and tuples for lists. A
+    Fields hold JSON values: texts, numbers, booleans, None, mappings, and tuples for lists. A
     release that adds a field which others must understand raises VERSION: a worker leaves states
     of a newer version to a worker of a newer release. Rows written before states had a version
     are read as they are: the fields have the names of their keys.
@@ -22,18 +22,18 @@ class State:
     VERSION: ClassVar[int] = 1
 
     other: Mapping[str, Any] = field(default_factory=dict)
-    """Keys that this release does not know; they are kept for the release that wrote them."""
+    """Keys that this release does not know, stored again for the release that wrote them."""
 
     @classmethod
     def load(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `dump` wrote."""
+        """Read a state that `dump` wrote."""
         names = {f.name for f in fields(cls)} - {"other"}
         known = {name: _frozen(value) for name, value in data.items() if name in names}
         other = {k: v for k, v in data.items() if k not in names and k != VERSION_KEY}
         return cls(**known, other=other)
 
     def dump(self) -> dict[str, Any]:
-        """As the operation's row stores it. A field that has its default is left out."""
+        """The state as the operation's row stores it, without fields that have their default."""
         blank = type(self)()
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "other"}
         changed = {k: value for k, value in values.items() if value != getattr(blank, k)}
@@ -41,7 +41,7 @@ class State:
 
 
 def version_of(data: Mapping[str, Any]) -> int:
-    """The version that a stored state has; rows of the first releases have none."""
+    """The version of a stored state; rows of the first releases have none."""
     version = data.get(VERSION_KEY, 0)
     return version if isinstance(version, int) else 0
 

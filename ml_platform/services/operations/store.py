@@ -1,7 +1,7 @@
 """The record of every change across planes: open it, claim it, commit its steps, end it.
 
-A row is intent, lock and resume point in one. A worker claims it by compare-and-set and gets a
-lease and a fence; what it commits later counts only while the fence is still its own.
+A row holds the intent, the lock and the step to resume at. A worker claims it by compare-and-set
+and gets a lease and a fence. Its later commits count only while the fence is still its own.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from .workflow import Workflow, title_of
 class Busy(Conflict):
     """Another operation holds the lineage or the service.
 
-    Its words go into the history of the project it was asked in, and name nothing outside it. A
-    door shows `holder` only to who sees its project.
+    The message is stored in the history of the requesting project, so it names nothing outside
+    that project. Pages and the API show `holder` only to users who see its project.
     """
 
     code = "busy"
@@ -51,7 +51,7 @@ class KeyReused(Conflict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who asks, and through which door: page, api, command, scheduler or worker."""
+    """Who requests a change, and through what: page, api, command, scheduler or worker."""
 
     label: str
     origin: str
@@ -59,13 +59,13 @@ class Actor:
 
     @property
     def columns(self) -> Json:
-        """The columns of an operation or event that say who asked."""
+        """The columns of an operation or event that name the actor."""
         return {"actor_id": self.user_id, "actor_label": self.label, "origin": self.origin}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What an operation is about, in words that remain when its row is deleted."""
+    """The subject of an operation, with its name, which outlives the subject's row."""
 
     type: str
     id: str
@@ -77,7 +77,7 @@ class Subject:
 
     @property
     def columns(self) -> Json:
-        """The columns of an operation or event that say what it is about."""
+        """The columns of an operation or event that name the subject."""
         return {
             "project_id": self.project_id,
             "subject_type": self.type,
@@ -88,12 +88,12 @@ class Subject:
 
 
 def lineage_key(*, project_id: int, model_name: str) -> str:
-    """The lock on a lineage; a name, so that it can be held before the row exists."""
+    """The key of the lock on a lineage; a name, so that the lock can precede the row."""
     return f"{project_id}:{model_name}"
 
 
 def digest(request: Json) -> str:
-    """Fingerprint of a request, to tell a repeated one from another under the same key."""
+    """Fingerprint of a request, to distinguish a repetition from a different request."""
     return hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -113,7 +113,7 @@ def open_operation(
     """Commit the intent, at the workflow's first step; returns the operation and whether it is new.
 
     With `queue` it waits until its lineage is free; without, it takes the lock now.
-    Call inside a transaction to make the intent and what it marks one.
+    Call inside a transaction that also writes the rows that the intent marks.
 
     :raises Busy: the lock is held; the message names a holder of the same project.
     :raises KeyReused: the key was used for a different request.
@@ -141,7 +141,7 @@ def open_operation(
 
 
 def answered_before(*, idempotency_key: str, request: Json) -> Operation | None:
-    """The operation that this very request opened; a verb asks before it judges what is now.
+    """The operation that this same request opened before, if any; read before any other check.
 
     :raises KeyReused: the key was used for a different request.
     """
@@ -154,7 +154,7 @@ def answered_before(*, idempotency_key: str, request: Json) -> Operation | None:
 
 def _busy(subject: Subject) -> Busy:
     found = list(holders(lineages=[subject.lineage_key], services=[subject.service_key]))
-    # One holds the lineage, another may hold the service: that of the asker's project can be named.
+    # Different operations may hold the lineage and the service; name one of this project.
     holder = min(found, key=lambda one: one.project_id != subject.project_id, default=None)
     if holder is None:
         return Busy(f"{subject.name} was busy a moment ago.", advice="Try again now.")
@@ -172,7 +172,7 @@ def holders(*, lineages: Collection[str], services: Collection[str]) -> QuerySet
 def held_by(holder: Operation, *, project_id: Any) -> str:
     """`is held by Deploy test-v1-rank, which ana began on 8 Feb 2026 at 12:03 UTC.`
 
-    It is read in that project: another tenant's operation, model and person are not named (law 10).
+    That project's members read it, so it names no other tenant's operation or person (law 10).
     """
     if holder.project_id != project_id:
         return "is held by an operation outside its project."
@@ -184,7 +184,7 @@ def held_by(holder: Operation, *, project_id: Any) -> str:
 
 
 def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work[Any] | None:
-    """Take the operation if it is due and free; None when it is not, or its lineage is held."""
+    """Claim the operation if it is due and free; None if it is not, or its lineage is locked."""
     now = clock()
     ready = due(now).filter(pk=operation_id)
     before = ready.values("fence", "lease_until").first()

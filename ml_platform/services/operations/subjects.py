@@ -1,4 +1,4 @@
-"""What operations are about: a lineage, a run, an endpoint; each holds its lineage's lock."""
+"""The subjects of operations: a lineage, run or endpoint, each with its lineage's lock."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .store import Subject, lineage_key
 
 
 def lineage_lock(lineage: RegisteredModel) -> str:
-    """The key by which an operation holds this lineage."""
+    """The key of the lock on this lineage."""
     return lineage_key(project_id=lineage.project_id, model_name=lineage.model_name)
 
 
 def subject_of_lineage(lineage: RegisteredModel, *, name: str = "") -> Subject:
-    """What an operation on a lineage is about; `name` says which part of it."""
+    """The subject of an operation on a lineage; `name` is the name of its part, if any."""
     return Subject(
         type="registeredmodel",
         id=str(lineage.pk),
@@ -28,7 +28,7 @@ def subject_of_lineage(lineage: RegisteredModel, *, name: str = "") -> Subject:
 
 
 def subject_of_run(run: TrainingRun) -> Subject:
-    """What an operation on a run is about."""
+    """The subject of an operation on a run."""
     return Subject(
         type="trainingrun",
         id=str(run.pk),
@@ -56,17 +56,17 @@ def run_of(operation: Operation) -> TrainingRun:
 
 
 def version_name(run: TrainingRun) -> str:
-    """`chern v2`; a run that is no version is called by its own name."""
+    """`chern v2`; a run without a version has its own name."""
     return f"{run.model_name} v{run.version}" if run.version else str(run)
 
 
 def subject_of_version(run: TrainingRun) -> Subject:
-    """What an operation on a version is about."""
+    """The subject of an operation on a version."""
     return replace(subject_of_run(run), name=version_name(run))
 
 
 def subject_of_endpoint(endpoint: DeployedEndpoint) -> Subject:
-    """What an operation on an endpoint is about; it holds the service too."""
+    """The subject of an operation on an endpoint; it locks the service too."""
     lineage = endpoint.registered_model
     return Subject(
         type="deployedendpoint",

@@ -1,4 +1,4 @@
-"""Work: an operation in the hands of the worker that claimed it, and how it commits."""
+"""An operation that a worker has claimed, and how the worker commits its outcomes."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ _SHARED = (
 
 
 class LeaseLost(Exception):
-    """Another worker has claimed the operation since; what this one did last is not recorded."""
+    """Another worker has claimed the operation; this one's last outcome is not recorded."""
 
 
 class DatabaseFailed(PlatformError):
     """The database has failed under a step for as long as an operation may take."""
 
     code = "database_failed"
-    advice = "Have the database looked at, then retry the operation: it looks first what was done."
+    advice = "Check the database, then retry the operation. It first reads what was done."
 
 
 @dataclass(slots=True)
 class Work(Generic[S]):
-    """An operation in the hands of the worker that claimed it.
+    """An operation that this worker has claimed.
 
     A step that learns something replaces the state: `work.state = replace(work.state, etag=etag)`.
     It is stored with the step's outcome.
@@ -67,15 +67,15 @@ class Work(Generic[S]):
     """The state of workflows that have no `State` yet. With the last of them go this field, the two
     cases of `state is None` below, `data` of `open_operation` and `keep` of `log`."""
     remote_operation: str = ""
-    """Name of the operation at Google that was started last; another worker goes on with it."""
+    """Name of the last operation started at Google, so that another worker can continue it."""
     after_crash: bool = False
-    """Whether the worker before this one never gave the operation back."""
+    """Whether the worker before this one died while it held the operation."""
     state: S = cast(Any, None)  # noqa: RUF009 - the engine loads it
     retry_at: str = ""
-    """Set by a workflow's `on_failure`: the step where a retry begins; '' for where it failed."""
+    """Set by a workflow's `on_failure`: the step where a retry starts; '' for the failed step."""
 
     def require_lease(self) -> None:
-        """Check that a call sent now has its answer before another worker may go on.
+        """Check that a call sent now is answered before another worker may claim the operation.
 
         :raises LeaseLost: this worker was held up for too long.
         """
@@ -83,14 +83,14 @@ class Work(Generic[S]):
             raise LeaseLost(f"The lease of operation {self.operation.pk} is running out.")
 
     def age(self) -> timedelta:
-        """Time since the operation began."""
+        """Time since the operation started."""
         now = self.clock()
         return now - (self.operation.started_at or now)
 
     def renew_lease(self) -> None:
-        """Keep the lease through a step of many reads: it is renewed once half of it is gone.
+        """Renew the lease during a step of many reads, once half of it has passed.
 
-        :raises LeaseLost: the fence is no longer ours.
+        :raises LeaseLost: another worker has claimed the operation.
         """
         now = self.clock()
         if self.lease_until > lease_end(now) - timedelta(seconds=get_settings().LEASE_SECONDS / 2):
@@ -103,11 +103,11 @@ class Work(Generic[S]):
         self.lease_until = lease_end(now)
 
     def commit(self, change: Callable[[], None] | None = None, **fields: Any) -> None:
-        """Record an outcome and what it changes in our tables, in one transaction.
+        """Record an outcome and its changes of our tables in one transaction.
 
-        What `change` sets in the state is stored with it, or forgotten with it.
+        State that `change` sets is stored with it, or rolled back with it.
 
-        :raises LeaseLost: the fence is no longer ours; nothing was written.
+        :raises LeaseLost: another worker has claimed the operation; no change was written.
         """
         now, before = self.clock(), self.state
         fields = {name: kept(value) for name, value in fields.items()}
@@ -143,7 +143,7 @@ class Work(Generic[S]):
             raise LeaseLost(f"Operation {self.operation.pk} was claimed by another worker.")
 
     def _write_what_changed(self, before: S) -> Json:
-        """Write the state and the step that a change of our tables has set."""
+        """Write the state and the step that the change has set."""
         columns: Json = {"step": self.retry_at} if self.retry_at else {}
         if self.state is not before:
             columns["data"] = self._stored()
@@ -164,14 +164,14 @@ def drop_connection() -> None:
 
 
 def leave(operation_id: uuid.UUID, error: Exception) -> None:
-    """Leave an operation as it is when the database has failed, as if this worker had died.
+    """Leave an operation unchanged when the database has failed, as if this worker had died.
 
-    Nothing more is written; the worker that claims it when its lease is over looks first.
+    Nothing more is written; the worker that claims it after the lease first checks for effects.
     """
     drop_connection()
     log.warning(
         "The database failed under operation %s: %s. Nothing more was written; "
-        "what is left of it goes on once it is due.",
+        "the operation continues once it is due.",
         operation_id,
         " ".join(str(error).split()) or type(error).__name__,
     )

@@ -21,7 +21,7 @@ from .work import Clock, leave
 
 
 def enqueue(operation: Operation) -> None:
-    """Have a worker carry the operation on, once the transaction that opened it is committed."""
+    """Enqueue the operation for a worker, once the transaction that opened it is committed."""
     transaction.on_commit(partial(_enqueue, operation.pk, operation.next_attempt_at))
 
 
@@ -29,14 +29,14 @@ def _enqueue(operation_id: uuid.UUID, run_after: datetime | None) -> None:
     call = advance_operation
     if run_after is not None:
         if not call.get_backend().supports_defer:
-            return  # resume_operations looks for what is due
+            return  # resume_operations finds due operations
         call = call.using(run_after=run_after)
     call.enqueue(str(operation_id))
 
 
 @task()
 def advance_operation(operation_id: str) -> None:
-    """Carry one operation as far as it goes now, then enqueue what follows from that."""
+    """Run one operation until it waits or ends, then enqueue what follows."""
     run_until_idle(operation_id=uuid.UUID(operation_id), clock=database_now)
 
 
@@ -51,7 +51,7 @@ def run_until_idle(*, operation_id: uuid.UUID, clock: Clock) -> Operation | None
 
 
 def _enqueue_following(operation: Operation | None) -> None:
-    """Enqueue it again if it waits, else the oldest that waits for each lock it has given back."""
+    """Enqueue it again if it waits, else the oldest waiter for each lock it released."""
     if operation is None:
         return
     if operation.status == OperationStatus.RUNNING:
@@ -65,10 +65,10 @@ def _enqueue_following(operation: Operation | None) -> None:
 
 
 def resume_operations(*, clock: Clock, limit: int = 1000) -> list[Operation]:
-    """Go on with every due operation that no living worker holds; returns those moved.
+    """Run every due operation that no living worker holds; return those that advanced.
 
     :raises ExceptionGroup: defects that some of them met, after all others were carried on.
-    :raises OperationalError: the database is away; those not reached stay due.
+    :raises OperationalError: the database is unavailable; the remaining operations stay due.
     """
     moved: list[Operation] = []
     defects: list[Exception] = []

@@ -1,4 +1,4 @@
-"""What a workflow is: its words, its steps, the right it needs, and what its end changes.
+"""A workflow: its titles, its steps, the right it needs, and the changes at its end.
 
 `services/workflows.py` is the closed table of all of them. It imports every package that has one,
 so it is imported at first use here, where a workflow is looked up by an operation's slug.
@@ -24,17 +24,17 @@ from .work import Json, Work
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Next:
-    """The step's effect is established. `change` runs in the transaction that records it."""
+    """The step is done. `change` runs in the transaction that records it."""
 
     note: str = ""
     change: Callable[[], None] | None = None
     to: str = ""
-    """Next step by name; empty for the one that follows."""
+    """Name of the next step; empty for the one that follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continue:
-    """A part of the step is done; go on with it at once."""
+    """A part of the step is done; continue the step at once."""
 
     note: str = ""
     change: Callable[[], None] | None = None
@@ -58,7 +58,7 @@ class WaitEnded(PlatformError):
     """What was waited for did not happen in time; it may still happen."""
 
     code = "wait_ended"
-    advice = "See in Google Cloud what became of it, then retry: the operation looks there first."
+    advice = "Check its outcome in Google Cloud, then retry: the operation first reads its state."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,18 +69,18 @@ class Step:
     title: str
     run: Callable[[Work[Any]], Outcome]
     probe: str = ""
-    """For a step with an effect: the step that looks for the effect. It is taken before any second
+    """For a step with an effect: the step that checks for the effect. It is taken before any second
     try and after a worker died in this one, because an effect that may have happened is looked for
     and not repeated (law 7)."""
     cancellable: bool = False
     """Whether the operation may end here on request: before the step, or instead of its outcome.
     Such a step has no remote effect."""
     back_to: str = ""
-    """An earlier step where the operation may go on after this one, as a part of its usual way."""
+    """An earlier step to which the operation may return from this one in its normal course."""
     patience: timedelta = timedelta(hours=1)
-    """How long it may poll. No operation waits for ever, because it holds its model meanwhile."""
+    """How long it may poll. Every wait has an end, because the operation locks its model."""
     optional: bool = False
-    """Taken only when something calls for it; a page does not count it among the steps ahead."""
+    """Run only when a step names it as the next; pages do not count it among the steps ahead."""
 
 
 def written(entries: Sequence[Json], step: Step, now: datetime, **what: Any) -> list[Json]:
@@ -130,9 +130,9 @@ class Workflow:
     """The same once it is done: `deployed {}`."""
     steps: tuple[Step, ...] = ()
     state: type[State] | None = None
-    """What its steps hand on, as `work.state`."""
+    """The type of `work.state`, which its steps share."""
     right: Right | Callable[[Operation], Right] = Right.ADMINISTER
-    """What it takes to retry or cancel it."""
+    """The right needed to retry or cancel it."""
     on_failure: Callable[[Work[Any], PlatformError], None] = lambda work, error: None
     on_cancel: Callable[[Work[Any]], None] = lambda work: None
     """Also called for an operation that waits and so does not hold its lineage: it may undo only
@@ -145,20 +145,20 @@ class Workflow:
         return any(known.name == step for known in self.steps)
 
     def reads(self, operation: Operation) -> bool:
-        """Whether this release can read what the operation's steps have handed on."""
+        """Whether this release can read the operation's stored state."""
         return self.state is None or version_of(operation.data) <= self.state.VERSION
 
     def load_state(self, work: Work[Any]) -> None:
-        """Give the work its state, as the operation's row has it."""
+        """Load the state from the operation's row."""
         if self.state is not None:
             work.state = self.state.load(work.data)
 
     def step(self, name: str) -> Step:
-        """The step of that name; one that it does not know can only fail."""
+        """The step of that name; an unknown name gives a step that fails."""
         return next((step for step in self.steps if step.name == name), _unknown_step(name))
 
     def is_probe(self, step: Step) -> bool:
-        """Whether another step goes here after trouble; passing it again is no progress."""
+        """Whether another step returns here after an error; a repeated pass is not progress."""
         return any(other.probe == step.name for other in self.steps)
 
     def after(self, step: Step) -> str:
@@ -179,7 +179,7 @@ class Workflow:
         return self.steps[start:]
 
     def clause(self, operation: Operation) -> str:
-        """What was done or is wanted, after the actor's name: `could not deploy {}`."""
+        """The clause that follows the actor's name: `could not deploy {}`."""
         succeeded = operation.status == OperationStatus.SUCCEEDED
         if succeeded and operation.data.get("ended_as") == FindingStatus.GONE:
             return "looked at {}: nothing to repair"
@@ -230,7 +230,7 @@ def workflow_of(operation: Operation) -> Workflow:
 
 
 def unknown_workflow(slug: str) -> Workflow:
-    """What stands for a workflow that this release does not have: nothing can be done with it."""
+    """The placeholder for a workflow that this release does not have; it cannot run."""
     words = slug.replace("-", " ")
     return Workflow(
         slug=slug,

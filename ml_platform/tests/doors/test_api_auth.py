@@ -305,7 +305,7 @@ def test_an_unknown_path_and_an_unknown_method_are_problems_too():
     assert missing["Content-Type"] == "application/problem+json"
     wrong = client.put("/api/models/", data="{}", content_type="application/json")
     assert (wrong.status_code, wrong["Allow"]) == (405, "GET")
-    assert wrong.json()["advice"] == "It knows GET."
+    assert wrong.json()["advice"] == "Allowed: GET."
 
 
 def test_an_operation_of_nobodys_project_is_seen_by_nobody_but_those_who_see_all():

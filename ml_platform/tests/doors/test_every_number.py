@@ -1,4 +1,4 @@
-"""What a member reads is the same whether or not somebody else is there, to the last number."""
+"""What a member reads is the same whether or not other tenants exist, to the last number."""
 
 from __future__ import annotations
 

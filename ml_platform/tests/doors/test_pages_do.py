@@ -87,7 +87,7 @@ def test_deploy_opens_one_operation_however_often_it_is_pressed(admin, lineage):
     assert again.status_code == 409
     body = again.content.decode()
     assert "is held by Deploy rank v1, which root began on" in body
-    assert f'href="/operations/{operation.pk}/">Show the operation that holds it' in body
+    assert f'href="/operations/{operation.pk}/">Show the blocking operation' in body
 
 
 def test_a_script_gets_the_same_answers_as_json(admin, lineage):
@@ -265,7 +265,7 @@ def operation_with(status: str, **changes) -> Operation:
         ("pending", {"step": "look"}, "", ""),
         ("running", {"step": "wait"}, "", ""),
         ("running", {"kind": OperationKind.SCHEDULE}, "", ""),
-        ("running", {"cancel_requested": True}, "Cancel", "It is asked to stop already."),
+        ("running", {"cancel_requested": True}, "Cancel", "A cancellation was requested already."),
         ("succeeded", {}, "", ""),
     ],
 )

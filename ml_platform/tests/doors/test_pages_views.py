@@ -79,7 +79,7 @@ def test_a_form_that_is_too_old_is_told_so_to_whoever_sent_it(admin: Client):
             strict.force_login(get_user_model().objects.get(username="root"))
         answer = strict.post("/registry-health/check/")
         assert answer.status_code == 403
-        assert "This form is too old. Nothing was done." in answer.content.decode()
+        assert "This form is outdated. Nothing was done." in answer.content.decode()
 
 
 def test_the_starting_page_shows_the_incident(admin: Client):

@@ -376,7 +376,7 @@ def test_only_one_of_two_deletions_of_a_lineage_is_opened(cloud: LocalCloud, clo
 
 def test_a_run_that_is_no_version_cannot_be_deleted_as_one(cloud: LocalCloud, clock: Clock) -> None:
     lineage, _ = a_lineage(cloud, clock)
-    with pytest.raises(Conflict, match="no version"):
+    with pytest.raises(Conflict, match="is not a version"):
         delete(lineage, a_run(cloud, project=lineage.project), clock=clock)
 
 

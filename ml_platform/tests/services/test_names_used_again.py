@@ -97,7 +97,7 @@ def test_a_lost_run_that_is_registered_again_keeps_its_number(cloud: LocalCloud,
 def test_a_run_of_another_model_is_not_deleted_with_this_one(cloud: LocalCloud, clock: Clock):
     lineage, (own,) = a_lineage(cloud, clock)
     _, (other,) = a_lineage(cloud, clock, name="other")
-    with pytest.raises(Conflict, match="is no version of"):
+    with pytest.raises(Conflict, match="is not a version of"):
         delete_versions(lineage=lineage, runs=[own, other], actor=ANA, now=clock())
     own.refresh_from_db()
     other.refresh_from_db()
@@ -148,7 +148,7 @@ def test_a_run_of_the_model_that_is_no_version_is_not_deleted_as_one(
     other = TrainingRunFactory.create(
         failed=True, project=lineage.project, registered_model=lineage, model_name=own.model_name
     )
-    with pytest.raises(Conflict, match="is no version of"):
+    with pytest.raises(Conflict, match="is not a version of"):
         delete_versions(lineage=lineage, runs=[own, other], actor=ANA, now=clock())
 
 

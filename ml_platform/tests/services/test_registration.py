@@ -267,7 +267,7 @@ def test_who_forces_a_registration_after_a_failure_is_recorded_with_his_reason(
     assert (operation.status, operation.actor_label) == ("succeeded", "bo")
     assert operation.reason == "The board decided."
     asked = next(entry for entry in operation.steps if entry["step"] == "retry")
-    assert (asked["title"], asked["note"]) == ("Asked for again by bo", "The board decided.")
+    assert (asked["title"], asked["note"]) == ("Requested again by bo", "The board decided.")
 
 
 def test_a_forced_version_is_registered_from_its_pipeline_on_and_not_deployed(

@@ -142,7 +142,7 @@ def test_a_service_of_somebody_else_under_the_name_is_never_deleted(
     cloud_run.delete_service(name, etag="")
     cloud_run.create_service(name, ServiceSpec(image="theirs", labels={"team": "theirs"}))
     operation = finish(undeploy(endpoint, clock), clock)
-    assert "somebody else's" in operation.steps[0]["note"]
+    assert "belongs to another owner" in operation.steps[0]["note"]
     assert facts(endpoint) == ("inactive", False, run.pk, None)
     assert services() == {name: ""}
     assert cloud.effects.count("Services.DeleteService") == 1

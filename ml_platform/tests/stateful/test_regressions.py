@@ -83,7 +83,7 @@ def test_what_was_refused_before_it_began_cannot_be_retried(world: World) -> Non
     with pytest.raises(Conflict):
         delete(world, run)
     refusal = Operation.objects.get(status=OperationStatus.FAILED)
-    with pytest.raises(Conflict, match="nothing of it began"):
+    with pytest.raises(Conflict, match="so it did not start"):
         retry_operation(operation=refusal, actor=BO)
     settle(world)
     assert unsettled(world) == []

@@ -1,4 +1,4 @@
-/** Buttons that change something: asked about, checked again, sent once, watched to the end. */
+/** Buttons that change something: confirm, check again, send once, follow the operation to its end. */
 
 import { Failure, getJson, postForm } from "./api.js";
 import { confirm } from "./dialog.js";
@@ -8,7 +8,7 @@ import { complain, toast } from "./toast.js";
 
 const guards = [];
 
-/** Adds a look at the page itself before anything is asked: a reason stops the button. */
+/** Adds a check of the page before the question: a reason disables the action. */
 export function guard(whyNot) {
   guards.push(whyNot);
 }
@@ -36,7 +36,7 @@ async function press(form) {
   }
 }
 
-/** Says in the form what went wrong, at its field where it has one. */
+/** Shows an error in the form, at its field where it has one. */
 function complainIn(form, failure) {
   const foot = form.closest(".mlp-plan-foot") ?? form;
   foot.querySelector(".mlp-error")?.remove();
@@ -55,9 +55,9 @@ function complainIn(form, failure) {
   field.focus();
 }
 
-/** Without an answer nobody knows; the form's key makes a second press the same wish. */
+/** Without an answer the result is unknown; the form's key makes a second press the same request. */
 function advice(form) {
-  return form.elements.key ? "Press again: it is done only once." : "Look before you press again.";
+  return form.elements.key ? "Press again: it is done only once." : "Check the page before you press again.";
 }
 
 async function mayGoOn(form) {
@@ -68,7 +68,7 @@ async function mayGoOn(form) {
     const tone = form.querySelector(".mlp-act--danger") ? "destroy" : "main";
     if (!(await confirm(question, { verb: name, keep: form.dataset.keep, tone }))) return false;
   }
-  // The page may be old by now: ask whether it still can be done, and stop here if not.
+  // The page may be outdated: check whether the action is still allowed, and stop here if not.
   if (form.dataset.check) refuse((await getJson(form.dataset.check)).why, name);
   return true;
 }
@@ -91,7 +91,7 @@ async function send(form) {
 
 const followed = new Set();
 
-/** Watches an operation: keeps the page fresh, and says how it ended. */
+/** Follows an operation: updates the page, and shows how it ended. */
 export async function follow(watchUrl, url) {
   if (followed.has(watchUrl)) return;
   followed.add(watchUrl);
@@ -111,7 +111,7 @@ export async function follow(watchUrl, url) {
   else toast(`${end.what}. ${end.error}`.trim(), { tone, advice: end.advice, url });
 }
 
-/** Disabled at once, so that a double click is one; the focus stays where it is. */
+/** Disabled at once, so that a double click sends once; the focus does not move. */
 function hold(form) {
   form.dataset.busy = "";
   for (const button of form.querySelectorAll("button")) {

@@ -1,9 +1,9 @@
-/** Talks to the site: every failure becomes a Failure with a sentence for a person. */
+/** Sends requests to the site; every failure becomes a Failure with a message for the user. */
 
 const PATIENCE = 30_000;
 const NO_ANSWER = "The server did not answer.";
 
-/** What went wrong, in words; `answered` is false when nobody knows what the server did. */
+/** An error with its message; `answered` is false when it is unknown what the server did. */
 export class Failure extends Error {
   constructor(message, { advice = "", status = 0, url = "", errors = [] } = {}) {
     super(message);
@@ -20,7 +20,7 @@ export function getJson(url) {
   return ask(url, { headers: { Accept: "application/json" } });
 }
 
-/** Sends a form as it stands, asking for JSON. */
+/** Sends a form and requests JSON. */
 export function postForm(form) {
   return ask(form.action, {
     method: "POST",
@@ -66,7 +66,7 @@ function loggedOut(answer) {
 }
 
 function refusal(status) {
-  if (status === 404) return "It is not there any more.";
+  if (status === 404) return "It no longer exists.";
   if (status === 403) return "The server refused it. Reload the page and try again.";
   return `The server failed (${status}).`;
 }

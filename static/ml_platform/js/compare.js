@@ -1,4 +1,4 @@
-/** The versions of a model: what is chosen is compared at once, and the address keeps it. */
+/** The versions of a model: compares the chosen ones at once and stores them in the address. */
 
 import { refresh } from "./refresh.js";
 

@@ -1,4 +1,4 @@
-/** Ids are copied by a click. Where the clipboard is closed to us, the whole is selected instead. */
+/** A click copies an id. Where the clipboard is not available, it selects the id instead. */
 
 import { toast } from "./toast.js";
 

@@ -2,7 +2,7 @@
 
 import { shelve } from "./toast.js";
 
-/** Asks a question; resolves to whether the answer was yes. What destroys has the focus on `keep`. */
+/** Asks a question; resolves to whether the answer was yes. A deletion has the focus on `keep`. */
 export function confirm(question, { verb, keep = "", tone = "main" }) {
   const words = document.createElement("p");
   words.textContent = question;
@@ -19,7 +19,7 @@ export function confirm(question, { verb, keep = "", tone = "main" }) {
   });
 }
 
-/** Opens a modal dialog with this content; `onClose` hears of its end, however it came. */
+/** Opens a modal dialog with this content; `onClose` is called however it is closed. */
 export function open(content, label, onClose = () => {}) {
   const dialog = document.createElement("dialog");
   dialog.className = "mlp-dialog";

@@ -1,4 +1,4 @@
-/** The Endpoints table: an endpoint whose model was deleted is never deployed again. */
+/** The Endpoints table: an endpoint whose model was deleted cannot be deployed again. */
 
 import { guard } from "./actions.js";
 

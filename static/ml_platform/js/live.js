@@ -1,4 +1,4 @@
-/** Keeps what moves on this page moving: running operations, and training runs on their way. */
+/** Updates the running operations and training runs on this page. */
 
 import { Pace, wakeful, watch } from "./poll.js";
 import { refresh } from "./refresh.js";
@@ -19,7 +19,7 @@ function begin() {
   tick();
 }
 
-/** A run has no address to ask: while one moves, the page is read anew, rarely if nothing changes. */
+/** A run has no address to poll: the page is read again, less often if nothing changes. */
 async function tick() {
   if (ticking) return;
   ticking = true;

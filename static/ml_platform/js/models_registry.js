@@ -1,4 +1,4 @@
-/** The Model Registry table: filters that apply themselves, and no deploy of what is missing. */
+/** The Model Registry table: filters apply on change, and missing models cannot be deployed. */
 
 import { guard } from "./actions.js";
 
@@ -9,7 +9,7 @@ guard((form) => {
     : "";
 });
 
-// Coming back, a browser would show what was chosen last beside a table of something else.
+// After a step back, a browser would show the last filters above a table with other filters.
 window.addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[method=get]")) form.reset();
 });

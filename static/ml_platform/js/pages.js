@@ -1,4 +1,4 @@
-/** What every page runs. Without it all of them still work: forms post and links lead. */
+/** The scripts of every page. All pages also work without them, with forms and links. */
 
 import "./actions.js";
 import "./compare.js";

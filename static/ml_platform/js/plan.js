@@ -1,4 +1,4 @@
-/** Shows a plan, or the question for a reason, in a dialog over the page it was asked for on. */
+/** Shows a plan, or the question for a reason, in a dialog over the current page. */
 
 import { getPage } from "./api.js";
 import { open } from "./dialog.js";

@@ -1,11 +1,11 @@
-/** Asks again and again how something stands: ever more rarely, not while nobody looks. */
+/** Polls a state, less often while it does not change, and not while the page is hidden. */
 
 import { getJson } from "./api.js";
 
 const GROWTH = 1.4;
 const PATIENCE = 30 * 60_000;
 
-/** The pause between two looks: longer while nothing changes, and endless until a person is back. */
+/** The pause between two polls: longer while nothing changes, and unlimited while the user is away. */
 export class Pace {
   constructor(first, slowest) {
     this.first = first;
@@ -13,13 +13,13 @@ export class Pace {
     this.changed();
   }
 
-  /** Something moves: look often again. */
+  /** The state has changed: poll often again. */
   changed() {
     this.pause = this.first;
     this.since = Date.now();
   }
 
-  /** Resolves when it is time to look again. */
+  /** Resolves when it is time to poll again. */
   async wait() {
     if (Date.now() - this.since > PATIENCE) {
       await someone();
@@ -37,8 +37,8 @@ export class Pace {
 /**
  * Polls `url` until its answer says `live: false`, and returns that answer.
  *
- * `onChange` hears every answer that differs from the one before. A failing network only makes it
- * wait longer; a thing that is not there any more ends it with null.
+ * `onChange` gets every answer that differs from the one before. A failing network only makes it
+ * wait longer; a subject that no longer exists ends it with null.
  */
 export async function watch(url, onChange = () => {}) {
   const pace = new Pace(800, 15_000);
@@ -61,7 +61,7 @@ export async function watch(url, onChange = () => {}) {
   }
 }
 
-/** Resolves when the page is visible: at once, or when the person comes back. */
+/** Resolves when the page is visible: at once, or when the user comes back. */
 export function wakeful() {
   if (!document.hidden) return Promise.resolve();
   return new Promise((resume) => {
@@ -74,7 +74,7 @@ export function wakeful() {
   });
 }
 
-/** Resolves at the next sign of a person. */
+/** Resolves at the next activity of the user. */
 function someone() {
   return new Promise((resume) => {
     const signs = ["visibilitychange", "pointermove", "keydown", "touchstart"];
@@ -86,7 +86,7 @@ function someone() {
   });
 }
 
-/** A pause that ends early when the person comes back or the network does. */
+/** A pause that ends early when the user or the network comes back. */
 export function sleep(milliseconds) {
   return new Promise((resume) => {
     const end = () => {

@@ -1,12 +1,12 @@
-/** Brings the live parts of this page up to date, without a reload and without losing the focus. */
+/** Updates the live parts of this page without a reload; the focus stays. */
 
 import { getPage } from "./api.js";
 
 let running = null;
 let again = false;
 
-/** Reads this page anew and swaps what changed; resolves to whether anything did. Calls that come
- * meanwhile are one more reading. */
+/** Reads this page again and replaces what changed; resolves to whether anything did. Calls during
+ * a reading cause one more. */
 export function refresh() {
   again = running !== null;
   running ??= swap().finally(() => {

@@ -1,4 +1,4 @@
-/** Keeps relative times true on a page that stays open. */
+/** Updates relative times on a page that stays open. */
 
 const UNITS = [
   [86_400 * 365, "y"],
@@ -8,7 +8,7 @@ const UNITS = [
 ];
 const EVERY = 20_000;
 
-/** As pages/times.py spells them: `3 min ago`, short `3m`, a length `3 min 05 s` or `3:05`. */
+/** As pages/view_models/times.py formats them: `3 min ago`, short `3m`, a length `3 min 05 s` or `3:05`. */
 function spell(seconds, form) {
   if (form === "long") return length(Math.max(0, Math.floor(seconds)));
   if (form === "clock") return clock(Math.max(0, Math.floor(seconds)));

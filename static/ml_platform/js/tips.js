@@ -1,4 +1,4 @@
-/** Explanations float above everything, so that no scroll box cuts them; Escape closes them. */
+/** Tooltips are shown above everything, so that no scroll box cuts them; Escape closes them. */
 
 const GAP = 6;
 const EDGE = 8;
@@ -15,7 +15,7 @@ function show(event) {
   place();
 }
 
-/** Above what it explains, or below where there is no room. */
+/** Above its element, or below where there is no room. */
 function place() {
   if (!shown?.isConnected) return;
   const at = shown.parentElement.getBoundingClientRect();

@@ -26,7 +26,7 @@ export function toast(text, { tone = "good", advice = "", url = "", link = "Show
   return box;
 }
 
-/** Puts the shelf where it is seen and reached: into the open dialog, beside which all is inert. */
+/** Moves the messages into the open dialog, because everything outside it is inert. */
 export function shelve() {
   if (!shelf) return;
   const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
@@ -36,7 +36,7 @@ export function shelve() {
 
 /** Shows a failure. */
 export function complain(failure, more = {}) {
-  return toast(failure.message, { tone: "bad", advice: failure.advice, url: failure.url, link: "Show the operation that holds it", ...more });
+  return toast(failure.message, { tone: "bad", advice: failure.advice, url: failure.url, link: "Show the blocking operation", ...more });
 }
 
 function element(name, style, text = "") {
