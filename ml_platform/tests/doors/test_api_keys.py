@@ -12,7 +12,13 @@ from django.test import Client
 from ml_platform.api.http.idempotency import forget_old_answers
 from ml_platform.models import IdempotentResponse, Operation, Project, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory, UserFactory
+from ml_platform.tests.factories import (
+    ProjectFactory,
+    RegisteredModelFactory,
+    TrainingRunFactory,
+    UserFactory,
+    version_of,
+)
 
 from .api_tools import bearer, member_of, post
 from .test_api_verbs import a_template, ana, project
@@ -100,6 +106,20 @@ def test_a_key_whose_request_was_never_answered_is_no_obstacle(ana: Client, proj
     IdempotentResponse.objects.update(status=None, body="", location="")
     other = post(ana, path, {"reason": "another one"}, headers=headers)
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+
+
+def test_a_deploy_sent_again_is_answered_though_its_version_may_not_be_deployed_now(
+    ana: Client, project: Project
+):
+    run = version_of(RegisteredModelFactory.create(project=project))
+    path, headers = f"/api/training-runs/{run.pk}/deploy-cloud-run/", {"Idempotency-Key": "k1"}
+    body = {"endpoint": "default"}
+    first = post(ana, path, body, headers=headers)
+    IdempotentResponse.objects.update(status=None, body="", location="")
+    TrainingRun.objects.update(registration="deleting")
+    again = post(ana, path, body, headers=headers)
+    assert (again.status_code, again.content) == (202, first.content)
+    assert Operation.objects.count() == 1
 
 
 def test_old_answers_are_forgotten(ana: Client, project: Project):

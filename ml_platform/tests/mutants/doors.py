@@ -230,6 +230,12 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "actions/action.py",
             AUTH,
             right_is_not_asked=("    caller.require(action.right_for(subject))\n", ""),
+            known_request_is_judged_again=(
+                "if not is_known and not action",
+                "if not action",
+                "doors/test_api_keys.py"
+                "::test_a_deploy_sent_again_is_answered_though_its_version_may_not_be_deployed_now",
+            ),
         ),
     )
 )

@@ -96,11 +96,19 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/deletion/state.py",
             DELETION,
+            served_version_is_marked=(
+                "        if protects(endpoint):",
+                "        if False:",
+                "services/test_between_look_and_effect.py"
+                "::test_what_changed_since_the_look_is_respected"
+                "[a_version_that_an_endpoint_serves_by_now_is_not_deleted]",
+            ),
             intended_version_is_marked=(
                 "Q(run__in=run_ids) | Q(intended_run__in=run_ids)",
                 "Q(run__in=run_ids)",
-                "services/test_names_used_again.py"
-                "::test_a_version_that_is_about_to_be_served_is_not_deleted",
+                "services/test_between_look_and_effect.py"
+                "::test_what_changed_since_the_look_is_respected"
+                "[a_version_that_an_endpoint_is_about_to_serve_by_now_is_not_deleted]",
             ),
             endpoints_are_not_marked=(
                 "update_rows(DeployedEndpoint.objects.filter(run=run), model_deleted=True)",
@@ -161,7 +169,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "services/test_deletion.py"
                 "::test_a_version_that_only_cloud_run_shows_as_served_cannot_be_deleted",
             ),
-            served_version_is_marked=(
+            protecting_endpoint_blocks_nothing=(
                 "return endpoint.is_active or endpoint.state in PROTECTING_ENDPOINT_STATES",
                 "return False",
                 "services/test_deletion.py"

@@ -138,6 +138,18 @@ def a_version_that_an_endpoint_serves_by_now_is_not_deleted(w: World) -> Played:
 
 
 @before("check")
+def a_version_that_an_endpoint_is_about_to_serve_by_now_is_not_deleted(w: World) -> Played:
+    lineage, runs, operation = _deletion(w, 2)
+    yield operation
+    DeployedEndpointFactory.create(
+        registered_model=lineage, run=runs[0], intended_run=runs[1], state="deploying"
+    )
+    yield None
+    ended(operation, "failed", "model_deployed")
+    assert sorted(vertex_versions(lineage)) == ["1", "2"]
+
+
+@before("check")
 def a_version_that_only_cloud_run_serves_by_now_is_not_deleted(w: World) -> Played:
     lineage, runs, operation = _deletion(w, 2)
     yield operation
