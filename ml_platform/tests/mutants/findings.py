@@ -142,8 +142,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             unsafe_kind_is_repaired=(
                 "if lineage is None or repair is None or not is_safe(finding):",
                 "if lineage is None or repair is None:",
-                "services/test_reconciliation.py"
-                "::test_missing_artifacts_have_no_repair_without_a_person",
+                "services/test_service_repairs.py"
+                "::test_what_may_not_be_recorded_is_left_to_a_person",
             ),
         ),
         defects_in(
