@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import CharField, F, JSONField, Q, QuerySet, Value
+from django.db.models.functions import Cast, JSONObject
 
 from ml_platform.models import Finding, Operation, RegisteredModel, Sweep
 from ml_platform.models.locking import PART, lock_rows, update_rows
@@ -86,13 +87,31 @@ def _see_again(found: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> 
 
 
 def _see_first(found: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> None:
-    known = {_key(finding) for finding in _of(found)}
-    new = [_new(discrepancy, sweep, now) for discrepancy in found if _key(discrepancy) not in known]
-    Finding.objects.bulk_create(new, ignore_conflicts=True)
-    # Read again: a sweep beside this one may have inserted some of them first.
-    mine = _of(found).filter(first_sweep=sweep) if new else Finding.objects.none()
-    opened = [finding for finding in mine if _key(finding) not in known]
-    _record(EventKind.FINDING_OPENED, opened, after=FindingStatus.OPEN, by=sweep)
+    there = list(_of(found).only("pk", "kind", "subject"))
+    known = {_key(finding) for finding in there}
+    new = [discrepancy for discrepancy in found if _key(discrepancy) not in known]
+    Finding.objects.bulk_create([_new(one, sweep, now) for one in new], ignore_conflicts=True)
+    if not new:
+        return
+    # From the rows, because a sweep beside this one may have inserted some of them first; in one
+    # statement, because the events of a whole chunk would double the memory of a sweep.
+    opened = _of(new).filter(first_sweep=sweep).exclude(pk__in=[row.pk for row in there])
+    outbox.record_selected(opened, _opened_columns(sweep))
+
+
+def _opened_columns(sweep: Sweep) -> dict[str, Any]:
+    return {
+        "kind": Value(EventKind.FINDING_OPENED.value),
+        "project_id": F("project_id"),
+        "subject_type": Value("finding"),
+        "subject_id": Cast("pk", CharField()),
+        "subject_name": F("title"),
+        "lineage_id": F("registered_model_id"),
+        "actor_label": Value(sweep.actor_label),
+        "origin": Value("sweep"),
+        "before": Cast(Value("{}"), JSONField()),
+        "after": JSONObject(status=Value(FindingStatus.OPEN.value), kind=F("kind")),
+    }
 
 
 def _key(about: Discrepancy | Finding) -> tuple[str, str]:

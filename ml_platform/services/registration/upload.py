@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, OperationName, label_filter, model_id
@@ -24,7 +23,7 @@ from ml_platform.services.operations.subjects import run_of
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll
 from ml_platform.services.registry.labels import OWNER, RUN, is_version_of, labels_for, owner
-from ml_platform.services.registry.lineages import lineage_uid, lose_versions
+from ml_platform.services.registry.lineages import lineage_of, lose_versions
 from ml_platform.services.registry.verification import (
     read_versions,
     require_listing,
@@ -63,7 +62,7 @@ class RegistrationState(State):
 def probe(work: Work[RegistrationState]) -> Outcome:
     """Find the version that an earlier try may have made, else prepare the upload."""
     run = run_of(work.operation)
-    lineage = _lineage(run)
+    lineage = lineage_of(run)
     parent, parent_exists = _parent(lineage), True
     try:
         versions = _versions_of(parent, run)
@@ -146,7 +145,7 @@ def _upload_may_appear(work: Work[RegistrationState]) -> Poll | None:
 def upload(work: Work[RegistrationState]) -> Outcome:
     """Send the upload. Its labels name this run, to find it if its answer is lost (law 7)."""
     run, state = run_of(work.operation), work.state
-    lineage = _lineage(run)
+    lineage = lineage_of(run)
     try:
         started = vertex.upload_model(
             display_name=run.model_name,
@@ -231,13 +230,6 @@ def _may_yet_show(work: Work[RegistrationState], run: TrainingRun, pointer: Mode
 
 
 # ---- what they read ----------------------------------------------------------------------------
-
-
-def _lineage(run: TrainingRun) -> RegisteredModel:
-    """The run's lineage; before its first version, an unsaved one as it will be."""
-    key: dict[str, Any] = {"project_id": run.project_id, "model_name": run.model_name}
-    found = RegisteredModel.objects.filter(**key).first()
-    return found or RegisteredModel(**key, uid=lineage_uid(**key))
 
 
 def _parent(lineage: RegisteredModel) -> ModelName:

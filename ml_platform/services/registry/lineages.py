@@ -161,3 +161,10 @@ def sync_version_cache(*, registered_model: RegisteredModel) -> None:
         **({} if latest else unchecked),
     )
     registered_model.refresh_from_db()
+
+
+def lineage_of(run: TrainingRun) -> RegisteredModel:
+    """The run's lineage; before its first version, an unsaved one as it will be."""
+    key: dict[str, Any] = {"project_id": run.project_id, "model_name": run.model_name}
+    found = RegisteredModel.objects.filter(**key).first()
+    return found or RegisteredModel(**key, uid=lineage_uid(**key))

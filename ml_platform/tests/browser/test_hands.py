@@ -304,7 +304,8 @@ def test_nothing_is_wider_than_a_small_window_with_dialogs_open(site: Site):
 def test_what_ends_while_one_looks_at_a_list_is_shown_there(site: Site):
     now = database_now()
     operation = Operation.objects.create(
-        kind="cleanup", status="running", subject_name="names", actor_label="timer",
+        workflow="clean-up-orphans", kind="cleanup", status="running", subject_name="names",
+        actor_label="timer",
         origin="scheduler", created_at=now, started_at=now, step="sweep",
     )  # fmt: skip
     page = site.open("/operations/?status=live")

@@ -337,10 +337,11 @@ def test_a_sweep_that_sees_a_finding_again_records_nothing():
 def test_a_change_whose_event_cannot_be_written_does_not_happen(
     kind: EventKind, monkeypatch: pytest.MonkeyPatch
 ):
-    def fail(events: Any) -> None:
+    def fail(events: Any, columns: Any = ()) -> None:
         raise ZeroDivisionError(list(events))
 
     monkeypatch.setattr(outbox, "record", fail)
+    monkeypatch.setattr(outbox, "record_selected", fail)
     with pytest.raises(ZeroDivisionError):
         PRODUCERS[kind]()
     assert (Operation.objects.count(), Finding.objects.count(), Event.objects.count()) == (0, 0, 0)

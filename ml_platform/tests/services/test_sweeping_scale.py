@@ -41,6 +41,7 @@ def look() -> Sweep:
     return sweep(actor=ANA, clock=database_now)
 
 
+@pytest.mark.django_db(transaction=True)  # each commit frees what its transaction held
 @pytest.mark.timeout(300)  # memory is traced, which makes everything five times slower
 @pytest.mark.slow
 def test_ten_thousand_models_cost_a_hundred_calls_and_the_memory_of_a_page(

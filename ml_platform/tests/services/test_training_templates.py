@@ -52,10 +52,10 @@ def test_json_and_yaml_are_read_alike() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "no compiled pipeline"),
+        ("", "not a compiled pipeline"),
         ("{", "neither JSON nor YAML"),
-        ("[1]", "no compiled pipeline"),
-        ('{"root": {}}', "no pipelineInfo"),
+        ("[1]", "not a compiled pipeline"),
+        ('{"root": {}}', "lacks pipelineInfo"),
         ('{"pipelineInfo": {"name": "x"}, "root": NaN}', "neither JSON nor YAML"),
         ("a: b: c", "neither JSON nor YAML: mapping values are not allowed here at line 1"),
         ("root: !!python/object/apply:os.system [id]", "could not determine a constructor"),
@@ -246,5 +246,5 @@ def test_nothing_but_templates_in_the_folder_is_read(path: str) -> None:
 
 def test_without_a_folder_nothing_on_disk_is_read(folder: Path, settings: Any) -> None:
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, "TEMPLATE_DIR": ""}
-    with pytest.raises(Invalid, match="no address of a template"):
+    with pytest.raises(Invalid, match="not the address of a template"):
         read_template(str(folder / "good.yaml"))

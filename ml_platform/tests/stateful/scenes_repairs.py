@@ -18,10 +18,10 @@ from ml_platform.models import (
     RegisteredModel,
     TrainingRun,
 )
-from ml_platform.models.states import EndpointState, OperationKind, RunStatus
+from ml_platform.models.states import OperationKind
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.cleanup.orphans import clean_up_orphan, clean_up_orphans
-from ml_platform.services.deployment.endpoint_state import mark_version_lost
+from ml_platform.services.deployment.endpoint_state import mark_version_lost, record_stopped
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.metrics.service_metrics import collect_metrics
 from ml_platform.services.registration.adoption import adopt_model
@@ -162,8 +162,8 @@ def purge(hands: Hands, facts: Facts) -> None:
 def leftover(world: World) -> Facts:
     """A service serves, and our row says that it was stopped."""
     facts = serving(world)
-    DeployedEndpoint.objects.update(state=EndpointState.INACTIVE, is_active=False)
-    TrainingRun.objects.filter(pk=facts["first"]).update(status=RunStatus.COMPLETED)
+    with transaction.atomic():
+        record_stopped(service=DeployedEndpoint.objects.get().service_name)
     world.forward(300)
     sweep(actor=BO, clock=world.now)
     finding = Finding.objects.open().get(kind=FindingKind.LEFTOVER_SERVICE)
