@@ -4,7 +4,7 @@ What drives the browser or fuzzes the API, where no database shows, is shared ou
 
 `python -m ml_platform.tests [pytest arguments]` says what it found, and fails rather than leave
 something out. `python -m ml_platform.tests --quick [pytest arguments]` runs what most changes need
-in under a minute: the quick tests of unit, services, doors and architecture, on SQLite alone.
+on SQLite alone: the quick tests of unit, services, doors and architecture.
 """
 
 from __future__ import annotations
