@@ -134,11 +134,18 @@ def _run_webhook(request: Any, name: str) -> HttpResponse:
     """Run a job once for each time it was due; after 503 Cloud Scheduler calls again."""
     forget_old_answers()
     lines: list[str] = []
+    left_out = 0
+
+    def tell(line: str) -> None:
+        nonlocal left_out
+        if len(lines) < LINES:
+            lines.append(line)
+        else:
+            left_out += 1
 
     def answer(status: Status, message: str, *words: str) -> HttpResponse:
-        left_out = len(lines) - LINES
-        more = f"… and {left_out:,} more lines in the log." if left_out > 0 else ""
-        output = "\n".join(filter(None, [*lines[:LINES], more, *words]))
+        more = f"… and {left_out:,} more lines in the log." if left_out else ""
+        output = "\n".join(filter(None, [*lines, more, *words]))
         body = {"status": status, "message": message, "output": output}
         return reply(body, status=503 if status == "error" else 200)
 
@@ -148,7 +155,7 @@ def _run_webhook(request: Any, name: str) -> HttpResponse:
             actor=actor_of(request.auth),
             clock=database_now,
             due=due_time(request),
-            tell=lines.append,
+            tell=tell,
         )
     except JobFailed as error:
         return answer("error", str(error), error.advice)
