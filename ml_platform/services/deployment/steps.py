@@ -196,14 +196,24 @@ def _stand_down(work: Work[DeployState], error: str) -> None:
     )
 
 
-DEPLOY = Workflow(
-    slug="deploy-version",
-    kind=OperationKind.DEPLOY,
-    title="Deploy {}",
-    past="deployed {}",
-    state=DeployState,
-    right=Right.DEPLOY,
-    steps=(
+def _workflow(slug: str, kind: OperationKind, title: str, past: str) -> Workflow:
+    """Return one of the three workflows. They bring up a version in the same way and differ in how
+    that version was chosen, which the request has done."""
+    return Workflow(
+        slug=slug,
+        kind=kind,
+        title=title,
+        past=past,
+        state=DeployState,
+        right=Right.DEPLOY,
+        steps=(*_verifying(), *_bringing_up(), *_ending()),
+        on_failure=_failed,
+        on_cancel=lambda work: _stand_down(work, ""),
+    )
+
+
+def _verifying() -> tuple[Step, ...]:
+    return (
         Step(
             name=FIRST_STEP,
             title="Verify the model in Vertex AI",
@@ -216,6 +226,11 @@ DEPLOY = Workflow(
             run=_verify_artifacts,
             cancellable=True,
         ),
+    )
+
+
+def _bringing_up() -> tuple[Step, ...]:
+    return (
         Step(name="look", title="Read the service on Cloud Run", run=bring_up.look),
         Step(name="upsert", title="Bring up a revision", run=bring_up.upsert, probe="look"),
         Step(name="wait", title="Wait for Cloud Run", run=partial(wait_for, to="confirm")),
@@ -234,6 +249,11 @@ DEPLOY = Workflow(
             optional=True,
         ),
         Step(name="give_up", title="End without success", run=bring_up.give_up, optional=True),
+    )
+
+
+def _ending() -> tuple[Step, ...]:
+    return (
         Step(name="record", title="Record what serves", run=_record),
         Step(
             name="set_invokers",
@@ -241,16 +261,9 @@ DEPLOY = Workflow(
             run=_set_invokers,
             probe="set_invokers",
         ),
-    ),
-    on_failure=_failed,
-    on_cancel=lambda work: _stand_down(work, ""),
-)
-REDEPLOY = replace(
-    DEPLOY,
-    slug="redeploy-endpoint",
-    kind=OperationKind.REDEPLOY,
-    title="Redeploy {}",
-    past="redeployed {}",
-)
-ROLLBACK = replace(REDEPLOY, slug="rollback-endpoint", title="Roll back {}", past="rolled back {}")
-"""The same steps with another title: the two differ in how the version was chosen."""
+    )
+
+
+DEPLOY = _workflow("deploy-version", OperationKind.DEPLOY, "Deploy {}", "deployed {}")
+REDEPLOY = _workflow("redeploy-endpoint", OperationKind.REDEPLOY, "Redeploy {}", "redeployed {}")
+ROLLBACK = _workflow("rollback-endpoint", OperationKind.REDEPLOY, "Roll back {}", "rolled back {}")

@@ -144,7 +144,7 @@ def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:
         pk=operation.pk, status=OperationStatus.PENDING, step=operation.step
     )
     workflow = workflow_of(operation)
-    work: Work[Any] = Work(operation, operation.fence, lambda: now, now, data=dict(operation.data))
+    work: Work[Any] = Work(operation, operation.fence, lambda: now, now)
     workflow.load_state(work)
     with transaction.atomic():
         ended = waiting.update(

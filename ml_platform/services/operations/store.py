@@ -103,7 +103,6 @@ def open_operation(
     subject: Subject,
     actor: Actor,
     now: datetime,
-    data: Json | None = None,
     state: State | None = None,
     reason: str = "",
     idempotency_key: str = "",
@@ -125,7 +124,7 @@ def open_operation(
         request_digest=digest(request or {}),
         reason=reason,
         step=workflow.steps[0].name,
-        data=state.dump() if state else data or {},
+        data=(state or workflow.state()).dump(),
         created_at=now,
         started_at=None if queue else now,
     )
@@ -209,7 +208,6 @@ def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work[Any] | None:
         before["fence"] + 1,
         clock,
         lease_end(now),
-        data=dict(operation.data),
         remote_operation=operation.remote_operation,
         after_crash=before["lease_until"] is not None,
     )

@@ -6,7 +6,7 @@ import logging
 import math
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
@@ -18,7 +18,9 @@ from ml_platform.models import Event, Operation
 from ml_platform.models.states import EventKind, OperationStatus
 from ml_platform.services.events import outbox
 
-S = TypeVar("S")
+from .state import State
+
+S = TypeVar("S", bound=State)
 
 log = logging.getLogger("ml_platform.operations")
 Clock: TypeAlias = Callable[[], datetime]
@@ -63,9 +65,6 @@ class Work(Generic[S]):
     fence: int
     clock: Clock
     lease_until: datetime
-    data: Json = field(default_factory=dict)
-    """The state of workflows that have no `State` yet. With the last of them go this field, the two
-    cases of `state is None` below, `data` of `open_operation` and `keep` of `log`."""
     remote_operation: str = ""
     """Name of the last operation started at Google, so that another worker can continue it."""
     after_crash: bool = False
@@ -133,7 +132,7 @@ class Work(Generic[S]):
         for name, value in fields.items():
             setattr(self.operation, name, value)
         self.lease_until = lease_end(now)
-        self.operation.data = self.data if self.state is None else self._stored()
+        self.operation.data = self._stored()
 
     def _write(self, columns: Json) -> None:
         mine = Operation.objects.filter(
@@ -152,8 +151,7 @@ class Work(Generic[S]):
         return columns
 
     def _stored(self) -> Json:
-        state: Any = self.state
-        stored: Json = kept(self.data if state is None else state.dump())
+        stored: Json = kept(self.state.dump())
         return stored
 
 

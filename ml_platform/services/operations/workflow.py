@@ -129,7 +129,7 @@ class Workflow:
     past: str
     """The same once it is done: `deployed {}`."""
     steps: tuple[Step, ...] = ()
-    state: type[State] | None = None
+    state: type[State] = State
     """The type of `work.state`, which its steps share."""
     right: Right | Callable[[Operation], Right] = Right.ADMINISTER
     """The right needed to retry or cancel it."""
@@ -146,12 +146,11 @@ class Workflow:
 
     def reads(self, operation: Operation) -> bool:
         """Whether this release can read the operation's stored state."""
-        return self.state is None or version_of(operation.data) <= self.state.VERSION
+        return version_of(operation.data) <= self.state.VERSION
 
     def load_state(self, work: Work[Any]) -> None:
         """Load the state from the operation's row."""
-        if self.state is not None:
-            work.state = self.state.load(work.data)
+        work.state = self.state.load(work.operation.data)
 
     def step(self, name: str) -> Step:
         """The step of that name; an unknown name gives a step that fails."""

@@ -188,7 +188,7 @@ def test_what_an_earlier_release_took_for_surplus_is_refused_at_the_effect_too(
             subject=subject_of_lineage(lineage),
             actor=ANA,
             now=database_now(),
-            data={"name": str(name), **data},
+            state=WORKFLOWS["delete-duplicate-versions"].state.load({"name": str(name), **data}),
         )
         Operation.objects.filter(pk=operation.pk).update(step=step)
         finish(operation)

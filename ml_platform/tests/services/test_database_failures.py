@@ -7,7 +7,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -30,6 +30,7 @@ from ml_platform.services.operations import worker
 from ml_platform.services.operations import workflow as workflow_module
 from ml_platform.services.operations.engine import PATIENCE, advance
 from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
@@ -158,7 +159,7 @@ class Play:
             assert isinstance(work.clock, StoppedClock)
             work.clock.trouble = lambda: self.meet("guard")
         channels.call(EFFECT, nothing)
-        work.data.update(self.data)
+        work.state = replace(work.state, other={**work.state.other, **self.data})
         if self.act:
             raise self.act
         return Next(note=self.note, change=lambda: self.meet("commit"))
@@ -436,16 +437,20 @@ def test_what_a_step_keeps_and_notes_is_stored_whatever_is_in_it(clock: StoppedC
     data = {"a\x00": ["b\ud800", {"c": ("\x00", float("inf"), 1.5)}], "d": float("nan")}
     advanced(operation, Play(data=data, note="\x00 of \udfff"), clock)
     assert operation.status == OperationStatus.SUCCEEDED
-    assert operation.data == {"a\ufffd": ["b\ufffd", {"c": ["\ufffd", None, 1.5]}], "d": None}
+    assert operation.data == {
+        "v": 1,
+        "a\ufffd": ["b\ufffd", {"c": ["\ufffd", None, 1.5]}],
+        "d": None,
+    }
     assert operation.steps[-1]["note"] == "\ufffd of \ufffd"
 
 
 def test_what_a_step_kept_and_cannot_be_stored_does_not_keep_its_failure_out(
     clock: StoppedClock,
 ) -> None:
-    operation = opened(clock, data={"kept": 1})
+    operation = opened(clock, state=State(other={"kept": 1}))
     with pytest.raises(TypeError, match="not JSON serializable"):
         advanced(operation, Play(data={"kept": object()}), clock)
     operation.refresh_from_db()
     assert (operation.status, operation.error_code) == ("failed", "internal_error")
-    assert operation.data == {"kept": 1}
+    assert operation.data == {"v": 1, "kept": 1}

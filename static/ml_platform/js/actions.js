@@ -6,13 +6,6 @@ import { watch } from "./poll.js";
 import { refresh } from "./refresh.js";
 import { complain, toast } from "./toast.js";
 
-const guards = [];
-
-/** Adds a check of the page before the question: a reason disables the action. */
-export function guard(whyNot) {
-  guards.push(whyNot);
-}
-
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("form.mlp-do")) return;
   event.preventDefault();
@@ -62,7 +55,6 @@ function advice(form) {
 
 async function mayGoOn(form) {
   const name = form.querySelector("button").ariaLabel ?? form.querySelector("button").textContent;
-  for (const whyNot of guards) refuse(whyNot(form), name);
   const question = form.dataset.confirm;
   if (question) {
     const tone = form.querySelector(".mlp-act--danger") ? "destroy" : "main";

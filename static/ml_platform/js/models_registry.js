@@ -1,13 +1,4 @@
-/** The Model Registry table: filters apply on change, and missing models cannot be deployed. */
-
-import { guard } from "./actions.js";
-
-guard((form) => {
-  const missing = form.closest("tr")?.querySelector(".registry-missing");
-  return missing && form.action.includes("/deploy-run/")
-    ? "It is not in the Vertex AI Model Registry."
-    : "";
-});
+/** The Model Registry table: filters apply on change, and "/" goes to the search field. */
 
 // After a step back, a browser would show the last filters above a table with other filters.
 window.addEventListener("pageshow", () => {

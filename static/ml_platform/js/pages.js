@@ -3,7 +3,6 @@
 import "./actions.js";
 import "./compare.js";
 import "./copy.js";
-import "./endpoints_table.js";
 import "./live.js";
 import "./models_registry.js";
 import "./plan.js";

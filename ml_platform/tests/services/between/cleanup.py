@@ -90,7 +90,7 @@ def _cleanup(w: World, *, strays: bool = False) -> Operation:
     operation, _ = open_operation(
         workflow=WORKFLOWS["clean-up-artifacts"],
         subject=Subject(type=ARTIFACTS, id="", name="old artifacts"),
-        actor=ANA, now=w.clock(), data=data,
+        actor=ANA, now=w.clock(), state=WORKFLOWS["clean-up-artifacts"].state.load(data),
     )  # fmt: skip
     return operation
 
