@@ -14,7 +14,7 @@ from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
 from ml_platform.services.cleanup import artifacts as artifact_cleanup
 from ml_platform.services.cleanup import orphans
 from ml_platform.services.metrics import service_metrics
-from ml_platform.services.operations.log import NothingRead, Tell, say
+from ml_platform.services.operations.log import NothingRead, WriteLine, write_lines
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock
 from ml_platform.services.operations.worker import resume_operations
@@ -82,7 +82,7 @@ def run_job(
     actor: Actor,
     clock: Clock,
     dry_run: bool = False,
-    tell: Tell = lambda line: None,
+    write_line: WriteLine = lambda line: None,
     due: datetime | None = None,
     **options: Any,
 ) -> Report:
@@ -93,7 +93,12 @@ def run_job(
     """
     key = f"tick:{name}:{due.astimezone(UTC).isoformat()}" if due else ""
     report = JOBS[name].run(
-        actor=actor, clock=clock, dry_run=dry_run, tell=tell, idempotency_key=key, **options
+        actor=actor,
+        clock=clock,
+        dry_run=dry_run,
+        write_line=write_line,
+        idempotency_key=key,
+        **options,
     )
     if report.operation is not None:
         _require_not_failed(JOBS[name].title, report.operation)
@@ -181,10 +186,10 @@ def _collect_metrics(*, dry_run: bool, **common: Any) -> Report:
     )
 
 
-def _poll(*, actor: Actor, clock: Clock, tell: Tell, **_: Any) -> Report:
+def _poll(*, actor: Actor, clock: Clock, write_line: WriteLine, **_: Any) -> Report:
     """Two calls poll twice, which does no harm."""
     result = poll_training_runs(actor=actor, clock=clock)
-    say(tell, (f"Unknown: {reason}" for reason in result.unknown))
+    write_lines(write_line, (f"Unknown: {reason}" for reason in result.unknown))
     if result.is_blind:
         raise JobBlind(f"No pipeline could be read. {result.unknown[0]}")
     return Report(

@@ -136,7 +136,7 @@ def _run_webhook(request: Any, name: str) -> HttpResponse:
     lines: list[str] = []
     left_out = 0
 
-    def tell(line: str) -> None:
+    def write_line(line: str) -> None:
         nonlocal left_out
         if len(lines) < LINES:
             lines.append(line)
@@ -155,7 +155,7 @@ def _run_webhook(request: Any, name: str) -> HttpResponse:
             actor=actor_of(request.auth),
             clock=database_now,
             due=due_time(request),
-            tell=tell,
+            write_line=write_line,
         )
     except JobFailed as error:
         return answer("error", str(error), error.advice)

@@ -53,7 +53,7 @@ class JobCommand(PlatformCommand):
         title, lines = JOBS[self.job].title, count(1)
         with Console(stderr=True).status(title) as status:
 
-            def tell(line: str) -> None:
+            def write_line(line: str) -> None:
                 self.stdout.write(line)
                 status.update(f"{title}: {next(lines):,}")
 
@@ -61,7 +61,7 @@ class JobCommand(PlatformCommand):
                 self.job,
                 actor=Actor(label=self.job, origin="command"),
                 clock=database_now,
-                tell=tell,
+                write_line=write_line,
                 **given,
             )
         self.stdout.write(report.output)

@@ -18,7 +18,7 @@ from ml_platform.models import TrainingRun
 from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.states import OperationKind
 from ml_platform.services.operations.engine import advance
-from ml_platform.services.operations.log import Tell, say
+from ml_platform.services.operations.log import WriteLine, write_lines
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Clock, Heartbeat, Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
@@ -59,7 +59,7 @@ def clean_up_artifacts(
     include_registered: bool = False,
     delete_strays: bool = False,
     dry_run: bool = False,
-    tell: Tell = lambda line: None,
+    write_line: WriteLine = lambda line: None,
     idempotency_key: str = "",
 ) -> ArtifactCleanup:
     """Delete the artifacts of runs that ended `days` ago and are not a version, as one operation.
@@ -80,7 +80,7 @@ def clean_up_artifacts(
         delete_strays=delete_strays,
     )
     if dry_run:
-        return _rehearse(state, tell)
+        return _rehearse(state, write_line)
     operation, _ = open_operation(
         workflow=WORKFLOW,
         subject=Subject(type=ARTIFACTS, id="", name=f"artifacts older than {days} days"),
@@ -95,23 +95,23 @@ def clean_up_artifacts(
             "delete_strays": delete_strays,
         },
     )
-    workflow = replace(WORKFLOW, steps=steps(tell=tell))
+    workflow = replace(WORKFLOW, steps=steps(write_line=write_line))
     advance(operation_id=operation.pk, workflows={workflow.slug: workflow}, clock=clock)
     operation.refresh_from_db()
     return artifact_cleanup_of(operation)
 
 
-def _rehearse(state: ArtifactState, tell: Tell) -> ArtifactCleanup:
+def _rehearse(state: ArtifactState, write_line: WriteLine) -> ArtifactCleanup:
     result, reasons = ArtifactCleanup.load(state.dump()), _Reasons()
     for run in candidates(state).order_by("pk").iterator(chunk_size=BATCH):
         if reason := reasons.to_keep(run):
             result = replace(result, kept=result.kept + 1)
-            say(tell, [f"Kept {_named(run)}: {reason}"])
+            write_lines(write_line, [f"Kept {_named(run)}: {reason}"])
             continue
         size, text = _measure(run)
         result = replace(result, runs=result.runs + 1, freed=_sum(result, size))
-        say(tell, [f"Would delete {_named(run)}: {text}."])
-    return strays.look_for_strays(result, tell)
+        write_lines(write_line, [f"Would delete {_named(run)}: {text}."])
+    return strays.look_for_strays(result, write_line)
 
 
 def _measure(run: TrainingRun) -> tuple[Size, str]:
@@ -169,7 +169,7 @@ def _mark_batch(work: Work[ArtifactState], batch: Sequence[int]) -> None:
     work.state = replace(work.state, after=batch[-1], doomed=selected)
 
 
-def _recheck(work: Work[ArtifactState], tell: Tell) -> Outcome:
+def _recheck(work: Work[ArtifactState], write_line: WriteLine) -> Outcome:
     """Check the marked runs again: a change may have started just before they were marked."""
     paths = dict(work.state.doomed)
     spared: dict[int, str] = {}
@@ -179,7 +179,7 @@ def _recheck(work: Work[ArtifactState], tell: Tell) -> Outcome:
         run.gcs_artifacts_path = paths[run.pk]
         if reason := reasons.to_keep(run):
             spared[run.pk] = paths[run.pk]
-            report(work, tell, f"Kept {_named(run)}: {reason}")
+            report(work, write_line, f"Kept {_named(run)}: {reason}")
     staying = tuple((run.pk, paths[run.pk]) for run in runs if run.pk not in spared)
     return Next(
         note=f"{len(staying)} of {len(runs)}.", change=partial(_spare, work, spared, staying)
@@ -193,7 +193,7 @@ def _spare(
     work.state = replace(work.state, doomed=staying, kept=work.state.kept + len(spared))
 
 
-def _delete(work: Work[ArtifactState], tell: Tell) -> Outcome:
+def _delete(work: Work[ArtifactState], write_line: WriteLine) -> Outcome:
     """Delete one chunk of the first marked run; find the next runs when none is left."""
     if not work.state.doomed:
         return Next(to=FIRST_STEP, note=artifact_cleanup_of(work.operation).summary)
@@ -211,10 +211,10 @@ def _delete(work: Work[ArtifactState], tell: Tell) -> Outcome:
     work.state, refused = end_folder(replace(work.state, doomed=tuple(left)), path)
     if refused:
         work.state = replace(work.state, kept=work.state.kept + 1)
-        report(work, tell, f"Kept {_named(run)}: {refused}")
+        report(work, write_line, f"Kept {_named(run)}: {refused}")
         return Continue(note=path, change=partial(_give_back, {pk: path}))
     work.state = replace(work.state, runs=work.state.runs + 1)
-    report(work, tell, f"Deleted {_named(run)}.")
+    report(work, write_line, f"Deleted {_named(run)}.")
     return Continue(note=path)
 
 
@@ -236,23 +236,23 @@ def _named(run: TrainingRun) -> str:
     return f"{run.gcs_artifacts_path} of {run}"
 
 
-def steps(*, tell: Tell = lambda line: None) -> tuple[Step, ...]:
-    """Return the steps; `tell` receives a line for each run and folder."""
+def steps(*, write_line: WriteLine = lambda line: None) -> tuple[Step, ...]:
+    """Return the steps; `write_line` receives a line for each run and folder."""
     return (
         Step(name=FIRST_STEP, title="Take the next runs", run=_mark, cancellable=True),
         Step(
             name="recheck_artifacts",
             title="Check them again",
-            run=partial(_recheck, tell=tell),
+            run=partial(_recheck, write_line=write_line),
         ),
         Step(
             name="delete_artifacts",
             title="Delete their artifacts in GCS",
-            run=partial(_delete, tell=tell),
+            run=partial(_delete, write_line=write_line),
             probe="recheck_artifacts",
             back_to=FIRST_STEP,
         ),
-        *strays.steps(tell=tell),
+        *strays.steps(write_line=write_line),
     )
 
 

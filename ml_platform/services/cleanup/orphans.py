@@ -24,7 +24,7 @@ from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import advance
-from ml_platform.services.operations.log import LoggedState, Tell, logged, say
+from ml_platform.services.operations.log import LoggedState, WriteLine, logged, write_lines
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
@@ -174,15 +174,15 @@ def clean_up_orphans(
     actor: Actor,
     clock: Clock,
     dry_run: bool = False,
-    tell: Tell = lambda line: None,
+    write_line: WriteLine = lambda line: None,
     idempotency_key: str = "",
 ) -> OrphanCleanup:
     """Delete every orphan older than `days` (ORPHAN_DAYS), as one operation, batch by batch.
 
     It runs in this process, so that the caller can report what was done; if the process ends, a
     worker continues. The transaction that deletes a batch decides what is an orphan, so several
-    cleanups may run at the same time. `tell` receives a line for each model, after the commit. A
-    dry run only reads.
+    cleanups may run at the same time. `write_line` receives a line for each model, after the
+    commit. A dry run only reads.
 
     :raises KeyReused: the key was used for a different request.
     """
@@ -192,7 +192,7 @@ def clean_up_orphans(
     found = candidates(created_before=created_before).count()
     state = OrphansState(days=days, found=found, created_before=created_before.isoformat())
     if dry_run:
-        return _rehearse(state, tell)
+        return _rehearse(state, write_line)
     operation, _ = open_operation(
         workflow=ALL_ORPHANS,
         subject=Subject(type=ORPHANS, id="", name=f"orphans older than {days} days"),
@@ -202,7 +202,7 @@ def clean_up_orphans(
         idempotency_key=idempotency_key,
         request={"job": ORPHANS, "days": days},
     )
-    workflow = replace(ALL_ORPHANS, steps=_steps(partial(_delete_next, tell=tell)))
+    workflow = replace(ALL_ORPHANS, steps=_steps(partial(_delete_next, write_line=write_line)))
     advance(operation_id=operation.pk, workflows={workflow.slug: workflow}, clock=clock)
     operation.refresh_from_db()
     return cleanup_of(operation)
@@ -213,11 +213,11 @@ def cleanup_of(operation: Operation) -> OrphanCleanup:
     return replace(OrphanCleanup.load(operation.data), operation=operation)
 
 
-def _rehearse(state: OrphansState, tell: Tell) -> OrphanCleanup:
+def _rehearse(state: OrphansState, write_line: WriteLine) -> OrphanCleanup:
     while batch := _next_batch(state):
         judged = compare_batch(**batch)
         state = _after(state, judged, batch["last"])
-        say(tell, judged.lines)
+        write_lines(write_line, judged.lines)
     return OrphanCleanup.load(state.dump())
 
 
@@ -235,21 +235,21 @@ def _after(state: OrphansState, judged: Judged, last: int) -> OrphansState:
     return replace(state, after=last, deleted=state.deleted + judged.deleted, kept=kept)
 
 
-def _delete_next(work: Work[OrphansState], tell: Tell) -> Outcome:
+def _delete_next(work: Work[OrphansState], write_line: WriteLine) -> Outcome:
     batch = _next_batch(work.state)
     if batch is None:
         return Next(note=cleanup_of(work.operation).summary)
     return Continue(
         note=f"{work.state.deleted} of {work.state.found} deleted.",
-        change=partial(_delete_batch, work, batch, tell),
+        change=partial(_delete_batch, work, batch, write_line),
     )
 
 
-def _delete_batch(work: Work[OrphansState], batch: Json, tell: Tell) -> None:
+def _delete_batch(work: Work[OrphansState], batch: Json, write_line: WriteLine) -> None:
     judged = delete_batch(**batch, operation=work.operation, now=work.clock())
     lines = list(judged.lines)
     work.state = logged(_after(work.state, judged, batch["last"]), lines)
-    transaction.on_commit(partial(say, tell, lines))
+    transaction.on_commit(partial(write_lines, write_line, lines))
 
 
 def _steps(run: Callable[[Work[Any]], Outcome]) -> tuple[Step, ...]:
@@ -270,5 +270,5 @@ ALL_ORPHANS = Workflow(
     title="Clean up {}",
     past="cleaned up {}",
     state=OrphansState,
-    steps=_steps(partial(_delete_next, tell=lambda line: None)),
+    steps=_steps(partial(_delete_next, write_line=lambda line: None)),
 )

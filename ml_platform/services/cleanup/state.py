@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from ml_platform.models import Operation
-from ml_platform.services.operations.log import LoggedState, Tell, logged, say
+from ml_platform.services.operations.log import LoggedState, WriteLine, logged, write_lines
 from ml_platform.services.operations.work import Work
 from ml_platform.services.registry.artifacts import Chunk, Size, human_size
 from ml_platform.text import counted
@@ -86,10 +86,10 @@ def artifact_cleanup_of(operation: Operation) -> ArtifactCleanup:
     return replace(ArtifactCleanup.load(operation.data), operation=operation)
 
 
-def report(work: Work[ArtifactState], tell: Tell, line: str) -> None:
+def report(work: Work[ArtifactState], write_line: WriteLine, line: str) -> None:
     """Report a line to the log, to the listener and in the operation."""
     work.state = logged(work.state, [line])
-    say(tell, [line])
+    write_lines(write_line, [line])
 
 
 # Cloud Storage allows characters in names that databases do not store, so names are stored quoted.

@@ -20,7 +20,7 @@ from ml_platform.cloud.types import RemoteObject
 from ml_platform.conf import require_settings
 from ml_platform.errors import CloudUnavailable
 from ml_platform.models import TrainingRun
-from ml_platform.services.operations.log import Tell, logged, say
+from ml_platform.services.operations.log import WriteLine, logged, write_lines
 from ml_platform.services.operations.work import Heartbeat, Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step
 from ml_platform.services.registry.artifacts import CHUNK, Chunk, UnsafePath, delete_found
@@ -135,7 +135,7 @@ def _runs(names: list[str]) -> set[str]:
 # ---- the steps -----------------------------------------------------------------------------------
 
 
-def look_for_strays(state: S, tell: Tell, heartbeat: Heartbeat = lambda: None) -> S:
+def look_for_strays(state: S, write_line: WriteLine, heartbeat: Heartbeat = lambda: None) -> S:
     """Find the files that belong to no run; returns the state that names them.
 
     No file is called a stray unless everything that uses files was read, because a file whose users
@@ -155,7 +155,7 @@ def look_for_strays(state: S, tell: Tell, heartbeat: Heartbeat = lambda: None) -
         lines = [f"Kept all that may belong to no run: {unknown}"]
     elif total > SHOWN:
         lines.append(f"… and {total - SHOWN} more that belong to no run.")
-    say(tell, lines)
+    write_lines(write_line, lines)
     return replace(
         logged(state, lines),
         strays=names,
@@ -165,14 +165,14 @@ def look_for_strays(state: S, tell: Tell, heartbeat: Heartbeat = lambda: None) -
     )
 
 
-def _find(work: Work[ArtifactState], tell: Tell) -> Outcome:
+def _find(work: Work[ArtifactState], write_line: WriteLine) -> Outcome:
     state = replace(work.state, refused={})
-    work.state = look_for_strays(state, tell, heartbeat=work.renew_lease)
+    work.state = look_for_strays(state, write_line, heartbeat=work.renew_lease)
     total = work.state.strays_found - work.state.strays_deleted
     return Next(note=work.state.strays_unknown or f"{counted(total, 'stray')}.")
 
 
-def _delete(work: Work[ArtifactState], tell: Tell) -> Outcome:
+def _delete(work: Work[ArtifactState], write_line: WriteLine) -> Outcome:
     """Check the next stray, then delete it chunk by chunk."""
     state = work.state
     if not state.strays_left:
@@ -182,35 +182,37 @@ def _delete(work: Work[ArtifactState], tell: Tell) -> Outcome:
     stray = unquoted(first)
     if state.strays_judged != first:
         if reason := reason_to_keep(stray, before=before, heartbeat=work.renew_lease):
-            return _after(work, tell, f"Kept {in_one_line(stray)}: {reason}")
+            return _after(work, write_line, f"Kept {in_one_line(stray)}: {reason}")
         work.state = replace(state, strays_judged=first)
     if chunk := delete_chunk_of(stray, before=before, after=place(state)):
         work.state = pass_by(work.state, chunk)
         return Continue(note=f"{in_one_line(stray)}: {counted(chunk.size.objects, 'object')}")
     work.state, refused = end_folder(work.state, stray)
     if refused:
-        return _after(work, tell, f"Kept {in_one_line(stray)}: {refused}")
+        return _after(work, write_line, f"Kept {in_one_line(stray)}: {refused}")
     work.state = replace(work.state, strays_deleted=state.strays_deleted + 1)
-    return _after(work, tell, f"Deleted {in_one_line(stray)}.")
+    return _after(work, write_line, f"Deleted {in_one_line(stray)}.")
 
 
-def _after(work: Work[ArtifactState], tell: Tell, line: str) -> Outcome:
-    report(work, tell, line)
+def _after(work: Work[ArtifactState], write_line: WriteLine, line: str) -> Outcome:
+    report(work, write_line, line)
     work.state = replace(work.state, strays_left=work.state.strays_left[1:])
     return Continue(note=line)
 
 
-def steps(*, tell: Tell = lambda line: None) -> tuple[Step, ...]:
-    """Return the steps; `tell` receives a line for each stray."""
+def steps(*, write_line: WriteLine = lambda line: None) -> tuple[Step, ...]:
+    """Return the steps; `write_line` receives a line for each stray."""
     return (
         Step(
-            name=FIRST_STEP, title="Find files that belong to no run", run=partial(_find, tell=tell)
+            name=FIRST_STEP,
+            title="Find files that belong to no run",
+            run=partial(_find, write_line=write_line),
         ),
         # When it is resumed, it reads again what uses files: an earlier answer may be out of date.
         Step(
             name="delete_strays",
             title="Delete files that belong to no run, if requested",
-            run=partial(_delete, tell=tell),
+            run=partial(_delete, write_line=write_line),
             probe=FIRST_STEP,
         ),
     )

@@ -18,7 +18,13 @@ from ml_platform.conf import require_settings
 from ml_platform.models import DeployedEndpoint, Operation, ServiceDailyMetrics
 from ml_platform.models.states import OperationKind
 from ml_platform.services.operations.engine import advance
-from ml_platform.services.operations.log import LoggedState, NothingRead, Tell, logged, say
+from ml_platform.services.operations.log import (
+    LoggedState,
+    NothingRead,
+    WriteLine,
+    logged,
+    write_lines,
+)
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Clock, Heartbeat, Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
@@ -100,7 +106,7 @@ def collect_metrics(
     actor: Actor,
     clock: Clock,
     dry_run: bool = False,
-    tell: Tell = lambda line: None,
+    write_line: WriteLine = lambda line: None,
     idempotency_key: str = "",
 ) -> MetricsReport:
     """Read the missing past days of each active service, as one operation.
@@ -114,7 +120,7 @@ def collect_metrics(
     """
     require_settings()
     if dry_run:
-        return _rehearse(clock(), tell)
+        return _rehearse(clock(), write_line)
     operation, _ = open_operation(
         workflow=WORKFLOW,
         subject=Subject(type="metrics", id="", name="resource metrics"),
@@ -125,7 +131,7 @@ def collect_metrics(
     )
     advance(
         operation_id=operation.pk,
-        workflows={WORKFLOW.slug: workflow(tell=tell)},
+        workflows={WORKFLOW.slug: workflow(write_line=write_line)},
         clock=clock,
     )
     operation.refresh_from_db()
@@ -137,13 +143,16 @@ def metrics_report_of(operation: Operation) -> MetricsReport:
     return replace(MetricsReport.load(operation.data), operation=operation)
 
 
-def _rehearse(now: datetime, tell: Tell) -> MetricsReport:
+def _rehearse(now: datetime, write_line: WriteLine) -> MetricsReport:
     services = days = 0
     for endpoint in _active().iterator():
         services += 1
         if missing := missing_days(endpoint=endpoint, now=now):
             days += len(missing)
-            say(tell, [f"Would read {counted(len(missing), 'day')} of {endpoint.service_name}."])
+            write_lines(
+                write_line,
+                [f"Would read {counted(len(missing), 'day')} of {endpoint.service_name}."],
+            )
     return MetricsReport(services=services, days=days)
 
 
@@ -165,7 +174,7 @@ def missing_days(*, endpoint: DeployedEndpoint, now: datetime) -> list[date]:
     return [day for day in days if day not in kept]
 
 
-def _collect_next(work: Work[MetricsState], tell: Tell) -> Outcome:
+def _collect_next(work: Work[MetricsState], write_line: WriteLine) -> Outcome:
     """Read one more service; fail if none of the services could be read."""
     state = work.state
     endpoint = _active().filter(pk__gt=state.after).first()
@@ -190,7 +199,7 @@ def _collect_next(work: Work[MetricsState], tell: Tell) -> Outcome:
         state = replace(state, unknown=(*state.unknown, reason))
         line, change = f"Unknown: {reason}", None
     work.state = logged(replace(state, asked=state.asked + 1), [line])
-    say(tell, [line])
+    write_lines(write_line, [line])
     return Continue(note=line, change=change)
 
 
@@ -242,9 +251,13 @@ def _read(
     return found
 
 
-def workflow(*, tell: Tell = lambda line: None) -> Workflow:
-    """Return the workflow, a service at a time; `tell` receives a line for each."""
-    step = Step(name=STEP, title="Read each service's days", run=partial(_collect_next, tell=tell))
+def workflow(*, write_line: WriteLine = lambda line: None) -> Workflow:
+    """Return the workflow, a service at a time; `write_line` receives a line for each."""
+    step = Step(
+        name=STEP,
+        title="Read each service's days",
+        run=partial(_collect_next, write_line=write_line),
+    )
     return Workflow(
         slug="collect-metrics",
         kind=OperationKind.METRICS,

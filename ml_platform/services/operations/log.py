@@ -12,7 +12,7 @@ from ml_platform.errors import PlatformError
 from .state import State
 
 log = logging.getLogger("ml_platform.jobs")
-Tell: TypeAlias = Callable[[str], None]
+WriteLine: TypeAlias = Callable[[str], None]
 L = TypeVar("L", bound="LoggedState")
 KEPT = 100
 """How many lines an operation stores; the log has all of them."""
@@ -25,11 +25,11 @@ class NothingRead(PlatformError):
     advice = "Nothing was concluded or changed. The next run reads it again."
 
 
-def say(tell: Tell, lines: Iterable[str]) -> None:
+def write_lines(write_line: WriteLine, lines: Iterable[str]) -> None:
     """Write lines to the log and to the caller."""
     for line in lines:
         log.info("%s", line)
-        tell(line)
+        write_line(line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,13 @@ from ml_platform.models import Operation, Sweep
 from ml_platform.models.states import OperationKind
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import advance
-from ml_platform.services.operations.log import LoggedState, NothingRead, Tell, logged, say
+from ml_platform.services.operations.log import (
+    LoggedState,
+    NothingRead,
+    WriteLine,
+    logged,
+    write_lines,
+)
 from ml_platform.services.operations.store import Actor, Busy, Subject, open_operation
 from ml_platform.services.operations.work import Clock, Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
@@ -55,11 +61,15 @@ def check_registry_here(
     actor: Actor,
     clock: Clock,
     idempotency_key: str = "",
-    tell: Tell = lambda line: None,
+    write_line: WriteLine = lambda line: None,
 ) -> Operation:
     """Run a sweep in this process before returning; raises the same errors as `check_registry`."""
     operation = _open(actor, clock, idempotency_key)
-    advance(operation_id=operation.pk, workflows={WORKFLOW.slug: workflow(tell=tell)}, clock=clock)
+    advance(
+        operation_id=operation.pk,
+        workflows={WORKFLOW.slug: workflow(write_line=write_line)},
+        clock=clock,
+    )
     operation.refresh_from_db()
     return operation
 
@@ -89,28 +99,30 @@ def _open(actor: Actor, clock: Clock, idempotency_key: str) -> Operation:
     return operation
 
 
-def _sweep(work: Work[SweepState], tell: Tell) -> Outcome:
+def _sweep(work: Work[SweepState], write_line: WriteLine) -> Outcome:
     request = work.operation
     actor = Actor(label=request.actor_label, origin=request.origin, user_id=request.actor_id)
     done = sweep(actor=actor, clock=work.clock, heartbeat=work.renew_lease)
     unread = [plane["reason"] for plane in done.planes.values() if not plane["read"]]
     lines = [f"Unknown: {reason}" for reason in unread]
     work.state = logged(replace(work.state, sweep=done.pk), lines)
-    say(tell, lines)
+    write_lines(write_line, lines)
     if len(unread) == len(done.planes):
         raise NothingRead(f"No plane could be read. {unread[0]}")
     return Next(note=f"Sweep {done.pk}: {WORDS[compare_sweep(done)]}")
 
 
-def workflow(*, tell: Tell = lambda line: None) -> Workflow:
-    """Return the workflow of one sweep; `tell` receives why a plane could not be read."""
+def workflow(*, write_line: WriteLine = lambda line: None) -> Workflow:
+    """Return the workflow of one sweep; `write_line` receives why a plane could not be read."""
     return Workflow(
         slug="check-registry",
         kind=OperationKind.SWEEP,
         title="Check {}",
         past="checked {}",
         state=SweepState,
-        steps=(Step(name=STEP, title="Read all planes", run=partial(_sweep, tell=tell)),),
+        steps=(
+            Step(name=STEP, title="Read all planes", run=partial(_sweep, write_line=write_line)),
+        ),
     )
 
 

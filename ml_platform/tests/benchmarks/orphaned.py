@@ -65,7 +65,7 @@ def _ours(size: int) -> None:
     def tell(line: str) -> None:
         heard[0] += 1
 
-    cleanup = clean_up_orphans(days=7, actor=ACTOR, clock=database_now, tell=tell)
+    cleanup = clean_up_orphans(days=7, actor=ACTOR, clock=database_now, write_line=tell)
     if not cleanup.deleted == heard[0] == size:
         raise RuntimeError(f"{cleanup.summary}; {heard[0]} lines")
 

@@ -91,15 +91,15 @@ def test_a_defect_of_the_api_is_a_problem_and_is_logged_with_its_trace(
     settings.DEBUG = debug
     told: list[Any] = []
 
-    def tell(request: Any, **_: Any) -> None:
+    def write_line(request: Any, **_: Any) -> None:
         told.append(request.path)
 
-    got_request_exception.connect(tell)
+    got_request_exception.connect(write_line)
     monkeypatch.setattr(kpis, "four_counts", defect)
     try:
         answer = program.get("/api/system/kpis/")
     finally:
-        got_request_exception.disconnect(tell)
+        got_request_exception.disconnect(write_line)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert "secret" not in answer.content.decode()
     keeps_contract(answer, "/api/system/kpis/")

@@ -25,8 +25,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/cleanup/strays.py",
             f"{SECOND}::{LONG}[strays]",
             strays_are_read_past_the_lease=(
-                "look_for_strays(state, tell, heartbeat=work.renew_lease)",
-                "look_for_strays(state, tell)",
+                "look_for_strays(state, write_line, heartbeat=work.renew_lease)",
+                "look_for_strays(state, write_line)",
             ),
         ),
         defects_in(

@@ -57,7 +57,7 @@ def test_old_runs_that_are_no_version_lose_their_artifacts(cloud: LocalCloud, cl
     runs = [old_run(cloud), old_run(cloud, status=RunStatus.CANCELLED, failed=False)]
     for number in range(3):
         write_artifact(cloud, runs[0], f"transform/part-{number}")
-    result = clean(clock, tell=lines.append)
+    result = clean(clock, write_line=lines.append)
     assert [left(cloud, run) for run in runs] == [0, 0]
     assert (result.runs, result.kept, result.freed[0]) == (2, 0, 5)
     assert result.summary.startswith(
@@ -117,7 +117,7 @@ def test_a_rehearsal_reads_and_changes_nothing(cloud: LocalCloud, clock: Clock):
     run = old_run(cloud)
     cloud.storage.write(BUCKET, "runs/somebody/a", b"x")
     lines: list[str] = []
-    result = clean(clock, dry_run=True, tell=lines.append)
+    result = clean(clock, dry_run=True, write_line=lines.append)
     assert (result.runs, result.freed[0], result.operation) == (1, 1, None)
     assert lines == [
         f"Would delete {run.gcs_artifacts_path} of {run}: 1 object, 5 bytes.",

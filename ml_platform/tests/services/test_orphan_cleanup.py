@@ -96,7 +96,7 @@ def left() -> list[str]:
 def test_orphans_go_and_each_that_stays_is_told_with_its_need() -> None:
     one_of_each()
     lines: list[str] = []
-    cleanup = clean(tell=lines.append)
+    cleanup = clean(write_line=lines.append)
     assert left() == [
         "by-key", "by-name", "had-versions", "held", "paused", "registered", "served", "young"
     ]  # fmt: skip
@@ -126,7 +126,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing() -> None:
     one_of_each()
     before, operations = left(), Operation.objects.count()
     lines: list[str] = []
-    cleanup = clean(dry_run=True, tell=lines.append)
+    cleanup = clean(dry_run=True, write_line=lines.append)
     assert (cleanup.found, cleanup.deleted, cleanup.kept) == (7, 2, KEPT)
     assert cleanup.summary == SUMMARY.format("Would delete")
     assert sum(line.startswith("Would delete orphan-") for line in lines) == 2
@@ -147,7 +147,7 @@ def test_what_ended_with_an_orphan_stays_and_its_finding_is_repaired() -> None:
         last_seen_at=LONG_AGO,
     )
     lines: list[str] = []
-    cleanup = clean(tell=lines.append)
+    cleanup = clean(write_line=lines.append)
     assert not RegisteredModel.objects.exists()
     assert lines[0].endswith(f"; detached run {run.pk}, schedule {schedule.pk}.")
     assert TrainingRun.objects.get().registered_model is None
@@ -163,7 +163,7 @@ def test_batches_by_key_leave_nothing_out_where_rows_share_their_time(
     monkeypatch.setattr(orphan_batches, "BATCH", 3)
     orphans(10)
     lines: list[str] = []
-    cleanup = clean(tell=lines.append)
+    cleanup = clean(write_line=lines.append)
     assert (cleanup.found, cleanup.deleted, len(lines)) == (10, 10, 10)
     assert left() == []
 
@@ -189,7 +189,7 @@ def test_a_worker_finishes_what_a_dead_process_began(monkeypatch: pytest.MonkeyP
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        clean(tell=die)
+        clean(write_line=die)
     operation = Operation.objects.get()
     assert (operation.status, operation.data["deleted"], len(left())) == ("running", 4, 1)
     resume_operations(clock=lambda: database_now() + timedelta(minutes=2))
@@ -208,7 +208,7 @@ def test_a_batch_that_is_rolled_back_is_neither_told_nor_counted(
         raise OperationalError("the connection is gone")
 
     monkeypatch.setattr(orphans_verb, "delete_batch", lose_the_database)
-    clean(tell=lines.append)
+    clean(write_line=lines.append)
     operation = Operation.objects.get()
     assert (operation.status, operation.data.get("deleted")) == ("running", None)
     assert (lines, len(left())) == ([], 2)
@@ -257,7 +257,7 @@ def test_two_at_once_delete_each_orphan_once_and_both_answer(
 
     def job() -> None:
         barrier.wait()
-        results.append(on_its_own_connection(lambda: clean(tell=lines.append)))
+        results.append(on_its_own_connection(lambda: clean(write_line=lines.append)))
 
     jobs = [threading.Thread(target=job) for _ in range(2)]
     for thread in jobs:

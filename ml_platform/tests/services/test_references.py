@@ -80,7 +80,7 @@ def test_the_files_of_a_pushed_model_that_was_uploaded_by_hand_and_adopted_stay(
     adopt_model(resource_name=name, project=project, model_name="mine", actor=ANA, now=clock())
     settle(clock)
     lines: list[str] = []
-    result = clean(clock, tell=lines.append)
+    result = clean(clock, write_line=lines.append)
     assert (result.runs, result.kept) == (1, 1)
     assert [len(artifacts(cloud, each)) for each in (run, unused)] == [1, 0]
     assert any("Kept" in line and "model 4711@1 in Vertex AI" in line for line in lines)
@@ -155,7 +155,7 @@ def test_the_files_that_a_service_is_told_of_stay(
     run = old_run(cloud)
     cloud_run.create_service("theirs", ServiceSpec(image="image", labels={}, **spec(run)))
     lines: list[str] = []
-    result = clean(clock, tell=lines.append)
+    result = clean(clock, write_line=lines.append)
     assert (result.kept, len(artifacts(cloud, run))) == (1, 1)
     assert "service theirs on Cloud Run" in lines[0]
 
@@ -226,7 +226,7 @@ def test_who_points_there_is_not_known_so_everything_stays(
     change_service("any", lambda service: pin(service, first))
     cloud.faults.order(method, "error", code="PERMISSION_DENIED", times=None)
     lines: list[str] = []
-    result = clean(clock, tell=lines.append)
+    result = clean(clock, write_line=lines.append)
     assert (result.runs, result.kept) == (0, 2)
     assert [len(artifacts(cloud, run)) for run in runs] == [1, 1]
     assert all("what uses it is unknown" in line for line in lines)
@@ -424,7 +424,7 @@ def test_a_lost_version_that_is_there_without_our_labels_keeps_its_files(
     )
     run.refresh_from_db()
     lines: list[str] = []
-    result = clean(clock, include_registered=True, tell=lines.append)
+    result = clean(clock, include_registered=True, write_line=lines.append)
     assert (result.runs, result.kept) == (0, 1)
     assert said in lines[0]
     assert delete(clock, lineage, run).error_code == "foreign_version"

@@ -77,7 +77,7 @@ def test_one_object_that_may_not_be_deleted_keeps_none_of_the_other_runs(
         cloud.faults.order("storage.objects.delete", code="PERMISSION_DENIED", nth=2)
     else:
         held(cloud, runs[1], kind=way)
-    result = clean(clock, tell=lines.append)
+    result = clean(clock, write_line=lines.append)
     assert left(cloud, *runs) == [0, 1, 0, 0]
     assert (result.runs, result.kept, result.freed[0]) == (3, 1, 3)
     assert result.operation
@@ -145,7 +145,7 @@ def test_a_held_stray_is_passed_by(cloud: LocalCloud, clock: Clock):
         cloud.storage.write(BUCKET, name, b"x")
     hold(cloud, "runs/b/x")
     lines: list[str] = []
-    result = clean(clock, delete_strays=True, tell=lines.append)
+    result = clean(clock, delete_strays=True, write_line=lines.append)
     assert cloud.storage.names(BUCKET) == ["runs/b/x"]
     assert (result.strays_found, result.strays_deleted) == (3, 2)
     assert any(line.startswith(f"Kept gs://{BUCKET}/runs/b/: ") and HELD in line for line in lines)
@@ -179,7 +179,7 @@ def test_a_stray_of_any_name_goes_as_the_others_do(cloud: LocalCloud, clock: Clo
     for name in kept:
         cloud.storage.write(BUCKET, name, b"x")
     lines: list[str] = []
-    result = clean(clock, delete_strays=True, tell=lines.append)
+    result = clean(clock, delete_strays=True, write_line=lines.append)
     assert result.operation
     assert result.operation.status == OperationStatus.SUCCEEDED, result.operation.error
     assert cloud.storage.names(BUCKET) == kept

@@ -125,7 +125,7 @@ def test_only_active_services_are_read_and_no_further_back_than_monitoring_keeps
 def test_a_rehearsal_asks_nobody(cloud: LocalCloud):
     a_service("chern")
     lines: list[str] = []
-    assert collect(dry_run=True, tell=lines.append).days == 3
+    assert collect(dry_run=True, write_line=lines.append).days == 3
     assert lines == ["Would read 3 days of chern."]
     assert collect(dry_run=True).summary == "Would read 3 days of 1 active service."
     assert (ServiceDailyMetrics.objects.count(), Operation.objects.count()) == (0, 0)
@@ -153,7 +153,7 @@ def test_a_collection_that_could_read_nothing_has_failed_and_may_be_retried(clou
     a_service("chern")
     cloud.faults.order("MetricService.*", "error", code="PERMISSION_DENIED", times=None)
     lines: list[str] = []
-    operation = collect(tell=lines.append).operation
+    operation = collect(write_line=lines.append).operation
     assert operation
     assert (operation.status, operation.error_code) == ("failed", "nothing_read")
     assert operation.data["lines"] == lines

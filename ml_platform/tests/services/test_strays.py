@@ -135,7 +135,7 @@ def test_when_vertex_ai_cannot_be_read_everything_stays_and_it_is_said(
     cloud.models.seed("any", display_name="any")
     cloud.faults.order(method, "error", code="PERMISSION_DENIED", times=None)
     lines: list[str] = []
-    result = clean(clock, delete_strays=True, tell=lines.append)
+    result = clean(clock, delete_strays=True, write_line=lines.append)
     assert (left(cloud), result.strays_found) == (kept, 0)
     assert result.summary.endswith("; what belongs to no run is unknown")
     (line,) = lines
@@ -149,7 +149,7 @@ def test_what_is_young_stays(cloud: LocalCloud, clock: Clock):
     cloud.clock.advance(5 * 86_400)
     kept = write(cloud, "runs/abc/young", "runs/loose")
     lines: list[str] = []
-    result = clean(clock, delete_strays=True, tell=lines.append)
+    result = clean(clock, delete_strays=True, write_line=lines.append)
     assert (result.strays_found, result.strays_deleted) == (3, 1)
     assert left(cloud) == sorted([*kept, "runs/abc/old"])
     assert any(line.startswith(f"Kept {ROOT}/abc/: runs/abc/young was written") for line in lines)
@@ -173,7 +173,7 @@ def test_of_many_the_first_are_named_and_all_are_counted(
     monkeypatch.setattr(strays, "SHOWN", 2)
     write(cloud, *(f"runs/stray-{number}/a" for number in range(5)))
     lines: list[str] = []
-    result = clean(clock, tell=lines.append)
+    result = clean(clock, write_line=lines.append)
     assert "; 5 folder(s) of no run, 0 deleted" in result.summary
     assert lines[-1] == "… and 3 more that belong to no run."
     assert len(lines) == 3
