@@ -195,6 +195,22 @@ class LocalCloud:
             raise RuntimeError("The local cloud was not started with tls_port.")
         return Path(self._tls_dir.name) / "ca.pem"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which all of Google's clients of a program connect to it, unchanged.
+
+        It needs `tls_port`. The program sets them before its first gRPC call.
+        """
+        metadata = self.http_url.removeprefix("http://")
+        return {
+            "GOOGLE_CLOUD_PROJECT": self.project,
+            "STORAGE_EMULATOR_HOST": self.http_url,
+            "GCE_METADATA_HOST": metadata,
+            "GCE_METADATA_IP": metadata,
+            "grpc_proxy": self.http_url,
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(self.tls_ca_file),
+        }
+
     def _wired(self) -> tuple[grpc.GenericRpcHandler, ...]:
         vertex, run = "google.cloud.aiplatform.v1", "google.cloud.run.v2"
         scheduler, gate = "google.cloud.scheduler.v1", self.core.gate

@@ -1,4 +1,4 @@
-"""`python -m ml_platform.localcloud`: the local cloud as a program."""
+"""`python -m` runs the local cloud as a program."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sys
 import threading
 from pathlib import Path
 
-from ml_platform.localcloud import LocalCloud, PortBusy, Unusable
+from . import LocalCloud, PortBusy, Unusable
 
-_TELL = """\
+_STARTED = """\
 Local cloud of project {cloud.project} ({cloud.project_number}) in {cloud.location}.
   gRPC  {cloud.grpc_target}  Vertex AI, Cloud Run, Cloud Scheduler, Monitoring, operations
   HTTP  {cloud.http_url}  Cloud Storage, OIDC certificates, control API, console page at /
@@ -21,10 +21,7 @@ Point Google's clients at it, one by one:
   ModelServiceClient(transport=ModelServiceClient.get_transport_class("grpc")(channel=channel))
 
 or all clients of a program at once, unchanged, the high-level SDK included:
-  export STORAGE_EMULATOR_HOST={cloud.http_url}
-  export GCE_METADATA_HOST={metadata} GCE_METADATA_IP={metadata}
-  export grpc_proxy={cloud.http_url}
-  export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={cloud.tls_ca_file}
+{exports}
 
 Ctrl-C ends it."""
 
@@ -32,7 +29,7 @@ Ctrl-C ends it."""
 def parser() -> argparse.ArgumentParser:
     """The options of the program."""
     parser = argparse.ArgumentParser(
-        prog="python -m ml_platform.localcloud",
+        prog=f"python -m {__package__}",
         description="The Google APIs a model registry needs, on this machine.",
     )
     add_options(parser)
@@ -87,8 +84,8 @@ def serve(options: argparse.Namespace) -> int:
         print(f"Cannot use the state file {options.state}: {error}.", file=sys.stderr)
         return 1
     try:
-        metadata = cloud.http_url.removeprefix("http://")
-        print(_TELL.format(cloud=cloud, metadata=metadata), flush=True)
+        exports = "\n".join(f"  export {name}={v}" for name, v in cloud.environment.items())
+        print(_STARTED.format(cloud=cloud, exports=exports), flush=True)
         ended.wait()
     finally:
         cloud.stop()

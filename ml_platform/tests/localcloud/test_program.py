@@ -70,7 +70,7 @@ def test_the_high_level_sdk_reaches_it_unchanged_by_the_environment_it_prints(
     told: str, tmp_path: Path
 ) -> None:
     exports = re.findall(r"(\w+)=(\S+)", "\n".join(re.findall(r"export (.*)", told)))
-    assert len(exports) == 5
+    assert len(exports) == 6
     template = tmp_path / "train.json"
     template.write_text(json.dumps(TEMPLATE))
     script = subprocess.run(
