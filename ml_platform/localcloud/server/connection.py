@@ -19,6 +19,8 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 
+from ..core.faults import Fault
+from . import torn
 from .body import Body
 from .http_types import HttpError, Reply, Request, error_reply, target_of
 from .loopback import ADDRESS, check_request
@@ -192,9 +194,23 @@ class Connection(BaseHTTPRequestHandler):
         if reply.status not in (204, 304):
             self.send_header("Content-Type", _safe(reply.content_type))
             self.send_header("Content-Length", str(len(reply.body)))
+        body = b"" if self.command == "HEAD" or reply.status in (204, 304) else reply.body
+        if reply.fault is not None:
+            self._break(reply.fault, body)
+            return
         self.end_headers()
-        if self.command != "HEAD" and reply.status not in (204, 304):
-            self.wfile.write(reply.body)
+        self.wfile.write(body)
+
+    def _break(self, fault: Fault, body: bytes) -> None:
+        self.close_connection = True
+        wire, head = self.wfile, io.BytesIO()
+        self.wfile = head
+        self.end_headers()
+        self.wfile = wire
+        if fault.kind == "reset":
+            torn.reset(self.connection)
+        else:
+            torn.send(fault, head.getvalue(), body, self.connection.sendall)
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         """The Date header has the cloud's time: clients measure ages by it."""

@@ -16,10 +16,12 @@ from urllib.parse import unquote
 from ..core.clock import Clock
 from ..core.errors import CloudError, PortBusy
 from ..core.interceptor import Gate
+from ..core.torn import noting
 from .connection import Connection
 from .http_types import HttpError, Reply, Request, Route, error_reply
 from .loopback import ADDRESS
 from .rest import Rest
+from .torn import torn
 
 _REASON = "x-goog-request-reason"
 
@@ -41,6 +43,13 @@ class Router:
 
     def dispatch(self, request: Request) -> Reply:
         """Answer one request."""
+        with noting() as faults:
+            reply = self._answer(request)
+        for fault in faults:
+            reply = torn(fault, reply, request)
+        return reply
+
+    def _answer(self, request: Request) -> Reply:
         try:
             if self._rest.serves(request.path):
                 return self._rest.answer(request)

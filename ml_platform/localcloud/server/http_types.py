@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import grpc
 
 from ..core.errors import CloudError
-from ..core.faults import OnGone
+from ..core.faults import Fault, OnGone
 
 JSON_TYPE = "application/json; charset=UTF-8"
 _MAX_PARAMETERS = 1000
@@ -131,6 +131,8 @@ class Reply:
     body: bytes = b""
     content_type: str = JSON_TYPE
     headers: dict[str, str] = field(default_factory=dict)
+    fault: Fault | None = None
+    """How the connection breaks under it."""
 
 
 class Route(NamedTuple):
