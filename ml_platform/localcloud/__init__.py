@@ -44,12 +44,13 @@ from .monitoring.series import Monitoring
 from .run.revisions import Revisions
 from .run.services import CloudRun
 from .scheduler.jobs import CloudScheduler
-from .server.grpc_server import wire, wire_operations
+from .server.grpc_server import bind, bind_operations, wire
 from .server.http import HttpServer, Router
 from .server.loopback import ADDRESS
 from .server.metadata import Metadata
 from .server.oidc import Identity
 from .server.projects import Projects
+from .server.rest import Rest
 from .server.tls import make_certificate, server_credentials
 from .vertex.endpoints import EndpointService
 from .vertex.models import ModelService
@@ -104,7 +105,8 @@ class LocalCloud:
         self.run = CloudRun(self.core)
         self.scheduler = CloudScheduler(self.core, self.identity)
         self.monitoring = Monitoring(self.core)
-        self.router = Router(self.core.gate)
+        self.rest = Rest(self.core.gate)
+        self.router = Router(self.core.gate, self.rest)
         self.batch = Batch(self.router.dispatch)
         metadata = Metadata(self.core, self.identity)
         pages = (Control(self), Console(self))
@@ -224,10 +226,10 @@ class LocalCloud:
             (CloudSchedulerGrpcTransport, f"{scheduler}.CloudScheduler", self.scheduler),
             (MetricServiceGrpcTransport, "google.monitoring.v3.MetricService", self.monitoring),
         )
-        return (
-            *(wire(gate, *service) for service in services),
-            wire_operations(gate, self.core.operations),
-        )
+        bound = [bind(gate, *service) for service in services]
+        operations = bind_operations(gate, self.core.operations)
+        self.rest.serve(bound, operations)
+        return tuple(wire(gate, service) for service in (*bound, operations))
 
     def _bind(
         self, server: grpc.Server, port: int, credentials: grpc.ServerCredentials | None

@@ -56,17 +56,21 @@ class Control:
         }
 
     def _clock(self, request: Request) -> object:
-        """{"advance": seconds}, {"set": "2026-01-31T04:00:00Z"}, {"freeze": true} or thaw."""
+        """{"advance": seconds}, {"set": "2026-01-31T04:00:00Z"}, {"freeze": true} or thaw,
+        {"skew": {"storage.*": -300}}."""
         clock = self._cloud.clock
         for verb, value in request.json().items():
             if verb == "advance":
                 clock.advance(float(value))
             elif verb == "set":
                 clock.set(_aware(value))
+            elif verb == "skew":
+                for method, seconds in dict(value).items():
+                    clock.skew(method, float(seconds))
             elif verb in ("freeze", "thaw"):
                 (clock.freeze if verb == "freeze" else clock.thaw)()
             else:
-                raise ValueError(f"{verb!r} is none of advance, set, freeze, thaw.")
+                raise ValueError(f"{verb!r} is none of advance, set, freeze, thaw, skew.")
         return {"now": clock.now().isoformat()}
 
     def _faults(self, _: Request) -> object:
@@ -137,7 +141,18 @@ def _aware(text: object) -> datetime:
 
 
 def _fault(fault: Fault) -> dict[str, Any]:
-    public = ("method", "kind", "message", "nth", "times", "seconds", "when", "seen", "hits")
+    public = (
+        "method",
+        "kind",
+        "message",
+        "nth",
+        "times",
+        "seconds",
+        "when",
+        "status",
+        "seen",
+        "hits",
+    )
     return {name: getattr(fault, name) for name in public} | {"code": fault.code.name}
 
 

@@ -11,7 +11,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .faults import Fault
 
 _KEPT = 1_000_000
 
@@ -42,6 +45,8 @@ class Running:
     call: Call
     late_seconds: float = 0.0
     stale_seconds: float | None = None
+    ends: Fault | None = None
+    """How its long-running operation ends instead."""
 
 
 _running: ContextVar[Running | None] = ContextVar("localcloud_running", default=None)

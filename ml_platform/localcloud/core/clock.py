@@ -5,10 +5,16 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from functools import partial
 
 Timer = tuple[datetime, int, str, Callable[[], None]]
+_AGREE = timedelta(0)
+_skew: ContextVar[timedelta] = ContextVar("localcloud_skew", default=_AGREE)
 
 
 class Clock:
@@ -20,6 +26,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._offset = timedelta(0)
+        self._skews: dict[str, timedelta] = {}
         self._pinned: datetime | None = None
         self._frozen = False
         self._advancing = False
@@ -32,11 +39,32 @@ class Clock:
         self._thread: threading.Thread | None = None
 
     def now(self) -> datetime:
-        """The cloud's time, UTC and aware."""
+        """The time, UTC and aware, on the clock of the service whose call runs here."""
+        return self.time() + _skew.get()
+
+    def time(self) -> datetime:
+        """The cloud's time, whatever the clock of a service shows."""
         with self._wake:
             if self._pinned is not None:
                 return self._pinned
             return datetime.now(UTC) + self._offset
+
+    def skew(self, method: str, seconds: float) -> None:
+        """Set the clock of the services whose methods match the glob `seconds` ahead.
+
+        A negative number sets it back, 0 right. What they create from now on has their time.
+        """
+        self._skews[method] = timedelta(seconds=seconds)
+
+    @contextmanager
+    def of(self, method: str) -> Iterator[None]:
+        """Read the clock of the service of that method for a while."""
+        found = [skew for glob, skew in self._skews.items() if fnmatchcase(method, glob)]
+        token = _skew.set(found[-1] if found else _AGREE)
+        try:
+            yield
+        finally:
+            _skew.reset(token)
 
     @property
     def advancing(self) -> bool:
@@ -44,7 +72,12 @@ class Clock:
         return self._advancing
 
     def call_at(self, when: datetime, key: str, fn: Callable[[], None]) -> None:
-        """Run `fn` once at `when`; a timer of the same `key` is replaced."""
+        """Run `fn` once at `when`; a timer of the same `key` is replaced.
+
+        `when` is a time of the clock that `now` reads here, and `fn` reads the same clock.
+        """
+        skew = _skew.get()
+        when, fn = when - skew, fn if skew == _AGREE else partial(_with_skew, skew, fn)
         with self._wake:
             number = next(self._order)
             self._live[key] = number
@@ -68,7 +101,7 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Move time forward, firing every timer on the way in this thread."""
         with self._one_advance:
-            start = self.now()
+            start = self.time()
             target = start + timedelta(seconds=seconds)
             with self._wake:
                 self._advancing = True
@@ -84,7 +117,7 @@ class Clock:
 
     def set(self, when: datetime) -> None:
         """Make it `when`: forward fires the timers on the way, backward only turns the hands."""
-        seconds = (when - self.now()).total_seconds()
+        seconds = (when - self.time()).total_seconds()
         if seconds > 0:
             self.advance(seconds)
             return
@@ -94,12 +127,12 @@ class Clock:
     def freeze(self) -> None:
         """Stop time; only `advance` and `set` move it from here."""
         with self._wake:
-            self._pinned, self._frozen = self.now(), True
+            self._pinned, self._frozen = self.time(), True
 
     def thaw(self) -> None:
         """Let time run again from the frozen moment."""
         with self._wake:
-            now, self._frozen = self.now(), False
+            now, self._frozen = self.time(), False
             self._settle(now)
 
     def reset(self) -> None:
@@ -108,6 +141,7 @@ class Clock:
             self._timers.clear()
             self._live.clear()
             self._offset, self._pinned, self._frozen = timedelta(0), None, False
+            self._skews.clear()
 
     def start(self) -> None:
         """Begin to fire timers by real time."""
@@ -142,7 +176,7 @@ class Clock:
             with self._wake:
                 if self._stopped:
                     return
-                timer = None if self._advancing else self._take(self.now())
+                timer = None if self._advancing else self._take(self.time())
                 if timer is None:
                     self._wake.wait(self._seconds_to_next())
                     continue
@@ -151,4 +185,12 @@ class Clock:
     def _seconds_to_next(self) -> float | None:
         if self._advancing or self._frozen or not self._timers:
             return None
-        return max(0.0, (self._timers[0][0] - self.now()).total_seconds())
+        return max(0.0, (self._timers[0][0] - self.time()).total_seconds())
+
+
+def _with_skew(skew: timedelta, fn: Callable[[], None]) -> None:
+    token = _skew.set(skew)
+    try:
+        fn()
+    finally:
+        _skew.reset(token)

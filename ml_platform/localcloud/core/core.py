@@ -35,9 +35,9 @@ class Core:
         self.names = Names(project, project_number, location)
         self.clock = Clock()
         self.faults = Faults()
-        self.effects = Effects(self.clock.now)
-        self.quota = Quota(self.clock.now, on=quotas)
-        self.gate = Gate(self.effects, self.faults, self.quota, self.lock)
+        self.effects = Effects(self.clock.time)
+        self.quota = Quota(self.clock.time, on=quotas)
+        self.gate = Gate(self.effects, self.faults, self.quota, self.lock, self.clock)
         self.store = Store(state, self.clock.now, self.horizon)
         self.operations = Operations(
             self.store, self.clock, self.effects, self.lock, self.names, lro_seconds

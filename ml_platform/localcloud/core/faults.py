@@ -1,4 +1,4 @@
-"""Misfortune on order: errors, lost answers, delays, hangs, late effects, stale reads."""
+"""Misfortune on order: errors, lost or torn answers, delays, hangs, late effects, stale reads."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing import Literal, get_args
 
 import grpc
 
+from . import torn
 from .errors import CloudError
 
-Kind = Literal["error", "lost", "delay", "hang", "late", "stale"]
+Kind = Literal["error", "lost", "delay", "hang", "late", "fails", "never", "stale"] | torn.Torn
 When = Literal["before", "after"]
+KINDS: tuple[str, ...] = (*get_args(get_args(Kind)[0]), *torn.TORN)
 OnGone = Callable[[Callable[[], None]], object]
 
 
@@ -26,7 +28,10 @@ class Fault:
     error: refused before it was done. lost: done, the answer lost. delay: `seconds` of real time,
     then it continues. hang: waits `when` (before or after its effect) until `release` or the client
     is gone. late: the long-running operation, and its effect, land `seconds` later on the Clock.
-    stale: a read omits resources that were created in the last `seconds`.
+    fails: the call succeeds and its long-running operation ends in the error, without its effect or
+    `when` after it. never: the operation does not end, without its effect or `when` after it.
+    stale: a read omits resources that were created in the last `seconds`. Kinds of torn.TORN: an
+    HTTP answer of a broken connection or a proxy, before the call is done or `when` after it.
     """
 
     method: str
@@ -37,6 +42,7 @@ class Fault:
     times: int | None = 1
     seconds: float = 0.0
     when: When = "before"
+    status: int = 0
     seen: int = 0
     hits: int = 0
     _released: threading.Event = field(default_factory=threading.Event)
@@ -57,6 +63,10 @@ class Fault:
     def error(self) -> CloudError:
         """The error that the client receives."""
         return CloudError(self.code, self.message or f"Ordered fault: {self.kind}.")
+
+    def pause(self) -> None:
+        """Wait for `seconds` of real time, or until `release`."""
+        self._released.wait(self.seconds)
 
     def hang(self, on_gone: OnGone | None) -> None:
         """Wait for `release`; raise CANCELLED when the client went away first."""
@@ -97,14 +107,16 @@ class Faults:
         times: int | None = 1,
         seconds: float = 0.0,
         when: When = "before",
+        status: int = 0,
     ) -> Fault:
         """Order a fault for `method` (a glob).
 
         ValueError when the order makes no sense, or no method that is served matches.
         """
         self._require_match(method)
-        if kind not in get_args(Kind):
-            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, not {kind!r}.")
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}.")
+        torn.check(kind, status)
         if when not in get_args(When):
             raise ValueError(f"when must be before or after, not {when!r}.")
         if nth < 1 or (times is not None and times < 1) or seconds < 0:
@@ -113,7 +125,7 @@ class Faults:
             if code not in grpc.StatusCode.__members__:
                 raise ValueError(f"{code!r} is not a gRPC status code.")
             code = grpc.StatusCode[code]
-        fault = Fault(method, kind, code, message, nth, times, seconds, when)
+        fault = Fault(method, kind, code, message, nth, times, seconds, when, status)
         with self._lock:
             self._orders.append(fault)
         return fault
@@ -156,12 +168,16 @@ def strike_before(fired: list[Fault], on_gone: OnGone | None) -> None:
             fault.hang(on_gone)
         elif fault.kind == "error":
             raise fault.error()
+        torn.strike(fault, done=False)
 
 
-def strike_after(fired: list[Fault], on_gone: OnGone | None) -> None:
-    """What happens once the call is done and before its answer is sent."""
+def strike_after(fired: list[Fault], on_gone: OnGone | None) -> str:
+    """What happens once the call is done and before its answer is sent; answers its outcome."""
+    outcome = "OK"
     for fault in fired:
         if fault.kind == "hang" and fault.when == "after":
             fault.hang(on_gone)
         elif fault.kind == "lost":
             raise fault.error()
+        outcome = torn.strike(fault, done=True) or outcome
+    return outcome

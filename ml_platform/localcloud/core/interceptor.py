@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import grpc
 
-from .call_log import Effects, Running, running, serving
+from .call_log import Call, Effects, Running, running, serving
+from .clock import Clock
 from .errors import CloudError
 from .faults import Fault, Faults, OnGone, strike_after, strike_before
 
@@ -71,9 +72,15 @@ class Gate:
     """record the call -> faults before -> quota -> do (under the cloud's lock) -> faults after."""
 
     def __init__(
-        self, effects: Effects, faults: Faults, quota: Quota, lock: threading.RLock
+        self,
+        effects: Effects,
+        faults: Faults,
+        quota: Quota,
+        lock: threading.RLock,
+        clock: Clock,
     ) -> None:
         self.effects, self.faults, self.quota, self.lock = effects, faults, quota, lock
+        self._clock = clock
 
     def __call__(
         self,
@@ -98,14 +105,13 @@ class Gate:
             strike_before(fired, on_gone)
             self.quota.take(method)
             guard = self.lock if locked else contextlib.nullcontext()
-            with serving(Running(call, *_wishes(fired))), guard:
+            with self._clock.of(method), serving(_running(call, fired)), guard:
                 answer = do()
-            strike_after(fired, on_gone)
+            outcome = strike_after(fired, on_gone)
         except CloudError as error:
             outcome = error.code.name
             raise
         else:
-            outcome = "OK"
             return answer
         finally:
             call.outcome = outcome
@@ -131,7 +137,8 @@ def horizon(now: Callable[[], datetime]) -> float | None:
     return now().timestamp() - run.stale_seconds
 
 
-def _wishes(fired: list[Fault]) -> tuple[float, float | None]:
+def _running(call: Call, fired: list[Fault]) -> Running:
     late = sum(fault.seconds for fault in fired if fault.kind == "late")
     stale = [fault.seconds for fault in fired if fault.kind == "stale"]
-    return late, max(stale) if stale else None
+    ends = next((fault for fault in fired if fault.kind in ("fails", "never")), None)
+    return Running(call, late, max(stale) if stale else None, ends)

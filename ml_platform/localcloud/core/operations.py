@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from .call_log import Call, Effects, Running, running, serving
 from .clock import Clock
 from .errors import CloudError, not_found
+from .faults import Fault
 from .names import Names
 from .pages import page
 from .store import Store
@@ -85,6 +86,8 @@ class Operations:
         op = operations_pb2.Operation(name=name)
         if metadata is not None:
             op.metadata.Pack(metadata)
+        if run is not None and run.ends is not None:
+            return self._ended_otherwise(op, run.ends, lambda: self._lands[kind](payload))
         if wait <= 0:
             try:
                 op.response.Pack(self._lands[kind](payload))
@@ -101,6 +104,21 @@ class Operations:
         self._save(op)
         self._store.put(_PENDING, name, json.dumps(asdict(pending)).encode())
         self._arm(name, due)
+        return op
+
+    def _ended_otherwise(
+        self, op: operations_pb2.Operation, fault: Fault, land: Callable[[], Message]
+    ) -> operations_pb2.Operation:
+        """As ordered: it ends in an error or never, without its effect or after it.
+
+        One that never ends has no pending effect, so that cancelling it changes nothing.
+        """
+        if fault.when == "after":
+            land()
+        if fault.kind == "fails":
+            op.error.CopyFrom(fault.error().status())
+            op.done = True
+        self._save(op)
         return op
 
     def rearm(self) -> None:
@@ -184,7 +202,7 @@ class Operations:
         op = operations_pb2.Operation.FromString(stored or b"")
         call = Call(0, self._clock.now(), pending.method, name, reason=pending.reason)
         op.done = True
-        with serving(Running(call)):
+        with self._clock.of(pending.method), serving(Running(call)):
             try:
                 op.response.Pack(self._lands[pending.land](base64.b64decode(pending.payload)))
             except CloudError as error:
