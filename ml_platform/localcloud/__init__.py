@@ -46,13 +46,14 @@ from .monitoring.series import Monitoring
 from .run.revisions import Revisions
 from .run.services import CloudRun
 from .scheduler.jobs import CloudScheduler
-from .server.grpc_server import wire, wire_locations, wire_operations
+from .server.grpc_server import bind, bind_locations, bind_operations, wire
 from .server.http import HttpServer, Router
 from .server.locations import Locations
 from .server.loopback import ADDRESS
 from .server.metadata import Metadata
 from .server.oidc import Identity
 from .server.projects import Projects
+from .server.rest import Rest
 from .server.tls import make_certificate, server_credentials
 from .vertex.endpoints import EndpointService
 from .vertex.models import ModelService
@@ -115,7 +116,8 @@ class LocalCloud:
         self.run = CloudRun(self.core)
         self.scheduler = CloudScheduler(self.core, self.identity)
         self.monitoring = Monitoring(self.core)
-        self.router = Router(self.core.gate)
+        self.rest = Rest(self.core.gate)
+        self.router = Router(self.core.gate, self.rest)
         self.batch = Batch(self.router.dispatch)
         metadata = Metadata(self.core, self.identity)
         pages = (Control(self), Console(self))
@@ -238,11 +240,11 @@ class LocalCloud:
             (CloudSchedulerGrpcTransport, f"{scheduler}.CloudScheduler", self.scheduler),
             (MetricServiceGrpcTransport, "google.monitoring.v3.MetricService", self.monitoring),
         )
-        return (
-            *(wire(gate, *service) for service in services),
-            wire_operations(gate, self.core.operations),
-            wire_locations(gate, Locations(self.core)),
-        )
+        bound = [bind(gate, *service) for service in services]
+        operations = bind_operations(gate, self.core.operations)
+        locations = bind_locations(gate, Locations(self.core))
+        self.rest.serve(bound, (operations, locations))
+        return tuple(wire(gate, service) for service in (*bound, operations, locations))
 
     def _bind(
         self, server: grpc.Server, port: int, credentials: grpc.ServerCredentials | None

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 from google.cloud.aiplatform_v1.types import model_service as model_wire
 from google.cloud.run_v2.types import service as run_wire
@@ -91,7 +91,7 @@ class Console:
 
     def _delete(self, request: Request) -> Reply:
         """Through the interceptor, as every client's call, with the reason `console`."""
-        form = {key: values[0] for key, values in parse_qs(request.body.decode()).items()}
+        form = dict(request.form())
         kind, name = self._kinds.get(form.get("kind", "")), form.get("name", "")
         if kind is None or not name:
             raise HttpError(400, "invalid", "The form needs a kind and a name.")

@@ -45,7 +45,7 @@ class Core:
         self.clock = Clock(self.names.carried)
         self.faults = Faults()
         self.effects = Effects(self.clock.now)
-        self.quota = Quota(self.clock.now, on=quotas)
+        self.quota = Quota(self.clock.now, lambda: self.names.here, on=quotas)
         self.store = Store(state, self.clock.now, self.horizon, lambda: self.names.here)
         self._declare_again()
         self.iam = Iam(self.store, self.names)

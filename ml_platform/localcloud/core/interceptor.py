@@ -47,20 +47,20 @@ QUOTAS = {"job_or_lro_submission_requests": 60, "resource_management_requests": 
 class Quota:
     """Vertex's two quotas of a project and location over a minute of the Clock; off by default."""
 
-    def __init__(self, now: Callable[[], datetime], *, on: bool) -> None:
+    def __init__(self, now: Callable[[], datetime], here: Callable[[], Place], *, on: bool) -> None:
         self.on = on
-        self._now = now
+        self._now, self._here = now, here
         self._taken: dict[tuple[Place, str], deque[datetime]] = defaultdict(deque)
         self._lock = threading.Lock()
 
-    def take(self, method: str, place: Place) -> None:
+    def take(self, method: str) -> None:
         """Count a call; RESOURCE_EXHAUSTED when the minute is used up."""
         if not self.on or not method.startswith(_VERTEX):
             return
         lro = method in _LRO_METHODS
         metric = "job_or_lro_submission_requests" if lro else "resource_management_requests"
         with self._lock:
-            now, taken = self._now(), self._taken[place, metric]
+            now, taken = self._now(), self._taken[self._here(), metric]
             while taken and taken[0] <= now - _MINUTE:
                 taken.popleft()
             if len(taken) >= QUOTAS[metric]:
@@ -110,25 +110,26 @@ class Gate:
         """Serve one call of `method`; `do` reports its changes by `effects.record(...)`.
 
         `headers` (or gRPC metadata, in lower case) say who calls; `parts` are what a call of
-        storage names (bucket, name, project ...). `on_gone(fn)` has `fn` called
-        when the client hangs up (it answers False if it already has). `locked=False` is for a
-        `do` that waits: it must take `lock` itself where it works.
+        storage names (bucket, name, project ...). `on_gone(fn)` has `fn` called when the client
+        hangs up (it answers False if it already has). `locked=False` is for a `do` that waits: it
+        must take `lock` itself where it works.
         """
         resource = resource or resource_of(request)
         call = self.effects.begin(method, resource, reason)
         place = self.names.place_of(resource) or self.names.default
         outcome = "UNKNOWN"
         try:
-            call.caller = caller_email(headers or {})
-            with self.names.at(place), serving(Running(call)):
-                self._check(method, request, resource, parts or {})
-            fired = self.faults.take(method)
-            strike_before(fired, on_gone)
-            self.quota.take(method, place)
-            guard = self.lock if locked else contextlib.nullcontext()
-            with self.names.at(place), serving(Running(call, *_wishes(fired))), guard:
-                answer = do()
-            strike_after(fired, on_gone)
+            with self.names.at(place):
+                call.caller = caller_email(headers or {})
+                with serving(Running(call)):
+                    self._check(method, request, resource, parts or {})
+                fired = self.faults.take(method)
+                strike_before(fired, on_gone)
+                self.quota.take(method)
+                guard = self.lock if locked else contextlib.nullcontext()
+                with serving(Running(call, *_wishes(fired))), guard:
+                    answer = do()
+                strike_after(fired, on_gone)
         except CloudError as error:
             outcome = error.code.name
             raise

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, NoReturn
+import traceback
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 from google.cloud.location import locations_pb2
 from google.iam.v1 import iam_policy_pb2
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
+from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from ..core.errors import CloudError
+from ..core.faults import OnGone
 from ..core.interceptor import Gate
 from ..core.operations import Operations
 from ..core.pages import page
 from .loopback import is_loopback, refusal
 
-__all__ = ["CloudError", "methods", "page", "wire", "wire_locations", "wire_operations"]
+__all__ = [
+    "CloudError",
+    "Method",
+    "Service",
+    "bind",
+    "bind_locations",
+    "bind_operations",
+    "call",
+    "methods",
+    "page",
+    "wire",
+]
 
-# method name -> (decode the request, encode the response)
-Wiring = dict[str, tuple[Callable[[bytes], Any], Callable[[Any], bytes]]]
+# method name -> (decode the request, encode the response, the response's protobuf class)
+Wiring = dict[str, tuple[Callable[[bytes], Any], Callable[[Any], bytes], type[Message]]]
 _REASON = "x-goog-request-reason"
 _PLAIN: dict[str, Any] = {
     "SetIamPolicy": iam_policy_pb2.SetIamPolicyRequest,
@@ -76,23 +91,40 @@ def methods(transport_cls: Any, service: str) -> Wiring:
             getattr(transport, name)
     prefix = f"/{service}/"
     return {
-        method: (_decoder(method, request), _encoder(response))
+        method: (_decoder(method, request), *_encoder(response))
         for path, (request, response) in recorder.paths.items()
         if (method := path.removeprefix(prefix)) != path
     }
 
 
-def wire(
-    gate: Gate, transport_cls: Any, service: str, implementation: object
-) -> grpc.GenericRpcHandler:
+class Method(NamedTuple):
+    """A unary method: its name at the gate, its types on the wire and what serves it."""
+
+    name: str
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
+    answer: type[Message]
+    do: Callable[[Any], Any]
+
+
+class Service(NamedTuple):
+    """A service of the cloud, by its full proto name, with every method that its client calls."""
+
+    name: str
+    transport: Any
+    methods: dict[str, Method]
+
+
+def bind(gate: Gate, transport_cls: Any, service: str, implementation: object) -> Service:
     """Serve `implementation.upload_model(request)` as `UploadModel`, and so on, behind the gate.
 
     What the implementation lacks answers UNIMPLEMENTED.
     """
-    return _serve(gate, service, methods(transport_cls, service), implementation)
+    wiring = methods(transport_cls, service)
+    return Service(service, transport_cls, _bound(gate, service, wiring, implementation))
 
 
-def wire_operations(gate: Gate, operations: Operations) -> grpc.GenericRpcHandler:
+def bind_operations(gate: Gate, operations: Operations) -> Service:
     """Serve `google.longrunning.Operations`, which each client calls on its service's channel."""
     pb2 = operations_pb2
     types = {
@@ -103,63 +135,84 @@ def wire_operations(gate: Gate, operations: Operations) -> grpc.GenericRpcHandle
         "WaitOperation": (pb2.WaitOperationRequest, pb2.Operation),
     }
     wiring: Wiring = {
-        name: (request.FromString, response.SerializeToString)
+        name: (request.FromString, response.SerializeToString, response)
         for name, (request, response) in types.items()
     }
-    return _serve(gate, "google.longrunning.Operations", wiring, operations)
+    service = "google.longrunning.Operations"
+    return Service(service, None, _bound(gate, service, wiring, operations))
 
 
-def wire_locations(gate: Gate, locations: object) -> grpc.GenericRpcHandler:
-    """Serve `google.cloud.location.Locations`, which clients call on their service's channel."""
+def bind_locations(gate: Gate, locations: object) -> Service:
+    """`google.cloud.location.Locations`, which clients call on their service's channel."""
     pb2 = locations_pb2
-    wiring: Wiring = {
-        "GetLocation": (
-            pb2.GetLocationRequest.FromString,
-            pb2.Location.SerializeToString,
-        ),
-        "ListLocations": (
-            pb2.ListLocationsRequest.FromString,
-            pb2.ListLocationsResponse.SerializeToString,
-        ),
+    types = {
+        "GetLocation": (pb2.GetLocationRequest, pb2.Location),
+        "ListLocations": (pb2.ListLocationsRequest, pb2.ListLocationsResponse),
     }
-    return _serve(gate, "google.cloud.location.Locations", wiring, locations)
+    wiring: Wiring = {
+        name: (request.FromString, response.SerializeToString, response)
+        for name, (request, response) in types.items()
+    }
+    service = "google.cloud.location.Locations"
+    return Service(service, None, _bound(gate, service, wiring, locations))
 
 
-def _serve(
-    gate: Gate, service: str, wiring: Wiring, implementation: object
-) -> grpc.GenericRpcHandler:
-    handlers = {}
-    for method, (decode, encode) in wiring.items():
+def wire(gate: Gate, service: Service) -> grpc.GenericRpcHandler:
+    """The handlers of a service for a gRPC server."""
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            _handler(gate, method),
+            request_deserializer=method.decode,
+            response_serializer=method.encode,
+        )
+        for name, method in service.methods.items()
+    }
+    return grpc.method_handlers_generic_handler(service.name, handlers)
+
+
+def call(
+    gate: Gate, method: Method, request: Any, headers: Mapping[str, str], on_gone: OnGone | None
+) -> Any:
+    """Lead a call through the gate, whether it came by gRPC or by REST. Raises CloudError."""
+    return gate(
+        method.name,
+        request,
+        lambda: method.do(request),
+        reason=headers.get(_REASON, ""),
+        headers=headers,
+        on_gone=on_gone,
+        locked=method.name != "Operations.WaitOperation",
+    )
+
+
+def _bound(gate: Gate, service: str, wiring: Wiring, implementation: object) -> dict[str, Method]:
+    found = {}
+    for method, (decode, encode, answer) in wiring.items():
+        name = f"{service.rpartition('.')[2]}.{method}"
         do = getattr(implementation, _snake(method), None)
         if do is not None:
-            name = f"{service.rpartition('.')[2]}.{method}"
             gate.faults.know(name)
-            handlers[method] = grpc.unary_unary_rpc_method_handler(
-                _handler(gate, name, do),
-                request_deserializer=decode,
-                response_serializer=encode,
-            )
-    return grpc.method_handlers_generic_handler(service, handlers)
+        found[method] = Method(name, decode, encode, answer, do or partial(_unserved, name))
+    return found
 
 
-def _handler(
-    gate: Gate, method: str, do: Callable[[Any], Any]
-) -> Callable[[Any, grpc.ServicerContext], Any]:
+def _unserved(name: str, request: Any) -> NoReturn:
+    del request
+    raise CloudError(grpc.StatusCode.UNIMPLEMENTED, f"The local cloud does not serve {name}.")
+
+
+def _handler(gate: Gate, method: Method) -> Callable[[Any, grpc.ServicerContext], Any]:
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
-        metadata = {name: str(text) for name, text in context.invocation_metadata()}
+        metadata = {key: str(text) for key, text in context.invocation_metadata()}
         try:
             _check_authority(context)
-            return gate(
-                method,
-                request,
-                lambda: do(request),
-                reason=metadata.get(_REASON, ""),
-                headers=metadata,
-                on_gone=context.add_callback,
-                locked=method != "Operations.WaitOperation",
-            )
+            return call(gate, method, request, metadata, context.add_callback)
         except CloudError as error:
             _abort(context, error)
+        except Exception:  # noqa: BLE001
+            # Our own fault: shown here, and answered as Google's servers answer theirs.
+            traceback.print_exc()
+            _abort(context, CloudError(grpc.StatusCode.INTERNAL, "Internal error encountered."))
 
     return handle
 
@@ -198,9 +251,9 @@ def _decoder(method: str, serializer: Any) -> Callable[[bytes], Any]:
     return decode
 
 
-def _encoder(deserializer: Any) -> Callable[[Any], bytes]:
-    """The counterpart of the client's response deserializer."""
-    owner = getattr(deserializer, "__self__", None)
-    if owner is not None and hasattr(owner, "serialize"):
-        return owner.serialize  # type: ignore[no-any-return]
-    return lambda message: message.SerializeToString()
+def _encoder(deserializer: Any) -> tuple[Callable[[Any], bytes], type[Message]]:
+    """The counterpart of the client's response deserializer, and the class that it reads."""
+    owner = deserializer.__self__
+    if hasattr(owner, "serialize"):
+        return owner.serialize, owner.pb()
+    return lambda message: message.SerializeToString(), owner

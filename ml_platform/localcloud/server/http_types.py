@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import grpc
 
@@ -13,6 +15,10 @@ from ..core.errors import CloudError
 from ..core.faults import OnGone
 
 JSON_TYPE = "application/json; charset=UTF-8"
+_MAX_PARAMETERS = 1000
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+# Half of a pair is valid JSON, but no text: nothing could store it.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 # google.rpc.Code to HTTP, as google/rpc/code.proto lays it down, and Google's JSON `reason`.
 _BY_CODE: dict[grpc.StatusCode, tuple[int, str]] = {
@@ -40,13 +46,22 @@ _BY_STATUS: dict[int, grpc.StatusCode] = {
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     405: grpc.StatusCode.UNIMPLEMENTED,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
     409: grpc.StatusCode.ALREADY_EXISTS,
     410: grpc.StatusCode.NOT_FOUND,
     411: grpc.StatusCode.INVALID_ARGUMENT,
     412: grpc.StatusCode.FAILED_PRECONDITION,
+    413: grpc.StatusCode.INVALID_ARGUMENT,
+    414: grpc.StatusCode.INVALID_ARGUMENT,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
     416: grpc.StatusCode.OUT_OF_RANGE,
+    417: grpc.StatusCode.INVALID_ARGUMENT,
+    431: grpc.StatusCode.INVALID_ARGUMENT,
     499: grpc.StatusCode.CANCELLED,
+    500: grpc.StatusCode.INTERNAL,
+    501: grpc.StatusCode.UNIMPLEMENTED,
     503: grpc.StatusCode.UNAVAILABLE,
+    505: grpc.StatusCode.UNIMPLEMENTED,
 }
 
 
@@ -70,6 +85,8 @@ class Request:
     body: bytes = b""
     base_url: str = ""
     on_gone: OnGone | None = None
+    pairs: tuple[tuple[str, str], ...] = ()
+    """The query in its order, with names that are given more than once; see `query`."""
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object ({} when empty). Raises HttpError 400."""
@@ -77,11 +94,22 @@ class Request:
             return {}
         try:
             value = json.loads(self.body)
-        except ValueError as error:
+            if _SURROGATE.search(self.body):
+                json.dumps(value, ensure_ascii=False).encode()
+        except (ValueError, RecursionError) as error:
             raise HttpError(400, "parseError", f"Parse Error: {error}") from error
         if not isinstance(value, dict):
             raise HttpError(400, "parseError", "Parse Error: a JSON object was expected.")
         return value
+
+    def form(self) -> tuple[tuple[str, str], ...]:
+        """The body as a form. Raises HttpError 400."""
+        try:
+            return tuple(
+                parse_qsl(self.body.decode(), max_num_fields=_MAX_PARAMETERS, errors="strict")
+            )
+        except ValueError as error:
+            raise HttpError(400, "parseError", f"The body is not a form: {error}.") from error
 
     def number(self, key: str) -> int | None:
         """A query parameter as an integer, None when it is not given. Raises HttpError 400."""
@@ -116,6 +144,28 @@ class Route(NamedTuple):
     pattern: str
     call: str
     handler: Callable[..., Reply]
+
+
+def target_of(target: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The path, still encoded, and the query of a request's target. Raises HttpError 400."""
+    try:
+        url = urlsplit(target.encode("latin-1").decode())
+        unquote(url.path, errors="strict")
+        pairs = parse_qsl(
+            url.query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS, errors="strict"
+        )
+    except ValueError as error:
+        message = f"The request's target is not acceptable: {error}."
+        raise HttpError(400, "badRequest", message) from error
+    if _BAD_ESCAPE.search(url.path + url.query):
+        message = "A percent sign in the request's target needs two hexadecimal digits after it."
+        raise HttpError(400, "badRequest", message)
+    return url.path, tuple(pairs)
+
+
+def http_status(code: grpc.StatusCode) -> int:
+    """The HTTP status of a gRPC code, as google/rpc/code.proto lays it down."""
+    return _BY_CODE.get(code, (500, ""))[0]
 
 
 def json_reply(value: object, status: int = 200, **headers: str) -> Reply:

@@ -16,6 +16,8 @@ from .http_types import HttpError
 ADDRESS = "127.0.0.1"
 """The only address the cloud listens on."""
 NAMES = "localhost, *.localhost, 127.0.0.0/8 and ::1"
+# Where Google's clients look for the metadata server, for a machine that leads these names to us.
+_METADATA = ("metadata.google.internal", "metadata", "169.254.169.254")
 
 _AUTHORITY = re.compile(
     r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]*)?", re.ASCII | re.IGNORECASE
@@ -48,9 +50,16 @@ def check_request(*, verb: str, target: str, version: str, headers: Message) -> 
             400, "badRequest", f"The request's target is not a URL: {error}."
         ) from error
     for authority in (*hosts, named) if named else hosts:
-        if not is_loopback(authority):
+        if not is_loopback(authority) and not _is_metadata(authority, target, headers):
             raise HttpError(403, "forbidden", refusal(authority))
     _check_same_origin(verb, hosts, headers)
+
+
+def _is_metadata(authority: str, target: str, headers: Message) -> bool:
+    """Whether a program asks the metadata server: no page can send its header unasked."""
+    at_metadata = target == "/" or target.startswith("/computeMetadata/")
+    asked = authority.lower().removesuffix(":80") in _METADATA
+    return asked and at_metadata and headers.get("Metadata-Flavor") == "Google"
 
 
 def refusal(authority: str) -> str:
@@ -61,7 +70,8 @@ def refusal(authority: str) -> str:
 def _check_same_origin(verb: str, hosts: list[str], headers: Message) -> None:
     ours = {f"http://{host}".lower() for host in hosts}
     origins = {origin.lower() for origin in headers.get_all("Origin", [])}
+    followed = headers.get("Sec-Fetch-Mode", "navigate") == "navigate" and verb in ("GET", "HEAD")
     site = headers.get("Sec-Fetch-Site", "none")
-    foreign = verb not in ("GET", "HEAD") and site not in ("same-origin", "none")
+    foreign = site not in ("same-origin", "none") and not followed
     if foreign or not origins <= ours:
         raise HttpError(403, "forbidden", "No other web page may use the local cloud.")

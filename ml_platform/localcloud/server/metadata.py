@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from functools import partial
-from urllib.parse import parse_qs
 
 import google.auth.jwt
 
@@ -70,8 +69,7 @@ class Metadata:
 
     def _exchange(self, request: Request) -> Reply:
         """A service account's assertion (RFC 7523) for an ID token or an access token."""
-        form = {key: values[0] for key, values in parse_qs(request.body.decode()).items()}
-        assertion = form.get("assertion", "")
+        assertion = dict(request.form()).get("assertion", "")
         if not assertion:
             return json_reply(_access_token(self._identity.default_email))
         try:

@@ -12,6 +12,7 @@ import requests
 from google.api_core import exceptions
 from google.cloud import run_v2, scheduler_v1, storage
 from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
+from google.oauth2.credentials import Credentials
 
 from ml_platform.localcloud import LocalCloud
 from ml_platform.localcloud.core import permissions
@@ -20,6 +21,7 @@ from ml_platform.localcloud.core.callers import access_token
 from .conftest import PARENT, ROBOT
 from .iam_tools import CALLS, MEMBER, RUNNER
 from .test_callers import of_account
+from .test_places import parent_of, world_of
 
 Call = Callable[..., Any]
 
@@ -184,7 +186,7 @@ def test_every_method_and_route_is_refused_to_an_account_without_roles(
     served = {path for one in cloud._handlers for path in one._method_handlers}  # type: ignore[attr-defined]
     for path in sorted(served):
         code = refusal(channel, path)
-        free = path.endswith("TestIamPermissions")
+        free = path.rpartition(".")[2].replace("/", ".") in permissions.FREE
         assert (code is grpc.StatusCode.PERMISSION_DENIED) is not free, path
     headers = {"Authorization": f"Bearer {access_token(ROBOT)}"}
     for route, _ in cloud.router._routes:
@@ -212,3 +214,24 @@ def refusal(channel: grpc.Channel, path: str) -> grpc.StatusCode | None:
         code: grpc.StatusCode = error.code()
         return code
     return None
+
+
+def test_rest_asks_for_the_same_roles_in_the_same_place() -> None:
+    with world_of() as world:
+        world.cloud.iam.grant(MEMBER, "roles/aiplatform.viewer", project="other-project")
+        with world.cloud.at("other-project", "us-central1"):
+            world.cloud.models.seed("ranker", display_name="theirs")
+        client = ModelServiceClient(
+            transport="rest",
+            credentials=Credentials(access_token(ROBOT)),
+            client_options={"api_endpoint": world.cloud.http_url},
+        )
+        (found,) = client.list_models(parent=parent_of("other-project", "us-central1"))
+        assert found.display_name == "theirs"
+        assert not list(client.list_models(parent=parent_of("other-project", "europe-central2")))
+        listed = client.list_locations({"name": "projects/other-project"}).locations
+        assert [one.location_id for one in listed] == ["europe-central2", "us-central1"]
+        with pytest.raises(exceptions.Forbidden, match=r"Permission 'aiplatform\.models\.list'"):
+            client.list_models(parent=PARENT)
+        with pytest.raises(exceptions.Forbidden, match=r"aiplatform\.models\.delete"):
+            client.delete_model(name=found.name)

@@ -35,6 +35,10 @@ PATHS = [
     ("POST", "/batch/storage/v1"),
     ("DELETE", "/storage/v1/b/artifacts"),
     ("HEAD", "/"),
+    ("OPTIONS", "/"),
+    ("GET", f"/v1/{PARENT}/models"),
+    ("POST", f"/v1/{PARENT}/models:upload"),
+    ("DELETE", f"/v2/{PARENT}/services/web"),
     ("GET", "/nowhere"),
 ]
 OURS = ["localhost", "LocalHost", "demo.localhost", "127.0.0.1", "127.9.8.7", "[::1]"]
@@ -49,7 +53,7 @@ OTHERS = [
     "[::]",
     "[fe80::1]",
     "cloud",
-    "metadata.google.internal",
+    "metadata.google.internal.example",
     "storage.googleapis.com",
     "localhost, rebound.example",
     "",
@@ -96,6 +100,18 @@ def test_nothing_is_served_under_another_name(cloud: LocalCloud, verb: str, path
     assert cloud.storage.names("artifacts") == ["kept"]
 
 
+@pytest.mark.parametrize("host", ["metadata.google.internal", "169.254.169.254", "metadata:80"])
+def test_the_metadata_servers_names_reach_it_alone(cloud: LocalCloud, host: str) -> None:
+    asked = f"Host: {host}"
+    assert ask(cloud, f"GET {IDENTITY} HTTP/1.1", asked, FLAVOR)[0] == 200
+    assert ask(cloud, "GET / HTTP/1.1", asked, FLAVOR)[0] == 200
+    # A page whose name was led to us cannot send the header without asking first.
+    assert ask(cloud, f"GET {IDENTITY} HTTP/1.1", asked)[0] == 403
+    for verb, path in PATHS:
+        if path != "/" and not path.startswith("/computeMetadata/"):
+            assert ask(cloud, f"{verb} {path} HTTP/1.1", asked, FLAVOR)[0] == 403
+
+
 def test_the_target_of_a_request_names_a_host_too(cloud: LocalCloud) -> None:
     host = f"Host: 127.0.0.1:{cloud.http_port}"
     assert ask(cloud, f"GET http://rebound.example{IDENTITY} HTTP/1.1", host, FLAVOR)[0] == 403
@@ -135,8 +151,25 @@ def test_a_refused_connection_is_closed_and_what_follows_is_not_taken_for_a_requ
     ],
 )
 def test_no_other_web_page_changes_anything(cloud: LocalCloud, headers: dict[str, str]) -> None:
-    for path in ("/storage/v1/b?project=demo-project", "/batch/storage/v1", "/_localcloud/reset"):
+    simple = "/upload/storage/v1/b/artifacts/o?uploadType=media&name=x"
+    upload = f"/v1/{PARENT}/models:upload"
+    for path in (
+        "/storage/v1/b?project=x",
+        simple,
+        "/batch/storage/v1",
+        upload,
+        "/_localcloud/reset",
+    ):
         answer = requests.post(f"{cloud.http_url}{path}", json={}, headers=headers, timeout=5)
+        assert (answer.status_code, "other web page" in answer.text) == (403, True)
+    assert cloud.effects.calls() == []
+
+
+@pytest.mark.parametrize("mode", ["no-cors", "cors", "websocket"])
+def test_no_other_web_page_includes_anything(cloud: LocalCloud, mode: str) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode}
+    for path in ("/", "/storage/v1/b?project=demo-project", f"/v1/{PARENT}/models"):
+        answer = requests.get(f"{cloud.http_url}{path}", headers=headers, timeout=5)
         assert (answer.status_code, "other web page" in answer.text) == (403, True)
     assert cloud.effects.calls() == []
 

@@ -21,19 +21,23 @@ from ml_platform.localcloud.vertex.models import ModelService
 def test_the_wiring_of_a_service_is_read_off_its_client_types_and_all() -> None:
     wired = methods(ModelServiceGrpcTransport, "google.cloud.aiplatform.v1.ModelService")
     assert "GetOperation" not in wired
-    decode, encode = wired["GetModel"]
+    decode, encode, answer_type = wired["GetModel"]
     asked = model_service.GetModelRequest(name="x")
     assert decode(model_service.GetModelRequest.serialize(asked)) == asked
     answer = Model(display_name="x")
     assert encode(answer) == Model.serialize(answer)
+    assert answer_type is Model.pb()
 
 
 def test_plain_protobuf_methods_are_wired_too() -> None:
-    decode, encode = methods(ServicesGrpcTransport, "google.cloud.run.v2.Services")["SetIamPolicy"]
+    decode, encode, answer_type = methods(ServicesGrpcTransport, "google.cloud.run.v2.Services")[
+        "SetIamPolicy"
+    ]
     asked = iam_policy_pb2.SetIamPolicyRequest(resource="r")
     assert decode(asked.SerializeToString()) == asked
     policy = policy_pb2.Policy(version=3)
     assert encode(policy) == policy.SerializeToString()
+    assert answer_type is policy_pb2.Policy
 
 
 def test_every_method_we_implement_is_one_that_the_client_calls() -> None:
