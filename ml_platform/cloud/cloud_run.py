@@ -158,7 +158,12 @@ def _service(spec: ServiceSpec) -> dict[str, Any]:
                     "image": spec.image,
                     "args": list(spec.args),
                     "env": [{"name": k, "value": v} for k, v in spec.env.items()],
-                    "resources": {"limits": {"cpu": spec.cpu, "memory": spec.memory}},
+                    # Without `cpu_idle` the CPU is billed between requests too, which Cloud Run
+                    # refuses below one CPU (google/cloud/run_v2/types/k8s_min.py).
+                    "resources": {
+                        "limits": {"cpu": spec.cpu, "memory": spec.memory},
+                        "cpu_idle": True,
+                    },
                     "ports": [{"container_port": spec.port}],
                 }
             ],

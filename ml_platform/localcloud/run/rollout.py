@@ -69,23 +69,37 @@ class Rollout:
         service.latest_created_revision = revision.name
         if not failed:
             service.latest_ready_revision = revision.name
-        serving = service.latest_ready_revision
         if order is not None and order.ending == "no_traffic":
-            return self.settle(service, service_id, "", keep_traffic=True)
+            return self.settle(service, service_id, keep_traffic=True)
         if not failed:
-            return self.settle(service, service_id, serving)
+            return self.route(service, service_id)
         message = (order.message if order else "") or (
             f"Revision '{short}' is not ready and cannot serve traffic. The user-provided "
             "container failed to start and listen on the port defined by PORT."
         )
-        self.settle(service, service_id, serving, failure=message)
+        self.settle(service, service_id, failure=message)
         raise OperationFailed(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+    def route(self, service: Any, service_id: str) -> Any:
+        """Send the traffic where the service specifies; to a missing revision none is sent.
+
+        The operation then ends in INTERNAL (terraform-google-modules/terraform-docs-samples#269).
+        """
+        for target in service.traffic:
+            short = target.revision
+            if short and self._store.get(REVISION, f"{service_id}/{short}") is None:
+                message = (
+                    f"Revision '{short}' does not exist or is deleted. Update all traffic to route "
+                    "to currently available revisions."
+                )
+                self.settle(service, service_id, failure=message, keep_traffic=True)
+                raise OperationFailed(grpc.StatusCode.INTERNAL, message)
+        return self.settle(service, service_id)
 
     def settle(
         self,
         service: Any,
         service_id: str,
-        serving: str,
         *,
         failure: str = "",
         keep_traffic: bool = False,
@@ -93,7 +107,7 @@ class Rollout:
         """Write the service with its conditions, traffic and a new etag."""
         now = self._core.clock.now()
         if not keep_traffic:
-            statuses = rules.traffic_statuses(service, serving)
+            statuses = rules.traffic_statuses(service, service.latest_ready_revision)
             del service.traffic_statuses[:]
             service.traffic_statuses.extend(statuses)
         service.update_time.FromDatetime(now)

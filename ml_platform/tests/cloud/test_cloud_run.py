@@ -63,12 +63,18 @@ def test_all_of_what_was_asked_for_reaches_cloud_run(cloud):
     assert list(container.args) == ["--rest_api_port=8501"]
     assert [port.container_port for port in container.ports] == [8501]
     assert dict(container.resources.limits) == {"cpu": "2", "memory": "4Gi"}
+    assert container.resources.cpu_idle
     scaling = service.template.scaling
     assert (scaling.min_instance_count, scaling.max_instance_count) == (1, 3)
     assert service.template.max_instance_request_concurrency == 10
     assert service.template.timeout.total_seconds() == 60
     assert service.template.service_account == SPEC.service_account
     assert service.ingress.name == "INGRESS_TRAFFIC_INTERNAL_ONLY"
+
+
+def test_less_than_one_cpu_is_taken(cloud):
+    create(spec=replace(SPEC, cpu=".5", memory="1Gi", concurrency=1))
+    assert cloud_run.get_service("chern").ready
 
 
 def test_a_name_is_taken_once(cloud):
