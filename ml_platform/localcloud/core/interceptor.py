@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 import grpc
 
 from .call_log import Effects, Running, running, serving
+from .callers import caller_email
 from .errors import CloudError
 from .faults import Fault, Faults, OnGone, strike_after, strike_before
 
@@ -83,17 +84,20 @@ class Gate:
         *,
         resource: str = "",
         reason: str = "",
+        headers: Mapping[str, str] | None = None,
         on_gone: OnGone | None = None,
         locked: bool = True,
     ) -> T:
         """Serve one call of `method`; `do` reports its changes by `effects.record(...)`.
 
-        `on_gone(fn)` has `fn` called when the client hangs up (it answers False if it already
-        has). `locked=False` is for a `do` that waits: it must take `lock` itself where it works.
+        `headers` (or gRPC metadata, in lower case) say who calls. `on_gone(fn)` has `fn` called
+        when the client hangs up (it answers False if it already has). `locked=False` is for a
+        `do` that waits: it must take `lock` itself where it works.
         """
         call = self.effects.begin(method, resource or resource_of(request), reason)
         outcome = "UNKNOWN"
         try:
+            call.caller = caller_email(headers or {})
             fired = self.faults.take(method)
             strike_before(fired, on_gone)
             self.quota.take(method)

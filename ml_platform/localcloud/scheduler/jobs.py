@@ -12,6 +12,7 @@ import grpc
 from google.cloud.scheduler_v1.types import cloudscheduler as wire_types
 from google.protobuf import empty_pb2
 
+from ..core.callers import access_token
 from ..core.core import Core
 from ..core.errors import CloudError, not_found, precondition
 from ..core.pages import page, start_of
@@ -242,7 +243,8 @@ class CloudScheduler:
         if kind == "oidc_token":
             oidc = target.oidc_token
             return self._identity.token(oidc.audience, oidc.service_account_email)
-        return f"ya29.localcloud-{uuid.uuid4().hex}" if kind == "oauth_token" else ""
+        email = target.oauth_token.service_account_email
+        return access_token(email) if kind == "oauth_token" else ""
 
     def _id(self, name: str) -> str:
         return self._core.names.locate(name, _NAME, api="cloudscheduler")["job"]

@@ -129,14 +129,15 @@ def _handler(
     gate: Gate, method: str, do: Callable[[Any], Any]
 ) -> Callable[[Any, grpc.ServicerContext], Any]:
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
-        metadata = dict(context.invocation_metadata())
+        metadata = {name: str(text) for name, text in context.invocation_metadata()}
         try:
             _check_authority(context)
             return gate(
                 method,
                 request,
                 lambda: do(request),
-                reason=str(metadata.get(_REASON, "")),
+                reason=metadata.get(_REASON, ""),
+                headers=metadata,
                 on_gone=context.add_callback,
                 locked=method != "Operations.WaitOperation",
             )

@@ -68,6 +68,7 @@ class Router:
             lambda: route.handler(request, **groups),
             resource="/".join(groups.values()),
             reason=request.headers.get(_REASON, ""),
+            headers=request.headers,
             on_gone=request.on_gone,
         )
 
