@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import grpc
 from google.cloud.run_v2.types import condition as condition_types
 
+from ..core.callers import caller
 from ..core.core import Core
 from ..core.errors import CloudError
 from ..core.operations import OperationFailed
@@ -49,8 +50,13 @@ class Rollout:
 
     @property
     def account(self) -> str:
-        """Whom services run as and were changed by."""
+        """Whom services run as that name no account."""
         return f"{self._names.number}-compute@developer.gserviceaccount.com"
+
+    @property
+    def caller(self) -> str:
+        """Who makes the running call; the default account when it has no credentials."""
+        return caller() or self.account
 
     def roll(self, service: Any, service_id: str) -> Any:
         """Create a revision of the template and route the traffic as the service specifies."""
@@ -111,7 +117,7 @@ class Rollout:
             del service.traffic_statuses[:]
             service.traffic_statuses.extend(statuses)
         service.update_time.FromDatetime(now)
-        service.last_modifier = self.account
+        service.last_modifier = self.caller
         service.observed_generation = service.generation
         service.terminal_condition.CopyFrom(_condition("Ready", now, failure))
         del service.conditions[:]
@@ -136,7 +142,7 @@ class Rollout:
         revision.create_time.FromDatetime(now)
         revision.update_time.FromDatetime(now)
         revision.observed_generation = 1
-        revision.creator = self.account
+        revision.creator = self.caller
         message = "The user-provided container failed to start." if failed else ""
         revision.conditions.append(_condition("Ready", now, message))
         digest = hashlib.sha256(revision.SerializeToString(deterministic=True)).hexdigest()

@@ -144,7 +144,7 @@ class CloudRun:
         fresh = self._preview(requested, service_id)
         fresh.uid = str(uuid.uuid4())
         fresh.create_time.FromDatetime(self._core.clock.now())
-        fresh.creator = self._rollout.account
+        fresh.creator = self._rollout.caller
         return self._rollout.roll(fresh, service_id)
 
     # helpers

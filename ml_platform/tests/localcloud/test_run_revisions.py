@@ -10,6 +10,7 @@ from google.api_core import exceptions
 from google.cloud import run_v2
 
 from ml_platform.localcloud import LocalCloud
+from ml_platform.localcloud.core.callers import access_token
 from ml_platform.tests.localcloud.conftest import PARENT
 
 NAME = f"{PARENT}/services/ranker"
@@ -103,3 +104,26 @@ def test_a_revision_in_use_is_not_deleted(
     for name in (third, failed):
         with pytest.raises(exceptions.FailedPrecondition, match="latest"):
             revisions.delete_revision(name=name)
+
+
+def test_services_and_revisions_say_who_made_them(
+    cloud: LocalCloud, services: run_v2.ServicesClient, revisions: run_v2.RevisionsClient
+) -> None:
+    ana, bo = (f"{name}@demo-project.iam.gserviceaccount.com" for name in ("ana", "bo"))
+    cloud.clock.freeze()
+    cloud.faults.order("Services.*", "late", seconds=60, times=2)
+    for number, account in enumerate((ana, bo)):
+        asked = run_v2.Service(
+            name=NAME, template={"containers": [{"image": f"repo/serve:{number}"}]}
+        )
+        services.update_service(
+            request={"service": asked, "allow_missing": True},
+            metadata=[("authorization", f"Bearer {access_token(account)}")],
+        )
+        cloud.clock.advance(60)
+    service = services.get_service(name=NAME)
+    assert (service.creator, service.last_modifier) == (ana, bo)
+    assert [one.creator for one in revisions.list_revisions(parent=NAME)] == [bo, ana]
+    rolled(services, 1)
+    default = "123456789012-compute@developer.gserviceaccount.com"
+    assert services.get_service(name=NAME).last_modifier == default
