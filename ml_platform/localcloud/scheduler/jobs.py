@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -32,12 +33,17 @@ class CloudScheduler:
 
     `Clock.advance` makes the calls of the ticks that it passes one after the other and waits for
     each; ticks of real time and forced runs use a thread each. `attempts` records every call.
+
+    Never are two scheduled executions of a job outstanding: one that is due while another runs
+    starts when that ends (Job.schedule). Only a forced run does not wait (RunJob).
     """
 
     def __init__(self, core: Core, identity: Identity) -> None:
         self._core, self._store, self._identity = core, core.store, identity
         self.attempts: list[Attempt] = []
         self._busy = 0
+        self._outstanding: Counter[str] = Counter()
+        self._delayed: dict[str, datetime] = {}
         self._changed = threading.Condition()
 
     def rearm(self) -> None:
@@ -52,6 +58,7 @@ class CloudScheduler:
         """Forget the attempts."""
         with self._changed:
             self.attempts.clear()
+            self._delayed.clear()
 
     def wait_idle(self, seconds: float = 10.0) -> bool:
         """Wait (real time) until no call is running; False when one still is."""
@@ -106,7 +113,7 @@ class CloudScheduler:
     def delete_job(self, request: Any) -> Any:
         """A running call continues."""
         job = self._need(request.name)
-        self._core.clock.cancel(_key(job))
+        self._disarm(job)
         self._store.delete(JOB, self._id(job.name))
         self._core.effects.record(job.name)
         return empty_pb2.Empty()
@@ -125,6 +132,7 @@ class CloudScheduler:
         now = self._core.clock.now()
         tick = rules.next_tick(job, now)
         self._core.effects.record(job.name, detail={"forced": True})
+        self._enter(job.name)
         self._in_background(lambda: self._ring(job.name, tick, now, forced=True))
         return job
 
@@ -142,7 +150,7 @@ class CloudScheduler:
         if job.state == State.ENABLED:
             self._schedule(job)
         else:
-            self._core.clock.cancel(_key(job))
+            self._disarm(job)
             job.ClearField("schedule_time")
             self._save(job)
         self._core.effects.record(job.name, detail={"schedule": job.schedule, "state": job.state})
@@ -163,9 +171,34 @@ class CloudScheduler:
             job = Job.FromString(blob)
             if job.state != State.ENABLED:
                 return
+            self._disarm(job)
             # The next tick is armed first: an advance over several ticks meets them in order.
-            self._schedule(job)
+            if not rules.schedule_of(job).from_end:
+                self._schedule(job)
+        with self._changed:
+            if self._outstanding[name]:
+                self._delayed.setdefault(name, tick)
+                return
+            self._outstanding[name] += 1
         self._go(lambda: self._ring(name, tick, tick))
+
+    def _disarm(self, job: Any) -> None:
+        """Neither the next execution nor a retry is due any more."""
+        for key in (_key(job), _retry_key(job, forced=False), _retry_key(job, forced=True)):
+            self._core.clock.cancel(key)
+
+    def _enter(self, name: str) -> None:
+        with self._changed:
+            self._outstanding[name] += 1
+
+    def _leave(self, name: str) -> None:
+        """An attempt ended: start the execution that waits for it, if the job may still run."""
+        with self._changed:
+            self._outstanding[name] -= 1
+            if self._outstanding[name] or name not in self._delayed:
+                return
+            tick = self._delayed.pop(name)
+        self._tick(name, tick)
 
     def _go(self, call: Callable[[], None]) -> None:
         """Make the call; an advance of the Clock waits for it, the Clock's own thread must not."""
@@ -193,47 +226,60 @@ class CloudScheduler:
         self, name: str, tick: datetime, first: datetime, *, retry: int = 0, forced: bool = False
     ) -> None:
         """Send the request without holding the cloud's lock: the target may call back."""
-        with self._core.lock:
-            blob = self._store.get(JOB, self._id(name))
-        if blob is None:
-            return
-        job, at = Job.FromString(blob), self._core.clock.now()
-        headers = rules.headers_of(job, tick, self._token(job))
-        http_status, code, message = send(job, headers)
-        attempt = Attempt(name, at, tick, retry, forced, http_status, code, message)
-        with self._changed:
-            self.attempts.append(attempt)
-        self._note(attempt)
-        if code and retry < job.retry_config.retry_count:
-            self._retry_later(job, attempt, first)
-
-    def _note(self, attempt: Attempt) -> None:
-        """Write the outcome into the job, unless it is gone."""
-        with self._core.lock:
-            blob = self._store.get(JOB, self._id(attempt.job))
+        try:
+            with self._core.lock:
+                blob = self._store.get(JOB, self._id(name))
             if blob is None:
                 return
-            job = Job.FromString(blob)
-            job.last_attempt_time.FromDatetime(attempt.at)
-            job.status.Clear()
-            job.status.code, job.status.message = attempt.code, attempt.message
-            self._save(job)
+            job, at = Job.FromString(blob), self._core.clock.now()
+            headers = rules.headers_of(job, tick, self._token(job))
+            http_status, code, message = send(job, headers)
+            attempt = Attempt(name, at, tick, retry, forced, http_status, code, message)
+            with self._changed:
+                self.attempts.append(attempt)
+            with self._core.lock:
+                self._note(attempt, first)
+        finally:
+            self._leave(name)
 
-    def _retry_later(self, job: Any, attempt: Attempt, first: datetime) -> None:
+    def _note(self, attempt: Attempt, first: datetime) -> None:
+        """Write the outcome into the job, unless it is gone, and set the time of what follows."""
+        blob = self._store.get(JOB, self._id(attempt.job))
+        if blob is None:
+            return
+        job = Job.FromString(blob)
+        job.last_attempt_time.FromDatetime(attempt.at)
+        job.status.Clear()
+        job.status.code, job.status.message = attempt.code, attempt.message
+        retry = self._retry(job, attempt, first) if attempt.code else None
+        if job.state == State.ENABLED and not attempt.forced:
+            if retry is None and rules.schedule_of(job).from_end:
+                self._schedule(job)
+            # "This may be a retry of a previously failed attempt" (Job.schedule_time).
+            following = retry or rules.next_tick(job, self._core.clock.now())
+            job.schedule_time.FromDatetime(following)
+        self._save(job)
+
+    def _retry(self, job: Any, attempt: Attempt, first: datetime) -> datetime | None:
+        """Set the timer of the next retry; None when there is none.
+
+        A retry ends with the next scheduled time (RetryConfig.retry_count), which has come when an
+        execution waits for this one.
+        """
         number = attempt.retry + 1
         due = attempt.at + rules.backoff(job.retry_config, number)
-        limit = job.retry_config.max_retry_duration.ToTimedelta()
-        if limit and due - first > limit:
-            return
-        self._core.clock.call_at(
-            due,
-            f"{_key(job)}/retry/{attempt.schedule_time.isoformat()}",
-            lambda: self._go(
-                lambda: self._ring(
-                    job.name, attempt.schedule_time, first, retry=number, forced=attempt.forced
-                )
-            ),
-        )
+        if not rules.may_retry(job.retry_config, number, due - first):
+            return None
+        if job.name in self._delayed:
+            return None
+        name, tick, forced = job.name, attempt.schedule_time, attempt.forced
+
+        def again() -> None:
+            self._enter(name)
+            self._go(lambda: self._ring(name, tick, first, retry=number, forced=forced))
+
+        self._core.clock.call_at(due, _retry_key(job, forced=forced), again)
+        return due
 
     # helpers
 
@@ -261,3 +307,7 @@ class CloudScheduler:
 
 def _key(job: Any) -> str:
     return f"scheduler:{job.name}"
+
+
+def _retry_key(job: Any, *, forced: bool) -> str:
+    return f"{_key(job)}/{'forced' if forced else 'scheduled'}-retry"
