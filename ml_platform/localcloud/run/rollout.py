@@ -66,7 +66,8 @@ class Rollout:
         short = wanted or rules.revision_name(service_id, number)
         if wanted and self._store.get(REVISION, f"{service_id}/{short}") is not None:
             raise CloudError(
-                grpc.StatusCode.ALREADY_EXISTS, f"Revision named {short!r} already exists."
+                grpc.StatusCode.ALREADY_EXISTS,
+                f"Revision named {short!r} with different configuration already exists.",
             )
         order = self._ending(service_id)
         revision = rules.revision_of(service, f"{service.name}/revisions/{short}")
