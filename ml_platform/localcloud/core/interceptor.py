@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -15,8 +15,17 @@ from .call_log import Effects, Running, running, serving
 from .callers import caller_email
 from .errors import CloudError
 from .faults import Fault, Faults, OnGone, strike_after, strike_before
+from .names import Names, Place
 
 T = TypeVar("T")
+
+_NAMED = (
+    ("name",),
+    ("parent",),
+    ("endpoint",),
+    *((part, "name") for part in ("model", "endpoint", "service", "job")),
+)
+"""Where requests name their resource."""
 
 _VERTEX = ("ModelService.", "PipelineService.", "EndpointService.")
 _LRO_METHODS = frozenset(
@@ -35,22 +44,22 @@ QUOTAS = {"job_or_lro_submission_requests": 60, "resource_management_requests": 
 
 
 class Quota:
-    """Vertex's two quotas over a sliding minute of the Clock; off by default."""
+    """Vertex's two quotas of a project and location over a minute of the Clock; off by default."""
 
     def __init__(self, now: Callable[[], datetime], *, on: bool) -> None:
         self.on = on
         self._now = now
-        self._taken: dict[str, deque[datetime]] = {metric: deque() for metric in QUOTAS}
+        self._taken: dict[tuple[Place, str], deque[datetime]] = defaultdict(deque)
         self._lock = threading.Lock()
 
-    def take(self, method: str) -> None:
+    def take(self, method: str, place: Place) -> None:
         """Count a call; RESOURCE_EXHAUSTED when the minute is used up."""
         if not self.on or not method.startswith(_VERTEX):
             return
         lro = method in _LRO_METHODS
         metric = "job_or_lro_submission_requests" if lro else "resource_management_requests"
         with self._lock:
-            now, taken = self._now(), self._taken[metric]
+            now, taken = self._now(), self._taken[place, metric]
             while taken and taken[0] <= now - _MINUTE:
                 taken.popleft()
             if len(taken) >= QUOTAS[metric]:
@@ -64,17 +73,17 @@ class Quota:
     def reset(self) -> None:
         """A fresh minute."""
         with self._lock:
-            for taken in self._taken.values():
-                taken.clear()
+            self._taken.clear()
 
 
 class Gate:
     """record the call -> faults before -> quota -> do (under the cloud's lock) -> faults after."""
 
     def __init__(
-        self, effects: Effects, faults: Faults, quota: Quota, lock: threading.RLock
+        self, effects: Effects, faults: Faults, quota: Quota, lock: threading.RLock, names: Names
     ) -> None:
         self.effects, self.faults, self.quota, self.lock = effects, faults, quota, lock
+        self.names = names
 
     def __call__(
         self,
@@ -94,15 +103,17 @@ class Gate:
         when the client hangs up (it answers False if it already has). `locked=False` is for a
         `do` that waits: it must take `lock` itself where it works.
         """
-        call = self.effects.begin(method, resource or resource_of(request), reason)
+        resource = resource or resource_of(request)
+        call = self.effects.begin(method, resource, reason)
+        place = self.names.place_of(resource) or self.names.default
         outcome = "UNKNOWN"
         try:
             call.caller = caller_email(headers or {})
             fired = self.faults.take(method)
             strike_before(fired, on_gone)
-            self.quota.take(method)
+            self.quota.take(method, place)
             guard = self.lock if locked else contextlib.nullcontext()
-            with serving(Running(call, *_wishes(fired))), guard:
+            with self.names.at(place), serving(Running(call, *_wishes(fired))), guard:
                 answer = do()
             strike_after(fired, on_gone)
         except CloudError as error:
@@ -117,7 +128,7 @@ class Gate:
 
 def resource_of(request: object) -> str:
     """The resource of a request, as its client named it; '' when it names no resource."""
-    for path in (("name",), ("parent",), ("model", "name"), ("service", "name"), ("job", "name")):
+    for path in _NAMED:
         value: object = request
         for part in path:
             value = getattr(value, part, "")

@@ -86,11 +86,14 @@ class ObjectTables:
         rows = self._store.execute("SELECT resource FROM gcs_buckets WHERE name=?", (name,))
         return json.loads(rows[0][0]) if rows else None
 
-    def buckets(self, prefix: str, start: str, limit: int) -> list[dict[str, Any]]:
+    def buckets(
+        self, prefix: str, start: str, limit: int, number: str = ""
+    ) -> list[dict[str, Any]]:
+        """In order of their names; with a project's number only its own."""
         rows = self._store.execute(
             "SELECT resource FROM gcs_buckets WHERE name>=? AND substr(name,1,?)=?"
-            " ORDER BY name LIMIT ?",
-            (max(prefix, start), len(prefix), prefix, limit),
+            " AND ? IN ('', json_extract(resource, '$.projectNumber')) ORDER BY name LIMIT ?",
+            (max(prefix, start), len(prefix), prefix, number, limit),
         )
         return [json.loads(row[0]) for row in rows]
 

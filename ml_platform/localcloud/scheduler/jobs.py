@@ -210,9 +210,11 @@ class CloudScheduler:
         with self._changed:
             self._busy += 1
 
+        there = self._core.names.carried(call)
+
         def run() -> None:
             try:
-                call()
+                there()
             finally:
                 with self._changed:
                     self._busy -= 1

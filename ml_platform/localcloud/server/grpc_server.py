@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import grpc
+from google.cloud.location import locations_pb2
 from google.iam.v1 import iam_policy_pb2
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
@@ -18,7 +19,7 @@ from ..core.operations import Operations
 from ..core.pages import page
 from .loopback import is_loopback, refusal
 
-__all__ = ["CloudError", "methods", "page", "wire", "wire_operations"]
+__all__ = ["CloudError", "methods", "page", "wire", "wire_locations", "wire_operations"]
 
 # method name -> (decode the request, encode the response)
 Wiring = dict[str, tuple[Callable[[bytes], Any], Callable[[Any], bytes]]]
@@ -106,6 +107,22 @@ def wire_operations(gate: Gate, operations: Operations) -> grpc.GenericRpcHandle
         for name, (request, response) in types.items()
     }
     return _serve(gate, "google.longrunning.Operations", wiring, operations)
+
+
+def wire_locations(gate: Gate, locations: object) -> grpc.GenericRpcHandler:
+    """Serve `google.cloud.location.Locations`, which clients call on their service's channel."""
+    pb2 = locations_pb2
+    wiring: Wiring = {
+        "GetLocation": (
+            pb2.GetLocationRequest.FromString,
+            pb2.Location.SerializeToString,
+        ),
+        "ListLocations": (
+            pb2.ListLocationsRequest.FromString,
+            pb2.ListLocationsResponse.SerializeToString,
+        ),
+    }
+    return _serve(gate, "google.cloud.location.Locations", wiring, locations)
 
 
 def _serve(
