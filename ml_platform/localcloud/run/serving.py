@@ -40,7 +40,7 @@ class Serving:
     """Answers for every service; traffic is split exactly over each hundred requests."""
 
     def __init__(self, core: Core, identity: Identity, run: CloudRun, revisions: Revisions) -> None:
-        self._store, self._identity = core.store, identity
+        self._store, self._names, self._identity = core.store, core.names, identity
         self._run, self._revisions = run, revisions
         self._requests: Counter[str] = Counter()
 
@@ -50,15 +50,20 @@ class Serving:
         return [Route(verb, pattern, "", self._answer) for verb in _VERBS]
 
     def _answer(self, request: Request, host: str, path: str) -> Reply:
-        service, tag = self._find(host)
-        if service is None or not _reachable(service, request):
-            return _page(404, "Page not found", "The requested URL was not found on this server.")
+        for place in self._names.places:
+            with self._names.at(place):
+                service, tag = self._find(host)
+                if service is not None and _reachable(service, request):
+                    return self._serve(request, service, tag, host, path)
+        return _nothing()
+
+    def _serve(self, request: Request, service: Any, tag: str, host: str, path: str) -> Reply:
         refusal = self._refusal(service, host, path, request)
         if refusal is not None:
             return refusal
         short = self._revision(service, tag)
         if not short:
-            return _page(404, "Page not found", "The requested URL was not found on this server.")
+            return _nothing()
         name = f"{service.name}/revisions/{short}"
         revision = self._revisions.get_revision(revision_types.GetRevisionRequest(name=name))
         return json_reply(_echo(service, revision, tag, path, request))
@@ -168,6 +173,10 @@ def _body(data: bytes) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError):
         return data.decode(errors="replace")
+
+
+def _nothing() -> Reply:
+    return _page(404, "Page not found", "The requested URL was not found on this server.")
 
 
 def _page(status: int, title: str, text: str) -> Reply:

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import google.oauth2.id_token
 import pytest
 import requests
-from google.auth.transport.requests import Request
 from google.cloud import run_v2, scheduler_v1
 from google.iam.v1 import iam_policy_pb2, policy_pb2
 
@@ -231,18 +229,32 @@ def test_a_job_of_cloud_scheduler_calls_an_internal_service_with_its_token(
     assert [attempt.http_status for attempt in cloud.scheduler.attempts] == [403, 200]
 
 
-def test_googles_own_library_gets_a_token_that_opens_a_service(
-    cloud: LocalCloud,
-    services: run_v2.ServicesClient,
-    http: requests.Session,
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_metadata_server_gives_a_token_that_opens_a_service(
+    cloud: LocalCloud, services: run_v2.ServicesClient, http: requests.Session
 ) -> None:
     service = deploy(services)
     allow(services, f"serviceAccount:{cloud.identity.default_email}")
-    host = cloud.http_url.removeprefix("http://")
-    for name in ("GCE_METADATA_HOST", "GCE_METADATA_IP"):
-        monkeypatch.setenv(name, host)
-    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-    token = google.oauth2.id_token.fetch_id_token(Request(http), service.uri)
+    token = http.get(
+        f"{cloud.http_url}/computeMetadata/v1/instance/service-accounts/default/identity",
+        params={"audience": service.uri},
+        headers={"Metadata-Flavor": "Google"},
+    ).text
     headers = {"Authorization": f"Bearer {token}"}
     assert http.get(here(cloud, service.uri), headers=headers).status_code == 200
+
+
+def test_services_of_all_places_answer(
+    cloud: LocalCloud, services: run_v2.ServicesClient, http: requests.Session
+) -> None:
+    cloud.declare({"other-project": 210987654321}, ["us-east1"])
+    seen = set()
+    for place in (PARENT, "projects/other-project/locations/us-east1"):
+        asked = run_v2.Service(
+            template={"containers": [{"image": "i", "env": [{"name": "P", "value": place}]}]},
+            invoker_iam_disabled=True,
+        )
+        made = services.create_service(parent=place, service=asked, service_id="same").result()
+        answer = http.get(here(cloud, made.uri)).json()
+        assert (answer["service"], answer["env"]) == ("same", {"P": place})
+        seen.add(made.uri)
+    assert len(seen) == 2
