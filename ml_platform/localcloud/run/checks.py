@@ -38,6 +38,7 @@ _MAX_TIMEOUT = 3600
 _MAX_INSTANCES = 100
 """Of a revision that sets none."""
 _MAX_LABELS = 64
+_MAX_DESCRIPTION = 512
 _NOT_SERVED = ("build_config", "iap_enabled", "multi_region_settings")
 
 
@@ -62,6 +63,10 @@ def check_service(service: Any, service_id: str, request: str) -> None:
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"Service.{field.name} is not part of the local cloud.",
             )
+    if len(service.description) > _MAX_DESCRIPTION:
+        raise violation(
+            f"{request}.service.description", f"must have at most {_MAX_DESCRIPTION} characters."
+        )
     for field, owner in (("", service), ("template.", service.template)):
         _check_labels(f"{request}.service.{field}labels", owner.labels)
         _check_reserved(f"{field}annotations", owner.annotations)

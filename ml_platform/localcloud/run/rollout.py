@@ -125,7 +125,8 @@ class Rollout:
         service.conditions.extend(
             [
                 _condition("RoutesReady", now, failure),
-                _condition("ConfigurationsReady", now, failure),
+                # When only the traffic cannot be sent, the revision itself is ready.
+                _condition("ConfigurationsReady", now, "" if keep_traffic else failure),
             ]
         )
         service.etag = rules.etag_of(service)

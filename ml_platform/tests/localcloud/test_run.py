@@ -193,6 +193,8 @@ def test_traffic_goes_where_it_is_sent(services: run_v2.ServicesClient) -> None:
     after = services.get_service(name=NAME)
     assert (after.terminal_condition.state, after.traffic) == (FAILED, second.traffic)
     assert after.traffic_statuses == second.traffic_statuses
+    states = {one.type_: one.state for one in after.conditions}
+    assert states == {"RoutesReady": FAILED, "ConfigurationsReady": READY}
 
 
 def test_deleting_takes_revisions_and_policy_and_frees_the_name(

@@ -155,6 +155,7 @@ REFUSED = {
     "a label of the template": service(labels={"Team": "a"}),
     "a label of the system": run_v2.Service(service(), labels={"run.googleapis.com/x": "1"}),
     "an annotation of the system": service(annotations={"serving.knative.dev/creator": "me"}),
+    "a long description": run_v2.Service(service(), description="x" * 513),
     "percents below 100": run_v2.Service(service(), traffic=[TAG]),
     "a negative percent": run_v2.Service(
         service(), traffic=[{"type_": LATEST, "percent": 101}, {"type_": LATEST, "percent": -1}]

@@ -87,8 +87,8 @@ def test_a_revision_in_use_is_not_deleted(
     first, second, third = rolled(services, 3)
     service = services.get_service(name=NAME)
     service.traffic = [
-        {"type_": PINNED, "revision": short(first), "percent": 100},
-        {"type_": PINNED, "revision": short(second), "tag": "old"},
+        run_v2.TrafficTarget(type_=PINNED, revision=short(first), percent=100),
+        run_v2.TrafficTarget(type_=PINNED, revision=short(second), tag="old"),
     ]
     services.update_service(service=service).result()
     for name in (first, second, third):
@@ -96,7 +96,7 @@ def test_a_revision_in_use_is_not_deleted(
             revisions.delete_revision(name=name)
     cloud.run.outcome("ranker", "fail")
     service = services.get_service(name=NAME)
-    service.traffic = [{"type_": LATEST, "percent": 100}]
+    service.traffic = [run_v2.TrafficTarget(type_=LATEST, percent=100)]
     service.template.containers[0].image = "repo/serve:broken"
     with pytest.raises(exceptions.FailedPrecondition):
         services.update_service(service=service).result()
