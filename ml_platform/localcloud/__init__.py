@@ -106,6 +106,7 @@ class LocalCloud:
         self.project, self.project_number, self.location = project, project_number, location
         self.clock, self.store = self.core.clock, self.core.store
         self.faults, self.effects = self.core.faults, self.core.effects
+        self.iam = self.core.iam
         self.storage = Storage(self.core)
         self.models = ModelService(self.core, self.storage)
         self.endpoints = EndpointService(self.core)

@@ -30,6 +30,8 @@ class Control:
         table: list[tuple[str, str, Callable[[Request], object]]] = [
             ("GET", "/state", self._state),
             ("POST", "/places", self._places),
+            ("GET", "/iam", self._iam),
+            ("POST", "/iam", self._change_iam),
             ("POST", "/clock", self._clock),
             ("GET", "/faults", self._faults),
             ("POST", "/faults", self._order),
@@ -76,6 +78,26 @@ class Control:
         self._cloud.declare(**request.json())
         names = self._cloud.core.names
         return {"projects": names.projects, "locations": names.locations}
+
+    def _iam(self, _: Request) -> object:
+        return {"accounts": self._cloud.iam.accounts()}
+
+    def _change_iam(self, request: Request) -> object:
+        """{"grant": MEMBER, "role": ROLE}, the same with revoke; {"restrict": MEMBER}, release."""
+        iam, body = self._cloud.iam, request.json()
+        verbs: dict[str, Callable[..., None]] = {
+            "grant": iam.grant,
+            "revoke": iam.revoke,
+            "restrict": iam.restrict,
+            "release": iam.release,
+        }
+        verb = next((verb for verb in verbs if verb in body), None)
+        if verb is None:
+            raise ValueError(f"One of {', '.join(verbs)} is required.")
+        member = str(body.pop(verb))
+        with self._cloud.core.lock:
+            verbs[verb](member, **body)
+        return self._iam(request)
 
     def _clock(self, request: Request) -> object:
         """{"advance": seconds}, {"set": "2026-01-31T04:00:00Z"}, {"freeze": true} or thaw."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from .call_log import Effects
 from .clock import Clock
 from .faults import Faults
+from .iam import Iam
 from .interceptor import Gate, Quota, horizon
 from .names import Names
 from .operations import Operations
@@ -45,9 +46,12 @@ class Core:
         self.faults = Faults()
         self.effects = Effects(self.clock.now)
         self.quota = Quota(self.clock.now, on=quotas)
-        self.gate = Gate(self.effects, self.faults, self.quota, self.lock, self.names)
         self.store = Store(state, self.clock.now, self.horizon, lambda: self.names.here)
         self._declare_again()
+        self.iam = Iam(self.store, self.names)
+        self.gate = Gate(
+            self.effects, self.faults, self.quota, self.lock, self.names, self.iam.check
+        )
         self.operations = Operations(
             self.store, self.clock, self.effects, self.lock, self.names, lro_seconds
         )
@@ -73,6 +77,7 @@ class Core:
         with self.lock:
             self.clock.reset()
             self.store.reset()
+            self.iam.forget()
             self.effects.reset()
             self.quota.reset()
             self.names.only(*self._declared)

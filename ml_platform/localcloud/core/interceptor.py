@@ -18,12 +18,13 @@ from .faults import Fault, Faults, OnGone, strike_after, strike_before
 from .names import Names, Place
 
 T = TypeVar("T")
+Check = Callable[[str, object, str, Mapping[str, str]], None]
 
 _NAMED = (
     ("name",),
     ("parent",),
     ("endpoint",),
-    *((part, "name") for part in ("model", "endpoint", "service", "job")),
+    *((part, "name") for part in ("model", "endpoint", "service", "job", "schedule")),
 )
 """Where requests name their resource."""
 
@@ -77,13 +78,21 @@ class Quota:
 
 
 class Gate:
-    """record the call -> faults before -> quota -> do (under the cloud's lock) -> faults after."""
+    """Record the call -> its caller's roles -> faults before -> quota -> do, under the cloud's lock
+    -> faults after.
+    """
 
     def __init__(
-        self, effects: Effects, faults: Faults, quota: Quota, lock: threading.RLock, names: Names
+        self,
+        effects: Effects,
+        faults: Faults,
+        quota: Quota,
+        lock: threading.RLock,
+        names: Names,
+        check: Check,
     ) -> None:
         self.effects, self.faults, self.quota, self.lock = effects, faults, quota, lock
-        self.names = names
+        self.names, self._check = names, check
 
     def __call__(
         self,
@@ -94,12 +103,14 @@ class Gate:
         resource: str = "",
         reason: str = "",
         headers: Mapping[str, str] | None = None,
+        parts: Mapping[str, str] | None = None,
         on_gone: OnGone | None = None,
         locked: bool = True,
     ) -> T:
         """Serve one call of `method`; `do` reports its changes by `effects.record(...)`.
 
-        `headers` (or gRPC metadata, in lower case) say who calls. `on_gone(fn)` has `fn` called
+        `headers` (or gRPC metadata, in lower case) say who calls; `parts` are what a call of
+        storage names (bucket, name, project ...). `on_gone(fn)` has `fn` called
         when the client hangs up (it answers False if it already has). `locked=False` is for a
         `do` that waits: it must take `lock` itself where it works.
         """
@@ -109,6 +120,8 @@ class Gate:
         outcome = "UNKNOWN"
         try:
             call.caller = caller_email(headers or {})
+            with self.names.at(place), serving(Running(call)):
+                self._check(method, request, resource, parts or {})
             fired = self.faults.take(method)
             strike_before(fired, on_gone)
             self.quota.take(method, place)

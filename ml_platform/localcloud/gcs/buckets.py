@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from ..core.callers import caller
 from ..core.core import Core
 from ..core.names import Place
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
@@ -36,7 +37,7 @@ class Buckets:
         self._tables = tables
         self._clock = core.clock
         self._effects = core.effects
-        self._names = core.names
+        self._names, self._iam = core.names, core.iam
 
     def routes(self) -> list[Route]:
         """Everything under /storage/v1/b, but the objects."""
@@ -190,11 +191,14 @@ class Buckets:
 
     def _test_permissions(self, request: Request, bucket: str) -> Reply:
         self.need(bucket)
+        resource, account = f"projects/_/buckets/{bucket}", caller()
         permissions = request.query.get("permissions", "").split("\n")
         return json_reply(
             {
                 "kind": "storage#testIamPermissionsResponse",
-                "permissions": [p for p in permissions if p],
+                "permissions": [
+                    p for p in permissions if p and self._iam.may(account, p, resource)
+                ],
             }
         )
 

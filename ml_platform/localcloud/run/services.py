@@ -103,7 +103,7 @@ class CloudRun:
         return self._policies.set(request.resource, request.policy)
 
     def test_iam_permissions(self, request: Any) -> Any:
-        """The caller may do everything."""
+        """Those that the caller has."""
         return self._policies.test(request.resource, request.permissions)
 
     # what the effects do when they land

@@ -69,6 +69,7 @@ class Router:
             resource="/".join(groups.values()),
             reason=request.headers.get(_REASON, ""),
             headers=request.headers,
+            parts={**request.query, **groups},
             on_gone=request.on_gone,
         )
 

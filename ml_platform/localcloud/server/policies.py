@@ -1,4 +1,4 @@
-"""IAM policies of resources: read, written under their etag, and a caller who may do everything."""
+"""IAM policies of resources: read, written under their etag, and what they give the caller."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import grpc
 from google.iam.v1 import iam_policy_pb2, policy_pb2
 
+from ..core.callers import caller
 from ..core.core import Core
 from ..core.errors import CloudError
+from ..core.iam import Bindings
 
 _CONDITIONS = 3
 """The version of policies with conditions (cloud.google.com/iam/docs/policies#versions)."""
@@ -46,6 +48,7 @@ class Policies:
 
     def __init__(self, core: Core, kind: str, need: Callable[[str], str]) -> None:
         self._core, self._store, self._kind, self._need = core, core.store, kind, need
+        core.iam.add_policies(self._bindings)
 
     def get(self, resource: str) -> Any:
         """The policy; one that was never set is empty and has an etag too."""
@@ -79,9 +82,21 @@ class Policies:
         return fresh
 
     def test(self, resource: str, permissions: list[str]) -> Any:
-        """All of the requested permissions."""
-        self._need(resource)
-        return iam_policy_pb2.TestIamPermissionsResponse(permissions=permissions)
+        """Those of the requested permissions that the caller has."""
+        name, iam, account = self._need(resource), self._core.iam, caller()
+        held = [permission for permission in permissions if iam.may(account, permission, name)]
+        return iam_policy_pb2.TestIamPermissionsResponse(permissions=held)
+
+    def _bindings(self, resource: str) -> Bindings:
+        """Of the resource, or of the one that it is below."""
+        rows = self._store.list(self._kind)
+        found = [blob for name, blob in rows if f"{resource}/".startswith(f"{name}/")]
+        return [
+            (binding.role, binding.members)
+            for blob in found
+            for binding in policy_pb2.Policy.FromString(blob).bindings
+            if not binding.HasField("condition")
+        ]
 
     def drop(self, name: str) -> None:
         """Its resource is gone."""

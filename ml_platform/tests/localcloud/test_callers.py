@@ -26,9 +26,7 @@ from google.oauth2 import service_account
 from ml_platform.localcloud import LocalCloud
 from ml_platform.localcloud.core.callers import access_token
 
-from .conftest import PARENT
-
-ROBOT = "robot@demo-project.iam.gserviceaccount.com"
+from .conftest import PARENT, ROBOT
 
 
 def key_file(folder: Path, cloud: LocalCloud, email: str = ROBOT) -> Path:
