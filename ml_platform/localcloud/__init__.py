@@ -45,6 +45,7 @@ from .gcs.storage import Storage
 from .monitoring.series import Monitoring
 from .run.revisions import Revisions
 from .run.services import CloudRun
+from .run.serving import Serving
 from .scheduler.jobs import CloudScheduler
 from .server.grpc_server import bind, bind_locations, bind_operations, wire
 from .server.http import HttpServer, Router
@@ -113,14 +114,15 @@ class LocalCloud:
         self.pipelines = PipelineService(self.core, self.storage)
         self.identity = Identity(self.core)
         self._projects = Projects(self.core)
-        self.run = CloudRun(self.core)
+        self.run, self._revisions = CloudRun(self.core), Revisions(self.core)
         self.scheduler = CloudScheduler(self.core, self.identity)
         self.monitoring = Monitoring(self.core)
         self.rest = Rest(self.core.gate)
         self.router = Router(self.core.gate, self.rest)
         self.batch = Batch(self.router.dispatch)
         metadata = Metadata(self.core, self.identity)
-        pages = (Control(self), Console(self))
+        serving = Serving(self.core, self.identity, self.run, self._revisions)
+        pages = (Control(self), Console(self), serving)
         for part in (self.storage, self.batch, self.identity, metadata, *pages):
             self.router.add(part.routes())
         self._handlers = self._wired()
@@ -236,7 +238,7 @@ class LocalCloud:
             (PipelineServiceGrpcTransport, f"{vertex}.PipelineService", self.pipelines),
             (ProjectsGrpcTransport, "google.cloud.resourcemanager.v3.Projects", self._projects),
             (ServicesGrpcTransport, f"{run}.Services", self.run),
-            (RevisionsGrpcTransport, f"{run}.Revisions", Revisions(self.core)),
+            (RevisionsGrpcTransport, f"{run}.Revisions", self._revisions),
             (CloudSchedulerGrpcTransport, f"{scheduler}.CloudScheduler", self.scheduler),
             (MetricServiceGrpcTransport, "google.monitoring.v3.MetricService", self.monitoring),
         )

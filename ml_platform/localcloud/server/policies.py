@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,31 @@ from ..core.iam import Bindings
 
 _CONDITIONS = 3
 """The version of policies with conditions (cloud.google.com/iam/docs/policies#versions)."""
+
+# https://cloud.google.com/iam/docs/principal-identifiers, without those of deleted principals.
+_MEMBER = re.compile(
+    r"allUsers|allAuthenticatedUsers|(user|serviceAccount|group):[^@\s:]+@[^@\s:]+"
+    r"|domain:[^@\s:]+|project(Owner|Editor|Viewer):[^\s:]+|principal(Set)?://\S+"
+)
+_ROLE = re.compile(r"((projects|organizations)/[^/]+/)?roles/[A-Za-z0-9_.]+")
+
+
+def check_bindings(policy: Any) -> None:
+    """INVALID_ARGUMENT for a malformed role or member; a `deleted:` member may not be granted.
+
+    hashicorp/terraform-provider-google#5151 quotes the answer for members.
+    """
+    for binding in policy.bindings:
+        if not _ROLE.fullmatch(binding.role):
+            raise CloudError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"Role {binding.role} is not supported for this resource.",
+            )
+        if not all(_MEMBER.fullmatch(member) for member in binding.members):
+            raise CloudError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                'Policy members must be of the form "<type>:<value>".',
+            )
 
 
 class Policies:
@@ -34,6 +60,7 @@ class Policies:
     def set(self, resource: str, policy: Any) -> Any:
         """Replace it; ABORTED when the sent etag is not the stored one."""
         name = self._need(resource)
+        check_bindings(policy)
         if policy.etag and policy.etag != self.get(name).etag:
             raise CloudError(
                 grpc.StatusCode.ABORTED,

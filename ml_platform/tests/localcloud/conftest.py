@@ -9,7 +9,7 @@ import grpc
 import pytest
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
+from google.cloud import scheduler_v1, storage
 from google.cloud.aiplatform_v1.services.endpoint_service import EndpointServiceClient
 from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
@@ -17,6 +17,7 @@ from google.oauth2.credentials import Credentials
 
 from ml_platform.localcloud import LocalCloud
 from ml_platform.localcloud.core.callers import access_token
+from ml_platform.tests.localcloud.scheduler_tools import START, Hook
 
 PARENT = "projects/demo-project/locations/europe-central2"
 ROBOT = "robot@demo-project.iam.gserviceaccount.com"
@@ -106,3 +107,20 @@ def gcs_as(cloud: LocalCloud, email: str) -> Iterator[Any]:
     )
     yield client
     client.close()
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """Somebody to ring."""
+    hook = Hook()
+    yield hook
+    hook.close()
+
+
+@pytest.fixture
+def jobs(cloud: LocalCloud, client_of: Callable[[Any], Any]) -> scheduler_v1.CloudSchedulerClient:
+    """Google's scheduler client; the cloud is as new and its clock stands at START."""
+    cloud.clock.freeze()
+    cloud.clock.set(START)
+    client: scheduler_v1.CloudSchedulerClient = client_of(scheduler_v1.CloudSchedulerClient)
+    return client
