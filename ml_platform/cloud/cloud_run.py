@@ -119,10 +119,14 @@ def change_invokers(
     # Version 3 is the one that shows conditions: https://cloud.google.com/iam/docs/policies#versions
     options = {"requested_policy_version": 3}
     policy = channels.rpc("Services.GetIamPolicy", {"resource": resource, "options": options})
+    for binding in policy.bindings:
+        # A written policy must not name deleted accounts:
+        # https://github.com/hashicorp/terraform-provider-google/issues/5151
+        binding.members[:] = [one for one in binding.members if not one.startswith("deleted:")]
     held = {member for b in policy.bindings if _is_invoker(b) for member in b.members}
     wanted = held - set(remove) | set(add)
     if wanted != held:
-        kept = [binding for binding in policy.bindings if not _is_invoker(binding)]
+        kept = [one for one in policy.bindings if one.members and not _is_invoker(one)]
         del policy.bindings[:]
         policy.bindings.extend(kept)
         if wanted:
@@ -158,7 +162,12 @@ def _service(spec: ServiceSpec) -> dict[str, Any]:
                     "image": spec.image,
                     "args": list(spec.args),
                     "env": [{"name": k, "value": v} for k, v in spec.env.items()],
-                    "resources": {"limits": {"cpu": spec.cpu, "memory": spec.memory}},
+                    # Without `cpu_idle` the CPU is billed between requests too, which Cloud Run
+                    # refuses below one CPU (google/cloud/run_v2/types/k8s_min.py).
+                    "resources": {
+                        "limits": {"cpu": spec.cpu, "memory": spec.memory},
+                        "cpu_idle": True,
+                    },
                     "ports": [{"container_port": spec.port}],
                 }
             ],

@@ -5,9 +5,10 @@ It depends on Google's protos but not on our app: any unmodified client can conn
 
 from __future__ import annotations
 
-import re
+import contextlib
 import socket
 import tempfile
+from collections.abc import Iterable, Mapping
 from concurrent import futures
 from pathlib import Path
 from typing import Self
@@ -38,14 +39,17 @@ from .control.console import Console
 from .control.control import Control
 from .core.core import Core
 from .core.errors import CloudError, PortBusy, Unusable
+from .core.names import Place
 from .gcs.batch import Batch
 from .gcs.storage import Storage
 from .monitoring.series import Monitoring
 from .run.revisions import Revisions
 from .run.services import CloudRun
+from .run.serving import Serving
 from .scheduler.jobs import CloudScheduler
-from .server.grpc_server import bind, bind_operations, wire
+from .server.grpc_server import bind, bind_locations, bind_operations, wire
 from .server.http import HttpServer, Router
+from .server.locations import Locations
 from .server.loopback import ADDRESS
 from .server.metadata import Metadata
 from .server.oidc import Identity
@@ -58,16 +62,15 @@ from .vertex.pipelines import PipelineService
 
 __all__ = ["CloudError", "LocalCloud", "PortBusy", "Unusable"]
 
-_PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
-_LOCATION = re.compile(r"[a-z]+(-[a-z]+)*-[a-z]+[0-9]{1,2}")
 _THREADS = 32
 # Without SO_REUSEPORT off, two clouds could share a port and each answer half of the calls.
 _OPTIONS = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 64 << 20))
 
 
 class LocalCloud:
-    """One cloud with one project and one location; ports of 0 are free ones.
+    """One cloud with a default project and location; ports of 0 are free ones.
 
+    `projects` (id to number) and `locations` are further ones: each project has all locations.
     `state` is a file in which everything survives a restart. `lro_seconds` is how long each
     long-running operation takes on the Clock. `quotas` switches Vertex's quotas on. `tls_port`
     opens the gRPC services over TLS too, for the high-level SDK (see `tls_ca_file`).
@@ -81,6 +84,8 @@ class LocalCloud:
         project: str = "demo-project",
         project_number: int = 123456789012,
         location: str = "europe-central2",
+        projects: Mapping[str, int] | None = None,
+        locations: Iterable[str] = (),
         grpc_port: int = 0,
         http_port: int = 0,
         tls_port: int | None = None,
@@ -88,28 +93,36 @@ class LocalCloud:
         lro_seconds: float = 0.0,
         quotas: bool = False,
     ) -> None:
-        _check_place(project, location)
         _check_ports(gRPC=grpc_port, HTTP=http_port, TLS=tls_port or 0)
         self.core = Core(
-            project, project_number, location, state=state, lro_seconds=lro_seconds, quotas=quotas
+            project,
+            project_number,
+            location,
+            projects=projects,
+            locations=locations,
+            state=state,
+            lro_seconds=lro_seconds,
+            quotas=quotas,
         )
         self.project, self.project_number, self.location = project, project_number, location
         self.clock, self.store = self.core.clock, self.core.store
         self.faults, self.effects = self.core.faults, self.core.effects
+        self.iam = self.core.iam
         self.storage = Storage(self.core)
         self.models = ModelService(self.core, self.storage)
         self.endpoints = EndpointService(self.core)
         self.pipelines = PipelineService(self.core, self.storage)
         self.identity = Identity(self.core)
         self._projects = Projects(self.core)
-        self.run = CloudRun(self.core)
+        self.run, self._revisions = CloudRun(self.core), Revisions(self.core)
         self.scheduler = CloudScheduler(self.core, self.identity)
         self.monitoring = Monitoring(self.core)
         self.rest = Rest(self.core.gate)
         self.router = Router(self.core.gate, self.rest)
         self.batch = Batch(self.router.dispatch)
         metadata = Metadata(self.core, self.identity)
-        pages = (Control(self), Console(self))
+        serving = Serving(self.core, self.identity, self.run, self._revisions)
+        pages = (Control(self), Console(self), serving)
         for part in (self.storage, self.batch, self.identity, metadata, *pages):
             self.router.add(part.routes())
         self._handlers = self._wired()
@@ -126,9 +139,11 @@ class LocalCloud:
         except PortBusy:
             self.stop()
             raise
-        self.core.operations.rearm()
-        self.pipelines.rearm()
-        self.scheduler.rearm()
+        for place in self.core.names.places:
+            with self.core.names.at(place):
+                self.core.operations.rearm()
+                self.pipelines.rearm()
+                self.scheduler.rearm()
         self.clock.start()
         return self
 
@@ -168,6 +183,23 @@ class LocalCloud:
         self.pipelines.reset()
         self.run.reset()
         self.scheduler.reset()
+
+    def declare(
+        self, projects: Mapping[str, int] | None = None, locations: Iterable[str] = ()
+    ) -> None:
+        """Further projects (id to number) and locations until `reset`; Unusable for bad ones."""
+        self.core.declare(projects or {}, locations)
+
+    def at(self, project: str = "", location: str = "") -> contextlib.AbstractContextManager[None]:
+        """Seed and read in that place instead of the default one, while the context lasts.
+
+        Unusable for a place that was not declared.
+        """
+        names = self.core.names
+        place = Place(project or names.default.project, location or names.default.location)
+        if place not in names.places:
+            raise Unusable(f"{place} is not declared.")
+        return names.at(place)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -222,14 +254,15 @@ class LocalCloud:
             (PipelineServiceGrpcTransport, f"{vertex}.PipelineService", self.pipelines),
             (ProjectsGrpcTransport, "google.cloud.resourcemanager.v3.Projects", self._projects),
             (ServicesGrpcTransport, f"{run}.Services", self.run),
-            (RevisionsGrpcTransport, f"{run}.Revisions", Revisions(self.core)),
+            (RevisionsGrpcTransport, f"{run}.Revisions", self._revisions),
             (CloudSchedulerGrpcTransport, f"{scheduler}.CloudScheduler", self.scheduler),
             (MetricServiceGrpcTransport, "google.monitoring.v3.MetricService", self.monitoring),
         )
         bound = [bind(gate, *service) for service in services]
         operations = bind_operations(gate, self.core.operations)
-        self.rest.serve(bound, operations)
-        return tuple(wire(gate, service) for service in (*bound, operations))
+        locations = bind_locations(gate, Locations(self.core))
+        self.rest.serve(bound, (operations, locations))
+        return tuple(wire(gate, service) for service in (*bound, operations, locations))
 
     def _bind(
         self, server: grpc.Server, port: int, credentials: grpc.ServerCredentials | None
@@ -245,13 +278,6 @@ class LocalCloud:
         if credentials is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
-
-
-def _check_place(project: str, location: str) -> None:
-    if not _PROJECT.fullmatch(project):
-        raise Unusable(f"{project!r} is not a project id, such as my-project.")
-    if not _LOCATION.fullmatch(location):
-        raise Unusable(f"{location!r} is not a location, such as europe-central2.")
 
 
 def _check_ports(**ports: int) -> None:

@@ -43,6 +43,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-port", type=_port, help="default: the gRPC port + 2")
     parser.add_argument("--project", default="demo-project")
     parser.add_argument("--location", default="europe-central2")
+    parser.add_argument(
+        "--more-projects", type=_projects, default={}, help="further ones: id=number,id=number"
+    )
+    parser.add_argument(
+        "--more-locations", type=lambda text: text.split(","), default=[], help="us-central1,…"
+    )
     parser.add_argument("--state", type=Path, help="a file in which everything survives")
     parser.add_argument("--quotas", action="store_true", help="Vertex's 600 and 60 a minute")
 
@@ -53,11 +59,20 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _projects(text: str) -> dict[str, int]:
+    pairs = [item.partition("=") for item in text.split(",")]
+    if not all(number.isdigit() for _, _, number in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not id=number,id=number.")
+    return {project: int(number) for project, _, number in pairs}
+
+
 def _cloud(options: argparse.Namespace) -> LocalCloud:
     beside = options.port + 1 if options.port else 0
     return LocalCloud(
         project=options.project,
         location=options.location,
+        projects=options.more_projects,
+        locations=options.more_locations,
         grpc_port=options.port,
         http_port=beside if options.http_port is None else options.http_port,
         tls_port=(beside and beside + 1) if options.tls_port is None else options.tls_port,

@@ -71,18 +71,20 @@ class Console:
         ]
 
     def _show(self, request: Request) -> Reply:
-        cloud = self._cloud
+        cloud, names = self._cloud, self._cloud.core.names
         message = request.query.get("said", "")
         page = _PAGE.substitute(
             project=escape(cloud.project),
-            number=cloud.project_number,
-            location=escape(cloud.location),
+            projects=", ".join(
+                f"{_code(project)} ({number})" for project, number in names.projects.items()
+            ),
+            locations=", ".join(map(_code, names.locations)),
             now=escape(f"{cloud.clock.now():%Y-%m-%d %H:%M:%S} UTC"),
             grpc=escape(cloud.grpc_target),
             http=escape(cloud.http_url),
             calls=cloud.effects.count(),
             said=f'<p class="said" role="status">{escape(message)}</p>' if message else "",
-            sections="\n".join(_sections(inventory(cloud))),
+            sections="\n".join(_sections(inventory(cloud), places=len(names.places))),
         )
         headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
         return Reply(200, page.encode(), "text/html; charset=utf-8", headers)
@@ -104,34 +106,37 @@ class Console:
         return Reply(303, headers={"Location": f"/?said={quote(message)}"})
 
 
-def _sections(found: dict[str, list[dict[str, Any]]]) -> list[str]:
-    models = found["models"]
-    first = _section(
-        "Models", "Vertex AI Model Registry", _MODEL_HEAD, _model_rows(models), len(models)
-    )
+def _sections(found: dict[str, list[dict[str, Any]]], *, places: int) -> list[str]:
+    """A section for each kind; its rows begin with their place when there are several."""
     return [
-        first,
-        *(
-            _section(key.title(), service, head, map(row, found[key]))
-            for key, (service, head, row) in _TABLES.items()
-        ),
+        _section(
+            key.title(),
+            service,
+            ["Place", *head] if places > 1 else head,
+            [
+                [_code(f"{one['project']}/{one['location']}"), *row] if places > 1 else row
+                for one in found[key]
+                for row in rows(one)
+            ],
+            len(found[key]),
+        )
+        for key, (service, head, rows) in _TABLES.items()
     ]
 
 
-def _model_rows(models: list[dict[str, Any]]) -> Iterable[Row]:
-    for model in models:
-        many = len(model["versions"]) > 1
-        for at, one in enumerate(model["versions"]):
-            buttons = [_button("version", one["name"], f"Delete v{one['version']}")] * many
-            buttons += [_button("model", model["name"], "Delete model")] * (at == 0)
-            yield [
-                _two(model["display_name"], model["id"]) if at == 0 else "",
-                escape(one["version"]),
-                escape(", ".join(one["aliases"])),
-                _code(one["artifact_uri"]),
-                _labels(one["labels"]),
-                " ".join(buttons),
-            ]
+def _model_rows(model: dict[str, Any]) -> Iterable[Row]:
+    many = len(model["versions"]) > 1
+    for at, one in enumerate(model["versions"]):
+        buttons = [_button("version", one["name"], f"Delete v{one['version']}")] * many
+        buttons += [_button("model", model["name"], "Delete model")] * (at == 0)
+        yield [
+            _two(model["display_name"], model["id"]) if at == 0 else "",
+            escape(one["version"]),
+            escape(", ".join(one["aliases"])),
+            _code(one["artifact_uri"]),
+            _labels(one["labels"]),
+            " ".join(buttons),
+        ]
 
 
 def _pipeline_row(one: dict[str, Any]) -> Row:
@@ -172,31 +177,39 @@ def _bucket_row(one: dict[str, Any]) -> Row:
     return [_code(f"gs://{one['name']}"), f"{one['objects']:,}", f"{one['bytes']:,}"]
 
 
-_MODEL_HEAD = ["Model", "Version", "Aliases", "Artifacts", "Labels", ""]
-# what the inventory calls it: (Google's service, the columns, a row)
-_TABLES: dict[str, tuple[str, list[str], Callable[[dict[str, Any]], Row]]] = {
-    "pipelines": ("Vertex AI Pipelines", ["Name", "State", "Created", "Labels"], _pipeline_row),
+def _alone(row: Callable[[dict[str, Any]], Row]) -> Callable[[dict[str, Any]], Iterable[Row]]:
+    return lambda one: [row(one)]
+
+
+# what the inventory calls it: (Google's service, the columns, the rows of one)
+_TABLES: dict[str, tuple[str, list[str], Callable[[dict[str, Any]], Iterable[Row]]]] = {
+    "models": (
+        "Vertex AI Model Registry",
+        ["Model", "Version", "Aliases", "Artifacts", "Labels", ""],
+        _model_rows,
+    ),
+    "pipelines": (
+        "Vertex AI Pipelines",
+        ["Name", "State", "Created", "Labels"],
+        _alone(_pipeline_row),
+    ),
     "services": (
         "Cloud Run",
         ["Service", "State", "Ready revision", "Labels", ""],
-        _service_row,
+        _alone(_service_row),
     ),
-    "jobs": ("Cloud Scheduler", ["Job", "Schedule", "State", "Next", "Last", ""], _job_row),
-    "endpoints": ("Vertex AI", ["Endpoint", "Deployed models"], _endpoint_row),
-    "buckets": ("Cloud Storage", ["Bucket", "Objects", "Bytes"], _bucket_row),
+    "jobs": ("Cloud Scheduler", ["Job", "Schedule", "State", "Next", "Last", ""], _alone(_job_row)),
+    "endpoints": ("Vertex AI", ["Endpoint", "Deployed models"], _alone(_endpoint_row)),
+    "buckets": ("Cloud Storage", ["Bucket", "Objects", "Bytes"], _alone(_bucket_row)),
 }
 
 
-def _section(
-    title: str, service: str, head: list[str], rows: Iterable[Row], count: int | None = None
-) -> str:
+def _section(title: str, service: str, head: list[str], rows: Iterable[Row], count: int) -> str:
     body = [_row(row) for row in rows]
     cells = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
     table = f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     shown = table if body else f'<p class="empty">No {escape(title.lower())}.</p>'
-    heading = (
-        f"{escape(title)} <span>{len(body) if count is None else count} · {escape(service)}</span>"
-    )
+    heading = f"{escape(title)} <span>{count} · {escape(service)}</span>"
     return f'<section><h2>{heading}</h2><div class="box">{shown}</div></section>'
 
 

@@ -29,6 +29,9 @@ class Control:
         """Every path of the control API."""
         table: list[tuple[str, str, Callable[[Request], object]]] = [
             ("GET", "/state", self._state),
+            ("POST", "/places", self._places),
+            ("GET", "/iam", self._iam),
+            ("POST", "/iam", self._change_iam),
             ("POST", "/clock", self._clock),
             ("GET", "/faults", self._faults),
             ("POST", "/faults", self._order),
@@ -40,7 +43,20 @@ class Control:
             ("POST", "/outcome", self._outcome),
             ("POST", "/reset", self._reset),
         ]
-        return [Route(verb, _ROOT + path, "", _guarded(do)) for verb, path, do in table]
+        return [Route(verb, _ROOT + path, "", self._guarded(do)) for verb, path, do in table]
+
+    def _guarded(self, do: Callable[[Request], object]) -> Callable[[Request], Reply]:
+        """Errors in sentences; ?project=&location= say where, else it is the default place."""
+
+        def handle(request: Request) -> Reply:
+            where = (request.query.get("project", ""), request.query.get("location", ""))
+            try:
+                with self._cloud.at(*where):
+                    return json_reply(do(request))
+            except (TypeError, ValueError) as error:
+                raise HttpError(400, "invalid", str(error)) from error
+
+        return handle
 
     def _state(self, _: Request) -> object:
         cloud = self._cloud
@@ -48,12 +64,40 @@ class Control:
             "project": cloud.project,
             "project_number": cloud.project_number,
             "location": cloud.location,
+            "projects": cloud.core.names.projects,
+            "locations": cloud.core.names.locations,
             "grpc": cloud.grpc_target,
             "http": cloud.http_url,
             "now": cloud.clock.now().isoformat(),
             "calls": cloud.effects.count(),
             **inventory(cloud),
         }
+
+    def _places(self, request: Request) -> object:
+        """{"projects": {"other-project": 987654321098}, "locations": ["us-central1"]}."""
+        self._cloud.declare(**request.json())
+        names = self._cloud.core.names
+        return {"projects": names.projects, "locations": names.locations}
+
+    def _iam(self, _: Request) -> object:
+        return {"accounts": self._cloud.iam.accounts()}
+
+    def _change_iam(self, request: Request) -> object:
+        """{"grant": MEMBER, "role": ROLE}, the same with revoke; {"restrict": MEMBER}, release."""
+        iam, body = self._cloud.iam, request.json()
+        verbs: dict[str, Callable[..., None]] = {
+            "grant": iam.grant,
+            "revoke": iam.revoke,
+            "restrict": iam.restrict,
+            "release": iam.release,
+        }
+        verb = next((verb for verb in verbs if verb in body), None)
+        if verb is None:
+            raise ValueError(f"One of {', '.join(verbs)} is required.")
+        member = str(body.pop(verb))
+        with self._cloud.core.lock:
+            verbs[verb](member, **body)
+        return self._iam(request)
 
     def _clock(self, request: Request) -> object:
         """{"advance": seconds}, {"set": "2026-01-31T04:00:00Z"}, {"freeze": true} or thaw,
@@ -121,16 +165,6 @@ class Control:
     def _reset(self, _: Request) -> object:
         self._cloud.reset()
         return {}
-
-
-def _guarded(do: Callable[[Request], object]) -> Callable[[Request], Reply]:
-    def handle(request: Request) -> Reply:
-        try:
-            return json_reply(do(request))
-        except (TypeError, ValueError) as error:
-            raise HttpError(400, "invalid", str(error)) from error
-
-    return handle
 
 
 def _aware(text: object) -> datetime:

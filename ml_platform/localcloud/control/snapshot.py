@@ -24,14 +24,20 @@ _SHOWN = 500
 def inventory(cloud: LocalCloud) -> dict[str, list[dict[str, Any]]]:
     """Up to 500 resources of each kind, read at one time."""
     with cloud.core.lock:
-        return {
-            "models": _models(cloud),
-            "pipelines": _pipelines(cloud),
-            "endpoints": _endpoints(cloud),
-            "services": _services(cloud),
-            "jobs": _jobs(cloud),
-            "buckets": _buckets(cloud),
+        return {kind: _everywhere(cloud, read) for kind, read in _KINDS} | {
+            "buckets": _buckets(cloud)
         }
+
+
+def _everywhere(
+    cloud: LocalCloud, read: Callable[[LocalCloud], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """What `read` finds in each place, with the place; 500 in all."""
+    found: list[dict[str, Any]] = []
+    for place in cloud.core.names.places:
+        with cloud.core.names.at(place):
+            found += [place._asdict() | one for one in read(cloud)]
+    return found[:_SHOWN]
 
 
 def _all(call: Callable[[Any], Any], request: Any, field: str) -> Iterator[Any]:
@@ -134,10 +140,21 @@ def _jobs(cloud: LocalCloud) -> list[dict[str, Any]]:
     ]
 
 
+_KINDS: tuple[tuple[str, Callable[[LocalCloud], list[dict[str, Any]]]], ...] = (
+    ("models", _models),
+    ("pipelines", _pipelines),
+    ("endpoints", _endpoints),
+    ("services", _services),
+    ("jobs", _jobs),
+)
+
+
 def _buckets(cloud: LocalCloud) -> list[dict[str, Any]]:
     totals = cloud.storage.tables.totals()
     return [
         {
+            "project": cloud.core.names.project_of(bucket["projectNumber"]) or "",
+            "location": bucket["location"].lower(),
             "name": bucket["name"],
             "objects": totals.get(bucket["name"], (0, 0))[0],
             "bytes": totals.get(bucket["name"], (0, 0))[1],

@@ -25,6 +25,7 @@ class Call:
 
     `outcome` is what the client received (a gRPC code name, `OK`, or `PENDING` while it runs);
     `mutating` is what really happened: a lost answer is `UNAVAILABLE` and still `mutating`.
+    `caller` is the account of its credentials, '' without any.
     """
 
     seq: int
@@ -34,6 +35,7 @@ class Call:
     mutating: bool = False
     outcome: str = "PENDING"
     reason: str = ""
+    caller: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     detail: dict[str, Any] = field(default_factory=dict)
 

@@ -15,16 +15,19 @@ from functools import partial
 Timer = tuple[datetime, int, str, Callable[[], None]]
 _AGREE = timedelta(0)
 _skew: ContextVar[timedelta] = ContextVar("localcloud_skew", default=_AGREE)
+Carry = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 class Clock:
     """UTC time that can be advanced, set and frozen.
 
     Timers due within an `advance` run in the caller's thread, in time order, and each sees `now()`
-    at exactly its own due time. Timers due by real time run in one background thread.
+    at exactly its own due time. Timers due by real time run in one background thread. `carried`
+    wraps what a timer does, at the time when it is set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, carried: Carry = lambda work: work) -> None:
+        self._carried = carried
         self._offset = timedelta(0)
         self._skews: dict[str, timedelta] = {}
         self._pinned: datetime | None = None
@@ -81,7 +84,7 @@ class Clock:
         with self._wake:
             number = next(self._order)
             self._live[key] = number
-            heapq.heappush(self._timers, (when, number, key, fn))
+            heapq.heappush(self._timers, (when, number, key, self._carried(fn)))
             self._wake.notify_all()
 
     def cancel(self, key: str) -> None:

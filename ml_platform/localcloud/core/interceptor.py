@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 import grpc
 
 from .call_log import Call, Effects, Running, running, serving
+from .callers import caller_email
 from .clock import Clock
 from .errors import CloudError
 from .faults import Fault, Faults, OnGone, strike_after, strike_before
+from .names import Names, Place
 
 T = TypeVar("T")
+Check = Callable[[str, object, str, Mapping[str, str]], None]
+
+_NAMED = (
+    ("name",),
+    ("parent",),
+    ("endpoint",),
+    *((part, "name") for part in ("model", "endpoint", "service", "job", "schedule")),
+)
+"""Where requests name their resource."""
 
 _VERTEX = ("ModelService.", "PipelineService.", "EndpointService.")
 _LRO_METHODS = frozenset(
@@ -35,12 +46,12 @@ QUOTAS = {"job_or_lro_submission_requests": 60, "resource_management_requests": 
 
 
 class Quota:
-    """Vertex's two quotas over a sliding minute of the Clock; off by default."""
+    """Vertex's two quotas of a project and location over a minute of the Clock; off by default."""
 
-    def __init__(self, now: Callable[[], datetime], *, on: bool) -> None:
+    def __init__(self, now: Callable[[], datetime], here: Callable[[], Place], *, on: bool) -> None:
         self.on = on
-        self._now = now
-        self._taken: dict[str, deque[datetime]] = {metric: deque() for metric in QUOTAS}
+        self._now, self._here = now, here
+        self._taken: dict[tuple[Place, str], deque[datetime]] = defaultdict(deque)
         self._lock = threading.Lock()
 
     def take(self, method: str) -> None:
@@ -50,7 +61,7 @@ class Quota:
         lro = method in _LRO_METHODS
         metric = "job_or_lro_submission_requests" if lro else "resource_management_requests"
         with self._lock:
-            now, taken = self._now(), self._taken[metric]
+            now, taken = self._now(), self._taken[self._here(), metric]
             while taken and taken[0] <= now - _MINUTE:
                 taken.popleft()
             if len(taken) >= QUOTAS[metric]:
@@ -64,12 +75,13 @@ class Quota:
     def reset(self) -> None:
         """A fresh minute."""
         with self._lock:
-            for taken in self._taken.values():
-                taken.clear()
+            self._taken.clear()
 
 
 class Gate:
-    """record the call -> faults before -> quota -> do (under the cloud's lock) -> faults after."""
+    """Record the call -> its caller's roles -> faults before -> quota -> do, under the cloud's lock
+    -> faults after.
+    """
 
     def __init__(
         self,
@@ -77,10 +89,12 @@ class Gate:
         faults: Faults,
         quota: Quota,
         lock: threading.RLock,
+        names: Names,
+        check: Check,
         clock: Clock,
     ) -> None:
         self.effects, self.faults, self.quota, self.lock = effects, faults, quota, lock
-        self._clock = clock
+        self.names, self._check, self._clock = names, check, clock
 
     def __call__(
         self,
@@ -90,24 +104,34 @@ class Gate:
         *,
         resource: str = "",
         reason: str = "",
+        headers: Mapping[str, str] | None = None,
+        parts: Mapping[str, str] | None = None,
         on_gone: OnGone | None = None,
         locked: bool = True,
     ) -> T:
         """Serve one call of `method`; `do` reports its changes by `effects.record(...)`.
 
-        `on_gone(fn)` has `fn` called when the client hangs up (it answers False if it already
-        has). `locked=False` is for a `do` that waits: it must take `lock` itself where it works.
+        `headers` (or gRPC metadata, in lower case) say who calls; `parts` are what a call of
+        storage names (bucket, name, project ...). `on_gone(fn)` has `fn` called when the client
+        hangs up (it answers False if it already has). `locked=False` is for a `do` that waits: it
+        must take `lock` itself where it works.
         """
-        call = self.effects.begin(method, resource or resource_of(request), reason)
+        resource = resource or resource_of(request)
+        call = self.effects.begin(method, resource, reason)
+        place = self.names.place_of(resource) or self.names.default
         outcome = "UNKNOWN"
         try:
-            fired = self.faults.take(method)
-            strike_before(fired, on_gone)
-            self.quota.take(method)
-            guard = self.lock if locked else contextlib.nullcontext()
-            with self._clock.of(method), serving(_running(call, fired)), guard:
-                answer = do()
-            outcome = strike_after(fired, on_gone)
+            with self.names.at(place):
+                call.caller = caller_email(headers or {})
+                with serving(Running(call)):
+                    self._check(method, request, resource, parts or {})
+                fired = self.faults.take(method)
+                strike_before(fired, on_gone)
+                self.quota.take(method)
+                guard = self.lock if locked else contextlib.nullcontext()
+                with self._clock.of(method), serving(_running(call, fired)), guard:
+                    answer = do()
+                outcome = strike_after(fired, on_gone)
         except CloudError as error:
             outcome = error.code.name
             raise
@@ -119,7 +143,7 @@ class Gate:
 
 def resource_of(request: object) -> str:
     """The resource of a request, as its client named it; '' when it names no resource."""
-    for path in (("name",), ("parent",), ("model", "name"), ("service", "name"), ("job", "name")):
+    for path in _NAMED:
         value: object = request
         for part in path:
             value = getattr(value, part, "")

@@ -38,6 +38,7 @@ class _Pending:
     due: str
     method: str
     reason: str
+    caller: str = ""
 
 
 class Operations:
@@ -97,10 +98,9 @@ class Operations:
             self._save(op)
             return op
         due = self._clock.now() + timedelta(seconds=wait)
-        method, reason = (run.call.method, run.call.reason) if run is not None else ("", "")
-        pending = _Pending(
-            kind, base64.b64encode(payload).decode(), due.isoformat(), method, reason
-        )
+        call = Call(0, due, "") if run is None else run.call
+        data = base64.b64encode(payload).decode()
+        pending = _Pending(kind, data, due.isoformat(), call.method, call.reason, call.caller)
         self._save(op)
         self._store.put(_PENDING, name, json.dumps(asdict(pending)).encode())
         self._arm(name, due)
@@ -201,6 +201,7 @@ class Operations:
         stored = self._store.get(KIND, name)
         op = operations_pb2.Operation.FromString(stored or b"")
         call = Call(0, self._clock.now(), pending.method, name, reason=pending.reason)
+        call.caller = pending.caller
         op.done = True
         with self._clock.of(pending.method), serving(Running(call)):
             try:

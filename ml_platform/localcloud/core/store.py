@@ -23,13 +23,19 @@ _CHUNK = 500
 class Store:
     """Rows of (kind, name, blob), in memory or in a file that survives a restart; thread-safe.
 
+    Each place of the cloud has rows of its own: `place` is called for it. Only the rows of a kind
+    that begins with `cloud.` are the same everywhere, and `next_id` counts for all places.
     `horizon` is called on every read: rows created after it are left out (ordered stale reads).
     """
 
     def __init__(
-        self, path: Path | None, now: Callable[[], datetime], horizon: Callable[[], float | None]
+        self,
+        path: Path | None,
+        now: Callable[[], datetime],
+        horizon: Callable[[], float | None],
+        place: Callable[[], object],
     ) -> None:
-        self._now, self._horizon = now, horizon
+        self._now, self._horizon, self._place = now, horizon, place
         self._lock = threading.RLock()
         target = ":memory:" if path is None else str(path)
         self._db = sqlite3.connect(target, check_same_thread=False, isolation_level=None)
@@ -37,6 +43,12 @@ class Store:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
         self.create(_TABLES)
+        # Files of earlier versions had one place.
+        self.execute(
+            "UPDATE resource SET kind=? || '/' || kind "
+            "WHERE kind NOT LIKE '%/%' AND kind NOT LIKE 'cloud.%'",
+            (str(place()),),
+        )
 
     def create(self, statements: str) -> None:
         """Make further tables (`CREATE TABLE IF NOT EXISTS ...`); `reset` empties them too."""
@@ -66,7 +78,8 @@ class Store:
     def get(self, kind: str, name: str) -> bytes | None:
         """The blob, or None if the row does not exist."""
         horizon = self._horizon()
-        rows = self.execute("SELECT blob, born FROM resource WHERE kind=? AND name=?", (kind, name))
+        sql = "SELECT blob, born FROM resource WHERE kind=? AND name=?"
+        rows = self.execute(sql, (self._kept(kind), name))
         if not rows or (horizon is not None and rows[0][1] > horizon):
             return None
         return bytes(rows[0][0])
@@ -76,13 +89,13 @@ class Store:
         self.execute(
             "INSERT INTO resource (kind, name, blob, born) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (kind, name) DO UPDATE SET blob=excluded.blob",
-            (kind, name, blob, self._now().timestamp()),
+            (self._kept(kind), name, blob, self._now().timestamp()),
         )
 
     def delete(self, kind: str, name: str) -> bool:
         """Remove a row; False when there was none."""
         sql = "DELETE FROM resource WHERE kind=? AND name=? RETURNING seq"
-        return bool(self.execute(sql, (kind, name)))
+        return bool(self.execute(sql, (self._kept(kind), name)))
 
     def list(self, kind: str, prefix: str = "") -> Iterator[tuple[str, bytes]]:
         """(name, blob) of a kind in order of insertion."""
@@ -91,7 +104,7 @@ class Store:
 
     def rows(self, kind: str, prefix: str = "", after: int = 0) -> Iterator[tuple[int, str, bytes]]:
         """As `list`, from behind the row numbered `after`: (number, name, blob)."""
-        horizon = self._horizon()
+        horizon, kind = self._horizon(), self._kept(kind)
         while True:
             chunk = self._chunk(kind, prefix, after)
             for seq, name, blob, born in chunk:
@@ -117,7 +130,11 @@ class Store:
 
     def count(self, kind: str) -> int:
         """How many rows of a kind there are."""
-        return int(self.execute("SELECT count(*) FROM resource WHERE kind=?", (kind,))[0][0])
+        sql = "SELECT count(*) FROM resource WHERE kind=?"
+        return int(self.execute(sql, (self._kept(kind),))[0][0])
+
+    def _kept(self, kind: str) -> str:
+        return kind if kind.startswith("cloud.") else f"{self._place()}/{kind}"
 
     def next_id(self, kind: str) -> int:
         """1, 2, 3 ... for each kind; never the same number twice between two resets."""

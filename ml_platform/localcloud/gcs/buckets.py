@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from ..core.callers import caller
 from ..core.core import Core
+from ..core.names import Place
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
 from . import rules
 from .store import ObjectTables, stamp
@@ -29,15 +31,13 @@ _OURS = (
 
 
 class Buckets:
-    """Any bucket of the project may be created, by default in the cloud's location."""
+    """Any bucket may be created, by default in the cloud's location; names are global."""
 
     def __init__(self, tables: ObjectTables, core: Core) -> None:
         self._tables = tables
         self._clock = core.clock
         self._effects = core.effects
-        self._projects = {core.names.project, str(core.names.number)}
-        self._number = str(core.names.number)
-        self._location = core.names.location.upper()
+        self._names, self._iam = core.names, core.iam
 
     def routes(self) -> list[Route]:
         """Everything under /storage/v1/b, but the objects."""
@@ -73,7 +73,7 @@ class Buckets:
 
     def _fresh(self, wanted: dict[str, Any]) -> dict[str, Any]:
         now = stamp(self._clock.now())
-        location = str(wanted.get("location", self._location)).upper()
+        location = str(wanted.get("location", self._names.location)).upper()
         defaults: dict[str, Any] = {
             "storageClass": "STANDARD",
             "iamConfiguration": {
@@ -85,7 +85,7 @@ class Buckets:
             "kind": "storage#bucket",
             "id": wanted["name"],
             "name": wanted["name"],
-            "projectNumber": self._number,
+            "projectNumber": str(self._names.number),
             "metageneration": "1",
             "timeCreated": now,
             "updated": now,
@@ -94,38 +94,45 @@ class Buckets:
         }
         return rules.merged(defaults, _theirs(wanted)) | ours
 
-    def _check_project(self, request: Request) -> None:
+    def _place(self, request: Request) -> Place:
         project = request.query.get("project", "")
         if not project:
             raise rules.bad("Required parameter: project", "required")
-        if project not in self._projects:
+        place = self._names.place_of(f"projects/{project}")
+        if place is None:
             raise HttpError(
                 403, "forbidden", f"The caller does not have access to project {project}."
             )
+        return place
 
     def _insert(self, request: Request) -> Reply:
-        self._check_project(request)
+        place = self._place(request)
         wanted = request.json()
         name = str(wanted.get("name", ""))
         rules.check_bucket_name(name)
-        with self._tables.transaction():
-            if self._tables.bucket(name) is not None:
-                raise HttpError(
-                    409,
-                    "conflict",
-                    "Your previous request to create the named bucket succeeded "
-                    "and you already own it.",
-                )
+        with self._names.at(place), self._tables.transaction():
+            self._refuse_taken(self._tables.bucket(name))
             made = self._fresh(wanted)
             self._tables.put_bucket(made)
         self._effects.record(name)
         return _answer(request, made)
 
+    def _refuse_taken(self, found: dict[str, Any] | None) -> None:
+        if found is None:
+            return
+        message = (
+            "Your previous request to create the named bucket succeeded and you already own it."
+            if found["projectNumber"] == str(self._names.number)
+            else "The requested bucket name is not available. The bucket namespace is shared by "
+            "all users of the system. Please select a different name and try again."
+        )
+        raise HttpError(409, "conflict", message)
+
     def _list(self, request: Request) -> Reply:
-        self._check_project(request)
+        number = str(self._names.projects[self._place(request).project])
         limit = min(request.number("maxResults") or _MAX_RESULTS, _MAX_RESULTS)
         start = rules.decode_token(request.query.get("pageToken", ""))
-        found = self._tables.buckets(request.query.get("prefix", ""), start, limit + 1)
+        found = self._tables.buckets(request.query.get("prefix", ""), start, limit + 1, number)
         page, rest = found[:limit], found[limit:]
         answer: dict[str, Any] = {
             "kind": "storage#buckets",
@@ -184,11 +191,14 @@ class Buckets:
 
     def _test_permissions(self, request: Request, bucket: str) -> Reply:
         self.need(bucket)
+        resource, account = f"projects/_/buckets/{bucket}", caller()
         permissions = request.query.get("permissions", "").split("\n")
         return json_reply(
             {
                 "kind": "storage#testIamPermissionsResponse",
-                "permissions": [p for p in permissions if p],
+                "permissions": [
+                    p for p in permissions if p and self._iam.may(account, p, resource)
+                ],
             }
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..core.core import Core
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
 from . import rules
+from .access import answer_iam
 from .buckets import Buckets
 from .store import ObjectTables, StoredObject, successor
 from .upload import Uploads
@@ -29,6 +30,7 @@ class Storage:
 
     def __init__(self, core: Core) -> None:
         self.tables = ObjectTables(core)
+        answer_iam(core, self.tables)
         self.thin_pages = 0
         """Above 0: a listing's first page is empty, and no other has more entries than this."""
         self._effects = core.effects

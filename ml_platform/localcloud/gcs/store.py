@@ -13,6 +13,7 @@ from typing import Any
 import google_crc32c
 
 from ..core.core import Core
+from ..core.permissions import OVERWRITE, object_name
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS gcs_buckets (name TEXT PRIMARY KEY, resource TEXT NOT NULL);
@@ -75,7 +76,7 @@ class ObjectTables:
 
     def __init__(self, core: Core) -> None:
         self._store = core.store
-        self._clock = core.clock
+        self._clock, self._iam = core.clock, core.iam
         self._horizon = core.horizon
         self.transaction = core.store.transaction
         core.store.create(_SCHEMA)
@@ -86,11 +87,14 @@ class ObjectTables:
         rows = self._store.execute("SELECT resource FROM gcs_buckets WHERE name=?", (name,))
         return json.loads(rows[0][0]) if rows else None
 
-    def buckets(self, prefix: str, start: str, limit: int) -> list[dict[str, Any]]:
+    def buckets(
+        self, prefix: str, start: str, limit: int, number: str = ""
+    ) -> list[dict[str, Any]]:
+        """In order of their names; with a project's number only its own."""
         rows = self._store.execute(
             "SELECT resource FROM gcs_buckets WHERE name>=? AND substr(name,1,?)=?"
-            " ORDER BY name LIMIT ?",
-            (max(prefix, start), len(prefix), prefix, limit),
+            " AND ? IN ('', json_extract(resource, '$.projectNumber')) ORDER BY name LIMIT ?",
+            (max(prefix, start), len(prefix), prefix, number, limit),
         )
         return [json.loads(row[0]) for row in rows]
 
@@ -148,6 +152,8 @@ class ObjectTables:
         """Write a new generation in place of the live one, if any (no object versioning)."""
         now = self._clock.now()
         with self.transaction():
+            if self.get(bucket, name) is not None:
+                self._iam.require(OVERWRITE, object_name(bucket, name))
             self.delete(bucket, name)
             micros = int(now.timestamp() * 1_000_000)
             rows = self._store.execute(

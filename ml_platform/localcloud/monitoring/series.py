@@ -87,6 +87,14 @@ class Monitoring:
         return answer(time_series=items, next_page_token=token)
 
     def _series(self, matches: Predicate, start: datetime, end: datetime) -> Iterator[Series]:
+        """Of all locations of the call's project."""
+        names = self._core.names
+        for place in [place for place in names.places if place.project == names.project]:
+            with names.at(place):
+                found = list(self._series_here(matches, start, end))
+            yield from found
+
+    def _series_here(self, matches: Predicate, start: datetime, end: datetime) -> Iterator[Series]:
         days: dict[str, list[Day]] = {}
         for _, blob in self._store.list(_DAY):
             day = Day(**json.loads(blob))

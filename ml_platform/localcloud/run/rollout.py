@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import grpc
 from google.cloud.run_v2.types import condition as condition_types
 
+from ..core.callers import caller
 from ..core.core import Core
 from ..core.errors import CloudError
 from ..core.operations import OperationFailed
@@ -49,8 +50,13 @@ class Rollout:
 
     @property
     def account(self) -> str:
-        """Whom services run as and were changed by."""
+        """Whom services run as that name no account."""
         return f"{self._names.number}-compute@developer.gserviceaccount.com"
+
+    @property
+    def caller(self) -> str:
+        """Who makes the running call; the default account when it has no credentials."""
+        return caller() or self.account
 
     def roll(self, service: Any, service_id: str) -> Any:
         """Create a revision of the template and route the traffic as the service specifies."""
@@ -60,7 +66,8 @@ class Rollout:
         short = wanted or rules.revision_name(service_id, number)
         if wanted and self._store.get(REVISION, f"{service_id}/{short}") is not None:
             raise CloudError(
-                grpc.StatusCode.ALREADY_EXISTS, f"Revision named {short!r} already exists."
+                grpc.StatusCode.ALREADY_EXISTS,
+                f"Revision named {short!r} with different configuration already exists.",
             )
         order = self._ending(service_id)
         revision = rules.revision_of(service, f"{service.name}/revisions/{short}")
@@ -69,23 +76,37 @@ class Rollout:
         service.latest_created_revision = revision.name
         if not failed:
             service.latest_ready_revision = revision.name
-        serving = service.latest_ready_revision
         if order is not None and order.ending == "no_traffic":
-            return self.settle(service, service_id, "", keep_traffic=True)
+            return self.settle(service, service_id, keep_traffic=True)
         if not failed:
-            return self.settle(service, service_id, serving)
+            return self.route(service, service_id)
         message = (order.message if order else "") or (
             f"Revision '{short}' is not ready and cannot serve traffic. The user-provided "
             "container failed to start and listen on the port defined by PORT."
         )
-        self.settle(service, service_id, serving, failure=message)
+        self.settle(service, service_id, failure=message)
         raise OperationFailed(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+    def route(self, service: Any, service_id: str) -> Any:
+        """Send the traffic where the service specifies; to a missing revision none is sent.
+
+        The operation then ends in INTERNAL (terraform-google-modules/terraform-docs-samples#269).
+        """
+        for target in service.traffic:
+            short = target.revision
+            if short and self._store.get(REVISION, f"{service_id}/{short}") is None:
+                message = (
+                    f"Revision '{short}' does not exist or is deleted. Update all traffic to route "
+                    "to currently available revisions."
+                )
+                self.settle(service, service_id, failure=message, keep_traffic=True)
+                raise OperationFailed(grpc.StatusCode.INTERNAL, message)
+        return self.settle(service, service_id)
 
     def settle(
         self,
         service: Any,
         service_id: str,
-        serving: str,
         *,
         failure: str = "",
         keep_traffic: bool = False,
@@ -93,18 +114,19 @@ class Rollout:
         """Write the service with its conditions, traffic and a new etag."""
         now = self._core.clock.now()
         if not keep_traffic:
-            statuses = rules.traffic_statuses(service, serving)
+            statuses = rules.traffic_statuses(service, service.latest_ready_revision)
             del service.traffic_statuses[:]
             service.traffic_statuses.extend(statuses)
         service.update_time.FromDatetime(now)
-        service.last_modifier = self.account
+        service.last_modifier = self.caller
         service.observed_generation = service.generation
         service.terminal_condition.CopyFrom(_condition("Ready", now, failure))
         del service.conditions[:]
         service.conditions.extend(
             [
                 _condition("RoutesReady", now, failure),
-                _condition("ConfigurationsReady", now, failure),
+                # When only the traffic cannot be sent, the revision itself is ready.
+                _condition("ConfigurationsReady", now, "" if keep_traffic else failure),
             ]
         )
         service.etag = rules.etag_of(service)
@@ -122,7 +144,7 @@ class Rollout:
         revision.create_time.FromDatetime(now)
         revision.update_time.FromDatetime(now)
         revision.observed_generation = 1
-        revision.creator = self.account
+        revision.creator = self.caller
         message = "The user-provided container failed to start." if failed else ""
         revision.conditions.append(_condition("Ready", now, message))
         digest = hashlib.sha256(revision.SerializeToString(deterministic=True)).hexdigest()

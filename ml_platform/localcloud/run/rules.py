@@ -6,8 +6,7 @@ Behavior after google/cloud/run/v2/service.proto and cloud.google.com/run/docs.
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -18,6 +17,8 @@ from google.cloud.run_v2.types import traffic_target as traffic_types
 from google.protobuf import field_mask_pb2
 
 from ..core.errors import CloudError
+from .refusals import violation
+from .resources import cpus
 
 Service: Any = service_types.Service.meta.pb
 Revision: Any = revision_types.Revision.meta.pb
@@ -27,14 +28,7 @@ State = condition_types.Condition.State
 LATEST = traffic_types.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST
 PINNED = traffic_types.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION
 
-# "must be less than 50 characters" (CreateServiceRequest.service_id).
-_SERVICE_ID = re.compile(r"[a-z]([a-z0-9-]{0,47}[a-z0-9])?")
-_RESERVED = (
-    "run.googleapis.com/",
-    "cloud.googleapis.com/",
-    "serving.knative.dev/",
-    "autoscaling.knative.dev/",
-)
+_MASK = "UpdateServiceRequest.update_mask"
 _MASKABLE = (
     "annotations",
     "binary_authorization",
@@ -53,39 +47,12 @@ _MASKABLE = (
 )
 
 
-def refuse(message: str) -> CloudError:
-    """INVALID_ARGUMENT in Cloud Run's manner."""
-    return CloudError(grpc.StatusCode.INVALID_ARGUMENT, message)
-
-
-def check_service_id(service_id: str) -> None:
-    """INVALID_ARGUMENT unless it is a DNS label of fewer than 50 characters."""
-    if not _SERVICE_ID.fullmatch(service_id):
-        raise refuse(
-            f"Violation in CreateServiceRequest.service_id: {service_id!r} must begin with a "
-            "lowercase letter, hold only lowercase letters, digits and hyphens, not end with a "
-            "hyphen, and be less than 50 characters."
-        )
-
-
-def check_service(requested: Any) -> None:
-    """INVALID_ARGUMENT for a service Cloud Run would not take."""
-    if not requested.template.containers or not requested.template.containers[0].image:
-        raise refuse("template.containers[0].image: should not be empty.")
-    for labels in (requested.labels, requested.template.labels):
-        for key in labels:
-            if key.startswith(_RESERVED):
-                raise refuse(f"The label {key!r} is in a reserved namespace.")
-    if requested.traffic and sum(target.percent for target in requested.traffic) != 100:
-        raise refuse("traffic: percents must add up to 100.")
-
-
 def merge(stored: Any, requested: Any, paths: Iterable[str]) -> Any:
     """The new service: all fields of `requested` that may be set, or only the masked paths."""
     wanted = list(paths) or list(_MASKABLE)
     for path in wanted:
         if path != "*" and path.split(".")[0] not in _MASKABLE:
-            raise refuse(f"update_mask: {path!r} cannot be updated.")
+            raise violation(_MASK, f"{path!r} cannot be updated.")
     if "*" in wanted:
         wanted = list(_MASKABLE)
     fresh = Service()
@@ -95,31 +62,40 @@ def merge(stored: Any, requested: Any, paths: Iterable[str]) -> Any:
             requested, fresh, replace_message_field=True, replace_repeated_field=True
         )
     except ValueError as error:
-        raise refuse(f"update_mask: {error}") from error
+        raise violation(_MASK, str(error)) from error
     return fresh
 
 
 def fill_defaults(service: Any, account: str) -> None:
-    """What Cloud Run writes into a service when the client leaves it out."""
+    """What Cloud Run writes into a service that is valid when the client leaves it out."""
     template = service.template
     service.ingress = service.ingress or 1  # IngressTraffic.INGRESS_TRAFFIC_ALL
     service.launch_stage = service.launch_stage or 4  # google.api.LaunchStage.GA
     template.service_account = template.service_account or account
-    concurrency = template.max_instance_request_concurrency
-    template.max_instance_request_concurrency = concurrency or 80
     if not template.HasField("timeout"):
         template.timeout.FromSeconds(300)
     if not template.scaling.max_instance_count:
         template.scaling.max_instance_count = 100
-    first = template.containers[0]
-    if not first.ports:
-        first.ports.add(name="http1", container_port=8080)
-    limits = first.resources.limits
-    for resource, amount in (("cpu", "1000m"), ("memory", "512Mi")):
-        if resource not in limits:
-            limits[resource] = amount
+    _fill_containers(template)
     if not service.traffic:
         service.traffic.add(type_=LATEST, percent=100)
+
+
+def _fill_containers(template: Any) -> None:
+    if not any(container.ports for container in template.containers):
+        template.containers[0].ports.add(container_port=8080)
+    for port in (port for container in template.containers for port in container.ports):
+        port.name = port.name or "http1"
+    for container in template.containers:
+        if not container.HasField("resources"):
+            container.resources.cpu_idle = True
+        limits = container.resources.limits
+        for resource, amount in (("cpu", "1000m"), ("memory", "512Mi")):
+            if resource not in limits:
+                limits[resource] = amount
+    small = (cpus(template.containers[0].resources.limits["cpu"]) or 1) < 1
+    concurrency = template.max_instance_request_concurrency or (1 if small else 80)
+    template.max_instance_request_concurrency = concurrency
 
 
 def revision_of(service: Any, name: str) -> Any:
@@ -148,14 +124,6 @@ def revision_name(service_id: str, number: int) -> str:
     digest = hashlib.sha256(f"{service_id}/{number}".encode()).digest()
     letters = "".join("bcdfghjklmnpqrstvwxz"[byte % 20] for byte in digest[:3])
     return f"{service_id}-{number:05d}-{letters}"
-
-
-def check_traffic(service: Any, exists: Callable[[str], bool]) -> None:
-    """INVALID_ARGUMENT when a target names a revision that neither exists nor is being created."""
-    for target in service.traffic:
-        named = target.revision if target.type_ == PINNED else ""
-        if named and named != service.template.revision and not exists(named):
-            raise refuse(f"traffic: revision {named!r} does not exist.")
 
 
 def traffic_statuses(service: Any, ready: str) -> list[Any]:

@@ -12,9 +12,10 @@ from google.longrunning import operations_pb2
 
 from ..core.core import Core
 from ..core.errors import CloudError, not_found
-from ..core.pages import page, start_of
 from ..server.policies import Policies
 from . import rules
+from .checks import check_service, check_service_id
+from .refusals import pages
 from .rollout import REVISION, SERVICE, Ending, Rollout
 from .rules import Service
 
@@ -63,9 +64,8 @@ class CloudRun:
         pb_request = service_types.CreateServiceRequest.pb(request)
         self._locate(pb_request.parent, _PARENT, "parent")
         self._check_create(pb_request)
-        return self._start(
-            "run.create", pb_request, self._preview(pb_request.service, pb_request.service_id)
-        )
+        preview = self._preview(pb_request.service, pb_request.service_id)
+        return start(self._core, "run.create", pb_request, preview)
 
     def get_service(self, request: Any) -> Any:
         """NOT_FOUND when no service has that name."""
@@ -74,9 +74,9 @@ class CloudRun:
     def list_services(self, request: Any) -> Any:
         """The services of the location, in pages."""
         self._locate(request.parent, _PARENT, "parent")
-        rows = self._store.rows(SERVICE, after=start_of(request))
-        services, token = page(
-            ((seq, Service.FromString(blob)) for seq, _, blob in rows), request, limit=_LIST_LIMIT
+        rows = self._store.rows(SERVICE)
+        services, token = pages(
+            ((seq, Service.FromString(blob)) for seq, _, blob in rows), request, _LIST_LIMIT
         )
         answer: Any = service_types.ListServicesResponse.meta.pb
         return answer(services=services, next_page_token=token)
@@ -85,14 +85,14 @@ class CloudRun:
         """ABORTED for an old etag; with `allow_missing` a service that is not there is made."""
         pb_request = service_types.UpdateServiceRequest.pb(request)
         service_id = self._id(pb_request.service.name)
-        return self._start("run.update", pb_request, self._updated(pb_request, service_id))
+        return start(self._core, "run.update", pb_request, self._updated(pb_request, service_id))
 
     def delete_service(self, request: Any) -> Any:
         """The revisions and the policy go with it."""
         pb_request = service_types.DeleteServiceRequest.pb(request)
         stored = self._need(self._id(pb_request.name))
         rules.check_etag(pb_request.etag, stored.etag)
-        return self._start("run.delete", pb_request, stored)
+        return start(self._core, "run.delete", pb_request, stored)
 
     def get_iam_policy(self, request: Any) -> Any:
         """An empty policy until one is set."""
@@ -103,7 +103,7 @@ class CloudRun:
         return self._policies.set(request.resource, request.policy)
 
     def test_iam_permissions(self, request: Any) -> Any:
-        """The caller may do everything."""
+        """Those that the caller has."""
         return self._policies.test(request.resource, request.permissions)
 
     # what the effects do when they land
@@ -123,7 +123,7 @@ class CloudRun:
         fresh.generation = stored.generation + 1
         if fresh.template != stored.template:
             return self._rollout.roll(fresh, service_id)
-        return self._rollout.settle(fresh, service_id, fresh.latest_ready_revision)
+        return self._rollout.route(fresh, service_id)
 
     def _land_delete(self, payload: bytes) -> Any:
         pb_request = _Delete.FromString(payload)
@@ -144,7 +144,7 @@ class CloudRun:
         fresh = self._preview(requested, service_id)
         fresh.uid = str(uuid.uuid4())
         fresh.create_time.FromDatetime(self._core.clock.now())
-        fresh.creator = self._rollout.account
+        fresh.creator = self._rollout.caller
         return self._rollout.roll(fresh, service_id)
 
     # helpers
@@ -168,21 +168,14 @@ class CloudRun:
     def _need_named(self, name: str) -> str:
         return str(self._need(self._id(name)).name)
 
-    def _has_revision(self, service_id: str, name: str) -> bool:
-        return self._store.get(REVISION, f"{service_id}/{name}") is not None
-
     def _check_create(self, pb_request: Any) -> None:
-        rules.check_service_id(pb_request.service_id)
-        rules.check_service(pb_request.service)
-        self._check_traffic(pb_request.service, pb_request.service_id)
+        check_service_id(pb_request.service_id)
+        check_service(pb_request.service, pb_request.service_id, "CreateServiceRequest")
         if self._find(pb_request.service_id) is not None:
             raise CloudError(
                 grpc.StatusCode.ALREADY_EXISTS,
                 f"Resource '{pb_request.service_id}' already exists.",
             )
-
-    def _check_traffic(self, service: Any, service_id: str) -> None:
-        rules.check_traffic(service, lambda name: self._has_revision(service_id, name))
 
     def _preview(self, requested: Any, service_id: str) -> Any:
         """A new service as it would be, before it has revisions."""
@@ -200,24 +193,24 @@ class CloudRun:
         """The service as the update would leave it."""
         stored = self._find(service_id)
         if stored is None and pb_request.allow_missing:
-            rules.check_service_id(service_id)
-            rules.check_service(pb_request.service)
-            self._check_traffic(pb_request.service, service_id)
+            check_service_id(service_id)
+            check_service(pb_request.service, service_id, "UpdateServiceRequest")
             return self._preview(pb_request.service, service_id)
         stored = self._need(service_id)
         rules.check_etag(pb_request.service.etag, stored.etag)
         fresh = rules.merge(stored, pb_request.service, pb_request.update_mask.paths)
-        rules.check_service(fresh)
-        self._check_traffic(fresh, service_id)
+        check_service(fresh, service_id, "UpdateServiceRequest")
         rules.fill_defaults(fresh, self._rollout.account)
         return fresh
 
-    def _start(self, kind: str, pb_request: Any, preview: Any) -> Any:
-        name = f"{self._names.parent}/operations/{uuid.uuid4()}"
-        if pb_request.validate_only:
-            done = operations_pb2.Operation(name=name, done=True)
-            done.response.Pack(preview)
-            done.metadata.Pack(preview)
-            return done
-        payload = pb_request.SerializeToString()
-        return self._core.operations.start(kind, payload, name=name, metadata=preview)
+
+def start(core: Core, kind: str, pb_request: Any, preview: Any) -> Any:
+    """The operation of a call; with `validate_only` it is done, and nothing was changed."""
+    name = f"{core.names.parent}/operations/{uuid.uuid4()}"
+    if pb_request.validate_only:
+        done = operations_pb2.Operation(name=name, done=True)
+        done.response.Pack(preview)
+        done.metadata.Pack(preview)
+        return done
+    payload = pb_request.SerializeToString()
+    return core.operations.start(kind, payload, name=name, metadata=preview)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
-from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import grpc
@@ -17,10 +14,9 @@ from ..core.errors import CloudError, not_found, precondition
 from ..core.pages import page, start_of
 from ..server.oidc import Identity
 from . import rules
-from .ring import Attempt, send
+from .executions import JOB, Executions
 from .rules import Job, State
 
-JOB = "scheduler.job"
 _PARENT = "projects/{project}/locations/{location}"
 _NAME = _PARENT + "/jobs/{job}"
 _LIST_LIMIT = 500
@@ -29,33 +25,15 @@ _LIST_LIMIT = 500
 class CloudScheduler:
     """google.cloud.scheduler.v1.CloudScheduler for HTTP targets.
 
-    `Clock.advance` makes the calls of the ticks that it passes one after the other and waits for
-    each; ticks of real time and forced runs use a thread each. `attempts` records every call.
+    `attempts` records every call.
     """
 
     def __init__(self, core: Core, identity: Identity) -> None:
-        self._core, self._store, self._identity = core, core.store, identity
-        self.attempts: list[Attempt] = []
-        self._busy = 0
-        self._changed = threading.Condition()
-
-    def rearm(self) -> None:
-        """After a restart: wait for the next ticks; those that passed since are skipped."""
-        with self._core.lock:
-            for _, blob in list(self._store.list(JOB)):
-                job = Job.FromString(blob)
-                if job.state == State.ENABLED:
-                    self._schedule(job)
-
-    def reset(self) -> None:
-        """Forget the attempts."""
-        with self._changed:
-            self.attempts.clear()
-
-    def wait_idle(self, seconds: float = 10.0) -> bool:
-        """Wait (real time) until no call is running; False when one still is."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._busy == 0, seconds)
+        self._core, self._store = core, core.store
+        self._executions = Executions(core, identity)
+        self.attempts = self._executions.attempts
+        self.rearm, self.reset = self._executions.rearm, self._executions.reset
+        self.wait_idle = self._executions.wait_idle
 
     # the API
 
@@ -105,7 +83,7 @@ class CloudScheduler:
     def delete_job(self, request: Any) -> Any:
         """A running call continues."""
         job = self._need(request.name)
-        self._core.clock.cancel(_key(job))
+        self._executions.disarm(job)
         self._store.delete(JOB, self._id(job.name))
         self._core.effects.record(job.name)
         return empty_pb2.Empty()
@@ -124,10 +102,8 @@ class CloudScheduler:
         now = self._core.clock.now()
         tick = rules.next_tick(job, now)
         self._core.effects.record(job.name, detail={"forced": True})
-        self._in_background(lambda: self._ring(job.name, tick, now, forced=True))
+        self._executions.force(job, tick, now)
         return job
-
-    # ticking
 
     def _turn(self, name: str, before: Any, after: Any) -> Any:
         job = self._need(name)
@@ -139,123 +115,21 @@ class CloudScheduler:
     def _changed_by_user(self, job: Any) -> Any:
         job.user_update_time.FromDatetime(self._core.clock.now())
         if job.state == State.ENABLED:
-            self._schedule(job)
+            self._executions.arm(job)
         else:
-            self._core.clock.cancel(_key(job))
+            self._executions.disarm(job)
             job.ClearField("schedule_time")
-            self._save(job)
+            self._executions.save(job)
         self._core.effects.record(job.name, detail={"schedule": job.schedule, "state": job.state})
         return job
 
-    def _schedule(self, job: Any) -> None:
-        tick = rules.next_tick(job, self._core.clock.now())
-        job.schedule_time.FromDatetime(tick)
-        self._save(job)
-        name = job.name
-        self._core.clock.call_at(tick, _key(job), lambda: self._tick(name, tick))
-
-    def _tick(self, name: str, tick: datetime) -> None:
-        with self._core.lock:
-            blob = self._store.get(JOB, self._id(name))
-            if blob is None:
-                return
-            job = Job.FromString(blob)
-            if job.state != State.ENABLED:
-                return
-            # The next tick is armed first: an advance over several ticks meets them in order.
-            self._schedule(job)
-        self._go(lambda: self._ring(name, tick, tick))
-
-    def _go(self, call: Callable[[], None]) -> None:
-        """Make the call; an advance of the Clock waits for it, the Clock's own thread must not."""
-        thread = self._in_background(call)
-        if self._core.clock.advancing:
-            thread.join()
-
-    def _in_background(self, call: Callable[[], None]) -> threading.Thread:
-        with self._changed:
-            self._busy += 1
-
-        def run() -> None:
-            try:
-                call()
-            finally:
-                with self._changed:
-                    self._busy -= 1
-                    self._changed.notify_all()
-
-        thread = threading.Thread(target=run, name="localcloud-ring", daemon=True)
-        thread.start()
-        return thread
-
-    def _ring(
-        self, name: str, tick: datetime, first: datetime, *, retry: int = 0, forced: bool = False
-    ) -> None:
-        """Send the request without holding the cloud's lock: the target may call back."""
-        with self._core.lock:
-            blob = self._store.get(JOB, self._id(name))
-        if blob is None:
-            return
-        job, at = Job.FromString(blob), self._core.clock.now()
-        headers = rules.headers_of(job, tick, self._token(job))
-        http_status, code, message = send(job, headers)
-        attempt = Attempt(name, at, tick, retry, forced, http_status, code, message)
-        with self._changed:
-            self.attempts.append(attempt)
-        self._note(attempt)
-        if code and retry < job.retry_config.retry_count:
-            self._retry_later(job, attempt, first)
-
-    def _note(self, attempt: Attempt) -> None:
-        """Write the outcome into the job, unless it is gone."""
-        with self._core.lock:
-            blob = self._store.get(JOB, self._id(attempt.job))
-            if blob is None:
-                return
-            job = Job.FromString(blob)
-            job.last_attempt_time.FromDatetime(attempt.at)
-            job.status.Clear()
-            job.status.code, job.status.message = attempt.code, attempt.message
-            self._save(job)
-
-    def _retry_later(self, job: Any, attempt: Attempt, first: datetime) -> None:
-        number = attempt.retry + 1
-        due = attempt.at + rules.backoff(job.retry_config, number)
-        limit = job.retry_config.max_retry_duration.ToTimedelta()
-        if limit and due - first > limit:
-            return
-        self._core.clock.call_at(
-            due,
-            f"{_key(job)}/retry/{attempt.schedule_time.isoformat()}",
-            lambda: self._go(
-                lambda: self._ring(
-                    job.name, attempt.schedule_time, first, retry=number, forced=attempt.forced
-                )
-            ),
-        )
-
     # helpers
-
-    def _token(self, job: Any) -> str:
-        target = job.http_target
-        kind = target.WhichOneof("authorization_header")
-        if kind == "oidc_token":
-            oidc = target.oidc_token
-            return self._identity.token(oidc.audience, oidc.service_account_email)
-        return f"ya29.localcloud-{uuid.uuid4().hex}" if kind == "oauth_token" else ""
 
     def _id(self, name: str) -> str:
         return self._core.names.locate(name, _NAME, api="cloudscheduler")["job"]
 
     def _need(self, name: str) -> Any:
-        blob = self._store.get(JOB, self._id(name))
-        if blob is None:
+        job = self._executions.find(self._id(name))
+        if job is None:
             raise not_found(f"Job not found. Resource name: {name}")
-        return Job.FromString(blob)
-
-    def _save(self, job: Any) -> None:
-        self._store.put(JOB, self._id(job.name), job.SerializeToString())
-
-
-def _key(job: Any) -> str:
-    return f"scheduler:{job.name}"
+        return job

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import grpc
+from google.cloud.location import locations_pb2
 from google.iam.v1 import iam_policy_pb2
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
@@ -27,6 +28,7 @@ __all__ = [
     "Method",
     "Service",
     "bind",
+    "bind_locations",
     "bind_operations",
     "call",
     "methods",
@@ -140,6 +142,21 @@ def bind_operations(gate: Gate, operations: Operations) -> Service:
     return Service(service, None, _bound(gate, service, wiring, operations))
 
 
+def bind_locations(gate: Gate, locations: object) -> Service:
+    """`google.cloud.location.Locations`, which clients call on their service's channel."""
+    pb2 = locations_pb2
+    types = {
+        "GetLocation": (pb2.GetLocationRequest, pb2.Location),
+        "ListLocations": (pb2.ListLocationsRequest, pb2.ListLocationsResponse),
+    }
+    wiring: Wiring = {
+        name: (request.FromString, response.SerializeToString, response)
+        for name, (request, response) in types.items()
+    }
+    service = "google.cloud.location.Locations"
+    return Service(service, None, _bound(gate, service, wiring, locations))
+
+
 def wire(gate: Gate, service: Service) -> grpc.GenericRpcHandler:
     """The handlers of a service for a gRPC server."""
     handlers = {
@@ -162,6 +179,7 @@ def call(
         request,
         lambda: method.do(request),
         reason=headers.get(_REASON, ""),
+        headers=headers,
         on_gone=on_gone,
         locked=method.name != "Operations.WaitOperation",
     )

@@ -83,6 +83,8 @@ class Router:
             lambda: route.handler(request, **groups),
             resource="/".join(groups.values()),
             reason=request.headers.get(_REASON, ""),
+            headers=request.headers,
+            parts={**request.query, **groups},
             on_gone=request.on_gone,
         )
 

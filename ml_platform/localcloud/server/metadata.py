@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import secrets
 from functools import partial
 
 import google.auth.jwt
 
+from ..core.callers import SECONDS, access_token
 from ..core.core import Core
 from .http_types import HttpError, Reply, Request, Route, json_reply
 from .oidc import Identity
@@ -56,8 +56,7 @@ class Metadata:
 
     def _access(self, request: Request, account: str) -> Reply:
         _check(request)
-        del account
-        reply = json_reply(_access_token())
+        reply = json_reply(_access_token(self._who(account)))
         reply.headers |= FLAVOR
         return reply
 
@@ -72,7 +71,7 @@ class Metadata:
         """A service account's assertion (RFC 7523) for an ID token or an access token."""
         assertion = dict(request.form()).get("assertion", "")
         if not assertion:
-            return json_reply(_access_token())
+            return json_reply(_access_token(self._identity.default_email))
         try:
             claims = google.auth.jwt.decode(assertion, verify=False)
         except ValueError as error:
@@ -80,15 +79,18 @@ class Metadata:
         if "target_audience" in claims:
             token = self._identity.token(claims["target_audience"], claims.get("iss", ""))
             return json_reply({"id_token": token})
-        return json_reply(_access_token())
+        return json_reply(_access_token(claims.get("iss", "") or self._identity.default_email))
 
     def _who(self, account: str) -> str:
         return self._identity.default_email if account == "default" else account
 
 
-def _access_token() -> dict[str, object]:
-    token = f"ya29.localcloud-{secrets.token_urlsafe(24)}"
-    return {"access_token": token, "expires_in": 3599, "token_type": "Bearer"}
+def _access_token(email: str) -> dict[str, object]:
+    return {
+        "access_token": access_token(email),
+        "expires_in": SECONDS - 1,
+        "token_type": "Bearer",
+    }
 
 
 def _check(request: Request) -> None:

@@ -22,7 +22,7 @@ from ..core.core import Core
 from .http_types import Reply, Request, Route, json_reply
 
 ISSUER = "https://accounts.google.com"
-_KIND = "identity.key"
+_KIND = "cloud.identity_key"
 _CACHE = {"Cache-Control": "public, max-age=21600, must-revalidate, no-transform"}
 
 

@@ -12,7 +12,7 @@ from ..core.names import parse
 
 
 class Projects:
-    """The one project, by id or by number."""
+    """Every project, by id or by number."""
 
     def __init__(self, core: Core) -> None:
         self._names = core.names
@@ -23,6 +23,7 @@ class Projects:
         if parts is None:
             raise invalid("name", "Invalid project name.")
         self._names.check_project(parts["project"], "cloudresourcemanager")
+        # The gate led the call into the project's place.
         return Project(
             name=f"projects/{self._names.number}",
             project_id=self._names.project,

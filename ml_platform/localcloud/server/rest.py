@@ -43,17 +43,17 @@ class Rest:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self.services: tuple[Service, ...] = ()
-        self._operations: Service | None = None
+        self._mixed_in: tuple[Service, ...] = ()
 
-    def serve(self, services: Iterable[Service], operations: Service) -> None:
+    def serve(self, services: Iterable[Service], mixed_in: Iterable[Service]) -> None:
         """Serve these; their rules are read when the first request comes."""
-        self.services, self._operations = tuple(services), operations
+        self.services, self._mixed_in = tuple(services), tuple(mixed_in)
 
     @functools.cached_property
     def paths(self) -> Paths[Method]:
         """All paths with the methods that answer them."""
         paths: Paths[Method] = Paths()
-        mixed_in = self._operations.methods if self._operations is not None else {}
+        mixed_in = {name: one for each in self._mixed_in for name, one in each.methods.items()}
         for service in self.services:
             for name, rules in rules_of(service.transport).items():
                 method = service.methods.get(name) or mixed_in.get(name)

@@ -156,7 +156,9 @@ class Runner:
 
     def _arm(self, job_id: str, plan: plans.Plan) -> None:
         due = datetime.fromisoformat(plan.due)
-        self._core.clock.call_at(due, f"pipeline:{job_id}", partial(self._step, job_id))
+        self._core.clock.call_at(
+            due, f"pipeline:{self.name_of(job_id)}", partial(self._step, job_id)
+        )
 
     def name_of(self, job_id: str) -> str:
         """`projects/NUMBER/locations/L/pipelineJobs/ID`."""

@@ -33,6 +33,17 @@ ARTIFACT_ENV = "AIP_STORAGE_URI"
 """Gives a container made for Vertex AI the path of its model, with the other AIP_ variables:
 https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements#aip-variables"""
 PORT = 8080
+# From this many CPUs on: the least and the most memory in MiB
+# (https://cloud.google.com/run/docs/configuring/services/cpu#cpu-memory).
+_ROOM = (
+    (8, 4096, 32768),
+    (6, 4096, 24576),
+    (4, 2048, 16384),
+    (2, 128, 8192),
+    (1, 128, 4096),
+    (0.5, 128, 1024),
+    (0.08, 128, 512),
+)
 
 
 def _refused(advice: str) -> PydanticCustomError:
@@ -140,8 +151,15 @@ class ServingConfig(ServingFields):
     def _fits_together(self) -> Self:
         if self.min_instances > self.max_instances:
             raise _refused("min_instances is at most max_instances")
-        if self.concurrency > 1 and float(self.cpu) < 1:
+        cpu = float(self.cpu)
+        if self.concurrency > 1 and cpu < 1:
             raise _refused("With a cpu below 1 the concurrency is 1")
+        room = next((room for room in _ROOM if cpu >= room[0]), None)
+        if room is None:
+            raise _refused("The cpu is at least 0.08")
+        amount = int(self.memory[:-2]) * (1024 if self.memory.endswith("Gi") else 1)
+        if not room[1] <= amount <= room[2]:
+            raise _refused(f"With {self.cpu} CPU the memory is {room[1]}Mi to {room[2]}Mi")
         return self
 
     @classmethod

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from google.iam.v1.policy_pb2 import Policy
 from google.type.expr_pb2 import Expr
 
 from ml_platform.cloud import cloud_run
@@ -63,12 +64,18 @@ def test_all_of_what_was_asked_for_reaches_cloud_run(cloud):
     assert list(container.args) == ["--rest_api_port=8501"]
     assert [port.container_port for port in container.ports] == [8501]
     assert dict(container.resources.limits) == {"cpu": "2", "memory": "4Gi"}
+    assert container.resources.cpu_idle
     scaling = service.template.scaling
     assert (scaling.min_instance_count, scaling.max_instance_count) == (1, 3)
     assert service.template.max_instance_request_concurrency == 10
     assert service.template.timeout.total_seconds() == 60
     assert service.template.service_account == SPEC.service_account
     assert service.ingress.name == "INGRESS_TRAFFIC_INTERNAL_ONLY"
+
+
+def test_less_than_one_cpu_is_taken(cloud):
+    create(spec=replace(SPEC, cpu=".5", memory="1Gi", concurrency=1))
+    assert cloud_run.get_service("chern").ready
 
 
 def test_a_name_is_taken_once(cloud):
@@ -206,3 +213,18 @@ def test_invokers_are_changed_and_other_grants_stay(cloud):
     policy = client.get_iam_policy({"resource": name})
     assert [list(b.members) for b in policy.bindings] == [["user:a@example.com"], ["user:c@x.com"]]
     assert (policy.version, policy.bindings[1].condition) == (3, night)
+
+
+def test_grants_of_deleted_accounts_do_not_hinder_a_change(cloud):
+    create()
+    gone = "deleted:serviceAccount:d@x.com?uid=1"
+    policy = Policy(version=1, etag=b"e")
+    policy.bindings.add(role="roles/run.viewer", members=[gone])
+    policy.bindings.add(role="roles/run.developer", members=[gone, "user:a@x.com"])
+    policy.bindings.add(role=cloud_run.INVOKER, members=[gone, "user:b@x.com"])
+    name = f"{channels.location_path()}/services/chern"
+    cloud.store.put("run.policy", name, policy.SerializeToString())
+    assert cloud_run.change_invokers("chern", add=["user:b@x.com"]) == ("user:b@x.com",)
+    assert cloud_run.change_invokers("chern", add=["allUsers"]) == ("allUsers", "user:b@x.com")
+    kept = channels.client("Services").get_iam_policy({"resource": name}).bindings
+    assert [list(one.members) for one in kept] == [["user:a@x.com"], ["allUsers", "user:b@x.com"]]

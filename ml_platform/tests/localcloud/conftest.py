@@ -9,14 +9,18 @@ import grpc
 import pytest
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
+from google.cloud import scheduler_v1, storage
 from google.cloud.aiplatform_v1.services.endpoint_service import EndpointServiceClient
 from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
+from google.oauth2.credentials import Credentials
 
 from ml_platform.localcloud import LocalCloud
+from ml_platform.localcloud.core.callers import access_token
+from ml_platform.tests.localcloud.scheduler_tools import START, Hook
 
 PARENT = "projects/demo-project/locations/europe-central2"
+ROBOT = "robot@demo-project.iam.gserviceaccount.com"
 NUMBERED = "projects/123456789012/locations/europe-central2"
 
 
@@ -75,3 +79,48 @@ def gcs(cloud: LocalCloud) -> Iterator[storage.Client]:
     client = storage.Client("demo-project", AnonymousCredentials(), client_options=options)
     yield client
     client.close()
+
+
+@pytest.fixture
+def call(cloud: LocalCloud, client_of: Callable[[Any], Any]) -> Callable[..., Any]:
+    """`call(client class, method, request)` as the robot account."""
+
+    def call(cls: Any, method: str, request: dict[str, Any]) -> Any:
+        return getattr(client_of(cls), method)(
+            request=request, metadata=[("authorization", f"Bearer {access_token(ROBOT)}")]
+        )
+
+    return call
+
+
+@pytest.fixture
+def robot_gcs(cloud: LocalCloud) -> Iterator[Any]:
+    """Google's storage client with an access token of the robot account."""
+    yield from gcs_as(cloud, ROBOT)
+
+
+def gcs_as(cloud: LocalCloud, email: str) -> Iterator[Any]:
+    """A storage client with an account's token."""
+    options = ClientOptions(api_endpoint=cloud.http_url)
+    client = storage.Client(
+        "demo-project", Credentials(access_token(email)), client_options=options
+    )
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """Somebody to ring."""
+    hook = Hook()
+    yield hook
+    hook.close()
+
+
+@pytest.fixture
+def jobs(cloud: LocalCloud, client_of: Callable[[Any], Any]) -> scheduler_v1.CloudSchedulerClient:
+    """Google's scheduler client; the cloud is as new and its clock stands at START."""
+    cloud.clock.freeze()
+    cloud.clock.set(START)
+    client: scheduler_v1.CloudSchedulerClient = client_of(scheduler_v1.CloudSchedulerClient)
+    return client

@@ -150,7 +150,8 @@ def test_the_state_tells_what_is_there(
     assert [one["version"] for one in state["models"][0]["versions"]] == ["1", "2"]
     assert state["services"][0]["id"] == "serve-ranker"
     assert state["jobs"][0]["state"] == "ENABLED"
-    assert state["buckets"] == [{"name": "artifacts", "objects": 1, "bytes": 5}]
+    here = {"project": "demo-project", "location": "europe-central2"}
+    assert state["buckets"] == [here | {"name": "artifacts", "objects": 1, "bytes": 5}]
 
 
 def test_time_is_moved_from_outside(cloud: LocalCloud, api: Callable[..., Any]) -> None:

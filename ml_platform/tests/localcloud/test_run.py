@@ -186,13 +186,15 @@ def test_traffic_goes_where_it_is_sent(services: run_v2.ServicesClient) -> None:
         (old, 90),
         (new, 10),
     ]
-    for traffic in (
-        [run_v2.TrafficTarget(type_=latest, percent=50)],
-        [run_v2.TrafficTarget(type_=pinned, revision="nobody", percent=100)],
-    ):
-        second.traffic = traffic
-        with pytest.raises(exceptions.InvalidArgument):
-            services.update_service(service=second)
+    second.traffic = [run_v2.TrafficTarget(type_=pinned, revision="nobody", percent=100)]
+    operation = services.update_service(service=second)
+    with pytest.raises(exceptions.InternalServerError, match="'nobody' does not exist"):
+        operation.result()
+    after = services.get_service(name=NAME)
+    assert (after.terminal_condition.state, after.traffic) == (FAILED, second.traffic)
+    assert after.traffic_statuses == second.traffic_statuses
+    states = {one.type_: one.state for one in after.conditions}
+    assert states == {"RoutesReady": FAILED, "ConfigurationsReady": READY}
 
 
 def test_deleting_takes_revisions_and_policy_and_frees_the_name(

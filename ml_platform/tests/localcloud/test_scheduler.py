@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,69 +18,7 @@ from ml_platform.localcloud import LocalCloud
 from ml_platform.localcloud.scheduler.rules import Job as RawJob
 from ml_platform.localcloud.scheduler.rules import backoff, next_tick
 from ml_platform.tests.localcloud.conftest import PARENT
-
-NAME = f"{PARENT}/jobs/nightly"
-RINGER = "ringer@demo-project.iam.gserviceaccount.com"
-START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-class Hook:
-    """A web server that keeps what it is sent and answers as it is told."""
-
-    def __init__(self) -> None:
-        self.rings: list[tuple[str, dict[str, str], bytes]] = []
-        self.status = 200
-        self.before: Callable[[], object] = lambda: None
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def _ring(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                hook.rings.append((f"{self.command} {self.path}", dict(self.headers), body))
-                hook.before()
-                self.send_response(hook.status)
-                self.end_headers()
-
-            do_POST = do_PUT = _ring
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook/?a=1"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def close(self) -> None:
-        """Hang up."""
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    """Somebody to ring."""
-    hook = Hook()
-    yield hook
-    hook.close()
-
-
-@pytest.fixture
-def jobs(cloud: LocalCloud, client_of: Callable[[Any], Any]) -> scheduler_v1.CloudSchedulerClient:
-    """Google's scheduler client; the cloud is as new and its clock stands at START."""
-    cloud.clock.freeze()
-    cloud.clock.set(START)
-    client: scheduler_v1.CloudSchedulerClient = client_of(scheduler_v1.CloudSchedulerClient)
-    return client
-
-
-def nightly(url: str, **more: Any) -> scheduler_v1.Job:
-    """A job that rings at four."""
-    token = scheduler_v1.OidcToken(service_account_email=RINGER)
-    target = scheduler_v1.HttpTarget(
-        uri=url, body=b"{}", headers={"Content-Type": "application/json"}, oidc_token=token
-    )
-    fixed = {"name": NAME, "schedule": "0 4 * * *", "time_zone": "UTC", "http_target": target}
-    return scheduler_v1.Job(**(fixed | more))
+from ml_platform.tests.localcloud.scheduler_tools import NAME, RINGER, START, Hook, nightly
 
 
 def rung(cloud: LocalCloud) -> list[datetime]:
@@ -190,17 +126,25 @@ def test_a_failed_ring_is_tried_again_with_growing_pauses(
     assert (status.code, "503" in status.message) == (14, True)
 
 
-def test_retries_end_with_success_or_when_their_time_is_up(
-    cloud: LocalCloud, jobs: scheduler_v1.CloudSchedulerClient, hook: Hook
+@pytest.mark.parametrize(("count", "seconds", "retries"), [(0, 16, 2), (1, 16, 2), (3, 16, 3)])
+def test_retries_end_when_both_limits_are_reached_or_with_success(
+    cloud: LocalCloud,
+    jobs: scheduler_v1.CloudSchedulerClient,
+    hook: Hook,
+    count: int,
+    seconds: int,
+    retries: int,
 ) -> None:
+    """A job is retried "until both limits are reached" (RetryConfig)."""
     hook.status = 500
-    retry = {"retry_count": 5, "max_retry_duration": timedelta(seconds=16)}
+    retry = {"retry_count": count, "max_retry_duration": timedelta(seconds=seconds)}
     jobs.create_job(parent=PARENT, job=nightly(hook.url, retry_config=retry))
     cloud.clock.advance(86400)
-    assert [attempt.retry for attempt in cloud.scheduler.attempts] == [0, 1, 2]
+    made = len(cloud.scheduler.attempts)
+    assert [attempt.retry for attempt in cloud.scheduler.attempts] == list(range(retries + 1))
     hook.before = lambda: setattr(hook, "status", 200)
     cloud.clock.advance(86400)
-    assert [attempt.http_status for attempt in cloud.scheduler.attempts[3:]] == [200]
+    assert [attempt.http_status for attempt in cloud.scheduler.attempts[made:]] == [200]
 
 
 def test_nobody_at_the_other_end_is_unavailable(

@@ -11,7 +11,7 @@ from google.cloud.run_v2.types import service as service_types
 from google.cloud.scheduler_v1.types import job as job_types
 
 from ml_platform.localcloud.run.rollout import REVISION, SERVICE
-from ml_platform.localcloud.scheduler.jobs import JOB
+from ml_platform.localcloud.scheduler.executions import JOB
 from ml_platform.localcloud.vertex.model_rules import Model, Parent
 from ml_platform.localcloud.vertex.model_store import MODEL, VERSION
 from ml_platform.localcloud.vertex.pipeline_runner import JOB as PIPELINE
