@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_TOKEN = re.compile(r"[\w.$*@-]+|[(),/]")
+_TOKEN = re.compile(r"[\w.$*@-]+|[(),/]", re.ASCII)
 _DEPTH = 50
 
 Tree = dict[str, "Tree"]
@@ -43,13 +43,10 @@ def select(value: Any, tree: Tree) -> Any:
 def _list(tokens: list[str], text: str) -> Tree:
     tree: Tree = {}
     while True:
-        name = tokens.pop(0)
-        if name in {"", "(", ")", ",", "/"}:
-            raise ValueError(f"Invalid field selection {text}")
-        branch = tree.setdefault(name, {})
+        branch = tree.setdefault(_name(tokens, text), {})
         while tokens[0] == "/":
             del tokens[0]
-            branch = branch.setdefault(tokens.pop(0), {})
+            branch = branch.setdefault(_name(tokens, text), {})
         if tokens[0] == "(":
             del tokens[0]
             branch.update(_list(tokens, text))
@@ -58,3 +55,10 @@ def _list(tokens: list[str], text: str) -> Tree:
         if tokens[0] != ",":
             return tree
         del tokens[0]
+
+
+def _name(tokens: list[str], text: str) -> str:
+    name = tokens.pop(0)
+    if name in {"", "(", ")", ",", "/"}:
+        raise ValueError(f"Invalid field selection {text}")
+    return name

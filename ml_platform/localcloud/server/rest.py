@@ -94,7 +94,8 @@ class Rest:
         method, rule, variables = found
         message = raw(method.decode(b""))
         try:
-            transcoding.fill(message, rule, variables, query, request.body)
+            sent, kind = request.body, request.headers.get("content-type", "")
+            transcoding.fill(message, rule, variables, query, sent, kind)
         except Refused as refused:
             raise _refusal(refused) from None
         decoded = method.decode(message.SerializeToString())

@@ -65,20 +65,23 @@ def fill(
     variables: Mapping[str, str],
     query: Sequence[tuple[str, str]],
     body: bytes,
+    content_type: str = "",
 ) -> None:
-    """Set an empty request message from a request. Raises Refused."""
+    """Set an empty request message from a request. Raises Refused.
+
+    A message with an `http_body`, as of RawPredict, takes the body as it is.
+    """
     if body and not rule.body:
         raise Refused([Violation("", f"{_BAD} The method has no request body.")])
-    if body:
+    if "http_body" in message.DESCRIPTOR.fields_by_name and rule.body == "*":
+        message.http_body.data, message.http_body.content_type = body, content_type
+    elif body:
         tree = parse_json(body)
         if rule.body != "*":
             tree = {rule.body: tree}
         _merge(message, tree)
     if query:
-        bound = {} if rule.body == "*" else _bound(message.DESCRIPTOR, rule, query)
-        if rule.body == "*":
-            raise Refused([_unbound(key) for key, _ in query])
-        _merge(message, bound)
+        _merge(message, _bound(message.DESCRIPTOR, rule, query))
     for name, text in variables.items():
         *parents, last = name.split(".")
         owner = message
@@ -216,7 +219,9 @@ def _unbound(key: str) -> Violation:
 
 
 def _bound(root: Descriptor, rule: Rule, query: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The query as a tree of JSON."""
+    """The query as a tree of JSON; beside a body that is the whole message there is none."""
+    if rule.body == "*":
+        raise Refused([_unbound(key) for key, _ in query])
     tree: dict[str, Any] = {}
     problems = [problem for key, text in query for problem in _bind(tree, root, rule, key, text)]
     if problems:

@@ -78,7 +78,7 @@ def requests_of_any_kind(draw: st.DrawFn) -> bytes:
 
 
 @settings(
-    max_examples=2000,
+    max_examples=1200,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
