@@ -17,7 +17,7 @@ from .faults import Fault, Faults, OnGone, strike_after, strike_before
 
 T = TypeVar("T")
 
-_VERTEX = ("ModelService.", "PipelineService.", "EndpointService.")
+_VERTEX = ("ModelService.", "PipelineService.", "EndpointService.", "ScheduleService.")
 _LRO_METHODS = frozenset(
     {
         "ModelService.UploadModel",
@@ -27,6 +27,13 @@ _LRO_METHODS = frozenset(
         "PipelineService.DeletePipelineJob",
         "EndpointService.DeployModel",
     }
+)
+# Where requests name their resource.
+_NAMED = (
+    ("name",),
+    ("parent",),
+    ("endpoint",),
+    *((part, "name") for part in ("model", "endpoint", "schedule", "service", "job")),
 )
 _MINUTE = timedelta(minutes=1)
 # Calls a minute for a project and region (cloud.google.com/vertex-ai/docs/quotas).
@@ -113,7 +120,7 @@ class Gate:
 
 def resource_of(request: object) -> str:
     """The resource of a request, as its client named it; '' when it names no resource."""
-    for path in (("name",), ("parent",), ("model", "name"), ("service", "name"), ("job", "name")):
+    for path in _NAMED:
         value: object = request
         for part in path:
             value = getattr(value, part, "")
