@@ -23,6 +23,12 @@ from google.cloud.aiplatform_v1.services.model_service.transports.grpc import (
 from google.cloud.aiplatform_v1.services.pipeline_service.transports.grpc import (
     PipelineServiceGrpcTransport,
 )
+from google.cloud.aiplatform_v1.services.prediction_service.transports.grpc import (
+    PredictionServiceGrpcTransport,
+)
+from google.cloud.aiplatform_v1.services.schedule_service.transports.grpc import (
+    ScheduleServiceGrpcTransport,
+)
 from google.cloud.monitoring_v3.services.metric_service.transports.grpc import (
     MetricServiceGrpcTransport,
 )
@@ -59,6 +65,8 @@ from .server.tls import make_certificate, server_credentials
 from .vertex.endpoints import EndpointService
 from .vertex.models import ModelService
 from .vertex.pipelines import PipelineService
+from .vertex.predictions import PredictionService
+from .vertex.schedules import ScheduleService
 
 __all__ = ["CloudError", "LocalCloud", "PortBusy", "Unusable"]
 
@@ -111,7 +119,9 @@ class LocalCloud:
         self.storage = Storage(self.core)
         self.models = ModelService(self.core, self.storage)
         self.endpoints = EndpointService(self.core)
+        self.predictions = PredictionService(self.core, self.endpoints)
         self.pipelines = PipelineService(self.core, self.storage)
+        self.schedules = ScheduleService(self.core, self.pipelines)
         self.identity = Identity(self.core)
         self._projects = Projects(self.core)
         self.run, self._revisions = CloudRun(self.core), Revisions(self.core)
@@ -123,7 +133,7 @@ class LocalCloud:
         metadata = Metadata(self.core, self.identity)
         serving = Serving(self.core, self.identity, self.run, self._revisions)
         pages = (Control(self), Console(self), serving)
-        for part in (self.storage, self.batch, self.identity, metadata, *pages):
+        for part in (self.storage, self.predictions, self.batch, self.identity, metadata, *pages):
             self.router.add(part.routes())
         self._handlers = self._wired()
         self._ports = grpc_port, http_port, tls_port
@@ -143,6 +153,7 @@ class LocalCloud:
             with self.core.names.at(place):
                 self.core.operations.rearm()
                 self.pipelines.rearm()
+                self.schedules.rearm()
                 self.scheduler.rearm()
         self.clock.start()
         return self
@@ -252,6 +263,8 @@ class LocalCloud:
             (ModelServiceGrpcTransport, f"{vertex}.ModelService", self.models),
             (EndpointServiceGrpcTransport, f"{vertex}.EndpointService", self.endpoints),
             (PipelineServiceGrpcTransport, f"{vertex}.PipelineService", self.pipelines),
+            (PredictionServiceGrpcTransport, f"{vertex}.PredictionService", self.predictions),
+            (ScheduleServiceGrpcTransport, f"{vertex}.ScheduleService", self.schedules),
             (ProjectsGrpcTransport, "google.cloud.resourcemanager.v3.Projects", self._projects),
             (ServicesGrpcTransport, f"{run}.Services", self.run),
             (RevisionsGrpcTransport, f"{run}.Revisions", self._revisions),

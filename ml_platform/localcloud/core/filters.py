@@ -165,6 +165,8 @@ def _holds(actual: Value, key: str, sign: str, wanted: str) -> bool:
 
 
 def _time_holds(actual: datetime, sign: str, wanted: str) -> bool:
+    if (sign, wanted) == (":", "*"):
+        return True
     try:
         when = datetime.fromisoformat(wanted)
         return sign in _ORDERED and _ORDERED[sign](actual, when)

@@ -29,7 +29,7 @@ _NAMED = (
 )
 """Where requests name their resource."""
 
-_VERTEX = ("ModelService.", "PipelineService.", "EndpointService.")
+_VERTEX = ("ModelService.", "PipelineService.", "EndpointService.", "ScheduleService.")
 _LRO_METHODS = frozenset(
     {
         "ModelService.UploadModel",
@@ -39,6 +39,13 @@ _LRO_METHODS = frozenset(
         "PipelineService.DeletePipelineJob",
         "EndpointService.DeployModel",
     }
+)
+# Where requests name their resource.
+_NAMED = (
+    ("name",),
+    ("parent",),
+    ("endpoint",),
+    *((part, "name") for part in ("model", "endpoint", "schedule", "service", "job")),
 )
 _MINUTE = timedelta(minutes=1)
 # Calls a minute for a project and region (cloud.google.com/vertex-ai/docs/quotas).

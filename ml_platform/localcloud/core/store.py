@@ -145,11 +145,12 @@ class Store:
         return int(self.execute(sql, (kind,))[0][0])
 
     def reset(self) -> None:
-        """Empty every table."""
+        """Empty every table; numbers that grow (the generations of objects) begin anew."""
         with self.transaction():
             sql = "SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite_%'"
             for (table,) in self.execute(sql):
                 self.execute(f'DELETE FROM "{table}"')  # noqa: S608 - one of our own names
+            self.execute("DELETE FROM sqlite_sequence")
 
     def close(self) -> None:
         """Let go of the file."""

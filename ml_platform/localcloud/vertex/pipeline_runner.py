@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,6 +27,7 @@ RUNNING = frozenset(
         PipelineState.PIPELINE_STATE_RUNNING,
     }
 )
+ACTIVE = RUNNING | {PipelineState.PIPELINE_STATE_CANCELLING}
 Job: Any = gca_job.PipelineJob.meta.pb
 _Task: Any = gca_job.PipelineTaskDetail.State
 _State: Any = PipelineState
@@ -45,6 +47,7 @@ class Runner:
         self._core, self._store, self._storage = core, core.store, storage
         self.stage_seconds = 2.0
         self.orders: list[plans.Order] = []
+        self.ended: list[Callable[[Any], None]] = []
 
     def rearm(self) -> None:
         """After a restart: set the timers of the running jobs."""
@@ -134,6 +137,8 @@ class Runner:
             task.state = left.get(task.state, task.state)
         self.save(job)
         self._store.delete(PLAN, job_id)
+        for fn in self.ended:
+            fn(job)
 
     def cancel(self, job_id: str, job: Any) -> None:
         """CANCELLING now, CANCELLED one step later."""

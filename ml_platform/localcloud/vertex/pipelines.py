@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,29 +11,19 @@ from google.cloud.aiplatform_v1.types import pipeline_job as gca_job
 from google.cloud.aiplatform_v1.types import pipeline_service as wire_types
 from google.cloud.aiplatform_v1.types.operation import DeleteOperationMetadata
 from google.cloud.aiplatform_v1.types.pipeline_state import PipelineState
-from google.protobuf import empty_pb2, json_format
+from google.protobuf import empty_pb2
 
 from ..core.core import Core
 from ..core.errors import CloudError, invalid, precondition
 from ..core.filters import compile_filter, compile_order, sort
 from ..core.pages import page
 from . import pipeline_plan as plans
-from .model_rules import check_labels, masked
-from .pipeline_runner import JOB, RUNNING, Files, Job, Runner
+from . import pipeline_rules as rules
+from .pipeline_runner import ACTIVE, JOB, RUNNING, Files, Job, Runner
 
 _PARENT = "projects/{project}/locations/{location}"
-_FIELDS = (
-    "pipeline_name",
-    "display_name",
-    "state",
-    "create_time",
-    "update_time",
-    "end_time",
-    "labels",
-    "template_uri",
-)
-_ORDERS = ("create_time", "update_time", "end_time", "start_time")
 _BATCH = 32
+_BILLING_LABEL = "vertex-ai-pipelines-run-billing-id"
 _Task = gca_job.PipelineTaskDetail.State
 _LAST = 1 << 62
 
@@ -94,18 +82,32 @@ class PipelineService:
 
     def create_pipeline_job(self, request: Any) -> Any:
         """The job starts by itself; its answer is PENDING."""
-        pb_request = wire_types.CreatePipelineJobRequest.pb(request)
-        self._core.names.locate(pb_request.parent, _PARENT, field="parent")
-        job_id = pb_request.pipeline_job_id or str(10**18 + self._store.next_id(JOB))
-        job, now = pb_request.pipeline_job, self._core.clock.now()
-        _check(job_id, job)
+        return self.start(wire_types.CreatePipelineJobRequest.pb(request))
+
+    def check(self, request: Any) -> None:
+        """INVALID_ARGUMENT for a CreatePipelineJobRequest that would be refused by itself."""
+        self._core.names.locate(request.parent, _PARENT, field="parent")
+        rules.check_job(request.pipeline_job_id, request.pipeline_job)
+
+    def start(self, request: Any, schedule_name: str = "") -> Any:
+        """Create the job of a plain CreatePipelineJobRequest, perhaps for a schedule."""
+        self.check(request)
+        job_id = request.pipeline_job_id or str(10**18 + self._store.next_id(JOB))
         if self._store.get(JOB, job_id) is not None:
             raise CloudError(
                 grpc.StatusCode.ALREADY_EXISTS,
                 f"PipelineJob {self._runner.name_of(job_id)} already exists.",
             )
+        job, now = Job(), self._core.clock.now()
+        job.CopyFrom(request.pipeline_job)
+        rules.without_output(job)
         plan = self._runner.plan(job_id, job, now)
-        job.name = self._runner.name_of(job_id)
+        job.name, job.schedule_name = self._runner.name_of(job_id), schedule_name
+        job.service_account = job.service_account or (
+            f"{self._core.names.number}-compute@developer.gserviceaccount.com"
+        )
+        # "User set value will get overrided" (pipeline_job.proto, PipelineJob.labels).
+        job.labels[_BILLING_LABEL] = str(10**18 + self._store.next_id(_BILLING_LABEL))
         job.state = PipelineState.PIPELINE_STATE_PENDING
         job.create_time.FromDatetime(now)
         for number, stage in enumerate(plan.stages, start=1):
@@ -118,6 +120,17 @@ class PipelineService:
         self._core.effects.record(job.name, labels=dict(job.labels))
         return job
 
+    def count_active(self, schedule_name: str) -> int:
+        """How many jobs of a schedule have not ended."""
+        return sum(
+            job.schedule_name == schedule_name and job.state in ACTIVE
+            for _, job in self._newest_first()
+        )
+
+    def on_end(self, fn: Callable[[Any], None]) -> None:
+        """Have `fn` called with each job that ends, under the cloud's lock."""
+        self._runner.ended.append(fn)
+
     def get_pipeline_job(self, request: Any) -> Any:
         """NOT_FOUND without it."""
         return self._runner.need(self._runner.id_of(request.name))
@@ -126,17 +139,18 @@ class PipelineService:
         """Newest first unless ordered; without `job_detail`, as the list view is documented."""
         pb_request = wire_types.ListPipelineJobsRequest.pb(request)
         self._core.names.locate(pb_request.parent, _PARENT, field="parent")
-        keep = compile_filter(pb_request.filter, _FIELDS)
-        order = compile_order(pb_request.order_by, _ORDERS)
-        rows = (row for row in self._newest_first() if keep(partial(_field, row[1])))
+        keep = compile_filter(pb_request.filter, rules.FILTERS)
+        order = compile_order(pb_request.order_by, rules.ORDERS)
+        rules.check_mask(pb_request.read_mask.paths)
+        rows = (row for row in self._newest_first() if keep(partial(rules.field_of, row[1])))
         if order:
-            ordered = sort([job for _, job in rows], order, _order_key)
+            ordered = sort([job for _, job in rows], order, rules.order_key)
             rows = (row for row in enumerate(ordered, start=1))
         found, token = page(rows, pb_request)
         response = wire_types.ListPipelineJobsResponse.meta.pb(next_page_token=token)
         for job in found:
             job.ClearField("job_detail")
-            response.pipeline_jobs.append(masked(job, pb_request.read_mask.paths))
+            response.pipeline_jobs.append(rules.masked(job, pb_request.read_mask.paths))
         return response
 
     def cancel_pipeline_job(self, request: Any) -> Any:
@@ -205,7 +219,7 @@ class PipelineService:
             raise invalid("names", f"A batch has 1 to {_BATCH} PipelineJobs.")
 
     def _refuse_running(self, job: Any) -> None:
-        if job.state in RUNNING or job.state == PipelineState.PIPELINE_STATE_CANCELLING:
+        if job.state in ACTIVE:
             state = PipelineState(job.state).name
             raise precondition(f"The PipelineJob is in state {state} and cannot be deleted.")
 
@@ -222,31 +236,3 @@ class PipelineService:
             name=f"{resource}/operations/{self._store.next_id('vertex.operation')}",
             metadata=type(metadata).pb(metadata),
         )
-
-
-def _check(job_id: str, job: Any) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,126}", job_id):
-        raise invalid("pipeline_job_id", "The ID must be less than 128 characters of [a-z0-9-].")
-    if not re.fullmatch(r"gs://[^/]+(/.*)?", job.runtime_config.gcs_output_directory):
-        raise invalid(
-            "pipeline_job.runtime_config.gcs_output_directory", "A gs:// directory is required."
-        )
-    if not job.pipeline_spec.fields and not job.template_uri:
-        raise invalid("pipeline_job.pipeline_spec", "A pipeline spec or template is required.")
-    check_labels(job.labels, "pipeline_job.labels")
-
-
-def _field(job: Any, field: str) -> Any:
-    if field == "labels":
-        return dict(job.labels)
-    if field == "state":
-        return PipelineState(job.state).name
-    if field == "pipeline_name":
-        return json_format.MessageToDict(job.pipeline_spec).get("pipelineInfo", {}).get("name")
-    value = getattr(job, field)
-    return value if isinstance(value, str) else datetime.fromisoformat(value.ToJsonString())
-
-
-def _order_key(job: Any, field: str) -> str:
-    value = getattr(job, field)
-    return f"{value.seconds:020}.{value.nanos:09}"

@@ -28,7 +28,8 @@ def create(job_id="run-1", **options) -> Any:
 
 def test_a_job_walks_to_its_success(cloud):
     job: Any = create()
-    assert (job.job_id, job.labels) == ("run-1", {"mlp_run": "1"})
+    assert (job.job_id, job.labels["mlp_run"]) == ("run-1", "1")
+    assert job.labels.keys() == {"mlp_run", "vertex-ai-pipelines-run-billing-id"}
     assert job.state is PipelineState.UNFINISHED
     cloud.clock.advance(3600)
     job = pipelines.get_pipeline_job(NAME)

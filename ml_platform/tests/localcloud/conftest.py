@@ -13,6 +13,8 @@ from google.cloud import scheduler_v1, storage
 from google.cloud.aiplatform_v1.services.endpoint_service import EndpointServiceClient
 from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
+from google.cloud.aiplatform_v1.services.prediction_service import PredictionServiceClient
+from google.cloud.aiplatform_v1.services.schedule_service import ScheduleServiceClient
 from google.oauth2.credentials import Credentials
 
 from ml_platform.localcloud import LocalCloud
@@ -69,6 +71,20 @@ def endpoints(cloud: LocalCloud, client_of: Callable[[Any], Any]) -> EndpointSer
 def pipelines(cloud: LocalCloud, client_of: Callable[[Any], Any]) -> PipelineServiceClient:
     """Google's PipelineService client; the cloud is as new."""
     client: PipelineServiceClient = client_of(PipelineServiceClient)
+    return client
+
+
+@pytest.fixture
+def predictions(cloud: LocalCloud, client_of: Callable[[Any], Any]) -> PredictionServiceClient:
+    """Google's PredictionService client; the cloud is as new."""
+    client: PredictionServiceClient = client_of(PredictionServiceClient)
+    return client
+
+
+@pytest.fixture
+def schedules(cloud: LocalCloud, client_of: Callable[[Any], Any]) -> ScheduleServiceClient:
+    """Google's ScheduleService client; the cloud is as new."""
+    client: ScheduleServiceClient = client_of(ScheduleServiceClient)
     return client
 
 

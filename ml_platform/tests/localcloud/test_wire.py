@@ -83,6 +83,13 @@ def test_reset_leaves_nothing(cloud: LocalCloud) -> None:
     assert (cloud.pipelines.stage_seconds, cloud.models.behavior.default_moves) == (2.0, True)
 
 
+def test_a_generation_of_a_later_time_does_not_outlive_a_reset(cloud: LocalCloud) -> None:
+    cloud.clock.advance(3600)
+    later = cloud.storage.write("bucket", "object", b"x")
+    cloud.reset()
+    assert cloud.storage.write("bucket", "object", b"x") < later
+
+
 def test_a_call_to_nowhere_is_unimplemented(channel: grpc.Channel) -> None:
     call: Any = channel.unary_unary("/google.cloud.nothing.v1.Nothing/Get")
     with pytest.raises(grpc.RpcError) as refused:
