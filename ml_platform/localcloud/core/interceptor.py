@@ -40,13 +40,6 @@ _LRO_METHODS = frozenset(
         "EndpointService.DeployModel",
     }
 )
-# Where requests name their resource.
-_NAMED = (
-    ("name",),
-    ("parent",),
-    ("endpoint",),
-    *((part, "name") for part in ("model", "endpoint", "schedule", "service", "job")),
-)
 _MINUTE = timedelta(minutes=1)
 # Calls a minute for a project and region (cloud.google.com/vertex-ai/docs/quotas).
 QUOTAS = {"job_or_lro_submission_requests": 60, "resource_management_requests": 600}
