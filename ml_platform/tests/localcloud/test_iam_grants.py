@@ -64,8 +64,16 @@ def test_a_service_s_policy_gives_roles_on_that_service_and_below(
     ours = f"{PARENT}/services/ours"
     numbered = ours.replace("demo-project", "123456789012")
     cloud.iam.restrict(MEMBER)
-    binding = policy_pb2.Binding(role="roles/run.viewer", members=[MEMBER])
-    services.set_iam_policy({"resource": ours, "policy": policy_pb2.Policy(bindings=[binding])})
+    bindings = [
+        policy_pb2.Binding(role="roles/run.viewer", members=[MEMBER]),
+        policy_pb2.Binding(
+            role="roles/run.admin",
+            members=[MEMBER],
+            condition={"expression": "false"},
+        ),
+    ]
+    policy = policy_pb2.Policy(version=3, bindings=bindings)
+    services.set_iam_policy({"resource": ours, "policy": policy})
     for name in (ours, numbered):
         found = call(run_v2.ServicesClient, "get_service", {"name": name})
         revision = {"name": f"{name}/revisions/{found.latest_ready_revision.rpartition('/')[2]}"}
