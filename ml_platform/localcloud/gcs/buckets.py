@@ -7,8 +7,9 @@ from typing import Any
 
 from ..core.core import Core
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import rules
-from .store import ObjectTables, stamp
+from . import policies, rules
+from .store import stamp
+from .versions import VersionedTables, bucket_key
 
 _ONE = r"/storage/v1/b/(?P<bucket>[^/]+)"
 _MAX_RESULTS = 1000
@@ -23,6 +24,10 @@ _OURS = (
     "timeCreated",
     "updated",
     "etag",
+    "generation",
+    "objectRetention",
+    "softDeleteTime",
+    "hardDeleteTime",
     "location",
     "locationType",
 )
@@ -31,7 +36,7 @@ _OURS = (
 class Buckets:
     """Any bucket of the project may be created, by default in the cloud's location."""
 
-    def __init__(self, tables: ObjectTables, core: Core) -> None:
+    def __init__(self, tables: VersionedTables, core: Core) -> None:
         self._tables = tables
         self._clock = core.clock
         self._effects = core.effects
@@ -48,6 +53,13 @@ class Buckets:
             Route("PATCH", _ONE, "storage.buckets.patch", self._patch),
             Route("PUT", _ONE, "storage.buckets.update", self._patch),
             Route("DELETE", _ONE, "storage.buckets.delete", self._delete),
+            Route(
+                "POST",
+                f"{_ONE}/lockRetentionPolicy",
+                "storage.buckets.lockRetentionPolicy",
+                self._lock,
+            ),
+            Route("POST", f"{_ONE}/restore", "storage.buckets.restore", self._restore),
             Route("GET", f"{_ONE}/iam", "storage.buckets.getIamPolicy", self._get_policy),
             Route("PUT", f"{_ONE}/iam", "storage.buckets.setIamPolicy", self._set_policy),
             Route(
@@ -73,6 +85,7 @@ class Buckets:
 
     def _fresh(self, wanted: dict[str, Any]) -> dict[str, Any]:
         now = stamp(self._clock.now())
+        generation = self._tables.next_bucket_generation(wanted["name"])
         location = str(wanted.get("location", self._location)).upper()
         defaults: dict[str, Any] = {
             "storageClass": "STANDARD",
@@ -86,13 +99,16 @@ class Buckets:
             "id": wanted["name"],
             "name": wanted["name"],
             "projectNumber": self._number,
+            "generation": str(generation),
             "metageneration": "1",
             "timeCreated": now,
             "updated": now,
             "location": location,
             "locationType": "multi-region" if location in ("EU", "US", "ASIA") else "region",
         }
-        return rules.merged(defaults, _theirs(wanted)) | ours
+        return policies.settled(
+            {}, rules.merged(defaults, _theirs(wanted)) | ours, self._clock.now()
+        )
 
     def _check_project(self, request: Request) -> None:
         project = request.query.get("project", "")
@@ -117,6 +133,8 @@ class Buckets:
                     "and you already own it.",
                 )
             made = self._fresh(wanted)
+            if flag(request, "enableObjectRetention"):
+                made["objectRetention"] = {"mode": "Enabled"}
             self._tables.put_bucket(made)
         self._effects.record(name)
         return _answer(request, made)
@@ -125,18 +143,22 @@ class Buckets:
         self._check_project(request)
         limit = min(request.number("maxResults") or _MAX_RESULTS, _MAX_RESULTS)
         start = rules.decode_token(request.query.get("pageToken", ""))
-        found = self._tables.buckets(request.query.get("prefix", ""), start, limit + 1)
+        soft = flag(request, "softDeleted")
+        listed = self._tables.soft_deleted_buckets if soft else self._tables.buckets
+        found = listed(request.query.get("prefix", ""), start, limit + 1)
         page, rest = found[:limit], found[limit:]
         answer: dict[str, Any] = {
             "kind": "storage#buckets",
             "items": [_shown(request, bucket) for bucket in page],
         }
         if rest:
-            answer["nextPageToken"] = rules.encode_token(rest[0]["name"])
+            after = bucket_key(rest[0]) if soft else rest[0]["name"]
+            answer["nextPageToken"] = rules.encode_token(after)
         return json_reply(answer)
 
     def _get(self, request: Request, bucket: str) -> Reply:
-        found = self.need(bucket)
+        soft = flag(request, "softDeleted")
+        found = self._soft_deleted(request, bucket) if soft else self.need(bucket)
         _check_metageneration(request, found, read=True)
         return _answer(request, found)
 
@@ -144,22 +166,55 @@ class Buckets:
         with self._tables.transaction():
             found = self.need(bucket)
             _check_metageneration(request, found)
-            changed = rules.merged(found, _theirs(request.json())) | {
-                "updated": stamp(self._clock.now()),
-                "metageneration": str(int(found["metageneration"]) + 1),
-            }
-            self._tables.put_bucket(changed)
+            wanted = rules.merged(found, _theirs(request.json()))
+            changed = self._store(policies.settled(found, wanted, self._clock.now()))
         self._effects.record(bucket)
         return _answer(request, changed)
 
     def _delete(self, request: Request, bucket: str) -> Reply:
         with self._tables.transaction():
             _check_metageneration(request, self.need(bucket))
-            if self._tables.scan(bucket, "", "", 1):
+            if self._tables.scan_versions(bucket, "", "", 1):
                 raise HttpError(409, "conflict", "The bucket you tried to delete is not empty.")
             self._tables.drop_bucket(bucket)
         self._effects.record(bucket)
         return Reply(204)
+
+    def _lock(self, request: Request, bucket: str) -> Reply:
+        if request.number("ifMetagenerationMatch") is None:
+            raise rules.bad("Required parameter: ifMetagenerationMatch", "required")
+        with self._tables.transaction():
+            found = self.need(bucket)
+            _check_metageneration(request, found)
+            changed = self._store(policies.locked(found))
+        self._effects.record(bucket)
+        return _answer(request, changed)
+
+    def _restore(self, request: Request, bucket: str) -> Reply:
+        with self._tables.transaction():
+            found = self._soft_deleted(request, bucket)
+            if self._tables.bucket(bucket) is not None:
+                raise HttpError(409, "conflict", f"A live bucket named '{bucket}' exists.")
+            live = self._tables.restore_bucket(found)
+        self._effects.record(bucket)
+        return _answer(request, live)
+
+    def _soft_deleted(self, request: Request, name: str) -> dict[str, Any]:
+        generation = request.number("generation")
+        if generation is None:
+            raise rules.bad("Required parameter: generation", "required")
+        found = self._tables.soft_deleted_bucket(name, generation)
+        if found is None:
+            raise HttpError(404, "notFound", "The specified bucket does not exist.")
+        return found
+
+    def _store(self, changed: dict[str, Any]) -> dict[str, Any]:
+        stored = changed | {
+            "updated": stamp(self._clock.now()),
+            "metageneration": str(int(changed["metageneration"]) + 1),
+        }
+        self._tables.put_bucket(stored)
+        return stored
 
     def _get_policy(self, request: Request, bucket: str) -> Reply:
         del request
@@ -191,6 +246,11 @@ class Buckets:
                 "permissions": [p for p in permissions if p],
             }
         )
+
+
+def flag(request: Request, key: str) -> bool:
+    """A boolean parameter; Python's client writes True."""
+    return request.query.get(key, "").lower() == "true"
 
 
 def _theirs(wanted: dict[str, Any]) -> dict[str, Any]:

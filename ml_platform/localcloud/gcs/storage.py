@@ -7,10 +7,12 @@ from typing import Any
 
 from ..core.core import Core
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import rules
-from .buckets import Buckets
-from .store import ObjectTables, StoredObject, successor
+from . import protection, rules
+from .buckets import Buckets, flag
+from .generations import Generations
+from .store import StoredObject, successor
 from .upload import Uploads
+from .versions import VersionedTables
 
 _B = r"/b/(?P<bucket>[^/]+)"
 _O = _B + r"/o/(?P<name>[^/]+)"
@@ -25,15 +27,16 @@ _MAX_COMPONENTS = 32
 
 
 class Storage:
-    """GCS on the store's tables; strongly consistent, one live generation for each name."""
+    """GCS on the store's tables; strongly consistent."""
 
     def __init__(self, core: Core) -> None:
-        self.tables = ObjectTables(core)
+        self.tables = VersionedTables(core)
         self.thin_pages = 0
         """Above 0: a listing's first page is empty, and no other has more entries than this."""
         self._effects = core.effects
         self._buckets = Buckets(self.tables, core)
-        self._uploads = Uploads(self.tables, self._buckets, core)
+        self._generations = Generations(self.tables, self._buckets, core)
+        self._uploads = Uploads(self.tables, self._buckets, self._generations)
 
     # for the other services, in process and without faults
 
@@ -85,20 +88,16 @@ class Storage:
                 self._move,
             ),
         ]
-        return [*self._buckets.routes(), *self._uploads.routes(), *objects]
+        parts = (self._buckets, self._uploads, self._generations)
+        return [*(route for part in parts for route in part.routes()), *objects]
 
     def _found(
         self, request: Request, bucket: str, name: str, key: str = "generation"
     ) -> StoredObject:
-        self._buckets.need(bucket)
-        generation = request.number(key)
-        found = self.tables.get(bucket, name)
-        if found is None or generation not in (None, found.generation):
-            raise rules.missing(bucket, name, generation)
-        return found
+        return self._generations.live(request, bucket, name, key)
 
     def _list(self, request: Request, bucket: str) -> Reply:
-        self._buckets.need(bucket)
+        settings = self._buckets.need(bucket)
         ask = request.query.get
         limit = request.number("maxResults")
         if limit is not None and limit < 1:
@@ -117,15 +116,19 @@ class Storage:
             return json_reply(
                 {"kind": "storage#objects", "nextPageToken": rules.encode_token(start)}
             )
+        scan, key = self._generations.listing(request)
         page = rules.page_of(
-            lambda start, stop, count: self.tables.scan(bucket, start, stop, count),
+            lambda start, stop, count: scan(bucket, start, stop, count),
             wanted,
             min(limit or _MAX_RESULTS, self.thin_pages or _MAX_RESULTS),
             token,
+            key,
         )
         answer: dict[str, Any] = {"kind": "storage#objects"}
         if page.items:
-            answer["items"] = [rules.resource_of(item, request.base_url) for item in page.items]
+            answer["items"] = [
+                protection.resource_of(item, request.base_url, settings) for item in page.items
+            ]
         if page.prefixes:
             answer["prefixes"] = page.prefixes
         if page.token:
@@ -133,6 +136,8 @@ class Storage:
         return json_reply(answer)
 
     def _get(self, request: Request, bucket: str, name: str) -> Reply:
+        if flag(request, "softDeleted"):
+            return self._answer(request, self._generations.soft_deleted(request, bucket, name))
         found = self._found(request, bucket, name)
         rules.check_preconditions(request, found, read=True)
         if request.query.get("alt") == "media":
@@ -177,7 +182,7 @@ class Storage:
             rules.check_preconditions(request, found)
             wanted = request.json()
             fresh = rules.merged(found.settable, wanted) if keep else wanted
-            changed = self.tables.patch(found, rules.settable(fresh))
+            changed = self._generations.change(request, found, fresh)
         self._effects.record(f"{bucket}/{name}", detail={"generation": changed.generation})
         return self._answer(request, changed)
 
@@ -185,8 +190,7 @@ class Storage:
         with self.tables.transaction():
             found = self._found(request, bucket, name)
             rules.check_preconditions(request, found)
-            rules.check_hold(found)
-            self.tables.delete(bucket, name)
+            self._generations.delete(found, named="generation" in request.query)
         self._effects.record(
             f"{bucket}/{name}",
             detail={"bucket": bucket, "name": name, "generation": found.generation},
@@ -203,7 +207,7 @@ class Storage:
                 "totalBytesRewritten": str(made.size),
                 "objectSize": str(made.size),
                 "done": True,
-                "resource": rules.resource_of(made, request.base_url),
+                "resource": self._generations.shown(request, made),
             }
         )
 
@@ -214,7 +218,7 @@ class Storage:
 
     def _move(self, request: Request, bucket: str, name: str, to_name: str) -> Reply:
         with self.tables.transaction():
-            rules.check_hold(self.tables.get(bucket, name))
+            self._generations.check_replaceable(bucket, self.tables.get(bucket, name))
             made = self._duplicate(request, bucket, name, bucket, to_name)
             self.tables.delete(bucket, name)
         return self._answer(request, made)
@@ -226,15 +230,11 @@ class Storage:
         with self.tables.transaction():
             source = self._found(request, bucket, name, "sourceGeneration")
             rules.check_preconditions(request, source, kind="ifSource")
-            self._buckets.need(to_bucket)
-            there = self.tables.get(to_bucket, to_name)
-            rules.check_preconditions(request, there)
-            rules.check_hold(there)
-            settable = rules.settable(source.settable | request.json())
+            wanted = protection.copied(source.settable) | request.json()
             data = self.tables.body(source.generation)
-            made = self.tables.put(to_bucket, to_name, data, settable, md5=bool(source.md5))
-        self._effects.record(f"{to_bucket}/{to_name}", detail={"generation": made.generation})
-        return made
+            return self._generations.replace(
+                request, to_bucket, to_name, wanted, data, md5=bool(source.md5)
+            )
 
     def _compose(self, request: Request, bucket: str, name: str) -> Reply:
         rules.check_object_name(name)
@@ -246,14 +246,9 @@ class Storage:
                 f"({len(parts)}) must be between 1 and {_MAX_COMPONENTS}"
             )
         with self.tables.transaction():
-            self._buckets.need(bucket)
-            there = self.tables.get(bucket, name)
-            rules.check_preconditions(request, there)
-            rules.check_hold(there)
             data = b"".join(self._component(bucket, part) for part in parts)
-            settable = rules.settable(wanted.get("destination", {}))
-            made = self.tables.put(bucket, name, data, settable, md5=False)
-        self._effects.record(f"{bucket}/{name}", detail={"generation": made.generation})
+            fields = wanted.get("destination", {})
+            made = self._generations.replace(request, bucket, name, fields, data, md5=False)
         return self._answer(request, made, componentCount=len(parts))
 
     def _component(self, bucket: str, part: dict[str, Any]) -> bytes:
@@ -267,7 +262,7 @@ class Storage:
         return self.tables.body(found.generation)
 
     def _answer(self, request: Request, item: StoredObject, **more: object) -> Reply:
-        resource = rules.resource_of(item, request.base_url) | more
+        resource = self._generations.shown(request, item) | more
         return json_reply(resource, ETag=resource["etag"])
 
 
