@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.core import Core
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import policies, rules
+from . import lifecycle, policies, rules
 from .store import stamp
 from .versions import VersionedTables, bucket_key
 
@@ -40,6 +40,7 @@ class Buckets:
         self._tables = tables
         self._clock = core.clock
         self._effects = core.effects
+        self.lifecycle = lifecycle.Lifecycle(tables, core)
         self._projects = {core.names.project, str(core.names.number)}
         self._number = str(core.names.number)
         self._location = core.names.location.upper()
@@ -136,6 +137,7 @@ class Buckets:
             if flag(request, "enableObjectRetention"):
                 made["objectRetention"] = {"mode": "Enabled"}
             self._tables.put_bucket(made)
+            self.lifecycle.arm(made)
         self._effects.record(name)
         return _answer(request, made)
 
@@ -196,6 +198,7 @@ class Buckets:
             if self._tables.bucket(bucket) is not None:
                 raise HttpError(409, "conflict", f"A live bucket named '{bucket}' exists.")
             live = self._tables.restore_bucket(found)
+            self.lifecycle.arm(live)
         self._effects.record(bucket)
         return _answer(request, live)
 
@@ -214,6 +217,7 @@ class Buckets:
             "metageneration": str(int(changed["metageneration"]) + 1),
         }
         self._tables.put_bucket(stored)
+        self.lifecycle.arm(stored)
         return stored
 
     def _get_policy(self, request: Request, bucket: str) -> Reply:

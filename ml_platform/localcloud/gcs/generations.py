@@ -12,7 +12,6 @@ from ..core.core import Core
 from ..server.http_types import Reply, Request, Route, json_reply
 from . import protection, rules
 from .buckets import Buckets, flag
-from .policies import unimplemented
 from .store import StoredObject
 from .versions import VersionedTables, version_key
 
@@ -57,7 +56,7 @@ class Generations:
         if generation is None:
             raise rules.bad("Required parameter: generation", "required")
         if "restoreToken" in request.query:
-            raise unimplemented("restoreToken, of buckets with hierarchical namespace,")
+            raise rules.unimplemented("restoreToken, of buckets with hierarchical namespace,")
         if request.query.get("alt") == "media":
             raise rules.bad("A soft-deleted object cannot be read before it is restored.")
         found = self._tables.soft_deleted(bucket, name, generation)
@@ -131,7 +130,7 @@ class Generations:
 
     def _restore(self, request: Request, bucket: str, name: str) -> Reply:
         if flag(request, "copySourceAcl"):
-            raise unimplemented("copySourceAcl")
+            raise rules.unimplemented("copySourceAcl")
         with self._tables.transaction():
             source = self.soft_deleted(request, bucket, name)
             data = self._tables.body(source.generation)
@@ -142,4 +141,4 @@ class Generations:
 
     def _bulk_restore(self, request: Request, bucket: str) -> Reply:
         del request, bucket
-        raise unimplemented("bulkRestore")
+        raise rules.unimplemented("bulkRestore")

@@ -9,11 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import grpc
-
-from ..core.errors import CloudError
 from ..server.http_types import HttpError
-from . import rules
+from . import lifecycle, rules
 from .store import stamp
 
 _DAY = 86_400
@@ -37,6 +34,7 @@ def settled(before: Fields, wanted: Fields, now: datetime) -> Fields:
     local cloud would not honour.
     """
     _check_refused(wanted)
+    lifecycle.check(wanted)
     fresh = dict(wanted)
     for name, settle in (("softDeletePolicy", _soft_delete), ("retentionPolicy", _retention)):
         policy = settle(before.get(name), wanted.get(name), wanted["name"], stamp(now))
@@ -53,20 +51,13 @@ def locked(bucket: Fields) -> Fields:
     return bucket | {"retentionPolicy": bucket["retentionPolicy"] | {"isLocked": True}}
 
 
-def unimplemented(what: str) -> CloudError:
-    """HTTP 501."""
-    return CloudError(
-        grpc.StatusCode.UNIMPLEMENTED, f"{what} is not implemented by the local cloud."
-    )
-
-
 def _check_refused(wanted: Fields) -> None:
     for path, off in _REFUSED:
         value: Any = wanted
         for step in path.split("."):
             value = value.get(step) if isinstance(value, dict) else None
         if value not in (None, off, {}):
-            raise unimplemented(f"The bucket setting {path}")
+            raise rules.unimplemented(f"The bucket setting {path}")
 
 
 def _soft_delete(old: Fields | None, new: Fields | None, name: str, now: str) -> Fields:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import grpc
+
+from ..core.errors import CloudError
 from ..server.http_types import HttpError, Request
 from .store import StoredObject, successor
 
@@ -43,6 +46,13 @@ def missing(bucket: str, name: str, generation: int | None = None) -> HttpError:
     """HTTP 404 in the words of GCS."""
     tail = "" if generation is None else f"#{generation}"
     return HttpError(404, "notFound", f"No such object: {bucket}/{name}{tail}")
+
+
+def unimplemented(what: str) -> CloudError:
+    """HTTP 501."""
+    return CloudError(
+        grpc.StatusCode.UNIMPLEMENTED, f"{what} is not implemented by the local cloud."
+    )
 
 
 def check_bucket_name(name: str) -> None:

@@ -63,6 +63,10 @@ class Storage:
         prefix = path.rstrip("/") + "/" if path.strip("/") else ""
         return bool(self.tables.scan(bucket, prefix, successor(prefix), 1))
 
+    def rearm(self) -> None:
+        """Set the timer of the lifecycle rules in a state file."""
+        self._buckets.lifecycle.rearm()
+
     # over the wire
 
     def routes(self) -> list[Route]:

@@ -260,4 +260,4 @@ def crc32c_of(data: bytes) -> str:
 
 def row_of(row: tuple[Any, ...]) -> StoredObject:
     """The object of a row that begins with COLUMNS."""
-    return StoredObject(*row[:9], json.loads(row[9]), *row[10:])
+    return StoredObject(*(*row[:9], json.loads(row[9]), *row[10:]))

@@ -120,6 +120,14 @@ class VersionedTables(ObjectTables):
                 (*mark[2:], *key),
             )
 
+    def past_totals(self) -> dict[str, tuple[int, int]]:
+        """Bucket name to (noncurrent versions, soft-deleted objects)."""
+        self._expire()
+        rows = self._store.execute(
+            "SELECT bucket, sum(soft=0), sum(soft=1) FROM gcs_past GROUP BY bucket"
+        )
+        return {bucket: (noncurrent, soft) for bucket, noncurrent, soft in rows}
+
     # buckets
 
     def soft_deleted_bucket(self, name: str, generation: int) -> dict[str, Any] | None:

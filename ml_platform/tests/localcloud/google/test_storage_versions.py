@@ -1,6 +1,7 @@
-"""Object versioning, retold from googleapis/python-storage tests/system (test_bucket.py, test_blob.py).
+"""Object versioning, retold from googleapis/python-storage tests/system.
 
-Their `user_project` variants assert the same and are left out: no caller is billed here.
+From test_bucket.py and test_blob.py. Their `user_project` variants assert the same and are
+left out: no caller is billed here.
 """
 
 from __future__ import annotations
