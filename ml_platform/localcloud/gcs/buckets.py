@@ -7,7 +7,8 @@ from typing import Any
 
 from ..core.core import Core
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import rules
+from . import rules, unserved
+from .conditions import check_etag
 from .store import ObjectTables, stamp
 
 _ONE = r"/storage/v1/b/(?P<bucket>[^/]+)"
@@ -46,7 +47,7 @@ class Buckets:
             Route("POST", "/storage/v1/b", "storage.buckets.insert", self._insert),
             Route("GET", _ONE, "storage.buckets.get", self._get),
             Route("PATCH", _ONE, "storage.buckets.patch", self._patch),
-            Route("PUT", _ONE, "storage.buckets.update", self._patch),
+            Route("PUT", _ONE, "storage.buckets.update", self._update),
             Route("DELETE", _ONE, "storage.buckets.delete", self._delete),
             Route("GET", f"{_ONE}/iam", "storage.buckets.getIamPolicy", self._get_policy),
             Route("PUT", f"{_ONE}/iam", "storage.buckets.setIamPolicy", self._set_policy),
@@ -77,7 +78,7 @@ class Buckets:
         defaults: dict[str, Any] = {
             "storageClass": "STANDARD",
             "iamConfiguration": {
-                "uniformBucketLevelAccess": {"enabled": True},
+                "uniformBucketLevelAccess": {"enabled": False},
                 "publicAccessPrevention": "inherited",
             },
         }
@@ -108,6 +109,8 @@ class Buckets:
         wanted = request.json()
         name = str(wanted.get("name", ""))
         rules.check_bucket_name(name)
+        unserved.check_bucket(wanted)
+        unserved.check_write(request, wanted, wanted)
         with self._tables.transaction():
             if self._tables.bucket(name) is not None:
                 raise HttpError(
@@ -141,10 +144,23 @@ class Buckets:
         return _answer(request, found)
 
     def _patch(self, request: Request, bucket: str) -> Reply:
+        return self._change(request, bucket, keep=True)
+
+    def _update(self, request: Request, bucket: str) -> Reply:
+        return self._change(request, bucket, keep=False)
+
+    def _change(self, request: Request, bucket: str, *, keep: bool) -> Reply:
+        """A patch keeps what it does not name; an update puts it back to its default."""
         with self._tables.transaction():
             found = self.need(bucket)
             _check_metageneration(request, found)
-            changed = rules.merged(found, _theirs(request.json())) | {
+            wanted = _theirs(request.json())
+            unserved.check_bucket(wanted)
+            unserved.check_write(request, found, wanted)
+            ours = {key: found[key] for key in found if key in _OURS or key.startswith("_")}
+            before = found if keep else self._fresh({"name": bucket})
+            changed = rules.merged(before, wanted) | ours
+            changed |= {
                 "updated": stamp(self._clock.now()),
                 "metageneration": str(int(found["metageneration"]) + 1),
             }
@@ -172,6 +188,7 @@ class Buckets:
             wanted = request.json()
             if wanted.get("etag") not in (None, before["etag"]):
                 raise HttpError(412, "conditionNotMet", "The policy's etag does not match.")
+            unserved.check_members(found, wanted.get("bindings"))
             number = int(base64.b64decode(before["etag"])) + 1
             found["_policy"] = before | {
                 "bindings": wanted.get("bindings", []),
@@ -199,11 +216,14 @@ def _theirs(wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _shown(request: Request, bucket: dict[str, Any]) -> dict[str, Any]:
     shown = {key: value for key, value in bucket.items() if not key.startswith("_")}
-    tag = base64.b64encode(bucket["metageneration"].encode()).decode()
     return shown | {
         "selfLink": f"{request.base_url}/storage/v1/b/{bucket['name']}",
-        "etag": tag,
+        "etag": _etag(bucket),
     }
+
+
+def _etag(bucket: dict[str, Any]) -> str:
+    return base64.b64encode(bucket["metageneration"].encode()).decode()
 
 
 def _answer(request: Request, bucket: dict[str, Any]) -> Reply:
@@ -228,3 +248,4 @@ def _check_metageneration(request: Request, bucket: dict[str, Any], *, read: boo
         raise HttpError(412, "conditionNotMet", "The bucket's metageneration does not match.")
     if request.number("ifMetagenerationNotMatch") == actual:
         raise HttpError(304 if read else 412, "conditionNotMet", "The metageneration matches.")
+    check_etag(request, _etag(bucket), read=read)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ..core.core import Core
-from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import rules
+from ..server.http_types import Reply, Request, Route, json_reply
+from . import customer_keys, rules, unserved
 from .buckets import Buckets
+from .media import media_reply
+from .places import Places
+from .retry_tests import RetryTests
 from .store import ObjectTables, StoredObject, successor
+from .surface import surfaced
 from .upload import Uploads
 
 _B = r"/b/(?P<bucket>[^/]+)"
 _O = _B + r"/o/(?P<name>[^/]+)"
 _TARGET = r"/b/(?P<to_bucket>[^/]+)/o/(?P<to_name>[^/]+)"
 _MAX_RESULTS = 1000
-_SAID_BY_OBJECT = {
-    "Content-Disposition": "contentDisposition",
-    "Content-Encoding": "contentEncoding",
-    "Content-Language": "contentLanguage",
-}
 _MAX_COMPONENTS = 32
 
 
@@ -31,8 +29,10 @@ class Storage:
         self.tables = ObjectTables(core)
         self.thin_pages = 0
         """Above 0: a listing's first page is empty, and no other has more entries than this."""
+        self.retry_tests = RetryTests()
         self._effects = core.effects
         self._buckets = Buckets(self.tables, core)
+        self._places = Places(core.names, self._buckets.need)
         self._uploads = Uploads(self.tables, self._buckets, core)
 
     # for the other services, in process and without faults
@@ -85,7 +85,14 @@ class Storage:
                 self._move,
             ),
         ]
-        return [*self._buckets.routes(), *self._uploads.routes(), *objects]
+        parts = (self._buckets, self._places, self._uploads)
+        api = [*(route for part in parts for route in part.routes()), *objects]
+        return [*surfaced(api, self.retry_tests), *unserved.routes(self._buckets.need)]
+
+    def reset(self) -> None:
+        """No retry tests, no thin pages."""
+        self.thin_pages = 0
+        self.retry_tests.reset()
 
     def _found(
         self, request: Request, bucket: str, name: str, key: str = "generation"
@@ -109,7 +116,7 @@ class Storage:
             start=ask("startOffset", ""),
             end=ask("endOffset", ""),
             glob=ask("matchGlob", ""),
-            trailing=ask("includeTrailingDelimiter") == "true",
+            trailing=request.flag("includeTrailingDelimiter"),
         )
         token = ask("pageToken", "")
         if self.thin_pages and not token:
@@ -140,30 +147,10 @@ class Storage:
         return self._answer(request, found)
 
     def _media(self, request: Request, found: StoredObject) -> Reply:
-        hashes = [f"crc32c={found.crc32c}"] + ([f"md5={found.md5}"] if found.md5 else [])
-        encoding = found.settable.get("contentEncoding", "")
-        headers = {
-            "Accept-Ranges": "bytes",
-            "Cache-Control": found.settable.get("cacheControl", "no-cache"),
-            "ETag": f'"{rules.etag_of(found)}"',
-            "X-Goog-Hash": ",".join(hashes),
-            "X-Goog-Generation": str(found.generation),
-            "X-Goog-Metageneration": str(found.metageneration),
-            "X-Goog-Storage-Class": found.settable.get("storageClass", "STANDARD"),
-            "X-Goog-Stored-Content-Length": str(found.size),
-            "X-Goog-Stored-Content-Encoding": encoding or "identity",
-        }
-        for name, key in _SAID_BY_OBJECT.items():
-            if key in found.settable:
-                headers[name] = found.settable[key]
-        content_type = found.settable.get("contentType", "application/octet-stream")
-        span = _range(request.headers.get("range", ""), found.size)
-        if span is None:
-            return Reply(200, self.tables.body(found.generation), content_type, headers)
-        start, stop = span
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{found.size}"
-        body = self.tables.body(found.generation, start, stop - start)
-        return Reply(206, body, content_type, headers)
+        customer_keys.check_key(found, customer_keys.key_of(request))
+        return media_reply(
+            request, found, lambda start, size: self.tables.body(found.generation, start, size)
+        )
 
     def _patch(self, request: Request, bucket: str, name: str) -> Reply:
         return self._change(request, bucket, name, keep=True)
@@ -176,8 +163,9 @@ class Storage:
             found = self._found(request, bucket, name)
             rules.check_preconditions(request, found)
             wanted = request.json()
+            unserved.check_write(request, self._buckets.need(bucket), wanted)
             fresh = rules.merged(found.settable, wanted) if keep else wanted
-            changed = self.tables.patch(found, rules.settable(fresh))
+            changed = self.tables.patch(found, rules.settable(fresh) | rules.kept(found))
         self._effects.record(f"{bucket}/{name}", detail={"generation": changed.generation})
         return self._answer(request, changed)
 
@@ -203,7 +191,9 @@ class Storage:
                 "totalBytesRewritten": str(made.size),
                 "objectSize": str(made.size),
                 "done": True,
-                "resource": rules.resource_of(made, request.base_url),
+                "resource": rules.resource_of(
+                    made, request.base_url, customer_keys.key_of(request)
+                ),
             }
         )
 
@@ -226,11 +216,13 @@ class Storage:
         with self.tables.transaction():
             source = self._found(request, bucket, name, "sourceGeneration")
             rules.check_preconditions(request, source, kind="ifSource")
-            self._buckets.need(to_bucket)
+            customer_keys.check_key(source, customer_keys.key_of(request, source=True))
+            wanted = {"storageClass": self._place(request, to_bucket)} | request.json()
             there = self.tables.get(to_bucket, to_name)
             rules.check_preconditions(request, there)
             rules.check_hold(there)
-            settable = rules.settable(source.settable | request.json())
+            settable = rules.settable(source.settable | wanted)
+            settable |= customer_keys.field_of(customer_keys.key_of(request))
             data = self.tables.body(source.generation)
             made = self.tables.put(to_bucket, to_name, data, settable, md5=bool(source.md5))
         self._effects.record(f"{to_bucket}/{to_name}", detail={"generation": made.generation})
@@ -239,48 +231,52 @@ class Storage:
     def _compose(self, request: Request, bucket: str, name: str) -> Reply:
         rules.check_object_name(name)
         wanted = request.json()
-        parts = wanted.get("sourceObjects", [])
-        if not 1 <= len(parts) <= _MAX_COMPONENTS:
-            raise rules.bad(
-                "The number of source components provided "
-                f"({len(parts)}) must be between 1 and {_MAX_COMPONENTS}"
-            )
+        parts = _parts(wanted)
         with self.tables.transaction():
-            self._buckets.need(bucket)
+            to = {"storageClass": self._place(request, bucket)} | (wanted.get("destination") or {})
             there = self.tables.get(bucket, name)
             rules.check_preconditions(request, there)
             rules.check_hold(there)
-            data = b"".join(self._component(bucket, part) for part in parts)
-            settable = rules.settable(wanted.get("destination", {}))
+            key = customer_keys.key_of(request)
+            sources = [self._component(bucket, part, key) for part in parts]
+            data = b"".join(self.tables.body(source.generation) for source in sources)
+            count = sum(source.settable.get("componentCount", 1) for source in sources)
+            settable = rules.settable(to) | {"componentCount": count}
+            settable |= customer_keys.field_of(key)
             made = self.tables.put(bucket, name, data, settable, md5=False)
         self._effects.record(f"{bucket}/{name}", detail={"generation": made.generation})
-        return self._answer(request, made, componentCount=len(parts))
+        return self._answer(request, made)
 
-    def _component(self, bucket: str, part: dict[str, Any]) -> bytes:
-        conditions = part.get("objectPreconditions", {})
-        query = {key: str(value) for key, value in conditions.items()}
-        if "generation" in part:
-            query["generation"] = str(part["generation"])
+    def _component(self, bucket: str, part: dict[str, Any], key: str) -> StoredObject:
+        """A source of a compose; its numbers may be strings, and null is as good as absent."""
+        wanted = {"generation": part.get("generation")} | (part.get("objectPreconditions") or {})
+        query = {name: str(value) for name, value in wanted.items() if value is not None}
         source = Request("GET", "", query)
-        found = self._found(source, bucket, part.get("name", ""))
+        found = self._found(source, bucket, str(part.get("name") or ""))
         rules.check_preconditions(source, found)
-        return self.tables.body(found.generation)
+        customer_keys.check_key(found, key)
+        return found
 
-    def _answer(self, request: Request, item: StoredObject, **more: object) -> Reply:
-        resource = rules.resource_of(item, request.base_url) | more
+    def _place(self, request: Request, bucket: str) -> str:
+        """The storage class of the bucket that is written to, if it may be so."""
+        found = self._buckets.need(bucket)
+        unserved.check_write(request, found, request.json())
+        return str(found.get("storageClass", "STANDARD"))
+
+    def _answer(self, request: Request, item: StoredObject) -> Reply:
+        resource = rules.resource_of(item, request.base_url, customer_keys.key_of(request))
         return json_reply(resource, ETag=resource["etag"])
 
 
-def _range(header: str, size: int) -> tuple[int, int] | None:
-    """`bytes=a-b` as (start, stop), None for the whole; HTTP 416 when it is outside the object."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header)
-    if match is None or not (match[1] or match[2]):
-        return None
-    first, last = match[1], match[2]
-    start = int(first) if first else max(0, size - int(last))
-    stop = min(int(last) + 1, size) if first and last else size
-    if start >= size or stop <= start:
-        raise HttpError(
-            416, "requestedRangeNotSatisfiable", "The requested range cannot be satisfied."
+def _parts(wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    parts = wanted.get("sourceObjects") or []
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise rules.bad("Invalid value for: sourceObjects is not a list of objects.")
+    if not parts:
+        raise rules.bad("You must provide at least one source component.", "required")
+    if len(parts) > _MAX_COMPONENTS:
+        raise rules.bad(
+            f"The number of source components provided ({len(parts)}) exceeds the maximum "
+            f"({_MAX_COMPONENTS})"
         )
-    return start, stop
+    return parts
