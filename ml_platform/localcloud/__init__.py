@@ -162,7 +162,7 @@ class LocalCloud:
     def reset(self) -> None:
         """As new: all state, faults, effects, timers and clock offset gone."""
         self.core.reset()
-        self.storage.thin_pages = 0
+        self.storage.reset()
         self.models.reset()
         self.pipelines.reset()
         self.run.reset()

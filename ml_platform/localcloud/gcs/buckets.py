@@ -7,7 +7,8 @@ from typing import Any
 
 from ..core.core import Core
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import lifecycle, policies, rules
+from . import lifecycle, policies, rules, unserved
+from .conditions import check_etag
 from .store import stamp
 from .versions import VersionedTables, bucket_key
 
@@ -52,7 +53,7 @@ class Buckets:
             Route("POST", "/storage/v1/b", "storage.buckets.insert", self._insert),
             Route("GET", _ONE, "storage.buckets.get", self._get),
             Route("PATCH", _ONE, "storage.buckets.patch", self._patch),
-            Route("PUT", _ONE, "storage.buckets.update", self._patch),
+            Route("PUT", _ONE, "storage.buckets.update", self._update),
             Route("DELETE", _ONE, "storage.buckets.delete", self._delete),
             Route(
                 "POST",
@@ -61,14 +62,6 @@ class Buckets:
                 self._lock,
             ),
             Route("POST", f"{_ONE}/restore", "storage.buckets.restore", self._restore),
-            Route("GET", f"{_ONE}/iam", "storage.buckets.getIamPolicy", self._get_policy),
-            Route("PUT", f"{_ONE}/iam", "storage.buckets.setIamPolicy", self._set_policy),
-            Route(
-                "GET",
-                f"{_ONE}/iam/testPermissions",
-                "storage.buckets.testIamPermissions",
-                self._test_permissions,
-            ),
         ]
 
     def need(self, name: str) -> dict[str, Any]:
@@ -91,7 +84,7 @@ class Buckets:
         defaults: dict[str, Any] = {
             "storageClass": "STANDARD",
             "iamConfiguration": {
-                "uniformBucketLevelAccess": {"enabled": True},
+                "uniformBucketLevelAccess": {"enabled": False},
                 "publicAccessPrevention": "inherited",
             },
         }
@@ -125,6 +118,8 @@ class Buckets:
         wanted = request.json()
         name = str(wanted.get("name", ""))
         rules.check_bucket_name(name)
+        unserved.check_bucket(wanted)
+        unserved.check_write(request, wanted, wanted)
         with self._tables.transaction():
             if self._tables.bucket(name) is not None:
                 raise HttpError(
@@ -134,7 +129,7 @@ class Buckets:
                     "and you already own it.",
                 )
             made = self._fresh(wanted)
-            if flag(request, "enableObjectRetention"):
+            if request.flag("enableObjectRetention"):
                 made["objectRetention"] = {"mode": "Enabled"}
             self._tables.put_bucket(made)
             self.lifecycle.arm(made)
@@ -145,7 +140,7 @@ class Buckets:
         self._check_project(request)
         limit = min(request.number("maxResults") or _MAX_RESULTS, _MAX_RESULTS)
         start = rules.decode_token(request.query.get("pageToken", ""))
-        soft = flag(request, "softDeleted")
+        soft = request.flag("softDeleted")
         listed = self._tables.soft_deleted_buckets if soft else self._tables.buckets
         found = listed(request.query.get("prefix", ""), start, limit + 1)
         page, rest = found[:limit], found[limit:]
@@ -159,17 +154,29 @@ class Buckets:
         return json_reply(answer)
 
     def _get(self, request: Request, bucket: str) -> Reply:
-        soft = flag(request, "softDeleted")
+        soft = request.flag("softDeleted")
         found = self._soft_deleted(request, bucket) if soft else self.need(bucket)
         _check_metageneration(request, found, read=True)
         return _answer(request, found)
 
     def _patch(self, request: Request, bucket: str) -> Reply:
+        return self._change(request, bucket, keep=True)
+
+    def _update(self, request: Request, bucket: str) -> Reply:
+        return self._change(request, bucket, keep=False)
+
+    def _change(self, request: Request, bucket: str, *, keep: bool) -> Reply:
+        """A patch keeps what it does not name; an update puts it back to its default."""
         with self._tables.transaction():
             found = self.need(bucket)
             _check_metageneration(request, found)
-            wanted = rules.merged(found, _theirs(request.json()))
-            changed = self._store(policies.settled(found, wanted, self._clock.now()))
+            wanted = _theirs(request.json())
+            unserved.check_bucket(wanted)
+            unserved.check_write(request, found, wanted)
+            ours = {key: found[key] for key in found if key in _OURS or key.startswith("_")}
+            before = found if keep else self._fresh({"name": bucket})
+            fresh = rules.merged(before, wanted) | ours
+            changed = self._store(policies.settled(found, fresh, self._clock.now()))
         self._effects.record(bucket)
         return _answer(request, changed)
 
@@ -220,42 +227,6 @@ class Buckets:
         self.lifecycle.arm(stored)
         return stored
 
-    def _get_policy(self, request: Request, bucket: str) -> Reply:
-        del request
-        return json_reply(_policy(self.need(bucket)))
-
-    def _set_policy(self, request: Request, bucket: str) -> Reply:
-        with self._tables.transaction():
-            found = self.need(bucket)
-            before = _policy(found)
-            wanted = request.json()
-            if wanted.get("etag") not in (None, before["etag"]):
-                raise HttpError(412, "conditionNotMet", "The policy's etag does not match.")
-            number = int(base64.b64decode(before["etag"])) + 1
-            found["_policy"] = before | {
-                "bindings": wanted.get("bindings", []),
-                "version": wanted.get("version", 1),
-                "etag": base64.b64encode(str(number).encode()).decode(),
-            }
-            self._tables.put_bucket(found)
-        self._effects.record(bucket)
-        return json_reply(_policy(found))
-
-    def _test_permissions(self, request: Request, bucket: str) -> Reply:
-        self.need(bucket)
-        permissions = request.query.get("permissions", "").split("\n")
-        return json_reply(
-            {
-                "kind": "storage#testIamPermissionsResponse",
-                "permissions": [p for p in permissions if p],
-            }
-        )
-
-
-def flag(request: Request, key: str) -> bool:
-    """A boolean parameter; Python's client writes True."""
-    return request.query.get(key, "").lower() == "true"
-
 
 def _theirs(wanted: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in wanted.items() if k not in _OURS and not k.startswith("_")}
@@ -263,27 +234,18 @@ def _theirs(wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _shown(request: Request, bucket: dict[str, Any]) -> dict[str, Any]:
     shown = {key: value for key, value in bucket.items() if not key.startswith("_")}
-    tag = base64.b64encode(bucket["metageneration"].encode()).decode()
     return shown | {
         "selfLink": f"{request.base_url}/storage/v1/b/{bucket['name']}",
-        "etag": tag,
+        "etag": _etag(bucket),
     }
+
+
+def _etag(bucket: dict[str, Any]) -> str:
+    return base64.b64encode(bucket["metageneration"].encode()).decode()
 
 
 def _answer(request: Request, bucket: dict[str, Any]) -> Reply:
     return json_reply(_shown(request, bucket))
-
-
-def _policy(bucket: dict[str, Any]) -> dict[str, Any]:
-    fresh = {
-        "kind": "storage#policy",
-        "resourceId": f"projects/_/buckets/{bucket['name']}",
-        "version": 1,
-        "bindings": [],
-        "etag": base64.b64encode(b"1").decode(),
-    }
-    stored: dict[str, Any] = bucket.get("_policy", fresh)
-    return stored
 
 
 def _check_metageneration(request: Request, bucket: dict[str, Any], *, read: bool = False) -> None:
@@ -292,3 +254,4 @@ def _check_metageneration(request: Request, bucket: dict[str, Any], *, read: boo
         raise HttpError(412, "conditionNotMet", "The bucket's metageneration does not match.")
     if request.number("ifMetagenerationNotMatch") == actual:
         raise HttpError(304 if read else 412, "conditionNotMet", "The metageneration matches.")
+    check_etag(request, _etag(bucket), read=read)

@@ -5,13 +5,14 @@ Every way to change an object comes through here, so each meets the same holds a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..core.core import Core
 from ..server.http_types import Reply, Request, Route, json_reply
-from . import protection, rules
-from .buckets import Buckets, flag
+from . import customer_keys, protection, rules, unserved
+from .buckets import Buckets
 from .store import StoredObject
 from .versions import VersionedTables, version_key
 
@@ -56,7 +57,7 @@ class Generations:
         if generation is None:
             raise rules.bad("Required parameter: generation", "required")
         if "restoreToken" in request.query:
-            raise rules.unimplemented("restoreToken, of buckets with hierarchical namespace,")
+            raise unserved.refused("restoreToken, of folders")
         if request.query.get("alt") == "media":
             raise rules.bad("A soft-deleted object cannot be read before it is restored.")
         found = self._tables.soft_deleted(bucket, name, generation)
@@ -66,7 +67,7 @@ class Generations:
 
     def listing(self, request: Request) -> tuple[Scan, Callable[[StoredObject], str]]:
         """What a listing reads, and where it finds an entry again. Raises HTTP 400."""
-        versions, soft = flag(request, "versions"), flag(request, "softDeleted")
+        versions, soft = request.flag("versions"), request.flag("softDeleted")
         if versions and soft:
             raise rules.bad("Invalid argument: versions and softDeleted cannot both be true.")
         if versions:
@@ -86,14 +87,22 @@ class Generations:
         data: bytes,
         *,
         md5: bool = True,
+        fixed: Mapping[str, Any] = MappingProxyType({}),
     ) -> StoredObject:
-        """Write a new live generation. Raises HTTP 404, 412, 403 and 400, in this order."""
+        """Write a new live generation; `fixed` is what only the service sets of it.
+
+        Raises HTTP 404, 501, 412, 403 and 400, in this order.
+        """
+        key = customer_keys.key_of(request)
         with self._tables.transaction():
             settings = self._buckets.need(bucket)
+            unserved.check_write(request, settings, wanted)
             there = self._tables.get(bucket, name)
             rules.check_preconditions(request, there)
             self.check_replaceable(bucket, there)
+            wanted = {"storageClass": settings.get("storageClass")} | wanted
             settable = protection.of_new(wanted, settings, self._now())
+            settable |= customer_keys.field_of(key) | dict(fixed)
             made = self._tables.put(bucket, name, data, settable, md5=md5)
         self._effects.record(f"{bucket}/{name}", detail={"generation": made.generation})
         return made
@@ -119,26 +128,30 @@ class Generations:
             wanted,
             self._buckets.need(found.bucket),
             self._now(),
-            override=flag(request, "overrideUnlockedRetention"),
+            override=request.flag("overrideUnlockedRetention"),
         )
-        return self._tables.patch(found, settable)
+        return self._tables.patch(found, settable | rules.kept(found))
 
     def shown(self, request: Request, item: StoredObject) -> dict[str, Any]:
         """The JSON of a version."""
         bucket = self._buckets.need(item.bucket)
-        return protection.resource_of(item, request.base_url, bucket)
+        key = customer_keys.key_of(request)
+        return protection.resource_of(item, request.base_url, bucket, key)
 
     def _restore(self, request: Request, bucket: str, name: str) -> Reply:
-        if flag(request, "copySourceAcl"):
-            raise rules.unimplemented("copySourceAcl")
+        if request.flag("copySourceAcl"):
+            raise unserved.refused("copySourceAcl")
         with self._tables.transaction():
             source = self.soft_deleted(request, bucket, name)
             data = self._tables.body(source.generation)
             wanted = protection.copied(source.settable)
-            made = self.replace(request, bucket, name, wanted, data, md5=bool(source.md5))
+            if "storageClass" in source.settable:
+                wanted["storageClass"] = source.settable["storageClass"]
+            fixed, md5 = rules.kept(source), bool(source.md5)
+            made = self.replace(request, bucket, name, wanted, data, md5=md5, fixed=fixed)
         resource = self.shown(request, made)
         return json_reply(resource, ETag=resource["etag"])
 
     def _bulk_restore(self, request: Request, bucket: str) -> Reply:
         del request, bucket
-        raise rules.unimplemented("bulkRestore")
+        raise unserved.refused("bulkRestore")

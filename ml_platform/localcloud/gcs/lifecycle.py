@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..core.core import Core
 from ..core.errors import CloudError
-from . import protection, rules
+from . import protection, rules, unserved
 from .store import StoredObject
 from .versions import VersionedTables, version_key
 
@@ -83,7 +83,7 @@ def check(bucket: dict[str, Any]) -> None:
     for rule in rules_of(bucket):
         action, condition = rule.get("action", {}).get("type"), rule.get("condition")
         if action not in ("Delete", "AbortIncompleteMultipartUpload"):
-            raise rules.unimplemented(f"The lifecycle action {action}")
+            raise unserved.refused(f"the lifecycle action {action}")
         if not condition or set(condition) - set(_CONDITIONS):
             raise rules.bad("Invalid argument: a lifecycle rule needs conditions that exist.")
         for name, value in condition.items():

@@ -1,4 +1,4 @@
-"""A bucket's settings that protect its objects, and the settings that are refused.
+"""A bucket's settings that protect its objects.
 
 Pure decisions, after cloud.google.com/storage/docs/json_api/v1/buckets, /bucket-lock and
 /soft-delete.
@@ -16,14 +16,6 @@ from .store import stamp
 _DAY = 86_400
 _SOFT_DELETE = {"retentionDurationSeconds": str(7 * _DAY)}
 _MAX_SECONDS = 3_155_760_000
-# A setting whose behaviour a client of the data could see: (path, the value that leaves it off).
-_REFUSED = (
-    ("autoclass.enabled", False),
-    ("billing.requesterPays", False),
-    ("encryption", None),
-    ("hierarchicalNamespace.enabled", False),
-    ("ipFilter", None),
-)
 Fields = dict[str, Any]
 
 
@@ -33,7 +25,6 @@ def settled(before: Fields, wanted: Fields, now: datetime) -> Fields:
     Raises HTTP 400 for an invalid setting, 403 where a lock forbids it, 501 for one that the
     local cloud would not honour.
     """
-    _check_refused(wanted)
     lifecycle.check(wanted)
     fresh = dict(wanted)
     for name, settle in (("softDeletePolicy", _soft_delete), ("retentionPolicy", _retention)):
@@ -49,15 +40,6 @@ def locked(bucket: Fields) -> Fields:
     if "retentionPolicy" not in bucket:
         raise rules.bad(f"Bucket '{bucket['name']}' does not have an unlocked Retention Policy.")
     return bucket | {"retentionPolicy": bucket["retentionPolicy"] | {"isLocked": True}}
-
-
-def _check_refused(wanted: Fields) -> None:
-    for path, off in _REFUSED:
-        value: Any = wanted
-        for step in path.split("."):
-            value = value.get(step) if isinstance(value, dict) else None
-        if value not in (None, off, {}):
-            raise rules.unimplemented(f"The bucket setting {path}")
 
 
 def _soft_delete(old: Fields | None, new: Fields | None, name: str, now: str) -> Fields:

@@ -76,9 +76,9 @@ def retained_until(item: StoredObject, bucket: Fields) -> str:
     return stamp(max(ends)) if ends else ""
 
 
-def resource_of(item: StoredObject, base_url: str, bucket: Fields) -> Fields:
+def resource_of(item: StoredObject, base_url: str, bucket: Fields, key: str = "") -> Fields:
     """The JSON of an object with the times of its protection and of its end."""
-    shown = rules.resource_of(item, base_url)
+    shown = rules.resource_of(item, base_url, key)
     shown.pop(_RELEASED, None)
     times = {
         "retentionExpirationTime": retained_until(item, bucket),
@@ -98,8 +98,8 @@ def of_new(wanted: Fields, bucket: Fields, now: datetime) -> Fields:
 
 
 def copied(source: Fields) -> Fields:
-    """What a copy takes over from its source: neither the holds nor the retention."""
-    own = ("temporaryHold", "eventBasedHold", "retention", _RELEASED)
+    """What a copy takes over from its source: no hold, no retention, the class of its bucket."""
+    own = ("temporaryHold", "eventBasedHold", "retention", "storageClass", _RELEASED)
     return {name: value for name, value in source.items() if name not in own}
 
 

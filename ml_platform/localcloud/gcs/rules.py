@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import grpc
-
-from ..core.errors import CloudError
 from ..server.http_types import HttpError, Request
+from . import customer_keys
+from .conditions import NOT_MET, check_etag
 from .store import StoredObject, successor
 
 SETTABLE = (
@@ -32,8 +31,13 @@ SETTABLE = (
     "temporaryHold",
 )
 _CHUNK = 500
-_NOT_MET = "At least one of the pre-conditions you specified did not hold."
-_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_MAX_NAME = 1024
+_MAX_METADATA = 8 * 1024
+# What only the service writes into an object and a client's update does not take away.
+_KEPT = ("componentCount", customer_keys.FIELD)
+_BUCKET_PART = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_BUCKET_NAME = re.compile(rf"(?=.{{3,222}}$){_BUCKET_PART}(?:\.{_BUCKET_PART})*")
+_OF_GOOGLE = re.compile(r"goog.*|.*(?:google|g00gle|go0gle|g0ogle).*|(?:\d{1,3}\.){3}\d{1,3}")
 Scan = Callable[[str, str, int], list[StoredObject]]
 
 
@@ -48,16 +52,9 @@ def missing(bucket: str, name: str, generation: int | None = None) -> HttpError:
     return HttpError(404, "notFound", f"No such object: {bucket}/{name}{tail}")
 
 
-def unimplemented(what: str) -> CloudError:
-    """HTTP 501."""
-    return CloudError(
-        grpc.StatusCode.UNIMPLEMENTED, f"{what} is not implemented by the local cloud."
-    )
-
-
 def check_bucket_name(name: str) -> None:
     """Raise HTTP 400 for a name that GCS would not accept."""
-    if not _BUCKET_NAME.fullmatch(name):
+    if not _BUCKET_NAME.fullmatch(name) or _OF_GOOGLE.fullmatch(name):
         raise bad(f"Invalid bucket name: '{name}'")
 
 
@@ -65,14 +62,22 @@ def check_object_name(name: str) -> None:
     """Raise HTTP 400 for a name that GCS would not accept."""
     if not name:
         raise bad("Required", "required")
-    if len(name.encode()) > 1024 or name in (".", "..") or "\r" in name or "\n" in name:
-        raise bad("Disallowed unicode characters or length in object name.")
+    size = len(name.encode())
+    if size > _MAX_NAME:
+        raise bad(
+            f"The maximum object length is {_MAX_NAME} characters, but got a name with {size} "
+            f"characters: '{name[:64]}...'"
+        )
+    if "\r" in name or "\n" in name:
+        raise bad("Disallowed unicode characters present in object name.")
+    if name in (".", "..") or name.startswith(".well-known/acme-challenge/"):
+        raise bad(f"Invalid object name: '{name}'")
 
 
 def check_preconditions(
     request: Request, found: StoredObject | None, *, read: bool = False, kind: str = "if"
 ) -> None:
-    """Check the ifGenerationMatch conditions of a request; `kind` is 'if' or 'ifSource'.
+    """Check the conditions of a request, by number and by ETag; `kind` is 'if' or 'ifSource'.
 
     No live object counts as generation 0. Raises HTTP 412, or 304 where a read has what a
     NotMatch named.
@@ -83,17 +88,34 @@ def check_preconditions(
         wanted = request.number(f"{kind}{suffix}Match")
         unwanted = request.number(f"{kind}{suffix}NotMatch")
         if wanted is not None and wanted != actual:
-            raise HttpError(412, "conditionNotMet", _NOT_MET)
+            raise HttpError(412, "conditionNotMet", NOT_MET)
         if unwanted is not None and unwanted == actual:
-            raise HttpError(304 if read else 412, "conditionNotMet", _NOT_MET)
+            raise HttpError(304 if read else 412, "conditionNotMet", NOT_MET)
+    if kind == "if":
+        check_etag(request, etag_of(found) if found else "", read=read)
 
 
 def settable(resource: dict[str, Any]) -> dict[str, Any]:
     """The fields of an object that a client may set; the service sets all others."""
     kept = {key: resource[key] for key in SETTABLE if resource.get(key) is not None}
     if "metadata" in kept:
-        kept["metadata"] = {str(k): str(v) for k, v in kept["metadata"].items() if v is not None}
+        kept["metadata"] = _metadata(kept["metadata"])
     return kept
+
+
+def kept(found: StoredObject) -> dict[str, Any]:
+    """What an update of an object leaves as it is."""
+    return {key: found.settable[key] for key in _KEPT if key in found.settable}
+
+
+def _metadata(wanted: object) -> dict[str, str]:
+    if not isinstance(wanted, dict):
+        raise bad("Invalid value for: metadata is not an object.")
+    fresh = {str(key): str(value) for key, value in wanted.items() if value is not None}
+    # cloud.google.com/storage/quotas: 8 KiB of custom metadata an object, keys and values.
+    if sum(len(f"{key}{value}".encode()) for key, value in fresh.items()) > _MAX_METADATA:
+        raise bad("Your metadata headers exceed the maximum allowed metadata size.")
+    return fresh
 
 
 def merged(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
@@ -115,8 +137,8 @@ def etag_of(item: StoredObject) -> str:
     return base64.b64encode(f"{item.generation}/{item.metageneration}".encode()).decode()
 
 
-def resource_of(item: StoredObject, base_url: str) -> dict[str, Any]:
-    """The JSON of an object."""
+def resource_of(item: StoredObject, base_url: str, key: str = "") -> dict[str, Any]:
+    """The JSON of an object; without the `key` that locks it, it has no checksums."""
     path = f"b/{item.bucket}/o/{quote(item.name, safe='')}"
     made = {
         "kind": "storage#object",
@@ -138,7 +160,8 @@ def resource_of(item: StoredObject, base_url: str) -> dict[str, Any]:
         "timeFinalized": item.created,
     }
     # Composed objects have no MD5: they have their number of components instead.
-    return made | ({"md5Hash": item.md5} if item.md5 else {}) | item.settable
+    made |= ({"md5Hash": item.md5} if item.md5 else {}) | item.settable
+    return customer_keys.shown(made, key)
 
 
 class Page(NamedTuple):

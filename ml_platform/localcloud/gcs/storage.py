@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ..core.core import Core
-from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import protection, rules
-from .buckets import Buckets, flag
+from ..server.http_types import Reply, Request, Route, json_reply
+from . import customer_keys, protection, rules, unserved
+from .bucket_policies import BucketPolicies
+from .buckets import Buckets
 from .generations import Generations
+from .media import media_reply
+from .places import Places
+from .retry_tests import RetryTests
 from .store import StoredObject, successor
+from .surface import surfaced
 from .upload import Uploads
 from .versions import VersionedTables
 
@@ -18,11 +22,6 @@ _B = r"/b/(?P<bucket>[^/]+)"
 _O = _B + r"/o/(?P<name>[^/]+)"
 _TARGET = r"/b/(?P<to_bucket>[^/]+)/o/(?P<to_name>[^/]+)"
 _MAX_RESULTS = 1000
-_SAID_BY_OBJECT = {
-    "Content-Disposition": "contentDisposition",
-    "Content-Encoding": "contentEncoding",
-    "Content-Language": "contentLanguage",
-}
 _MAX_COMPONENTS = 32
 
 
@@ -33,9 +32,12 @@ class Storage:
         self.tables = VersionedTables(core)
         self.thin_pages = 0
         """Above 0: a listing's first page is empty, and no other has more entries than this."""
+        self.retry_tests = RetryTests()
         self._effects = core.effects
         self._buckets = Buckets(self.tables, core)
         self._generations = Generations(self.tables, self._buckets, core)
+        self._policies = BucketPolicies(self.tables, self._buckets.need, core)
+        self._places = Places(core.names, self._buckets.need)
         self._uploads = Uploads(self.tables, self._buckets, self._generations)
 
     # for the other services, in process and without faults
@@ -92,8 +94,14 @@ class Storage:
                 self._move,
             ),
         ]
-        parts = (self._buckets, self._uploads, self._generations)
-        return [*(route for part in parts for route in part.routes()), *objects]
+        parts = (self._buckets, self._policies, self._places, self._uploads, self._generations)
+        api = [*(route for part in parts for route in part.routes()), *objects]
+        return [*surfaced(api, self.retry_tests), *unserved.routes(self._buckets.need)]
+
+    def reset(self) -> None:
+        """No retry tests, no thin pages."""
+        self.thin_pages = 0
+        self.retry_tests.reset()
 
     def _found(
         self, request: Request, bucket: str, name: str, key: str = "generation"
@@ -112,7 +120,7 @@ class Storage:
             start=ask("startOffset", ""),
             end=ask("endOffset", ""),
             glob=ask("matchGlob", ""),
-            trailing=ask("includeTrailingDelimiter") == "true",
+            trailing=request.flag("includeTrailingDelimiter"),
         )
         token = ask("pageToken", "")
         if self.thin_pages and not token:
@@ -140,7 +148,7 @@ class Storage:
         return json_reply(answer)
 
     def _get(self, request: Request, bucket: str, name: str) -> Reply:
-        if flag(request, "softDeleted"):
+        if request.flag("softDeleted"):
             return self._answer(request, self._generations.soft_deleted(request, bucket, name))
         found = self._found(request, bucket, name)
         rules.check_preconditions(request, found, read=True)
@@ -149,30 +157,10 @@ class Storage:
         return self._answer(request, found)
 
     def _media(self, request: Request, found: StoredObject) -> Reply:
-        hashes = [f"crc32c={found.crc32c}"] + ([f"md5={found.md5}"] if found.md5 else [])
-        encoding = found.settable.get("contentEncoding", "")
-        headers = {
-            "Accept-Ranges": "bytes",
-            "Cache-Control": found.settable.get("cacheControl", "no-cache"),
-            "ETag": f'"{rules.etag_of(found)}"',
-            "X-Goog-Hash": ",".join(hashes),
-            "X-Goog-Generation": str(found.generation),
-            "X-Goog-Metageneration": str(found.metageneration),
-            "X-Goog-Storage-Class": found.settable.get("storageClass", "STANDARD"),
-            "X-Goog-Stored-Content-Length": str(found.size),
-            "X-Goog-Stored-Content-Encoding": encoding or "identity",
-        }
-        for name, key in _SAID_BY_OBJECT.items():
-            if key in found.settable:
-                headers[name] = found.settable[key]
-        content_type = found.settable.get("contentType", "application/octet-stream")
-        span = _range(request.headers.get("range", ""), found.size)
-        if span is None:
-            return Reply(200, self.tables.body(found.generation), content_type, headers)
-        start, stop = span
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{found.size}"
-        body = self.tables.body(found.generation, start, stop - start)
-        return Reply(206, body, content_type, headers)
+        customer_keys.check_key(found, customer_keys.key_of(request))
+        return media_reply(
+            request, found, lambda start, size: self.tables.body(found.generation, start, size)
+        )
 
     def _patch(self, request: Request, bucket: str, name: str) -> Reply:
         return self._change(request, bucket, name, keep=True)
@@ -185,6 +173,7 @@ class Storage:
             found = self._found(request, bucket, name)
             rules.check_preconditions(request, found)
             wanted = request.json()
+            unserved.check_write(request, self._buckets.need(bucket), wanted)
             fresh = rules.merged(found.settable, wanted) if keep else wanted
             changed = self._generations.change(request, found, fresh)
         self._effects.record(f"{bucket}/{name}", detail={"generation": changed.generation})
@@ -234,6 +223,7 @@ class Storage:
         with self.tables.transaction():
             source = self._found(request, bucket, name, "sourceGeneration")
             rules.check_preconditions(request, source, kind="ifSource")
+            customer_keys.check_key(source, customer_keys.key_of(request, source=True))
             wanted = protection.copied(source.settable) | request.json()
             data = self.tables.body(source.generation)
             return self._generations.replace(
@@ -243,43 +233,47 @@ class Storage:
     def _compose(self, request: Request, bucket: str, name: str) -> Reply:
         rules.check_object_name(name)
         wanted = request.json()
-        parts = wanted.get("sourceObjects", [])
-        if not 1 <= len(parts) <= _MAX_COMPONENTS:
-            raise rules.bad(
-                "The number of source components provided "
-                f"({len(parts)}) must be between 1 and {_MAX_COMPONENTS}"
-            )
+        parts = _parts(wanted)
         with self.tables.transaction():
-            data = b"".join(self._component(bucket, part) for part in parts)
-            fields = wanted.get("destination", {})
-            made = self._generations.replace(request, bucket, name, fields, data, md5=False)
-        return self._answer(request, made, componentCount=len(parts))
+            key = customer_keys.key_of(request)
+            sources = [self._component(bucket, part, key) for part in parts]
+            data = b"".join(self.tables.body(source.generation) for source in sources)
+            count = sum(source.settable.get("componentCount", 1) for source in sources)
+            made = self._generations.replace(
+                request,
+                bucket,
+                name,
+                wanted.get("destination") or {},
+                data,
+                md5=False,
+                fixed={"componentCount": count},
+            )
+        return self._answer(request, made)
 
-    def _component(self, bucket: str, part: dict[str, Any]) -> bytes:
-        conditions = part.get("objectPreconditions", {})
-        query = {key: str(value) for key, value in conditions.items()}
-        if "generation" in part:
-            query["generation"] = str(part["generation"])
+    def _component(self, bucket: str, part: dict[str, Any], key: str) -> StoredObject:
+        """A source of a compose; its numbers may be strings, and null is as good as absent."""
+        wanted = {"generation": part.get("generation")} | (part.get("objectPreconditions") or {})
+        query = {name: str(value) for name, value in wanted.items() if value is not None}
         source = Request("GET", "", query)
-        found = self._found(source, bucket, part.get("name", ""))
+        found = self._found(source, bucket, str(part.get("name") or ""))
         rules.check_preconditions(source, found)
-        return self.tables.body(found.generation)
+        customer_keys.check_key(found, key)
+        return found
 
-    def _answer(self, request: Request, item: StoredObject, **more: object) -> Reply:
-        resource = self._generations.shown(request, item) | more
+    def _answer(self, request: Request, item: StoredObject) -> Reply:
+        resource = self._generations.shown(request, item)
         return json_reply(resource, ETag=resource["etag"])
 
 
-def _range(header: str, size: int) -> tuple[int, int] | None:
-    """`bytes=a-b` as (start, stop), None for the whole; HTTP 416 when it is outside the object."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header)
-    if match is None or not (match[1] or match[2]):
-        return None
-    first, last = match[1], match[2]
-    start = int(first) if first else max(0, size - int(last))
-    stop = min(int(last) + 1, size) if first and last else size
-    if start >= size or stop <= start:
-        raise HttpError(
-            416, "requestedRangeNotSatisfiable", "The requested range cannot be satisfied."
+def _parts(wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    parts = wanted.get("sourceObjects") or []
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise rules.bad("Invalid value for: sourceObjects is not a list of objects.")
+    if not parts:
+        raise rules.bad("You must provide at least one source component.", "required")
+    if len(parts) > _MAX_COMPONENTS:
+        raise rules.bad(
+            f"The number of source components provided ({len(parts)}) exceeds the maximum "
+            f"({_MAX_COMPONENTS})"
         )
-    return start, stop
+    return parts

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import select
 import socket
+import struct
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from email.utils import format_datetime
@@ -17,12 +19,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from ..core.clock import Clock
 from ..core.errors import CloudError, PortBusy
 from ..core.interceptor import Gate
-from .http_types import HttpError, Reply, Request, Route, error_reply
+from .http_types import HttpError, Reply, Request, Route, Trouble, error_reply
 from .loopback import ADDRESS, check_request
 from .tls import relay
 
 _REASON = "x-goog-request-reason"
 _MAX_BODY = 1 << 30
+_TLS_RECORD = b"\x16"  # the first byte of a TLS handshake
 
 
 class Router:
@@ -78,6 +81,13 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 1 << 16
     disable_nagle_algorithm = True
     server: HttpServer
+
+    def handle(self) -> None:
+        """Serve a connection; one over TLS (a client's gRPC on this address) goes to its port."""
+        if self.connection.recv(1, socket.MSG_PEEK) != _TLS_RECORD:
+            super().handle()
+        elif self.server.tls_port:
+            relay(self.connection, (ADDRESS, self.server.tls_port))
 
     def parse_request(self) -> bool:
         """Read the head; a forbidden request is answered here, before its body is read."""
@@ -148,6 +158,9 @@ class _Handler(BaseHTTPRequestHandler):
         return data
 
     def _write(self, reply: Reply) -> None:
+        trouble = reply.trouble
+        if trouble is not None and trouble.after is None:
+            self._befall(trouble)
         self.send_response(reply.status)
         flavor = self.headers.get("Metadata-Flavor")
         # google-auth first requests "/" to check whether this is a metadata server.
@@ -158,8 +171,26 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", _line(reply.content_type))
             self.send_header("Content-Length", str(len(reply.body)))
         self.end_headers()
-        if self.command != "HEAD" and reply.status not in (204, 304):
-            self.wfile.write(reply.body)
+        if self.command == "HEAD" or reply.status in (204, 304):
+            return
+        sent = 0
+        if trouble is not None and trouble.after is not None:
+            sent = trouble.after
+            self.wfile.write(reply.body[:sent])
+            self._befall(trouble)
+        self.wfile.write(reply.body[sent:])
+
+    def _befall(self, trouble: Trouble) -> None:
+        """Stall, or reset the connection (then nothing more can be sent: raises)."""
+        self.wfile.flush()
+        if trouble.stall_seconds is not None:
+            time.sleep(trouble.stall_seconds)
+            return
+        # Lingering for no time makes the close a reset; it happens when the last file is closed.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for part in (self.rfile, self.wfile, self.connection):
+            part.close()
+        raise ConnectionResetError("The connection was reset as ordered.")
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         """The Date header has the cloud's time: clients measure ages by it."""

@@ -51,12 +51,16 @@ _BY_STATUS: dict[int, grpc.StatusCode] = {
 
 
 class HttpError(CloudError):
-    """A refusal with an HTTP status that no gRPC code expresses (304, 412, 416)."""
+    """A refusal with an HTTP status that no gRPC code expresses (304, 412, 416).
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(_BY_STATUS[status], message)
+    `parameter` is the query parameter that is to blame, if one is.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, parameter: str = "") -> None:
+        super().__init__(_BY_STATUS.get(status, grpc.StatusCode.UNKNOWN), message)
         self.http_status = status
         self.reason = reason
+        self.parameter = parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,21 @@ class Request:
             return int(text)
         except ValueError as error:
             message = f"Invalid value at '{key}': \"{text}\""
-            raise HttpError(400, "invalidParameter", message) from error
+            raise HttpError(400, "invalidParameter", message, key) from error
+
+    def flag(self, key: str) -> bool:
+        """A query parameter as a boolean: Google takes `true` and Python's `True` alike."""
+        return self.query.get(key, "").lower() == "true"
+
+
+class Trouble(NamedTuple):
+    """What befalls an answer on its way: the connection is reset, or stalls and goes on.
+
+    `after` is the number of the body's bytes that are sent before it; None: not even the head.
+    """
+
+    after: int | None
+    stall_seconds: float | None = None
 
 
 @dataclass(slots=True)
@@ -103,6 +121,7 @@ class Reply:
     body: bytes = b""
     content_type: str = JSON_TYPE
     headers: dict[str, str] = field(default_factory=dict)
+    trouble: Trouble | None = None
 
 
 class Route(NamedTuple):
@@ -127,8 +146,9 @@ def json_reply(value: object, status: int = 200, **headers: str) -> Reply:
 def error_reply(error: CloudError, *, plain: bool = False) -> Reply:
     """Google's JSON error object; media downloads answer in plain text, as GCS does."""
     status, reason = _BY_CODE.get(error.code, (500, "internalError"))
+    parameter = ""
     if isinstance(error, HttpError):
-        status, reason = error.http_status, error.reason
+        status, reason, parameter = error.http_status, error.reason, error.parameter
     if status == 304:
         return Reply(status)
     if plain:
@@ -136,6 +156,8 @@ def error_reply(error: CloudError, *, plain: bool = False) -> Reply:
     item = {"message": error.message, "domain": "global", "reason": reason}
     if status == 412:
         item |= {"locationType": "header", "location": "If-Match"}
+    if parameter:
+        item |= {"locationType": "parameter", "location": parameter}
     return json_reply(
         {"error": {"code": status, "message": error.message, "errors": [item]}}, status
     )

@@ -80,9 +80,9 @@ def test_lifecycle_rules_delete_what_is_due_each_midnight(
         ("retentionPolicy", {"retentionPeriod": "0"}, 400),
         ("retentionPolicy", {"retentionPeriod": "3155760001"}, 400),
         ("autoclass", {"enabled": False}, 200),
-        ("cors", [{"origin": ["*"], "method": ["GET"]}], 200),
-        ("website", {"mainPageSuffix": "index.html"}, 200),
-        ("logging", {"logBucket": "logs"}, 200),
+        ("cors", [{"origin": ["*"], "method": ["GET"]}], 501),
+        ("website", {"mainPageSuffix": "index.html"}, 501),
+        ("logging", {"logBucket": "logs"}, 501),
     ],
 )
 def test_a_setting_is_honoured_or_refused(
