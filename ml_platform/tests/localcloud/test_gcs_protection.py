@@ -79,6 +79,7 @@ def test_a_retained_object_becomes_noncurrent_but_does_not_go(
 def test_the_end_of_an_event_based_hold_begins_the_retention(
     cloud: LocalCloud, bucket: Bucket
 ) -> None:
+    cloud.clock.freeze()
     patched(bucket, retentionPolicy={"retentionPeriod": 3600}, defaultEventBasedHold=True)
     bucket.blob("a").upload_from_string(b"1")
     blob = bucket.get_blob("a")
