@@ -1,0 +1,1 @@
+"""Assertions of Google's own test suites, retold."""
