@@ -48,7 +48,7 @@ class BucketPolicies:
             wanted = request.json()
             if wanted.get("etag") not in (None, before["etag"]):
                 raise HttpError(412, "conditionNotMet", "The policy's etag does not match.")
-            unserved.check_members(found, wanted.get("bindings"))
+            unserved.check_policy(found, wanted)
             number = int(base64.b64decode(before["etag"])) + 1
             found["_policy"] = before | {
                 "bindings": wanted.get("bindings", []),

@@ -103,9 +103,25 @@ def check_write(request: Request, bucket: Mapping[str, Any], wanted: Mapping[str
         raise refused("ACLs")
 
 
-def check_members(bucket: Mapping[str, Any], bindings: object) -> None:
-    """Raise HTTP 412 for a policy that is public where the bucket prevents it."""
+def check_policy(bucket: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
+    """Raise HTTP 412 for a policy that is public where the bucket prevents it, or has conditions.
+
+    Conditions need uniform bucket-level access and version 3, else HTTP 412 and 400
+    (cloud.google.com/storage/docs/access-control/iam#conditions).
+    """
+    bindings = policy.get("bindings")
     rows = [row for row in bindings if isinstance(row, dict)] if isinstance(bindings, list) else []
+    if any(row.get("condition") for row in rows):
+        if not is_uniform(bucket):
+            raise HttpError(
+                412,
+                "conditionNotMet",
+                "To use conditions in a policy, enable uniform bucket-level access.",
+            )
+        if int(policy.get("version") or 1) < 3:
+            raise HttpError(
+                400, "invalid", "The policy has conditions: its version must be at least 3."
+            )
     if any(_PUBLIC & set(row.get("members") or ()) for row in rows):
         check_public(bucket)
 
