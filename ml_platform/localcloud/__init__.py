@@ -149,6 +149,7 @@ class LocalCloud:
         except PortBusy:
             self.stop()
             raise
+        self.storage.rearm()
         for place in self.core.names.places:
             with self.core.names.at(place):
                 self.core.operations.rearm()
@@ -189,7 +190,7 @@ class LocalCloud:
     def reset(self) -> None:
         """As new: all state, faults, effects, timers and clock offset gone."""
         self.core.reset()
-        self.storage.thin_pages = 0
+        self.storage.reset()
         self.models.reset()
         self.pipelines.reset()
         self.run.reset()

@@ -174,7 +174,8 @@ def _endpoint_row(one: dict[str, Any]) -> Row:
 
 
 def _bucket_row(one: dict[str, Any]) -> Row:
-    return [_code(f"gs://{one['name']}"), f"{one['objects']:,}", f"{one['bytes']:,}"]
+    counts = (one[key] for key in ("objects", "bytes", "noncurrent", "soft_deleted"))
+    return [_code(f"gs://{one['name']}"), *(f"{count:,}" for count in counts)]
 
 
 def _alone(row: Callable[[dict[str, Any]], Row]) -> Callable[[dict[str, Any]], Iterable[Row]]:
@@ -200,7 +201,11 @@ _TABLES: dict[str, tuple[str, list[str], Callable[[dict[str, Any]], Iterable[Row
     ),
     "jobs": ("Cloud Scheduler", ["Job", "Schedule", "State", "Next", "Last", ""], _alone(_job_row)),
     "endpoints": ("Vertex AI", ["Endpoint", "Deployed models"], _alone(_endpoint_row)),
-    "buckets": ("Cloud Storage", ["Bucket", "Objects", "Bytes"], _alone(_bucket_row)),
+    "buckets": (
+        "Cloud Storage",
+        ["Bucket", "Objects", "Bytes", "Noncurrent", "Soft-deleted"],
+        _alone(_bucket_row),
+    ),
 }
 
 

@@ -150,7 +150,7 @@ _KINDS: tuple[tuple[str, Callable[[LocalCloud], list[dict[str, Any]]]], ...] = (
 
 
 def _buckets(cloud: LocalCloud) -> list[dict[str, Any]]:
-    totals = cloud.storage.tables.totals()
+    totals, past = cloud.storage.tables.totals(), cloud.storage.tables.past_totals()
     return [
         {
             "project": cloud.core.names.project_of(bucket["projectNumber"]) or "",
@@ -158,6 +158,8 @@ def _buckets(cloud: LocalCloud) -> list[dict[str, Any]]:
             "name": bucket["name"],
             "objects": totals.get(bucket["name"], (0, 0))[0],
             "bytes": totals.get(bucket["name"], (0, 0))[1],
+            "noncurrent": past.get(bucket["name"], (0, 0))[0],
+            "soft_deleted": past.get(bucket["name"], (0, 0))[1],
         }
         for bucket in cloud.storage.tables.buckets("", "", _SHOWN)
     ]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from ..core.core import Core
 from ..core.iam import Bindings
-from .store import ObjectTables
+from .versions import VersionedTables
 
 
-def answer_iam(core: Core, tables: ObjectTables) -> None:
+def answer_iam(core: Core, tables: VersionedTables) -> None:
     """Have the roles of a bucket's project and of its policy count for it and its objects."""
 
     def project_of(bucket: str) -> str | None:
-        found = tables.bucket(bucket)
+        found = tables.known_bucket(bucket)
         return None if found is None else str(found["projectNumber"])
 
     def bindings_of(resource: str) -> Bindings:
         start, mark, rest = resource.partition("projects/_/buckets/")
-        found = tables.bucket(rest.partition("/")[0]) if mark and not start else None
+        found = tables.known_bucket(rest.partition("/")[0]) if mark and not start else None
         policy = (found or {}).get("_policy", {})
         return [
             (binding["role"], binding.get("members", []))

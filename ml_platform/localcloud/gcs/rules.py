@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..server.http_types import HttpError, Request
+from . import customer_keys
+from .conditions import NOT_MET, check_etag
 from .store import StoredObject, successor
 
 SETTABLE = (
@@ -24,12 +26,18 @@ SETTABLE = (
     "customTime",
     "eventBasedHold",
     "metadata",
+    "retention",
     "storageClass",
     "temporaryHold",
 )
 _CHUNK = 500
-_NOT_MET = "At least one of the pre-conditions you specified did not hold."
-_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_MAX_NAME = 1024
+_MAX_METADATA = 8 * 1024
+# What only the service writes into an object and a client's update does not take away.
+_KEPT = ("componentCount", customer_keys.FIELD)
+_BUCKET_PART = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_BUCKET_NAME = re.compile(rf"(?=.{{3,222}}$){_BUCKET_PART}(?:\.{_BUCKET_PART})*")
+_OF_GOOGLE = re.compile(r"goog.*|.*(?:google|g00gle|go0gle|g0ogle).*|(?:\d{1,3}\.){3}\d{1,3}")
 Scan = Callable[[str, str, int], list[StoredObject]]
 
 
@@ -46,7 +54,7 @@ def missing(bucket: str, name: str, generation: int | None = None) -> HttpError:
 
 def check_bucket_name(name: str) -> None:
     """Raise HTTP 400 for a name that GCS would not accept."""
-    if not _BUCKET_NAME.fullmatch(name):
+    if not _BUCKET_NAME.fullmatch(name) or _OF_GOOGLE.fullmatch(name):
         raise bad(f"Invalid bucket name: '{name}'")
 
 
@@ -54,14 +62,22 @@ def check_object_name(name: str) -> None:
     """Raise HTTP 400 for a name that GCS would not accept."""
     if not name:
         raise bad("Required", "required")
-    if len(name.encode()) > 1024 or name in (".", "..") or "\r" in name or "\n" in name:
-        raise bad("Disallowed unicode characters or length in object name.")
+    size = len(name.encode())
+    if size > _MAX_NAME:
+        raise bad(
+            f"The maximum object length is {_MAX_NAME} characters, but got a name with {size} "
+            f"characters: '{name[:64]}...'"
+        )
+    if "\r" in name or "\n" in name:
+        raise bad("Disallowed unicode characters present in object name.")
+    if name in (".", "..") or name.startswith(".well-known/acme-challenge/"):
+        raise bad(f"Invalid object name: '{name}'")
 
 
 def check_preconditions(
     request: Request, found: StoredObject | None, *, read: bool = False, kind: str = "if"
 ) -> None:
-    """Check the ifGenerationMatch conditions of a request; `kind` is 'if' or 'ifSource'.
+    """Check the conditions of a request, by number and by ETag; `kind` is 'if' or 'ifSource'.
 
     No live object counts as generation 0. Raises HTTP 412, or 304 where a read has what a
     NotMatch named.
@@ -72,32 +88,34 @@ def check_preconditions(
         wanted = request.number(f"{kind}{suffix}Match")
         unwanted = request.number(f"{kind}{suffix}NotMatch")
         if wanted is not None and wanted != actual:
-            raise HttpError(412, "conditionNotMet", _NOT_MET)
+            raise HttpError(412, "conditionNotMet", NOT_MET)
         if unwanted is not None and unwanted == actual:
-            raise HttpError(304 if read else 412, "conditionNotMet", _NOT_MET)
-
-
-def check_hold(found: StoredObject | None) -> None:
-    """Raise HTTP 403 for an object under a hold: it can be neither deleted nor overwritten.
-
-    After cloud.google.com/storage/docs/object-holds; its metadata can be changed.
-    """
-    for key, kind in (("temporaryHold", "Temporary"), ("eventBasedHold", "Event-Based")):
-        if found is not None and found.settable.get(key):
-            raise HttpError(
-                403,
-                "objectUnderActiveHold",
-                f"Object '{found.bucket}/{found.name}' is under active {kind} hold and cannot be "
-                "deleted, overwritten or archived until hold is removed.",
-            )
+            raise HttpError(304 if read else 412, "conditionNotMet", NOT_MET)
+    if kind == "if":
+        check_etag(request, etag_of(found) if found else "", read=read)
 
 
 def settable(resource: dict[str, Any]) -> dict[str, Any]:
     """The fields of an object that a client may set; the service sets all others."""
     kept = {key: resource[key] for key in SETTABLE if resource.get(key) is not None}
     if "metadata" in kept:
-        kept["metadata"] = {str(k): str(v) for k, v in kept["metadata"].items() if v is not None}
+        kept["metadata"] = _metadata(kept["metadata"])
     return kept
+
+
+def kept(found: StoredObject) -> dict[str, Any]:
+    """What an update of an object leaves as it is."""
+    return {key: found.settable[key] for key in _KEPT if key in found.settable}
+
+
+def _metadata(wanted: object) -> dict[str, str]:
+    if not isinstance(wanted, dict):
+        raise bad("Invalid value for: metadata is not an object.")
+    fresh = {str(key): str(value) for key, value in wanted.items() if value is not None}
+    # cloud.google.com/storage/quotas: 8 KiB of custom metadata an object, keys and values.
+    if sum(len(f"{key}{value}".encode()) for key, value in fresh.items()) > _MAX_METADATA:
+        raise bad("Your metadata headers exceed the maximum allowed metadata size.")
+    return fresh
 
 
 def merged(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
@@ -119,8 +137,8 @@ def etag_of(item: StoredObject) -> str:
     return base64.b64encode(f"{item.generation}/{item.metageneration}".encode()).decode()
 
 
-def resource_of(item: StoredObject, base_url: str) -> dict[str, Any]:
-    """The JSON of an object."""
+def resource_of(item: StoredObject, base_url: str, key: str = "") -> dict[str, Any]:
+    """The JSON of an object; without the `key` that locks it, it has no checksums."""
     path = f"b/{item.bucket}/o/{quote(item.name, safe='')}"
     made = {
         "kind": "storage#object",
@@ -142,7 +160,8 @@ def resource_of(item: StoredObject, base_url: str) -> dict[str, Any]:
         "timeFinalized": item.created,
     }
     # Composed objects have no MD5: they have their number of components instead.
-    return made | ({"md5Hash": item.md5} if item.md5 else {}) | item.settable
+    made |= ({"md5Hash": item.md5} if item.md5 else {}) | item.settable
+    return customer_keys.shown(made, key)
 
 
 class Page(NamedTuple):
@@ -164,13 +183,20 @@ class Listing(NamedTuple):
     trailing: bool = False
 
 
-def page_of(scan: Scan, wanted: Listing, limit: int, token: str) -> Page:
-    """Up to `limit` objects and prefixes together, from where `token` points."""
+def page_of(
+    scan: Scan, wanted: Listing, limit: int, token: str, key: Callable[[StoredObject], str]
+) -> Page:
+    """Up to `limit` objects and prefixes together, from where `token` points.
+
+    `key` is where `scan` finds an object again.
+    """
     items: list[StoredObject] = []
     prefixes: list[str] = []
-    for entry in _entries(scan, wanted, decode_token(token)):
+    for entry in _entries(scan, wanted, decode_token(token), key):
         if len(items) + len(prefixes) == limit:
-            return Page(items, prefixes, encode_token(_key(entry)))
+            return Page(
+                items, prefixes, encode_token(entry if isinstance(entry, str) else key(entry))
+            )
         if isinstance(entry, str):
             prefixes.append(entry)
         else:
@@ -220,11 +246,9 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
         raise bad(f"Invalid glob expression: {glob}") from error
 
 
-def _key(entry: StoredObject | str) -> str:
-    return entry if isinstance(entry, str) else entry.name
-
-
-def _entries(scan: Scan, wanted: Listing, cursor: str) -> Iterator[StoredObject | str]:
+def _entries(
+    scan: Scan, wanted: Listing, cursor: str, key: Callable[[StoredObject], str]
+) -> Iterator[StoredObject | str]:
     """Objects and prefixes in name order; a folder is stepped over, never read through."""
     pattern = glob_pattern(wanted.glob) if wanted.glob else None
     stop = successor(wanted.prefix)
@@ -241,8 +265,9 @@ def _entries(scan: Scan, wanted: Listing, cursor: str) -> Iterator[StoredObject 
                 yield folder or row
                 if folder == row.name and wanted.trailing:
                     yield row
-        last = rows[-1].name
-        cursor = successor(folder) if folder and last.startswith(folder) else last + "\0"
+        last = rows[-1]
+        inside = folder and last.name.startswith(folder)
+        cursor = successor(folder) if inside else key(last) + "\0"
         if not cursor:
             return
 

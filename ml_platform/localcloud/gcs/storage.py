@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ..core.core import Core
-from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import rules
+from ..server.http_types import Reply, Request, Route, json_reply
+from . import customer_keys, protection, rules, unserved
 from .access import answer_iam
+from .bucket_policies import BucketPolicies
 from .buckets import Buckets
-from .store import ObjectTables, StoredObject, successor
+from .generations import Generations
+from .media import media_reply
+from .places import Places
+from .retry_tests import RetryTests
+from .store import StoredObject, successor
+from .surface import surfaced
 from .upload import Uploads
+from .versions import VersionedTables
 
 _B = r"/b/(?P<bucket>[^/]+)"
 _O = _B + r"/o/(?P<name>[^/]+)"
 _TARGET = r"/b/(?P<to_bucket>[^/]+)/o/(?P<to_name>[^/]+)"
 _MAX_RESULTS = 1000
-_SAID_BY_OBJECT = {
-    "Content-Disposition": "contentDisposition",
-    "Content-Encoding": "contentEncoding",
-    "Content-Language": "contentLanguage",
-}
 _MAX_COMPONENTS = 32
 
 
 class Storage:
-    """GCS on the store's tables; strongly consistent, one live generation for each name."""
+    """GCS on the store's tables; strongly consistent."""
 
     def __init__(self, core: Core) -> None:
-        self.tables = ObjectTables(core)
+        self.tables = VersionedTables(core)
         answer_iam(core, self.tables)
         self.thin_pages = 0
         """Above 0: a listing's first page is empty, and no other has more entries than this."""
+        self.retry_tests = RetryTests()
         self._effects = core.effects
         self._buckets = Buckets(self.tables, core)
-        self._uploads = Uploads(self.tables, self._buckets, core)
+        self._generations = Generations(self.tables, self._buckets, core)
+        self._policies = BucketPolicies(self.tables, self._buckets.need, core)
+        self._places = Places(core.names, self._buckets.need)
+        self._uploads = Uploads(self.tables, self._buckets, self._generations)
 
     # for the other services, in process and without faults
 
@@ -62,6 +67,10 @@ class Storage:
         prefix = path.rstrip("/") + "/" if path.strip("/") else ""
         return bool(self.tables.scan(bucket, prefix, successor(prefix), 1))
 
+    def rearm(self) -> None:
+        """Set the timer of the lifecycle rules in a state file."""
+        self._buckets.lifecycle.rearm()
+
     # over the wire
 
     def routes(self) -> list[Route]:
@@ -87,20 +96,22 @@ class Storage:
                 self._move,
             ),
         ]
-        return [*self._buckets.routes(), *self._uploads.routes(), *objects]
+        parts = (self._buckets, self._policies, self._places, self._uploads, self._generations)
+        api = [*(route for part in parts for route in part.routes()), *objects]
+        return [*surfaced(api, self.retry_tests), *unserved.routes(self._buckets.need)]
+
+    def reset(self) -> None:
+        """No retry tests, no thin pages."""
+        self.thin_pages = 0
+        self.retry_tests.reset()
 
     def _found(
         self, request: Request, bucket: str, name: str, key: str = "generation"
     ) -> StoredObject:
-        self._buckets.need(bucket)
-        generation = request.number(key)
-        found = self.tables.get(bucket, name)
-        if found is None or generation not in (None, found.generation):
-            raise rules.missing(bucket, name, generation)
-        return found
+        return self._generations.live(request, bucket, name, key)
 
     def _list(self, request: Request, bucket: str) -> Reply:
-        self._buckets.need(bucket)
+        settings = self._buckets.need(bucket)
         ask = request.query.get
         limit = request.number("maxResults")
         if limit is not None and limit < 1:
@@ -111,7 +122,7 @@ class Storage:
             start=ask("startOffset", ""),
             end=ask("endOffset", ""),
             glob=ask("matchGlob", ""),
-            trailing=ask("includeTrailingDelimiter") == "true",
+            trailing=request.flag("includeTrailingDelimiter"),
         )
         token = ask("pageToken", "")
         if self.thin_pages and not token:
@@ -119,15 +130,19 @@ class Storage:
             return json_reply(
                 {"kind": "storage#objects", "nextPageToken": rules.encode_token(start)}
             )
+        scan, key = self._generations.listing(request)
         page = rules.page_of(
-            lambda start, stop, count: self.tables.scan(bucket, start, stop, count),
+            lambda start, stop, count: scan(bucket, start, stop, count),
             wanted,
             min(limit or _MAX_RESULTS, self.thin_pages or _MAX_RESULTS),
             token,
+            key,
         )
         answer: dict[str, Any] = {"kind": "storage#objects"}
         if page.items:
-            answer["items"] = [rules.resource_of(item, request.base_url) for item in page.items]
+            answer["items"] = [
+                protection.resource_of(item, request.base_url, settings) for item in page.items
+            ]
         if page.prefixes:
             answer["prefixes"] = page.prefixes
         if page.token:
@@ -135,6 +150,8 @@ class Storage:
         return json_reply(answer)
 
     def _get(self, request: Request, bucket: str, name: str) -> Reply:
+        if request.flag("softDeleted"):
+            return self._answer(request, self._generations.soft_deleted(request, bucket, name))
         found = self._found(request, bucket, name)
         rules.check_preconditions(request, found, read=True)
         if request.query.get("alt") == "media":
@@ -142,30 +159,10 @@ class Storage:
         return self._answer(request, found)
 
     def _media(self, request: Request, found: StoredObject) -> Reply:
-        hashes = [f"crc32c={found.crc32c}"] + ([f"md5={found.md5}"] if found.md5 else [])
-        encoding = found.settable.get("contentEncoding", "")
-        headers = {
-            "Accept-Ranges": "bytes",
-            "Cache-Control": found.settable.get("cacheControl", "no-cache"),
-            "ETag": f'"{rules.etag_of(found)}"',
-            "X-Goog-Hash": ",".join(hashes),
-            "X-Goog-Generation": str(found.generation),
-            "X-Goog-Metageneration": str(found.metageneration),
-            "X-Goog-Storage-Class": found.settable.get("storageClass", "STANDARD"),
-            "X-Goog-Stored-Content-Length": str(found.size),
-            "X-Goog-Stored-Content-Encoding": encoding or "identity",
-        }
-        for name, key in _SAID_BY_OBJECT.items():
-            if key in found.settable:
-                headers[name] = found.settable[key]
-        content_type = found.settable.get("contentType", "application/octet-stream")
-        span = _range(request.headers.get("range", ""), found.size)
-        if span is None:
-            return Reply(200, self.tables.body(found.generation), content_type, headers)
-        start, stop = span
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{found.size}"
-        body = self.tables.body(found.generation, start, stop - start)
-        return Reply(206, body, content_type, headers)
+        customer_keys.check_key(found, customer_keys.key_of(request))
+        return media_reply(
+            request, found, lambda start, size: self.tables.body(found.generation, start, size)
+        )
 
     def _patch(self, request: Request, bucket: str, name: str) -> Reply:
         return self._change(request, bucket, name, keep=True)
@@ -178,8 +175,9 @@ class Storage:
             found = self._found(request, bucket, name)
             rules.check_preconditions(request, found)
             wanted = request.json()
+            unserved.check_write(request, self._buckets.need(bucket), wanted)
             fresh = rules.merged(found.settable, wanted) if keep else wanted
-            changed = self.tables.patch(found, rules.settable(fresh))
+            changed = self._generations.change(request, found, fresh)
         self._effects.record(f"{bucket}/{name}", detail={"generation": changed.generation})
         return self._answer(request, changed)
 
@@ -187,8 +185,7 @@ class Storage:
         with self.tables.transaction():
             found = self._found(request, bucket, name)
             rules.check_preconditions(request, found)
-            rules.check_hold(found)
-            self.tables.delete(bucket, name)
+            self._generations.delete(found, named="generation" in request.query)
         self._effects.record(
             f"{bucket}/{name}",
             detail={"bucket": bucket, "name": name, "generation": found.generation},
@@ -205,7 +202,7 @@ class Storage:
                 "totalBytesRewritten": str(made.size),
                 "objectSize": str(made.size),
                 "done": True,
-                "resource": rules.resource_of(made, request.base_url),
+                "resource": self._generations.shown(request, made),
             }
         )
 
@@ -216,7 +213,7 @@ class Storage:
 
     def _move(self, request: Request, bucket: str, name: str, to_name: str) -> Reply:
         with self.tables.transaction():
-            rules.check_hold(self.tables.get(bucket, name))
+            self._generations.check_replaceable(bucket, self.tables.get(bucket, name))
             made = self._duplicate(request, bucket, name, bucket, to_name)
             self.tables.delete(bucket, name)
         return self._answer(request, made)
@@ -228,61 +225,57 @@ class Storage:
         with self.tables.transaction():
             source = self._found(request, bucket, name, "sourceGeneration")
             rules.check_preconditions(request, source, kind="ifSource")
-            self._buckets.need(to_bucket)
-            there = self.tables.get(to_bucket, to_name)
-            rules.check_preconditions(request, there)
-            rules.check_hold(there)
-            settable = rules.settable(source.settable | request.json())
+            customer_keys.check_key(source, customer_keys.key_of(request, source=True))
+            wanted = protection.copied(source.settable) | request.json()
             data = self.tables.body(source.generation)
-            made = self.tables.put(to_bucket, to_name, data, settable, md5=bool(source.md5))
-        self._effects.record(f"{to_bucket}/{to_name}", detail={"generation": made.generation})
-        return made
+            return self._generations.replace(
+                request, to_bucket, to_name, wanted, data, md5=bool(source.md5)
+            )
 
     def _compose(self, request: Request, bucket: str, name: str) -> Reply:
         rules.check_object_name(name)
         wanted = request.json()
-        parts = wanted.get("sourceObjects", [])
-        if not 1 <= len(parts) <= _MAX_COMPONENTS:
-            raise rules.bad(
-                "The number of source components provided "
-                f"({len(parts)}) must be between 1 and {_MAX_COMPONENTS}"
-            )
+        parts = _parts(wanted)
         with self.tables.transaction():
-            self._buckets.need(bucket)
-            there = self.tables.get(bucket, name)
-            rules.check_preconditions(request, there)
-            rules.check_hold(there)
-            data = b"".join(self._component(bucket, part) for part in parts)
-            settable = rules.settable(wanted.get("destination", {}))
-            made = self.tables.put(bucket, name, data, settable, md5=False)
-        self._effects.record(f"{bucket}/{name}", detail={"generation": made.generation})
-        return self._answer(request, made, componentCount=len(parts))
+            key = customer_keys.key_of(request)
+            sources = [self._component(bucket, part, key) for part in parts]
+            data = b"".join(self.tables.body(source.generation) for source in sources)
+            count = sum(source.settable.get("componentCount", 1) for source in sources)
+            made = self._generations.replace(
+                request,
+                bucket,
+                name,
+                wanted.get("destination") or {},
+                data,
+                md5=False,
+                fixed={"componentCount": count},
+            )
+        return self._answer(request, made)
 
-    def _component(self, bucket: str, part: dict[str, Any]) -> bytes:
-        conditions = part.get("objectPreconditions", {})
-        query = {key: str(value) for key, value in conditions.items()}
-        if "generation" in part:
-            query["generation"] = str(part["generation"])
+    def _component(self, bucket: str, part: dict[str, Any], key: str) -> StoredObject:
+        """A source of a compose; its numbers may be strings, and null is as good as absent."""
+        wanted = {"generation": part.get("generation")} | (part.get("objectPreconditions") or {})
+        query = {name: str(value) for name, value in wanted.items() if value is not None}
         source = Request("GET", "", query)
-        found = self._found(source, bucket, part.get("name", ""))
+        found = self._found(source, bucket, str(part.get("name") or ""))
         rules.check_preconditions(source, found)
-        return self.tables.body(found.generation)
+        customer_keys.check_key(found, key)
+        return found
 
-    def _answer(self, request: Request, item: StoredObject, **more: object) -> Reply:
-        resource = rules.resource_of(item, request.base_url) | more
+    def _answer(self, request: Request, item: StoredObject) -> Reply:
+        resource = self._generations.shown(request, item)
         return json_reply(resource, ETag=resource["etag"])
 
 
-def _range(header: str, size: int) -> tuple[int, int] | None:
-    """`bytes=a-b` as (start, stop), None for the whole; HTTP 416 when it is outside the object."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header)
-    if match is None or not (match[1] or match[2]):
-        return None
-    first, last = match[1], match[2]
-    start = int(first) if first else max(0, size - int(last))
-    stop = min(int(last) + 1, size) if first and last else size
-    if start >= size or stop <= start:
-        raise HttpError(
-            416, "requestedRangeNotSatisfiable", "The requested range cannot be satisfied."
+def _parts(wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    parts = wanted.get("sourceObjects") or []
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise rules.bad("Invalid value for: sourceObjects is not a list of objects.")
+    if not parts:
+        raise rules.bad("You must provide at least one source component.", "required")
+    if len(parts) > _MAX_COMPONENTS:
+        raise rules.bad(
+            f"The number of source components provided ({len(parts)}) exceeds the maximum "
+            f"({_MAX_COMPONENTS})"
         )
-    return start, stop
+    return parts

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from email import policy
 from email.parser import BytesParser
 from typing import Any
+from urllib.parse import urlencode
 
-from ..core.core import Core
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import rules
+from . import conditions, rules, unserved
 from .buckets import Buckets
-from .store import ObjectTables, StoredObject, crc32c_of, md5_of
+from .generations import Generations
+from .store import ObjectTables, crc32c_of, md5_of
 
 _PATH = r"(?:/resumable)?/upload/storage/v1/b/(?P<bucket>[^/]+)/o"
 _CHUNK = 256 * 1024
@@ -26,10 +28,10 @@ _PLAN_QUERY = re.compile(r"if\w+Match")
 class Uploads:
     """Sessions are stored, so a resumable upload continues after a restart."""
 
-    def __init__(self, tables: ObjectTables, buckets: Buckets, core: Core) -> None:
+    def __init__(self, tables: ObjectTables, buckets: Buckets, generations: Generations) -> None:
         self._tables = tables
         self._buckets = buckets
-        self._effects = core.effects
+        self._generations = generations
 
     def routes(self) -> list[Route]:
         """Everything under /upload/storage/v1."""
@@ -40,6 +42,8 @@ class Uploads:
         ]
 
     def _post(self, request: Request, bucket: str) -> Reply:
+        if "upload_id" in request.query:
+            return self._put(request, bucket)
         self._buckets.need(bucket)
         kinds = {"media": self._simple, "multipart": self._multipart, "resumable": self._begin}
         kind = kinds.get(request.query.get("uploadType", ""))
@@ -64,37 +68,32 @@ class Uploads:
     def _insert(self, request: Request, bucket: str, wanted: dict[str, Any], data: bytes) -> Reply:
         name = str(wanted.get("name") or request.query.get("name", ""))
         rules.check_object_name(name)
-        _check_hashes(wanted, request.headers.get("x-goog-hash", ""), data)
-        with self._tables.transaction():
-            self._buckets.need(bucket)
-            there = self._tables.get(bucket, name)
-            rules.check_preconditions(request, there)
-            rules.check_hold(there)
-            made = self._tables.put(bucket, name, data, rules.settable(wanted))
-        return self._made(request, made)
-
-    def _made(self, request: Request, made: StoredObject) -> Reply:
-        self._effects.record(f"{made.bucket}/{made.name}", detail={"generation": made.generation})
-        resource = rules.resource_of(made, request.base_url)
+        _check_hashes(wanted, request.headers, data)
+        made = self._generations.replace(request, bucket, name, wanted, data)
+        resource = self._generations.shown(request, made)
         return json_reply(resource, ETag=resource["etag"])
 
     # resumable: POST opens a session, PUTs bring chunks, the last one makes the object
 
     def _begin(self, request: Request, bucket: str) -> Reply:
         wanted = request.json()
-        wanted.setdefault("name", request.query.get("name", ""))
-        rules.check_object_name(str(wanted["name"]))
-        rules.check_preconditions(request, self._tables.get(bucket, wanted["name"]))
+        name = str(wanted.get("name") or request.query.get("name", ""))
+        rules.check_object_name(name)
+        rules.check_preconditions(request, self._tables.get(bucket, name))
+        unserved.check_write(request, self._buckets.need(bucket), wanted)
+        rules.settable(wanted)  # refused now rather than at the end
         content_type = request.headers.get("x-upload-content-type", "application/octet-stream")
         key = secrets.token_urlsafe(32)
         plan = {
             "bucket": bucket,
-            "wanted": {"contentType": content_type} | wanted,
+            "wanted": {"contentType": content_type} | wanted | {"name": name},
             "query": {k: v for k, v in request.query.items() if _PLAN_QUERY.fullmatch(k)},
+            "headers": {k: request.headers[k] for k in conditions.HEADERS if k in request.headers},
         }
         self._tables.put_upload(key, plan)
-        path = f"/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={key}"
-        location = request.base_url + path
+        # As Google's, the session's address repeats the query: `fields` is for the last answer.
+        query = urlencode({**request.query, "uploadType": "resumable", "upload_id": key})
+        location = f"{request.base_url}/upload/storage/v1/b/{bucket}/o?{query}"
         return Reply(200, headers={"Location": location, "X-GUploader-UploadID": key})
 
     def _session(self, request: Request) -> tuple[str, dict[str, Any]]:
@@ -132,12 +131,16 @@ class Uploads:
     def _finish(
         self, request: Request, bucket: str, plan: dict[str, Any], data: bytes
     ) -> tuple[Reply, dict[str, Any]]:
-        late = Request("POST", request.path, plan["query"], request.headers, data, request.base_url)
+        # Each chunk's own Content-MD5 was checked when it came.
+        sent = {k: v for k, v in request.headers.items() if k != "content-md5"}
+        headers = sent | plan["headers"]
+        late = Request("POST", request.path, plan["query"], headers, data, request.base_url)
         reply = self._insert(late, bucket, plan["wanted"], data)
         return reply, Request("", "", body=reply.body).json()
 
     def _receive(self, key: str, request: Request) -> int | None:
         """Store a chunk; returns the total size when the client has sent it."""
+        _check_hashes({"md5Hash": request.headers.get("content-md5")}, {}, request.body)
         header = request.headers.get("content-range", "")
         if not header:
             self._tables.drop_chunks(key)
@@ -200,16 +203,18 @@ def _split_part(part: bytes) -> tuple[bytes, bytes]:
     return part[: at.start()].strip(), body[: len(body) - end]
 
 
-def _check_hashes(wanted: dict[str, Any], header: str, data: bytes) -> None:
-    """Check an upload against its client's checksums, in the metadata or as X-Goog-Hash."""
-    sent = {"md5": wanted.get("md5Hash"), "crc32c": wanted.get("crc32c")}
-    for item in header.split(","):
-        kind, _, value = item.strip().partition("=")
-        sent[kind] = value or None
-    for kind, compute in (("md5", md5_of), ("crc32c", crc32c_of)):
-        actual = compute(data) if sent[kind] else None
-        if sent[kind] != actual:
-            raise rules.bad(
-                f'Provided {kind} hash "{sent[kind]}" doesn\'t match calculated {kind} hash '
-                f'"{actual}".'
-            )
+def _check_hashes(wanted: dict[str, Any], headers: Mapping[str, str], data: bytes) -> None:
+    """Check bytes against each checksum that came: in the metadata, X-Goog-Hash or Content-MD5.
+
+    The words of the refusal after googleapis/python-storage#1541.
+    """
+    items = (item.strip().partition("=") for item in headers.get("x-goog-hash", "").split(","))
+    sent = [(kind, value) for kind, _, value in items]
+    sent += [("md5", wanted.get("md5Hash")), ("crc32c", wanted.get("crc32c"))]
+    sent += [("md5", headers.get("content-md5"))]
+    for kind, what, compute in (("md5", "MD5 hash", md5_of), ("crc32c", "CRC32C", crc32c_of)):
+        for value in {value for named, value in sent if named == kind and value}:
+            if value != (actual := compute(data)):
+                raise rules.bad(
+                    f'Provided {what} "{value}" doesn\'t match calculated {what} "{actual}".'
+                )

@@ -8,10 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import select
 import socket
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -19,10 +16,9 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 
-from ..core.faults import Fault
-from . import torn
 from .body import Body
-from .http_types import HttpError, Reply, Request, error_reply, target_of
+from .client import Reader, Watch
+from .http_types import Broken, HttpError, Reply, Request, error_reply, target_of
 from .loopback import ADDRESS, check_request
 from .tls import relay
 
@@ -33,6 +29,7 @@ _HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00\r\n]*\r?\n")
 _BLANK = (b"\r\n", b"\n")
 _VERBS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"))
 _LINGER = 1.0
+_TLS_RECORD = b"\x16"  # the first byte of a TLS handshake
 
 
 class Server(Protocol):
@@ -62,8 +59,15 @@ class Connection(BaseHTTPRequestHandler):
         """Read through a deadline instead of socketserver's plain file."""
         super().setup()
         self.rfile.close()
-        self._reader = _Reader(self.connection)
+        self._reader = Reader(self.connection)
         self.rfile = self._bytes = io.BufferedReader(self._reader, 1 << 16)
+
+    def handle(self) -> None:
+        """Serve requests; a connection over TLS (a client's gRPC) goes to the TLS port, if any."""
+        if self.server.tls_port and self.connection.recv(1, socket.MSG_PEEK) == _TLS_RECORD:
+            relay(self.connection, (ADDRESS, self.server.tls_port))
+        else:
+            super().handle()
 
     def handle_one_request(self) -> None:
         """Answer the next request; whatever is wrong with it, there is an answer."""
@@ -139,7 +143,7 @@ class Connection(BaseHTTPRequestHandler):
         if self.command not in _VERBS:
             raise HttpError(501, "notImplemented", f"{self.command} is not a method here.")
         request = self._request()
-        with _Watch(self.connection) as watch:
+        with Watch(self.connection) as watch:
             reply = self.server.dispatch(replace(request, on_gone=watch.on_gone))
         self._write(reply)
 
@@ -195,22 +199,19 @@ class Connection(BaseHTTPRequestHandler):
             self.send_header("Content-Type", _safe(reply.content_type))
             self.send_header("Content-Length", str(len(reply.body)))
         body = b"" if self.command == "HEAD" or reply.status in (204, 304) else reply.body
-        if reply.fault is not None:
-            self._break(reply.fault, body)
+        if reply.broken is not None:
+            self._break(reply.broken, body)
             return
         self.end_headers()
         self.wfile.write(body)
 
-    def _break(self, fault: Fault, body: bytes) -> None:
+    def _break(self, broken: Broken, body: bytes) -> None:
         self.close_connection = True
         wire, head = self.wfile, io.BytesIO()
         self.wfile = head
         self.end_headers()
         self.wfile = wire
-        if fault.kind == "reset":
-            torn.reset(self.connection)
-        else:
-            torn.send(fault, head.getvalue(), body, self.connection.sendall)
+        broken(self.connection, head.getvalue(), body)
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         """The Date header has the cloud's time: clients measure ages by it."""
@@ -241,62 +242,3 @@ def _overridden(request: Request) -> Request:
         return replace(request, verb=verb)
     pairs = request.pairs + request.form()
     return replace(request, verb=verb, query=dict(pairs), pairs=pairs, body=b"")
-
-
-class _Reader(io.RawIOBase):
-    """The bytes of a client until a deadline, after which a read raises TimeoutError."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._until: float | None = None
-
-    def allow(self, seconds: float | None) -> None:
-        """The deadline from now on; None for none."""
-        self._until = None if seconds is None else time.monotonic() + seconds
-
-    def extend(self, seconds: float) -> None:
-        """Put the deadline off."""
-        if self._until is not None:
-            self._until += seconds
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        left = None if self._until is None else self._until - time.monotonic()
-        if left is not None and left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(left)
-        return self._connection.recv_into(buffer)
-
-
-class _Watch:
-    """Checks, when it is called, whether the client of a socket has closed the connection."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._over = threading.Event()
-
-    def on_gone(self, fn: Callable[[], None]) -> None:
-        """Have `fn` called when the client goes away while its call is being served."""
-        threading.Thread(target=self._look, args=(fn,), daemon=True).start()
-
-    def _look(self, fn: Callable[[], None]) -> None:
-        while not self._over.wait(0.02):
-            if self._closed():
-                fn()
-                return
-
-    def _closed(self) -> bool:
-        try:
-            readable, _, _ = select.select([self._connection], [], [], 0)
-            return bool(readable) and not self._connection.recv(1, socket.MSG_PEEK)
-        except (OSError, ValueError):
-            # The socket itself is closed, so the client is gone.
-            return True
-
-    def __enter__(self) -> _Watch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()

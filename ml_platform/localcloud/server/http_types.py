@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -12,9 +13,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import grpc
 
 from ..core.errors import CloudError
-from ..core.faults import Fault, OnGone
+from ..core.faults import OnGone
 
 JSON_TYPE = "application/json; charset=UTF-8"
+Broken = Callable[[socket.socket, bytes, bytes], None]
+"""Sends what a client gets of a head and a body."""
 _MAX_PARAMETERS = 1000
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 # Half of a pair is valid JSON, but no text: nothing could store it.
@@ -66,12 +69,16 @@ _BY_STATUS: dict[int, grpc.StatusCode] = {
 
 
 class HttpError(CloudError):
-    """A refusal with an HTTP status that no gRPC code expresses (304, 412, 416)."""
+    """A refusal with an HTTP status that no gRPC code expresses (304, 412, 416).
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(_BY_STATUS[status], message)
+    `parameter` is the query parameter that is to blame, if one is.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, parameter: str = "") -> None:
+        super().__init__(_BY_STATUS.get(status, grpc.StatusCode.UNKNOWN), message)
         self.http_status = status
         self.reason = reason
+        self.parameter = parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,11 @@ class Request:
             return int(text)
         except ValueError as error:
             message = f"Invalid value at '{key}': \"{text}\""
-            raise HttpError(400, "invalidParameter", message) from error
+            raise HttpError(400, "invalidParameter", message, key) from error
+
+    def flag(self, key: str) -> bool:
+        """A query parameter as a boolean: Google takes `true` and Python's `True` alike."""
+        return self.query.get(key, "").lower() == "true"
 
 
 @dataclass(slots=True)
@@ -131,8 +142,8 @@ class Reply:
     body: bytes = b""
     content_type: str = JSON_TYPE
     headers: dict[str, str] = field(default_factory=dict)
-    fault: Fault | None = None
-    """How the connection breaks under it."""
+    broken: Broken | None = None
+    """How it is sent over a connection that breaks or stalls."""
 
 
 class Route(NamedTuple):
@@ -179,8 +190,9 @@ def json_reply(value: object, status: int = 200, **headers: str) -> Reply:
 def error_reply(error: CloudError, *, plain: bool = False) -> Reply:
     """Google's JSON error object; media downloads answer in plain text, as GCS does."""
     status, reason = _BY_CODE.get(error.code, (500, "internalError"))
+    parameter = ""
     if isinstance(error, HttpError):
-        status, reason = error.http_status, error.reason
+        status, reason, parameter = error.http_status, error.reason, error.parameter
     if status == 304:
         return Reply(status)
     if plain:
@@ -188,6 +200,8 @@ def error_reply(error: CloudError, *, plain: bool = False) -> Reply:
     item = {"message": error.message, "domain": "global", "reason": reason}
     if status == 412:
         item |= {"locationType": "header", "location": "If-Match"}
+    if parameter:
+        item |= {"locationType": "parameter", "location": parameter}
     return json_reply(
         {"error": {"code": status, "message": error.message, "errors": [item]}}, status
     )

@@ -43,22 +43,32 @@ def select(value: Any, tree: Tree) -> Any:
 def _list(tokens: list[str], text: str) -> Tree:
     tree: Tree = {}
     while True:
-        branch = tree.setdefault(_name(tokens, text), {})
-        while tokens[0] == "/":
-            del tokens[0]
-            branch = branch.setdefault(_name(tokens, text), {})
-        if tokens[0] == "(":
-            del tokens[0]
-            branch.update(_list(tokens, text))
-            if tokens.pop(0) != ")":
-                raise ValueError(f"Invalid field selection {text}")
+        name, branch = _item(tokens, text)
+        tree[name] = _both(tree[name], branch) if name in tree else branch
         if tokens[0] != ",":
             return tree
         del tokens[0]
 
 
-def _name(tokens: list[str], text: str) -> str:
+def _item(tokens: list[str], text: str) -> tuple[str, Tree]:
     name = tokens.pop(0)
     if name in {"", "(", ")", ",", "/"}:
         raise ValueError(f"Invalid field selection {text}")
-    return name
+    branch: Tree = {}
+    if tokens[0] == "/":
+        del tokens[0]
+        branch = dict((_item(tokens, text),))
+    elif tokens[0] == "(":
+        del tokens[0]
+        branch = _list(tokens, text)
+        if tokens.pop(0) != ")":
+            raise ValueError(f"Invalid field selection {text}")
+    return name, branch
+
+
+def _both(one: Tree, other: Tree) -> Tree:
+    """`a/b` and `a/c` together; either of them may be all of it."""
+    if not one or not other:
+        return {}
+    common = {name: _both(one[name], other[name]) for name in one.keys() & other.keys()}
+    return one | other | common

@@ -21,6 +21,8 @@ from ml_platform.localcloud import LocalCloud
 from ml_platform.localcloud.core.callers import access_token
 from ml_platform.tests.localcloud.scheduler_tools import START, Hook
 
+from .gcs_ways import BUCKET, patched
+
 PARENT = "projects/demo-project/locations/europe-central2"
 ROBOT = "robot@demo-project.iam.gserviceaccount.com"
 NUMBERED = "projects/123456789012/locations/europe-central2"
@@ -140,3 +142,15 @@ def jobs(cloud: LocalCloud, client_of: Callable[[Any], Any]) -> scheduler_v1.Clo
     cloud.clock.set(START)
     client: scheduler_v1.CloudSchedulerClient = client_of(scheduler_v1.CloudSchedulerClient)
     return client
+
+
+@pytest.fixture
+def bucket(gcs: storage.Client) -> storage.Bucket:
+    """A bucket as Google makes it: soft delete for seven days, no versioning."""
+    return gcs.create_bucket(BUCKET)
+
+
+@pytest.fixture
+def versions(bucket: storage.Bucket) -> storage.Bucket:
+    """The same with versioning."""
+    return patched(bucket, versioning={"enabled": True})

@@ -146,7 +146,7 @@ def test_bytes_that_do_not_match_their_checksum_are_refused(
 ) -> None:
     blob = bucket.blob("a")
     blob.md5_hash = "AAAAAAAAAAAAAAAAAAAAAA=="
-    with pytest.raises(exceptions.BadRequest, match="md5 hash"):
+    with pytest.raises(exceptions.BadRequest, match="MD5 hash"):
         blob.upload_from_string(b"1")
     assert cloud.storage.names(BUCKET) == []
 
