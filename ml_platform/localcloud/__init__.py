@@ -125,6 +125,7 @@ class LocalCloud:
             self.stop()
             raise
         self.core.operations.rearm()
+        self.storage.rearm()
         self.pipelines.rearm()
         self.scheduler.rearm()
         self.clock.start()

@@ -169,7 +169,8 @@ def _endpoint_row(one: dict[str, Any]) -> Row:
 
 
 def _bucket_row(one: dict[str, Any]) -> Row:
-    return [_code(f"gs://{one['name']}"), f"{one['objects']:,}", f"{one['bytes']:,}"]
+    counts = (one[key] for key in ("objects", "bytes", "noncurrent", "soft_deleted"))
+    return [_code(f"gs://{one['name']}"), *(f"{count:,}" for count in counts)]
 
 
 _MODEL_HEAD = ["Model", "Version", "Aliases", "Artifacts", "Labels", ""]
@@ -183,7 +184,11 @@ _TABLES: dict[str, tuple[str, list[str], Callable[[dict[str, Any]], Row]]] = {
     ),
     "jobs": ("Cloud Scheduler", ["Job", "Schedule", "State", "Next", "Last", ""], _job_row),
     "endpoints": ("Vertex AI", ["Endpoint", "Deployed models"], _endpoint_row),
-    "buckets": ("Cloud Storage", ["Bucket", "Objects", "Bytes"], _bucket_row),
+    "buckets": (
+        "Cloud Storage",
+        ["Bucket", "Objects", "Bytes", "Noncurrent", "Soft-deleted"],
+        _bucket_row,
+    ),
 }
 
 

@@ -135,12 +135,14 @@ def _jobs(cloud: LocalCloud) -> list[dict[str, Any]]:
 
 
 def _buckets(cloud: LocalCloud) -> list[dict[str, Any]]:
-    totals = cloud.storage.tables.totals()
+    totals, past = cloud.storage.tables.totals(), cloud.storage.tables.past_totals()
     return [
         {
             "name": bucket["name"],
             "objects": totals.get(bucket["name"], (0, 0))[0],
             "bytes": totals.get(bucket["name"], (0, 0))[1],
+            "noncurrent": past.get(bucket["name"], (0, 0))[0],
+            "soft_deleted": past.get(bucket["name"], (0, 0))[1],
         }
         for bucket in cloud.storage.tables.buckets("", "", _SHOWN)
     ]

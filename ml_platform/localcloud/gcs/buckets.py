@@ -7,9 +7,10 @@ from typing import Any
 
 from ..core.core import Core
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import rules, unserved
+from . import lifecycle, policies, rules, unserved
 from .conditions import check_etag
-from .store import ObjectTables, stamp
+from .store import stamp
+from .versions import VersionedTables, bucket_key
 
 _ONE = r"/storage/v1/b/(?P<bucket>[^/]+)"
 _MAX_RESULTS = 1000
@@ -24,6 +25,10 @@ _OURS = (
     "timeCreated",
     "updated",
     "etag",
+    "generation",
+    "objectRetention",
+    "softDeleteTime",
+    "hardDeleteTime",
     "location",
     "locationType",
 )
@@ -32,10 +37,11 @@ _OURS = (
 class Buckets:
     """Any bucket of the project may be created, by default in the cloud's location."""
 
-    def __init__(self, tables: ObjectTables, core: Core) -> None:
+    def __init__(self, tables: VersionedTables, core: Core) -> None:
         self._tables = tables
         self._clock = core.clock
         self._effects = core.effects
+        self.lifecycle = lifecycle.Lifecycle(tables, core)
         self._projects = {core.names.project, str(core.names.number)}
         self._number = str(core.names.number)
         self._location = core.names.location.upper()
@@ -49,14 +55,13 @@ class Buckets:
             Route("PATCH", _ONE, "storage.buckets.patch", self._patch),
             Route("PUT", _ONE, "storage.buckets.update", self._update),
             Route("DELETE", _ONE, "storage.buckets.delete", self._delete),
-            Route("GET", f"{_ONE}/iam", "storage.buckets.getIamPolicy", self._get_policy),
-            Route("PUT", f"{_ONE}/iam", "storage.buckets.setIamPolicy", self._set_policy),
             Route(
-                "GET",
-                f"{_ONE}/iam/testPermissions",
-                "storage.buckets.testIamPermissions",
-                self._test_permissions,
+                "POST",
+                f"{_ONE}/lockRetentionPolicy",
+                "storage.buckets.lockRetentionPolicy",
+                self._lock,
             ),
+            Route("POST", f"{_ONE}/restore", "storage.buckets.restore", self._restore),
         ]
 
     def need(self, name: str) -> dict[str, Any]:
@@ -74,6 +79,7 @@ class Buckets:
 
     def _fresh(self, wanted: dict[str, Any]) -> dict[str, Any]:
         now = stamp(self._clock.now())
+        generation = self._tables.next_bucket_generation(wanted["name"])
         location = str(wanted.get("location", self._location)).upper()
         defaults: dict[str, Any] = {
             "storageClass": "STANDARD",
@@ -87,13 +93,16 @@ class Buckets:
             "id": wanted["name"],
             "name": wanted["name"],
             "projectNumber": self._number,
+            "generation": str(generation),
             "metageneration": "1",
             "timeCreated": now,
             "updated": now,
             "location": location,
             "locationType": "multi-region" if location in ("EU", "US", "ASIA") else "region",
         }
-        return rules.merged(defaults, _theirs(wanted)) | ours
+        return policies.settled(
+            {}, rules.merged(defaults, _theirs(wanted)) | ours, self._clock.now()
+        )
 
     def _check_project(self, request: Request) -> None:
         project = request.query.get("project", "")
@@ -120,7 +129,10 @@ class Buckets:
                     "and you already own it.",
                 )
             made = self._fresh(wanted)
+            if request.flag("enableObjectRetention"):
+                made["objectRetention"] = {"mode": "Enabled"}
             self._tables.put_bucket(made)
+            self.lifecycle.arm(made)
         self._effects.record(name)
         return _answer(request, made)
 
@@ -128,18 +140,22 @@ class Buckets:
         self._check_project(request)
         limit = min(request.number("maxResults") or _MAX_RESULTS, _MAX_RESULTS)
         start = rules.decode_token(request.query.get("pageToken", ""))
-        found = self._tables.buckets(request.query.get("prefix", ""), start, limit + 1)
+        soft = request.flag("softDeleted")
+        listed = self._tables.soft_deleted_buckets if soft else self._tables.buckets
+        found = listed(request.query.get("prefix", ""), start, limit + 1)
         page, rest = found[:limit], found[limit:]
         answer: dict[str, Any] = {
             "kind": "storage#buckets",
             "items": [_shown(request, bucket) for bucket in page],
         }
         if rest:
-            answer["nextPageToken"] = rules.encode_token(rest[0]["name"])
+            after = bucket_key(rest[0]) if soft else rest[0]["name"]
+            answer["nextPageToken"] = rules.encode_token(after)
         return json_reply(answer)
 
     def _get(self, request: Request, bucket: str) -> Reply:
-        found = self.need(bucket)
+        soft = request.flag("softDeleted")
+        found = self._soft_deleted(request, bucket) if soft else self.need(bucket)
         _check_metageneration(request, found, read=True)
         return _answer(request, found)
 
@@ -159,55 +175,57 @@ class Buckets:
             unserved.check_write(request, found, wanted)
             ours = {key: found[key] for key in found if key in _OURS or key.startswith("_")}
             before = found if keep else self._fresh({"name": bucket})
-            changed = rules.merged(before, wanted) | ours
-            changed |= {
-                "updated": stamp(self._clock.now()),
-                "metageneration": str(int(found["metageneration"]) + 1),
-            }
-            self._tables.put_bucket(changed)
+            fresh = rules.merged(before, wanted) | ours
+            changed = self._store(policies.settled(found, fresh, self._clock.now()))
         self._effects.record(bucket)
         return _answer(request, changed)
 
     def _delete(self, request: Request, bucket: str) -> Reply:
         with self._tables.transaction():
             _check_metageneration(request, self.need(bucket))
-            if self._tables.scan(bucket, "", "", 1):
+            if self._tables.scan_versions(bucket, "", "", 1):
                 raise HttpError(409, "conflict", "The bucket you tried to delete is not empty.")
             self._tables.drop_bucket(bucket)
         self._effects.record(bucket)
         return Reply(204)
 
-    def _get_policy(self, request: Request, bucket: str) -> Reply:
-        del request
-        return json_reply(_policy(self.need(bucket)))
-
-    def _set_policy(self, request: Request, bucket: str) -> Reply:
+    def _lock(self, request: Request, bucket: str) -> Reply:
+        if request.number("ifMetagenerationMatch") is None:
+            raise rules.bad("Required parameter: ifMetagenerationMatch", "required")
         with self._tables.transaction():
             found = self.need(bucket)
-            before = _policy(found)
-            wanted = request.json()
-            if wanted.get("etag") not in (None, before["etag"]):
-                raise HttpError(412, "conditionNotMet", "The policy's etag does not match.")
-            unserved.check_policy(found, wanted)
-            number = int(base64.b64decode(before["etag"])) + 1
-            found["_policy"] = before | {
-                "bindings": wanted.get("bindings", []),
-                "version": wanted.get("version", 1),
-                "etag": base64.b64encode(str(number).encode()).decode(),
-            }
-            self._tables.put_bucket(found)
+            _check_metageneration(request, found)
+            changed = self._store(policies.locked(found))
         self._effects.record(bucket)
-        return json_reply(_policy(found))
+        return _answer(request, changed)
 
-    def _test_permissions(self, request: Request, bucket: str) -> Reply:
-        self.need(bucket)
-        permissions = request.query.get("permissions", "").split("\n")
-        return json_reply(
-            {
-                "kind": "storage#testIamPermissionsResponse",
-                "permissions": [p for p in permissions if p],
-            }
-        )
+    def _restore(self, request: Request, bucket: str) -> Reply:
+        with self._tables.transaction():
+            found = self._soft_deleted(request, bucket)
+            if self._tables.bucket(bucket) is not None:
+                raise HttpError(409, "conflict", f"A live bucket named '{bucket}' exists.")
+            live = self._tables.restore_bucket(found)
+            self.lifecycle.arm(live)
+        self._effects.record(bucket)
+        return _answer(request, live)
+
+    def _soft_deleted(self, request: Request, name: str) -> dict[str, Any]:
+        generation = request.number("generation")
+        if generation is None:
+            raise rules.bad("Required parameter: generation", "required")
+        found = self._tables.soft_deleted_bucket(name, generation)
+        if found is None:
+            raise HttpError(404, "notFound", "The specified bucket does not exist.")
+        return found
+
+    def _store(self, changed: dict[str, Any]) -> dict[str, Any]:
+        stored = changed | {
+            "updated": stamp(self._clock.now()),
+            "metageneration": str(int(changed["metageneration"]) + 1),
+        }
+        self._tables.put_bucket(stored)
+        self.lifecycle.arm(stored)
+        return stored
 
 
 def _theirs(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -228,18 +246,6 @@ def _etag(bucket: dict[str, Any]) -> str:
 
 def _answer(request: Request, bucket: dict[str, Any]) -> Reply:
     return json_reply(_shown(request, bucket))
-
-
-def _policy(bucket: dict[str, Any]) -> dict[str, Any]:
-    fresh = {
-        "kind": "storage#policy",
-        "resourceId": f"projects/_/buckets/{bucket['name']}",
-        "version": 1,
-        "bindings": [],
-        "etag": base64.b64encode(b"1").decode(),
-    }
-    stored: dict[str, Any] = bucket.get("_policy", fresh)
-    return stored
 
 
 def _check_metageneration(request: Request, bucket: dict[str, Any], *, read: bool = False) -> None:

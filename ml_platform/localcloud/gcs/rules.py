@@ -26,6 +26,7 @@ SETTABLE = (
     "customTime",
     "eventBasedHold",
     "metadata",
+    "retention",
     "storageClass",
     "temporaryHold",
 )
@@ -92,21 +93,6 @@ def check_preconditions(
             raise HttpError(304 if read else 412, "conditionNotMet", NOT_MET)
     if kind == "if":
         check_etag(request, etag_of(found) if found else "", read=read)
-
-
-def check_hold(found: StoredObject | None) -> None:
-    """Raise HTTP 403 for an object under a hold: it can be neither deleted nor overwritten.
-
-    After cloud.google.com/storage/docs/object-holds; its metadata can be changed.
-    """
-    for key, kind in (("temporaryHold", "Temporary"), ("eventBasedHold", "Event-Based")):
-        if found is not None and found.settable.get(key):
-            raise HttpError(
-                403,
-                "objectUnderActiveHold",
-                f"Object '{found.bucket}/{found.name}' is under active {kind} hold and cannot be "
-                "deleted, overwritten or archived until hold is removed.",
-            )
 
 
 def settable(resource: dict[str, Any]) -> dict[str, Any]:
@@ -197,13 +183,20 @@ class Listing(NamedTuple):
     trailing: bool = False
 
 
-def page_of(scan: Scan, wanted: Listing, limit: int, token: str) -> Page:
-    """Up to `limit` objects and prefixes together, from where `token` points."""
+def page_of(
+    scan: Scan, wanted: Listing, limit: int, token: str, key: Callable[[StoredObject], str]
+) -> Page:
+    """Up to `limit` objects and prefixes together, from where `token` points.
+
+    `key` is where `scan` finds an object again.
+    """
     items: list[StoredObject] = []
     prefixes: list[str] = []
-    for entry in _entries(scan, wanted, decode_token(token)):
+    for entry in _entries(scan, wanted, decode_token(token), key):
         if len(items) + len(prefixes) == limit:
-            return Page(items, prefixes, encode_token(_key(entry)))
+            return Page(
+                items, prefixes, encode_token(entry if isinstance(entry, str) else key(entry))
+            )
         if isinstance(entry, str):
             prefixes.append(entry)
         else:
@@ -253,11 +246,9 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
         raise bad(f"Invalid glob expression: {glob}") from error
 
 
-def _key(entry: StoredObject | str) -> str:
-    return entry if isinstance(entry, str) else entry.name
-
-
-def _entries(scan: Scan, wanted: Listing, cursor: str) -> Iterator[StoredObject | str]:
+def _entries(
+    scan: Scan, wanted: Listing, cursor: str, key: Callable[[StoredObject], str]
+) -> Iterator[StoredObject | str]:
     """Objects and prefixes in name order; a folder is stepped over, never read through."""
     pattern = glob_pattern(wanted.glob) if wanted.glob else None
     stop = successor(wanted.prefix)
@@ -274,8 +265,9 @@ def _entries(scan: Scan, wanted: Listing, cursor: str) -> Iterator[StoredObject 
                 yield folder or row
                 if folder == row.name and wanted.trailing:
                     yield row
-        last = rows[-1].name
-        cursor = successor(folder) if folder and last.startswith(folder) else last + "\0"
+        last = rows[-1]
+        inside = folder and last.name.startswith(folder)
+        cursor = successor(folder) if inside else key(last) + "\0"
         if not cursor:
             return
 

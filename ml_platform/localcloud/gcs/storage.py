@@ -6,14 +6,17 @@ from typing import Any
 
 from ..core.core import Core
 from ..server.http_types import Reply, Request, Route, json_reply
-from . import customer_keys, rules, unserved
+from . import customer_keys, protection, rules, unserved
+from .bucket_policies import BucketPolicies
 from .buckets import Buckets
+from .generations import Generations
 from .media import media_reply
 from .places import Places
 from .retry_tests import RetryTests
-from .store import ObjectTables, StoredObject, successor
+from .store import StoredObject, successor
 from .surface import surfaced
 from .upload import Uploads
+from .versions import VersionedTables
 
 _B = r"/b/(?P<bucket>[^/]+)"
 _O = _B + r"/o/(?P<name>[^/]+)"
@@ -23,17 +26,19 @@ _MAX_COMPONENTS = 32
 
 
 class Storage:
-    """GCS on the store's tables; strongly consistent, one live generation for each name."""
+    """GCS on the store's tables; strongly consistent."""
 
     def __init__(self, core: Core) -> None:
-        self.tables = ObjectTables(core)
+        self.tables = VersionedTables(core)
         self.thin_pages = 0
         """Above 0: a listing's first page is empty, and no other has more entries than this."""
         self.retry_tests = RetryTests()
         self._effects = core.effects
         self._buckets = Buckets(self.tables, core)
+        self._generations = Generations(self.tables, self._buckets, core)
+        self._policies = BucketPolicies(self.tables, self._buckets.need, core)
         self._places = Places(core.names, self._buckets.need)
-        self._uploads = Uploads(self.tables, self._buckets, core)
+        self._uploads = Uploads(self.tables, self._buckets, self._generations)
 
     # for the other services, in process and without faults
 
@@ -60,6 +65,10 @@ class Storage:
         prefix = path.rstrip("/") + "/" if path.strip("/") else ""
         return bool(self.tables.scan(bucket, prefix, successor(prefix), 1))
 
+    def rearm(self) -> None:
+        """Set the timer of the lifecycle rules in a state file."""
+        self._buckets.lifecycle.rearm()
+
     # over the wire
 
     def routes(self) -> list[Route]:
@@ -85,7 +94,7 @@ class Storage:
                 self._move,
             ),
         ]
-        parts = (self._buckets, self._places, self._uploads)
+        parts = (self._buckets, self._policies, self._places, self._uploads, self._generations)
         api = [*(route for part in parts for route in part.routes()), *objects]
         return [*surfaced(api, self.retry_tests), *unserved.routes(self._buckets.need)]
 
@@ -97,15 +106,10 @@ class Storage:
     def _found(
         self, request: Request, bucket: str, name: str, key: str = "generation"
     ) -> StoredObject:
-        self._buckets.need(bucket)
-        generation = request.number(key)
-        found = self.tables.get(bucket, name)
-        if found is None or generation not in (None, found.generation):
-            raise rules.missing(bucket, name, generation)
-        return found
+        return self._generations.live(request, bucket, name, key)
 
     def _list(self, request: Request, bucket: str) -> Reply:
-        self._buckets.need(bucket)
+        settings = self._buckets.need(bucket)
         ask = request.query.get
         limit = request.number("maxResults")
         if limit is not None and limit < 1:
@@ -124,15 +128,19 @@ class Storage:
             return json_reply(
                 {"kind": "storage#objects", "nextPageToken": rules.encode_token(start)}
             )
+        scan, key = self._generations.listing(request)
         page = rules.page_of(
-            lambda start, stop, count: self.tables.scan(bucket, start, stop, count),
+            lambda start, stop, count: scan(bucket, start, stop, count),
             wanted,
             min(limit or _MAX_RESULTS, self.thin_pages or _MAX_RESULTS),
             token,
+            key,
         )
         answer: dict[str, Any] = {"kind": "storage#objects"}
         if page.items:
-            answer["items"] = [rules.resource_of(item, request.base_url) for item in page.items]
+            answer["items"] = [
+                protection.resource_of(item, request.base_url, settings) for item in page.items
+            ]
         if page.prefixes:
             answer["prefixes"] = page.prefixes
         if page.token:
@@ -140,6 +148,8 @@ class Storage:
         return json_reply(answer)
 
     def _get(self, request: Request, bucket: str, name: str) -> Reply:
+        if request.flag("softDeleted"):
+            return self._answer(request, self._generations.soft_deleted(request, bucket, name))
         found = self._found(request, bucket, name)
         rules.check_preconditions(request, found, read=True)
         if request.query.get("alt") == "media":
@@ -165,7 +175,7 @@ class Storage:
             wanted = request.json()
             unserved.check_write(request, self._buckets.need(bucket), wanted)
             fresh = rules.merged(found.settable, wanted) if keep else wanted
-            changed = self.tables.patch(found, rules.settable(fresh) | rules.kept(found))
+            changed = self._generations.change(request, found, fresh)
         self._effects.record(f"{bucket}/{name}", detail={"generation": changed.generation})
         return self._answer(request, changed)
 
@@ -173,8 +183,7 @@ class Storage:
         with self.tables.transaction():
             found = self._found(request, bucket, name)
             rules.check_preconditions(request, found)
-            rules.check_hold(found)
-            self.tables.delete(bucket, name)
+            self._generations.delete(found, named="generation" in request.query)
         self._effects.record(
             f"{bucket}/{name}",
             detail={"bucket": bucket, "name": name, "generation": found.generation},
@@ -191,9 +200,7 @@ class Storage:
                 "totalBytesRewritten": str(made.size),
                 "objectSize": str(made.size),
                 "done": True,
-                "resource": rules.resource_of(
-                    made, request.base_url, customer_keys.key_of(request)
-                ),
+                "resource": self._generations.shown(request, made),
             }
         )
 
@@ -204,7 +211,7 @@ class Storage:
 
     def _move(self, request: Request, bucket: str, name: str, to_name: str) -> Reply:
         with self.tables.transaction():
-            rules.check_hold(self.tables.get(bucket, name))
+            self._generations.check_replaceable(bucket, self.tables.get(bucket, name))
             made = self._duplicate(request, bucket, name, bucket, to_name)
             self.tables.delete(bucket, name)
         return self._answer(request, made)
@@ -217,34 +224,30 @@ class Storage:
             source = self._found(request, bucket, name, "sourceGeneration")
             rules.check_preconditions(request, source, kind="ifSource")
             customer_keys.check_key(source, customer_keys.key_of(request, source=True))
-            wanted = {"storageClass": self._place(request, to_bucket)} | request.json()
-            there = self.tables.get(to_bucket, to_name)
-            rules.check_preconditions(request, there)
-            rules.check_hold(there)
-            settable = rules.settable(source.settable | wanted)
-            settable |= customer_keys.field_of(customer_keys.key_of(request))
+            wanted = protection.copied(source.settable) | request.json()
             data = self.tables.body(source.generation)
-            made = self.tables.put(to_bucket, to_name, data, settable, md5=bool(source.md5))
-        self._effects.record(f"{to_bucket}/{to_name}", detail={"generation": made.generation})
-        return made
+            return self._generations.replace(
+                request, to_bucket, to_name, wanted, data, md5=bool(source.md5)
+            )
 
     def _compose(self, request: Request, bucket: str, name: str) -> Reply:
         rules.check_object_name(name)
         wanted = request.json()
         parts = _parts(wanted)
         with self.tables.transaction():
-            to = {"storageClass": self._place(request, bucket)} | (wanted.get("destination") or {})
-            there = self.tables.get(bucket, name)
-            rules.check_preconditions(request, there)
-            rules.check_hold(there)
             key = customer_keys.key_of(request)
             sources = [self._component(bucket, part, key) for part in parts]
             data = b"".join(self.tables.body(source.generation) for source in sources)
             count = sum(source.settable.get("componentCount", 1) for source in sources)
-            settable = rules.settable(to) | {"componentCount": count}
-            settable |= customer_keys.field_of(key)
-            made = self.tables.put(bucket, name, data, settable, md5=False)
-        self._effects.record(f"{bucket}/{name}", detail={"generation": made.generation})
+            made = self._generations.replace(
+                request,
+                bucket,
+                name,
+                wanted.get("destination") or {},
+                data,
+                md5=False,
+                fixed={"componentCount": count},
+            )
         return self._answer(request, made)
 
     def _component(self, bucket: str, part: dict[str, Any], key: str) -> StoredObject:
@@ -257,14 +260,8 @@ class Storage:
         customer_keys.check_key(found, key)
         return found
 
-    def _place(self, request: Request, bucket: str) -> str:
-        """The storage class of the bucket that is written to, if it may be so."""
-        found = self._buckets.need(bucket)
-        unserved.check_write(request, found, request.json())
-        return str(found.get("storageClass", "STANDARD"))
-
     def _answer(self, request: Request, item: StoredObject) -> Reply:
-        resource = rules.resource_of(item, request.base_url, customer_keys.key_of(request))
+        resource = self._generations.shown(request, item)
         return json_reply(resource, ETag=resource["etag"])
 
 

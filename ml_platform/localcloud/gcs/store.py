@@ -31,16 +31,17 @@ CREATE TABLE IF NOT EXISTS gcs_chunks (
 """
 _EVER = (1 << 63) - 1
 # SQLite sorts every text before every blob: an end behind all names.
-_LAST = b""
-_SELECT = (
-    "SELECT bucket,name,generation,metageneration,size,created,updated,md5,crc32c,settable"
-    " FROM gcs_objects"
-)
+LAST = b""
+COLUMNS = "bucket,name,generation,metageneration,size,created,updated,md5,crc32c,settable"
+_SELECT = f"SELECT {COLUMNS} FROM gcs_objects"  # noqa: S608 - our own names
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """The live generation of an object, without its bytes; `settable` is what clients may patch."""
+    """One generation of an object, without its bytes; `settable` is what clients may patch.
+
+    The last three are times, '' while they do not apply: see versions.py.
+    """
 
     bucket: str
     name: str
@@ -52,6 +53,9 @@ class StoredObject:
     md5: str
     crc32c: str
     settable: dict[str, Any]
+    noncurrent_since: str = ""
+    soft_deleted: str = ""
+    hard_delete: str = ""
 
 
 def stamp(when: datetime) -> str:
@@ -71,7 +75,7 @@ def successor(prefix: str) -> str:
 
 
 class ObjectTables:
-    """Plain reads and writes; the rules of GCS are in gcs.py."""
+    """Plain reads and writes of what is live."""
 
     def __init__(self, core: Core) -> None:
         self._store = core.store
@@ -110,16 +114,16 @@ class ObjectTables:
             f"{_SELECT} WHERE bucket=? AND name=? AND generation<=?",
             (bucket, name, self._newest()),
         )
-        return _row(rows[0]) if rows else None
+        return row_of(rows[0]) if rows else None
 
     def scan(self, bucket: str, start: str, stop: str, limit: int) -> list[StoredObject]:
         """Up to `limit` objects with start <= name < stop, in UTF-8 order; stop '' = to the end."""
         rows = self._store.execute(
             f"{_SELECT} WHERE bucket=? AND name>=? AND name<? AND generation<=?"
             " ORDER BY name LIMIT ?",
-            (bucket, start, stop or _LAST, self._newest(), limit),
+            (bucket, start, stop or LAST, self._newest(), limit),
         )
-        return [_row(row) for row in rows]
+        return [row_of(row) for row in rows]
 
     def each(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
         """Every object under a prefix, read in pages."""
@@ -145,7 +149,7 @@ class ObjectTables:
     def put(
         self, bucket: str, name: str, data: bytes, settable: dict[str, Any], *, md5: bool = True
     ) -> StoredObject:
-        """Write a new generation in place of the live one, if any (no object versioning)."""
+        """Write a new generation in place of the live one, if any."""
         now = self._clock.now()
         with self.transaction():
             self.delete(bucket, name)
@@ -254,5 +258,6 @@ def crc32c_of(data: bytes) -> str:
     return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
 
 
-def _row(row: tuple[Any, ...]) -> StoredObject:
-    return StoredObject(*(*row[:9], json.loads(row[9])))
+def row_of(row: tuple[Any, ...]) -> StoredObject:
+    """The object of a row that begins with COLUMNS."""
+    return StoredObject(*(*row[:9], json.loads(row[9]), *row[10:]))

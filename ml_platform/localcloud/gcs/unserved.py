@@ -35,7 +35,7 @@ _READ_MORE = (
 _KMS = "Cloud KMS keys"
 # A bucket's field, the value in it that would need an effect, and what that is.
 _BUCKET: tuple[tuple[str, str, Callable[[Any], bool], str], ...] = (
-    ("lifecycle", "rule", bool, "lifecycle rules"),
+    ("billing", "requesterPays", bool, "requester pays"),
     ("cors", "", bool, "CORS"),
     ("website", "", bool, "websites"),
     ("logging", "", bool, "usage logs"),

@@ -13,11 +13,11 @@ from email.parser import BytesParser
 from typing import Any
 from urllib.parse import urlencode
 
-from ..core.core import Core
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import conditions, customer_keys, rules, unserved
+from . import conditions, rules, unserved
 from .buckets import Buckets
-from .store import ObjectTables, StoredObject, crc32c_of, md5_of
+from .generations import Generations
+from .store import ObjectTables, crc32c_of, md5_of
 
 _PATH = r"(?:/resumable)?/upload/storage/v1/b/(?P<bucket>[^/]+)/o"
 _CHUNK = 256 * 1024
@@ -28,10 +28,10 @@ _PLAN_QUERY = re.compile(r"if\w+Match")
 class Uploads:
     """Sessions are stored, so a resumable upload continues after a restart."""
 
-    def __init__(self, tables: ObjectTables, buckets: Buckets, core: Core) -> None:
+    def __init__(self, tables: ObjectTables, buckets: Buckets, generations: Generations) -> None:
         self._tables = tables
         self._buckets = buckets
-        self._effects = core.effects
+        self._generations = generations
 
     def routes(self) -> list[Route]:
         """Everything under /upload/storage/v1."""
@@ -69,20 +69,8 @@ class Uploads:
         name = str(wanted.get("name") or request.query.get("name", ""))
         rules.check_object_name(name)
         _check_hashes(wanted, request.headers, data)
-        key = customer_keys.key_of(request)
-        with self._tables.transaction():
-            place = self._buckets.need(bucket)
-            unserved.check_write(request, place, wanted)
-            there = self._tables.get(bucket, name)
-            rules.check_preconditions(request, there)
-            rules.check_hold(there)
-            settable = rules.settable({"storageClass": place.get("storageClass")} | wanted)
-            made = self._tables.put(bucket, name, data, settable | customer_keys.field_of(key))
-        return self._made(request, made)
-
-    def _made(self, request: Request, made: StoredObject) -> Reply:
-        self._effects.record(f"{made.bucket}/{made.name}", detail={"generation": made.generation})
-        resource = rules.resource_of(made, request.base_url, customer_keys.key_of(request))
+        made = self._generations.replace(request, bucket, name, wanted, data)
+        resource = self._generations.shown(request, made)
         return json_reply(resource, ETag=resource["etag"])
 
     # resumable: POST opens a session, PUTs bring chunks, the last one makes the object

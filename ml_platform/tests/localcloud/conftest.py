@@ -16,6 +16,8 @@ from google.cloud.aiplatform_v1.services.pipeline_service import PipelineService
 
 from ml_platform.localcloud import LocalCloud
 
+from .gcs_ways import BUCKET, patched
+
 PARENT = "projects/demo-project/locations/europe-central2"
 NUMBERED = "projects/123456789012/locations/europe-central2"
 
@@ -75,3 +77,15 @@ def gcs(cloud: LocalCloud) -> Iterator[storage.Client]:
     client = storage.Client("demo-project", AnonymousCredentials(), client_options=options)
     yield client
     client.close()
+
+
+@pytest.fixture
+def bucket(gcs: storage.Client) -> storage.Bucket:
+    """A bucket as Google makes it: soft delete for seven days, no versioning."""
+    return gcs.create_bucket(BUCKET)
+
+
+@pytest.fixture
+def versions(bucket: storage.Bucket) -> storage.Bucket:
+    """The same with versioning."""
+    return patched(bucket, versioning={"enabled": True})

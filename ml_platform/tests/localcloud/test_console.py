@@ -150,7 +150,8 @@ def test_the_state_tells_what_is_there(
     assert [one["version"] for one in state["models"][0]["versions"]] == ["1", "2"]
     assert state["services"][0]["id"] == "serve-ranker"
     assert state["jobs"][0]["state"] == "ENABLED"
-    assert state["buckets"] == [{"name": "artifacts", "objects": 1, "bytes": 5}]
+    counts = {"objects": 1, "bytes": 5, "noncurrent": 0, "soft_deleted": 0}
+    assert state["buckets"] == [{"name": "artifacts"} | counts]
 
 
 def test_time_is_moved_from_outside(cloud: LocalCloud, api: Callable[..., Any]) -> None:
