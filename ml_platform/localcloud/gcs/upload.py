@@ -209,7 +209,7 @@ def _check_hashes(wanted: dict[str, Any], headers: Mapping[str, str], data: byte
     The words of the refusal after googleapis/python-storage#1541.
     """
     items = (item.strip().partition("=") for item in headers.get("x-goog-hash", "").split(","))
-    sent = [(kind, value) for kind, _, value in items]
+    sent: list[tuple[str, Any]] = [(kind, value) for kind, _, value in items]
     sent += [("md5", wanted.get("md5Hash")), ("crc32c", wanted.get("crc32c"))]
     sent += [("md5", headers.get("content-md5"))]
     for kind, what, compute in (("md5", "MD5 hash", md5_of), ("crc32c", "CRC32C", crc32c_of)):

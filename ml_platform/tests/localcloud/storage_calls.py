@@ -12,7 +12,7 @@ B = "artifacts"
 
 
 def call(
-    cloud: LocalCloud, verb: str, path: str, body: object = None, **more: Any
+    cloud: LocalCloud, verb: str, path: str, body: Any = None, **more: Any
 ) -> requests.Response:
     """One request; `path` begins behind the host."""
     return requests.request(verb, f"{cloud.http_url}{path}", json=body, timeout=5, **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -43,7 +44,7 @@ def test_a_bucket_name_of_google_or_too_long_is_refused(cloud: LocalCloud, name:
 def test_an_object_name_is_refused_on_every_way_to_write(
     cloud: LocalCloud, bucket: Bucket, name: str, words: str
 ) -> None:
-    quoted = requests.utils.quote(name, safe="")
+    quoted = quote(name, safe="")
     upload = f"/upload/storage/v1/b/{B}/o?uploadType="
     one = f"/storage/v1/b/{B}/o/"
     for answer in (

@@ -178,7 +178,7 @@ def test_a_listing_has_only_the_fields_asked_for(hierarchy: Bucket) -> None:
 
 
 def test_objects_are_deleted_together_past_missing_ones(hierarchy: Bucket) -> None:
-    missing = []
+    missing: list[str] = []
     hierarchy.delete_blobs(["file01.txt", "never"], on_error=missing.append)
     assert missing == ["never"]
     with pytest.raises(exceptions.NotFound):
