@@ -67,6 +67,10 @@ class Names:
         forms = {f"projects/{project}{slash}{rest}" for project in (self.project, self.number)}
         return forms if name in forms else {name}
 
+    def numbered(self, parts: dict[str, str]) -> str:
+        """The location of a name that was located, with its project's number."""
+        return f"projects/{self.number}/locations/{parts['location']}"
+
     @property
     def vertex_parent(self) -> str:
         """Vertex answers with the project's number, also for requests with its id."""

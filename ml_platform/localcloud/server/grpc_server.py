@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -113,16 +114,20 @@ def _serve(
 ) -> grpc.GenericRpcHandler:
     handlers = {}
     for method, (decode, encode) in wiring.items():
+        name = f"{service.rpartition('.')[2]}.{method}"
         do = getattr(implementation, _snake(method), None)
         if do is not None:
-            name = f"{service.rpartition('.')[2]}.{method}"
             gate.faults.know(name)
-            handlers[method] = grpc.unary_unary_rpc_method_handler(
-                _handler(gate, name, do),
-                request_deserializer=decode,
-                response_serializer=encode,
-            )
+        handlers[method] = grpc.unary_unary_rpc_method_handler(
+            _handler(gate, name, do or partial(_lacking, name)),
+            request_deserializer=decode,
+            response_serializer=encode,
+        )
     return grpc.method_handlers_generic_handler(service, handlers)
+
+
+def _lacking(name: str, _: Any) -> NoReturn:
+    raise CloudError(grpc.StatusCode.UNIMPLEMENTED, f"The local cloud does not have {name}.")
 
 
 def _handler(

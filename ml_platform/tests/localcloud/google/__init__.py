@@ -1,0 +1,1 @@
+"""What Google's own suites assert, told again."""
