@@ -5,9 +5,10 @@ from __future__ import annotations
 import fnmatch
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import invalid
 
@@ -16,6 +17,8 @@ T = TypeVar("T")
 Value = str | Mapping[str, str] | datetime | None
 Fields = Callable[[str], Value]
 Predicate = Callable[[Fields], bool]
+# One comparison of a filter: field, key of a map or '', sign, value.
+Comparison = tuple[str, str, str, str]
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<op><=|>=|!=|=|:|<|>|\(|\)|\.)|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>[^\s()=!<>:."]+))"""
@@ -30,14 +33,26 @@ _ORDERED: dict[str, Callable[[datetime, datetime], bool]] = {
 }
 
 
-def compile_filter(expression: str, allowed: Iterable[str]) -> Predicate:
+@dataclass(frozen=True)
+class Filter:
+    """A predicate over fields, with comparisons that must all hold: what an index can answer."""
+
+    holds: Predicate
+    needed: tuple[Comparison, ...] = ()
+
+    def __call__(self, fields: Fields) -> bool:
+        """Whether a resource with these fields is chosen."""
+        return self.holds(fields)
+
+
+def compile_filter(expression: str, allowed: Iterable[str]) -> Filter:
     """A predicate over fields; `labels` is a map, other names are texts or times.
 
     Field names may be snake_case or camelCase. AND, OR (which binds tighter, as AIP-160 has it),
     NOT or -, and parentheses. INVALID_ARGUMENT for anything else.
     """
     if not expression.strip():
-        return lambda _: True
+        return Filter(lambda _: True)
     return _Parser(expression, frozenset(allowed)).parse()
 
 
@@ -60,17 +75,28 @@ def sort(items: list[T], order: list[tuple[str, bool]], key: Callable[[T, str], 
     return items
 
 
+def behind(key: Sequence[Any], cursor: Sequence[Any], order: list[tuple[str, bool]]) -> bool:
+    """Whether a resource's key comes after another one's in that order (what is left: upwards)."""
+    directions = [descending for _, descending in order]
+    directions += [False] * (len(key) - len(directions))
+    for mine, theirs, descending in zip(key, cursor, directions, strict=True):
+        if mine != theirs:
+            return bool((mine > theirs) != descending)
+    return False
+
+
 class _Parser:
     def __init__(self, expression: str, allowed: frozenset[str]) -> None:
         self._expression, self._allowed = expression, allowed
         self._tokens = self._scan(expression)
         self._at = 0
+        self._needed: list[Comparison] = []
 
-    def parse(self) -> Predicate:
+    def parse(self) -> Filter:
         found = self._and()
         if self._at != len(self._tokens):
             raise self._wrong()
-        return found
+        return Filter(found, tuple(self._needed))
 
     def _wrong(self) -> Exception:
         return invalid("filter", f"Invalid filter expression: {self._expression!r}.")
@@ -108,14 +134,18 @@ class _Parser:
         return lambda fields: all(part(fields) for part in parts)
 
     def _or(self) -> Predicate:
+        before = len(self._needed)
         parts = [self._term()]
         while self._accept("OR"):
             parts.append(self._term())
+            del self._needed[before:]
         return lambda fields: any(part(fields) for part in parts)
 
     def _term(self) -> Predicate:
         if self._accept("NOT"):
+            before = len(self._needed)
             inner = self._term()
+            del self._needed[before:]
             return lambda fields: not inner(fields)
         if self._accept("("):
             inner = self._and()
@@ -134,6 +164,7 @@ class _Parser:
         if kind != "op" or sign not in {*_ORDERED, ":"}:
             raise self._wrong()
         value = self._dotted()
+        self._needed.append((field, key, sign, value))
         return lambda fields: _holds(fields(field), key, sign, value)
 
     def _word(self) -> str:

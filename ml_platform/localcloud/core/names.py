@@ -207,6 +207,10 @@ class Names:
         """The location of this call."""
         return self.here.location
 
+    def numbered(self, parts: dict[str, str]) -> str:
+        """The location of a name that was located, with its project's number."""
+        return f"projects/{self.number}/locations/{parts['location']}"
+
     @property
     def vertex_parent(self) -> str:
         """Vertex answers with the project's number, also for requests with its id."""

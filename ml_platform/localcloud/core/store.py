@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -83,6 +84,20 @@ class Store:
         if not rows or (horizon is not None and rows[0][1] > horizon):
             return None
         return bytes(rows[0][0])
+
+    def get_many(self, kind: str, names: Sequence[str]) -> dict[str, bytes]:
+        """The blobs of those rows that exist, by name."""
+        horizon = self._horizon()
+        rows = self.execute(
+            "SELECT name, blob, born FROM resource "
+            "WHERE kind=? AND name IN (SELECT value FROM json_each(?))",
+            (kind, json.dumps(names)),
+        )
+        return {
+            str(name): bytes(blob)
+            for name, blob, born in rows
+            if horizon is None or born <= horizon
+        }
 
     def put(self, kind: str, name: str, blob: bytes) -> None:
         """Write a row; one that exists keeps its place in the listing order."""

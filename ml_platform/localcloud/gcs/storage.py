@@ -67,6 +67,10 @@ class Storage:
         prefix = path.rstrip("/") + "/" if path.strip("/") else ""
         return bool(self.tables.scan(bucket, prefix, successor(prefix), 1))
 
+    def has_bucket(self, bucket: str) -> bool:
+        """Whether there is such a bucket."""
+        return self.tables.bucket(bucket) is not None
+
     def rearm(self) -> None:
         """Set the timer of the lifecycle rules in a state file."""
         self._buckets.lifecycle.rearm()

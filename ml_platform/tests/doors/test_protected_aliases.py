@@ -358,7 +358,7 @@ def test_the_page_moves_one_for_administrators_only(cloud: LocalCloud) -> None:
     assert root.post(f"/do/alias-run/{run.pk}/", form).status_code == 302
     moved = Operation.objects.get(idempotency_key__endswith=":k")
     assert finish(moved).status == "succeeded"
-    assert vertex_versions(lineage) == {"1": (), "2": ("champion", "default")}
+    assert vertex_versions(lineage) == {"1": (), "2": ("default", "champion")}
 
 
 def test_a_caller_who_says_nothing_of_rights_has_none(cloud: LocalCloud) -> None:

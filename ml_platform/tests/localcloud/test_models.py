@@ -112,7 +112,13 @@ def test_an_empty_artifact_directory_is_refused_on_the_call_itself(
         ({}, {"version_aliases": ["7"]}),
         ({}, {"version_aliases": ["ends-with-"]}),
         ({}, {"labels": {"Upper": "x"}}),
-        ({}, {"labels": {"key": "x" * 65}}),
+        ({}, {"labels": {"key": "x" * 64}}),
+        ({}, {"labels": {"k" * 64: "x"}}),
+        ({}, {"labels": {"key": "\u00e9" * 64}}),
+        ({}, {"labels": {"-key": "x"}}),
+        ({}, {"labels": {"_key": "x"}}),
+        ({}, {"labels": {"key": "a.b"}}),
+        ({}, {"labels": {"": "x"}}),
         ({}, {"artifact_uri": "/local/path"}),
         ({"parent": "projects/demo-project/locations/us-central1"}, {}),
         ({"parent": "nonsense"}, {}),
@@ -124,6 +130,12 @@ def test_a_malformed_upload_is_an_invalid_argument(
     with pytest.raises(exceptions.InvalidArgument):
         upload(models, request_fields, **model_fields)
     assert list(models.list_models(parent=PARENT)) == []
+
+
+def test_labels_at_the_edge_of_the_rule_are_taken(models: ModelServiceClient) -> None:
+    labels = {"k" * 63: "v" * 63, "1st": "", "\u00e9t\u00e9": "-_9"}
+    upload(models, {"model_id": "ranker"}, labels=labels)
+    assert dict(models.get_model(name=f"{PARENT}/models/ranker").labels) == labels
 
 
 def test_ids_at_the_edge_of_the_pattern_are_taken(models: ModelServiceClient) -> None:
@@ -283,7 +295,7 @@ def test_aliases_move_and_leave_and_default_cannot_leave(models: ModelServiceCli
     parent = upload(models, {"model_id": "ranker"}, version_aliases=["golden"]).model
     upload(models, {"parent_model": parent})
     models.merge_version_aliases(name=f"{parent}@2", version_aliases=["golden", "default"])
-    assert versions(models, "ranker") == {"1": [], "2": ["default", "golden"]}
+    assert versions(models, "ranker") == {"1": [], "2": ["golden", "default"]}
     models.merge_version_aliases(name=f"{parent}@2", version_aliases=["-golden", "x1", "-x1"])
     assert versions(models, "ranker") == {"1": [], "2": ["default"]}
     with pytest.raises(exceptions.FailedPrecondition):
@@ -337,10 +349,8 @@ def test_updates_are_of_the_model_or_of_the_version_never_both(models: ModelServ
         return models.update_model({"model": {"name": name} | fields, "update_mask": mask})
 
     assert update(parent, "display_name", display_name="new").display_name == "new"
-    assert dict(update(parent, "labels", labels={"team": "red"}).labels) == {
-        "team": "red",
-        "run": "one",
-    }
+    # python-aiplatform#3049: an update of the model's labels is one of its default version's too.
+    assert dict(update(parent, "labels", labels={"team": "red"}).labels) == {"team": "red"}
     assert dict(update(f"{parent}@1", "labels", labels={"run": "x"}).labels)["run"] == "x"
     assert update(f"{parent}@1", "version_description", version_description="v")
     for name, paths in ((parent, "version_description"), (f"{parent}@1", "display_name")):
@@ -420,5 +430,5 @@ def test_the_reason_header_is_written_down_beside_the_call(
 
 
 def test_methods_we_do_not_have_are_unimplemented(models: ModelServiceClient) -> None:
-    with pytest.raises(exceptions.MethodNotImplemented):
-        models.get_model_evaluation(name=f"{PARENT}/models/1/evaluations/2")
+    with pytest.raises(exceptions.MethodNotImplemented, match="GetModelEvaluationSlice"):
+        models.get_model_evaluation_slice(name=f"{PARENT}/models/1/evaluations/2/slices/3")

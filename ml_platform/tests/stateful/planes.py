@@ -45,14 +45,14 @@ def versions(cloud: LocalCloud) -> list[Version]:
     parents = {key: Parent.load(blob) for key, blob in cloud.store.list(MODEL)}
     found = []
     for key, blob in cloud.store.list(VERSION):
-        model_id, _, number = key.partition("@")
+        name, _, number = key.partition("@")
         model = Model.FromString(blob)
         found.append(
             Version(
-                model_id=model_id,
+                model_id=name.rpartition("/")[2],
                 version=number,
                 labels=dict(model.labels),
-                aliases=tuple(sorted(parents[model_id].aliases_of(number))),
+                aliases=tuple(sorted(parents[name].aliases_of(number))),
                 born=float(model.version_create_time.seconds),
                 artifact_uri=model.artifact_uri,
                 content=blob,
@@ -63,7 +63,8 @@ def versions(cloud: LocalCloud) -> list[Version]:
 
 def version(cloud: LocalCloud, model_id: str, number: str) -> Any:
     """One version as it is stored, None without it."""
-    blob = cloud.store.get(VERSION, f"{model_id}@{number}")
+    name = f"{cloud.core.names.vertex_parent}/models/{model_id}"
+    blob = cloud.store.get(VERSION, f"{name}@{number}")
     return None if blob is None else Model.FromString(blob)
 
 

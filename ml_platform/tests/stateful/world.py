@@ -124,11 +124,12 @@ class World:
     def vanish(self, model_id: str, version: str = "") -> None:
         """A person deletes a model, or one version of it, in the console."""
         method = f"ModelService.DeleteModel{'Version' if version else ''}"
+        name = f"{self.cloud.core.names.vertex_parent}/models/{model_id}"
         with self.as_a_person(method):
             if version:
-                self.cloud.models._registry.remove_version(model_id, version)
+                self.cloud.models._registry.remove_version(name, version)
             else:
-                self.cloud.models._registry.remove(model_id)
+                self.cloud.models._registry.remove(name)
 
     def pin(self, service: str, revision: str) -> None:
         """A person sends all requests of a service to one revision."""
