@@ -100,11 +100,15 @@ def a_lineage(
 def _seeded(
     cloud: LocalCloud, lineage: RegisteredModel, run: TrainingRun, number: int
 ) -> dict[str, Any]:
-    ids = {"lineage": lineage.uid, "generation": lineage.generation, "run": run.uid}
     pushed = artifacts(cloud, run)[0].rpartition("/")[0]
     return {
         "version": number,
-        "labels": labels_for(**ids, operation=uuid.uuid4()),
+        "labels": labels_for(
+            lineage=lineage.uid,
+            generation=lineage.generation,
+            run=run.uid,
+            operation=uuid.uuid4(),
+        ),
         "artifact_uri": f"gs://{BUCKET}/{pushed}",
     }
 
