@@ -118,9 +118,12 @@ def _workers() -> list[str]:
 def _pytest(
     vendor: str, arguments: list[str], output: IO[bytes] | None = None
 ) -> subprocess.Popen[bytes]:
+    # Where Python is told to keep no compiled modules, each of the dozens of processes of a run
+    # would compile all of ours again; an empty value has it keep them in `__pycache__`.
+    compiled = {"PYTHONDONTWRITEBYTECODE": ""}
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", *arguments],
-        env={**os.environ, "ML_PLATFORM_TEST_DB": vendor},
+        env={**os.environ, **compiled, "ML_PLATFORM_TEST_DB": vendor},
         stdout=output,
         stderr=subprocess.STDOUT if output else None,
     )

@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .errors import Unusable
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS resource (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT NOT NULL,
@@ -19,6 +21,8 @@ CREATE INDEX IF NOT EXISTS resource_order ON resource (kind, seq);
 CREATE TABLE IF NOT EXISTS counter (kind TEXT PRIMARY KEY, last INTEGER NOT NULL);
 """
 _CHUNK = 500
+_FORM = 2
+"""Of the rows in a file. What one release wrote in another form, another cannot read."""
 
 
 class Store:
@@ -27,6 +31,7 @@ class Store:
     Each place of the cloud has rows of its own: `place` is called for it. Only the rows of a kind
     that begins with `cloud.` are the same everywhere, and `next_id` counts for all places.
     `horizon` is called on every read: rows created after it are left out (ordered stale reads).
+    Raises Unusable for a file in another form.
     """
 
     def __init__(
@@ -40,16 +45,20 @@ class Store:
         self._lock = threading.RLock()
         target = ":memory:" if path is None else str(path)
         self._db = sqlite3.connect(target, check_same_thread=False, isolation_level=None)
+        self._check_form(target)
         if path is not None:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
         self.create(_TABLES)
-        # Files of earlier versions had one place.
-        self.execute(
-            "UPDATE resource SET kind=? || '/' || kind "
-            "WHERE kind NOT LIKE '%/%' AND kind NOT LIKE 'cloud.%'",
-            (str(place()),),
-        )
+
+    def _check_form(self, target: str) -> None:
+        ((form,),) = self.execute("PRAGMA user_version")
+        if form != _FORM and self.execute("SELECT 1 FROM sqlite_master LIMIT 1"):
+            self._db.close()
+            raise Unusable(
+                f"{target} is no state file of this release. Give the name of a new one."
+            )
+        self.execute(f"PRAGMA user_version={_FORM}")
 
     def create(self, statements: str) -> None:
         """Make further tables (`CREATE TABLE IF NOT EXISTS ...`); `reset` empties them too."""
@@ -80,7 +89,7 @@ class Store:
         """The blob, or None if the row does not exist."""
         horizon = self._horizon()
         sql = "SELECT blob, born FROM resource WHERE kind=? AND name=?"
-        rows = self.execute(sql, (self._kept(kind), name))
+        rows = self.execute(sql, (self.kind_here(kind), name))
         if not rows or (horizon is not None and rows[0][1] > horizon):
             return None
         return bytes(rows[0][0])
@@ -91,7 +100,7 @@ class Store:
         rows = self.execute(
             "SELECT name, blob, born FROM resource "
             "WHERE kind=? AND name IN (SELECT value FROM json_each(?))",
-            (kind, json.dumps(names)),
+            (self.kind_here(kind), json.dumps(names)),
         )
         return {
             str(name): bytes(blob)
@@ -104,13 +113,13 @@ class Store:
         self.execute(
             "INSERT INTO resource (kind, name, blob, born) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (kind, name) DO UPDATE SET blob=excluded.blob",
-            (self._kept(kind), name, blob, self._now().timestamp()),
+            (self.kind_here(kind), name, blob, self._now().timestamp()),
         )
 
     def delete(self, kind: str, name: str) -> bool:
         """Remove a row; False when there was none."""
         sql = "DELETE FROM resource WHERE kind=? AND name=? RETURNING seq"
-        return bool(self.execute(sql, (self._kept(kind), name)))
+        return bool(self.execute(sql, (self.kind_here(kind), name)))
 
     def list(self, kind: str, prefix: str = "") -> Iterator[tuple[str, bytes]]:
         """(name, blob) of a kind in order of insertion."""
@@ -119,7 +128,7 @@ class Store:
 
     def rows(self, kind: str, prefix: str = "", after: int = 0) -> Iterator[tuple[int, str, bytes]]:
         """As `list`, from behind the row numbered `after`: (number, name, blob)."""
-        horizon, kind = self._horizon(), self._kept(kind)
+        horizon, kind = self._horizon(), self.kind_here(kind)
         while True:
             chunk = self._chunk(kind, prefix, after)
             for seq, name, blob, born in chunk:
@@ -146,9 +155,10 @@ class Store:
     def count(self, kind: str) -> int:
         """How many rows of a kind there are."""
         sql = "SELECT count(*) FROM resource WHERE kind=?"
-        return int(self.execute(sql, (self._kept(kind),))[0][0])
+        return int(self.execute(sql, (self.kind_here(kind),))[0][0])
 
-    def _kept(self, kind: str) -> str:
+    def kind_here(self, kind: str) -> str:
+        """The kind as its rows have it, with the place of this call."""
         return kind if kind.startswith("cloud.") else f"{self._place()}/{kind}"
 
     def next_id(self, kind: str) -> int:

@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Any, Literal, get_args
 
 import grpc
 
 from .errors import CloudError
-
-if TYPE_CHECKING:
-    from .faults import Fault
 
 Torn = Literal["reset", "truncated", "drip", "html", "empty", "non_object", "redirect", "status"]
 TORN: tuple[str, ...] = get_args(Torn)
@@ -32,17 +29,17 @@ _CODES: dict[int, grpc.StatusCode] = {
     **dict.fromkeys((429, 502, 503, 504), grpc.StatusCode.UNAVAILABLE),
 }
 
-_noted: ContextVar[list[Fault] | None] = ContextVar("localcloud_torn", default=None)
+_noted: ContextVar[list[Any] | None] = ContextVar("localcloud_torn", default=None)
 
 
 @contextmanager
-def noting() -> Iterator[list[Fault]]:
+def noting() -> Iterator[list[Any]]:
     """The orders to tear the answer of this request; the parts of a batch share one answer."""
     outer = _noted.get()
     if outer is not None:
         yield []
         return
-    noted: list[Fault] = []
+    noted: list[Any] = []
     token = _noted.set(noted)
     try:
         yield noted
@@ -58,12 +55,12 @@ def check(kind: str, status: int) -> None:
         raise ValueError("Only faults of kind status and html have a status.")
 
 
-def status_of(fault: Fault) -> int:
+def status_of(fault: Any) -> int:
     """The HTTP status of the torn answer."""
     return fault.status or _STATUS[fault.kind]
 
 
-def strike(fault: Fault, *, done: bool) -> str:
+def strike(fault: Any, *, done: bool) -> str:
     """Tear the answer, unless this is before the call and the order means it done.
 
     Answers the outcome that the client receives, '' when the order does not strike here. Raises
@@ -81,7 +78,7 @@ def strike(fault: Fault, *, done: bool) -> str:
     return error.code.name
 
 
-def _code(fault: Fault) -> grpc.StatusCode:
+def _code(fault: Any) -> grpc.StatusCode:
     if fault.kind in ("reset", *_OF_THE_ANSWER):
         return grpc.StatusCode.UNAVAILABLE
     return _CODES.get(status_of(fault), grpc.StatusCode.UNKNOWN)

@@ -51,10 +51,10 @@ class Router:
 
     def _answer(self, request: Request) -> Reply:
         try:
-            if self._rest.serves(request.path):
+            found = self._find(request)
+            if found is None:
                 return self._rest.answer(request)
-            route, groups = self._find(request)
-            return self._serve(route, groups, request)
+            return self._serve(*found, request)
         except CloudError as error:
             return error_reply(error, plain=request.query.get("alt") == "media")
         except Exception:  # noqa: BLE001
@@ -62,7 +62,8 @@ class Router:
             traceback.print_exc()
             return error_reply(HttpError(500, "internalError", "Internal error encountered."))
 
-    def _find(self, request: Request) -> tuple[Route, dict[str, str]]:
+    def _find(self, request: Request) -> tuple[Route, dict[str, str]] | None:
+        """The route of a path; None for one of the services that REST serves."""
         verb = "GET" if request.verb == "HEAD" else request.verb
         known = False
         for route, pattern in self._routes:
@@ -70,6 +71,8 @@ class Router:
                 if route.verb == verb:
                     return route, {key: unquote(text) for key, text in match.groupdict().items()}
                 known = True
+        if not known and self._rest.serves(request.path):
+            return None
         if known:
             raise HttpError(405, "methodNotAllowed", f"{verb} is not allowed here.")
         raise HttpError(404, "notFound", f"Nothing is served at {request.path}.")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import grpc
-from google.api import httpbody_pb2
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
@@ -57,8 +57,8 @@ class Rest:
         for service in self.services:
             for name, rules in rules_of(service.transport).items():
                 method = service.methods.get(name) or mixed_in.get(name)
-                if method is None:
-                    continue
+                if method is None or method.answer is HttpBody:
+                    continue  # the bodies of RawPredict are not messages: it has a route of its own
                 for rule in rules:
                     paths.add(rule, method)
         return paths
@@ -79,8 +79,6 @@ class Rest:
                 raise _invalid(f"Invalid field selection {name}")
             query = [(key, text) for key, text in pairs if key not in _SYSTEM]
             answer = self._call(found, query, request)
-            if isinstance(answer, httpbody_pb2.HttpBody):
-                return Reply(200, answer.data, answer.content_type)
             return _reply(transcoding.to_json(answer, numbers=wanted.numbers), wanted)
         except CloudError as error:
             return error_answer(error)
@@ -94,8 +92,7 @@ class Rest:
         method, rule, variables = found
         message = raw(method.decode(b""))
         try:
-            sent, kind = request.body, request.headers.get("content-type", "")
-            transcoding.fill(message, rule, variables, query, sent, kind)
+            transcoding.fill(message, rule, variables, query, request.body)
         except Refused as refused:
             raise _refusal(refused) from None
         decoded = method.decode(message.SerializeToString())

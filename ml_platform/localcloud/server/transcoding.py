@@ -65,17 +65,11 @@ def fill(
     variables: Mapping[str, str],
     query: Sequence[tuple[str, str]],
     body: bytes,
-    content_type: str = "",
 ) -> None:
-    """Set an empty request message from a request. Raises Refused.
-
-    A message with an `http_body`, as of RawPredict, takes the body as it is.
-    """
+    """Set an empty request message from a request. Raises Refused."""
     if body and not rule.body:
         raise Refused([Violation("", f"{_BAD} The method has no request body.")])
-    if "http_body" in message.DESCRIPTOR.fields_by_name and rule.body == "*":
-        message.http_body.data, message.http_body.content_type = body, content_type
-    elif body:
+    if body:
         tree = parse_json(body)
         if rule.body != "*":
             tree = {rule.body: tree}

@@ -71,7 +71,7 @@ class ModelIndex:
         """Write the entry of the model stored under `name`."""
         ((seq,),) = self._store.execute(
             "INSERT INTO model_index SELECT seq, ?, name, ?, ?, ?, ?, ? FROM resource "
-            "WHERE kind='model' AND name=? ON CONFLICT (seq) DO UPDATE SET "
+            "WHERE kind=? AND name=? ON CONFLICT (seq) DO UPDATE SET "
             "display_name=excluded.display_name, create_time=excluded.create_time, "
             "update_time=excluded.update_time, labels=excluded.labels, "
             "base_model_name=excluded.base_model_name RETURNING seq",
@@ -82,6 +82,7 @@ class ModelIndex:
                 entry.update_time,
                 json.dumps(entry.labels),
                 entry.base_model_name,
+                self._store.kind_here("model"),
                 name,
             ),
         )

@@ -18,7 +18,7 @@ from .endpoints import EndpointService
 
 # projects.locations.endpoints.predict: "must not exceed 1.5 MB".
 _MAX_BYTES = 1_572_864
-_RAW = r"/v1/(?P<endpoint>projects/[^/]+/locations/[^/]+/endpoints/[^/:%]+)(:|%3A)rawPredict"
+_RAW = r"/v1/(?P<endpoint>projects/[^/]+/locations/[^/]+/endpoints/[^/:%]+):rawPredict"
 
 
 class PredictionService:

@@ -35,6 +35,7 @@ def test_a_snippet_that_is_missing_or_not_unique_or_the_same_is_an_error(old: st
         defect.applied_to((ROOT / "ml_platform" / "text.py").read_text())
 
 
+@pytest.mark.slow
 def test_a_defect_that_no_test_notices_lives_and_one_that_never_ends_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ):

@@ -77,6 +77,7 @@ def test_a_cursor_that_is_none_says_so(program: Client, ids: dict[str, Any]):
         keeps_contract(answer, "/api/models/")
 
 
+@pytest.mark.slow
 def test_no_field_of_a_body_breaks_the_api(program: Client, ids: dict[str, Any]):
     schemas = contract()["components"]["schemas"]
     whole = {path.partition("?")[0]: body for path, body in NEEDED.values()}

@@ -143,6 +143,8 @@ def _by_command(name: str, pk: Any) -> Answer:
     return ALLOWED
 
 
+@pytest.mark.any_database
+@pytest.mark.slow
 def test_each_user_is_answered_alike_by_page_api_and_button():
     project = ProjectFactory.create(pk=1)
     made = {noun: subjects(noun, project) for noun in NOUNS}

@@ -330,6 +330,7 @@ def test_the_scheduler_itself_rings_all_three_and_they_work(
     assert list(done) == [(EMAIL, "succeeded")] * 3
 
 
+@pytest.mark.slow
 def test_what_repeats_within_the_day_is_set_up_and_rung(
     cloud: LocalCloud, settings: Any, live_server: Any
 ):

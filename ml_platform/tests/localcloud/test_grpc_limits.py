@@ -37,7 +37,11 @@ def ask(channel: grpc.Channel, path: str, sent: bytes, **options: Any) -> str:
         (LIST, bytes(65 << 20), "RESOURCE_EXHAUSTED"),
         ("/google.cloud.aiplatform.v1.ModelService/Nope", b"", "UNIMPLEMENTED"),
         ("/google.cloud.aiplatform.v1.NopeService/ListModels", b"", "UNIMPLEMENTED"),
-        ("/google.cloud.aiplatform.v1.ModelService/ExportModel", b"", "UNIMPLEMENTED"),
+        (
+            "/google.cloud.aiplatform.v1.ModelService/ListModelEvaluationSlices",
+            b"",
+            "UNIMPLEMENTED",
+        ),
     ],
     ids=["garbage", "not UTF-8", "long", "too large", "method", "service", "unserved"],
 )

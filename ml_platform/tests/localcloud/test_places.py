@@ -352,18 +352,15 @@ def test_the_program_takes_more_places(capsys: pytest.CaptureFixture[str]) -> No
     assert "is not id=number" in capsys.readouterr().err
 
 
-def test_the_file_of_a_cloud_with_one_place_is_read(tmp_path: Path) -> None:
+def test_a_state_file_in_another_form_is_refused_and_left_alone(tmp_path: Path) -> None:
     state = tmp_path / "cloud.sqlite3"
-    with world_of(state=state) as world:
-        fill(world)
     with sqlite3.connect(state) as db:
-        db.execute("DELETE FROM resource WHERE kind NOT LIKE 'demo-project/europe-central2/%'")
-        db.execute(
-            "UPDATE resource SET kind=substr(kind, length('demo-project/europe-central2/?'))"
-        )
-    with world_of(state=state) as world:
-        assert {len(items) for items in listed(world, parent_of(*PLACES[0])).values()} == {1}
-        assert {len(items) for items in listed(world, parent_of(*PLACES[1])).values()} == {0}
+        db.execute("CREATE TABLE resource (seq INTEGER PRIMARY KEY, kind TEXT)")
+    before = state.read_bytes()
+    with pytest.raises(Unusable, match="no state file of this release"):
+        LocalCloud(state=state)
+    assert program.main(["--state", str(state), "--port", "0"]) == 2
+    assert state.read_bytes() == before
 
 
 def control(cloud: LocalCloud) -> Callable[[str, dict[str, Any]], requests.Response]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,6 +204,7 @@ def test_the_tests_above_walk_every_verb_of_training_and_scheduling() -> None:
         assert verbs - {"add_run"} == walked
 
 
+@cache
 def product_calls() -> list[tuple[str, str]]:
     """(file, dotted name called) over the whole product, tests, demo and local cloud aside."""
     aside = {"tests", "demo", "localcloud", "migrations"}

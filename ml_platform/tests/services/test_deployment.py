@@ -91,7 +91,7 @@ def test_a_later_version_takes_over_in_place_and_the_one_before_can_be_rolled_ba
     assert cloud.effects.count("Services.CreateService") == 1
     assert cloud.effects.count("Services.UpdateService") == 2
     assert cloud.effects.count("Services.DeleteService") == 0
-    assert cloud.effects.count("ModelService.UploadModel") == 2
+    assert cloud.effects.count("ModelService.UploadModel") == 0
 
 
 def test_a_rollback_brings_back_how_the_version_was_served(cloud: LocalCloud, clock: Clock) -> None:

@@ -310,6 +310,7 @@ def test_an_event_survives_what_it_is_about_and_needs_no_further_query():
 
 
 @pytest.mark.django_db
+@pytest.mark.slow
 def test_findings_by_the_thousand_are_recorded_each_once():
     opened(1500)
     closed_at = database_now()

@@ -248,6 +248,7 @@ def in_a_thread(work: Callable[[], Any]) -> Any:
         connection.close()
 
 
+@pytest.mark.slow
 def test_six_sweeps_at_once_beside_people_who_decide_on_their_findings(cloud: LocalCloud) -> None:
     """Each sweep sees all findings again, in another order than they were found in."""
     for n in range(60):

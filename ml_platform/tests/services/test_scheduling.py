@@ -525,6 +525,7 @@ def test_an_operation_that_brings_job_and_row_together_cannot_be_cancelled(
 
 def test_a_time_of_day_that_comes_twice_trains_once(clock: CloudClock, project: Project) -> None:
     twice = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)  # 02:30 in Berlin, and again an hour later
+    clock.forward((twice - timedelta(days=1) - clock()).total_seconds())
     schedule = planned(project, clock, first=twice)
     for moment in (twice, twice + timedelta(hours=1)):
         clock.forward((moment - clock()).total_seconds())

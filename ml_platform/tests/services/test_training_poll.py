@@ -159,6 +159,7 @@ def many_live_runs(project: Project, clock: CloudClock, count: int) -> list[Trai
     return made
 
 
+@pytest.mark.any_database
 @pytest.mark.slow
 def test_a_thousand_live_runs_cost_the_pages_that_list_them(
     cloud: LocalCloud, clock: CloudClock, project: Project
@@ -186,6 +187,8 @@ def test_live_runs_are_watched_in_turn_a_share_at_each_poll(
         assert seen == min(count, done * WATCHED)
 
 
+@pytest.mark.any_database
+@pytest.mark.slow
 def test_among_too_many_live_runs_none_is_watched(
     cloud: LocalCloud, clock: CloudClock, project: Project
 ) -> None:
@@ -208,6 +211,7 @@ def test_jobs_that_ended_are_asked_about_once_and_a_share_at_a_time(
     assert (cloud.effects.count(LIST), cloud.effects.count(GET)) == (2, ENDED_A_POLL + 7)
 
 
+@pytest.mark.slow
 def test_ended_runs_that_cannot_be_read_keep_no_other_from_its_turn(
     cloud: LocalCloud, clock: CloudClock, project: Project
 ) -> None:

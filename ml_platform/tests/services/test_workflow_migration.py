@@ -30,6 +30,7 @@ def before() -> Iterator[StateApps]:
     migrate("")
 
 
+@pytest.mark.slow
 def test_an_interrupted_migration_is_finished_when_it_runs_again(
     before: StateApps, monkeypatch: pytest.MonkeyPatch
 ) -> None:

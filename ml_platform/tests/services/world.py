@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ml_platform.cloud import vertex
-from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import Registration
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import register_run
+from ml_platform.services.registry.aliases import DEFAULT
+from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
 
 if TYPE_CHECKING:
@@ -63,6 +68,52 @@ def settle(clock: Clock, rounds: int = 60) -> None:
 
 
 def a_lineage(
+    cloud: LocalCloud, clock: Clock, versions: int = 1, **fields: Any
+) -> tuple[RegisteredModel, list[TrainingRun]]:
+    """A lineage with versions on all planes, as `registered_lineage` leaves them; the operations
+    of their registrations, and what those called, are left out."""
+    fields.setdefault("project", ProjectFactory())
+    runs = [a_run(cloud, **fields) for _ in range(versions)]
+    lineage = claim_lineage(
+        project_id=runs[0].project_id,
+        model_name=runs[0].model_name,
+        model_type=runs[0].model_type,
+    )
+    RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=versions + 1)
+    resource = cloud.models.seed(
+        model_id(lineage.uid, lineage.generation),
+        display_name=lineage.model_name,
+        versions=[_seeded(cloud, lineage, run, number) for number, run in enumerate(runs, 1)],
+    )
+    for number, run in enumerate(runs, 1):
+        run.registration, run.registered_model = Registration.REGISTERED, lineage
+        run.version, run.vertex_model_version = number, str(number)
+        run.vertex_model_resource_name, run.vertex_model_name = resource, run.model_name
+        run.registered_at = clock()
+        run.aliases = [DEFAULT] if number == versions else []
+        run.save()
+    sync_version_cache(registered_model=lineage)
+    lineage.refresh_from_db()
+    return lineage, runs
+
+
+def _seeded(
+    cloud: LocalCloud, lineage: RegisteredModel, run: TrainingRun, number: int
+) -> dict[str, Any]:
+    pushed = artifacts(cloud, run)[0].rpartition("/")[0]
+    return {
+        "version": number,
+        "labels": labels_for(
+            lineage=lineage.uid,
+            generation=lineage.generation,
+            run=run.uid,
+            operation=uuid.uuid4(),
+        ),
+        "artifact_uri": f"gs://{BUCKET}/{pushed}",
+    }
+
+
+def registered_lineage(
     cloud: LocalCloud, clock: Clock, versions: int = 1, **fields: Any
 ) -> tuple[RegisteredModel, list[TrainingRun]]:
     """A lineage with versions that were registered through our door."""
