@@ -160,6 +160,21 @@ def test_a_creator_creates_but_does_not_read_or_overwrite(
         robot_gcs.bucket("nowhere").blob("x").reload()
 
 
+def test_a_deleted_bucket_is_restored_by_who_may(
+    cloud: LocalCloud, gcs: storage.Client, robot_gcs: Any
+) -> None:
+    bucket = gcs.create_bucket("artifacts")
+    bucket.delete()
+    cloud.iam.grant(MEMBER, "roles/storage.objectAdmin")
+    with pytest.raises(exceptions.Forbidden, match=r"storage\.buckets\.get"):
+        robot_gcs.get_bucket("artifacts", soft_deleted=True, generation=bucket.generation)
+    with pytest.raises(exceptions.Forbidden, match=r"storage\.buckets\.restore"):
+        robot_gcs.restore_bucket("artifacts", bucket.generation)
+    cloud.iam.grant(MEMBER, "roles/storage.admin")
+    robot_gcs.restore_bucket("artifacts", bucket.generation)
+    assert gcs.bucket("artifacts").exists()
+
+
 def test_an_operation_needs_what_its_resource_needs(cloud: LocalCloud, call: Call) -> None:
     cloud.iam.grant(MEMBER, "roles/aiplatform.viewer")
     for permitted in ("GetOperation", "WaitOperation", "DeleteOperation"):
