@@ -90,6 +90,8 @@ class Connection(BaseHTTPRequestHandler):
 
     def _read_head(self) -> bool:
         """False at the end of the connection. Raises HttpError."""
+        if self._bytes.peek(1)[:1] == _TLS_RECORD:
+            raise HttpError(400, "badRequest", "This port has no TLS.")  # there may be no line end
         line = self._line()
         while line in _BLANK:
             line = self._line()

@@ -30,7 +30,10 @@ def test_a_bucket_s_policy_gives_roles_on_that_bucket(
     cloud: LocalCloud, gcs: storage.Client, robot_gcs: Any
 ) -> None:
     for name in ("ours", "theirs"):
-        gcs.create_bucket(name).blob("a").upload_from_string(b"1")
+        bucket = gcs.bucket(name)
+        bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+        bucket.create()
+        bucket.blob("a").upload_from_string(b"1")
     cloud.iam.restrict(MEMBER)
     policy = gcs.bucket("ours").get_iam_policy(requested_policy_version=3)
     policy.version = 3
