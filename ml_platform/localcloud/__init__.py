@@ -45,7 +45,7 @@ from .control.console import Console
 from .control.control import Control
 from .core.core import Core
 from .core.errors import CloudError, PortBusy, Unusable
-from .core.names import Place
+from .core.names import Location
 from .gcs.batch import Batch
 from .gcs.storage import Storage
 from .monitoring.series import Monitoring
@@ -208,7 +208,7 @@ class LocalCloud:
         Unusable for a place that was not declared.
         """
         names = self.core.names
-        place = Place(project or names.default.project, location or names.default.location)
+        place = Location(project or names.default.project, location or names.default.location)
         if place not in names.places:
             raise Unusable(f"{place} is not declared.")
         return names.at(place)

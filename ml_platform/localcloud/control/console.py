@@ -112,7 +112,7 @@ def _sections(found: dict[str, list[dict[str, Any]]], *, places: int) -> list[st
         _section(
             key.title(),
             service,
-            ["Place", *head] if places > 1 else head,
+            ["Location", *head] if places > 1 else head,
             [
                 [_code(f"{one['project']}/{one['location']}"), *row] if places > 1 else row
                 for one in found[key]

@@ -83,7 +83,7 @@ class Core:
         with self.lock:
             self.clock.reset()
             self.store.reset()
-            self.iam.forget()
+            self.iam.reset()
             self.effects.reset()
             self.quota.reset()
             self.names.only(*self._declared)

@@ -76,7 +76,7 @@ class Iam:
             for member, grants in self._grants.items()
         }
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Nobody is restricted; the store was emptied."""
         self._grants.clear()
 

@@ -16,7 +16,7 @@ from .callers import caller_email
 from .clock import Clock
 from .errors import CloudError
 from .faults import Fault, Faults, OnGone, strike_after, strike_before
-from .names import Names, Place
+from .names import Location, Names
 
 T = TypeVar("T")
 Check = Callable[[str, object, str, Mapping[str, str]], None]
@@ -48,10 +48,12 @@ QUOTAS = {"job_or_lro_submission_requests": 60, "resource_management_requests": 
 class Quota:
     """Vertex's two quotas of a project and location over a minute of the Clock; off by default."""
 
-    def __init__(self, now: Callable[[], datetime], here: Callable[[], Place], *, on: bool) -> None:
+    def __init__(
+        self, now: Callable[[], datetime], here: Callable[[], Location], *, on: bool
+    ) -> None:
         self.on = on
         self._now, self._here = now, here
-        self._taken: dict[tuple[Place, str], deque[datetime]] = defaultdict(deque)
+        self._taken: dict[tuple[Location, str], deque[datetime]] = defaultdict(deque)
         self._lock = threading.Lock()
 
     def take(self, method: str) -> None:

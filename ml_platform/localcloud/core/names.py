@@ -30,7 +30,7 @@ def parse(name: str, pattern: str) -> dict[str, str] | None:
     return None if match is None else match.groupdict()
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A project, by its id, and a location: what regional resources are kept apart by."""
 
     project: str
@@ -51,7 +51,7 @@ class Names:
         self._numbers: dict[str, int] = {}
         self._locations: list[str] = []
         self.declare({project: number}, (location,))
-        self.default = Place(project, location)
+        self.default = Location(project, location)
         self._thread = threading.local()
 
     def declare(self, projects: Mapping[str, int], locations: Iterable[str] = ()) -> None:
@@ -84,13 +84,13 @@ class Names:
     # where
 
     @property
-    def here(self) -> Place:
+    def here(self) -> Location:
         """The place of the running call or timer."""
-        place: Place = getattr(self._thread, "place", self.default)
+        place: Location = getattr(self._thread, "place", self.default)
         return place
 
     @contextlib.contextmanager
-    def at(self, place: Place | None) -> Iterator[None]:
+    def at(self, place: Location | None) -> Iterator[None]:
         """Work in that place for a while; None stays here."""
         before, self._thread.place = self.here, place or self.here
         try:
@@ -112,7 +112,7 @@ class Names:
 
         return there
 
-    def place_of(self, name: str) -> Place | None:
+    def place_of(self, name: str) -> Location | None:
         """The place that a resource's name says; None when it is malformed or not one of ours.
 
         A name without a location (a project's) is in the default location.
@@ -122,12 +122,12 @@ class Names:
         location = (match[2] if match else None) or self.default.location
         if project is None or location not in self._locations:
             return None
-        return Place(project, location)
+        return Location(project, location)
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[Location]:
         """Every project with every location; the default place is the first."""
-        return [Place(project, one) for project in self._numbers for one in self._locations]
+        return [Location(project, one) for project in self._numbers for one in self._locations]
 
     @property
     def projects(self) -> dict[str, int]:

@@ -14,7 +14,7 @@ OVERWRITE = "storage.objects.delete"
 """What a write needs beside its own permission when it replaces an object."""
 
 
-class Need(NamedTuple):
+class Requirement(NamedTuple):
     """Any one of these permissions, on this resource."""
 
     permissions: tuple[str, ...]
@@ -156,7 +156,7 @@ def knows(method: str) -> bool:
     return any(method in table for table in (METHODS, STORAGE, _OPERATIONS, _LOCATIONS, FREE))
 
 
-def needs_of(method: str, resource: str, parts: Mapping[str, str]) -> Iterator[Need]:
+def needs_of(method: str, resource: str, parts: Mapping[str, str]) -> Iterator[Requirement]:
     """All that a call needs; `parts` are what a storage call names (bucket, name, project ...).
 
     A method that the tables do not know needs what no role has.
@@ -165,15 +165,15 @@ def needs_of(method: str, resource: str, parts: Mapping[str, str]) -> Iterator[N
         return
     if method in STORAGE:
         for permission, on in STORAGE[method]:
-            yield Need((f"storage.{permission}",), _storage_name(on, parts))
+            yield Requirement((f"storage.{permission}",), _storage_name(on, parts))
     elif method in _OPERATIONS:
-        yield Need((_of_operation(method, resource),), resource)
+        yield Requirement((_of_operation(method, resource),), resource)
     elif method in _LOCATIONS:
         services = ("aiplatform", "cloudscheduler", "run")
         verb = _LOCATIONS[method]
-        yield Need(tuple(f"{service}.locations.{verb}" for service in services), resource)
+        yield Requirement(tuple(f"{service}.locations.{verb}" for service in services), resource)
     else:
-        yield Need((METHODS.get(method, method),), resource)
+        yield Requirement((METHODS.get(method, method),), resource)
 
 
 def _of_operation(method: str, resource: str) -> str:

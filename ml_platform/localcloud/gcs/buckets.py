@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 from ..core.core import Core
-from ..core.names import Place
+from ..core.names import Location
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
 from . import lifecycle, policies, rules, unserved
 from .conditions import check_etag
@@ -104,7 +104,7 @@ class Buckets:
             {}, rules.merged(defaults, _theirs(wanted)) | ours, self._clock.now()
         )
 
-    def _place(self, request: Request) -> Place:
+    def _place(self, request: Request) -> Location:
         project = request.query.get("project", "")
         if not project:
             raise rules.bad("Required parameter: project", "required")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..core.names import Names, Place
+from ..core.names import Location, Names
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
 
 
-def place_of(names: Names, project: str) -> Place:
+def place_of(names: Names, project: str) -> Location:
     """The default location of a project, by id or by number. Raises HTTP 403 for no project."""
     place = names.place_of(f"projects/{project}")
     if place is None:

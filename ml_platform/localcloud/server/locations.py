@@ -9,7 +9,7 @@ from google.cloud.location import locations_pb2
 
 from ..core.core import Core
 from ..core.errors import CloudError
-from ..core.names import Place
+from ..core.names import Location
 from ..core.pages import page
 
 _PROJECT = "projects/{project}"
@@ -32,11 +32,11 @@ class Locations:
         self._names.locate(request.name, _PROJECT)
         if request.filter:
             raise CloudError(grpc.StatusCode.UNIMPLEMENTED, "ListLocations has no filter here.")
-        places = [Place(self._names.project, location) for location in self._names.locations]
+        places = [Location(self._names.project, location) for location in self._names.locations]
         found, token = page(enumerate(map(self._location, places), start=1), request)
         return locations_pb2.ListLocationsResponse(locations=found, next_page_token=token)
 
-    def _location(self, place: Place) -> Any:
+    def _location(self, place: Location) -> Any:
         return locations_pb2.Location(
             name=f"projects/{place.project}/locations/{place.location}",
             location_id=place.location,

@@ -196,6 +196,9 @@ def _stand_down(work: Work[DeployState], error: str) -> None:
     )
 
 
+_WAIT = partial(wait_for, to="confirm")
+
+
 def _workflow(slug: str, kind: OperationKind, title: str, past: str) -> Workflow:
     """Return one of the three workflows. They bring up a version in the same way and differ in how
     that version was chosen, which the request has done."""
@@ -233,7 +236,7 @@ def _bringing_up() -> tuple[Step, ...]:
     return (
         Step(name="look", title="Read the service on Cloud Run", run=bring_up.look),
         Step(name="upsert", title="Bring up a revision", run=bring_up.upsert, probe="look"),
-        Step(name="wait", title="Wait for Cloud Run", run=partial(wait_for, to="confirm")),
+        Step(name="wait", title="Wait for Cloud Run", run=_WAIT),
         Step(name="confirm", title="Confirm that the version serves", run=bring_up.confirm),
         Step(
             name="remove",
@@ -245,7 +248,7 @@ def _bringing_up() -> tuple[Step, ...]:
         Step(
             name="wait_for_removal",
             title="Wait for Cloud Run",
-            run=partial(wait_for, to="confirm"),
+            run=_WAIT,
             optional=True,
         ),
         Step(name="give_up", title="End without success", run=bring_up.give_up, optional=True),

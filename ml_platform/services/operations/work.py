@@ -6,7 +6,7 @@ import logging
 import math
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
@@ -69,9 +69,13 @@ class Work(Generic[S]):
     """Name of the last operation started at Google, so that another worker can continue it."""
     after_crash: bool = False
     """Whether the worker before this one died while it held the operation."""
-    state: S = cast(Any, None)  # noqa: RUF009 - the engine loads it
+    state: S = field(init=False)
+    """Read as any workflow's until the engine loads it as that of its own."""
     retry_at: str = ""
     """Set by a workflow's `on_failure`: the step where a retry starts; '' for the failed step."""
+
+    def __post_init__(self) -> None:
+        self.state = cast(S, State.load(self.operation.data))
 
     def require_lease(self) -> None:
         """Check that a call sent now is answered before another worker may claim the operation.

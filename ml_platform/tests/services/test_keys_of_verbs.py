@@ -53,7 +53,16 @@ ELSEWHERE = {
     "answered_before": "the record itself: tests/services/test_engine.py",
     "trigger_schedule": "makes a run: tests/services/test_scheduling.py",
 }
-UNSAID = {"actor", "now", "clock", "reason", "tell", "administers", "idempotency_key", "dry_run"}
+UNSAID = {
+    "actor",
+    "now",
+    "clock",
+    "reason",
+    "write_line",
+    "administers",
+    "idempotency_key",
+    "dry_run",
+}
 """Who, when and why; not what is asked for."""
 
 
