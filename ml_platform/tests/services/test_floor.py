@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from google.auth.exceptions import DefaultCredentialsError
 
 from ml_platform.cloud.transport import channels
-from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun
+from ml_platform.models import DeployedEndpoint, Finding, Operation, Project, TrainingRun
 from ml_platform.models.states import OperationStatus, Registration, RunStatus, SweepStatus
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.deletion.delete import delete_versions
@@ -23,6 +23,7 @@ from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import TrainingRunFactory
 
 from .deploy_tools import A_WHILE, deploy, services
+from .training_tools import CloudClock, poll, start_run
 from .world import ANA, Clock, a_lineage, a_run, artifacts, vertex_versions, write_artifact
 
 if TYPE_CHECKING:
@@ -201,6 +202,24 @@ def test_a_sweep_ends_and_reports_nothing_as_missing(
     cloud.faults.clear()
     assert sweep(actor=ANA, clock=clock).status == SweepStatus.COMPLETE
     assert Finding.objects.count() == 0
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", orders("storage.objects.get"))
+def test_the_results_of_a_run_are_not_lost(
+    cloud: LocalCloud, clock: Clock, order: dict[str, Any]
+) -> None:
+    time = CloudClock(cloud)
+    cloud.pipelines.outcome("success", metrics={"recall_at_100": 0.42})
+    run = start_run(Project.objects.create(name="test_v1"), time)
+    cloud.faults.order(times=2, **order)
+    for _ in range(8):
+        poll(time)
+        time.forward(60)
+    run.refresh_from_db()
+    assert (run.status, run.metrics["recall_at_100"], run.error) == ("completed", 0.42, "")
 
 
 # ---- without credentials -------------------------------------------------------------------------
