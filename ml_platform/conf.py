@@ -54,7 +54,7 @@ class Settings:
     LOCAL_CLOUD_HTTP: str = ""
     """Base URL of the local cloud's HTTP server (GCS, OIDC certificates)."""
     CALL_TIMEOUT: float = 20.0
-    """Seconds a single call to Google may take."""
+    """Seconds a single call to Google may take, its answer included."""
     RETRY_TIMEOUT: float = 20.0
     """Seconds for which a read that got UNAVAILABLE is repeated; 0 never repeats."""
     LEASE_SECONDS: int = 60

@@ -11,6 +11,7 @@ from ml_platform.errors import CloudUnavailable
 from .names import OperationName, ServiceName
 from .raw import clean, enum_name
 from .transport import channels, operations
+from .transport.codes import Unreadable
 from .types import (
     Ingress,
     RemoteOperation,
@@ -35,7 +36,8 @@ def get_service(service_id: str) -> RemoteService:
 
     :raises CloudAbsent: Cloud Run answered NOT_FOUND for exactly that name.
     """
-    return _read_service(channels.rpc("Services.GetService", {"name": str(_name(service_id))}))
+    request = {"name": str(_name(service_id))}
+    return channels.rpc("Services.GetService", request, _read_service)
 
 
 def list_services(*, page_size: int = 100) -> Iterator[tuple[RemoteService, ...]]:
@@ -45,13 +47,7 @@ def list_services(*, page_size: int = 100) -> Iterator[tuple[RemoteService, ...]
         google/cloud/run_v2/types/service.py), so that a service missing in it may exist.
     """
     request = {"parent": channels.location_path(), "page_size": page_size}
-    for page in channels.rpc_pages("Services.ListServices", request):
-        if page.unreachable:
-            raise CloudUnavailable(
-                f"Cloud Run listed its services without {', '.join(page.unreachable)}.",
-                code="incomplete_listing",
-            )
-        yield tuple(map(_read_service, page.services))
+    return channels.rpc_pages("Services.ListServices", request, _read_services)
 
 
 def get_revision(service_id: str, revision: str) -> RemoteRevision:
@@ -60,8 +56,7 @@ def get_revision(service_id: str, revision: str) -> RemoteRevision:
     :raises CloudAbsent: Cloud Run answered NOT_FOUND for exactly that revision.
     """
     request = {"name": f"{_name(service_id)}/revisions/{revision}"}
-    found = channels.rpc("Revisions.GetRevision", request)
-    return RemoteRevision(labels=dict(found.labels), texts=_texts(found))
+    return channels.rpc("Revisions.GetRevision", request, _read_revision)
 
 
 def create_service(service_id: str, spec: ServiceSpec) -> RemoteOperation:
@@ -118,7 +113,8 @@ def change_invokers(
     resource = str(_name(service_id))
     # Version 3 is the one that shows conditions: https://cloud.google.com/iam/docs/policies#versions
     options = {"requested_policy_version": 3}
-    policy = channels.rpc("Services.GetIamPolicy", {"resource": resource, "options": options})
+    request = {"resource": resource, "options": options}
+    policy = channels.rpc("Services.GetIamPolicy", request, _read_policy)
     for binding in policy.bindings:
         # A written policy must not name deleted accounts:
         # https://github.com/hashicorp/terraform-provider-google/issues/5151
@@ -174,6 +170,28 @@ def _service(spec: ServiceSpec) -> dict[str, Any]:
         },
         "traffic": [{"type_": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}],
     }
+
+
+def _read_policy(raw: Any) -> Any:
+    """Every policy has an etag. What has none is not one, and would be written over all grants."""
+    if not raw.etag:
+        raise Unreadable("the policy has no etag")
+    return raw
+
+
+def _read_revision(raw: Any) -> RemoteRevision:
+    if not raw.name:
+        raise Unreadable("the revision has no name")
+    return RemoteRevision(labels=dict(raw.labels), texts=_texts(raw))
+
+
+def _read_services(page: Any) -> tuple[RemoteService, ...]:
+    if page.unreachable:
+        raise CloudUnavailable(
+            f"Cloud Run listed its services without {', '.join(page.unreachable)}.",
+            code="incomplete_listing",
+        )
+    return tuple(map(_read_service, page.services))
 
 
 def _read_service(raw: Any) -> RemoteService:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import chain
 from typing import Any
 
 from ml_platform.conf import require_settings
@@ -65,16 +66,18 @@ def read_series(
         },
         "view": "FULL",
     }
-    points: list[Point] = []
-    for page in channels.rpc_pages("MetricService.ListTimeSeries", request):
+
+    def read(page: Any) -> list[Point]:
         if page.execution_errors:
             raise CloudUnavailable(
                 f"Cloud Monitoring returned {metric} of {service} only in part: "
                 f"{page.execution_errors[0].message}",
                 code="incomplete_listing",
             )
-        points += [_read_point(point) for series in page.time_series for point in series.points]
-    return sorted(points, key=lambda point: point.end)
+        return [_read_point(point) for series in page.time_series for point in series.points]
+
+    pages = channels.rpc_pages("MetricService.ListTimeSeries", request, read)
+    return sorted(chain.from_iterable(pages), key=lambda point: point.end)
 
 
 def _filter(metric: str, service: str, response_class: str) -> str:

@@ -44,7 +44,7 @@ def create_pipeline_job(
             "service_account": service_account,
         },
     }
-    return _read_job(channels.rpc("PipelineService.CreatePipelineJob", request))
+    return channels.rpc("PipelineService.CreatePipelineJob", request, _read_job)
 
 
 def get_pipeline_job(name: PipelineJobName) -> RemotePipelineJob:
@@ -53,7 +53,7 @@ def get_pipeline_job(name: PipelineJobName) -> RemotePipelineJob:
     :raises CloudAbsent: Vertex AI answered NOT_FOUND for exactly that name.
     """
     request = {"name": channels.checked(name)}
-    return _read_job(channels.rpc("PipelineService.GetPipelineJob", request))
+    return channels.rpc("PipelineService.GetPipelineJob", request, _read_job)
 
 
 def list_pipeline_jobs(
@@ -61,8 +61,7 @@ def list_pipeline_jobs(
 ) -> Iterator[tuple[RemotePipelineJob, ...]]:
     """Yield the jobs of the location page by page; a page that cannot be read raises."""
     request = {"parent": channels.location_path(), "filter": filter, "page_size": page_size}
-    for page in channels.rpc_pages("PipelineService.ListPipelineJobs", request):
-        yield tuple(map(_read_job, page.pipeline_jobs))
+    return channels.rpc_pages("PipelineService.ListPipelineJobs", request, _read_jobs)
 
 
 def cancel_pipeline_job(name: PipelineJobName) -> None:
@@ -76,6 +75,10 @@ def cancel_pipeline_job(name: PipelineJobName) -> None:
 def _typed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     fields = {str: "string_value", int: "int_value", float: "double_value"}
     return {"parameters": {name: {fields[type(v)]: v} for name, v in parameters.items()}}
+
+
+def _read_jobs(page: Any) -> tuple[RemotePipelineJob, ...]:
+    return tuple(map(_read_job, page.pipeline_jobs))
 
 
 def _read_job(raw: Any) -> RemotePipelineJob:

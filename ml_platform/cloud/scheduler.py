@@ -25,7 +25,7 @@ def get_job(job_id: str) -> RemoteJob:
 
     :raises CloudAbsent: Cloud Scheduler answered NOT_FOUND for exactly that name.
     """
-    return _read_job(channels.rpc("CloudScheduler.GetJob", {"name": _name(job_id)}))
+    return channels.rpc("CloudScheduler.GetJob", {"name": _name(job_id)}, _read_job)
 
 
 def create_job(spec: JobSpec) -> RemoteJob:
@@ -34,7 +34,7 @@ def create_job(spec: JobSpec) -> RemoteJob:
     :raises CloudExists: a job of that name exists.
     """
     request = {"parent": channels.location_path(), "job": _job(spec)}
-    return _read_job(channels.rpc("CloudScheduler.CreateJob", request))
+    return channels.rpc("CloudScheduler.CreateJob", request, _read_job)
 
 
 def update_job(spec: JobSpec) -> RemoteJob:
@@ -43,7 +43,7 @@ def update_job(spec: JobSpec) -> RemoteJob:
     :raises CloudAbsent: the job does not exist.
     """
     request = {"job": _job(spec), "update_mask": {"paths": list(_MASK)}}
-    return _read_job(channels.rpc("CloudScheduler.UpdateJob", request))
+    return channels.rpc("CloudScheduler.UpdateJob", request, _read_job)
 
 
 def delete_job(job_id: str) -> None:
@@ -56,12 +56,12 @@ def delete_job(job_id: str) -> None:
 
 def pause_job(job_id: str) -> RemoteJob:
     """Pause a job until it is resumed."""
-    return _read_job(channels.rpc("CloudScheduler.PauseJob", {"name": _name(job_id)}))
+    return channels.rpc("CloudScheduler.PauseJob", {"name": _name(job_id)}, _read_job)
 
 
 def resume_job(job_id: str) -> RemoteJob:
     """Resume a paused job from its next scheduled time on."""
-    return _read_job(channels.rpc("CloudScheduler.ResumeJob", {"name": _name(job_id)}))
+    return channels.rpc("CloudScheduler.ResumeJob", {"name": _name(job_id)}, _read_job)
 
 
 def _name(job_id: str) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
-from ml_platform.cloud.transport.errors import from_http
 from ml_platform.conf import get_settings
-from ml_platform.errors import CloudDenied, CloudRejected, OutcomeUnknown, PlatformError
+from ml_platform.errors import CloudDenied, CloudRejected, PlatformError
 
 from .raw import read_utf8
 from .transport import channels
+from .transport.codes import UNREADABLE, Unreadable, code_of
+from .transport.errors import from_http
 from .types import DeletedObject, DeleteOutcome, RemoteBucket, RemoteObject
+
+T = TypeVar("T")
 
 BATCH = 100
 """Deletions in one request, as https://cloud.google.com/storage/docs/batch allows."""
@@ -30,22 +33,27 @@ def list_objects(
 
     A page that cannot be read raises.
     """
-    for page in _pages(
+    return _pages(
         bucket,
+        lambda page: tuple(found for found in map(_read_object, page) if found.name > after),
+        fields="items(name,size,generation,updated)",
         prefix=prefix,
         match_glob=glob or None,
         start_offset=after or None,
         page_size=page_size,
-        fields="items(name,size,generation,updated),nextPageToken",
-    ):
-        yield tuple(_read_object(blob) for blob in page if blob.name > after)
+    )
 
 
 def list_children(bucket: str, prefix: str) -> Iterator[tuple[str, ...]]:
     """Yield the objects and "folders" (with their closing slash) directly below `prefix`."""
-    fields = "prefixes,items(name),nextPageToken"
-    for page in _pages(bucket, prefix=prefix, delimiter="/", page_size=1000, fields=fields):
-        yield (*page.prefixes, *(blob.name for blob in page))
+    return _pages(
+        bucket,
+        lambda page: tuple(map(_text, (*page.prefixes, *(blob.name for blob in page)))),
+        fields="prefixes,items(name)",
+        prefix=prefix,
+        delimiter="/",
+        page_size=1000,
+    )
 
 
 def has_objects(bucket: str, prefix: str) -> bool:
@@ -61,12 +69,7 @@ def read_text(bucket: str, key: str, *, limit_bytes: int) -> str:
     """
     blob = _blob(bucket, key)
 
-    def download() -> bytes:
-        content = _Bounded(limit_bytes)
-        blob.download_to_file(content, timeout=_timeout(), retry=None)
-        return content.getvalue()
-
-    content = channels.call("storage.objects.get", download)
+    content = channels.call("storage.objects.get", lambda: _download(blob, limit_bytes))
     try:
         return read_utf8(content)
     except ValueError as error:
@@ -85,18 +88,20 @@ def write_text(
 
     :raises CloudConflict: the object has another generation.
     """
-    blob = _blob(bucket, key)
-    channels.call(
-        "storage.objects.insert",
-        lambda: blob.upload_from_string(
-            text.encode(),
+    blob, content = _blob(bucket, key), text.encode()
+
+    def upload() -> RemoteObject:
+        blob.upload_from_string(
+            content,
             content_type=content_type,
             if_generation_match=generation,
             timeout=_timeout(),
             retry=None,
-        ),
-    )
-    return _read_object(blob)
+        )
+        _require_kind("storage#object", blob._properties)  # noqa: SLF001
+        return _read_object(blob)
+
+    return channels.call("storage.objects.insert", upload)
 
 
 def is_sendable(name: str) -> bool:
@@ -130,10 +135,13 @@ def get_bucket(bucket: str) -> RemoteBucket:
     :raises CloudAbsent: Cloud Storage answered 404 for exactly that bucket.
     """
     client = channels.storage_client()
-    found = channels.call(
-        "storage.buckets.get", lambda: client.get_bucket(bucket, timeout=_timeout(), retry=None)
-    )
-    return RemoteBucket(name=found.name, location=(found.location or "").lower())
+
+    def read() -> RemoteBucket:
+        found = client.get_bucket(bucket, timeout=_timeout(), retry=None)
+        _require_kind("storage#bucket", found._properties)  # noqa: SLF001
+        return RemoteBucket(name=found.name, location=_text(found.location).lower())
+
+    return channels.call("storage.buckets.get", read)
 
 
 class _Bounded(BytesIO):
@@ -151,28 +159,38 @@ class _Bounded(BytesIO):
         return super().write(data)
 
 
+def _download(blob: Any, limit: int) -> bytes:
+    """The content of an object.
+
+    Cloud Storage says with a text that there is none, as any proxy could; about the object's
+    metadata it says so in JSON.
+    """
+    from google.api_core.exceptions import GoogleAPICallError
+
+    content = _Bounded(limit)
+    try:
+        blob.download_to_file(content, timeout=_timeout(), retry=None)
+    except GoogleAPICallError as error:
+        if code_of(error) == UNREADABLE:
+            blob.reload(timeout=_timeout(), retry=None)
+        raise
+    return content.getvalue()
+
+
 def _delete_batch(bucket: str, objects: list[tuple[str, int]]) -> list[DeletedObject]:
     client = channels.storage_client()
 
-    def send() -> list[Any]:
+    def send() -> list[DeletedObject]:
         with client.batch(raise_exception=False) as batch:
             holder = client.bucket(bucket)
             for name, generation in objects:
                 holder.delete_blob(
                     name, if_generation_match=generation, timeout=_timeout(), retry=None
                 )
-        return list(batch._responses)  # noqa: SLF001 (as Google's own batch sample reads them)
+        parts = batch._responses  # noqa: SLF001 (as Google's own batch sample reads them)
+        return [_read_part(name, part) for (name, _), part in zip(objects, parts, strict=True)]
 
-    try:
-        responses = channels.call("storage.batch", send)
-    except ValueError as error:
-        raise OutcomeUnknown(
-            f"Cloud Storage answered a batch of deletions in a form that cannot be read: {error}",
-            advice="Some may be deleted: list the folder again.",
-        ) from error
-    return [
-        _read_part(name, response) for (name, _), response in zip(objects, responses, strict=True)
-    ]
+    return channels.call("storage.batch", send)
 
 
 def _read_part(name: str, response: Any) -> DeletedObject:
@@ -180,22 +198,32 @@ def _read_part(name: str, response: Any) -> DeletedObject:
     if 200 <= status < 300:
         return DeletedObject(name=name, outcome=DeleteOutcome.DELETED)
     error: PlatformError = from_http("storage.batch", status, response.text)
-    final = isinstance(error, CloudDenied | CloudRejected)
-    outcome = _OUTCOMES.get(status, DeleteOutcome.REFUSED if final else DeleteOutcome.FAILED)
+    outcome = DeleteOutcome.FAILED
+    if isinstance(error, CloudDenied | CloudRejected):
+        outcome = _OUTCOMES.get(status, DeleteOutcome.REFUSED)
     return DeletedObject(name=name, outcome=outcome, reason=str(error))
 
 
-def _pages(bucket: str, **options: Any) -> Iterator[Any]:
-    """Request each page with a new iterator, so that a repeated request cannot skip a page."""
+def _pages(
+    bucket: str, read: Callable[[Any], tuple[T, ...]], *, fields: str, **options: Any
+) -> Iterator[tuple[T, ...]]:
+    """Yield what `read` makes of each page.
+
+    Each is requested with a new iterator, so that a repeated request cannot skip a page. `kind`
+    distinguishes an empty page from the `{}` of anybody else.
+    """
     client = channels.storage_client()
+    options["fields"] = f"kind,{fields},nextPageToken"
     token: str | None = None
     while True:
 
-        def send(token: str | None = token) -> tuple[Any, str | None]:
+        def send(token: str | None = token) -> tuple[tuple[T, ...], str | None]:
             listing = client.list_blobs(
                 bucket, page_token=token, timeout=_timeout(), retry=None, **options
             )
-            return next(listing.pages), listing.next_page_token
+            page = next(listing.pages)
+            _require_kind("storage#objects", page.raw_page)
+            return read(page), listing.next_page_token
 
         page, token = channels.call("storage.objects.list", send)
         yield page
@@ -211,10 +239,23 @@ def _timeout() -> float:
     return get_settings().CALL_TIMEOUT
 
 
+def _require_kind(kind: str, answer: Any) -> None:
+    """Every resource and list of the JSON API says its kind:
+    https://cloud.google.com/storage/docs/json_api/v1/objects"""
+    if answer.get("kind") != kind:
+        raise Unreadable(f"it is no {kind}")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Unreadable(f"{value!r} is no text")
+    return value
+
+
 def _read_object(blob: Any) -> RemoteObject:
     return RemoteObject(
-        name=blob.name,
-        size=int(blob.size or 0),
+        name=_text(blob.name),
+        size=int(blob.size),
         generation=int(blob.generation),
         updated=blob.updated,
     )

@@ -19,8 +19,7 @@ def list_models(*, filter: str = "", page_size: int = 100) -> Iterator[tuple[Rem
     A page that cannot be read raises, so a listing that ends is complete. It has no order.
     """
     request = {"parent": channels.location_path(), "filter": filter, "page_size": page_size}
-    for page in channels.rpc_pages("ModelService.ListModels", request):
-        yield tuple(map(_read_model, page.models))
+    return channels.rpc_pages("ModelService.ListModels", request, _read_models)
 
 
 def list_model_versions(
@@ -31,8 +30,7 @@ def list_model_versions(
     :raises CloudAbsent: the model does not exist.
     """
     request = {"name": channels.checked(name.bare), "filter": filter, "page_size": page_size}
-    for page in channels.rpc_pages("ModelService.ListModelVersions", request):
-        yield tuple(map(_read_model, page.models))
+    return channels.rpc_pages("ModelService.ListModelVersions", request, _read_models)
 
 
 def get_model(name: ModelName) -> RemoteModel:
@@ -40,7 +38,8 @@ def get_model(name: ModelName) -> RemoteModel:
 
     :raises CloudAbsent: Vertex AI answered NOT_FOUND for exactly that name.
     """
-    return _read_model(channels.rpc("ModelService.GetModel", {"name": channels.checked(name)}))
+    request = {"name": channels.checked(name)}
+    return channels.rpc("ModelService.GetModel", request, _read_model)
 
 
 def upload_model(
@@ -111,7 +110,7 @@ def merge_version_aliases(name: ModelName, aliases: Collection[str]) -> RemoteMo
     for alias in aliases:
         check_alias(alias.removeprefix("-"))
     request = {"name": channels.checked(_numbered(name)), "version_aliases": list(aliases)}
-    return _read_model(channels.rpc("ModelService.MergeVersionAliases", request))
+    return channels.rpc("ModelService.MergeVersionAliases", request, _read_model)
 
 
 def update_model_labels(name: ModelName, labels: Mapping[str, str]) -> RemoteModel:
@@ -123,7 +122,7 @@ def update_model_labels(name: ModelName, labels: Mapping[str, str]) -> RemoteMod
         "model": {"name": channels.checked(_numbered(name)), "labels": dict(labels)},
         "update_mask": {"paths": ["labels"]},
     }
-    return _read_model(channels.rpc("ModelService.UpdateModel", request))
+    return channels.rpc("ModelService.UpdateModel", request, _read_model)
 
 
 def get_operation(name: OperationName) -> RemoteOperation:
@@ -138,6 +137,10 @@ def _numbered(name: ModelName) -> ModelName:
     if not name.version.isdigit():
         raise Invalid(f"{name} has no version number.", advice=DEFECT)
     return name
+
+
+def _read_models(page: Any) -> tuple[RemoteModel, ...]:
+    return tuple(map(_read_model, page.models))
 
 
 def _read_model(raw: Any) -> RemoteModel:

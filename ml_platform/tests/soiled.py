@@ -19,7 +19,7 @@ from ml_platform.localcloud.core.interceptor import Gate
 
 CLEAN = frozenset(
     # What addresses a thing, and what says what it is, ...
-    {"name", "version_id", "next_page_token", "nextPageToken", "type_url"}
+    {"name", "kind", "version_id", "next_page_token", "nextPageToken", "type_url"}
     # ... and the numbers and times that JSON has as texts.
     | {"size", "generation", "updated", "timeCreated", "retentionDurationSeconds"}
 )

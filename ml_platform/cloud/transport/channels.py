@@ -10,14 +10,16 @@ from contextvars import ContextVar
 from functools import lru_cache
 from importlib import import_module
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ml_platform.cloud.names import ResourceName
 from ml_platform.cloud.raw import unwrap
 from ml_platform.conf import get_settings, require_settings
-from ml_platform.errors import CloudRejected
+from ml_platform.errors import CloudRejected, PlatformError
 
-from .errors import NOT_SENT, code_of, failures, translate
+from .codes import NOT_SENT, Unreadable, code_of, is_download
+from .errors import making_client, reading, translate
+from .http import ends_in, mount
 from .methods import METHODS
 
 T = TypeVar("T")
@@ -105,31 +107,43 @@ def shared_retry_budget() -> AbstractContextManager[None]:
 
 
 def call(method: str, send: Callable[[], T]) -> T:
-    """Send one request; `send` limits each attempt to CALL_TIMEOUT.
+    """Send one request; each attempt ends within CALL_TIMEOUT.
 
     A read that got UNAVAILABLE is repeated for RETRY_TIMEOUT seconds (see `shared_retry_budget`); a
-    call with an effect never, because it may have happened (law 7).
+    call with an effect never, because it may have happened (law 7). `send` is a call of Google's
+    client and the reading of its answer, nothing else: whatever it raises is Google's failure.
 
-    :raises PlatformError: according to the table in `errors`; other exceptions propagate.
+    :raises PlatformError: according to the table in `errors`, which knows every exception.
     """
     kind = METHODS[method]
     for observer in before_call:
         observer(method)
     for guard in () if kind.is_read else _guards.get():
         guard()
+
+    def attempt() -> T:
+        with ends_in(get_settings().CALL_TIMEOUT):
+            return send()
+
     try:
-        return _repeat(send) if kind.is_read else send()
-    except failures() as error:
-        ours = translate(error, method)
-        if ours is None:
-            raise
-        raise ours from error
+        return _repeat(attempt) if kind.is_read else attempt()
+    except PlatformError:
+        raise
+    except Exception as error:
+        raise translate(error, method) from error
 
 
-def rpc(method: str, request: dict[str, Any], *, service: str = "") -> Any:
-    """Send one gRPC request of a method in the table; returns the raw answer.
+def rpc(
+    method: str,
+    request: dict[str, Any],
+    read: Callable[[Any], T] = cast(Any, unwrap),  # noqa: B008 - returns its argument
+    *,
+    service: str = "",
+) -> T:
+    """Send one gRPC request of a method in the table; returns what `read` makes of the raw answer.
 
-    `service` is given when the client of another service has the method.
+    An answer that `read` cannot read is unknown, as one that did not come (law 3). `service` is
+    given when the client of another service has the method.
     """
     own, _, name = method.partition(".")
     send = getattr(client(service or own), re.sub(r"\B(?=[A-Z])", "_", name).lower())
@@ -139,30 +153,46 @@ def rpc(method: str, request: dict[str, Any], *, service: str = "") -> Any:
     answer = call(
         method, lambda: send(request=request, timeout=timeout, retry=None, metadata=metadata)
     )
-    return unwrap(answer)
+    with reading(method):
+        return read(unwrap(answer))
 
 
-def rpc_pages(method: str, request: dict[str, Any]) -> Iterator[Any]:
-    """Yield the raw message of each page until the token is empty; a page may have no items."""
+def rpc_pages(
+    method: str,
+    request: dict[str, Any],
+    read: Callable[[Any], T] = cast(Any, unwrap),  # noqa: B008 - returns its argument
+) -> Iterator[T]:
+    """Yield what `read` makes of each page until the token is empty; a page may have no items."""
+
+    def read_page(pager: Any) -> tuple[T, str]:
+        page = unwrap(next(pager.pages))
+        return read(page), page.next_page_token
+
     token: str | None = ""
     while token is not None:
-        page = unwrap(next(rpc(method, {**request, "page_token": token}).pages))
+        page, following = rpc(method, {**request, "page_token": token}, read_page)
         yield page
-        token = page.next_page_token or None
+        token = following or None
 
 
 def client(service: str) -> Any:
-    """Return this process's client of that service (a key of `_CLIENTS`)."""
+    """Return this process's client of that service (a key of `_CLIENTS`).
+
+    :raises CloudUnavailable: there are no usable credentials.
+    """
     settings = require_settings()
-    with _making:
+    with _making, making_client(service):
         return _make_client(os.getpid(), service, settings.LOCAL_CLOUD, settings.LOCATION)
 
 
 def storage_client() -> Any:
-    """Return the `google.cloud.storage.Client` of this process."""
+    """Return the `google.cloud.storage.Client` of this process.
+
+    :raises CloudUnavailable: there are no usable credentials.
+    """
     settings = require_settings()
     local = settings.LOCAL_CLOUD_HTTP if settings.LOCAL_CLOUD else ""
-    with _making:
+    with _making, making_client("storage"):
         return _make_storage_client(os.getpid(), settings.PROJECT_ID, local)
 
 
@@ -234,20 +264,26 @@ def _make_client(pid: int, service: str, local: str, location: str) -> Any:
 def _make_storage_client(pid: int, project: str, local: str) -> Any:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.storage import Client
-    from requests import PreparedRequest
-    from requests.adapters import HTTPAdapter
-
-    class Adapter(HTTPAdapter):
-        """Adds the reason; requests documents `add_headers` for subclasses."""
-
-        def add_headers(self, request: PreparedRequest, **_: Any) -> None:
-            if reason := _reason.get():
-                request.headers[REASON_HEADER] = reason
 
     here = {"credentials": AnonymousCredentials(), "client_options": {"api_endpoint": local}}
     made = Client(project=project, **(here if local else {}))
     # Its cache sends requests from its own threads, without our limits and our count of calls.
     made._bucket_metadata_cache = None  # noqa: SLF001
-    for scheme in ("https://", "http://"):
-        made._http.mount(scheme, Adapter(pool_maxsize=_POOL))  # noqa: SLF001
+    session = made._http  # noqa: SLF001
+    mount(session, connections=_POOL, headers=_reason_headers)
+    session.hooks["response"].append(_require_checksum)
+    mount(session._auth_request_session, connections=1)  # noqa: SLF001 (it fetches the tokens)
     return made
+
+
+def _require_checksum(response: Any, **_: Any) -> None:
+    """Refuse a content without the checksum that Cloud Storage sends with each:
+    https://cloud.google.com/storage/docs/xml-api/reference-headers#xgooghash"""
+    content = response.status_code in (200, 206) and is_download(response.url)
+    if content and "crc32c=" not in response.headers.get("X-Goog-Hash", ""):
+        response.close()
+        raise Unreadable("it has no checksum")
+
+
+def _reason_headers() -> dict[str, str]:
+    return {REASON_HEADER: _reason.get()} if _reason.get() else {}

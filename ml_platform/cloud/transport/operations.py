@@ -18,7 +18,7 @@ _UPLOAD = "google.cloud.aiplatform.v1.UploadModelOperationMetadata"
 
 def start(method: str, request: dict[str, Any]) -> RemoteOperation:
     """Call `method`, without waiting for the operation that it starts."""
-    return _read_operation(method, channels.rpc(method, request).operation)
+    return channels.rpc(method, request, lambda answer: _read_operation(method, answer.operation))
 
 
 def get_operation(name: OperationName, *, method: str) -> RemoteOperation:
@@ -27,9 +27,12 @@ def get_operation(name: OperationName, *, method: str) -> RemoteOperation:
     :raises CloudAbsent: Google no longer keeps it (after weeks); its outcome is unknown.
     """
     request, service = {"name": channels.checked(name)}, method.partition(".")[0]
-    raw = channels.rpc("Operations.GetOperation", request, service=service)
-    uploads = raw.metadata.TypeName() == _UPLOAD
-    return _read_operation("ModelService.UploadModel" if uploads else method, raw)
+
+    def read(raw: Operation) -> RemoteOperation:
+        uploads = raw.metadata.TypeName() == _UPLOAD
+        return _read_operation("ModelService.UploadModel" if uploads else method, raw)
+
+    return channels.rpc("Operations.GetOperation", request, read, service=service)
 
 
 def _read_operation(method: str, raw: Operation) -> RemoteOperation:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from google.cloud.aiplatform_v1.services.model_service.pagers import ListModelsPager
@@ -109,7 +112,7 @@ def test_an_empty_page_with_a_token_is_not_the_end(monkeypatch):
         return ListModelsPager(send, ListModelsRequest(), answers[len(asked) - 1])
 
     monkeypatch.setattr(channels, "client", lambda _: SimpleNamespace(list_models=send))
-    pages = channels.rpc_pages("ModelService.ListModels", {})
+    pages: Iterator[Any] = channels.rpc_pages("ModelService.ListModels", {})
     assert [[model.name for model in page.models] for page in pages] == [["a"], [], ["b"]]
     assert asked == ["", "1", "2"]
 
@@ -174,12 +177,35 @@ def test_a_method_outside_the_table_cannot_be_called(cloud):
     assert "ModelService.ExportModel" not in METHODS
 
 
-def test_a_mistake_of_ours_passes_unchanged(cloud):
+def test_a_mistake_of_ours_outside_the_call_passes_unchanged(cloud):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    for place in (lambda: channels.guarded(broken), lambda: observing(broken)):
+        with place(), pytest.raises(ZeroDivisionError):
+            channels.call("ModelService.DeleteModel", lambda: None)
+
+
+@contextmanager
+def observing(observer):
+    channels.before_call.append(observer)
+    try:
+        yield
+    finally:
+        channels.before_call.remove(observer)
+
+
+@pytest.mark.parametrize(
+    ("method", "category"),
+    [("ModelService.GetModel", CloudUnavailable), ("ModelService.DeleteModel", OutcomeUnknown)],
+)
+def test_whatever_googles_client_raises_is_unknown(cloud, method, category):
     def send():
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
-        channels.call("ModelService.GetModel", send)
+    with pytest.raises(CloudUnavailable) as error:
+        channels.call(method, send)
+    assert type(error.value) is category
 
 
 def test_the_clients_are_made_once(cloud):

@@ -145,10 +145,10 @@ def test_services_are_listed_page_by_page(cloud):
 
 
 def test_a_listing_without_a_region_is_not_whole(cloud, monkeypatch):
-    def page(*_):
+    def page(method, request, read):
         from google.cloud.run_v2.types import ListServicesResponse
 
-        yield ListServicesResponse.pb(ListServicesResponse(unreachable=["europe-west1"]))
+        yield read(ListServicesResponse.pb(ListServicesResponse(unreachable=["europe-west1"])))
 
     channels.client("Services")
     monkeypatch.setattr(channels, "rpc_pages", page)
@@ -187,7 +187,7 @@ def test_a_service_that_is_not_settled_is_neither_ready_nor_failed(cloud, monkey
         channels.client("Services").get_service(name=f"{channels.location_path()}/services/chern")
     )
     setattr(raw, state, getattr(raw, state) + 1)
-    monkeypatch.setattr(channels, "rpc", lambda *_: raw)
+    monkeypatch.setattr(channels, "rpc", lambda method, request, read: read(raw))
     assert cloud_run.get_service("chern").ready is None
 
 

@@ -18,6 +18,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.transport import errors
+from ml_platform.cloud.transport.codes import Unreadable
 from ml_platform.cloud.transport.errors import from_http, from_status
 from ml_platform.cloud.transport.methods import METHODS, Kind, plane
 from ml_platform.errors import (
@@ -114,7 +115,28 @@ def http_error(status, headers=None):
 def test_a_status_of_cloud_storage_has_a_meaning(status):
     assert type(translate(http_error(status), "storage.objects.get")) is HTTP[status]
     effect = OutcomeUnknown if HTTP[status] is CloudUnavailable else HTTP[status]
-    assert type(from_http("ModelService.DeleteModel", status, "")) is effect
+    body = json.dumps({"error": {"message": "why"}})
+    assert type(from_http("ModelService.DeleteModel", status, body)) is effect
+
+
+PAGE = "<html><body><h1>Not Found</h1></body></html>"
+
+
+@pytest.mark.parametrize("status", [*HTTP, 100, 103, 302, 307, 402, 407, 418, 425, 451, 520, 599])
+@pytest.mark.parametrize("body", ["", PAGE, "[]", "{}", '{"error": "x"}', "\x00", "[" * 20_000])
+def test_a_page_that_is_not_googles_proves_nothing(status, body):
+    read = type(from_http("storage.objects.list", status, body))
+    effect = type(from_http("ModelService.DeleteModel", status, body))
+    assert (read, effect) == (CloudUnavailable, OutcomeUnknown)
+
+
+@pytest.mark.parametrize("status", [100, 103, 302, 307, 308, 402, 407, 418, 425, 451, 520, 599])
+def test_a_status_that_is_in_no_table_is_unknown(status):
+    for method, category in (
+        ("storage.objects.list", CloudUnavailable),
+        ("storage.objects.insert", OutcomeUnknown),
+    ):
+        assert type(translate(http_error(status), method)) is category
 
 
 @pytest.mark.parametrize("code", MEANINGS)
@@ -157,6 +179,8 @@ class Bare(grpc.RpcError):
         return grpc.StatusCode.PERMISSION_DENIED
 
 
+SLOW = urllib3.exceptions.ReadTimeoutError(POOL, "/", "slow")
+
 # what was raised: category for a read, category for an effect
 RAISED = [
     (refused(), CloudUnavailable, CloudUnavailable),
@@ -174,8 +198,11 @@ RAISED = [
     (grpc.FutureTimeoutError(), CloudUnavailable, OutcomeUnknown),
     (Bare(), CloudDenied, CloudDenied),
     (DataCorruption(None, "crc"), CloudUnavailable, OutcomeUnknown),
-    (auth.DefaultCredentialsError("none"), CloudDenied, CloudDenied),
-    (auth.RefreshError("revoked"), CloudDenied, CloudDenied),
+    (auth.DefaultCredentialsError("none"), CloudUnavailable, CloudUnavailable),
+    (auth.RefreshError("revoked"), CloudUnavailable, CloudUnavailable),
+    (requests.TooManyRedirects("0"), CloudUnavailable, OutcomeUnknown),
+    (Unreadable("no kind"), CloudUnavailable, OutcomeUnknown),
+    (requests.ConnectionError(SLOW), CloudUnavailable, OutcomeUnknown),
     (auth.TransportError("no token server"), CloudUnavailable, CloudUnavailable),
     (api.RetryError("late", api.ServiceUnavailable("x")), CloudUnavailable, OutcomeUnknown),
     (api.RetryError("late", api.NotFound("x")), CloudAbsent, CloudAbsent),
@@ -197,10 +224,29 @@ def test_a_lost_connection_is_told_from_one_that_never_was(error, read, effect):
         AssertionError(),
         RuntimeError(),
         OSError(28, ""),
+        AttributeError("'list' object has no attribute 'get'"),
+        requests.RequestException("new"),
+        api.RetryError("late", None),
     ],
 )
-def test_what_is_not_the_clouds_is_not_in_the_table(error):
-    assert translate(error, READ) is None
+def test_what_is_in_no_table_is_unknown_and_logged_with_its_place(error, caplog):
+    for method, category in ((READ, CloudUnavailable), (EFFECT, OutcomeUnknown)):
+        ours = translate(error, method)
+        assert type(ours) is category
+        assert "cannot be read: " + type(error).__name__ in str(ours)
+    assert [record.exc_info[1] for record in caplog.records] == [error, error]
+
+
+def test_a_failure_that_is_in_the_table_is_not_logged(caplog):
+    for error, _, _ in RAISED:
+        translate(error, READ)
+    assert caplog.records == []
+
+
+def test_without_credentials_the_advice_says_what_to_do():
+    error = translate(auth.DefaultCredentialsError("None found."), READ)
+    assert error.code == "no_credentials"
+    assert "GOOGLE_APPLICATION_CREDENTIALS" in error.advice
 
 
 def test_the_time_to_wait_is_read_from_the_details_or_the_header():
@@ -209,7 +255,14 @@ def test_the_time_to_wait_is_read_from_the_details_or_the_header():
     assert translate(error, READ).retry_after == 7.5
     assert translate(api.ResourceExhausted("quota"), READ).retry_after == 0
     assert translate(http_error(429, {"Retry-After": "12"}), READ).retry_after == 12
-    assert translate(http_error(429, {"Retry-After": "tomorrow"}), READ).retry_after == 0
+    for given in ("tomorrow", "-1", "²"):
+        assert translate(http_error(429, {"Retry-After": given}), READ).retry_after == 0
+
+
+def test_the_time_to_wait_is_at_most_an_hour():
+    details = [RetryInfo(retry_delay=Duration(seconds=1 << 60))]
+    assert translate(api.ResourceExhausted("quota", details=details), READ).retry_after == 3600
+    assert translate(http_error(429, {"Retry-After": "9" * 400}), READ).retry_after == 3600
 
 
 def test_a_sentence_names_the_plane_and_the_call_and_ends_in_what_google_said():

@@ -184,7 +184,9 @@ def test_a_refusal_has_the_category_of_its_code(cloud, limits, name, code):
     with pytest.raises(read) as error:
         remote.send()
     assert type(error.value) is (read if METHODS[remote.method].is_read else effect)
-    assert (fault.hits, cloud.effects.count("*")) == (1, 1)
+    # A text that refuses a download could be a proxy's, so the object's metadata is asked for too.
+    asked = 2 if (name, code) == ("storage.read_text", "INVALID_ARGUMENT") else 1
+    assert (fault.hits, cloud.effects.count("*")) == (asked, asked)
     assert code in str(error.value)
 
 

@@ -78,12 +78,12 @@ def test_nothing_can_be_smuggled_into_the_filter(cloud, metric, service):
 
 
 def test_an_answer_that_monitoring_calls_incomplete_is_none(cloud, monkeypatch):
-    def page(*_):
+    def page(method, request, read):
         from google.cloud.monitoring_v3.types import ListTimeSeriesResponse
         from google.rpc.status_pb2 import Status
 
         part = ListTimeSeriesResponse(execution_errors=[Status(code=4, message="too slow")])
-        yield ListTimeSeriesResponse.pb(part)
+        yield read(ListTimeSeriesResponse.pb(part))
 
     monkeypatch.setattr(channels, "rpc_pages", page)
     with pytest.raises(CloudUnavailable, match="too slow"):

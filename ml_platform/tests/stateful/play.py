@@ -56,8 +56,8 @@ def small_pages(cloud: LocalCloud, size: int) -> Iterator[None]:
     Cloud Storage begins with an empty one."""
     pages = channels.rpc_pages
 
-    def few(method: str, request: dict[str, Any]) -> Iterator[Any]:
-        return pages(method, {**request, "page_size": size or request["page_size"]})
+    def few(method: str, request: dict[str, Any], *read: Any) -> Iterator[Any]:
+        return pages(method, {**request, "page_size": size or request["page_size"]}, *read)
 
     with (
         patch.object(channels, "rpc_pages", few),
