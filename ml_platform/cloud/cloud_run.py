@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from datetime import timedelta
 from typing import Any
 
 from ml_platform.errors import CloudUnavailable
 
 from .names import OperationName, ServiceName
-from .raw import clean, enum_name
+from .raw import clean
+from .run_messages import new_service, read_service, read_texts, write_spec
 from .transport import channels, operations
 from .transport.codes import Unreadable
-from .types import (
-    Ingress,
-    RemoteOperation,
-    RemoteRevision,
-    RemoteService,
-    ServiceSpec,
-    TrafficShare,
-)
+from .types import RemoteOperation, RemoteRevision, RemoteService, ServiceSpec
 
 INVOKER = "roles/run.invoker"
-
-_INGRESS = {
-    Ingress.ALL: "INGRESS_TRAFFIC_ALL",
-    Ingress.INTERNAL: "INGRESS_TRAFFIC_INTERNAL_ONLY",
-    Ingress.INTERNAL_AND_LOAD_BALANCER: "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER",
-}
-_READY = {"CONDITION_SUCCEEDED": True, "CONDITION_FAILED": False}
 
 
 def get_service(service_id: str) -> RemoteService:
@@ -37,7 +23,7 @@ def get_service(service_id: str) -> RemoteService:
     :raises CloudAbsent: Cloud Run answered NOT_FOUND for exactly that name.
     """
     request = {"name": str(_name(service_id))}
-    return channels.rpc("Services.GetService", request, _read_service)
+    return channels.rpc("Services.GetService", request, read_service)
 
 
 def list_services(*, page_size: int = 100) -> Iterator[tuple[RemoteService, ...]]:
@@ -67,19 +53,27 @@ def create_service(service_id: str, spec: ServiceSpec) -> RemoteOperation:
     request = {
         "parent": channels.location_path(),
         "service_id": service_id,
-        "service": _service(spec),
+        "service": new_service(spec),
     }
     return operations.start("Services.CreateService", request)
 
 
-def update_service(service_id: str, spec: ServiceSpec, *, etag: str) -> RemoteOperation:
-    """Start an update of the service, if it still has that `etag`; this creates a revision.
+def update_service(
+    service: RemoteService, spec: ServiceSpec, *, before: ServiceSpec
+) -> RemoteOperation:
+    """Start an update of our fields, if the service still is as it was read; it gets a revision.
+
+    The message that was read is changed as `write_spec` does with `before`, and written back with
+    its etag, so that what others set stays.
 
     :raises CloudConflict: the service has changed since.
     :raises CloudAbsent: the service does not exist; it is not created.
     """
-    service = {**_service(spec), "name": str(_name(service_id)), "etag": etag}
-    return operations.start("Services.UpdateService", {"service": service})
+    message = type(service.message)()
+    message.CopyFrom(service.message)
+    message.name = str(_name(service.service_id))
+    write_spec(message, spec, before=before)
+    return operations.start("Services.UpdateService", {"service": message})
 
 
 def delete_service(service_id: str, *, etag: str) -> RemoteOperation:
@@ -139,39 +133,6 @@ def _is_invoker(binding: Any) -> bool:
     return bool(binding.role == INVOKER and not binding.HasField("condition"))
 
 
-def _service(spec: ServiceSpec) -> dict[str, Any]:
-    labels = dict(spec.labels)
-    return {
-        "labels": labels,
-        "ingress": _INGRESS[spec.ingress],
-        "template": {
-            "labels": labels,
-            "scaling": {
-                "min_instance_count": spec.min_instances,
-                "max_instance_count": spec.max_instances,
-            },
-            "timeout": timedelta(seconds=spec.timeout_seconds),
-            "service_account": spec.service_account,
-            "max_instance_request_concurrency": spec.concurrency,
-            "containers": [
-                {
-                    "image": spec.image,
-                    "args": list(spec.args),
-                    "env": [{"name": k, "value": v} for k, v in spec.env.items()],
-                    # Without `cpu_idle` the CPU is billed between requests too, which Cloud Run
-                    # refuses below one CPU (google/cloud/run_v2/types/k8s_min.py).
-                    "resources": {
-                        "limits": {"cpu": spec.cpu, "memory": spec.memory},
-                        "cpu_idle": True,
-                    },
-                    "ports": [{"container_port": spec.port}],
-                }
-            ],
-        },
-        "traffic": [{"type_": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}],
-    }
-
-
 def _read_policy(raw: Any) -> Any:
     """Every policy has an etag. What has none is not one, and would be written over all grants."""
     if not raw.etag:
@@ -182,7 +143,7 @@ def _read_policy(raw: Any) -> Any:
 def _read_revision(raw: Any) -> RemoteRevision:
     if not raw.name:
         raise Unreadable("the revision has no name")
-    return RemoteRevision(labels=dict(raw.labels), texts=_texts(raw))
+    return RemoteRevision(labels=dict(raw.labels), texts=read_texts(raw))
 
 
 def _read_services(page: Any) -> tuple[RemoteService, ...]:
@@ -191,47 +152,4 @@ def _read_services(page: Any) -> tuple[RemoteService, ...]:
             f"Cloud Run listed its services without {', '.join(page.unreachable)}.",
             code="incomplete_listing",
         )
-    return tuple(map(_read_service, page.services))
-
-
-def _read_service(raw: Any) -> RemoteService:
-    condition = raw.terminal_condition
-    settled = not raw.reconciling and raw.generation == raw.observed_generation
-    ready = _READY.get(enum_name(condition, "state")) if settled else None
-    container = raw.template.containers[0] if raw.template.containers else None
-    return RemoteService(
-        name=ServiceName.parse(raw.name),
-        uri=raw.uri,
-        etag=raw.etag,
-        labels=dict(raw.labels),
-        image=container.image if container else "",
-        env={e.name: e.value for e in container.env} if container else {},
-        texts=_texts(raw.template),
-        ready=ready,
-        reason="" if ready else condition.message,
-        latest_ready_revision=_last(raw.latest_ready_revision),
-        latest_created_revision=_last(raw.latest_created_revision),
-        traffic=tuple(
-            TrafficShare(revision=_last(t.revision), percent=t.percent)
-            for t in raw.traffic_statuses
-        ),
-    )
-
-
-def _texts(raw: Any) -> tuple[str, ...]:
-    """All texts that a template or revision passes to its containers; buckets as gs:// URIs."""
-    texts = [*raw.annotations.values(), *(_mounted(v.gcs) for v in raw.volumes if v.gcs.bucket)]
-    for container in raw.containers:
-        texts += [*container.command, *container.args, *(e.value for e in container.env)]
-    return tuple(text for text in texts if text)
-
-
-def _mounted(volume: Any) -> str:
-    """The URI of a mounted bucket, or of the folder of it that is mounted:
-    https://cloud.google.com/run/docs/configuring/services/cloud-storage-volume-mounts"""
-    only = [o[len("only-dir") + 1 :] for o in volume.mount_options if o.startswith("only-dir")]
-    return f"gs://{volume.bucket}/{(only or [''])[-1].strip('/')}"
-
-
-def _last(revision: str) -> str:
-    return revision.rpartition("/")[2]
+    return tuple(map(read_service, page.services))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from ml_platform.errors import PlatformError
 
@@ -155,7 +156,7 @@ class Ingress(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceSpec:
+class ServiceSpec(RemoteValue):
     """The desired state of a Cloud Run service; `change_invokers` sets who may call it."""
 
     image: str
@@ -203,6 +204,13 @@ class RemoteService(RemoteValue):
     traffic: tuple[TrafficShare, ...]
     texts: tuple[str, ...] = ()
     """Texts in its newest revision: environment, arguments, annotations, mounted buckets."""
+    spec: ServiceSpec | None = None
+    """What it has in the fields that we set."""
+    percent_of_newest: int = 100
+    """Percent of the traffic that was asked for its newest ready revision, by its name or as the
+    latest; the other revisions get the rest."""
+    message: Any = field(default=None, repr=False, compare=False)
+    """The raw message, with what others set."""
 
     @property
     def service_id(self) -> str:

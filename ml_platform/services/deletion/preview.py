@@ -10,11 +10,11 @@ from typing import TypeVar
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import RemoteService
 from ml_platform.errors import CloudAbsent, Conflict, Invalid
 from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
-from ml_platform.services.deployment.serving import ARTIFACT_ENV
 from ml_platform.services.operations.locks import Locks, read_locks
 from ml_platform.services.operations.work import Heartbeat
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure

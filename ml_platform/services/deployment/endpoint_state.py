@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
@@ -49,8 +50,12 @@ def record_serving(
     revision: str,
     now: datetime,
     operation: Operation | None = None,
+    overwritten: Collection[str] = (),
 ) -> None:
-    """Record that the endpoint serves the run now, and which run and configuration it replaced."""
+    """Record that the endpoint serves the run now, and which run and configuration it replaced.
+
+    `overwritten` is what others had changed on Cloud Run, in words; the event tells it.
+    """
     endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
     before, served, state = endpoint.run_id, endpoint.is_active, _state(endpoint)
     if before is not None and before != run_id:
@@ -64,6 +69,8 @@ def record_serving(
     endpoint.config = config.to_dict()
     endpoint.deployed_at = now
     endpoint.save()
+    if overwritten:
+        state["changed_by_others"] = list(overwritten)
     _record_event(EventKind.DEPLOYED, endpoint, state, operation)
     sync_run_status(run_id)
     if served and before is not None and before != run_id:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ml_platform.cloud import cloud_run
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import RemoteService
 from ml_platform.errors import (
     CloudAbsent,
@@ -26,6 +27,7 @@ from ml_platform.services.registry.labels import OPERATION, RUN, labels_for
 from ml_platform.services.registry.verification import seconds_until_consistent
 
 from .deployable import ForeignService
+from .others_changes import ATTEMPT, BACK, changed_by_others, last_written, require_traffic
 from .service_polling import (
     LONGEST,
     REFUSALS,
@@ -39,10 +41,7 @@ from .service_polling import (
     tolerate_denied_after_send,
     was_made_here,
 )
-from .serving import ARTIFACT_ENV, ServingConfig, compare_service, service_spec, share_of
-
-ATTEMPT = "mlp_attempt"
-"""Label that distinguishes the attempts of an operation, which may deploy the same version."""
+from .serving import ServingConfig, compare_service, service_spec, share_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +63,10 @@ class DeployState(ServiceState):
     cleared: str = ""
     """The message with which the pointer was cleared."""
 
+    last: Mapping[str, Any] = field(default_factory=dict)
+    """The configuration that the service was last given by us."""
+    overwritten: tuple[str, ...] = ()
+    """What others had changed in it, in words."""
     before: str | None = None
     """Artifacts of the version that served before; None until the service was read."""
     going_back: bool = False
@@ -108,8 +111,28 @@ def look(work: Work[DeployState]) -> Outcome:
     served = endpoint.is_active and endpoint.run and endpoint.run.uid.hex == label
     if served and work.state.before is None:
         work.state = replace(work.state, before=service.env.get(ARTIFACT_ENV, ""))
+    if not work.state.going_back:
+        require_traffic(service)
     work.state = replace(work.state, etag=service.etag)
-    return _about_to_send(work, f"{endpoint.service_name} exists and is ours.")
+    note = f"{endpoint.service_name} exists and is ours.{_tell_changes(work, service, endpoint)}"
+    return _about_to_send(work, note)
+
+
+def _tell_changes(
+    work: Work[DeployState], service: RemoteService, endpoint: DeployedEndpoint
+) -> str:
+    """Note what others changed of ours, before it is overwritten (law 13)."""
+    last = last_written(service, endpoint)
+    uri = work.state.artifact_uri if last.run_id == work.state.run else ""
+    found = changed_by_others(service, last, endpoint, artifact_uri=uri)
+    told = tuple(dict.fromkeys((*work.state.overwritten, *found)))
+    work.state = replace(work.state, last=last.config.to_dict(), overwritten=told)
+    share = service.percent_of_newest
+    lost = f" Others changed it, which is overwritten: {'; '.join(found)}." if found else ""
+    rest = (
+        f" The new revision gets {share} % of the traffic; the rest stays." if share < 100 else ""
+    )
+    return lost + rest
 
 
 def _about_to_send(work: Work[DeployState], note: str) -> Next:
@@ -137,7 +160,12 @@ def upsert(work: Work[DeployState]) -> Outcome:
     spec = service_spec(config, artifact_uri=uri, labels=_labels(work, run))
     try:
         if etag:
-            started = cloud_run.update_service(name, spec, etag=etag)
+            service = cloud_run.get_service(name)
+            if service.etag != etag:
+                raise CloudConflict(f"{name} has changed since it was read.")
+            last = ServingConfig.from_dict(work.state.last)
+            before = service_spec(last, artifact_uri="", labels={})
+            started = cloud_run.update_service(service, spec, before=before)
         else:
             started = cloud_run.create_service(name, spec)
     except OutcomeUnknown:
@@ -165,7 +193,7 @@ def confirm(work: Work[DeployState]) -> Outcome:
     if not _is_made(work, service):
         _require_in_time(work, f"{service.service_id} does not have the requested configuration.")
         return Next(to="look", note="The service was changed meanwhile.")
-    judged = compare_service(service)
+    judged = compare_service(service, percent=service.percent_of_newest)
     if judged.serves is None and not is_late(work):
         return Poll(note=judged.reason)
     if judged.serves:
@@ -196,7 +224,7 @@ def _take_back(
     """Undo a failed rollout: restore the previous version, or delete the service that we made."""
     work.state = replace(work.state, failure=work.state.failure or reason)
     if work.state.going_back:
-        if share_of(service, endpoint.revision) == 100:
+        if share_of(service, endpoint.revision) == (service.percent_of_newest or 100):
             work.state = replace(work.state, sent=False)
         return Next(to="give_up", note=reason)
     work.state = replace(work.state, refusals=0)
@@ -260,7 +288,7 @@ def _labels(work: Work[DeployState], run: TrainingRun) -> dict[str, str]:
 
 
 def _attempt(work: Work[DeployState]) -> str:
-    back = "-back" if work.state.going_back else ""
+    back = BACK if work.state.going_back else ""
     return f"{work.state.tries}{back}"
 
 

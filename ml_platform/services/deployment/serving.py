@@ -1,7 +1,7 @@
 """The configuration of a Cloud Run service, and whether a service serves it; no remote calls.
 
 A new setting touches three files: a field of `ServingFields` and a line of `service_spec` here, a
-field of `ServiceSpec` in cloud/types.py, and its write in cloud/cloud_run.py. API, forms and
+field of `ServiceSpec` in cloud/types.py, and its lines in cloud/run_messages.py. API, forms and
 storage read the fields of this model.
 """
 
@@ -24,14 +24,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import Ingress, RemoteService, ServiceSpec
 from ml_platform.conf import get_settings
 from ml_platform.errors import Invalid
 from ml_platform.services.registry.labels import labels_for, wrong_label
 
-ARTIFACT_ENV = "AIP_STORAGE_URI"
-"""Gives a container made for Vertex AI the path of its model, with the other AIP_ variables:
-https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements#aip-variables"""
 PORT = 8080
 # From this many CPUs on: the least and the most memory in MiB
 # (https://cloud.google.com/run/docs/configuring/services/cpu#cpu-memory).
@@ -222,8 +220,8 @@ class Judgement:
     reason: str
 
 
-def compare_service(service: RemoteService) -> Judgement:
-    """Whether the newest revision serves: it is ready and gets all the traffic."""
+def compare_service(service: RemoteService, *, percent: int = 100) -> Judgement:
+    """Whether the newest revision serves: it is ready and gets that share of the traffic."""
     if service.ready is None:
         return Judgement(serves=None, reason=service.reason or "Cloud Run is still working on it.")
     newest = service.latest_created_revision
@@ -231,11 +229,13 @@ def compare_service(service: RemoteService) -> Judgement:
         return Judgement(serves=False, reason=service.reason or f"Revision {newest} is not ready.")
     if service.latest_ready_revision != newest:
         return Judgement(serves=False, reason=f"Revision {newest} did not become ready.")
-    if (share := share_of(service, newest)) != 100:
+    share = share_of(service, newest)
+    if share < (percent or 100):
         return Judgement(
             serves=False, reason=f"Revision {newest} is ready but gets {share} % of the traffic."
         )
-    return Judgement(serves=True, reason=f"{newest} serves.")
+    part = "" if share == 100 else f" {share} % of the traffic"
+    return Judgement(serves=True, reason=f"{newest} serves{part}.")
 
 
 def share_of(service: RemoteService, revision: str) -> int:

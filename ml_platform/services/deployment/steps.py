@@ -113,6 +113,7 @@ def _record(work: Work[DeployState]) -> Outcome:
             revision=work.state.revision,
             now=work.clock(),
             operation=work.operation,
+            overwritten=work.state.overwritten,
         ),
     )
 

@@ -31,6 +31,10 @@ REDEPLOY = (
     "No automatic repair. Redeploy the endpoint to serve its recorded version again. If that "
     "version is lost, undeploy the endpoint or deploy another version."
 )
+SEND_TRAFFIC = (
+    "No automatic repair: traffic that somebody sent elsewhere is not changed. Send it to the "
+    "latest revision on Cloud Run (gcloud run services update-traffic --to-latest), or leave it."
+)
 FOREIGN_SERVICE = (
     "No automatic repair: without our labels we may not change it. Put the labels back, or "
     "undeploy the endpoint, which does not change that service."
@@ -134,7 +138,7 @@ def _compare_traffic(endpoint: DeployedEndpoint, seen: MirroredService) -> Discr
         endpoint,
         f"{endpoint} sends requests to {', '.join(unexpected)}, "
         f"but its endpoint records {_recorded(endpoint)}",
-        REDEPLOY,
+        SEND_TRAFFIC,
         _evidence(seen),
         None,
     )

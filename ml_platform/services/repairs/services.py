@@ -222,11 +222,10 @@ def _record_served(
         return Poll(note=judged.reason)
     if run is None or as_we_have_it or not judged.serves:
         why = judged.reason if run else "What it serves is not a version of this model."
-        raise Conflict(
-            f"{endpoint} serves another version. {why}",
-            code="service_mismatch",
-            advice="Redeploy the endpoint.",
-        )
+        sent = "Send the traffic to the latest revision on Cloud Run."
+        advice = sent if as_we_have_it else "Redeploy the endpoint."
+        text = f"{endpoint} serves another version. {why}"
+        raise Conflict(text, code="service_mismatch", advice=advice)
     work.state = replace(work.state, said=_said(endpoint))
     change = partial(_serve, work, run.pk, service)
     return Next(to="close", note=f"{endpoint} serves {run}; recorded.", change=change)

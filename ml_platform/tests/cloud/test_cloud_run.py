@@ -95,7 +95,7 @@ def test_an_update_makes_a_new_revision(cloud):
     create()
     before = cloud_run.get_service("chern")
     newer = ServiceSpec(image="serving:2", labels={"mlp_run": "2"})
-    assert cloud_run.update_service("chern", newer, etag=before.etag).result == before.name
+    assert cloud_run.update_service(before, newer, before=SPEC).result == before.name
     after = cloud_run.get_service("chern")
     assert (after.image, after.labels) == ("serving:2", {"mlp_run": "2"})
     assert after.latest_ready_revision != before.latest_ready_revision
@@ -106,9 +106,9 @@ def test_an_update_makes_a_new_revision(cloud):
 def test_a_service_that_changed_since_is_neither_updated_nor_deleted(cloud):
     create()
     old = cloud_run.get_service("chern")
-    cloud_run.update_service("chern", SPEC, etag=old.etag)
+    cloud_run.update_service(old, SPEC, before=SPEC)
     with pytest.raises(CloudConflict):
-        cloud_run.update_service("chern", SPEC, etag=old.etag)
+        cloud_run.update_service(old, SPEC, before=SPEC)
     with pytest.raises(CloudConflict):
         cloud_run.delete_service("chern", etag=old.etag)
     assert generation_of(old) == 2
@@ -123,9 +123,12 @@ def test_a_deleted_service_is_absent(cloud):
 
 
 def test_what_is_not_there_is_absent(cloud):
+    create()
+    gone = cloud_run.get_service("chern")
+    cloud_run.delete_service("chern", etag="")
     for send in (
         lambda: cloud_run.get_service("chern"),
-        lambda: cloud_run.update_service("chern", SPEC, etag=""),
+        lambda: cloud_run.update_service(gone, SPEC, before=SPEC),
         lambda: cloud_run.delete_service("chern", etag=""),
         lambda: cloud_run.change_invokers("chern", add=()),
     ):
@@ -171,7 +174,8 @@ def test_a_revision_that_does_not_come_up_leaves_the_old_one_serving(cloud):
     create()
     before = cloud_run.get_service("chern")
     cloud.run.outcome("chern", "fail", message="The container did not listen.")
-    cloud_run.update_service("chern", replace(SPEC, image="serving:2"), etag=before.etag)
+    newer = replace(SPEC, image="serving:2")
+    cloud_run.update_service(before, newer, before=SPEC)
     after = cloud_run.get_service("chern")
     assert after.ready is False
     assert "The container did not listen." in after.reason

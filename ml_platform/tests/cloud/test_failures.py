@@ -12,10 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.cloud.run_v2.types.service import Service
 
 from ml_platform.cloud import cloud_run, monitoring, pipelines, scheduler, storage, vertex
 from ml_platform.cloud.answers import Unknown, ask
 from ml_platform.cloud.names import ModelName, OperationName, PipelineJobName
+from ml_platform.cloud.run_messages import read_service
 from ml_platform.cloud.transport import channels
 from ml_platform.cloud.transport.methods import METHODS
 from ml_platform.cloud.types import JobSpec, ServiceSpec
@@ -32,6 +34,9 @@ MODEL = ModelName(*WHERE, "7")
 JOB = PipelineJobName(*WHERE, "run-1")
 OPERATION = OperationName(*WHERE, "1", "models/7")
 SPEC = ServiceSpec(image="i", labels={})
+SERVICE = read_service(
+    Service.pb(Service(name="projects/demo-project/locations/europe-central2/services/s", etag="e"))
+)
 TICK = JobSpec(
     job_id="j", schedule="0 4 * * *", uri="https://x.y/", service_account="s", audience="a"
 )
@@ -130,7 +135,7 @@ REMOTES = {
         "Services.CreateService", lambda: cloud_run.create_service("s", SPEC)
     ),
     "cloud_run.update_service": Remote(
-        "Services.UpdateService", lambda: cloud_run.update_service("s", SPEC, etag="e")
+        "Services.UpdateService", lambda: cloud_run.update_service(SERVICE, SPEC, before=SPEC)
     ),
     "cloud_run.delete_service": Remote(
         "Services.DeleteService", lambda: cloud_run.delete_service("s", etag="e")

@@ -35,7 +35,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/deployment/rollout.py",
             UPSERT,
-            update_without_etag=("spec, etag=etag)", 'spec, etag="")'),
+            update_of_another_read=("if service.etag != etag:", "if False:"),
             name_taken_is_final=(
                 "except (CloudExists, CloudAbsent) as error:",
                 "except CloudAbsent as error:",

@@ -10,6 +10,8 @@ DEPLOY = "services/test_deployment.py"
 TROUBLE = "services/test_deployment_trouble.py"
 KEYS = "services/test_keys_of_verbs.py"
 AGAIN = "services/test_names_used_again.py"
+OTHERS = "services/test_others_changes.py"
+STAYS = f"{OTHERS}::test_all_that_others_set_on_a_service_stays[redeploy]"
 
 DEFECTS: tuple[Defect, ...] = tuple(
     chain(
@@ -145,11 +147,48 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/deployment/serving.py",
             "unit/test_serving.py",
             ready_without_traffic_serves=(
-                "(share := share_of(service, newest)) != 100",
-                "(share := share_of(service, newest)) < 0",
+                "if share < (percent or 100):",
+                "if share < 0:",
             ),
             unknown_keys_are_taken=('extra="forbid"', 'extra="ignore"'),
             reserved_names_are_taken=('r"(?!(AIP_.*|K_.*|PORT)\\Z).*"', 'r".*"'),
+        ),
+        defects_in(
+            "cloud/cloud_run.py",
+            OTHERS,
+            update_without_etag=(
+                "write_spec(message, spec, before=before)",
+                'write_spec(message, spec, before=before)\n    message.etag = ""',
+                f"{OTHERS}::test_a_person_who_writes_between_our_read_and_our_write_keeps_their_change",
+            ),
+            update_of_an_empty_message=("    message.CopyFrom(service.message)\n", "", STAYS),
+        ),
+        defects_in(
+            "cloud/run_messages.py",
+            OTHERS,
+            ingress_is_always_ours=("if spec.ingress is not Ingress.ALL or", "if True or", STAYS),
+            account_is_always_ours=("if spec.service_account or", "if True or", STAYS),
+            env_of_others_goes=("variable.name not in gone]", "variable.name in spec.env]"),
+            env_of_ours_stays=("gone = before.env.keys() - spec.env.keys()", "gone = set()"),
+            traffic_is_all_ours=(
+                "if share := sum(target.percent for target in pinned):",
+                "if share := 100:",
+                "unit/test_others_changes.py",
+            ),
+            revision_keeps_its_name=('template.revision = ""', "pass"),
+            first_container_is_ours=("[*with_model, *exposed, *containers]", "containers", STAYS),
+        ),
+        defects_in(
+            "services/deployment/others_changes.py",
+            OTHERS,
+            traffic_elsewhere_is_deployed_to=("if not service.percent_of_newest:", "if False:"),
+            own_attempt_is_others_change=("if not data or", "if True or"),
+            changes_are_not_told=("if service.spec else ()", "if False else ()"),
+            values_of_variables_are_told=(
+                "yield f\"env {name} is {'changed'",
+                "yield f\"env {name} is {found.env.get(name)} {'changed'",
+                f"{OTHERS}::test_what_others_change_of_ours_is_told_and_then_set_again[env]",
+            ),
         ),
         defects_in(
             "services/deployment/deployable.py",

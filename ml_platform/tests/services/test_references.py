@@ -11,6 +11,7 @@ from google.cloud import run_v2
 
 from ml_platform.cloud import cloud_run, vertex
 from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.run_messages import read_texts
 from ml_platform.cloud.transport import channels
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
@@ -30,6 +31,7 @@ from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
 
 from .deploy_tools import deployed, finish, undeploy
+from .people import edit_service
 from .world import ANA, BUCKET, Clock, a_lineage, a_run, artifacts, settle, write_artifact
 
 if TYPE_CHECKING:
@@ -182,7 +184,7 @@ def test_a_service_reads_what_it_mounts_and_what_any_part_of_it_is_told(
 ) -> None:
     service = run_v2.Service(template={"containers": [{"image": "image"}]})
     change(service, "" if whole else "runs/abc")
-    (text,) = cloud_run._texts(service.template)
+    (text,) = read_texts(service.template)
     assert text == f"gs://{BUCKET}/{'' if whole else 'runs/abc'}"
 
 
@@ -192,7 +194,7 @@ def test_the_files_of_an_older_revision_that_gets_requests_stay(
     run = old_run(cloud)
     cloud_run.create_service("theirs", ServiceSpec(image="image", labels={}, **told(pushed(run))))
     first = cloud_run.get_service("theirs").latest_ready_revision
-    change_service("theirs", lambda service: pin(service, first))
+    edit_service("theirs", lambda service: pin(service, first))
     service = cloud_run.get_service("theirs")
     assert service.env == {"MODEL": "elsewhere"}
     assert service.serving == (first,)
@@ -206,15 +208,6 @@ def pin(service: Any, revision: str) -> None:
     service.traffic = [{"type_": kind, "revision": revision, "percent": 100}]
 
 
-def change_service(service_id: str, change: Callable[[Any], None]) -> None:
-    """As somebody changes it in the console."""
-    client = channels.client("Services")
-    name = f"{channels.location_path()}/services/{service_id}"
-    service = client.get_service(request={"name": name})
-    change(service)
-    client.update_service(request={"service": service})
-
-
 @pytest.mark.parametrize("method", [*READS, "Revisions.GetRevision"])
 def test_who_points_there_is_not_known_so_everything_stays(
     cloud: LocalCloud, clock: Clock, method: str
@@ -223,7 +216,7 @@ def test_who_points_there_is_not_known_so_everything_stays(
     cloud.models.seed("any", display_name="any")
     cloud_run.create_service("any", ServiceSpec(image="image", labels={}, **told("x")))
     first = cloud_run.get_service("any").latest_ready_revision
-    change_service("any", lambda service: pin(service, first))
+    edit_service("any", lambda service: pin(service, first))
     cloud.faults.order(method, "error", code="PERMISSION_DENIED", times=None)
     lines: list[str] = []
     result = clean(clock, write_line=lines.append)
@@ -447,7 +440,7 @@ def test_the_undeploy_of_a_service_whose_labels_were_taken_away_is_refused(
     cloud: LocalCloud, clock: Clock
 ) -> None:
     endpoint, _ = deployed(cloud, clock)
-    change_service(endpoint.service_name, lambda service: service.labels.clear())
+    edit_service(endpoint.service_name, lambda service: service.labels.clear())
     operation = finish(undeploy(endpoint, clock), clock)
     assert (operation.status, operation.error_code) == ("failed", "foreign_service")
     assert "the label mlp_owner is missing; expected is 'tests'" in operation.error
@@ -460,7 +453,7 @@ def test_a_version_is_served_although_the_labels_of_its_service_were_taken_away(
     cloud: LocalCloud, clock: Clock
 ) -> None:
     endpoint, (run,) = deployed(cloud, clock)
-    change_service(endpoint.service_name, lambda service: service.labels.clear())
+    edit_service(endpoint.service_name, lambda service: service.labels.clear())
     DeployedEndpoint.objects.update(is_active=False, state="inactive")
     lineage = RegisteredModel.objects.get()
     assert delete(clock, lineage, run).error_code == "model_deployed"

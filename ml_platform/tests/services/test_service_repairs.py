@@ -15,7 +15,6 @@ from ml_platform.models.states import (
     Registration,
     RunStatus,
 )
-from ml_platform.services.deployment.serving import ServingConfig, service_spec
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Busy
@@ -24,6 +23,7 @@ from ml_platform.services.repairs.reconciliation import NoRepair, repair_finding
 from ml_platform.services.sweeps.sweep import sweep
 
 from .deploy_tools import A_WHILE, deploy, deployed, facts, finish, service_of, services, status
+from .people import deploy_by_hand
 from .world import ANA, Clock
 
 if TYPE_CHECKING:
@@ -84,9 +84,7 @@ def stop_row(endpoint: DeployedEndpoint, **fields: Any) -> None:
 
 def serve(endpoint: DeployedEndpoint, labels: dict[str, str]) -> None:
     """Somebody, or a worker long dead, gives the service other labels."""
-    spec = service_spec(ServingConfig(image="image"), artifact_uri="gs://b/x", labels=labels)
-    name = endpoint.service_name
-    cloud_run.update_service(name, spec, etag=service_of(endpoint).etag)
+    deploy_by_hand(endpoint.service_name, labels)
 
 
 def labels_of(endpoint: DeployedEndpoint, run: TrainingRun) -> dict[str, str]:

@@ -26,7 +26,7 @@ from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.state import pointer_of
 from ml_platform.services.deployment.deploy import redeploy_endpoint
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
-from ml_platform.services.findings.compare_services import REDEPLOY
+from ml_platform.services.findings.compare_services import REDEPLOY, SEND_TRAFFIC
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.registration.register import register_run
@@ -125,7 +125,18 @@ def _follow_advice(play: Play) -> None:
         verb = redeploy_endpoint if there else undeploy_endpoint
         play.tell(f"  {verb.__name__} {endpoint}")
         _try(play, lambda e=endpoint, do=verb: do(endpoint=e, actor=BO, now=world.now()))
-    settle(world)
+    _send_traffic_back(play)
+
+
+def _send_traffic_back(play: Play) -> None:
+    """Send traffic to the latest revision where a finding or a refused deploy says so."""
+    found = Finding.objects.open().filter(kind=FindingKind.SERVICE_MISMATCH, repair=SEND_TRAFFIC)
+    named = {finding.evidence["service_name"] for finding in found}
+    refused = Operation.objects.filter(error_code="traffic_elsewhere")
+    named |= set(refused.values_list("service_key", flat=True))
+    for name in sorted(named & planes.services(play.world.cloud).keys()):
+        play.tell(f"  send the traffic of {name} to its latest revision")
+        play.world.send_to_latest(name)
 
 
 def _end_what_is_left(play: Play) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Q, QuerySet
 
 from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.kpis import four_counts
 from ml_platform.models import (
     DeployedEndpoint,
@@ -34,7 +35,6 @@ from ml_platform.models.states import (
     OperationStatus,
     Registration,
 )
-from ml_platform.services.deployment.serving import ARTIFACT_ENV
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.registry.artifacts import MODEL_FILE, run_prefix
 from ml_platform.services.registry.labels import ENDPOINT, LINEAGE, OWNER, RUN, owner

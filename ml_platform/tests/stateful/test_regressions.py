@@ -203,7 +203,7 @@ def test_a_version_that_only_an_older_revision_serves_cannot_be_deleted(world: W
     assert [block.error.code for block in plan.blocks] == ["model_deployed"]
 
 
-def test_traffic_that_is_elsewhere_is_a_finding_until_the_endpoint_is_redeployed(
+def test_traffic_that_is_elsewhere_is_a_finding_until_it_is_sent_to_the_latest_revision(
     world: World,
 ) -> None:
     runs, endpoint = pinned(world)
@@ -215,8 +215,12 @@ def test_traffic_that_is_elsewhere_is_a_finding_until_the_endpoint_is_redeployed
     settle(world)
     operation.refresh_from_db()
     assert (operation.status, operation.error_code) == ("failed", "service_mismatch")
-    redeploy_endpoint(endpoint=endpoint, actor=BO, now=world.now())
+    operation = redeploy_endpoint(endpoint=endpoint, actor=BO, now=world.now())
     settle(world)
+    operation.refresh_from_db()
+    assert (operation.status, operation.error_code) == ("failed", "traffic_elsewhere")
+    assert "--to-latest" in operation.advice
+    world.send_to_latest(endpoint.service_name)
     world.forward(300)
     sweep(actor=BO, clock=world.now)
     endpoint.refresh_from_db()

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 BO = Actor(label="bo", origin="command")
 START = datetime(2026, 2, 8, 12, tzinfo=UTC)
 ROUNDS = 400
+LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
 PINNED = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 ONCE = frozenset(
     {
@@ -133,10 +134,16 @@ class World:
 
     def pin(self, service: str, revision: str) -> None:
         """A person sends all requests of a service to one revision."""
-        traffic = [{"type_": PINNED, "revision": revision, "percent": 100}]
+        self._send_traffic(service, {"type_": PINNED, "revision": revision, "percent": 100})
+
+    def send_to_latest(self, service: str) -> None:
+        """A person sends all requests of a service to its latest revision."""
+        self._send_traffic(service, {"type_": LATEST, "percent": 100})
+
+    def _send_traffic(self, service: str, target: dict[str, Any]) -> None:
         name = f"{channels.location_path()}/services/{service}"
         update = service_types.UpdateServiceRequest(
-            service={"name": name, "traffic": traffic}, update_mask={"paths": ["traffic"]}
+            service={"name": name, "traffic": [target]}, update_mask={"paths": ["traffic"]}
         )
         with (
             self.as_a_person("Services.UpdateService"),

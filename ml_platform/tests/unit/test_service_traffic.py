@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ml_platform.services.findings.compare_services import REDEPLOY, compare_endpoint
+from ml_platform.services.findings.compare_services import SEND_TRAFFIC, compare_endpoint
 from ml_platform.services.findings.kinds import FindingKind
 
 from .rows import changed
@@ -32,6 +32,6 @@ def test_requests_go_to_the_newest_revision_or_to_the_one_that_we_saw(
         return
     assert found is not None
     assert (found.kind, found.repair, found.run_id) == (
-        FindingKind.SERVICE_MISMATCH, REDEPLOY, None,
+        FindingKind.SERVICE_MISMATCH, SEND_TRAFFIC, None,
     )  # fmt: skip
     assert f"sends requests to {strange}, but" in found.title

@@ -22,6 +22,7 @@ from ml_platform.tests.services.deploy_tools import (
     services,
     undeploy,
 )
+from ml_platform.tests.services.people import deploy_by_hand, edit_service, see_service
 from ml_platform.tests.services.world import ANA, a_lineage
 
 from .harness import World, before, ended
@@ -29,11 +30,6 @@ from .harness import World, before, ended
 Played = Generator[Operation | None, None, None]
 OTHERS = {"team": "theirs"}
 CALLERS = ServingConfig(invokers=("user:ana@example.com",))
-
-
-def change(name: str, labels: dict[str, str]) -> None:
-    """Somebody deploys to the service by hand."""
-    cloud_run.update_service(name, ServiceSpec(image="by-hand", labels=labels), etag="")
 
 
 def _endpoint(w: World, **options: Any) -> tuple[DeployedEndpoint, list[TrainingRun]]:
@@ -64,7 +60,7 @@ def a_service_that_was_changed_is_looked_at_again_before_it_goes(w: World) -> Pl
     endpoint, _ = _endpoint(w)
     operation = undeploy(endpoint, w.clock)
     yield operation
-    change(endpoint.service_name, dict(service_of(endpoint).labels))
+    deploy_by_hand(endpoint.service_name, dict(service_of(endpoint).labels))
     yield None
     ended(operation, "succeeded")
     assert [step["step"] for step in operation.steps].count("look") > 1
@@ -85,6 +81,46 @@ def a_service_that_another_took_over_is_not_deployed_to(w: World) -> Played:
     ended(operation, "failed", "foreign_service")
     assert service_of(endpoint).labels == OTHERS
     assert facts(endpoint)[:2] == ("inactive", False), "what we had there is gone"
+
+
+@before("upsert")
+def what_a_person_set_since_the_look_stays_and_what_is_ours_is_told(w: World) -> Played:
+    endpoint, (_, new) = _endpoint(w)
+    operation = deploy(new, w.clock)
+    yield operation
+
+    def edit(service: Any) -> None:
+        service.template.vpc_access = {"connector": "projects/p/locations/l/connectors/c"}
+        service.template.timeout = {"seconds": 9}
+
+    edit_service(endpoint.service_name, edit)
+    yield None
+    ended(operation, "succeeded")
+    template = see_service(endpoint.service_name).template
+    assert (bool(template.vpc_access.connector), template.timeout.seconds) == (True, 300)
+    assert "timeout_seconds is 9, not 300" in str(operation.steps)
+
+
+@before("upsert")
+def a_service_whose_traffic_a_person_sent_elsewhere_meanwhile_is_not_deployed_to(
+    w: World,
+) -> Played:
+    endpoint, (_, new) = _endpoint(w, config=ServingConfig(image="i:1"))
+    first = endpoint.revision
+    operation = deploy(new, w.clock)
+    yield operation
+
+    def pin(service: Any) -> None:
+        service.template.session_affinity = True
+        kind = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+        service.traffic = [{"type_": kind, "revision": first, "percent": 100}]
+
+    edit_service(endpoint.service_name, pin)
+    before = see_service(endpoint.service_name)
+    yield None
+    ended(operation, "failed", "traffic_elsewhere")
+    assert see_service(endpoint.service_name) == before
+    assert facts(endpoint)[:2] == ("active", True)
 
 
 @before("upsert")
@@ -169,7 +205,7 @@ def _leftover(w: World) -> tuple[DeployedEndpoint, Operation]:
 def a_leftover_that_was_changed_meanwhile_is_left_alone(w: World) -> Played:
     endpoint, operation = _leftover(w)
     yield operation
-    change(endpoint.service_name, OTHERS)
+    deploy_by_hand(endpoint.service_name, OTHERS)
     yield None
     ended(operation, "succeeded")
     assert service_of(endpoint).labels == OTHERS
@@ -202,7 +238,7 @@ def an_endpoint_whose_service_is_back_stays_active(w: World) -> Played:
 @before("look_at_service")
 def an_endpoint_that_was_stopped_meanwhile_is_not_recorded_to_serve(w: World) -> Played:
     endpoint, (_, other) = _endpoint(w)
-    change(endpoint.service_name, {**service_of(endpoint).labels, "mlp_run": other.uid.hex})
+    deploy_by_hand(endpoint.service_name, {**service_of(endpoint).labels, "mlp_run": other.uid.hex})
     operation = _repair(w, FindingKind.SERVICE_MISMATCH)
     yield operation
     DeployedEndpoint.objects.update(state=EndpointState.INACTIVE, is_active=False)
