@@ -16,7 +16,6 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.locking import lock_row
 from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import (
     EventKind,
@@ -158,7 +157,6 @@ def _adopt(work: Work[AdoptionState]) -> None:
     lineage = claim_lineage(
         project_id=state.project, model_name=state.model_name, model_type=ModelType.OTHER
     )
-    lineage = lock_row(RegisteredModel.objects.filter(pk=lineage.pk))
     first = lineage.next_version
     after = first + len(state.versions)
     RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=after)
