@@ -28,10 +28,11 @@ def lineage_uid(*, project_id: int, model_name: str) -> uuid.UUID:
 
 
 def claim_lineage(*, project_id: int, model_name: str, model_type: str) -> RegisteredModel:
-    """Return the lineage of that name, locked in the caller's transaction so that no cleanup deletes
-    it; create it if it does not exist. Without a version it is not counted. Only registration,
-    adoption and schedules call this, because a run that may fail creates no registered model
-    (law 2).
+    """Return the lineage of that name; create it if it does not exist.
+
+    It is locked in the caller's transaction, so that no cleanup deletes it. Without a version it is
+    not counted. Only registration, adoption and schedules call this, because a run that may fail
+    creates no registered model (law 2).
 
     :raises Conflict: it is created and deleted by others at this moment.
     """
