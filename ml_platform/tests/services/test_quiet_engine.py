@@ -40,7 +40,7 @@ def flow(run: Callable[[Work[Any]], Outcome]) -> Workflow:
     )  # fmt: skip
 
 
-def opened(now: datetime, *, queue: bool = True, **locks: str) -> Operation:
+def opened(now: datetime, *, queue: bool = True, **locks: Any) -> Operation:
     operation, _ = open_operation(
         workflow=flow(lambda work: Next()),
         subject=Subject(type="x", id="1", name="x", **locks),
@@ -93,9 +93,10 @@ def statements() -> Iterator[list[tuple[str, bool]]]:
 def test_a_pass_does_not_touch_what_waits_for_a_held_lock(
     clock: Clock, programs: list[Outcome | BaseException], lock: str
 ) -> None:
-    holder = opened(clock(), queue=False, **{lock: "held"})
+    locks: dict[str, Any] = {lock: "held"}
+    holder = opened(clock(), queue=False, **locks)
     clock.forward(1)
-    waiting = [opened(clock() + timedelta(seconds=n), **{lock: "held"}) for n in range(30)]
+    waiting = [opened(clock() + timedelta(seconds=n), **locks) for n in range(30)]
     opened(clock())  # without a lock
     programs[:] = [Poll(seconds=299)]
     moved = worker.resume_operations(clock=clock)
@@ -130,7 +131,8 @@ def test_the_end_of_a_holder_wakes_the_oldest_that_can_run(
 def test_claims_at_once_do_not_meet_the_constraint(lock: str) -> None:
     """Real threads: one of them gets the lock, and no statement of the others is refused."""
     for turn in range(8):
-        waiting = [opened(database_now(), **{lock: f"held-{turn}"}) for _ in range(4)]
+        locks: dict[str, Any] = {lock: f"held-{turn}"}
+        waiting = [opened(database_now(), **locks) for _ in range(4)]
         together = Barrier(len(waiting))
 
         def take(operation: Operation) -> tuple[int, int]:

@@ -18,13 +18,26 @@ from ml_platform.services.registry.aliases import set_aliases
 from ml_platform.services.registry.verification import seconds_until_consistent
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 
-from .training_tools import CloudClock
-from .world import ANA, a_lineage, a_run, settle
+from .world import ANA, Clock, a_lineage, a_run, settle
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
 pytestmark = pytest.mark.django_db
+
+
+class CloudClock(Clock):
+    """Our clock, with which the local cloud's goes."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        super().__init__()
+        self.cloud = cloud
+        cloud.clock.freeze()
+        cloud.clock.set(self.now)
+
+    def forward(self, seconds: float) -> None:
+        super().forward(seconds)
+        self.cloud.clock.advance(seconds)
 
 
 @pytest.fixture
