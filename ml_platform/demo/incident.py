@@ -9,6 +9,7 @@ from typing import Any
 
 from croniter import croniter
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
 
 from ml_platform import jobs
 from ml_platform.cloud import scheduler, storage
@@ -77,9 +78,10 @@ def load_incident(*, cloud: LocalCloud, user: AbstractBaseUser, now: datetime) -
 
 
 def _add_lineage(stage: Stage, given: data.Lineage) -> None:
-    lineage = claim_lineage(
-        project_id=stage.project.pk, model_name=given.name, model_type=data.type_of(given.name)
-    )
+    with transaction.atomic():
+        lineage = claim_lineage(
+            project_id=stage.project.pk, model_name=given.name, model_type=data.type_of(given.name)
+        )
     RegisteredModel.objects.filter(pk=lineage.pk).update(created_at=stage.ago(given.created))
     runs = [
         _add_version(stage, given, lineage, number, age)

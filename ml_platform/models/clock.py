@@ -18,3 +18,8 @@ def database_now() -> datetime:
         value = cursor.fetchone()[0]
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment.astimezone(UTC)
+
+
+def past(stored: str, *, now: datetime) -> datetime:
+    """Return a time that we stored in a state, but `now` if a clock that was ahead wrote it."""
+    return min(datetime.fromisoformat(stored), now)

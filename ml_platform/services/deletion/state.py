@@ -12,7 +12,7 @@ from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import EventKind, Registration
 from ml_platform.models.training_run import TrainingRunQuerySet
-from ml_platform.services.operations.state import State
+from ml_platform.services.operations.repeats import RepeatState
 from ml_platform.services.operations.work import Work
 from ml_platform.services.registry.aliases import move_default
 from ml_platform.services.registry.lineages import end_version, lock_version, record_version
@@ -22,7 +22,7 @@ from .plan import protects, served_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeletionState(State):
+class DeletionState(RepeatState):
     """The state that the steps of a deletion share."""
 
     runs: tuple[int, ...] = ()

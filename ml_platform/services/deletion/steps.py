@@ -11,11 +11,19 @@ from django.db import transaction
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.cloud.types import RemoteModel, RemoteOperation
-from ml_platform.errors import CloudAbsent, CloudConflict, Conflict, OutcomeUnknown, PlatformError
+from ml_platform.errors import (
+    CloudAbsent,
+    CloudConflict,
+    CloudUnavailable,
+    Conflict,
+    OutcomeUnknown,
+    PlatformError,
+)
 from ml_platform.models import TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.service_polling import tolerate_denied_after_send
+from ml_platform.services.operations.repeats import note_end, require_hope
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.aliases import DEFAULT, note_aliases
@@ -46,6 +54,9 @@ from .state import (
     siblings_of,
     unmark_deleting,
 )
+
+LISTING_SECONDS = 30.0
+"""Until the versions are listed again, after the listing missed a model that exists."""
 
 
 def _check(work: Work[DeletionState]) -> Outcome:
@@ -119,8 +130,12 @@ def _look(work: Work[DeletionState]) -> Outcome:
 def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
     """Delete one version, or the model if all the listed versions are to be deleted."""
     doomed = {run.uid.hex for run in runs_of(work)}
-    with tolerate_denied_after_send(bool(work.state.sent)):
-        versions = [v for page in vertex.list_model_versions(pointer.bare) for v in page]
+    require_hope(work, tried=f"The deletion of {work.state.target}", left=f"{pointer} is there.")
+    try:
+        with tolerate_denied_after_send(bool(work.state.sent)):
+            versions = [v for page in vertex.list_model_versions(pointer.bare) for v in page]
+    except CloudAbsent as absent:  # the version was just read, so its model exists
+        return Poll(seconds=LISTING_SECONDS, note=f"{absent} {pointer} is there.")
     if wait := _hides_siblings(work, pointer, {v.version for v in versions}):
         return Poll(seconds=wait, note="The listing does not show all our versions yet.")
     ours = [v for v in versions if v.labels.get(OWNER) == owner()]
@@ -228,8 +243,11 @@ def _wait(work: Work[DeletionState]) -> Outcome:
 
 
 def _ended(work: Work[DeletionState], state: RemoteOperation) -> Next:
+    note_end(work, state.error)
     if state.error and not isinstance(state.error, OutcomeUnknown):
-        raise _refused(work, state.error)
+        refused = _refused(work, state.error)
+        if not isinstance(refused, CloudUnavailable):  # to read it again would not change it
+            raise refused
     return Next(to="look", note=str(state.error or f"Deleted {work.state.target}."))
 
 

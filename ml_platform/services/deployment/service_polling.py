@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 from ml_platform.cloud import cloud_run
@@ -20,6 +20,7 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import DeployedEndpoint
+from ml_platform.models.clock import past
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, WaitEnded
@@ -117,9 +118,10 @@ def after_start(work: Work[S], started: RemoteOperation, *, to: str) -> Next:
 
 def is_late(work: Work[S]) -> bool:
     """Whether LONGEST has passed since the last change was sent to Cloud Run."""
-    if not work.state.since:
-        work.state = replace(work.state, since=work.clock().isoformat())
-    return work.clock() - datetime.fromisoformat(work.state.since) > LONGEST
+    now = work.clock()
+    since = past(work.state.since or now.isoformat(), now=now)
+    work.state = replace(work.state, since=since.isoformat())
+    return now - since > LONGEST
 
 
 def wait_for(work: Work[S], *, to: str) -> Outcome:

@@ -24,7 +24,7 @@ from ml_platform.guard import DATABASE_FAILURES
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
-from .store import claim, due
+from .store import FURTHEST, claim, due
 from .work import Clock, DatabaseFailed, Json, LeaseLost, Work, drop_connection, leave
 from .workflow import (
     Continue,
@@ -61,7 +61,7 @@ def retry_pause(
     """
     pause: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * (0.5 + spread / 2)
     if isinstance(error, CloudThrottled):
-        pause = max(pause, error.retry_after)
+        pause = max(pause, min(error.retry_after, FURTHEST.total_seconds()))
     tries = next((n for category, n in TRIES.items() if isinstance(error, category)), None)
     temporary = tries is not None or isinstance(error, CloudUnavailable)
     if not temporary or age > PATIENCE or (tries is not None and attempts >= tries):

@@ -11,12 +11,12 @@ import json
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Coalesce
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce, Least
 
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel
@@ -25,6 +25,9 @@ from ml_platform.models.states import EventKind, OperationStatus
 from .state import State
 from .work import Clock, Json, Work, lease_end, record_change
 from .workflow import Workflow, title_of
+
+FURTHEST = timedelta(hours=1)
+"""The engine writes no time of a next attempt that is further ahead, and no longer lease."""
 
 
 class Busy(Conflict):
@@ -186,43 +189,68 @@ def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work[Any] | None:
     """Claim the operation if it is due and free; None if it is not, or its lineage is locked."""
     now = clock()
     ready = due(now).filter(pk=operation_id)
-    before = ready.values("fence", "lease_until").first()
+    before = ready.only("status", "fence", "lease_until", "lineage_key", "service_key").first()
     if before is None:
         return None
     try:
         with transaction.atomic():
-            claimed = ready.filter(fence=before["fence"]).update(
+            _queue_up(before)
+            claimed = ready.filter(fence=before.fence).update(
                 status=OperationStatus.RUNNING,
                 fence=F("fence") + 1,
                 lease_until=lease_end(now),
-                started_at=Coalesce(F("started_at"), now),
+                started_at=Least(Coalesce(F("started_at"), now), now),
                 next_attempt_at=None,
             )
     except IntegrityError:
-        return None
+        return None  # a request has taken the lock at this moment
     if not claimed:
         return None
     operation = Operation.objects.get(pk=operation_id)
     return Work(
         operation,
-        before["fence"] + 1,
+        before.fence + 1,
         clock,
         lease_end(now),
         remote_operation=operation.remote_operation,
-        after_crash=before["lease_until"] is not None,
+        after_crash=before.lease_until is not None,
+        state=State.load(operation.data),
     )
 
 
+def _queue_up(operation: Operation) -> None:
+    """Wait for other claims of its locks, which lock the same rows: this one then sees that they
+    are held. Without this, each would meet the constraint."""
+    locks = ("lineage_key", "service_key")
+    keys = {lock: key for lock in locks if (key := getattr(operation, lock))}
+    if operation.status == OperationStatus.PENDING and keys:
+        rivals = Operation.objects.filter(status=OperationStatus.PENDING)
+        rivals = rivals.filter(Q(**keys, _connector=Q.OR)).order_by("pk")
+        list(rivals.select_for_update().values_list("pk"))
+
+
 def due(now: datetime) -> QuerySet[Operation]:
-    """Live operations that no worker holds and whose time has come."""
+    """Live operations that no worker holds, whose time has come and whose locks are free.
+
+    A time further ahead than the engine writes is of a clock that was ahead, and counts as come.
+    """
+    ahead = lease_end(now) + FURTHEST
+    running = Operation.objects.filter(status=OperationStatus.RUNNING)
+    held = [
+        Exists(running.filter(~Q(**{lock: ""}), **{lock: OuterRef(lock)}))
+        for lock in ("lineage_key", "service_key")
+    ]
     return Operation.objects.live().filter(
-        Q(lease_until__isnull=True) | Q(lease_until__lt=now),
-        Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now),
+        Q(lease_until__isnull=True) | Q(lease_until__lt=now) | Q(lease_until__gt=ahead),
+        Q(next_attempt_at__isnull=True)
+        | Q(next_attempt_at__lte=now)
+        | Q(next_attempt_at__gt=ahead),
+        Q(status=OperationStatus.RUNNING) | ~(held[0] | held[1]),
     )
 
 
 def due_operations(*, now: datetime, limit: int = 1000) -> list[uuid.UUID]:
-    """Live operations no worker holds whose time has come, oldest first."""
+    """The due operations, oldest first."""
     return list(due(now).order_by("created_at").values_list("pk", flat=True)[:limit])
 
 

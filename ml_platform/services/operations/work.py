@@ -86,9 +86,9 @@ class Work(Generic[S]):
             raise LeaseLost(f"The lease of operation {self.operation.pk} is running out.")
 
     def age(self) -> timedelta:
-        """Time since the operation started."""
+        """Time since the operation started; none while a clock that was ahead says it will."""
         now = self.clock()
-        return now - (self.operation.started_at or now)
+        return max(timedelta(0), now - (self.operation.started_at or now))
 
     def renew_lease(self) -> None:
         """Renew the lease during a step of many reads, once half of it has passed.

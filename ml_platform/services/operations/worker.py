@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime
 from functools import partial
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django_tasks import task
 
 from ml_platform.guard import DATABASE_FAILURES
@@ -16,7 +17,7 @@ from ml_platform.models.states import OperationStatus
 
 from . import workflow
 from .engine import advance
-from .store import due_operations
+from .store import due, due_operations
 from .work import Clock, leave
 
 
@@ -44,22 +45,22 @@ def run_until_idle(*, operation_id: uuid.UUID, clock: Clock) -> Operation | None
     """Advance an operation; enqueue it again if it waits, its lineage's next if it ended."""
     operation = advance(operation_id=operation_id, workflows=workflow.workflows(), clock=clock)
     try:
-        _enqueue_following(operation)
+        _enqueue_following(operation, clock)
     except DATABASE_FAILURES as error:
         leave(operation_id, error)
     return operation
 
 
-def _enqueue_following(operation: Operation | None) -> None:
-    """Enqueue it again if it waits, else the oldest waiter for each lock it released."""
+def _enqueue_following(operation: Operation | None, clock: Clock) -> None:
+    """Enqueue it again if it waits, else the oldest operation that each released lock lets run."""
     if operation is None:
         return
     if operation.status == OperationStatus.RUNNING:
         enqueue(operation)
         return
-    locks = {"lineage_key": operation.lineage_key, "service_key": operation.service_key}
-    waiting = Operation.objects.filter(status=OperationStatus.PENDING).order_by("created_at")
-    for lock, key in locks.items():
+    waiting = due(clock()).filter(status=OperationStatus.PENDING).order_by("created_at")
+    for lock in ("lineage_key", "service_key"):
+        key = getattr(operation, lock)
         if key and (following := waiting.filter(**{lock: key}).first()):
             enqueue(following)
 
@@ -67,24 +68,43 @@ def _enqueue_following(operation: Operation | None) -> None:
 def resume_operations(*, clock: Clock, limit: int = 1000) -> list[Operation]:
     """Run every due operation that no living worker holds; return those that advanced.
 
+    An operation that waited for the lock of one that ended in this pass is run in it too.
+
     :raises ExceptionGroup: defects that some of them met, after all others were carried on.
     :raises OperationalError: the database is unavailable; the remaining operations stay due.
     """
     moved: list[Operation] = []
     defects: list[Exception] = []
-    for operation_id in due_operations(now=clock(), limit=limit):
-        try:
-            connection.ensure_connection()
-            operation = run_until_idle(operation_id=operation_id, clock=clock)
-        except DATABASE_FAILURES as away:
-            if not defects:
-                raise
-            defects.append(away)
-            break
-        except Exception as defect:  # noqa: BLE001 - one defect must not stop the others
-            defects.append(defect)
-            continue
-        moved += [operation] if operation is not None else []
+    tried: set[uuid.UUID] = set()
+    try:
+        while batch := _untried(clock, limit, tried):
+            for operation_id in batch:
+                tried.add(operation_id)
+                moved += _resume(operation_id, clock, defects)
+    except DATABASE_FAILURES as away:
+        if not defects:
+            raise
+        defects.append(away)
     if defects:
         raise ExceptionGroup("Operations met defects", defects)
     return moved
+
+
+def _untried(clock: Clock, limit: int, tried: Collection[uuid.UUID]) -> list[uuid.UUID]:
+    due_now = due_operations(now=clock(), limit=limit)
+    return [pk for pk in due_now if pk not in tried][: limit - len(tried)]
+
+
+def _resume(operation_id: uuid.UUID, clock: Clock, defects: list[Exception]) -> list[Operation]:
+    """Run one; one defect must not stop the others, but without a database none can go on."""
+    connection.ensure_connection()
+    if connection.in_atomic_block and (connection.needs_rollback or not connection.is_usable()):
+        raise OperationalError("the connection ended inside a transaction, so none can be opened")
+    try:
+        operation = run_until_idle(operation_id=operation_id, clock=clock)
+    except DATABASE_FAILURES:
+        raise
+    except Exception as defect:  # noqa: BLE001 - it is raised after the others were carried on
+        defects.append(defect)
+        return []
+    return [operation] if operation is not None else []

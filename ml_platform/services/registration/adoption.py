@@ -14,9 +14,8 @@ from django.db import transaction
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
-from ml_platform.errors import Conflict, Invalid
+from ml_platform.errors import CloudAbsent, Conflict, Invalid
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.locking import lock_row
 from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import (
     EventKind,
@@ -35,7 +34,7 @@ from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 from ml_platform.services.registry.labels import OWNER, labels_for, owner
 from ml_platform.services.registry.lineages import claim_lineage, record_version, sync_version_cache
-from ml_platform.services.registry.verification import read_versions
+from ml_platform.services.registry.verification import may_still_appear, read_versions
 from ml_platform.services.repairs.unmanaged_models import (
     Managed,
     require_unclaimed,
@@ -158,7 +157,6 @@ def _adopt(work: Work[AdoptionState]) -> None:
     lineage = claim_lineage(
         project_id=state.project, model_name=state.model_name, model_type=ModelType.OTHER
     )
-    lineage = lock_row(RegisteredModel.objects.filter(pk=lineage.pk))
     first = lineage.next_version
     after = first + len(state.versions)
     RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=after)
@@ -224,7 +222,12 @@ def _label(work: Work[AdoptionState]) -> Outcome:
         run=run.uid,
         operation=work.operation.pk,
     )
-    version = vertex.get_model(name)
+    try:
+        version = vertex.get_model(name)
+    except CloudAbsent as absent:  # it was listed when it was recorded
+        if poll := may_still_appear(absent, run.registered_at, now=work.clock()):
+            return poll
+        raise
     _require_no_owner(name, [version])
     vertex.update_model_labels(name, dict(version.labels) | ours)
     work.state = replace(work.state, labeled=done + 1)

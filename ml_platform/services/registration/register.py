@@ -12,7 +12,6 @@ from django.db.models import F
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.locking import lock_row
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
     EventKind,
@@ -169,7 +168,6 @@ def _register(work: Work[RegistrationState], pointer: ModelName) -> None:
     lineage = claim_lineage(
         project_id=run.project_id, model_name=run.model_name, model_type=run.model_type
     )
-    lineage = lock_row(RegisteredModel.objects.filter(pk=lineage.pk))
     number = run.version or lineage.next_version
     if not run.version:
         RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=F("next_version") + 1)

@@ -18,13 +18,15 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import RegisteredModel, TrainingRun
-from ml_platform.services.operations.state import State
+from ml_platform.models.clock import past
+from ml_platform.services.operations.repeats import RepeatState, note_end, require_hope
 from ml_platform.services.operations.subjects import run_of
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll
 from ml_platform.services.registry.labels import OWNER, RUN, is_version_of, labels_for, owner
 from ml_platform.services.registry.lineages import lineage_of, lose_versions
 from ml_platform.services.registry.verification import (
+    may_still_appear,
     read_versions,
     require_listing,
     seconds_until_consistent,
@@ -34,7 +36,7 @@ SECOND_LOOK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegistrationState(State):
+class RegistrationState(RepeatState):
     """What the steps of a registration hand on: the files, what was sent, what Vertex AI has.
 
     `aliases` is None for a version that was just uploaded, `taken` are the aliases of all versions
@@ -77,6 +79,7 @@ def probe(work: Work[RegistrationState]) -> Outcome:
         return _adopt(work, versions)
     if pause := _upload_may_appear(work):
         return pause
+    require_hope(work, tried=f"The upload of {run}", left=f"{parent} has no version of it.")
     work.state = replace(
         work.state,
         again=bool(work.state.uploading_since),
@@ -120,7 +123,10 @@ def _second_look(
     """Handle a missing model of our versions. A single NOT_FOUND may be wrong, so only a second
     one counts, and only if the listing of models works (law 3)."""
     now = work.clock()
-    since = work.state.absent_since or now.isoformat()
+    made_at = lineage.latest_registered_at
+    if poll := may_still_appear(absent, made_at, now=now):
+        return poll
+    since = past(work.state.absent_since or now.isoformat(), now=now).isoformat()
     work.state = replace(work.state, absent_since=since)
     if now - datetime.fromisoformat(since) < timedelta(seconds=SECOND_LOOK_SECONDS):
         return Poll(seconds=SECOND_LOOK_SECONDS, note=str(absent))
@@ -136,7 +142,8 @@ def _second_look(
 def _upload_may_appear(work: Work[RegistrationState]) -> Poll | None:
     if not work.state.uploading_since:
         return None
-    since = datetime.fromisoformat(work.state.uploading_since)
+    since = past(work.state.uploading_since, now=work.clock())
+    work.state = replace(work.state, uploading_since=since.isoformat())
     left = get_settings().UPLOAD_HORIZON - (work.clock() - since).total_seconds()
     note = "An upload without a known outcome may still appear."
     return Poll(seconds=min(left, 30.0), note=note) if left > 0 else None
@@ -162,6 +169,7 @@ def upload(work: Work[RegistrationState]) -> Outcome:
         )
         work.remote_operation = str(started.name)
         if started.error:
+            note_end(work, started.error)
             raise started.error
     except OutcomeUnknown:
         raise
@@ -193,6 +201,7 @@ def wait_for_upload(work: Work[RegistrationState]) -> Outcome:
         return Next(to="look_up", note=str(forgotten))
     if not state.done:
         return Poll(note="Vertex AI is still working on it.")
+    note_end(work, state.error)
     if isinstance(state.error, OutcomeUnknown):
         return Next(to="look_up", note=str(state.error))
     if state.error:

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, check_alias
-from ml_platform.errors import Conflict, Invalid
+from ml_platform.errors import CloudAbsent, Conflict, Invalid
 from ml_platform.models import Operation, TrainingRun
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import OperationKind, Registration
@@ -26,6 +26,7 @@ from ml_platform.services.operations.workflow import Next, Outcome, Step, Workfl
 
 from .labels import is_version_of
 from .protection import changed_of, require_unmoved, require_unmoved_now
+from .verification import may_still_appear
 
 DEFAULT = "default"
 
@@ -105,7 +106,12 @@ def _merge(work: Work[AliasState]) -> Outcome:
     run = run_of(work.operation)
     require_version(run)
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
-    version = vertex.get_model(name)
+    try:
+        version = vertex.get_model(name)
+    except CloudAbsent as absent:
+        if poll := may_still_appear(absent, run.registered_at, now=work.clock()):
+            return poll
+        raise
     if not is_version_of(version, run):
         raise Conflict(
             f"{name} exists, but its labels do not name {run}: it belongs to another model.",

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
+from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_row, lock_rows
 from ml_platform.models.states import HOLDS_POINTER, EventKind, Registration, RegistryState
@@ -27,11 +28,17 @@ def lineage_uid(*, project_id: int, model_name: str) -> uuid.UUID:
 
 
 def claim_lineage(*, project_id: int, model_name: str, model_type: str) -> RegisteredModel:
-    """Return the lineage of that name; create it if it does not exist. Without a version it
-    is not counted. Only registration, adoption and schedules call this, because a run that may fail
-    creates no registered model (law 2)."""
+    """Return the lineage of that name; create it if it does not exist.
+
+    It is locked in the caller's transaction, so that no cleanup deletes it. Without a version it is
+    not counted. Only registration, adoption and schedules call this, because a run that may fail
+    creates no registered model (law 2).
+
+    :raises Conflict: it is created and deleted by others at this moment.
+    """
     found = RegisteredModel.objects.filter(project_id=project_id, model_name=model_name)
-    if lineage := found.first():
+    lock = found.select_for_update(no_key=True)
+    if lineage := lock.first():
         return lineage
     try:
         with transaction.atomic():
@@ -41,8 +48,14 @@ def claim_lineage(*, project_id: int, model_name: str, model_type: str) -> Regis
                 model_type=model_type,
                 uid=lineage_uid(project_id=project_id, model_name=model_name),
             )
-    except IntegrityError:
-        return found.get()
+    except IntegrityError as error:
+        if lineage := lock.first():
+            return lineage
+        raise Conflict(
+            f"The model {model_name} was deleted a moment ago.",
+            code="busy",
+            advice="Nothing was changed; try again now.",
+        ) from error
 
 
 def lock_version(run_id: int) -> TrainingRun:

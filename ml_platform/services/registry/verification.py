@@ -12,6 +12,7 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, Conflict
 from ml_platform.models import TrainingRun
 from ml_platform.models.states import Registration
+from ml_platform.services.operations.workflow import Poll
 
 from .artifacts import MODEL_FILE, newest_folder, run_prefix
 from .labels import RUN, labels_for, wrong_label
@@ -128,10 +129,22 @@ def _require_model_at(artifact_uri: str) -> None:
 
 
 def seconds_until_consistent(made_at: datetime | None, *, now: datetime) -> float:
-    """Seconds until NOT_FOUND is conclusive for a resource created at that time; 0 if it is now."""
-    if made_at is None:
+    """Seconds until NOT_FOUND is conclusive for a resource created at that time; 0 if it is now.
+
+    A time further ahead than the window is of a clock that was ahead. It tells no age, and nothing
+    may stay young until then.
+    """
+    if made_at is None or made_at > now + EVENTUAL_CONSISTENCY_WINDOW:
         return 0.0
     return max(0.0, (made_at + EVENTUAL_CONSISTENCY_WINDOW - now).total_seconds())
+
+
+def may_still_appear(absent: object, made_at: datetime | None, *, now: datetime) -> Poll | None:
+    """Return the poll for what Google calls absent and a read may miss, because our rows say that
+    it is so new; None once its absence is conclusive."""
+    if seconds := seconds_until_consistent(made_at, now=now):
+        return Poll(seconds=seconds, note=f"{absent} It is so new that it may still appear.")
+    return None
 
 
 def read_versions(name: ModelName, *, filter: str = "") -> list[RemoteModel]:

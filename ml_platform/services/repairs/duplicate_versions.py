@@ -30,7 +30,11 @@ from ml_platform.services.registry.labels import OWNER, RUN, is_uid, owner
 from ml_platform.services.registry.lineages import lock_version, sync_version_cache
 from ml_platform.services.registry.ownership import require_own
 from ml_platform.services.registry.protection import require_all_unprotected
-from ml_platform.services.registry.verification import read_versions, seconds_until_consistent
+from ml_platform.services.registry.verification import (
+    may_still_appear,
+    read_versions,
+    seconds_until_consistent,
+)
 
 from .steps import (
     RepairState,
@@ -91,6 +95,9 @@ def _list(work: Work[DuplicateState]) -> Outcome:
     require_own(name, _lineage(work))
     answer = _read(work, lambda: read_versions(name))
     if isinstance(answer, Absent):
+        made_at = None if work.state.purged else _lineage(work).latest_registered_at
+        if poll := may_still_appear(answer.reason, made_at, now=work.clock()):
+            return poll
         return Next(to="end_surplus", note=f"{name.model_id} is gone.")
     surplus: list[RemoteModel] = []
     for run, versions in _by_run(_lineage(work), answer.value):

@@ -20,6 +20,7 @@ from ml_platform.models.states import FindingStatus
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import ENDED_AS, end_findings, link_findings
 from ml_platform.services.operations import worker
+from ml_platform.services.operations.repeats import RepeatState, note_end, require_hope
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Work
@@ -31,7 +32,7 @@ R = TypeVar("R", bound="RepairState")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RepairState(State):
+class RepairState(RepeatState):
     """What every repair of a finding remembers."""
 
     ended_as: str = FindingStatus.REPAIRED
@@ -118,6 +119,7 @@ def require_undeployed(name: ModelName, versions: Collection[RemoteModel]) -> No
 
 def start_deletion(work: Work[R], target: ModelName) -> RemoteOperation | None:
     """Start to delete a model or a version; returns None if it is already gone."""
+    require_hope(work, tried=f"The deletion of {target}", left=f"{target} is there.")
     delete = vertex.delete_model_version if target.version else vertex.delete_model
     try:
         started = delete(target)
@@ -125,6 +127,7 @@ def start_deletion(work: Work[R], target: ModelName) -> RemoteOperation | None:
         return None
     work.remote_operation = str(started.name)
     if started.error:
+        note_end(work, started.error)
         raise started.error
     return started
 
@@ -137,8 +140,11 @@ def wait_for_deletion(work: Work[R], *, to: str, note: str) -> Outcome:
         return Next(to=to, note="Vertex AI no longer has the operation; the model is read next.")
     if not answer.value.done:
         return Poll(note="Vertex AI is still deleting it.")
-    if answer.value.error:
-        raise answer.value.error
+    note_end(work, error := answer.value.error)
+    if isinstance(error, CloudUnavailable):  # to read it again would not change it
+        return Next(to=to, note=str(error))
+    if error:
+        raise error
     return Next(to=to, note=note)
 
 

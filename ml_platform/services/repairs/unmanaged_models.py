@@ -136,7 +136,9 @@ def _delete(work: Work[UnmanagedState]) -> Outcome:
 def _confirm(work: Work[UnmanagedState]) -> Outcome:
     name = ModelName.parse(work.state.name)
     if isinstance(_read(lambda: vertex.get_model(name)), Present):
-        raise CloudConflict(f"{name} is still there after its deletion.")
+        raise CloudConflict(
+            f"{name} is still there after its deletion. {work.state.last_end}".strip()
+        )
     return _gone(name, f"Vertex AI answers NOT_FOUND for {name.model_id}.")
 
 
