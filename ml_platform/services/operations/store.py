@@ -214,7 +214,6 @@ def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work[Any] | None:
         lease_end(now),
         remote_operation=operation.remote_operation,
         after_crash=before.lease_until is not None,
-        state=State.load(operation.data),
     )
 
 
