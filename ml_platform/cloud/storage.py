@@ -36,7 +36,7 @@ def list_objects(
         match_glob=glob or None,
         start_offset=after or None,
         page_size=page_size,
-        fields="items(name,size,generation,updated),nextPageToken",
+        fields="items(name,size,crc32c,generation,updated),nextPageToken",
     ):
         yield tuple(_read_object(blob) for blob in page if blob.name > after)
 
@@ -215,6 +215,7 @@ def _read_object(blob: Any) -> RemoteObject:
     return RemoteObject(
         name=blob.name,
         size=int(blob.size or 0),
+        crc32c=blob.crc32c or "",
         generation=int(blob.generation),
         updated=blob.updated,
     )
