@@ -41,7 +41,9 @@ def reread_files(run: TrainingRun, uri: str) -> None:
     try:
         taken = take_manifest(uri)
     except CloudAbsent as absent:
-        raise NotDeployable(str(absent), code="artifacts_not_found") from absent
+        raise NotDeployable(
+            str(absent), code="artifacts_not_found", advice="Restore it in the bucket."
+        ) from absent
     require_same_files(run, taken)
 
 

@@ -96,7 +96,7 @@ def take_manifest(uri: str, *, needs: str = MODEL_FILE) -> Taken:
 
 
 def manifest_of(run: TrainingRun, taken: Taken, origin: ManifestOrigin, now: datetime) -> Manifest:
-    """The row of a run's manifest, not saved."""
+    """A new row of a run's manifest, not saved."""
     return Manifest(
         run_id=run.pk,
         folder=taken.folder,
@@ -123,7 +123,8 @@ def trust_label(run: TrainingRun, digest: str) -> None:
     """Record, in the caller's transaction, the digest in the label of a version that an earlier try
     uploaded. If the files changed since, their names of then are not known."""
     if re.fullmatch(f"[0-9a-f]{{{DIGEST_LENGTH}}}", digest):
-        Manifest.objects.filter(run=run).exclude(digest=digest).update(digest=digest, files=None)
+        other = Manifest.objects.filter(run=run).exclude(digest=digest)
+        update_rows(other, digest=digest, files=None)
 
 
 def digest_of(run: TrainingRun) -> str:

@@ -22,7 +22,7 @@ from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.manifest import (
     NO_CHECKSUM,
     compare_files,
-    manifest_of,
+    keep_manifest,
     mark_lineages,
     state_after,
     take_manifest,
@@ -155,8 +155,8 @@ def _look_at_adopted(reading: Reading, run: TrainingRun, manifest: Manifest | No
         return Look(FilesState.MISSING if manifest else FilesState.UNCHECKED)
     taken = answer.value
     if manifest is None:
-        row = manifest_of(run, taken, ManifestOrigin.SWEEP, reading.sweep.started_at)
-        Manifest.objects.bulk_create([row], ignore_conflicts=True)
+        with transaction.atomic():
+            keep_manifest(run, taken, ManifestOrigin.SWEEP, reading.sweep.started_at)
         return Look()
     if taken.digest == manifest.digest:
         return Look(FilesState.VERIFIED)

@@ -116,6 +116,7 @@ def _with_manifests(done: Sequence[PushedModels]) -> list[PushedModels]:
         for one in done
         if one.run and not one.manifest and one.newest and one.newest.digest
     ]
+    new.sort(key=lambda row: row.run_id)  # a sweep beside this one inserts them in the same order
     Manifest.objects.bulk_create(new, ignore_conflicts=True)
     for one in done:
         one.newest = None  # frees its list of files
