@@ -23,6 +23,7 @@ from ml_platform.models import (
     Sweep,
     TrainingRun,
 )
+from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.states import RegistryState
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.registration.adoption import adopt_model
@@ -405,3 +406,26 @@ def test_an_adopted_folder_that_cannot_be_listed_is_left_out_and_stays_as_it_was
     assert done.planes["gcs"]["read"] is True
     assert [row["what"] for row in done.counts["left_out"]] == ["theirs v1"]
     assert (found(), state(run)) == ([], RegistryState.VERIFIED)
+
+
+# ---- an upload that an earlier try made ----------------------------------------------------------
+
+
+def test_the_files_of_a_version_are_those_that_were_uploaded_not_those_of_the_retry(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    """The answer to the upload is lost, the files change, and a retry takes their manifest."""
+    run = a_run(cloud)
+    fill(cloud, folder_of(run))
+    operation = register_run(run=run, actor=ANA, now=clock())
+    take_to("upload", operation, clock)
+    uploaded = Manifest.objects.get(run=run).digest
+    cloud.faults.order("ModelService.UploadModel", "lost")
+    take_to("look_up", operation, clock)
+    overwrite(cloud, folder_of(run))
+    taken = take_manifest(f"gs://{BUCKET}/{folder_of(run)}")
+    manifests.keep_manifest(run, taken, ManifestOrigin.REGISTRATION, clock())
+    assert finish(operation, clock).status == "succeeded"
+    assert Manifest.objects.get(run=run).digest == uploaded != taken.digest
+    look(clock)
+    assert found() == [(FindingKind.ARTIFACTS_CHANGED, "the digest of its files differs")]
