@@ -75,7 +75,7 @@ class Known:
         config: ServingConfig | None = None,
     ) -> DeployFacts:
         """The facts of one deploy."""
-        missing = lineage is not None and verdict_of(lineage, self.unread).verified is False
+        missing = lineage is not None and verdict_of(lineage, self.unread).missing
         return DeployFacts(
             lineage=lineage,
             run=run,
@@ -97,7 +97,7 @@ class Known:
             lineage=endpoint.registered_model,
             run=run,
             target=endpoint,
-            missing=verdict_of(endpoint.registered_model, self.unread).verified is False,
+            missing=verdict_of(endpoint.registered_model, self.unread).missing,
             locks=self.locks,
             config=config,
             lacks=lacks,

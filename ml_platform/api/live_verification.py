@@ -11,6 +11,8 @@ from ml_platform.cloud.answers import Absent, Answer, Present
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import require_settings
 from ml_platform.models.clock import database_now
+from ml_platform.models.states import RegistryState
+from ml_platform.services.registry.registry_state import OTHER_FILES
 from ml_platform.services.registry.verification import ForeignVersion, verify_model_in_vertex_ai
 
 DEADLINE = 8.0
@@ -36,6 +38,8 @@ def verify_page(rows: Sequence[Row], items: Sequence[Json]) -> bool:
     complete = True
     for item, future in zip(items, asked, strict=True):
         verified, reason = _said(future)
+        if verified and item["registry_state"] == RegistryState.CHANGED:
+            verified, reason = False, OTHER_FILES
         item["registry_verified"], item["registry_reason"] = verified, reason
         item["verified_at"] = now if verified is not None else item["verified_at"]
         complete = complete and verified is not None

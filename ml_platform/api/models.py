@@ -105,6 +105,7 @@ def list_versions(request: Any, model_id: int, query: Query[VersionsQuery]) -> H
     """The versions of a model, the newest first."""
     model = find_model(request.auth, model_id)
     runs = TrainingRun.objects.filter(registered_model=model, version__isnull=False)
+    runs = runs.select_related("manifest").defer("manifest__files")
     runs = runs if query.all else runs.versions()
     return answer_list(
         query,

@@ -36,7 +36,7 @@ def list_objects(
     return _pages(
         bucket,
         lambda page: tuple(found for found in map(_read_object, page) if found.name > after),
-        fields="items(name,size,generation,updated)",
+        fields="items(name,size,crc32c,generation,updated)",
         prefix=prefix,
         match_glob=glob or None,
         start_offset=after or None,
@@ -256,6 +256,7 @@ def _read_object(blob: Any) -> RemoteObject:
     return RemoteObject(
         name=_text(blob.name),
         size=int(blob.size),
+        crc32c=blob.crc32c or "",
         generation=int(blob.generation),
         updated=blob.updated,
     )

@@ -118,6 +118,7 @@ class RemoteObject(RemoteValue):
     addresses = frozenset({"name"})
     name: str
     size: int
+    crc32c: str = ""
     generation: int
     updated: datetime | None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .api_token import ApiToken, IdempotentResponse
 from .deployed_endpoint import DeployedEndpoint
 from .event import Event
+from .manifest import Manifest
 from .operation import Operation
 from .project import Project
 from .registered_model import RegisteredModel
@@ -19,6 +20,7 @@ __all__ = [
     "Event",
     "Finding",
     "IdempotentResponse",
+    "Manifest",
     "MirroredArtifacts",
     "MirroredModel",
     "MirroredService",

@@ -93,6 +93,7 @@ class RegistryState(models.TextChoices):
     VERIFIED = "verified", "Verified"
     SUSPECTED = "suspected", "Not seen once"
     MISSING = "missing", "Not in Registry"
+    CHANGED = "changed", "Files changed"
 
 
 class RetentionReason(models.TextChoices):

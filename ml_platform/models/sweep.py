@@ -96,6 +96,11 @@ class MirroredArtifacts(models.Model):
     """The prefix of a run in GCS with a model that can be served."""
 
     prefix = models.CharField(max_length=1024, unique=True, help_text="gs://bucket/key/")
+    folders = models.JSONField(
+        null=True,
+        help_text="By number of the pushed model: digest, files, bytes, and a difference if its "
+        "version has another digest.",
+    )
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
     seen_at = models.DateTimeField()
 

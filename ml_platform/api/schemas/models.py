@@ -11,9 +11,8 @@ from ninja import Field
 from ml_platform.models import (
     TrainingRun,
 )
-from ml_platform.models.states import (
-    ModelType,
-)
+from ml_platform.models.manifest import FilesState, ManifestOrigin
+from ml_platform.models.states import ModelType
 
 from .base import (
     EXAMPLES,
@@ -40,6 +39,13 @@ VERSION_EXAMPLE = {
     "vertex_model_version": "3",
     "former_vertex_version": "",
     "gcs_artifacts_path": "gs://artifacts/runs/9c1d/",
+    "manifest_digest": "4be1f70f1f4a1b7a0ffb7c3fd8d6cb3fd4f1cc8a",
+    "manifest_files": 4,
+    "manifest_bytes": 1048576,
+    "manifest_origin": "registration",
+    "manifest_taken_at": "2026-02-08T12:02:00Z",
+    "files_state": "verified",
+    "files_checked_at": "2026-02-08T12:10:00Z",
     "registered_at": "2026-02-08T12:03:00Z",
     "created_at": "2026-02-08T11:00:00Z",
 }
@@ -72,6 +78,9 @@ MODEL_EXAMPLE = {
 }
 
 
+StoredState = Literal["verified", "suspected", "missing", "changed", "unchecked"]
+
+
 class ModelsQuery(Listing):
     """Registered models."""
 
@@ -84,7 +93,7 @@ class ModelsQuery(Listing):
         None, description="Whether an endpoint serves the newest version, an older one, or none."
     )
     blessed: Flag | None = Field(None, description="Whether the newest version was blessed.")
-    registry_state: Literal["verified", "suspected", "missing", "unchecked"] | None = None
+    registry_state: StoredState | None = None
     verify: Literal["live"] | None = Field(
         None, description="`live` asks Vertex AI now about the models of this page."
     )
@@ -110,6 +119,19 @@ class VersionOut(Out):
     vertex_model_version: str
     former_vertex_version: str
     gcs_artifacts_path: str
+    manifest_digest: str | None = Field(
+        description="Of the names, sizes and checksums of its files; null before it was taken."
+    )
+    manifest_files: int | None
+    manifest_bytes: int | None
+    manifest_origin: ManifestOrigin | None = Field(
+        description="When it was taken: it proves nothing about the time before."
+    )
+    manifest_taken_at: datetime | None
+    files_state: FilesState | None = Field(
+        description="Whether the last sweep that listed the files found those of the manifest."
+    )
+    files_checked_at: datetime | None
     registered_at: datetime | None
     created_at: datetime
 
@@ -144,7 +166,7 @@ class ModelOut(Out):
     deployment: Deployment
     vertex_model_resource_name: str
     registry_verified: bool | None
-    registry_state: Literal["verified", "suspected", "missing", "unchecked"]
+    registry_state: StoredState
     registry_reason: str = Field(description="Why it is not verified, or how the live check ended.")
     verified_at: datetime | None
     created_at: datetime
@@ -202,12 +224,25 @@ VERSION: Mapping[str, str] = {
     "vertex_model_version": "vertex_model_version",
     "former_vertex_version": "last_vertex_version",
     "gcs_artifacts_path": "gcs_artifacts_path",
+    "manifest_digest": "manifest__digest",
+    "manifest_files": "manifest__file_count",
+    "manifest_bytes": "manifest__total_bytes",
+    "manifest_origin": "manifest__origin",
+    "manifest_taken_at": "manifest__taken_at",
+    "files_state": "manifest__state",
+    "files_checked_at": "manifest__checked_at",
     "registered_at": "registered_at",
     "created_at": "created_at",
 }
-"""Field of a version -> column of the run."""
+"""Field of a version -> column of the run, or of its manifest."""
 
 
 def version_json(run: TrainingRun) -> Json:
-    """A run as the version it is or was."""
-    return {name: getattr(run, column) for name, column in VERSION.items()}
+    """A run, read with its manifest, as the version it is or was."""
+    return {name: _value(run, column) for name, column in VERSION.items()}
+
+
+def _value(run: TrainingRun, column: str) -> Any:
+    """The value of a column; None for one of a manifest that was not taken."""
+    about, _, name = column.rpartition("__")
+    return getattr(getattr(run, about, None) if about else run, name, None)

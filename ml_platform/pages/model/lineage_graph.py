@@ -8,13 +8,16 @@ from itertools import pairwise, product
 
 from django.urls import reverse
 
-from ml_platform.models import DeployedEndpoint, Finding, MirroredArtifacts, TrainingRun
+from ml_platform.models import DeployedEndpoint, Finding, Manifest, MirroredArtifacts, TrainingRun
+from ml_platform.models.manifest import DIFFERING, FilesState
 from ml_platform.models.states import Registration
 from ml_platform.pages.training.tables import deleted_badge, endpoint_badge
 from ml_platform.pages.view_models.badges import RUN_TONES, SCHEDULE_TONES, badge
 from ml_platform.pages.view_models.context import Badge, Values
 from ml_platform.pages.view_models.times import relative
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.registry.manifest import difference_text
+from ml_platform.text import in_one_line
 
 NODE_WIDTH, NODE_HEIGHT = 200, 66
 GAP_X, GAP_Y = 40, 14
@@ -71,7 +74,20 @@ def artifacts_badge(run: TrainingRun, unread: str, now: datetime) -> Badge:
         return badge("Missing", "bad")
     if unread or seen is None:
         return badge("Unknown", "unknown", unread or "No sweep has found it yet.")
+    if other := files_badge(run):
+        return other
     return badge(f"Seen {relative(now - seen.seen_at)}", "good")
+
+
+def files_badge(run: TrainingRun) -> Badge | None:
+    """How a version's files differ from its manifest; None if no sweep found that they do."""
+    manifest: Manifest | None = getattr(run, "manifest", None)
+    if manifest is None or manifest.state not in DIFFERING:
+        return None
+    label = f"Files {manifest.get_state_display().lower()}"
+    if manifest.state == FilesState.MISSING:
+        return badge(label, "bad", "Cloud Storage has no saved model in its folder.")
+    return badge(label, "bad", in_one_line(difference_text(manifest.difference)))
 
 
 def _origin(run: TrainingRun, training: str) -> tuple[str, str, Badge, str]:

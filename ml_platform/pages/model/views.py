@@ -13,7 +13,7 @@ from django.utils import timezone
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known, read_known
 from ml_platform.actions.models import AliasFacts, find_model
-from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models import DeployedEndpoint, Manifest, RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 from ml_platform.pages.common.buttons import alias_button, deploy_button
 from ml_platform.pages.common.queries import cursor_page, query_url, read_versions
@@ -27,11 +27,13 @@ from ml_platform.pagination import Order
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deletion.preview import DELETABLE
 from ml_platform.services.deployment.deployable import choose_endpoint, with_differences
+from ml_platform.services.registry.artifacts import human_size
 from ml_platform.services.registry.protection import why_protected
 from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
+from ml_platform.text import counted
 
 from .history import history
-from .lineage_graph import artifacts_badge, draw
+from .lineage_graph import artifacts_badge, draw, files_badge
 from .metric_comparison import Measured, compare
 
 NEWEST_VERSION = Order("newest", "version", descending=True)
@@ -61,7 +63,8 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
     deployed = DeployedEndpoint.objects.filter(registered_model=row).order_by("pk")
     endpoints = list(with_differences(deployed.select_related("run", "intended_run")))
     numbered = row.training_runs.filter(version__isnull=False)
-    numbered = numbered.select_related("schedule", "created_by")
+    numbered = numbered.select_related("schedule", "created_by", "manifest")
+    numbered = numbered.defer("manifest__files")
     shown, pager = cursor_page(
         numbered, request, order=NEWEST_VERSION, size=VERSIONS_A_PAGE, name="versions"
     )
@@ -176,6 +179,7 @@ def _version(
         "aliases": run.aliases,
         "alias": alias_button(caller, run, AliasFacts(run, known.locks)) if registered else None,
         "state": _version_badge(run, verdict_of(row, known.unread), now),
+        "files": _files(run, now),
         "blessed": blessed_badge(run),
         "metric": main_metric(run.metrics),
         "services": [
@@ -189,6 +193,19 @@ def _version(
         "deploy": _deploy(caller, row, run, endpoints, known) if registered else None,
         "delete_url": delete_url and f"{delete_url}?version={run.version}",
         "delete_why": _why_protected(run),
+    }
+
+
+def _files(run: TrainingRun, now: datetime) -> Values | None:
+    """The manifest of a version; None before one was taken."""
+    manifest: Manifest | None = getattr(run, "manifest", None)
+    if manifest is None:
+        return None
+    return {
+        "text": f"{counted(manifest.file_count, 'file')}, {human_size(manifest.total_bytes)}",
+        "digest": manifest.digest,
+        "taken": manifest.get_origin_display(),
+        "checked": moment(manifest.checked_at, now),
     }
 
 
@@ -210,8 +227,11 @@ def _why_protected(run: TrainingRun) -> str:
 
 def _version_badge(run: TrainingRun, verdict: RegistryVerdict, now: datetime) -> Badge:
     """The state of a version; green only if the sweeps verified it."""
-    if run.registration == Registration.REGISTERED and not verdict.verified:
-        return registry_badge(verdict, now)
+    if run.registration == Registration.REGISTERED:
+        if other := files_badge(run):
+            return other
+        if not verdict.verified and not verdict.changed:
+            return registry_badge(verdict, now)
     return badge(*REGISTRATIONS[Registration(run.registration)])
 
 

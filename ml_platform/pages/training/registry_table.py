@@ -147,6 +147,8 @@ def registry_badge(verdict: RegistryVerdict, now: datetime) -> Badge:
         return badge("Unknown", "unknown", f"{verdict.reason}{last}")
     if verdict.verified:
         return badge("Verified", "good", "The sweep saw it in the Vertex AI Model Registry.")
+    if verdict.changed:
+        return badge(RegistryState.CHANGED.label, "bad", verdict.reason)
     return badge(
         RegistryState.MISSING.label,
         "bad",

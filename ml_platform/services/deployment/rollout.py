@@ -24,10 +24,12 @@ from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll
 from ml_platform.services.registry.labels import OPERATION, RUN, labels_for
+from ml_platform.services.registry.manifest import digest_of
 from ml_platform.services.registry.verification import seconds_until_consistent
 
 from .deployable import ForeignService
 from .others_changes import ATTEMPT, BACK, changed_by_others, last_written, require_traffic
+from .same_files import replaced_while_starting, reread_files
 from .service_polling import (
     LONGEST,
     REFUSALS,
@@ -159,6 +161,8 @@ def upsert(work: Work[DeployState]) -> Outcome:
     run, config, uri = _target(work)
     spec = service_spec(config, artifact_uri=uri, labels=_labels(work, run))
     try:
+        if not work.state.going_back:
+            reread_files(run, uri)
         if etag:
             service = cloud_run.get_service(name)
             if service.etag != etag:
@@ -198,6 +202,8 @@ def confirm(work: Work[DeployState]) -> Outcome:
         return Poll(note=judged.reason)
     if judged.serves:
         back = work.state.going_back
+        if not back and (why := replaced_while_starting(asked_run(work), work.state.artifact_uri)):
+            return _take_back(work, service, endpoint, f"Its files were replaced meanwhile: {why}.")
         work.state = replace(
             work.state,
             url=service.uri,
@@ -283,6 +289,7 @@ def _labels(work: Work[DeployState], run: TrainingRun) -> dict[str, str]:
         run=run.uid,
         endpoint=endpoint.uid,
         operation=work.operation.pk,
+        digest=digest_of(run),
     )
     return {**labels, ATTEMPT: _attempt(work)}
 

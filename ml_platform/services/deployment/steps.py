@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from ml_platform.cloud import cloud_run, storage
@@ -15,12 +16,13 @@ from ml_platform.services.access.rights import Right
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.artifacts import run_prefix
+from ml_platform.services.registry.manifest import Taken, take_manifest
 from ml_platform.services.registry.verification import (
-    find_artifacts,
     find_version,
     require_listing,
     seconds_until_consistent,
 )
+from ml_platform.text import counted
 
 from . import rollout as bring_up
 from .deployable import MODEL_NOT_FOUND, NotDeployable, require_deployable
@@ -32,6 +34,7 @@ from .endpoint_state import (
     record_serving,
 )
 from .rollout import DeployState, asked_run
+from .same_files import keep_first_manifest, require_same_files
 from .service_polling import endpoint_of, wait_for
 from .serving import ServingConfig
 
@@ -72,7 +75,7 @@ def _verify_artifacts(work: Work[DeployState]) -> Outcome:
     run = asked_run(work)
     uri = work.state.artifact_uri
     try:
-        found = find_artifacts(run=run, artifact_uri=uri)
+        taken = take_manifest(uri)
     except CloudAbsent as absent:
         path = run.gcs_artifacts_path
         folder = ObjectPath.parse(path).folder if path else run_prefix(run=run)
@@ -85,13 +88,18 @@ def _verify_artifacts(work: Work[DeployState]) -> Outcome:
             code="artifacts_not_found",
             advice="Restore them in the bucket, or deploy another version.",
         ) from absent
-    return Next(note=found, change=partial(_point_at_artifacts, run, found))
+    require_same_files(run, taken)
+    return Next(
+        note=f"{counted(taken.count, 'file')} at {uri}, digest {taken.digest}",
+        change=partial(_found_artifacts, run, taken, work.clock()),
+    )
 
 
-def _point_at_artifacts(run: TrainingRun, uri: str) -> None:
-    """Record that the run has its artifacts again after they were restored in the bucket."""
+def _found_artifacts(run: TrainingRun, taken: Taken, now: datetime) -> None:
+    """Record that the run has its artifacts, also after they were restored in the bucket."""
+    keep_first_manifest(run, taken, now)
     own = str(run_prefix(run=run))
-    if not run.gcs_artifacts_path and uri.startswith(own):
+    if not run.gcs_artifacts_path and taken.folder.startswith(own):
         TrainingRun.objects.filter(pk=run.pk).update(gcs_artifacts_path=own)
 
 

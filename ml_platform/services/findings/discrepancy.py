@@ -13,10 +13,12 @@ from typing import Any
 
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Invalid
-from ml_platform.models import RegisteredModel, TrainingRun
+from ml_platform.models import Manifest, RegisteredModel, TrainingRun
+from ml_platform.models.manifest import FilesState
 from ml_platform.models.states import Registration
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.subjects import version_name
+from ml_platform.services.registry.manifest import difference_text
 from ml_platform.text import counted
 
 DELETE_ORPHAN = "Delete the name; {schedules} and {runs} stay, detached from it."
@@ -27,6 +29,10 @@ DELETE_SURPLUS = (
 NO_ARTIFACTS_REPAIR = (
     "No automatic repair. Restore the files (object versions, soft delete), or delete the version."
 )
+_WITH_OTHER_FILES = {
+    FilesState.CHANGED: (FindingKind.ARTIFACTS_CHANGED, "has other files than its manifest"),
+    FilesState.INCOMPLETE: (FindingKind.ARTIFACTS_INCOMPLETE, "lacks files of its manifest"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,25 +81,38 @@ def compare_orphan(orphan: RegisteredModel, *, runs: int, schedules: int) -> Dis
 
 
 def artifacts_subject(run_id: int) -> str:
-    """Return the subject of the finding that a run's artifacts are missing."""
+    """Return the subject of findings about a run's files."""
     return f"run {run_id}"
 
 
-def compare_artifacts(run: TrainingRun, *, there: bool) -> Discrepancy | None:
-    """Compare a version with the complete listing of the run folders; None when it is there."""
-    if there:
+def compare_artifacts(
+    run: TrainingRun, manifest: Manifest | None, state: FilesState, difference: Mapping[str, Any]
+) -> Discrepancy | None:
+    """Describe how a complete listing of a version's files differs; None when it does not."""
+    evidence = {
+        "model_name": run.model_name,
+        "run_id": run.pk,
+        "artifacts": manifest.folder if manifest else artifacts_of(run),
+    }
+    if state == FilesState.MISSING:
+        kind, what = FindingKind.ARTIFACTS_MISSING, "has no saved model in Cloud Storage"
+        evidence["gcs_listing"] = "complete, without a saved model in this folder"
+    elif manifest and state in _WITH_OTHER_FILES:
+        kind, what = _WITH_OTHER_FILES[state]
+        evidence |= {
+            "files": difference_text(difference),
+            "manifest_digest": manifest.digest,
+            "manifest_taken": f"{manifest.get_origin_display()}, "
+            f"{manifest.taken_at.isoformat(timespec='seconds')}",
+        }
+    else:
         return None
     return Discrepancy(
-        kind=FindingKind.ARTIFACTS_MISSING,
+        kind=kind,
         subject=artifacts_subject(run.pk),
-        title=f"{version_name(run)} has no saved model in Cloud Storage",
+        title=f"{version_name(run)} {what}",
         repair=NO_ARTIFACTS_REPAIR,
-        evidence={
-            "model_name": run.model_name,
-            "run_id": run.pk,
-            "artifacts": artifacts_of(run),
-            "gcs_listing": "complete, without a saved model in this folder",
-        },
+        evidence=evidence,
         project_id=run.project_id,
         lineage_id=run.registered_model_id,
         run_id=run.pk,

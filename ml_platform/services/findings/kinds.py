@@ -117,6 +117,28 @@ class FindingKind(StrEnum):
             comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
         ),
     )
+    ARTIFACTS_CHANGED = (
+        "artifacts_changed",
+        Facts(
+            label="Artifacts changed",
+            meaning="The files of a registered version are not those of its manifest.",
+            note=("{n} with other files", "{n} with other files"),
+            tone="bad",
+            plane="gcs",
+            comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
+        ),
+    )
+    ARTIFACTS_INCOMPLETE = (
+        "artifacts_incomplete",
+        Facts(
+            label="Artifacts incomplete",
+            meaning="Files of a registered version are missing.",
+            note=("{n} lacks files", "{n} lack files"),
+            tone="bad",
+            plane="gcs",
+            comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
+        ),
+    )
     SERVICE_MISSING = (
         "service_missing",
         Facts(

@@ -20,6 +20,7 @@ from django.db.models.functions import Coalesce, Least
 
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel
+from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import EventKind, OperationStatus
 
 from .state import State
@@ -224,8 +225,7 @@ def _queue_up(operation: Operation) -> None:
     keys = {lock: key for lock in locks if (key := getattr(operation, lock))}
     if operation.status == OperationStatus.PENDING and keys:
         rivals = Operation.objects.filter(status=OperationStatus.PENDING)
-        rivals = rivals.filter(Q(**keys, _connector=Q.OR)).order_by("pk")
-        list(rivals.select_for_update().values_list("pk"))
+        lock_rows(rivals.filter(Q(**keys, _connector=Q.OR)))
 
 
 def due(now: datetime) -> QuerySet[Operation]:

@@ -14,8 +14,15 @@ from django.db import transaction
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
-from ml_platform.errors import CloudAbsent, Conflict, Invalid
+from ml_platform.errors import (
+    CloudAbsent,
+    CloudRejected,
+    CloudUnavailable,
+    Conflict,
+    Invalid,
+)
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import (
     EventKind,
@@ -34,6 +41,7 @@ from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 from ml_platform.services.registry.labels import OWNER, labels_for, owner
 from ml_platform.services.registry.lineages import claim_lineage, record_version, sync_version_cache
+from ml_platform.services.registry.manifest import Taken, keep_manifest, take_manifest
 from ml_platform.services.registry.verification import may_still_appear, read_versions
 from ml_platform.services.repairs.unmanaged_models import (
     Managed,
@@ -217,10 +225,12 @@ def _label(work: Work[AdoptionState]) -> Outcome:
         return Next(note=f"{counted(done, 'version')}.", change=partial(end, now=work.clock()))
     run = TrainingRun.objects.select_related("registered_model").get(pk=runs[done])
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
+    taken = _files(run)
     ours = labels_for(
         lineage=run.registered_model.uid if run.registered_model else None,
         run=run.uid,
         operation=work.operation.pk,
+        digest=taken.digest if taken else "",
     )
     try:
         version = vertex.get_model(name)
@@ -231,7 +241,18 @@ def _label(work: Work[AdoptionState]) -> Outcome:
     _require_no_owner(name, [version])
     vertex.update_model_labels(name, dict(version.labels) | ours)
     work.state = replace(work.state, labeled=done + 1)
-    return Continue(note=str(name))
+    if taken is None:
+        return Continue(note=f"{name}: its files could not be listed; a sweep tries again.")
+    keep = partial(keep_manifest, run, taken, ManifestOrigin.ADOPTION, work.clock())
+    return Continue(note=str(name), change=keep)
+
+
+def _files(run: TrainingRun) -> Taken | None:
+    """The files of an adopted version; None if they cannot be listed, which forbids no adoption."""
+    try:
+        return take_manifest(run.parameters["adopted_from"], needs="")
+    except (Invalid, CloudAbsent, CloudUnavailable, CloudRejected):
+        return None
 
 
 WORKFLOW = Workflow(

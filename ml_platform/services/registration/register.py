@@ -12,6 +12,7 @@ from django.db.models import F
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
     EventKind,
@@ -32,8 +33,10 @@ from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.services.registry.aliases import move_default, note_aliases
 from ml_platform.services.registry.lineages import claim_lineage, record_version, sync_version_cache
+from ml_platform.services.registry.manifest import keep_manifest, take_manifest, trust_label
 from ml_platform.services.registry.mirror import mirror_version
 from ml_platform.services.registry.verification import find_artifacts
+from ml_platform.text import counted
 
 from .upload import RegistrationState, look_for_copies, probe, upload, wait_for_upload
 
@@ -139,6 +142,7 @@ def _find_artifacts(work: Work[RegistrationState]) -> Outcome:
     require_registrable(run=run, force_reason=work.operation.reason)
     try:
         uri = find_artifacts(run=run)
+        taken = take_manifest(uri)
     except CloudAbsent as absent:
         raise NotRegistrable(
             str(absent),
@@ -146,7 +150,8 @@ def _find_artifacts(work: Work[RegistrationState]) -> Outcome:
             advice="Check whether the pipeline pushed its model, then retry.",
         ) from absent
     work.state = replace(work.state, artifact_uri=uri)
-    return Next(note=uri)
+    keep = partial(keep_manifest, run, taken, ManifestOrigin.REGISTRATION, work.clock())
+    return Next(note=f"{counted(taken.count, 'file')} at {uri}", change=keep)
 
 
 def _record(work: Work[RegistrationState]) -> Outcome:
@@ -190,6 +195,7 @@ def _register(work: Work[RegistrationState], pointer: ModelName) -> None:
         vertex_version=str(pointer),
         operation=work.operation,
     )
+    trust_label(run, work.state.labelled_digest)
     _note_aliases(work, run)
     sync_version_cache(registered_model=lineage)
     Operation.objects.filter(pk=work.operation.pk).update(lineage=lineage)

@@ -23,8 +23,16 @@ from ml_platform.services.operations.repeats import RepeatState, note_end, requi
 from ml_platform.services.operations.subjects import run_of
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll
-from ml_platform.services.registry.labels import OWNER, RUN, is_version_of, labels_for, owner
+from ml_platform.services.registry.labels import (
+    DIGEST,
+    OWNER,
+    RUN,
+    is_version_of,
+    labels_for,
+    owner,
+)
 from ml_platform.services.registry.lineages import lineage_of, lose_versions
+from ml_platform.services.registry.manifest import digest_of
 from ml_platform.services.registry.verification import (
     may_still_appear,
     read_versions,
@@ -59,6 +67,8 @@ class RegistrationState(RepeatState):
     aliases: tuple[str, ...] | None = None
     taken: tuple[str, ...] = ()
     surplus: tuple[str, ...] = ()
+    labelled_digest: str = ""
+    """The digest in the label of a version that was found: of the files when it was uploaded."""
 
 
 def probe(work: Work[RegistrationState]) -> Outcome:
@@ -104,6 +114,7 @@ def _adopt(work: Work[RegistrationState], versions: list[RemoteModel]) -> Next:
         aliases=tuple(sorted(first.aliases)),
         taken=tuple(sorted({alias for version in versions for alias in version.aliases})),
         surplus=tuple(str(version.pointer) for version in others),
+        labelled_digest=first.labels.get(DIGEST, ""),
     )
     return Next(to="record", note=f"Found {first.pointer.model_id}@{first.version}.")
 
@@ -163,6 +174,7 @@ def upload(work: Work[RegistrationState]) -> Outcome:
                 generation=lineage.generation,
                 run=run.uid,
                 operation=work.operation.pk,
+                digest=digest_of(run),
             ),
             model_id="" if state.parent else state.model_id,
             parent_model=ModelName.parse(state.parent) if state.parent else None,

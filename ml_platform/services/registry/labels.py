@@ -16,6 +16,7 @@ GENERATION = "mlp_generation"
 RUN = "mlp_run"
 ENDPOINT = "mlp_endpoint"
 OPERATION = "mlp_operation"
+DIGEST = "mlp_digest"
 
 
 def owner() -> str:
@@ -44,12 +45,15 @@ def labels_for(
     run: UUID | None = None,
     endpoint: UUID | None = None,
     operation: UUID | None = None,
+    digest: str = "",
 ) -> dict[str, str]:
-    """The labels of a resource that belongs to the given rows."""
+    """The labels of a resource that belongs to the given rows; `digest` is of the manifest."""
     ids = {LINEAGE: lineage, RUN: run, ENDPOINT: endpoint, OPERATION: operation}
     labels = {key: uid.hex for key, uid in ids.items() if uid is not None}
     if generation is not None:
         labels[GENERATION] = str(generation)
+    if digest:
+        labels[DIGEST] = digest
     return {OWNER: owner(), **labels}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -37,9 +38,8 @@ def claim_lineage(*, project_id: int, model_name: str, model_type: str) -> Regis
     :raises Conflict: it is created and deleted by others at this moment.
     """
     found = RegisteredModel.objects.filter(project_id=project_id, model_name=model_name)
-    lock = found.select_for_update(no_key=True)
-    if lineage := lock.first():
-        return lineage
+    with suppress(RegisteredModel.DoesNotExist):
+        return lock_row(found)
     try:
         with transaction.atomic():
             return RegisteredModel.objects.create(
@@ -49,8 +49,8 @@ def claim_lineage(*, project_id: int, model_name: str, model_type: str) -> Regis
                 uid=lineage_uid(project_id=project_id, model_name=model_name),
             )
     except IntegrityError as error:
-        if lineage := lock.first():
-            return lineage
+        with suppress(RegisteredModel.DoesNotExist):
+            return lock_row(found)
         raise Conflict(
             f"The model {model_name} was deleted a moment ago.",
             code="busy",

@@ -13,10 +13,12 @@ from ml_platform.models.states import RegistryState
 
 NEVER_CHECKED = "No sweep has checked it yet."
 NOT_LISTED = "Not listed at two sweeps."
+OTHER_FILES = "A version does not have the files that its manifest names."
 NOT_SEEN_ONCE = "The newest sweep did not see it; a second sweep must confirm that it is gone."
 _VERDICTS: Mapping[str, tuple[bool | None, str]] = {
     RegistryState.SUSPECTED: (None, NOT_SEEN_ONCE),
     RegistryState.MISSING: (False, NOT_LISTED),
+    RegistryState.CHANGED: (False, OTHER_FILES),
 }
 
 
@@ -24,6 +26,7 @@ class RegistryAnswer(TextChoices):
     """The last known state of a model in Vertex AI."""
 
     VERIFIED = "verified", RegistryState.VERIFIED.label
+    CHANGED = "changed", RegistryState.CHANGED.label
     MISSING = "missing", RegistryState.MISSING.label
     UNKNOWN = "unknown", "Unknown"
 
@@ -36,6 +39,16 @@ class RegistryVerdict:
     verified: bool | None
     reason: str
     at: datetime | None
+
+    @property
+    def missing(self) -> bool:
+        """Whether two sweeps did not find the model."""
+        return self.reason == NOT_LISTED
+
+    @property
+    def changed(self) -> bool:
+        """Whether the files of a version differ from its manifest."""
+        return self.reason == OTHER_FILES
 
 
 def registry_verdict(*, state: str, checked_at: datetime | None, unread: str) -> RegistryVerdict:
@@ -61,10 +74,7 @@ def verdict_of(lineage: RegisteredModel, unread: str) -> RegistryVerdict:
 def has_registry_answer(answer: str, unread: str) -> Q:
     """The same verdict as a condition on registered models."""
     known = Q(pk__in=[]) if unread else Q(registry_checked_at__isnull=False)
-    verified = known & Q(registry_state=RegistryState.VERIFIED)
-    missing = known & Q(registry_state=RegistryState.MISSING)
-    return {
-        RegistryAnswer.VERIFIED: verified,
-        RegistryAnswer.MISSING: missing,
-        RegistryAnswer.UNKNOWN: ~(verified | missing),
-    }[RegistryAnswer(answer)]
+    told = [each.value for each in RegistryAnswer if each != RegistryAnswer.UNKNOWN]
+    if answer == RegistryAnswer.UNKNOWN:
+        return ~(known & Q(registry_state__in=told))
+    return known & Q(registry_state=RegistryAnswer(answer))

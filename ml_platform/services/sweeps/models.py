@@ -48,6 +48,7 @@ from ml_platform.services.findings.store import (
 )
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import is_uid, owner
+from ml_platform.services.registry.manifest import with_other_files
 from ml_platform.services.registry.ownership import own_models
 
 
@@ -147,6 +148,8 @@ def _write_states(
         if one.lineage_id is not None and one.kind != FindingKind.SURPLUS_VERSION:
             stale = one.kind == FindingKind.STALE_POINTER and sightings.get(one.subject, 1) > 1
             states[one.lineage_id] = RegistryState.MISSING if stale else RegistryState.SUSPECTED
+    verified = [pk for pk, state in states.items() if state == RegistryState.VERIFIED]
+    states |= dict.fromkeys(with_other_files(verified), RegistryState.CHANGED)
     for state in set(states.values()):
         rows = RegisteredModel.objects.registered().filter(
             pk__in=[pk for pk, wanted in states.items() if wanted == state],

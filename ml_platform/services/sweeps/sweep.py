@@ -13,7 +13,7 @@ from django.db import Error, connection
 from django.db.models import Model, Q
 from django.utils.module_loading import import_string
 
-from ml_platform.cloud import cloud_run, storage, vertex
+from ml_platform.cloud import cloud_run, vertex
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.transport.channels import request_reason, shared_retry_budget
 from ml_platform.cloud.types import RemoteModel, RemoteService
@@ -37,9 +37,9 @@ from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_e
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN
 
 from .audit import unread_kinds
+from .pushed_models import read_pushed_models
 
 log = logging.getLogger("ml_platform.jobs")
-PUSHED = "pushed_model/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,15 +252,6 @@ def _model_row(model: RemoteModel) -> Json:
     }
 
 
-def _run_folders() -> Iterator[Sequence[str]]:
-    """Yield the prefixes of runs with a saved model: one listing for all runs."""
-    settings = require_settings()
-    root = f"{settings.ARTIFACTS_PREFIX}/"
-    glob = f"{root}**/{PUSHED}*/saved_model.pb"
-    for page in storage.list_objects(settings.BUCKET, root, glob=glob):
-        yield [f"gs://{settings.BUCKET}/{found.name.rpartition(PUSHED)[0]}" for found in page]
-
-
 def _service_row(service: RemoteService) -> Json:
     return {
         "uri": service.uri,
@@ -283,9 +274,9 @@ PLANES: Mapping[str, Plane] = {
         key="model_id",
     ),
     "gcs": Plane(
-        pages=_run_folders,
-        name=str,
-        row=lambda _: {},
+        pages=read_pushed_models,
+        name=lambda pushed: pushed.prefix,
+        row=lambda pushed: {"folders": pushed.folders},
         table=MirroredArtifacts,
         key="prefix",
     ),

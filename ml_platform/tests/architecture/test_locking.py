@@ -18,6 +18,7 @@ ONE_ROW = {"pk", "service_name", "idempotency_key", "model_id"}
 QUERIES = {"objects", "_default_manager", "filter", "exclude"}
 SORTED_INSERTS = {
     "_upsert": "sweeping: sorted by its caller",
+    "_with_manifests": "pushed_models: sorted by their run",
     "_see_first": "findings: sorted by its caller",
     "note_finding": "findings: one row",
     "_store": "service_metrics: the days of one service, oldest first",

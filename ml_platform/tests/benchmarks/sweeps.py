@@ -39,7 +39,7 @@ def _sweep() -> None:
 
 def _list() -> None:
     models = sum(len(page) for page in vertex.list_models(page_size=100))
-    glob = "runs/**/pushed_model/*/saved_model.pb"
+    glob = "runs/**/pushed_model/*/**"
     artifacts = sum(len(page) for page in storage.list_objects(BUCKET, "runs/", glob=glob))
     services = sum(len(page) for page in cloud_run.list_services(page_size=100))
     if (models, artifacts, services) != (SWEPT, SWEPT, 0):

@@ -6,6 +6,7 @@ from itertools import chain
 
 from .defect import Defect, defects_in
 
+MANIFEST = "services/test_manifest.py"
 AGAIN = "services/test_names_used_again.py"
 DELETION = "services/test_deletion.py"
 REGISTRATION = "services/test_registration.py"
@@ -291,6 +292,58 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "if users := []:",
                 "services/test_references.py"
                 "::test_a_version_goes_and_its_files_stay_where_another_model_uses_them",
+            ),
+        ),
+        defects_in(
+            "services/registry/manifest.py",
+            MANIFEST,
+            checksum_is_no_part_of_the_digest=(
+                "[name, item.size, item.crc32c]).encode()",
+                "[name, item.size]).encode()",
+                f"{MANIFEST}::test_the_next_sweep_finds_every_change_and_that_it_was_undone",
+            ),
+            generation_is_part_of_the_digest=(
+                "[name, item.size, item.crc32c]).encode()",
+                "[name, item.size, item.crc32c, item.generation]).encode()",
+                f"{MANIFEST}::test_the_same_bytes_written_again_are_no_finding",
+            ),
+            other_files_are_verified=(
+                "registered_model__in=lineages, manifest__state__in=DIFFERING",
+                "registered_model__in=lineages, manifest__state__in=()",
+                f"{MANIFEST}::test_the_next_sweep_finds_every_change_and_that_it_was_undone",
+            ),
+        ),
+        defects_in(
+            "services/deployment/same_files.py",
+            MANIFEST,
+            deploy_takes_other_files=(
+                "if row is None or row.digest == taken.digest:",
+                "if True:",
+                f"{MANIFEST}::test_a_deploy_refuses_other_files_and_names_them",
+            ),
+        ),
+        defects_in(
+            "services/deployment/rollout.py",
+            MANIFEST,
+            files_are_not_compared_before_the_revision=(
+                "            reread_files(run, uri)\n",
+                "            pass\n",
+                f"{MANIFEST}::test_files_replaced_between_the_look_and_the_deploy_get_no_traffic",
+            ),
+            files_are_not_compared_when_the_revision_is_ready=(
+                "if not back and (why :=",
+                "if back and (why :=",
+                f"{MANIFEST}::test_files_replaced_while_the_revision_starts_are_taken_back",
+            ),
+        ),
+        defects_in(
+            "services/sweeps/artifacts.py",
+            MANIFEST,
+            adopted_folder_is_never_read_again=(
+                "last > reading.now - ADOPTED_EVERY",
+                "last",
+                f"{MANIFEST}"
+                "::test_an_adoption_takes_the_manifest_and_a_sweep_lists_each_folder_once_a_day",
             ),
         ),
     )

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from django.utils.module_loading import import_string
 
+from ml_platform.cloud.types import RemoteObject
 from ml_platform.conf import get_settings
 from ml_platform.models import (
     Finding,
+    MirroredArtifacts,
     MirroredModel,
     MirroredService,
     RegisteredModel,
@@ -21,6 +23,7 @@ from ml_platform.models import (
     TrainingRun,
 )
 from ml_platform.models.clock import database_now
+from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.states import Registration
 from ml_platform.pages.view_models.badges import ICONS, PLANE_NAMES
 from ml_platform.services.access.rights import Right
@@ -29,6 +32,7 @@ from ml_platform.services.findings.kinds import Facts, FindingKind, worst_first
 from ml_platform.services.findings.store import write_findings
 from ml_platform.services.registry.labels import owner
 from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
+from ml_platform.services.registry.manifest import Taken, compare_files, keep_manifest
 from ml_platform.services.repairs.reconciliation import is_safe
 from ml_platform.services.sweeps.sweep import PLANES
 from ml_platform.tests.factories import (
@@ -92,10 +96,28 @@ def nothing_serves(sweep: Sweep) -> None:
     DeployedEndpointFactory.create(serving=True, registered_model=run.registered_model, run=run)
 
 
+def other_files(sweep: Sweep, *names: str) -> None:
+    """Mirror a run's folder that has `names` instead of the two files of its manifest."""
+    run = registered()
+    was, now = Taken(f"{run.gcs_artifacts_path}pushed_model/1/"), Taken("")
+    for taken, found in ((was, ("a", "b")), (now, names)):
+        for name in found:
+            taken.add(
+                name, RemoteObject(name=name, size=1, crc32c="AAAAAA==", generation=1, updated=None)
+            )
+    keep_manifest(run, was, ManifestOrigin.REGISTRATION, LONG_AGO)
+    seen = {"digest": now.digest, "difference": compare_files(was.files, now)}
+    MirroredArtifacts.objects.create(
+        prefix=run.gcs_artifacts_path, folders={"1": seen}, seen_sweep=sweep, seen_at=LONG_AGO
+    )
+
+
 MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
     FindingKind.ORPHAN: lambda sweep: RegisteredModelFactory.create(),
     FindingKind.STALE_POINTER: lambda sweep: registered(),
     FindingKind.ARTIFACTS_MISSING: lambda sweep: registered(),
+    FindingKind.ARTIFACTS_CHANGED: lambda sweep: other_files(sweep, "a", "c"),
+    FindingKind.ARTIFACTS_INCOMPLETE: lambda sweep: other_files(sweep, "a"),
     FindingKind.UNMANAGED: lambda sweep: listed(sweep, "somebodys-model"),
     FindingKind.VERSION_MISMATCH: lambda sweep: comes_back(sweep, Registration.LOST),
     FindingKind.SURPLUS_VERSION: lambda sweep: comes_back(sweep, Registration.DELETED),

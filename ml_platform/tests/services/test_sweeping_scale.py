@@ -14,6 +14,7 @@ from ml_platform.models import Finding, MirroredModel, Sweep
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus
 from ml_platform.services.operations.store import Actor
+from ml_platform.services.registry import manifest
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.sweep import sweep
 
@@ -87,3 +88,29 @@ def test_the_number_of_statements_grows_with_chunks_and_not_with_rows(cloud: Loc
     with CaptureQueriesContext(connection) as many:
         look()
     assert len(many) - len(few) <= 2 * 5, "two more pages: the clock, a transaction, the rows"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(300)
+@pytest.mark.slow
+def test_many_files_need_the_memory_of_a_page_and_of_the_lists_that_are_kept(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders of a thousand files each, and one run with many folders."""
+    monkeypatch.setattr(manifest, "KEPT", 500)
+
+    def fill(start: int, end: int) -> None:
+        for n in range(start, end):
+            folder = f"runs/{n % 2}/pushed_model/{n}"
+            for file in range(1000):
+                cloud.storage.write("demo-artifacts", f"{folder}/assets/{file}", b"")
+            cloud.storage.write("demo-artifacts", f"{folder}/saved_model.pb", b"")
+
+    fill(0, 2)
+    look()  # so that imports and caches are not measured
+    small = peak_of(look)
+    fill(2, 12)
+    cloud.effects.reset()
+    large = peak_of(look)
+    assert cloud.effects.count("storage.objects.list") == 13
+    assert large < 1.5 * small, f"{small:,} bytes for 2 folders, {large:,} for 12"

@@ -9,6 +9,7 @@ import pytest
 
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import RegisteredModel, TrainingRun
+from ml_platform.models.manifest import FilesState
 from ml_platform.models.states import Registration
 from ml_platform.services.findings.compare_models import (
     REBORN_MARGIN,
@@ -174,8 +175,8 @@ def test_what_no_version_points_at_is_unmanaged_or_back(
 
 
 def test_artifacts_are_there_or_missing() -> None:
-    assert compare_artifacts(RUN, there=True) is None
-    missing = compare_artifacts(RUN, there=False)
+    assert compare_artifacts(RUN, None, FilesState.UNCHECKED, {}) is None
+    missing = compare_artifacts(RUN, None, FilesState.MISSING, {})
     assert missing is not None
     assert (missing.kind, missing.run_id) == (FindingKind.ARTIFACTS_MISSING, 7)
     assert missing.evidence["artifacts"] == "gs://bucket/runs/7/"

@@ -1,0 +1,74 @@
+"""Whether a version still has the files of its manifest, as Cloud Storage answers (law 12)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ml_platform.cloud.answers import Present, ask
+from ml_platform.errors import CloudAbsent
+from ml_platform.models import Manifest, TrainingRun
+from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.services.registry.manifest import (
+    Taken,
+    compare_files,
+    difference_text,
+    keep_manifest,
+    take_manifest,
+)
+
+from .deployable import NotDeployable
+
+
+def require_same_files(run: TrainingRun, taken: Taken) -> None:
+    """Check that the files are those of the version's manifest, if it has one.
+
+    :raises NotDeployable: they are not; the message names the first of them.
+    """
+    if why := _difference(run, taken):
+        raise NotDeployable(
+            f"The files of {run.model_name} v{run.version} are not those of its manifest: {why}.",
+            code="artifacts_changed",
+            advice="Restore them in the bucket, or deploy another version.",
+        )
+
+
+def reread_files(run: TrainingRun, uri: str) -> None:
+    """List the files again and check them.
+
+    :raises NotDeployable: they are not those of the manifest, or the saved model is gone.
+    :raises CloudUnavailable: they could not be listed.
+    """
+    try:
+        taken = take_manifest(uri)
+    except CloudAbsent as absent:
+        raise NotDeployable(
+            str(absent), code="artifacts_not_found", advice="Restore it in the bucket."
+        ) from absent
+    require_same_files(run, taken)
+
+
+def replaced_while_starting(run: TrainingRun, uri: str) -> str:
+    """How the files differ when the new revision is ready; '' if they do not, or nobody knows."""
+    answer = ask(lambda: take_manifest(uri))
+    return _difference(run, answer.value) if isinstance(answer, Present) else ""
+
+
+def keep_first_manifest(run: TrainingRun, taken: Taken, now: datetime) -> None:
+    """Take, in the caller's transaction, the manifest of a version that has none."""
+    if _manifest(run, taken) is None:
+        keep_manifest(run, taken, ManifestOrigin.DEPLOY, now)
+
+
+def _manifest(run: TrainingRun, taken: Taken) -> Manifest | None:
+    """The manifest of the version. A sweep has guessed which folder Vertex AI has for a version
+    without one: a manifest that it took of another folder does not count."""
+    row = Manifest.objects.filter(run=run).first()
+    guessed = row and row.origin == ManifestOrigin.SWEEP and row.folder != taken.folder
+    return None if guessed else row
+
+
+def _difference(run: TrainingRun, taken: Taken) -> str:
+    row = _manifest(run, taken)
+    if row is None or row.digest == taken.digest:
+        return ""
+    return difference_text(compare_files(row.files, taken))
