@@ -31,6 +31,7 @@ def told(cloud: LocalCloud, lineage: RegisteredModel, runs: list[TrainingRun]) -
     text = repr(
         {
             "rows": [columns(row) for row in (lineage, *runs)],
+            "files": [files(run) for run in runs],
             "vertex": [vertex_facts(version) for page in pages for version in page],
         }
     )
@@ -48,13 +49,20 @@ def vertex_facts(version: RemoteModel) -> tuple[Any, ...]:
     return version.pointer, version.display_name, aliases, sorted(labels.items()), uri
 
 
+def files(run: TrainingRun) -> dict[str, Any]:
+    """A version's manifest, but for the generations of its files."""
+    kept = columns(run.manifest)
+    kept["files"] = [file[:3] for file in kept["files"]]
+    return {name: value for name, value in kept.items() if name != "run_id"}
+
+
 def columns(row: Any) -> dict[str, Any]:
     """What a row stores, but for OWN, and for the other row's key its version."""
     fields = [field.attname for field in row._meta.concrete_fields]
     kept = {name: getattr(row, name) for name in fields if name not in OWN}
     if isinstance(row, RegisteredModel):
         kept["latest_run_id"] = row.latest_run and row.latest_run.version
-    else:
+    elif isinstance(row, TrainingRun):
         kept["registered_model_id"] = row.registered_model_id is not None
     return kept
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, model_id
+from ml_platform.cloud.types import RemoteObject
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.states import Registration
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.worker import resume_operations
@@ -16,6 +18,7 @@ from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.aliases import DEFAULT
 from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
+from ml_platform.services.registry.manifest import Taken, keep_manifest
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
 
 if TYPE_CHECKING:
@@ -92,6 +95,7 @@ def a_lineage(
         run.registered_at = clock()
         run.aliases = [DEFAULT] if number == versions else []
         run.save()
+        keep_manifest(run, _files(cloud, run), ManifestOrigin.REGISTRATION, clock())
     sync_version_cache(registered_model=lineage)
     lineage.refresh_from_db()
     return lineage, runs
@@ -108,9 +112,26 @@ def _seeded(
             generation=lineage.generation,
             run=run.uid,
             operation=uuid.uuid4(),
+            digest=_files(cloud, run).digest,
         ),
         "artifact_uri": f"gs://{BUCKET}/{pushed}",
     }
+
+
+def _files(cloud: LocalCloud, run: TrainingRun) -> Taken:
+    """The manifest of the first model that a run pushed, read without a call."""
+    folder = artifacts(cloud, run)[0].rpartition("/")[0] + "/"
+    taken = Taken(f"gs://{BUCKET}/{folder}")
+    for item in cloud.storage.tables.each(BUCKET, folder):
+        found = RemoteObject(
+            name=item.name,
+            size=item.size,
+            crc32c=item.crc32c,
+            generation=item.generation,
+            updated=None,
+        )
+        taken.add(item.name.removeprefix(folder), found)
+    return taken
 
 
 def registered_lineage(
