@@ -197,9 +197,9 @@ def _version(
 
 
 def _files(run: TrainingRun, now: datetime) -> Values | None:
-    """The manifest of a version; None before one was taken."""
+    """The manifest of a version; None before one was taken, and once its files were deleted."""
     manifest: Manifest | None = getattr(run, "manifest", None)
-    if manifest is None:
+    if manifest is None or run.registration == Registration.DELETED:
         return None
     return {
         "text": f"{counted(manifest.file_count, 'file')}, {human_size(manifest.total_bytes)}",
