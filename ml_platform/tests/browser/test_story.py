@@ -128,7 +128,7 @@ def test_a_deployed_version_is_not_deleted_until_it_is_undeployed(site: Site):
         dialog.get_by_role("button", name="Delete version 2").click()
     expect(page.get_by_role("status").filter(has_text="deleted")).to_be_visible()
     expect(page.locator("#version-2 td").first).to_have_text("○Deleted")
-    expect(page.locator("#version-1 td").first).to_have_text("✓Registered")
+    expect(page.locator("#version-1 td").first.locator(".mlp-badge")).to_have_text("✓Registered")
     assert TrainingRun.objects.versions().count() == before - 1
     site.training()
     line = row(site, "endpoints", service)
