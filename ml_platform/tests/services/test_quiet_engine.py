@@ -5,6 +5,7 @@ Before, a soak left 1,700 "duplicate key" errors in PostgreSQL's log in seven mi
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -151,10 +152,14 @@ def test_claims_at_once_do_not_meet_the_constraint(lock: str) -> None:
 
 
 def test_what_is_due_is_found_by_indexes() -> None:
-    opened(database_now(), lineage_key="held")
-    with transaction.atomic(), connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SET LOCAL enable_seqscan = off")
+    first = opened(database_now(), lineage_key="held", service_key="held")
+    values = {f.attname: getattr(first, f.attname) for f in Operation._meta.concrete_fields}
+    Operation.objects.bulk_create(
+        Operation(**values | {"id": uuid.uuid4(), "lineage_key": key, "service_key": key})
+        for key in map(str, range(500))
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE ml_platform_operation")  # the planner knows how many rows there are
         plan = due(database_now()).explain()
     for name in ("mlp_operation_one_per_lineage", "mlp_operation_one_per_service"):
         assert name in plan or connection.vendor == "sqlite", plan

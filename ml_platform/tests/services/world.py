@@ -6,6 +6,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.db import transaction
+
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.cloud.types import RemoteObject
@@ -77,11 +79,12 @@ def a_lineage(
     of their registrations, and what those called, are left out."""
     fields.setdefault("project", ProjectFactory())
     runs = [a_run(cloud, **fields) for _ in range(versions)]
-    lineage = claim_lineage(
-        project_id=runs[0].project_id,
-        model_name=runs[0].model_name,
-        model_type=runs[0].model_type,
-    )
+    with transaction.atomic():
+        lineage = claim_lineage(
+            project_id=runs[0].project_id,
+            model_name=runs[0].model_name,
+            model_type=runs[0].model_type,
+        )
     RegisteredModel.objects.filter(pk=lineage.pk).update(next_version=versions + 1)
     resource = cloud.models.seed(
         model_id(lineage.uid, lineage.generation),
