@@ -7,10 +7,11 @@ from typing import Any
 
 from ml_platform.errors import Denied, NotFound
 from ml_platform.jobs import JOBS, Job, set_up
-from ml_platform.models import Operation
+from ml_platform.models import Operation, Sweep
 from ml_platform.services.access.rights import Right
 from ml_platform.services.scheduling.platform_jobs import JobSetup
 from ml_platform.services.sweeps.operation import check_registry, check_registry_here
+from ml_platform.services.sweeps.sweep import sweep
 
 from .action import Action
 from .caller import Caller
@@ -51,6 +52,14 @@ CHECK_HERE: Action[None, Operation] = replace(
     CHECK, run=lambda _, __, caller: check_registry_here(actor=caller.actor, clock=caller.now)
 )
 """The same, finished before it returns."""
+SWEEP: Action[None, Sweep] = Action(
+    name="check-registry",
+    right=Right.ADMINISTER,
+    find=_registry,
+    run=lambda _, __, caller: sweep(actor=caller.actor, clock=caller.now),
+    on_page=False,
+)
+"""The same without an operation, so that a command also looks beside a check that runs."""
 SET_UP_JOB: Action[Job, JobSetup] = Action(
     name="set-up-job",
     right=Right.ADMINISTER,

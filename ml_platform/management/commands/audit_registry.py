@@ -7,13 +7,13 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from ml_platform.actions.action import perform
+from ml_platform.actions.caller import Caller
+from ml_platform.actions.system import SWEEP
 from ml_platform.management.base import UNREADABLE, PlatformCommand
 from ml_platform.management.report import EXIT_CODES, json_audit, make_console, print_audit
 from ml_platform.models import Sweep
-from ml_platform.models.clock import database_now
-from ml_platform.services.operations.store import Actor
 from ml_platform.services.sweeps import audit
-from ml_platform.services.sweeps.sweep import sweep
 
 
 class Command(PlatformCommand):
@@ -31,7 +31,7 @@ class Command(PlatformCommand):
         """Sweep, then show the result."""
         name = options["project"]
         project = audit.find_project(name) if name else None
-        done = sweep(actor=Actor(label="audit_registry", origin="command"), clock=database_now)
+        done = perform(SWEEP, "", None, Caller.system("audit_registry"))
         if options["format"] == "json":
             for piece in json_audit(done, project):
                 self.stdout.write(piece, ending="")

@@ -16,6 +16,7 @@ from rich.progress import track
 from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.findings import ADOPT, DELETE_UNMANAGED, REPAIR
+from ml_platform.actions.system import SWEEP
 from ml_platform.errors import PlatformError
 from ml_platform.management.base import PlatformCommand
 from ml_platform.management.commands.audit_registry import require_any_plane
@@ -30,14 +31,11 @@ from ml_platform.models import Finding, Operation
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 from ml_platform.services.findings.kinds import FindingKind, facts_of, worst_first
-from ml_platform.services.operations.store import Actor
 from ml_platform.services.repairs.reconciliation import finish_operation, is_safe
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.audit import AuditVerdict
-from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.text import counted
 
-ACTOR = Actor(label="reconcile_registry", origin="command")
 UNMANAGED: Mapping[str, str] = {
     "adopt": "Adopt it into the project {project}.",
     "delete": "Delete it with all its versions from Vertex AI. Its files are not deleted.",
@@ -72,8 +70,9 @@ class Command(PlatformCommand):
     def work(self, **options: Any) -> int:
         """Sweep, repair, and sweep again."""
         project = self._check(options)
+        caller = Caller.system("reconcile_registry")
         console = make_console(self.stdout)
-        done = sweep(actor=ACTOR, clock=database_now)
+        done = perform(SWEEP, "", None, caller)
         require_any_plane(done)
         print_counts(console, done, None)
         wanted: list[int] = []
@@ -84,8 +83,8 @@ class Command(PlatformCommand):
             if not options["yes"] and not self._confirmed(len(wanted)):
                 console.print("Nothing was changed.")
                 return EXIT_CODES[audit.compare_sweep(done)]
-            self._repair(console, wanted, options["unmanaged"], project)
-            done = sweep(actor=ACTOR, clock=database_now)
+            self._repair(console, wanted, options["unmanaged"], project, caller)
+            done = perform(SWEEP, "", None, caller)
             print_counts(console, done, None)
         print_verdict(console, done, None)
         if unknown:
@@ -127,7 +126,12 @@ class Command(PlatformCommand):
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def _repair(
-        self, console: Console, wanted: list[int], unmanaged: str, project: Model | None
+        self,
+        console: Console,
+        wanted: list[int],
+        unmanaged: str,
+        project: Model | None,
+        caller: Caller,
     ) -> None:
         """Repair one after the other; a failure does not stop the others."""
         quiet = not console.is_terminal
@@ -135,7 +139,7 @@ class Command(PlatformCommand):
             finding = Finding.objects.select_related("registered_model", "run").get(pk=pk)
             try:
                 operation = finish_operation(
-                    operation=_open(finding, unmanaged, project), clock=database_now
+                    operation=_open(finding, unmanaged, project, caller), clock=database_now
                 )
             except PlatformError as error:
                 console.print(f"[red]refused[/] {escape(finding.title)}: {escape(str(error))}")
@@ -143,8 +147,7 @@ class Command(PlatformCommand):
             _print_outcome(console, finding, operation)
 
 
-def _open(finding: Finding, unmanaged: str, project: Model | None) -> Operation:
-    caller = Caller.system(ACTOR.label)
+def _open(finding: Finding, unmanaged: str, project: Model | None, caller: Caller) -> Operation:
     if not facts_of(finding).needs_choice:
         return perform(REPAIR, finding.pk, None, caller)
     if unmanaged == "delete":
