@@ -221,7 +221,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 'glob = f"{folder.key}pushed_model/*/{MODEL_FILE}"',
                 'glob = f"{folder.key}pushed_model/*/*"',
                 "services/test_names_used_again.py"
-                "::test_a_folder_without_a_model_file_of_its_own_is_not_registered",
+                "::test_a_newer_folder_without_a_model_file_is_not_the_one_that_is_registered",
             ),
             copies_are_sorted_as_text=(
                 "key=lambda version: int(version.version))",

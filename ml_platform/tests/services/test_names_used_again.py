@@ -14,7 +14,7 @@ from ml_platform.cloud.answers import Absent, Present
 from ml_platform.cloud.names import ModelName
 from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict
-from ml_platform.models import DeployedEndpoint, Operation
+from ml_platform.models import DeployedEndpoint, Manifest, Operation
 from ml_platform.models.states import Registration, RunStatus
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.plan import DeployedModel
@@ -29,7 +29,7 @@ from ml_platform.tests.factories import (
     TrainingScheduleFactory,
 )
 
-from .deploy_tools import deployed, facts, finish, services, undeploy
+from .deploy_tools import A_WHILE, deployed, facts, finish, services, undeploy
 from .test_surplus import late
 from .training_tools import SPEC, CloudClock, poll
 from .vertex_rows import managed
@@ -116,6 +116,17 @@ def test_a_folder_without_a_model_file_of_its_own_is_not_registered(
     assert cloud.effects.mutations("ModelService.*") == []
 
 
+def test_a_newer_folder_without_a_model_file_is_not_the_one_that_is_registered(
+    cloud: LocalCloud, clock: Clock
+):
+    run = a_run(cloud)
+    write_artifact(cloud, run, "pushed_model/2/model.txt")
+    finish(register_run(run=run, actor=ANA, now=clock()), clock)
+    run.refresh_from_db()
+    assert run.registration == Registration.REGISTERED
+    assert Manifest.objects.get(run=run).folder.endswith("/pushed_model/1/")
+
+
 def test_a_file_beside_the_model_file_is_no_model(cloud: LocalCloud):
     """The name of the one begins with that of the other."""
     run = TrainingRunFactory.create(completed=True)
@@ -134,6 +145,7 @@ def test_a_version_that_was_deleted_is_not_registered_again(clock: Clock):
 
 def test_a_parent_that_is_not_there_once_is_not_lost(cloud: LocalCloud, clock: Clock):
     lineage, (first,) = a_lineage(cloud, clock)
+    pass_time(cloud, clock, A_WHILE)  # a younger one is waited for anyway
     vertex.delete_model(ModelName.parse(lineage.vertex_model_resource_name))
     second = a_run(cloud, project=lineage.project, name=lineage.model_name)
     register_run(run=second, actor=ANA, now=clock())

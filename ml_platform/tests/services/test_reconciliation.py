@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -233,8 +234,10 @@ def test_a_version_that_only_lost_its_owner_label_is_kept(cloud: LocalCloud) -> 
 
 def test_a_version_whose_labels_were_taken_away_is_kept(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
-    RegisteredModel.objects.update(latest_registered_at=database_now())
-    TrainingRun.objects.update(registered_at=database_now())
+    # As if Vertex AI's clock, which says when the model was created, were ahead of ours.
+    registered = database_now() - timedelta(minutes=2)
+    RegisteredModel.objects.update(latest_registered_at=registered)
+    TrainingRun.objects.update(registered_at=registered)
     name = ModelName.parse(lineage.vertex_model_resource_name)
     vertex.update_model_labels(name.at("1"), {})
     look()
