@@ -8,7 +8,13 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from ml_platform.management.base import UNREADABLE, PlatformCommand
-from ml_platform.management.report import EXIT_CODES, json_audit, make_console, print_audit
+from ml_platform.management.report import (
+    EXIT_CODES,
+    json_audit,
+    make_console,
+    one_snapshot,
+    print_audit,
+)
 from ml_platform.models import Sweep
 from ml_platform.models.clock import database_now
 from ml_platform.services.operations.store import Actor
@@ -32,13 +38,14 @@ class Command(PlatformCommand):
         name = options["project"]
         project = audit.find_project(name) if name else None
         done = sweep(actor=Actor(label="audit_registry", origin="command"), clock=database_now)
-        if options["format"] == "json":
-            for piece in json_audit(done, project):
-                self.stdout.write(piece, ending="")
-        else:
+        if options["format"] == "table":
             require_any_plane(done)
-            print_audit(make_console(self.stdout), done, project)
-        return EXIT_CODES[audit.compare_sweep(done, project=project)]
+        with one_snapshot(self.stdout) as out:
+            if options["format"] == "json":
+                out.writelines(json_audit(done, project))
+            else:
+                print_audit(make_console(self.stdout, out), done, project)
+            return EXIT_CODES[audit.compare_sweep(done, project=project)]
 
 
 def require_any_plane(done: Sweep) -> None:
