@@ -38,16 +38,20 @@ def audit(request: Any, query: Query[AuditQuery]) -> HttpResponse:
     rows = matching(findings, query, kind="kind")
     if query.status != "any":
         rows = rows.filter(status=query.status)
-    newest = Sweep.objects.finished().first()
-    counts = kpis.four_counts(caller.scope.limit)
     return answer_list(
         query,
         rows,
         sorts={"seen": "first_seen_at"},
         row_json=finding_json,
-        sweep=_sweep_of(caller, newest, counts.vertex) if newest else None,
-        counts=counts_json(counts),
+        more=lambda: _newest_sweep(caller),
     )
+
+
+def _newest_sweep(caller: Caller) -> Json:
+    newest = Sweep.objects.finished().first()
+    counts = kpis.four_counts(caller.scope.limit)
+    sweep = _sweep_of(caller, newest, counts.vertex) if newest else None
+    return {"sweep": sweep, "counts": counts_json(counts)}
 
 
 def _sweep_of(caller: Caller, sweep: Sweep, vertex: int | None) -> Json:

@@ -34,7 +34,7 @@ from ml_platform.api.schemas.models import (
 )
 from ml_platform.api.schemas.operations import OperationOut, accepted
 from ml_platform.kpis import registered_models, vertex_reading
-from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
+from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, snapshot
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.registry.model_list import model_filter
 
@@ -62,10 +62,11 @@ def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     )
     if query.project is not None:
         asked &= Q(project=query.project)
-    page = page_of(rows_of(visible.filter(asked)), query, SORTS)
-    serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
-    total, chosen = _count(visible, asked)
-    unread = vertex_reading().unread
+    with snapshot():
+        page = page_of(rows_of(visible.filter(asked)), query, SORTS)
+        serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
+        total, chosen = _count(visible, asked)
+        unread = vertex_reading().unread
     items = lines_json(page.rows, serving, url_of("models/"), unread)
     available = verify_page(page.rows, items) if query.verify == "live" else not unread
     return reply(
@@ -91,10 +92,12 @@ def _count(visible: QuerySet[RegisteredModel], asked: Q) -> tuple[int, int]:
 def get_model(request: Any, model_id: int) -> HttpResponse:
     """One lineage: its row of the list, its texts and all its endpoints."""
     caller: Caller = request.auth
-    row = caller.find(rows_of(RegisteredModel.objects.all()), model_id)
-    endpoints = list(ENDPOINTS.filter(registered_model=model_id).order_by("-created_at", "-pk"))
-    serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
-    [body] = lines_json([row], serving, url_of("models/"), vertex_reading().unread)
+    with snapshot():
+        row = caller.find(rows_of(RegisteredModel.objects.all()), model_id)
+        endpoints = list(ENDPOINTS.filter(registered_model=model_id).order_by("-created_at", "-pk"))
+        serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
+        unread = vertex_reading().unread
+    [body] = lines_json([row], serving, url_of("models/"), unread)
     body["description"] = row["description"]
     body["endpoints"] = [endpoint_json(endpoint) for endpoint in endpoints]
     return reply(body)

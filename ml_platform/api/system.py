@@ -18,6 +18,7 @@ from ml_platform.api.schemas.audit import counts_json
 from ml_platform.api.schemas.base import reply, when
 from ml_platform.api.schemas.system import KpisOut, SetupOut
 from ml_platform.jobs import JOBS
+from ml_platform.models import snapshot
 from ml_platform.models.clock import database_now
 from ml_platform.services.access.rights import Right
 from ml_platform.services.metrics.service_metrics import daily_totals
@@ -32,9 +33,9 @@ def get_kpis(request: Any) -> HttpResponse:
     caller: Caller = request.auth
     caller.require(Right.VIEW)
     limit = caller.scope.limit
-    cards = kpis.project_cards(caller.scope.projects[:CARDS])
-    return reply(
-        {
+    with snapshot():
+        cards = kpis.project_cards(caller.scope.projects[:CARDS])
+        body = {
             "counts": counts_json(kpis.four_counts(limit)),
             "assets": asdict(kpis.assets(limit)),
             "projects": [
@@ -44,7 +45,7 @@ def get_kpis(request: Any) -> HttpResponse:
             "findings": kpis.open_findings(limit),
             "services": daily_totals(today=database_now().date(), projects=limit),
         }
-    )
+    return reply(body)
 
 
 def _setter(name: str) -> Callable[[Any], HttpResponse]:

@@ -18,6 +18,7 @@ from ml_platform.models import (
     Sweep,
     TrainingRun,
     TrainingSchedule,
+    snapshot,
 )
 from ml_platform.models.serving_status import ServingStatus, has_serving_status
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES
@@ -106,17 +107,18 @@ def four_counts(projects: Projects = None) -> FourCounts:
     Vertex AI is counted in the mirror of the newest sweep. Its count is None when that sweep could
     not read it, because an older reading may no longer be true.
     """
-    reading = vertex_reading()
-    by_project = _by_project(registered_models(projects), {"models": Count("pk")})
-    return FourCounts(
-        database=registered_models(projects).count(),
-        projects=sum(row["models"] for row in by_project.values()),
-        registry_page=registry_page_models(projects).count(),
-        vertex=None if reading.unread else _vertex_count(projects),
-        vertex_reason=reading.unread,
-        swept_at=reading.swept_at,
-        vertex_read_at=reading.read_at,
-    )
+    with snapshot():
+        reading = vertex_reading()
+        by_project = _by_project(registered_models(projects), {"models": Count("pk")})
+        return FourCounts(
+            database=registered_models(projects).count(),
+            projects=sum(row["models"] for row in by_project.values()),
+            registry_page=registry_page_models(projects).count(),
+            vertex=None if reading.unread else _vertex_count(projects),
+            vertex_reason=reading.unread,
+            swept_at=reading.swept_at,
+            vertex_read_at=reading.read_at,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

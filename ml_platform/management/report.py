@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain, islice
-from typing import Any
+from typing import IO, Any
 
 from django.core.management.base import OutputWrapper
 from django.db.models import Model, QuerySet
@@ -14,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ml_platform.models import Finding, Sweep
+from ml_platform.models import Finding, Sweep, snapshot
 from ml_platform.services.findings.kinds import FindingKind, facts_of
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.audit import AuditVerdict, Existence, OurRow, VertexRow
@@ -22,6 +24,8 @@ from ml_platform.text import counted
 
 _dump = json.JSONEncoder(ensure_ascii=False).encode
 PLAIN_WIDTH = 140
+IN_MEMORY = 1 << 20
+"""Characters of an audit that are kept in memory; more go through a temporary file."""
 SHOWN = 100
 """Rows of a table on a terminal. In a longer table, rows that agree are only counted."""
 SAMPLE = 10
@@ -50,14 +54,31 @@ VERDICTS = {
 EXIT_CODES = {AuditVerdict.AGREE: 0, AuditVerdict.DIFFER: 1, AuditVerdict.UNKNOWN: 2}
 
 
-def make_console(out: OutputWrapper) -> Console:
+@contextmanager
+def one_snapshot(out: OutputWrapper) -> Iterator[IO[str]]:
+    """Yield a file to write in while all is read in one snapshot; then copy it to `out`.
+
+    A reader of `out` that waits, such as a pager, does not keep the transaction open.
+    """
+    with tempfile.SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8", newline="") as spool:
+        with snapshot():
+            yield spool
+        spool.seek(0)
+        while piece := spool.read(IN_MEMORY):
+            out.write(piece, ending="")
+
+
+def make_console(out: OutputWrapper, spool: IO[str] | None = None) -> Console:
     """Return a console with colors on a terminal, and with plain, wide text elsewhere.
 
-    From then on `out` adds no line ends, because rich writes its own.
+    It writes to `spool`, if there is one, as if that was `out`. From then on `out` adds no line
+    ends, because rich writes its own.
     """
     out.ending = ""
-    stream: Any = out
-    return Console(file=stream, highlight=False, width=None if out.isatty() else PLAIN_WIDTH)
+    stream: Any = out if spool is None else spool
+    terminal = out.isatty()
+    width = None if terminal else PLAIN_WIDTH
+    return Console(file=stream, highlight=False, width=width, force_terminal=terminal or None)
 
 
 def print_audit(console: Console, sweep: Sweep, project: Model | None) -> None:

@@ -10,6 +10,7 @@ from .operation import Operation
 from .project import Project
 from .registered_model import RegisteredModel
 from .service_metrics import ServiceDailyMetrics
+from .snapshots import snapshot
 from .sweep import Finding, MirroredArtifacts, MirroredModel, MirroredService, Sweep
 from .training_run import TrainingRun
 from .training_schedule import TrainingSchedule
@@ -31,4 +32,5 @@ __all__ = [
     "Sweep",
     "TrainingRun",
     "TrainingSchedule",
+    "snapshot",
 ]

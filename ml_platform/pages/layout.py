@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from functools import wraps
+from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.template.loader import render_to_string
+from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
@@ -19,7 +21,7 @@ from ml_platform.actions.invalid import InvalidInput
 from ml_platform.conf import OWN_BASE, get_settings
 from ml_platform.errors import NotFound, PlatformError
 from ml_platform.http_status import status_of
-from ml_platform.models import Operation
+from ml_platform.models import Operation, snapshot
 from ml_platform.pages.view_models.context import Values
 from ml_platform.services.access.rights import Right, has_right, require_right
 from ml_platform.services.access.scope import scope_of
@@ -39,17 +41,37 @@ SECTIONS: Mapping[str, str] = {
 ASK = "Ask an administrator if you need it."
 ANEW = "You logged in or out since it was shown. Go back, reload the page and try again."
 
-V = TypeVar("V", bound=Callable[..., HttpResponse])
+View = Callable[..., HttpResponse]
 
 
-def page(view: V) -> V:
-    """A page for users who are logged in; not cached, because a stored copy may be outdated."""
-    return login_required(require_safe(never_cache(view)))
+def page(view: View) -> View:
+    """A page for users who are logged in; not cached, because a stored copy may be outdated.
+
+    All that it shows is of one snapshot of the database, which is closed before it is rendered.
+    """
+
+    @wraps(view)
+    def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        with snapshot():
+            response = view(request, *args, **kwargs)
+        return _rendered(response)
+
+    return login_required(require_safe(never_cache(shown)))
 
 
-def form_page(view: V) -> V:
-    """The same for a page with a form that is posted to it."""
-    return login_required(require_http_methods(["GET", "HEAD", "POST"])(never_cache(view)))
+def form_page(view: View) -> View:
+    """The same for a page with a form that is posted to it; it may write and call Google."""
+
+    @wraps(view)
+    def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return _rendered(view(request, *args, **kwargs))
+
+    return login_required(require_http_methods(["GET", "HEAD", "POST"])(never_cache(shown)))
+
+
+def _rendered(response: HttpResponse) -> HttpResponse:
+    """Render it here, where a failure of the database still gets our page for it."""
+    return response.render() if isinstance(response, SimpleTemplateResponse) else response
 
 
 def caller_of(request: HttpRequest) -> Caller:
@@ -145,7 +167,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 def _error_page(request: HttpRequest, found: Values, *, status: int) -> HttpResponse:
     known = request.user.is_authenticated and has_right(request.user, Right.VIEW)
     shown = None if known else 0
-    return render_page(request, "error", found, findings_open=shown, status=status)
+    return render_page(request, "error", found, findings_open=shown, status=status).render()
 
 
 def render_page(
@@ -155,8 +177,8 @@ def render_page(
     *,
     findings_open: int | None = None,
     status: int = 200,
-) -> HttpResponse:
-    """Render a page in the base template of the host or in ours.
+) -> TemplateResponse:
+    """A page in the base template of the host or in ours, which its decorator renders.
 
     `findings_open` is the count in the menu, where the page has read it already.
     """
@@ -170,4 +192,4 @@ def render_page(
         "findings_open": findings_open,
     }
     context = {"base_template": base, "frame": frame, "page": found}
-    return render(request, f"ml_platform/{name}.html", context, status=status)
+    return TemplateResponse(request, f"ml_platform/{name}.html", context, status=status)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 
 from ml_platform import kpis
 from ml_platform.actions.system import may_check
+from ml_platform.models.clock import database_now
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
 from ml_platform.pages.common.queries import numbered_page
 from ml_platform.pages.layout import caller_of, page, render_page
@@ -22,7 +22,7 @@ RECENT_SHOWN = 8
 @page
 def start(request: HttpRequest) -> HttpResponse:
     """Show the four counts, the assets, the project cards and the newest operations."""
-    now, caller = timezone.now(), caller_of(request)
+    now, caller = database_now(), caller_of(request)
     scope = caller.scope
     by_kind = kpis.open_findings(scope.limit)
     cards, pager = numbered_page(scope.projects, request, size=CARDS, parameter="projects")

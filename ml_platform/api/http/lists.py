@@ -10,6 +10,7 @@ from django.http import HttpResponse
 
 from ml_platform.api.schemas.base import Json, Listing, reply
 from ml_platform.errors import Invalid
+from ml_platform.models import snapshot
 from ml_platform.pagination import Order, Page, read_page
 
 M = TypeVar("M", bound=Model)
@@ -69,14 +70,14 @@ def answer_list(
     *,
     sorts: Mapping[str, str],
     row_json: Callable[[M], Json],
-    **more: Any,
+    more: Callable[[], Json] = dict,
 ) -> HttpResponse:
-    """Answer one page of the rows and the exact total; two statements."""
-    page = page_of(rows, query, sorts)
-    return reply(
-        {
-            **more,
+    """Answer one page of the rows, the exact total, and what `more` reads, of one snapshot."""
+    with snapshot():
+        page = page_of(rows, query, sorts)
+        body = {
+            **more(),
             "items": [row_json(row) for row in page.rows],
             "pagination": pagination_json(query, page, rows.order_by().count()),
         }
-    )
+    return reply(body)

@@ -11,7 +11,13 @@ from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.system import SWEEP
 from ml_platform.management.base import UNREADABLE, PlatformCommand
-from ml_platform.management.report import EXIT_CODES, json_audit, make_console, print_audit
+from ml_platform.management.report import (
+    EXIT_CODES,
+    json_audit,
+    make_console,
+    one_snapshot,
+    print_audit,
+)
 from ml_platform.models import Sweep
 from ml_platform.services.sweeps import audit
 
@@ -32,13 +38,14 @@ class Command(PlatformCommand):
         name = options["project"]
         project = audit.find_project(name) if name else None
         done = perform(SWEEP, "", None, Caller.system("audit_registry"))
-        if options["format"] == "json":
-            for piece in json_audit(done, project):
-                self.stdout.write(piece, ending="")
-        else:
+        if options["format"] == "table":
             require_any_plane(done)
-            print_audit(make_console(self.stdout), done, project)
-        return EXIT_CODES[audit.compare_sweep(done, project=project)]
+        with one_snapshot(self.stdout) as out:
+            if options["format"] == "json":
+                out.writelines(json_audit(done, project))
+            else:
+                print_audit(make_console(self.stdout, out), done, project)
+            return EXIT_CODES[audit.compare_sweep(done, project=project)]
 
 
 def require_any_plane(done: Sweep) -> None:

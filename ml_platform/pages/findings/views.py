@@ -9,7 +9,6 @@ from uuid import uuid4
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils import timezone
 
 from ml_platform import kpis
 from ml_platform.actions.caller import Caller
@@ -23,6 +22,7 @@ from ml_platform.actions.findings import (
 )
 from ml_platform.actions.system import may_check
 from ml_platform.models import Finding, Sweep
+from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus
 from ml_platform.pages.common.buttons import button, is_offered, offered
 from ml_platform.pages.common.queries import numbered_page, tabs_of
@@ -49,7 +49,7 @@ RECORDS_ONLY = "Nothing is changed in Google Cloud."
 @page
 def registry_health(request: HttpRequest) -> HttpResponse:
     """Show the four counts, one page of findings and the newest sweeps."""
-    now, caller = timezone.now(), caller_of(request)
+    now, caller = database_now(), caller_of(request)
     scope = caller.scope
     by_kind = kpis.open_findings(scope.limit)
     tabs, statuses = tabs_of(request, FINDING_TABS)
@@ -82,7 +82,7 @@ def finding(request: HttpRequest, finding_id: int) -> HttpResponse:
     row = find_finding(caller, finding_id)
     lineage = row.registered_model
     found = {
-        "row": serialize.finding_row(row, timezone.now()),
+        "row": serialize.finding_row(row, database_now()),
         "model": Link(text=lineage.model_name, url=model_url(lineage.pk)) if lineage else None,
         "preview": _preview(row) if row.status == FindingStatus.OPEN else [],
         "repair": _repair(caller, row),

@@ -8,12 +8,12 @@ from datetime import datetime
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils import timezone
 
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known, read_known
 from ml_platform.actions.models import AliasFacts, find_model
 from ml_platform.models import DeployedEndpoint, Manifest, RegisteredModel, TrainingRun
+from ml_platform.models.clock import database_now
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 from ml_platform.pages.common.buttons import alias_button, deploy_button
 from ml_platform.pages.common.queries import cursor_page, query_url, read_versions
@@ -55,7 +55,7 @@ NOT_REGISTERED = badge(
 @page
 def model(request: HttpRequest, model_id: int) -> HttpResponse:
     """One model, its versions, and a comparison of the chosen ones. Reads only our database."""
-    now, caller = timezone.now(), caller_of(request)
+    now, caller = database_now(), caller_of(request)
     row = find_model(caller, model_id)
     known = read_known([row], [])
     verdict = verdict_of(row, known.unread)

@@ -9,11 +9,11 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
-from django.utils import timezone
 
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.operations import CANCEL, RETRY, find_operation
 from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun, TrainingSchedule
+from ml_platform.models.clock import database_now
 from ml_platform.models.operation import OperationQuerySet
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
 from ml_platform.pages.common.buttons import button, is_offered, offered
@@ -60,14 +60,14 @@ def operations(request: HttpRequest) -> HttpResponse:
     if statuses:
         rows = rows.filter(status__in=statuses).exclude(step="")  # a refused request has no step
     shown, pager = numbered_page(rows, request, size=OPERATIONS_A_PAGE)
-    found = {"tabs": tabs, "rows": operation_rows(shown, timezone.now()), "pager": pager}
+    found = {"tabs": tabs, "rows": operation_rows(shown, database_now()), "pager": pager}
     return render_page(request, "operations", found)
 
 
 @page
 def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     """One operation with its facts, its steps and links to its subject."""
-    now, caller = timezone.now(), caller_of(request)
+    now, caller = database_now(), caller_of(request)
     row = find_operation(caller, operation_id)
     # The words of its title around the name of its subject.
     before, _, after = workflow_of(row).title.partition("{}")
@@ -92,7 +92,7 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
 def operation_status(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     """The state of an operation as JSON, for the script that polls it."""
     row = find_operation(caller_of(request), operation_id)
-    shown = operation_row(row, timezone.now())
+    shown = operation_row(row, database_now())
     what = " ".join(shown[name] for name in ("actor", "verb", "subject", "after"))
     return JsonResponse(
         {

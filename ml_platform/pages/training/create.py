@@ -9,13 +9,13 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils import timezone
 
 from ml_platform.actions import runs, schedules
 from ml_platform.actions.action import Action, perform
 from ml_platform.actions.models import find_run
 from ml_platform.errors import PlatformError
 from ml_platform.models import TrainingRun
+from ml_platform.models.clock import database_now
 from ml_platform.pages.layout import begun, caller_of, failed, form_page, render_page
 from ml_platform.pages.view_models.context import Link
 from ml_platform.services.access.rights import Right, RightMissing
@@ -49,7 +49,7 @@ def new_schedule(request: HttpRequest, project_id: str) -> HttpResponse:
     run = find_run(caller, asked) if asked else None
     if run and run.project_id != project.pk:
         raise Http404("There is no such training run.")
-    first = {"day": timezone.now().date() + TOMORROW, "time": "04:00"}
+    first = {"day": database_now().date() + TOMORROW, "time": "04:00"}
     form: TimesForm
     if run:
         form = TimesForm(request.POST or None, initial=first)

@@ -8,11 +8,11 @@ from typing import Any
 from django.db.models import Case, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils import timezone
 
 from ml_platform import kpis
 from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
+from ml_platform.models.clock import database_now
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
 from ml_platform.pages.common.queries import NEWEST, cursor_page, numbered_page, tabs_of
 from ml_platform.pages.layout import caller_of, page, render_page
@@ -36,7 +36,7 @@ RUN_TABS: Mapping[str, tuple[str, list[str]]] = {
 @page
 def training(request: HttpRequest, project_id: str) -> HttpResponse:
     """The four tables of a project, each one page long. Reads only our database."""
-    now, caller = timezone.now(), caller_of(request)
+    now, caller = database_now(), caller_of(request)
     project = caller.find_project(project_id)
     endpoints, endpoints_pager = cursor_page(
         _endpoints(project), request, order=NEWEST, size=ROWS_A_TABLE, name="endpoints"

@@ -5,7 +5,7 @@ Rows are yielded a chunk at a time, so that memory does not grow with the number
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,6 +25,7 @@ from ml_platform.models import (
     Sweep,
     TrainingRun,
 )
+from ml_platform.models.registered_model import RegisteredModelQuerySet
 from ml_platform.services.access.scope import all_projects
 from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
 from ml_platform.services.findings.kinds import FindingKind, kinds_of, worst_first
@@ -109,10 +110,18 @@ def compare_sweep(sweep: Sweep, *, project: Model | None = None) -> AuditVerdict
 
 
 def counts(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | None]:
-    """Return the counts by plane, in total or of one project; None where a plane was not read."""
-    names = ("rows", "registered", "vertex", "gcs", "cloud_run")
+    """Return the counts by plane, in total or of one project; None where a plane was not read.
+
+    They are of the tables as they are now, as are the rows that an audit shows beside them.
+    """
     if project is None:
-        return {name: sweep.counts[name] for name in names}
+        tables = {
+            "vertex": MirroredModel.objects,
+            "gcs": MirroredArtifacts.objects,
+            "cloud_run": MirroredService.objects,
+        }
+        remote = {name: table.count() for name, table in tables.items()}
+        return _known(sweep, _ours(RegisteredModel.objects.all()) | remote)
     listed = sum(1 for _ in vertex_rows(sweep, project=project))
     return counts_of(sweep, projects=[project.pk], vertex=listed)
 
@@ -128,13 +137,15 @@ def counts_of(
     services = DeployedEndpoint.objects.filter(
         project__in=projects, service_name__in=MirroredService.objects.values("service_name")
     )
-    numbers = {
-        "rows": rows.count(),
-        "registered": rows.registered().count(),
-        "vertex": vertex,
-        "gcs": folders.count(),
-        "cloud_run": services.count(),
-    }
+    remote = {"vertex": vertex, "gcs": folders.count(), "cloud_run": services.count()}
+    return _known(sweep, _ours(rows) | remote)
+
+
+def _ours(rows: RegisteredModelQuerySet) -> dict[str, int | None]:
+    return {"rows": rows.count(), "registered": rows.registered().count()}
+
+
+def _known(sweep: Sweep, numbers: Mapping[str, int | None]) -> dict[str, int | None]:
     missing = unread(sweep)
     return {name: None if name in missing else number for name, number in numbers.items()}
 
