@@ -38,6 +38,7 @@ class Control:
             ("DELETE", "/faults", self._clear),
             ("GET", "/calls", self._calls),
             ("GET", "/attempts", self._attempts),
+            ("GET", "/messages", self._messages),
             ("POST", "/seed/model", self._seed_model),
             ("POST", "/seed/metrics", self._seed_metrics),
             ("POST", "/outcome", self._outcome),
@@ -140,6 +141,13 @@ class Control:
 
     def _attempts(self, _: Request) -> object:
         return {"attempts": [_attempt(one) for one in list(self._cloud.scheduler.attempts)]}
+
+    def _messages(self, request: Request) -> object:
+        """?topic=projects/P/topics/T&after=messageId&limit=n: oldest first."""
+        topic, after = request.query.get("topic", ""), request.number("after") or 0
+        limit = request.number("limit") or 1000
+        read = self._cloud.storage.messages.read
+        return {"messages": read(topic, after, limit, request.base_url)}
 
     def _seed_model(self, request: Request) -> object:
         """The arguments of `ModelService.seed`."""

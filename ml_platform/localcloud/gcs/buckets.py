@@ -178,7 +178,7 @@ class Buckets:
             ours = {key: found[key] for key in found if key in _OURS or key.startswith("_")}
             before = found if keep else self._fresh({"name": bucket})
             fresh = rules.merged(before, wanted) | ours
-            changed = self._store(policies.settled(found, fresh, self._clock.now()))
+            changed = self.store(policies.settled(found, fresh, self._clock.now()))
         self._effects.record(bucket)
         return _answer(request, changed)
 
@@ -197,7 +197,7 @@ class Buckets:
         with self._tables.transaction():
             found = self.need(bucket)
             _check_metageneration(request, found)
-            changed = self._store(policies.locked(found))
+            changed = self.store(policies.locked(found))
         self._effects.record(bucket)
         return _answer(request, changed)
 
@@ -220,7 +220,8 @@ class Buckets:
             raise HttpError(404, "notFound", "The specified bucket does not exist.")
         return found
 
-    def _store(self, changed: dict[str, Any]) -> dict[str, Any]:
+    def store(self, changed: dict[str, Any]) -> dict[str, Any]:
+        """Write a bucket that was changed, with its next metageneration."""
         stored = changed | {
             "updated": stamp(self._clock.now()),
             "metageneration": str(int(changed["metageneration"]) + 1),

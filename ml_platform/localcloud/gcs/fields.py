@@ -37,6 +37,12 @@ _BUCKET = _shape(
     "versioning. website."
 )
 _POLICY = _shape("bindings. etag kind resourceId version")
+_HMAC_KEY = _shape(
+    "accessId etag id kind projectId selfLink serviceAccountEmail state timeCreated updated"
+)
+_NOTIFICATION = _shape(
+    "custom_attributes. etag event_types id kind object_name_prefix payload_format selfLink topic"
+)
 _SHAPES: dict[str, Shape] = {
     "storage.objects.list": _shape("kind nextPageToken prefixes", items=_OBJECT),
     "storage.objects.rewrite": _shape(
@@ -46,6 +52,13 @@ _SHAPES: dict[str, Shape] = {
     "storage.buckets.getIamPolicy": _POLICY,
     "storage.buckets.setIamPolicy": _POLICY,
     "storage.buckets.testIamPermissions": _shape("kind permissions"),
+    "storage.hmacKey.create": _shape("kind secret", metadata=_HMAC_KEY),
+    "storage.hmacKey.get": _HMAC_KEY,
+    "storage.hmacKey.list": _shape("kind nextPageToken", items=_HMAC_KEY),
+    "storage.hmacKey.update": _HMAC_KEY,
+    "storage.notifications.get": _NOTIFICATION,
+    "storage.notifications.insert": _NOTIFICATION,
+    "storage.notifications.list": _shape("kind", items=_NOTIFICATION),
     "storage.buckets.getStorageLayout": _shape(
         "bucket customPlacementConfig. hierarchicalNamespace. kind location locationType"
     ),

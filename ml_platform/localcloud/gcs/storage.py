@@ -11,7 +11,10 @@ from .access import answer_iam
 from .bucket_policies import BucketPolicies
 from .buckets import Buckets
 from .generations import Generations
+from .hmac_keys import HmacKeys
 from .media import media_reply
+from .messages import Messages
+from .notifications import Notifications
 from .places import Places
 from .retry_tests import RetryTests
 from .store import StoredObject, successor
@@ -32,15 +35,24 @@ class Storage:
     def __init__(self, core: Core) -> None:
         self.tables = VersionedTables(core)
         answer_iam(core, self.tables)
+        self.messages = Messages(core)
+        """What the notifications of buckets have published."""
+        self.tables.told = self.messages.publish
         self.thin_pages = 0
         """Above 0: a listing's first page is empty, and no other has more entries than this."""
         self.retry_tests = RetryTests()
         self._effects = core.effects
         self._buckets = Buckets(self.tables, core)
         self._generations = Generations(self.tables, self._buckets, core)
-        self._policies = BucketPolicies(self.tables, self._buckets.need, core)
-        self._places = Places(core.names, self._buckets.need)
-        self._uploads = Uploads(self.tables, self._buckets, self._generations)
+        self._parts = (
+            self._buckets,
+            BucketPolicies(self.tables, self._buckets.need, core),
+            Places(core.names, self._buckets.need),
+            Notifications(self.tables, self._buckets, core),
+            HmacKeys(core),
+            Uploads(self.tables, self._buckets, self._generations),
+            self._generations,
+        )
 
     # for the other services, in process and without faults
 
@@ -100,8 +112,7 @@ class Storage:
                 self._move,
             ),
         ]
-        parts = (self._buckets, self._policies, self._places, self._uploads, self._generations)
-        api = [*(route for part in parts for route in part.routes()), *objects]
+        api = [*(route for part in self._parts for route in part.routes()), *objects]
         return [*surfaced(api, self.retry_tests), *unserved.routes(self._buckets.need)]
 
     def reset(self) -> None:

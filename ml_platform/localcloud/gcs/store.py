@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ import google_crc32c
 
 from ..core.core import Core
 from ..core.permissions import OVERWRITE, object_name
+from .events import DELETE, FINALIZE, UPDATE
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS gcs_buckets (name TEXT PRIMARY KEY, resource TEXT NOT NULL);
@@ -83,6 +84,9 @@ class ObjectTables:
         self._clock, self._iam = core.clock, core.iam
         self._horizon = core.horizon
         self.transaction = core.store.transaction
+        self.told: Callable[[dict[str, Any], str, StoredObject, int | None], None] = lambda *_: None
+        """Called in the transaction of a change: its bucket, event, object, and the generation that
+        was replaced by it or replaces it."""
         core.store.create(_SCHEMA)
 
     # buckets
@@ -156,9 +160,9 @@ class ObjectTables:
         """Write a new generation in place of the live one, if any."""
         now = self._clock.now()
         with self.transaction():
-            if self.get(bucket, name) is not None:
+            old = self.get(bucket, name)
+            if old is not None:
                 self._iam.require(OVERWRITE, object_name(bucket, name))
-            self.delete(bucket, name)
             micros = int(now.timestamp() * 1_000_000)
             rows = self._store.execute(
                 "INSERT INTO gcs_bodies VALUES(max(?, 1 + coalesce("
@@ -166,6 +170,7 @@ class ObjectTables:
                 " RETURNING generation",
                 (micros, data),
             )
+            self.delete(bucket, name, by=rows[0][0])
             fresh = StoredObject(
                 bucket,
                 name,
@@ -179,6 +184,7 @@ class ObjectTables:
                 settable,
             )
             self._write(fresh)
+            self._tell(FINALIZE, fresh, old.generation if old else None)
         return fresh
 
     def patch(self, found: StoredObject, settable: dict[str, Any]) -> StoredObject:
@@ -189,17 +195,30 @@ class ObjectTables:
             updated=stamp(self._clock.now()),
             settable=settable,
         )
-        self._write(fresh)
+        with self.transaction():
+            self._write(fresh)
+            self._tell(UPDATE, fresh)
         return fresh
 
-    def delete(self, bucket: str, name: str) -> None:
+    def delete(self, bucket: str, name: str, *, by: int | None = None) -> None:
+        """End what is live under a name; `by` is the generation that replaces it."""
         with self.transaction():
-            rows = self._store.execute(
-                "DELETE FROM gcs_objects WHERE bucket=? AND name=? RETURNING generation",
-                (bucket, name),
-            )
-            for (generation,) in rows:
-                self._store.execute("DELETE FROM gcs_bodies WHERE generation=?", (generation,))
+            for item in self._take(bucket, name):
+                self._drop_body(item.generation)
+                self._tell(DELETE, item, by)
+
+    def _take(self, bucket: str, name: str) -> list[StoredObject]:
+        rows = self._store.execute(
+            f"DELETE FROM gcs_objects WHERE bucket=? AND name=? RETURNING {COLUMNS}",  # noqa: S608 - our own names
+            (bucket, name),
+        )
+        return [row_of(row) for row in rows]
+
+    def _drop_body(self, generation: int) -> None:
+        self._store.execute("DELETE FROM gcs_bodies WHERE generation=?", (generation,))
+
+    def _tell(self, event: str, item: StoredObject, other: int | None = None) -> None:
+        self.told(self.bucket(item.bucket) or {}, event, item, other)
 
     def _newest(self) -> int:
         """Generations are microseconds: a stale read ends at its horizon."""

@@ -17,13 +17,11 @@ from ..server.http_types import HttpError, Reply, Request, Route
 _B = r"/storage/v1/b/[^/]+"
 _ANY = r"(?:/.*)?"
 _PATHS = (
-    (rf"{_B}/notificationConfigs{_ANY}", "Pub/Sub notifications"),
     (rf"{_B}/(?:folders|managedFolders){_ANY}", "folders"),
     (rf"{_B}/anywhereCaches{_ANY}", "Anywhere Cache"),
     (rf"{_B}/relocate", "bucket relocation"),
     (rf"{_B}/o/watch", "object change notifications"),
     (rf"{_B}/operations{_ANY}", "long-running operations of Cloud Storage"),
-    (r"/storage/v1/projects/[^/]+/hmacKeys" + _ANY, "HMAC keys"),
 )
 _VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _PRIVATE = ("private", "projectPrivate", "bucketOwnerFullControl", "bucketOwnerRead")

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from ..core.core import Core
+from .events import ARCHIVE, DELETE
 from .store import COLUMNS, LAST, ObjectTables, StoredObject, row_of, stamp
 
 _SCHEMA = """
@@ -96,11 +98,12 @@ class VersionedTables(ObjectTables):
         span = (bucket, *_after(start), stop or LAST, self._newest())
         return [row_of(row) for row in self._store.execute(_SOFT, (*span, limit))]
 
-    def delete(self, bucket: str, name: str) -> None:
+    def delete(self, bucket: str, name: str, *, by: int | None = None) -> None:
         """End what is live under a name: noncurrent under versioning, else as `remove`."""
         settings = self.bucket(bucket) or {}
         noncurrent = (0, stamp(self._clock.now()), "", "")
-        self._retire(bucket, name, noncurrent if versioned(settings) else self._soft(settings))
+        mark = noncurrent if versioned(settings) else self._soft(settings)
+        self._retire(bucket, name, mark, by)
 
     def remove(self, item: StoredObject) -> None:
         """End one version, as a delete that names its generation: only soft delete keeps it."""
@@ -111,6 +114,7 @@ class VersionedTables(ObjectTables):
         key = (item.bucket, item.name, item.generation)
         with self.transaction():
             self._expire()
+            self._tell(DELETE, item)
             if mark is None:
                 self._drop("soft=0 AND bucket=? AND name=? AND generation=?", key)
                 return
@@ -216,18 +220,19 @@ class VersionedTables(ObjectTables):
         seconds, now = soft_delete_seconds(settings), self._clock.now()
         return (1, "", stamp(now), stamp(now + timedelta(seconds=seconds))) if seconds else None
 
-    def _retire(self, bucket: str, name: str, mark: Mark | None) -> None:
+    def _retire(self, bucket: str, name: str, mark: Mark | None, by: int | None = None) -> None:
         with self.transaction():
             self._expire()
             if mark is None:
-                super().delete(bucket, name)
+                super().delete(bucket, name, by=by)
                 return
             self._store.execute(
                 f"INSERT INTO gcs_past ({COLUMNS},soft,noncurrent_since,soft_deleted,hard_delete)"  # noqa: S608 - our own names
                 f" SELECT {COLUMNS},?,?,?,? FROM gcs_objects WHERE bucket=? AND name=?",
                 (*mark, bucket, name),
             )
-            self._store.execute("DELETE FROM gcs_objects WHERE bucket=? AND name=?", (bucket, name))
+            for item in self._take(bucket, name):
+                self._tell(DELETE if mark[0] else ARCHIVE, replace(item, **_times(mark)), by)
 
     def _write(self, item: StoredObject) -> None:
         if not item.noncurrent_since:
@@ -257,7 +262,16 @@ class VersionedTables(ObjectTables):
     def _drop(self, where: str, args: tuple[str | int, ...]) -> None:
         rows = self._store.execute(f"DELETE FROM gcs_past WHERE {where} RETURNING generation", args)  # noqa: S608 - our own names
         for row in rows:
-            self._store.execute("DELETE FROM gcs_bodies WHERE generation=?", row)
+            self._drop_body(*row)
+
+
+def _times(mark: Mark) -> dict[str, str]:
+    _, noncurrent_since, soft_deleted, hard_delete = mark
+    return {
+        "noncurrent_since": noncurrent_since,
+        "soft_deleted": soft_deleted,
+        "hard_delete": hard_delete,
+    }
 
 
 def _after(start: str) -> tuple[str, int]:

@@ -45,8 +45,9 @@ class ModelTransfers:
     def copy_model(self, request: Any) -> Any:
         """A new model, or with `parent_model` a new version of one.
 
-        Without its aliases, evaluations, encryption and deployments
-        (cloud.google.com/vertex-ai/docs/model-registry/copy-model).
+        Without its aliases, evaluations, encryption and deployments, from any project and location
+        (cloud.google.com/vertex-ai/docs/model-registry/copy-model). PERMISSION_DENIED for a caller
+        who may not read the source.
         """
         pb_request = wire_types.CopyModelRequest.pb(request)
         rules.check_model_id(pb_request.model_id)
@@ -55,7 +56,9 @@ class ModelTransfers:
                 grpc.StatusCode.UNIMPLEMENTED,
                 "The local cloud does not copy models by custom_service_account.",
             )
-        self._registry.split(pb_request.source_model, "source_model")
+        with self._core.names.within(pb_request.source_model):
+            source, _ = self._registry.split(pb_request.source_model, "source_model")
+            self._core.iam.require("aiplatform.models.get", source)
         name = self._registry.target(pb_request)
         if not pb_request.parent_model:
             pb_request.model_id = name.rpartition("/")[2]
@@ -64,7 +67,8 @@ class ModelTransfers:
 
     def _land_copy(self, payload: bytes) -> Any:
         pb_request = wire_types.CopyModelRequest.meta.pb.FromString(payload)
-        model = self._copied(pb_request.source_model)
+        with self._core.names.within(pb_request.source_model):
+            model = self._copied(pb_request.source_model)
         if pb_request.HasField("encryption_spec"):
             model.encryption_spec.CopyFrom(pb_request.encryption_spec)
         new = not pb_request.parent_model

@@ -162,9 +162,7 @@ def test_tls_on_the_http_port_leads_to_the_tls_port() -> None:
         ("PATCH", f"/storage/v1/b/{B}", {"encryption": {"defaultKmsKeyName": "k"}}),
         ("PATCH", f"/storage/v1/b/{B}", {"cors": [{"origin": ["*"]}]}),
         ("PATCH", f"/storage/v1/b/{B}", {"autoclass": {"enabled": True}}),
-        ("GET", f"/storage/v1/b/{B}/notificationConfigs", None),
         ("POST", f"/storage/v1/b/{B}/folders", {"name": "x/"}),
-        ("POST", "/storage/v1/projects/demo-project/hmacKeys?serviceAccountEmail=a@b.c", None),
     ],
 )
 def test_what_is_not_served_is_refused_and_not_stored(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 
 from ml_platform.localcloud import LocalCloud
 from ml_platform.tests.localcloud.conftest import NUMBERED, PARENT
+from ml_platform.tests.localcloud.iam_tools import MEMBER
 
 MODEL = f"{NUMBERED}/models/ranker"
 
@@ -88,6 +90,29 @@ def test_copies_that_cannot_be(models: ModelServiceClient, ranker: str) -> None:
         with pytest.raises(error):
             models.copy_model({"parent": PARENT, "source_model": ranker} | request)
     assert len(list(models.list_models(parent=PARENT))) == 1
+
+
+def test_a_copy_comes_from_another_project_that_its_caller_may_read(
+    cloud: LocalCloud, models: ModelServiceClient, ranker: str, call: Callable[..., Any]
+) -> None:
+    cloud.declare({"other-project": 987654321098}, ["us-central1"])
+    there = "projects/987654321098/locations/us-central1"
+    wanted = {"parent": there, "source_model": f"{ranker}@golden", "model_id": "twin"}
+    cloud.iam.grant(MEMBER, "roles/aiplatform.user", project="other-project")
+    denied = rf"Permission 'aiplatform\.models\.get' denied on resource '//.*/{ranker}'"
+    with pytest.raises(exceptions.PermissionDenied, match=denied):
+        call(ModelServiceClient, "copy_model", wanted)
+    cloud.iam.grant(MEMBER, "roles/aiplatform.viewer")
+    answer = call(ModelServiceClient, "copy_model", wanted).result()
+    assert (answer.model, answer.model_version_id) == (f"{there}/models/twin", "1")
+    twin = models.get_model(name=answer.model)
+    assert twin.original_model_info.model == f"{ranker}@1"
+    assert [one.name for one in models.list_models(parent=there)] == [answer.model]
+    assert [one.name for one in models.list_models(parent=PARENT)] == [ranker]
+    wanted["source_model"] = f"{ranker}@7"
+    wanted["model_id"] = "other"
+    with pytest.raises(exceptions.NotFound):
+        call(ModelServiceClient, "copy_model", wanted).result()
 
 
 def export(models: ModelServiceClient, name: str, uri: str, **output: Any) -> Any:

@@ -1,8 +1,8 @@
 """Retries by googleapis/python-storage's client, retold from its tests/conformance.
 
 The scenarios of retry_strategy_test_data.json through the Retry Test API of
-googleapis/storage-testbench, which the local cloud serves. Left out: the methods of ACLs, HMAC
-keys and notifications (501), and the real pauses: here the client waits no time between tries.
+googleapis/storage-testbench, which the local cloud serves. Left out: the methods of ACLs (501) and
+the real pauses: here the client waits no time between tries.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import requests
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Bucket, Client
+from google.cloud.storage.hmac_key import HMACKeyMetadata
 
 from ml_platform.localcloud import LocalCloud
 
@@ -54,6 +55,27 @@ def relabel(client: Client, precondition: dict[str, Any]) -> None:
     bucket.patch(**precondition)
 
 
+def key_of(client: Client) -> HMACKeyMetadata:
+    """The scene's HMAC key, read without the test's header."""
+    header = client._http.headers.pop("x-retry-test-id")
+    (key,) = client.list_hmac_keys()
+    client._http.headers["x-retry-test-id"] = header
+    return HMACKeyMetadata(client, access_id=key.access_id)
+
+
+def end_key(client: Client, _: dict[str, Any]) -> None:
+    key = key_of(client)
+    key.state = "INACTIVE"
+    key.update()
+    key.delete()
+
+
+def disable_key(client: Client, _: dict[str, Any]) -> None:
+    key = key_of(client)
+    key.state = "INACTIVE"
+    key.update()
+
+
 ALWAYS: dict[str, Call] = {
     "storage.buckets.get": lambda client, _: client.get_bucket("retries"),
     "storage.buckets.getIamPolicy": lambda client, _: bucket_of(client).get_iam_policy(),
@@ -65,6 +87,14 @@ ALWAYS: dict[str, Call] = {
     ),
     "storage.objects.get": lambda client, _: bucket_of(client).get_blob("a"),
     "storage.objects.list": lambda client, _: list(client.list_blobs("retries")),
+    "storage.hmacKey.delete": end_key,
+    "storage.hmacKey.get": lambda client, _: key_of(client).reload(),
+    "storage.hmacKey.list": lambda client, _: list(client.list_hmac_keys()),
+    "storage.notifications.delete": lambda client, _: (
+        bucket_of(client).notification(notification_id="1").delete()
+    ),
+    "storage.notifications.get": lambda client, _: bucket_of(client).get_notification("1"),
+    "storage.notifications.list": lambda client, _: list(bucket_of(client).list_notifications()),
     "storage.serviceaccount.get": lambda client, _: client.get_service_account_email(),
 }
 CONDITIONAL: dict[str, tuple[Call, str]] = {
@@ -88,6 +118,13 @@ CONDITIONAL: dict[str, tuple[Call, str]] = {
     ),
     "storage.buckets.patch": (relabel, "if_metageneration_match"),
 }
+NEVER: dict[str, Call] = {
+    "storage.hmacKey.create": lambda client, _: client.create_hmac_key("a@b.c"),
+    "storage.hmacKey.update": disable_key,
+    "storage.notifications.insert": lambda client, _: (
+        bucket_of(client).notification("changes").create()
+    ),
+}
 NEW = ("storage.objects.compose", "storage.objects.copy", "storage.objects.rewrite")
 
 
@@ -100,10 +137,16 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def scene(cloud: LocalCloud, gcs: Client) -> Client:
-    """A bucket with one object, and an empty bucket."""
-    cloud.storage.write("retries", "a", b"hello world")
-    gcs.create_bucket("empty")
+    """A bucket with one object and a notification, an empty bucket, and an HMAC key."""
+    populate(cloud, gcs)
     return gcs
+
+
+def populate(cloud: LocalCloud, client: Client) -> None:
+    cloud.storage.write("retries", "a", b"hello world")
+    client.create_bucket("empty")
+    bucket_of(client).notification("changes").create()
+    client.create_hmac_key("a@b.c")
 
 
 def run(
@@ -139,9 +182,9 @@ def test_what_is_always_idempotent_is_retried(
     cloud: LocalCloud, scene: Client, method: str
 ) -> None:
     for number, instructions in enumerate(RETRIED):
-        if number and method in ("storage.buckets.insert", "storage.buckets.delete"):
+        if number and method.endswith((".insert", ".delete")):
             cloud.reset()
-            scene.create_bucket("empty")
+            populate(cloud, scene)
         ended = run(cloud, scene, method, instructions, ALWAYS[method])
         assert ended == (True, True), instructions
 
@@ -163,6 +206,14 @@ def test_what_has_no_precondition_is_not_retried(
     for instructions in ONCE:
         ended = run(cloud, scene, method, instructions, CONDITIONAL[method][0])
         assert ended == (False, True), instructions
+
+
+@pytest.mark.parametrize("method", NEVER)
+def test_what_is_not_idempotent_is_never_retried(
+    cloud: LocalCloud, scene: Client, method: str
+) -> None:
+    for instructions in ONCE:
+        assert run(cloud, scene, method, instructions, NEVER[method]) == (False, True)
 
 
 @pytest.mark.parametrize("method", ALWAYS)
