@@ -63,7 +63,7 @@ class FourCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Totals:
-    """`deployed` counts models whose newest version an active endpoint serves."""
+    """`deployed` counts models by `ServingStatus.DEPLOYED`, so it is at most `models`."""
 
     models: int = 0
     versions: int = 0

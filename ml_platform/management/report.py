@@ -134,7 +134,7 @@ def _vertex_cells(row: VertexRow) -> Sequence[str]:
 
 
 def _print_ours(console: Console, sweep: Sweep, project: Model | None) -> None:
-    table = Table("ID", "Project", "Name", "Resource name", "Exists in Vertex AI?")
+    table = Table("ID", "Project", "Name", "Resource name", "Exists in Vertex AI?", "Serving")
     table.title = "Our records"
     _fill(console, table, audit.our_rows(sweep, project=project), _our_cells)
 
@@ -144,7 +144,7 @@ def _our_cells(row: OurRow) -> Sequence[str]:
     # Only the id differs between names, and the terminal would cut it off.
     model_id = row.resource_name.rpartition("/")[2]
     name = f"projects/…/models/{model_id}" if model_id else "(empty)"
-    return (str(row.id), escape(row.project), escape(row.name), escape(name), exists)
+    return (str(row.id), escape(row.project), escape(row.name), escape(name), exists, row.serving)
 
 
 def _fill(console: Console, table: Table, rows: Iterable[Any], cells: Any) -> None:

@@ -66,6 +66,9 @@ SUCCEEDED_RUN_STATUSES = frozenset(
 )
 """The pipeline succeeded and its evaluator blessed the model."""
 
+DEPLOYABLE_RUN_STATUSES = SUCCEEDED_RUN_STATUSES | {RunStatus.NOT_BLESSED}
+"""The pipeline succeeded: it may be deployed if it is blessed, by its evaluator or by a person."""
+
 
 def sources_of(moves: Mapping[str, frozenset[str]], target: str) -> Iterable[str]:
     """The states from which a move to `target` is allowed."""

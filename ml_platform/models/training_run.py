@@ -14,6 +14,7 @@ from ml_platform.conf import project_model
 
 from .registered_model import MODEL_NAME_MAX, RegisteredModel, validate_model_name
 from .states import (
+    DEPLOYABLE_RUN_STATUSES,
     HOLDS_POINTER,
     LIVE_RUN_STATUSES,
     RUN_MOVES,
@@ -34,6 +35,14 @@ class TrainingRunQuerySet(models.QuerySet["TrainingRun"]):
     def versions(self) -> Self:
         """Runs that are a version now: they point at Vertex AI."""
         return self.filter(registration__in=HOLDS_POINTER)
+
+    def deployable(self) -> Self:
+        """Versions that `require_deployable` allows to deploy."""
+        return self.filter(
+            registration=Registration.REGISTERED,
+            is_blessed=True,
+            status__in=sorted(DEPLOYABLE_RUN_STATUSES),
+        )
 
     def move(self, *, to: str, **changes: Any) -> int:
         """Move these runs to a status by one conditional UPDATE; returns how many could move."""

@@ -16,7 +16,11 @@ from ml_platform.models import (
     RegisteredModel,
     TrainingRun,
 )
-from ml_platform.models.serving_status import ServingStatus, serving_status
+from ml_platform.models.serving_status import (
+    ServingStatus,
+    serving_status,
+    with_serves_newest,
+)
 from ml_platform.services.registry.registry_state import registry_verdict
 
 from .base import Json, project_json
@@ -45,11 +49,10 @@ def serving_of(endpoints: QuerySet[DeployedEndpoint]) -> list[Row]:
     registered = registered_models().filter(pk=OuterRef("registered_model"))
     rows = endpoints.filter(Exists(registered), is_active=True).order_by("-deployed_at", "-pk")
     return list(
-        rows.values(
+        with_serves_newest(rows).values(
             "pk",
             "registered_model",
-            "registered_model__latest_run",
-            "run",
+            "serves_newest",
             "run__version",
             "service_name",
             "url",
@@ -75,7 +78,7 @@ def lines_json(rows: Sequence[Row], serving: Collection[Row], base: str, unread:
             "versions": row["total_versions"],
             "latest_version": row["latest_run"]
             and {name: row[f"latest_run__{column}"] for name, column in VERSION.items()},
-            "deployment": _deployment(row, endpoints.get(row["pk"], ())),
+            "deployment": _deployment(endpoints.get(row["pk"], ())),
             "vertex_model_resource_name": row["vertex_model_resource_name"],
             **_registry(row, unread),
             "created_at": row["created_at"],
@@ -87,11 +90,10 @@ def lines_json(rows: Sequence[Row], serving: Collection[Row], base: str, unread:
 
 def kpi_json(serving: Collection[Row], total: int) -> Json:
     """How many models are deployed, outdated and idle."""
-    served: dict[tuple[int, int], set[int | None]] = {}
+    served: dict[int, list[bool]] = {}
     for endpoint in serving:
-        model = endpoint["registered_model"], endpoint["registered_model__latest_run"]
-        served.setdefault(model, set()).add(endpoint["run"])
-    counts = Counter(serving_status(newest, runs) for (_, newest), runs in served.items())
+        served.setdefault(endpoint["registered_model"], []).append(endpoint["serves_newest"])
+    counts = Counter(serving_status(newest) for newest in served.values())
     return {
         "total": total,
         "deployed": counts[ServingStatus.DEPLOYED],
@@ -125,10 +127,10 @@ def _registry(row: Row, unread: str) -> Json:
     }
 
 
-def _deployment(row: Row, serving: Sequence[Row]) -> Json:
+def _deployment(serving: Sequence[Row]) -> Json:
     last = serving[0] if serving else None
     return {
-        "status": serving_status(row["latest_run"], [endpoint["run"] for endpoint in serving]),
+        "status": serving_status([endpoint["serves_newest"] for endpoint in serving]),
         "active_endpoints": len(serving),
         "endpoint": last
         and {

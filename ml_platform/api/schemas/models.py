@@ -90,7 +90,9 @@ class ModelsQuery(Listing):
     search: str = Field("", max_length=63, description="A part of the name.")
     type: ModelType | None = None
     status: Literal["deployed", "outdated", "idle"] | None = Field(
-        None, description="Whether an endpoint serves the newest version, an older one, or none."
+        None,
+        description="Whether an active endpoint serves the newest deployable version, only an "
+        "older one, or none.",
     )
     blessed: Flag | None = Field(None, description="Whether the newest version was blessed.")
     registry_state: StoredState | None = None
@@ -146,7 +148,7 @@ class EndpointRef(Out):
 
 
 class Deployment(Out):
-    """Whether the newest version is served."""
+    """Whether an active endpoint serves the newest deployable version."""
 
     status: Literal["deployed", "outdated", "idle"]
     active_endpoints: int

@@ -15,7 +15,7 @@ from ml_platform import kpis
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, TrainingSchedule
-from ml_platform.models.serving_status import serving_status
+from ml_platform.models.serving_status import serving_status, with_serves_newest
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, RegistryState, ScheduleState
 from ml_platform.pages.common.buttons import deploy_button
 from ml_platform.pages.common.queries import cursor_page
@@ -85,7 +85,7 @@ def _rows(
     models: Sequence[RegisteredModel], caller: Caller, known: Known, now: datetime
 ) -> list[Values]:
     serving = DeployedEndpoint.objects.filter(registered_model__in=models).select_related("run")
-    endpoints = _by_lineage(with_differences(serving))
+    endpoints = _by_lineage(with_serves_newest(with_differences(serving)))
     live = TrainingSchedule.objects.filter(state__in=LIVE_SCHEDULE_STATES)
     schedules = _by_lineage(live.filter(registered_model__in=models))
     return [
@@ -127,7 +127,7 @@ def _row(
         "checked": moment(verdict.at, now),
         "blessed": blessed_badge(run),
         "metric": main_metric(run.metrics),
-        "serving": _serving_badge(endpoints, run),
+        "serving": _serving_badge(endpoints),
         "services": tuple(_service(endpoint, run) for endpoint in endpoints if endpoint.is_active),
         "schedules": ", ".join(_rhythm(schedule) for schedule in schedules),
         "registered": moment(model.latest_registered_at, now),
@@ -164,11 +164,11 @@ def blessed_badge(run: TrainingRun) -> Badge:
     return badge("Blessed", "good") if run.is_blessed else badge("Not blessed", "warn")
 
 
-def _serving_badge(endpoints: list[DeployedEndpoint], latest: TrainingRun) -> Badge:
+def _serving_badge(endpoints: list[Any]) -> Badge:
     changing = next((e for e in endpoints if e.state in ("deploying", "undeploying")), None)
     if changing is not None:
         return badge(changing.get_state_display(), "busy", changing.service_name)
-    status = serving_status(latest.pk, [e.run_id for e in endpoints if e.is_active])
+    status = serving_status([e.serves_newest for e in endpoints if e.is_active])
     return badge(status.label, SERVING_TONES[status])
 
 

@@ -14,10 +14,9 @@ from django.db.models.functions import Concat
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import (
-    SUCCEEDED_RUN_STATUSES,
+    DEPLOYABLE_RUN_STATUSES,
     EndpointState,
     Registration,
-    RunStatus,
 )
 from ml_platform.services.findings.compare_services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
@@ -178,11 +177,11 @@ _NO_VERSION = {
 
 
 def require_deployable(run: TrainingRun) -> None:
-    """Check that the run is a blessed version that can be deployed.
+    """Check that the run is a blessed version that can be deployed, one of `deployable()`.
 
     :raises NotDeployable: with the reason.
     """
-    if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:
+    if run.status not in DEPLOYABLE_RUN_STATUSES:
         raise NotDeployable(
             f"{run} is {run.get_status_display().lower()}.",
             code="run_not_completed",

@@ -26,6 +26,7 @@ from ml_platform.models import (
     TrainingRun,
 )
 from ml_platform.models.registered_model import RegisteredModelQuerySet
+from ml_platform.models.serving_status import with_serving_status
 from ml_platform.services.access.scope import all_projects
 from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
 from ml_platform.services.findings.kinds import FindingKind, kinds_of, worst_first
@@ -81,6 +82,8 @@ class OurRow:
     name: str
     resource_name: str
     versions: int
+    serving: str
+    """Deployed, outdated or idle; '' for a model that is not registered."""
     exists: Existence
     looks: int
     agrees: bool | None
@@ -215,7 +218,7 @@ def our_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[OurRow]:
     rows = RegisteredModel.objects.select_related("project")
     rows = rows if project is None else rows.filter(project=project.pk)
     read = bool(sweep.planes["vertex"]["read"])
-    for chunk in chunks(rows):
+    for chunk in chunks(with_serving_status(rows)):
         names = [row.vertex_model_resource_name for row in chunk if row.vertex_model_resource_name]
         here = MirroredModel.objects.filter(model_id__in=[_id_of(name) for name in names])
         listed = set(here.values_list("model_id", flat=True)) if read else set()
@@ -229,6 +232,7 @@ def our_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[OurRow]:
                 name=row.model_name,
                 resource_name=name,
                 versions=row.total_versions,
+                serving=row.serving_status if row.total_versions else "",
                 exists=exists,
                 looks=finding.consecutive_sightings if finding else 0,
                 agrees=None if exists == Existence.UNKNOWN else not finding and bool(name),

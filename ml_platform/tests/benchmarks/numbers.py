@@ -42,9 +42,14 @@ def dashboard_numbers(sizes: Sequence[int], database: str) -> Iterator[Figure]:
 
 SERVED = (
     "FROM ml_platform_registeredmodel m JOIN ml_platform_deployedendpoint e "
-    "ON e.registered_model_id = m.id AND e.run_id = m.latest_run_id WHERE e.is_active"
+    "ON e.registered_model_id = m.id JOIN ml_platform_trainingrun r ON e.run_id = r.id "
+    "WHERE e.is_active AND m.vertex_model_resource_name <> '' "
+    "AND r.registration IN ('registered', 'deleting') AND NOT EXISTS "
+    "(SELECT 1 FROM ml_platform_trainingrun n WHERE n.registered_model_id = m.id "
+    "AND n.version > r.version AND n.registration = 'registered' AND n.is_blessed "
+    "AND n.status IN ('completed', 'deploying', 'deployed', 'deploy_failed', 'not_blessed'))"
 )
-"""The models whose newest version is served."""
+"""The models whose newest deployable version is served."""
 
 
 def _ours(today: date) -> Numbers:

@@ -176,6 +176,7 @@ def test_the_json_of_the_audit_keeps_its_form(incident: Project) -> None:
         "name",
         "resource_name",
         "versions",
+        "serving",
         "exists",
         "looks",
         "agrees",

@@ -41,6 +41,27 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
+            "models/serving_status.py",
+            "doors/test_serving_words.py",
+            what_cannot_be_deployed_outdates=(
+                "TrainingRun.objects.deployable().filter(",
+                "TrainingRun.objects.versions().filter(",
+            ),
+            a_version_that_is_gone_is_the_newest=(
+                "Q(run__registration__in=HOLDS_POINTER) & ~Q(",
+                "~Q(",
+            ),
+        ),
+        defects_in(
+            "models/snapshots.py",
+            "doors/test_one_snapshot.py",
+            each_statement_sees_another_state=(
+                "if connection.in_atomic_block or not connection.get_autocommit():",
+                "if True:",
+            ),
+            a_snapshot_takes_the_write_lock=('connection.transaction_mode = "DEFERRED"', "pass"),
+        ),
+        defects_in(
             "api/system.py",
             NUMBERS,
             assets_of_everybody=("kpis.assets(limit)", "kpis.assets(None)"),
@@ -110,8 +131,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "pages/training/registry_table.py",
             DEFINITIONS,
             stopped_endpoint_serves=(
-                "[e.run_id for e in endpoints if e.is_active]",
-                "[e.run_id for e in endpoints]",
+                "[e.serves_newest for e in endpoints if e.is_active]",
+                "[e.serves_newest for e in endpoints]",
             ),
             no_verdict_is_not_blessed=("if run.is_blessed is None:", "if False:"),
             newest_number_is_the_count=("if newest == total else", "if total else"),

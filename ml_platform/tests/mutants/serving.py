@@ -212,7 +212,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "::test_a_run_that_is_no_blessed_version_is_refused_and_the_refusal_is_in_the_history",
             ),
             unfinished_run_is_deployed=(
-                "if run.status not in {*SUCCEEDED_RUN_STATUSES, RunStatus.NOT_BLESSED}:",
+                "if run.status not in DEPLOYABLE_RUN_STATUSES:",
                 "if False:",
                 "services/test_deployment.py"
                 "::test_a_run_that_is_no_blessed_version_is_refused_and_the_refusal_is_in_the_history",
