@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
 
-from django.db import IntegrityError, connection, models, transaction
+from django.db import connection, models, transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -106,13 +106,12 @@ def _bind(user_id: Any, key: str, digest: str) -> IdempotentResponse:
 
     :raises KeyReused: the key was used for a different request.
     """
-    try:
-        with transaction.atomic():
-            return IdempotentResponse.objects.create(
-                user_id=user_id, key=key, request_digest=digest, created_at=database_now()
-            )
-    except IntegrityError:
-        stored = IdempotentResponse.objects.filter(user_id=user_id, key=key).first()
+    bound = IdempotentResponse(
+        user_id=user_id, key=key, request_digest=digest, created_at=database_now()
+    )
+    # A repetition is no error, so the database's log has none.
+    IdempotentResponse.objects.bulk_create([bound], ignore_conflicts=True)
+    stored = IdempotentResponse.objects.filter(user_id=user_id, key=key).first()
     if stored is None:
         return _bind(user_id, key, digest)  # its request was refused meanwhile
     if stored.request_digest != digest:

@@ -132,15 +132,15 @@ def open_operation(
         created_at=now,
         started_at=None if queue else now,
     )
-    try:
-        with transaction.atomic():
-            operation.save(force_insert=True)
-            record_change(EventKind.OPERATION_STARTED, operation)
-    except IntegrityError as error:
-        if known := answered_before(idempotency_key=idempotency_key, request=request or {}):
-            return known, False
-        raise _busy(subject) from error
-    return operation, True
+    with transaction.atomic():
+        # A known key or a lock that is held is an answer, so the database's log has no error.
+        Operation.objects.bulk_create([operation], ignore_conflicts=True)
+        if opened := Operation.objects.filter(pk=operation.pk).first():
+            record_change(EventKind.OPERATION_STARTED, opened)
+            return opened, True
+    if known := answered_before(idempotency_key=idempotency_key, request=request or {}):
+        return known, False
+    raise _busy(subject)
 
 
 def answered_before(*, idempotency_key: str, request: Json) -> Operation | None:

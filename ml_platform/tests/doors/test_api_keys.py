@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import DatabaseError, connection
 from django.test import Client
 
 from ml_platform.api.http.idempotency import forget_old_answers
@@ -47,6 +48,23 @@ def test_a_key_makes_a_repeated_post_one(ana: Client, project: Project, cloud: L
     assert elsewhere.status_code == 409
     without = post(ana, "/api/training-runs/", body)
     assert without.json()["id"] != first.json()["id"]
+
+
+def test_a_repeated_post_is_no_error_in_the_log_of_the_database(ana: Client, project: Project):
+    run = TrainingRunFactory.create(completed=True, project=project)
+    path, headers = f"/api/training-runs/{run.pk}/register/", {"Idempotency-Key": "k1"}
+    refused = []
+
+    def watch(execute: Any, *statement: Any) -> Any:
+        try:
+            return execute(*statement)
+        except DatabaseError as error:
+            refused.append(error)
+            raise
+
+    with connection.execute_wrapper(watch):
+        assert [post(ana, path, headers=headers).status_code for _ in range(2)] == [202, 202]
+    assert refused == []
 
 
 def test_a_key_belongs_to_its_user(project: Project):

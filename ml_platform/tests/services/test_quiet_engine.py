@@ -23,7 +23,7 @@ from ml_platform.models.states import OperationKind, OperationStatus
 from ml_platform.services.operations import worker
 from ml_platform.services.operations import workflow as workflow_module
 from ml_platform.services.operations.engine import PATIENCE, advance
-from ml_platform.services.operations.store import Subject, claim, due, open_operation
+from ml_platform.services.operations.store import Busy, Subject, claim, due, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.tests.connections import end_connection
@@ -126,6 +126,37 @@ def test_the_end_of_a_holder_wakes_the_oldest_that_can_run(
     monkeypatch.setattr(worker, "enqueue", woken.append)
     worker.run_until_idle(operation_id=holder.pk, clock=clock)
     assert woken == [free]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_request_for_what_is_held_is_refused_without_an_error_of_the_database(
+    clock: Clock, lock: str
+) -> None:
+    locks: dict[str, Any] = {lock: "held"}
+    opened(clock(), queue=False, **locks)
+    with statements() as seen:
+        with pytest.raises(Busy):
+            opened(clock(), queue=False, **locks)
+        opened(clock(), **locks)
+    assert [words for words, refused in seen if refused] == []
+
+
+def test_a_request_that_is_repeated_finds_its_operation_without_an_error_of_the_database(
+    clock: Clock,
+) -> None:
+    def ask() -> tuple[Operation, bool]:
+        return open_operation(
+            workflow=flow(lambda work: Next()),
+            subject=Subject(type="x", id="1", name="x"),
+            actor=ANA,
+            now=clock(),
+            idempotency_key="once",
+        )
+
+    with statements() as seen:
+        first, again = ask(), ask()
+    assert (first[1], again) == (True, (first[0], False))
+    assert [words for words, refused in seen if refused] == []
 
 
 @pytest.mark.parametrize("lock", LOCKS)
