@@ -55,8 +55,7 @@ def preview_deletion(*, lineage: RegisteredModel, runs: Sequence[TrainingRun]) -
     pointers = None if unknown else _read("Users of the artifacts", read_pointers, unknown)
 
     def look(facts: VersionFacts, run: TrainingRun) -> VersionFacts:
-        why = (foreign or {}).get(run.pk)
-        facts = replace(facts, foreign=ForeignVersion(why) if why else None)
+        facts = replace(facts, foreign=(foreign or {}).get(run.pk))
         return _with_files(facts, run, runs, pointers, unknown)
 
     plan = plan_by_rows(
@@ -135,13 +134,13 @@ def _served_by(service: RemoteService, uids: Collection[str]) -> set[str]:
     return runs & set(uids)
 
 
-def foreign_versions(runs: Iterable[TrainingRun]) -> dict[int, str]:
+def foreign_versions(runs: Iterable[TrainingRun]) -> dict[int, ForeignVersion]:
     """Versions that are in Vertex AI without our labels of their run, by the run's id: why.
 
     They are not gone and may be another owner's, so the deletion is refused: what is foreign is not
     absent (law 3).
     """
-    found: dict[int, str] = {}
+    found: dict[int, ForeignVersion] = {}
     for name, group in _by_model(runs).items():
         try:
             there = {model.version: model for model in read_versions(name)}
@@ -153,7 +152,7 @@ def foreign_versions(runs: Iterable[TrainingRun]) -> dict[int, str]:
                 if model and not is_another(model, run):
                     require_own_version(model, run)
             except ForeignVersion as error:
-                found[run.pk] = str(error)
+                found[run.pk] = error
     return found
 
 

@@ -23,6 +23,7 @@ from ml_platform.models import TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.service_polling import tolerate_denied_after_send
+from ml_platform.services.findings.compare_labels import note_foreign
 from ml_platform.services.operations.repeats import note_end, require_hope
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll, Step, Workflow
@@ -65,7 +66,7 @@ def _check(work: Work[DeletionState]) -> Outcome:
     if serving:
         raise served_on_cloud_run(serving[0])
     if foreign := foreign_versions(runs):
-        raise ForeignVersion(" ".join(foreign.values()))
+        raise ForeignVersion.of(*foreign.values())
     _require_unprotected(work, runs)
     work.state = replace(work.state, marked=True)
     return Next(
@@ -274,6 +275,7 @@ def _failed(work: Work[DeletionState], error: PlatformError) -> None:
     unmark_deleting(work)
     work.state = replace(work.state, marked=False)
     work.retry_at = "check"
+    note_foreign(work, error)
 
 
 WORKFLOW = Workflow(
