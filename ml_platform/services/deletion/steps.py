@@ -35,13 +35,12 @@ from ml_platform.services.registry.verification import (
     ForeignVersion,
     is_another,
     read_versions,
-    require_own_version,
     seconds_until_consistent,
 )
 from ml_platform.text import counted
 
 from .plan import served_on_cloud_run
-from .preview import DELETABLE, find_users, foreign_versions, services_of
+from .preview import DELETABLE, find_users, refused_versions, require_deletable, services_of
 from .state import (
     DeletionState,
     about_to_send,
@@ -65,8 +64,11 @@ def _check(work: Work[DeletionState]) -> Outcome:
     serving = services_of(runs)
     if serving:
         raise served_on_cloud_run(serving[0])
-    if foreign := foreign_versions(runs):
-        raise ForeignVersion.of(*foreign.values())
+    refused = refused_versions(runs).values()
+    if foreign := [error for error in refused if isinstance(error, ForeignVersion)]:
+        raise ForeignVersion.of(*foreign)
+    for error in refused:
+        raise error
     _require_unprotected(work, runs)
     work.state = replace(work.state, marked=True)
     return Next(
@@ -118,7 +120,7 @@ def _look(work: Work[DeletionState]) -> Outcome:
         if gone:
             not_sent(work, str(pointer))
             return Continue(note=gone, change=partial(record_version_deleted, work, run.pk))
-        require_own_version(model, run)
+        require_deletable(model, run)
         require_all_unprotected([model])
         return _choose(work, pointer)
     work.state = replace(work.state, sent=())

@@ -188,7 +188,7 @@ def _confirm_version(work: Work[LabelState]) -> Outcome:
 
 def _seen(run: TrainingRun) -> None:
     """The next sweep decides whether the model is verified."""
-    rows = RegisteredModel.objects.filter(pk=run.registered_model_id)
+    rows = RegisteredModel.objects.filter(pk__in=[run.registered_model_id])
     update_rows(
         rows.filter(registry_state=RegistryState.FOREIGN), registry_state=RegistryState.UNCHECKED
     )

@@ -115,6 +115,8 @@ def repair_labels(
     *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
 ) -> Operation:
     """Write our labels on the version, if it is the one that we registered."""
+    if finding.run is None:
+        raise NoRepair("The run of this version was deleted.", advice="Check the registry again.")
     return relabel_version(run=finding.run, registered_model=registered_model, actor=actor, now=now)
 
 
