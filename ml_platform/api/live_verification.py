@@ -37,20 +37,23 @@ def verify_page(rows: Sequence[Row], items: Sequence[Json]) -> bool:
     now = when(database_now())
     complete = True
     for item, future in zip(items, asked, strict=True):
-        verified, reason = _said(future)
+        verified, reason, answered = _said(future)
         if verified and item["registry_state"] == RegistryState.CHANGED:
             verified, reason = False, OTHER_FILES
         item["registry_verified"], item["registry_reason"] = verified, reason
-        item["verified_at"] = now if verified is not None else item["verified_at"]
-        complete = complete and verified is not None
+        item["verified_at"] = now if answered else item["verified_at"]
+        complete = complete and answered
     return complete
 
 
-def _said(future: Future[Answer[RemoteModel]]) -> tuple[bool | None, str]:
+def _said(future: Future[Answer[RemoteModel]]) -> tuple[bool | None, str, bool]:
+    """Whether it is verified, why not, and whether Vertex AI answered. A foreign version is there,
+    so it is not missing (law 3)."""
     if not future.done() or future.cancelled():
-        return None, f"Vertex AI did not answer within {DEADLINE:.0f} seconds."
+        return None, f"Vertex AI did not answer within {DEADLINE:.0f} seconds.", False
     answer = future.result()
     if isinstance(answer, Present):
-        return True, ""
-    known = isinstance(answer, Absent) or answer.code == ForeignVersion.code
-    return (False if known else None), answer.reason
+        return True, "", True
+    if isinstance(answer, Absent):
+        return False, answer.reason, True
+    return None, answer.reason, answer.code == ForeignVersion.code

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ml_platform.errors import CloudUnavailable
@@ -69,10 +69,21 @@ def update_service(
     :raises CloudConflict: the service has changed since.
     :raises CloudAbsent: the service does not exist; it is not created.
     """
-    message = type(service.message)()
-    message.CopyFrom(service.message)
-    message.name = str(_name(service.service_id))
+    message = _copy_of(service)
     write_spec(message, spec, before=before)
+    return operations.start("Services.UpdateService", {"service": message})
+
+
+def relabel_service(service: RemoteService, labels: Mapping[str, str]) -> RemoteOperation:
+    """Start to set these labels of the service itself, if it still is as it was read.
+
+    Its other labels, its template and its traffic stay, so that it gets no revision.
+
+    :raises CloudConflict: the service has changed since.
+    :raises CloudAbsent: the service does not exist; it is not created.
+    """
+    message = _copy_of(service)
+    message.labels.update(labels)
     return operations.start("Services.UpdateService", {"service": message})
 
 
@@ -127,6 +138,14 @@ def change_invokers(
 
 def _name(service_id: str) -> ServiceName:
     return ServiceName.parse(f"{channels.location_path()}/services/{service_id}")
+
+
+def _copy_of(service: RemoteService) -> Any:
+    """Its message, to change and to write back with its etag."""
+    message = type(service.message)()
+    message.CopyFrom(service.message)
+    message.name = str(_name(service.service_id))
+    return message
 
 
 def _is_invoker(binding: Any) -> bool:

@@ -24,13 +24,14 @@ class RemoteModel(RemoteValue):
     aliases: tuple[str, ...]
     labels: Mapping[str, str] = field(hash=False)
     artifact_uri: str
-    deployed: bool
-    """Whether a Vertex AI Endpoint serves it, which makes Vertex refuse its deletion."""
     create_time: datetime | None
     """Of the model."""
     version_create_time: datetime | None
     update_time: datetime | None
     """Of the model: it changes when any version is added, deleted or changed."""
+    endpoints: tuple[str, ...] = ()
+    """The Vertex AI endpoints that serve it; Vertex AI refuses its deletion until they do not."""
+    etag: str = ""
 
     @property
     def pointer(self) -> ModelName:

@@ -113,13 +113,20 @@ def merge_version_aliases(name: ModelName, aliases: Collection[str]) -> RemoteMo
     return channels.rpc("ModelService.MergeVersionAliases", request, _read_model)
 
 
-def update_model_labels(name: ModelName, labels: Mapping[str, str]) -> RemoteModel:
+def update_model_labels(
+    name: ModelName, labels: Mapping[str, str], *, etag: str = ""
+) -> RemoteModel:
     """Replace the labels of one version, as UpdateModelRequest documents for a name with `@`.
 
+    With `etag` only if the model still has it; without, it overwrites (`Model.etag` in
+    google/cloud/aiplatform_v1/types/model.py).
+
     :raises Invalid: the name has no version number.
+    :raises CloudConflict: the model has changed since it was read.
     """
+    model = {"name": channels.checked(_numbered(name)), "labels": dict(labels), "etag": etag}
     request = {
-        "model": {"name": channels.checked(_numbered(name)), "labels": dict(labels)},
+        "model": model,
         "update_mask": {"paths": ["labels"]},
     }
     return channels.rpc("ModelService.UpdateModel", request, _read_model)
@@ -152,8 +159,9 @@ def _read_model(raw: Any) -> RemoteModel:
         aliases=tuple(raw.version_aliases),
         labels=dict(raw.labels),
         artifact_uri=raw.artifact_uri,
-        deployed=bool(raw.deployed_models),
         create_time=read_time(raw, "create_time"),
         version_create_time=read_time(raw, "version_create_time"),
         update_time=read_time(raw, "update_time"),
+        endpoints=tuple(dict.fromkeys(each.endpoint for each in raw.deployed_models)),
+        etag=raw.etag,
     )

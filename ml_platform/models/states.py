@@ -97,6 +97,7 @@ class RegistryState(models.TextChoices):
     SUSPECTED = "suspected", "Not seen once"
     MISSING = "missing", "Not in Registry"
     CHANGED = "changed", "Files changed"
+    FOREIGN = "foreign", "Labels changed"
 
 
 class RetentionReason(models.TextChoices):

@@ -12,7 +12,7 @@ from .findings import decisions
 from .metrics import service_metrics
 from .registration import adoption, register
 from .registry import aliases
-from .repairs import duplicate_versions, pointers, services, unmanaged_models
+from .repairs import duplicate_versions, labels, pointers, services, unmanaged_models
 from .scheduling import job, platform_jobs
 from .sweeps import operation as sweeps
 from .training import runs, submission
@@ -44,6 +44,8 @@ WORKFLOWS: dict[str, Workflow] = {
         pointers.RESTORING,
         unmanaged_models.WORKFLOW,
         duplicate_versions.WORKFLOW,
+        labels.VERSION,
+        labels.SERVICE,
         services.LEFTOVER,
         services.CHECK,
         orphans.ORPHAN,

@@ -78,7 +78,7 @@ MODEL_EXAMPLE = {
 }
 
 
-StoredState = Literal["verified", "suspected", "missing", "changed", "unchecked"]
+StoredState = Literal["verified", "suspected", "missing", "changed", "foreign", "unchecked"]
 
 
 class ModelsQuery(Listing):
@@ -157,7 +157,8 @@ class Deployment(Out):
 
 @example(MODEL_EXAMPLE)
 class ModelOut(Out):
-    """A registered model. `registry_verified` is null when Vertex AI was not read."""
+    """A registered model. `registry_verified` is null when Vertex AI was not read, and while the
+    version that it has there is without our labels."""
 
     id: int
     name: str

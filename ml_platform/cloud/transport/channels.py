@@ -24,6 +24,8 @@ from .methods import METHODS
 
 T = TypeVar("T")
 
+FOREIGN_NAME = "foreign_name"
+"""The code of the error for a name outside the configured project and location."""
 REASON_HEADER = "x-goog-request-reason"
 _POOL = 32
 _LOCAL_OPTIONS = (
@@ -217,7 +219,7 @@ def checked(name: ResourceName) -> str:
         raise CloudRejected(
             f"{name} is outside the configured project {settings.PROJECT_ID} "
             f"and location {settings.LOCATION}.",
-            code="foreign_name",
+            code=FOREIGN_NAME,
             advice="No request was sent. Check PROJECT_ID and LOCATION.",
         )
     return str(name)

@@ -141,7 +141,9 @@ def model_url(model_id: int | None) -> str:
 
 
 def registry_badge(verdict: RegistryVerdict, now: datetime) -> Badge:
-    """Verified, Not in Registry or Unknown; the hint has the reason."""
+    """Verified, Not in Registry, changed or Unknown; the hint has the reason."""
+    if verdict.foreign:
+        return badge(RegistryState.FOREIGN.label, "warn", verdict.reason)
     if verdict.verified is None:
         last = f" Last checked {relative(now - verdict.at)}." if verdict.at else ""
         return badge("Unknown", "unknown", f"{verdict.reason}{last}")

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import DeployedEndpoint
 from ml_platform.models.states import PROTECTING_ENDPOINT_STATES
@@ -38,8 +39,9 @@ class VersionFacts:
     """Its protected alias, which forbids the deletion."""
     unsafe: PlatformError | None = None
     """Why its artifacts may not be deleted."""
-    foreign: PlatformError | None = None
-    """Why the labels of Vertex AI's version are not ours; None when they are, or it is gone."""
+    refused: PlatformError | None = None
+    """Why its version in Vertex AI may not be deleted: the labels are not ours, or an endpoint there
+    serves it."""
     used_by: str = ""
     """The other users of its artifacts, which therefore stay; '' when there are none."""
 
@@ -140,6 +142,15 @@ def served_on_cloud_run(service: ServiceFacts) -> DeployedModel:
     )
 
 
+def served_in_vertex_ai(model: RemoteModel) -> DeployedModel:
+    """The error where endpoints of Vertex AI serve a version, which it then refuses to delete."""
+    return DeployedModel(
+        "Cannot delete a deployed model. Vertex AI serves "
+        f"{model.name.model_id}@{model.version} at {', '.join(model.endpoints)}.",
+        advice="Undeploy it from that endpoint in Vertex AI first.",
+    )
+
+
 def _blocks(
     going: Sequence[VersionFacts],
     endpoints: Sequence[DeployedEndpoint],
@@ -154,7 +165,7 @@ def _blocks(
     for service in services:
         if service.run_uid in uids and service.service_name not in known:
             yield Block(error=served_on_cloud_run(service))
-    errors = [(v.protected, v.unsafe, v.foreign) for v in going]
+    errors = [(v.protected, v.unsafe, v.refused) for v in going]
     for error in (*chain.from_iterable(zip(*errors, strict=True)), busy):
         if error is not None:
             yield Block(error=error)

@@ -11,7 +11,7 @@ from ml_platform.cloud import cloud_run
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
-from ml_platform.cloud.types import RemoteService
+from ml_platform.cloud.types import RemoteModel, RemoteService
 from ml_platform.errors import CloudAbsent, Conflict, Invalid
 from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
@@ -37,9 +37,11 @@ from ml_platform.services.registry.verification import (
 from .plan import (
     Block,
     DeletionPlan,
+    DeployedModel,
     ServiceFacts,
     VersionFacts,
     plan_deletion,
+    served_in_vertex_ai,
 )
 from .state import pointer_of
 
@@ -51,12 +53,11 @@ def preview_deletion(*, lineage: RegisteredModel, runs: Sequence[TrainingRun]) -
     """Plan the deletion by what Google answers now."""
     unknown: list[str] = []
     services = _read("Cloud Run", lambda: services_of(runs), unknown)
-    foreign = _read("Vertex AI", lambda: foreign_versions(runs), unknown)
+    refused = _read("Vertex AI", lambda: refused_versions(runs), unknown)
     pointers = None if unknown else _read("Users of the artifacts", read_pointers, unknown)
 
     def look(facts: VersionFacts, run: TrainingRun) -> VersionFacts:
-        why = (foreign or {}).get(run.pk)
-        facts = replace(facts, foreign=ForeignVersion(why) if why else None)
+        facts = replace(facts, refused=(refused or {}).get(run.pk))
         return _with_files(facts, run, runs, pointers, unknown)
 
     plan = plan_by_rows(
@@ -135,13 +136,13 @@ def _served_by(service: RemoteService, uids: Collection[str]) -> set[str]:
     return runs & set(uids)
 
 
-def foreign_versions(runs: Iterable[TrainingRun]) -> dict[int, str]:
-    """Versions that are in Vertex AI without our labels of their run, by the run's id: why.
+def refused_versions(runs: Iterable[TrainingRun]) -> dict[int, ForeignVersion | DeployedModel]:
+    """Versions that may not be deleted, by the run's id: why.
 
-    They are not gone and may be another owner's, so the deletion is refused: what is foreign is not
-    absent (law 3).
+    One without our labels of its run is not gone and may be another owner's: what is foreign is not
+    absent (law 3). One that an endpoint of Vertex AI serves is refused there, minutes later.
     """
-    found: dict[int, str] = {}
+    found: dict[int, ForeignVersion | DeployedModel] = {}
     for name, group in _by_model(runs).items():
         try:
             there = {model.version: model for model in read_versions(name)}
@@ -151,10 +152,21 @@ def foreign_versions(runs: Iterable[TrainingRun]) -> dict[int, str]:
             model = there.get(version)
             try:
                 if model and not is_another(model, run):
-                    require_own_version(model, run)
-            except ForeignVersion as error:
-                found[run.pk] = str(error)
+                    require_deletable(model, run)
+            except (ForeignVersion, DeployedModel) as error:
+                found[run.pk] = error
     return found
+
+
+def require_deletable(model: RemoteModel, run: TrainingRun) -> None:
+    """Check a version as Vertex AI has it, before it is deleted.
+
+    :raises ForeignVersion: it does not have our labels of this run.
+    :raises DeployedModel: an endpoint of Vertex AI serves it.
+    """
+    require_own_version(model, run)
+    if model.endpoints:
+        raise served_in_vertex_ai(model)
 
 
 def _by_model(runs: Iterable[TrainingRun]) -> dict[ModelName, list[tuple[str, TrainingRun]]]:

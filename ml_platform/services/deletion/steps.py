@@ -23,6 +23,7 @@ from ml_platform.models import TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.service_polling import tolerate_denied_after_send
+from ml_platform.services.findings.compare_labels import note_foreign
 from ml_platform.services.operations.repeats import note_end, require_hope
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll, Step, Workflow
@@ -34,13 +35,12 @@ from ml_platform.services.registry.verification import (
     ForeignVersion,
     is_another,
     read_versions,
-    require_own_version,
     seconds_until_consistent,
 )
 from ml_platform.text import counted
 
 from .plan import served_on_cloud_run
-from .preview import DELETABLE, find_users, foreign_versions, services_of
+from .preview import DELETABLE, find_users, refused_versions, require_deletable, services_of
 from .state import (
     DeletionState,
     about_to_send,
@@ -64,8 +64,11 @@ def _check(work: Work[DeletionState]) -> Outcome:
     serving = services_of(runs)
     if serving:
         raise served_on_cloud_run(serving[0])
-    if foreign := foreign_versions(runs):
-        raise ForeignVersion(" ".join(foreign.values()))
+    refused = refused_versions(runs).values()
+    if foreign := [error for error in refused if isinstance(error, ForeignVersion)]:
+        raise ForeignVersion.of(*foreign)
+    for error in refused:
+        raise error
     _require_unprotected(work, runs)
     work.state = replace(work.state, marked=True)
     return Next(
@@ -117,7 +120,7 @@ def _look(work: Work[DeletionState]) -> Outcome:
         if gone:
             not_sent(work, str(pointer))
             return Continue(note=gone, change=partial(record_version_deleted, work, run.pk))
-        require_own_version(model, run)
+        require_deletable(model, run)
         require_all_unprotected([model])
         return _choose(work, pointer)
     work.state = replace(work.state, sent=())
@@ -274,6 +277,7 @@ def _failed(work: Work[DeletionState], error: PlatformError) -> None:
     unmark_deleting(work)
     work.state = replace(work.state, marked=False)
     work.retry_at = "check"
+    note_foreign(work, error)
 
 
 WORKFLOW = Workflow(

@@ -38,7 +38,10 @@ class ForeignService(Conflict):
     """The service belongs to another owner; it was not changed."""
 
     code = "foreign_service"
-    advice = "Choose another service name; if it is yours, put the label back or delete it there."
+    advice = (
+        "Choose another service name; if it is ours, relabel it: repair the finding about its "
+        "labels."
+    )
 
 
 class NotStopped(Conflict):
@@ -152,7 +155,10 @@ def version_in(facts: DeployFacts) -> TrainingRun:
 def _require_change(target: DeployedEndpoint, run: TrainingRun, config: ServingConfig) -> None:
     """Check that the endpoint is for the run's model and does not serve that version already."""
     if target.registered_model_id != run.registered_model_id:
-        raise ForeignService(f"The service {target.service_name} belongs to another model.")
+        raise ForeignService(
+            f"The service {target.service_name} belongs to another model.",
+            advice="Choose another service name.",
+        )
     same = ServingConfig.from_dict(target.config).with_image() == config.with_image()
     serving = (target.state, target.run_id) == (EndpointState.ACTIVE, run.pk)
     differs: bool = target.differs  # type: ignore[attr-defined] # `with_differences` reads it

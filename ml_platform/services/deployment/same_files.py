@@ -53,6 +53,15 @@ def replaced_while_starting(run: TrainingRun, uri: str) -> str:
     return _difference(run, answer.value) if isinstance(answer, Present) else ""
 
 
+def difference_now(run: TrainingRun, uri: str) -> str:
+    """How the files differ from the manifest now, '' if they do not; any file may be the model.
+
+    :raises CloudAbsent: there is no file.
+    :raises CloudUnavailable: they could not be listed.
+    """
+    return _difference(run, take_manifest(uri, needs=""))
+
+
 def keep_first_manifest(run: TrainingRun, taken: Taken, now: datetime) -> None:
     """Take, in the caller's transaction, the manifest of a version that has none."""
     if _manifest(run, taken) is None:

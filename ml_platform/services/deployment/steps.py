@@ -13,6 +13,7 @@ from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
+from ml_platform.services.findings.compare_labels import note_foreign
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.artifacts import run_prefix
@@ -158,6 +159,7 @@ def _failed(work: Work[DeployState], error: PlatformError) -> None:
     if work.state.recorded:
         DeployedEndpoint.objects.filter(service_name=work.state.service).update(error=str(error))
         return
+    note_foreign(work, error)
     _clear_stale(work, error)
     _stand_down(work, str(error))
     learnt = work.state  # a retry starts from the request, because all may have changed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ml_platform.cloud.names import ModelName
@@ -12,11 +12,10 @@ from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.subjects import version_name
+from ml_platform.services.registry.identification import REBORN_MARGIN
 
+from .compare_labels import compare_labels
 from .discrepancy import Discrepancy, compare_surplus, is_same, may_be_ours, pointer_text
-
-REBORN_MARGIN = timedelta(minutes=5)
-"""A model counts as created after our version only beyond this difference of the clocks."""
 
 CHECK_VERSIONS = (
     "Ask Vertex AI for each version by name and label, and record as lost only those that it "
@@ -88,15 +87,18 @@ def compare_lineage(
     seen: ListedModel | None,
     labelled: TrainingRun | None,
     place: Location,
+    *,
+    pointed: TrainingRun | None = None,
 ) -> Discrepancy | None:
     """Compare a lineage with what Vertex AI lists under its name; None when they agree.
 
-    `labelled` is the run that the label of the listed version names, if we have it. The name alone
+    `labelled` is the run that the label of the listed version names, if we have it, and `pointed`
+    is the one that we recorded as this version, if their labels disagree. The name alone
     proves nothing: another person may have created another model under the same id (law 7).
     """
     if seen is None:
         return _stale(lineage, {"vertex_listing": "complete, without this model"})
-    if _is_pointed_at(lineage, seen, labelled) and seen.owner == place.owner:
+    if agrees(lineage, seen, labelled, place):
         return None
     said = {
         "vertex_default_version": seen.version,
@@ -110,6 +112,14 @@ def compare_lineage(
     if not ours and created is not None and created > registered_since(lineage) + REBORN_MARGIN:
         said["vertex_created_at"] = created.isoformat(timespec="seconds")
         return _stale(lineage, said, "another model has that id in Vertex AI, created after ours")
+    if pointed and labelled in (None, pointed):
+        return compare_labels(
+            pointed,
+            labelled_owner=seen.owner,
+            labelled_run=seen.run_uid,
+            made_at=seen.created_at,
+            artifact_uri=seen.artifact_uri,
+        )
     return _discrepancy(
         FindingKind.VERSION_MISMATCH,
         lineage,
@@ -120,11 +130,13 @@ def compare_lineage(
     )
 
 
-def _is_pointed_at(
-    lineage: RegisteredModel, seen: ListedModel, labelled: TrainingRun | None
+def agrees(
+    lineage: RegisteredModel, seen: ListedModel, labelled: TrainingRun | None, place: Location
 ) -> bool:
+    """Whether the labels of the listed version name the run that we recorded as that version."""
     return (
-        labelled is not None
+        seen.owner == place.owner
+        and labelled is not None
         and labelled.registered_model_id == lineage.pk
         and labelled.registration in HOLDS_POINTER
         and labelled.vertex_model_version == seen.version

@@ -35,9 +35,13 @@ SEND_TRAFFIC = (
     "No automatic repair: traffic that somebody sent elsewhere is not changed. Send it to the "
     "latest revision on Cloud Run (gcloud run services update-traffic --to-latest), or leave it."
 )
+RELABEL = (
+    "Read the service again. If it serves a revision that we made with our labels, write these "
+    "beside the labels of others. Revisions and traffic are not changed."
+)
 FOREIGN_SERVICE = (
-    "No automatic repair: without our labels we may not change it. Put the labels back, or "
-    "undeploy the endpoint, which does not change that service."
+    "No automatic repair: it has the owner label of somebody else, so we may not change it. Put "
+    "the labels back, or deploy under another service name."
 )
 
 
@@ -105,13 +109,14 @@ def compare_endpoint(
             endpoint.run,
         )
     if seen.owner != owner or seen.endpoint_uid != endpoint.uid.hex:
+        theirs = seen.owner not in ("", owner)
         return _of_endpoint(
-            FindingKind.SERVICE_MISMATCH,
+            FindingKind.SERVICE_LABELS_CHANGED,
             endpoint,
             f"{endpoint} on Cloud Run does not carry the labels of this endpoint",
-            FOREIGN_SERVICE,
+            FOREIGN_SERVICE if theirs else RELABEL,
             _said_to(endpoint, seen, run),
-            None,
+            None if theirs else endpoint.run,
         )
     if endpoint.run and seen.run_uid == endpoint.run.uid.hex:
         return _compare_traffic(endpoint, seen)

@@ -106,6 +106,24 @@ class FindingKind(StrEnum):
             ),
         ),
     )
+    LABELS_CHANGED = (
+        "labels_changed",
+        Facts(
+            label="Labels changed",
+            meaning="A registered version is in Vertex AI without our labels.",
+            note=("{n} without our labels", "{n} without our labels"),
+            tone="bad",
+            plane="vertex",
+            comparison=f"{_SWEEPS}.models.compare_lineages",
+            repair=Repair(
+                path=f"{_REPAIRS}.repair_labels",
+                button="Relabel the version",
+                changes_production=True,
+                settled_by_recheck=True,
+                needs_run=True,
+            ),
+        ),
+    )
     ARTIFACTS_MISSING = (
         "artifacts_missing",
         Facts(
@@ -169,6 +187,24 @@ class FindingKind(StrEnum):
                 path=f"{_REPAIRS}.repair_endpoint",
                 button="Record what it serves",
                 changes_production=False,
+                settled_by_recheck=True,
+                needs_run=True,
+            ),
+        ),
+    )
+    SERVICE_LABELS_CHANGED = (
+        "service_labels_changed",
+        Facts(
+            label="Service labels changed",
+            meaning="The service of an active endpoint is on Cloud Run without our labels.",
+            note=("{n} service without our labels", "{n} services without our labels"),
+            tone="bad",
+            plane="cloud_run",
+            comparison=f"{_SWEEPS}.services.compare_endpoints",
+            repair=Repair(
+                path=f"{_REPAIRS}.repair_service_labels",
+                button="Relabel the service",
+                changes_production=True,
                 settled_by_recheck=True,
                 needs_run=True,
             ),

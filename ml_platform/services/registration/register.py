@@ -22,6 +22,7 @@ from ml_platform.models.states import (
     RunStatus,
 )
 from ml_platform.services.access.rights import Right
+from ml_platform.services.findings.compare_labels import note_foreign
 from ml_platform.services.findings.discrepancy import compare_surplus
 from ml_platform.services.findings.store import note_finding
 from ml_platform.services.operations import worker
@@ -218,9 +219,10 @@ def _note_aliases(work: Work[RegistrationState], run: TrainingRun) -> None:
         note_aliases(run=run, aliases=work.state.aliases, taken=work.state.taken)
 
 
-def _begin_again(work: Work[RegistrationState], _: PlatformError) -> None:
+def _begin_again(work: Work[RegistrationState], error: PlatformError) -> None:
     """A retry begins at the artifacts, because everything may have changed."""
     work.retry_at = "find_artifacts"
+    note_foreign(work, error)
 
 
 def _give_key_back(work: Work[RegistrationState]) -> None:

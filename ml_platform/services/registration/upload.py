@@ -13,7 +13,6 @@ from ml_platform.errors import (
     CloudAbsent,
     CloudConflict,
     CloudExists,
-    Conflict,
     OutcomeUnknown,
     PlatformError,
 )
@@ -25,11 +24,9 @@ from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll
 from ml_platform.services.registry.labels import (
     DIGEST,
-    OWNER,
     RUN,
     is_version_of,
     labels_for,
-    owner,
 )
 from ml_platform.services.registry.lineages import lineage_of, lose_versions
 from ml_platform.services.registry.manifest import digest_of
@@ -39,6 +36,8 @@ from ml_platform.services.registry.verification import (
     require_listing,
     seconds_until_consistent,
 )
+
+from .foreign import own_versions, require_not_back, require_not_relabelled, require_ours
 
 SECOND_LOOK_SECONDS = 30.0
 
@@ -76,10 +75,13 @@ def probe(work: Work[RegistrationState]) -> Outcome:
     run = run_of(work.operation)
     lineage = lineage_of(run)
     parent, parent_exists = _parent(lineage), True
+    require_not_back(run)
     try:
         versions = _versions_of(parent, run)
         if not versions:
-            _require_ours(vertex.get_model(parent))
+            require_ours(parent, lineage)
+            if work.state.uploading_since:
+                require_not_relabelled(parent, run)
     except CloudAbsent as absent:
         if lineage.vertex_model_resource_name:
             return _second_look(work, lineage, absent)
@@ -105,8 +107,9 @@ def _versions_of(parent: ModelName, run: TrainingRun) -> list[RemoteModel]:
     return read_versions(parent, filter=label_filter({RUN: run.uid.hex}))
 
 
-def _adopt(work: Work[RegistrationState], versions: list[RemoteModel]) -> Next:
+def _adopt(work: Work[RegistrationState], found: list[RemoteModel]) -> Next:
     """Take the lowest version of this run; a finding reports the others as surplus."""
+    versions = own_versions(found, run_of(work.operation))
     first, *others = versions
     work.state = replace(
         work.state,
@@ -117,15 +120,6 @@ def _adopt(work: Work[RegistrationState], versions: list[RemoteModel]) -> Next:
         labelled_digest=first.labels.get(DIGEST, ""),
     )
     return Next(to="record", note=f"Found {first.pointer.model_id}@{first.version}.")
-
-
-def _require_ours(model: RemoteModel) -> None:
-    if model.labels.get(OWNER) != owner():
-        raise Conflict(
-            f"{model.name} exists and does not belong to this installation.",
-            code="foreign_model",
-            advice="Adopt or delete that model first.",
-        )
 
 
 def _second_look(

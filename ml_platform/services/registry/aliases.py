@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 
 from django.db import transaction
+from django.utils.module_loading import import_string
 
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, check_alias
@@ -24,11 +25,11 @@ from ml_platform.services.operations.subjects import run_of, subject_of_version
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 
-from .labels import is_version_of
 from .protection import changed_of, require_unmoved, require_unmoved_now
-from .verification import may_still_appear
+from .verification import may_still_appear, require_own_version
 
 DEFAULT = "default"
+_NOTE_FOREIGN = "ml_platform.services.findings.compare_labels.note_foreign"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +113,7 @@ def _merge(work: Work[AliasState]) -> Outcome:
         if poll := may_still_appear(absent, run.registered_at, now=work.clock()):
             return poll
         raise
-    if not is_version_of(version, run):
-        raise Conflict(
-            f"{name} exists, but its labels do not name {run}: it belongs to another model.",
-            code="foreign_model",
-            advice="Run a sweep and repair what it finds.",
-        )
+    require_own_version(version, run)
     if not work.state.administers:
         require_unmoved_now(version, work.state.change)
     model = vertex.merge_version_aliases(name, work.state.change)
@@ -157,4 +153,6 @@ WORKFLOW = Workflow(
     state=AliasState,
     right=_right,
     steps=(Step(name="merge", title="Move the aliases in Vertex AI", run=_merge, probe="merge"),),
+    # By its dotted path, because the package of the findings imports this one.
+    on_failure=lambda work, error: import_string(_NOTE_FOREIGN)(work, error),
 )

@@ -13,12 +13,14 @@ from ml_platform.models.states import RegistryState
 
 NEVER_CHECKED = "No sweep has checked it yet."
 NOT_LISTED = "Not listed at two sweeps."
+OTHER_LABELS = "It is in Vertex AI, but without our labels: it may not be ours any more."
 OTHER_FILES = "A version does not have the files that its manifest names."
 NOT_SEEN_ONCE = "The newest sweep did not see it; a second sweep must confirm that it is gone."
 _VERDICTS: Mapping[str, tuple[bool | None, str]] = {
     RegistryState.SUSPECTED: (None, NOT_SEEN_ONCE),
     RegistryState.MISSING: (False, NOT_LISTED),
     RegistryState.CHANGED: (False, OTHER_FILES),
+    RegistryState.FOREIGN: (None, OTHER_LABELS),
 }
 
 
@@ -27,6 +29,7 @@ class RegistryAnswer(TextChoices):
 
     VERIFIED = "verified", RegistryState.VERIFIED.label
     CHANGED = "changed", RegistryState.CHANGED.label
+    FOREIGN = "foreign", RegistryState.FOREIGN.label
     MISSING = "missing", RegistryState.MISSING.label
     UNKNOWN = "unknown", "Unknown"
 
@@ -44,6 +47,11 @@ class RegistryVerdict:
     def missing(self) -> bool:
         """Whether two sweeps did not find the model."""
         return self.reason == NOT_LISTED
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the model is there, but not, or no longer, with our labels."""
+        return self.reason == OTHER_LABELS
 
     @property
     def changed(self) -> bool:

@@ -15,6 +15,7 @@ from ml_platform.models.states import Registration
 from ml_platform.services.operations.workflow import Poll
 
 from .artifacts import MODEL_FILE, newest_folder, run_prefix
+from .identification import holds_files_of
 from .labels import RUN, labels_for, wrong_label
 
 EVENTUAL_CONSISTENCY_WINDOW = timedelta(seconds=120)
@@ -37,9 +38,18 @@ class ForeignVersion(Conflict):
 
     code = "foreign_version"
     advice = (
-        "Nothing was changed. Restore the label in Vertex AI; or, if another model has this name "
-        "now, repair the stale pointer first."
+        "Nothing was changed. If the version is ours, relabel it: repair the finding about its "
+        "labels. If another model has its name now, repair the stale pointer."
     )
+    seen: tuple[tuple[TrainingRun, RemoteModel], ...] = ()
+    """Each run with the version that Vertex AI has in its place."""
+
+    @classmethod
+    def of(cls, *errors: ForeignVersion) -> ForeignVersion:
+        """One error for several versions."""
+        error = cls(" ".join(map(str, errors)))
+        error.seen = tuple(chain.from_iterable(each.seen for each in errors))
+        return error
 
 
 def require_own_version(model: RemoteModel, run: TrainingRun) -> None:
@@ -48,9 +58,11 @@ def require_own_version(model: RemoteModel, run: TrainingRun) -> None:
     :raises ForeignVersion: it does not; the message has the label's value and the expected one.
     """
     if wrong := wrong_label(model.labels, labels_for(run=run.uid)):
-        raise ForeignVersion(
+        error = ForeignVersion(
             f"{model.pointer} is there, but its label does not name run {run.pk}: {wrong}."
         )
+        error.seen = ((run, model),)
+        raise error
 
 
 def is_another(model: RemoteModel, run: TrainingRun) -> bool:
@@ -58,8 +70,7 @@ def is_another(model: RemoteModel, run: TrainingRun) -> bool:
     files. A version that is not lost is gone only after NOT_FOUND."""
     if run.registration != Registration.LOST or model.labels.get(RUN) == run.uid.hex:
         return False
-    own = (run.gcs_artifacts_path, run_prefix(run=run), run.parameters.get("adopted_from"))
-    return not any(model.artifact_uri.startswith(str(uri)) for uri in own if uri)
+    return not holds_files_of(run, model.artifact_uri)
 
 
 def verify_model_in_vertex_ai(*, run: TrainingRun) -> Answer[RemoteModel]:

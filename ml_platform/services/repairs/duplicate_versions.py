@@ -19,6 +19,7 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import FindingStatus, OperationKind, Registration
+from ml_platform.services.findings.compare_labels import note_foreign
 from ml_platform.services.findings.discrepancy import may_be_ours
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor
@@ -33,6 +34,7 @@ from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import (
     may_still_appear,
     read_versions,
+    require_own_version,
     seconds_until_consistent,
 )
 
@@ -141,7 +143,8 @@ def _keeper(
         if same_resource(version.pointer, pointer):
             return version.pointer
     answer = _read(work, lambda: vertex.get_model(pointer))
-    if isinstance(answer, Present) and answer.value.labels.get(RUN) == run.uid.hex:
+    if isinstance(answer, Present):
+        require_own_version(answer.value, run)
         return pointer
     if seconds := seconds_until_consistent(run.registered_at, now=work.clock()):
         return Poll(seconds=seconds, note=f"{pointer} is so new that it may still appear.")
@@ -263,6 +266,7 @@ def _read(work: Work[DuplicateState], call: Callable[[], T]) -> Present[T] | Abs
 def _begin_again(work: Work[DuplicateState], error: PlatformError) -> None:
     """A retry of one that failed reads everything again."""
     work.retry_at = FIRST_STEP
+    note_foreign(work, error)
 
 
 WORKFLOW = Workflow(

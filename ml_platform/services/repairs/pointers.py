@@ -17,12 +17,12 @@ from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import EventKind, OperationKind, Registration, RegistryState
-from ml_platform.services.findings.compare_models import REBORN_MARGIN
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.registry.identification import REBORN_MARGIN
 from ml_platform.services.registry.labels import RUN, is_version_of
 from ml_platform.services.registry.lineages import (
     clear_pointer,

@@ -16,6 +16,7 @@ from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock
 
 from .duplicate_versions import purge_surplus
+from .labels import relabel_service, relabel_version
 from .pointers import clear_stale_pointers, restore_lost_versions
 from .services import look_at_service
 
@@ -110,15 +111,35 @@ def repair_surplus(
     )
 
 
+def repair_labels(
+    *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
+) -> Operation:
+    """Write our labels on the version, if it is the one that we registered."""
+    if finding.run is None:
+        raise NoRepair("The run of this version was deleted.", advice="Check the registry again.")
+    return relabel_version(run=finding.run, registered_model=registered_model, actor=actor, now=now)
+
+
+def repair_service_labels(
+    *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
+) -> Operation:
+    """Write our labels on the service, if it serves what we deployed."""
+    return relabel_service(endpoint=_endpoint_of(finding), actor=actor, now=now)
+
+
 def repair_endpoint(
     *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
 ) -> Operation:
     """Record what Cloud Run serves for the endpoint."""
+    return look_at_service(endpoint=_endpoint_of(finding), actor=actor, now=now)
+
+
+def _endpoint_of(finding: Finding) -> DeployedEndpoint:
     name = finding.evidence["service_name"]
     endpoint = DeployedEndpoint.objects.filter(service_name=name).first()
     if endpoint is None:
         raise NoRepair(f"The endpoint {name} was deleted.", advice="Check the registry again.")
-    return look_at_service(endpoint=endpoint, actor=actor, now=now)
+    return endpoint
 
 
 def finish_operation(

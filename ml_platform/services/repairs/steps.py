@@ -109,7 +109,7 @@ def require_undeployed(name: ModelName, versions: Collection[RemoteModel]) -> No
 
     :raises Conflict: one does.
     """
-    if any(version.deployed for version in versions):
+    if any(version.endpoints for version in versions):
         raise Conflict(
             f"A Vertex AI endpoint serves a version of {name} that would be deleted.",
             code="model_deployed",

@@ -6,7 +6,7 @@ stays as it is, and the sweep reports the record as not compared.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -23,6 +23,7 @@ from ml_platform.models.states import RegistryState
 from ml_platform.services.findings.compare_models import (
     ListedModel,
     Location,
+    agrees,
     compare_lineage,
     compare_unclaimed,
     registered_since,
@@ -31,6 +32,7 @@ from ml_platform.services.findings.discrepancy import (
     Discrepancy,
     compare_orphan,
     orphan_subject,
+    pointer_text,
 )
 from ml_platform.services.findings.exclusions import (
     ELSEWHERE,
@@ -44,7 +46,9 @@ from ml_platform.services.findings.exclusions import (
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import (
     end_surplus,
+    hold_findings,
     looks_at,
+    standing,
 )
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.labels import is_uid, owner
@@ -102,24 +106,74 @@ def compare_lineages(reading: Reading) -> Iterator[Compared]:
     for chunk in reading.chunks(RegisteredModel.objects.registered().only(*_LINEAGE)):
         names = [_name_of(lineage) for lineage in chunk]
         seen = _seen_by_id({name.model_id for name in names if name})
+        listed = {
+            lineage: seen.get(name.model_id)
+            for lineage, name in zip(chunk, names, strict=True)
+            if name
+        }
         labelled = _labelled(seen.values())
+        pointed = _pointed_at(listed, labelled, place)
         touched = reading.touched().lineages
         result = Compared([], [])
-        compared: list[int] = []
+        compared: dict[RegisteredModel, ListedModel | None] = {}
         for lineage, name in zip(chunk, names, strict=True):
             why = _why_left_out(lineage, name, place, reading, touched)
-            if name is None or why:
+            if why:
                 subject = lineage.vertex_model_resource_name
                 result.leave_out(subject, lineage.model_name, why, lineage.project_id)
                 continue
-            listed = seen.get(name.model_id)
-            run = labelled.get(listed.run_uid) if listed else None
-            compared.append(lineage.pk)
-            if discrepancy := compare_lineage(lineage, listed, run, place):
+            model = compared[lineage] = listed[lineage]
+            run = labelled.get(model.run_uid) if model else None
+            version = pointed.get(lineage.pk)
+            if discrepancy := compare_lineage(lineage, model, run, place, pointed=version):
                 result.found.append(discrepancy)
+        _hold_labels(chunk, compared, reading.sweep)
         yield result
         # After the findings of the chunk were written: the states depend on their sightings.
-        _write_states(compared, result.found, looks_at(result.found), reading.sweep)
+        ids = [lineage.pk for lineage in compared]
+        _write_states(ids, result.found, looks_at(result.found), reading.sweep)
+
+
+def _pointed_at(
+    listed: Mapping[RegisteredModel, ListedModel | None],
+    labelled: Mapping[str, TrainingRun],
+    place: Location,
+) -> dict[int, TrainingRun]:
+    """Return the run that we recorded as the listed version of each model whose labels disagree."""
+    versions = {
+        lineage.pk: model.version
+        for lineage, model in listed.items()
+        if model and not agrees(lineage, model, labelled.get(model.run_uid), place)
+    }
+    if not versions:
+        return {}
+    runs = TrainingRun.objects.versions().filter(
+        registered_model__in=versions, vertex_model_version__in=set(versions.values())
+    )
+    found = runs.only(*VERSION_COLUMNS, "registered_at")
+    return {
+        run.registered_model_id: run
+        for run in found
+        if run.registered_model_id is not None
+        and run.vertex_model_version == versions[run.registered_model_id]
+    }
+
+
+def _hold_labels(
+    lineages: Iterable[RegisteredModel],
+    compared: Mapping[RegisteredModel, ListedModel | None],
+    sweep: Sweep,
+) -> None:
+    """Keep the findings about the labels of versions that this listing does not show: it shows the
+    default versions only."""
+    judged = {f"{r.vertex_model_resource_name}@{m.version}" for r, m in compared.items() if m}
+    found = standing().filter(kind=FindingKind.LABELS_CHANGED, registered_model__in=lineages)
+    subjects = set(found.values_list("subject", flat=True)) - judged
+    if subjects:
+        names = {subject.rpartition("@")[0] for subject in subjects}
+        runs = TrainingRun.objects.versions().filter(vertex_model_resource_name__in=names)
+        held = subjects & {pointer_text(run) for run in runs.only(*VERSION_COLUMNS)}
+        hold_findings(subjects=held, sweep=sweep)
 
 
 def _why_left_out(
@@ -145,7 +199,9 @@ def _write_states(
     """Update the registry states of the chunk. A model is missing only at the second sighting."""
     states = dict.fromkeys(compared, RegistryState.VERIFIED)
     for one in found:
-        if one.lineage_id is not None and one.kind != FindingKind.SURPLUS_VERSION:
+        if one.lineage_id is not None and one.kind == FindingKind.LABELS_CHANGED:
+            states[one.lineage_id] = RegistryState.FOREIGN
+        elif one.lineage_id is not None and one.kind != FindingKind.SURPLUS_VERSION:
             stale = one.kind == FindingKind.STALE_POINTER and sightings.get(one.subject, 1) > 1
             states[one.lineage_id] = RegistryState.MISSING if stale else RegistryState.SUSPECTED
     verified = [pk for pk, state in states.items() if state == RegistryState.VERIFIED]

@@ -50,7 +50,7 @@ def test_a_first_upload_makes_version_1_under_our_id(cloud):
     assert model.artifact_uri == f"gs://{BUCKET}/runs/1"
     assert model.pointer == operation.result
     assert model.name == operation.result.bare
-    assert not model.deployed
+    assert model.endpoints == ()
     assert model.create_time <= model.version_create_time <= model.update_time
     assert model.create_time.utcoffset() == timedelta(0)
 

@@ -474,10 +474,12 @@ def test_live_verification_tells_another_runs_model_without_asking_the_database_
 
     connection_created.connect(note)
     try:
-        (item,) = ana.get("/api/models/?verify=live").json()["items"]
+        answer = ana.get("/api/models/?verify=live").json()
     finally:
         connection_created.disconnect(note)
-    assert item["registry_verified"] is False
+    (item,) = answer["items"]
+    assert (item["registry_verified"], answer["registry_check_available"]) == (None, True)
+    assert item["verified_at"] is not None
     assert f"does not name run {run.pk}" in item["registry_reason"]
     assert opened == []  # no thread of the pool opened a connection of its own
 

@@ -83,6 +83,7 @@ def test_the_page_counts_what_the_starting_page_counts(admin):
         (RegistryState.VERIFIED, True, "✓ Verified 3m", True),
         (RegistryState.MISSING, True, "✕ Not in Registry : Two sweeps found", False),
         (RegistryState.CHANGED, True, "✕ Files changed : A version does not have the files", True),
+        (RegistryState.FOREIGN, True, "! Labels changed : It is in Vertex AI, but without", True),
         (RegistryState.SUSPECTED, True, "Last checked 3 min ago. 3m", True),
         (RegistryState.UNCHECKED, False, "? Unknown : No sweep has checked it yet.", True),
     ],

@@ -195,7 +195,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/registry/aliases.py",
             case("aliases_are_not_moved_on_a_version_with_another_runs_label"),
-            aliases_of_another_runs_version=("if not is_version_of(version, run):", "if False:"),
+            aliases_of_another_runs_version=("    require_own_version(version, run)\n", ""),
             protected_alias_is_taken=(
                 "if not work.state.administers:",
                 "if False:",

@@ -10,22 +10,68 @@ DRIFT = "unit/test_drift.py"
 SERVICE_DRIFT = "unit/test_service_drift.py"
 SWEEPING = "services/test_sweeping.py"
 ENDS = "services/test_sweeping_ends.py"
+FOREIGN = "services/test_foreign.py"
 RECONCILIATION = "services/test_reconciliation.py"
 
 DEFECTS: tuple[Defect, ...] = tuple(
     chain(
         defects_in(
+            "services/sweeps/models.py",
+            FOREIGN,
+            labels_that_are_not_listed_are_fine=(
+                "        _hold_labels(chunk, compared, reading.sweep)\n",
+                "",
+            ),
+            foreign_model_is_suspected=(
+                "one.kind == FindingKind.LABELS_CHANGED:",
+                "False:",
+            ),
+        ),
+        defects_in(
+            "services/registry/identification.py",
+            FOREIGN,
+            another_owner_is_relabeled=('if labelled_owner not in ("", owner()):', "if False:"),
+            later_version_is_relabeled=(
+                "if made_at > run.registered_at + REBORN_MARGIN:",
+                "if False:",
+            ),
+            files_elsewhere_are_relabeled=(
+                "if not holds_files_of(run, artifact_uri):",
+                "if False:",
+            ),
+        ),
+        defects_in(
+            "services/repairs/labels.py",
+            FOREIGN,
+            labels_of_others_are_lost=("labels = dict(model.labels) | ours", "labels = ours"),
+            other_files_are_relabeled=("        elif different.value:\n", "        elif False:\n"),
+            other_image_is_relabeled=(" and service.image == image\n", "\n"),
+        ),
+        defects_in(
+            "services/repairs/duplicate_versions.py",
+            "services/test_surplus.py",
+            foreign_pointer_is_moved=(
+                "        require_own_version(answer.value, run)\n        return pointer\n",
+                "        pass\n",
+            ),
+        ),
+        defects_in(
             "services/findings/compare_models.py",
             DRIFT,
             other_installation_is_ours=(
-                "_is_pointed_at(lineage, seen, labelled) and seen.owner == place.owner",
-                "_is_pointed_at(lineage, seen, labelled)",
+                "        seen.owner == place.owner\n        and labelled is not None\n",
+                "        labelled is not None\n",
                 "unit/test_drift.py::test_a_pointer_is_name_version_and_label",
             ),
             default_version_is_not_compared=(
                 "        and labelled.vertex_model_version == seen.version\n",
                 "",
                 "unit/test_drift.py::test_a_pointer_is_name_version_and_label",
+            ),
+            foreign_version_is_a_mismatch=(
+                "if pointed and labelled in (None, pointed):",
+                "if False:",
+                FOREIGN,
             ),
             deleted_run_has_no_surplus=(
                 "    if run.registration == Registration.DELETED:\n        return True",

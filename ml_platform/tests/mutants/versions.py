@@ -60,17 +60,41 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
+            "services/deletion/preview.py",
+            "services/test_deletion_served.py",
+            what_vertex_ai_serves_is_deleted=(
+                "    if model.endpoints:\n",
+                "    if False:\n",
+            ),
+        ),
+        defects_in(
+            "services/registration/foreign.py",
+            "services/test_foreign.py",
+            foreign_parent_is_ours=(
+                "    if not wrong:\n",
+                "    if True:\n",
+                "services/test_registration.py"
+                "::test_a_model_of_somebody_else_under_our_id_is_left_alone",
+            ),
+            lost_version_that_is_back_is_uploaded_again=(
+                "    if is_another(model, run):\n",
+                "    if True:\n",
+            ),
+            relabeled_upload_is_sent_again=(
+                "        if holds_files_of(run, version.artifact_uri):\n",
+                "        if False:\n",
+            ),
+            first_label_is_enough=(
+                "ours = [version for version in found if is_version_of(version, run)]",
+                "ours = list(found)",
+            ),
+        ),
+        defects_in(
             "services/registration/upload.py",
             f"{AGAIN}::test_an_upload_that_may_yet_appear_is_not_sent_again_before_its_horizon",
             upload_is_sent_again_at_once=(
                 "if pause := _upload_may_appear(work):",
                 "if pause := None:",
-            ),
-            foreign_parent_is_ours=(
-                "if model.labels.get(OWNER) != owner():",
-                "if False:",
-                "services/test_registration.py"
-                "::test_a_model_of_somebody_else_under_our_id_is_left_alone",
             ),
             parent_is_lost_at_the_first_look=(
                 "SECOND_LOOK_SECONDS = 30.0",

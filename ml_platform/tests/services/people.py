@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.cloud.aiplatform_v1.services.endpoint_service import EndpointServiceClient
 
 from ml_platform.cloud.transport import channels
+
+if TYPE_CHECKING:
+    from ml_platform.localcloud import LocalCloud
 
 
 def see_service(service_id: str) -> Any:
@@ -30,3 +37,19 @@ def deploy_by_hand(service_id: str, labels: Mapping[str, str]) -> None:
         service.template.containers[0].image = "by-hand"
 
     edit_service(service_id, change)
+
+
+@contextmanager
+def vertex_endpoint(cloud: LocalCloud, model: str) -> Iterator[str]:
+    """A Vertex AI endpoint that serves a version for as long as the block lasts."""
+    with grpc.insecure_channel(cloud.grpc_target) as channel:
+        transport = EndpointServiceClient.get_transport_class("grpc")(channel=channel)
+        client = EndpointServiceClient(transport=transport)
+        made = {"parent": channels.location_path(), "endpoint": {"display_name": "front"}}
+        endpoint = client.create_endpoint(made).result().name
+        asked = {"endpoint": endpoint, "deployed_model": {"model": model}}
+        deployed = client.deploy_model(asked | {"traffic_split": {"0": 100}}).result()
+        yield endpoint
+        client.undeploy_model(
+            endpoint=endpoint, deployed_model_id=deployed.deployed_model.id
+        ).result()

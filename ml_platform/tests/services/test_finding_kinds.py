@@ -63,11 +63,10 @@ def listed(sweep: Sweep, model_id: str, version: str = "1", **fields: Any) -> No
     )
 
 
-def serving(sweep: Sweep, name: str) -> None:
+def serving(sweep: Sweep, name: str, **labels: str) -> None:
     """Mirror a Cloud Run service with our label and no endpoint of ours."""
-    MirroredService.objects.create(
-        service_name=name, owner=owner(), seen_sweep=sweep, seen_at=LONG_AGO
-    )
+    values = {"owner": owner()} | labels
+    MirroredService.objects.create(service_name=name, seen_sweep=sweep, seen_at=LONG_AGO, **values)
 
 
 def own_id(run: TrainingRun) -> str:
@@ -82,12 +81,17 @@ def comes_back(sweep: Sweep, registration: Registration) -> None:
     sync_version_cache(registered_model=RegisteredModel.objects.get())
 
 
-def another_serves(sweep: Sweep) -> None:
+def without_labels(sweep: Sweep) -> None:
+    """Vertex AI lists a version of ours without our labels."""
+    listed(sweep, own_id(registered()))
+
+
+def another_serves(sweep: Sweep, **labels: Any) -> None:
     run = registered()
     endpoint = DeployedEndpointFactory.create(
         serving=True, registered_model=run.registered_model, run=run
     )
-    serving(sweep, endpoint.service_name)
+    serving(sweep, endpoint.service_name, **{"endpoint_uid": endpoint.uid.hex} | labels)
 
 
 def nothing_serves(sweep: Sweep) -> None:
@@ -124,6 +128,8 @@ MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
     FindingKind.LEFTOVER_SERVICE: lambda sweep: serving(sweep, "leftover"),
     FindingKind.SERVICE_MISSING: nothing_serves,
     FindingKind.SERVICE_MISMATCH: another_serves,
+    FindingKind.LABELS_CHANGED: without_labels,
+    FindingKind.SERVICE_LABELS_CHANGED: lambda sweep: another_serves(sweep, owner=""),
 }
 """What disagrees when a kind is found."""
 

@@ -227,7 +227,7 @@ def test_a_version_that_only_lost_its_owner_label_is_kept(cloud: LocalCloud) -> 
     assert lineage.latest_run is not None
     vertex.update_model_labels(name.at("1"), {RUN: lineage.latest_run.uid.hex})
     look()
-    repair(kind=FindingKind.VERSION_MISMATCH)
+    finish(clear_stale_pointers(registered_model=lineage, actor=ANA, now=database_now()))
     lineage.refresh_from_db()
     assert lineage.total_versions == 1
 
@@ -241,11 +241,13 @@ def test_a_version_whose_labels_were_taken_away_is_kept(cloud: LocalCloud) -> No
     name = ModelName.parse(lineage.vertex_model_resource_name)
     vertex.update_model_labels(name.at("1"), {})
     look()
-    operation = repair(kind=FindingKind.VERSION_MISMATCH)
+    opened = clear_stale_pointers(registered_model=lineage, actor=ANA, now=database_now())
+    operation = finish(opened)
     lineage.refresh_from_db()
     assert operation.status == OperationStatus.SUCCEEDED
     assert lineage.total_versions == 1
-    assert Finding.objects.get().status == FindingStatus.OPEN
+    finding = Finding.objects.get()
+    assert (finding.kind, finding.status) == (FindingKind.LABELS_CHANGED, FindingStatus.OPEN)
 
 
 # ---- lost versions that are back -----------------------------------------------------------------

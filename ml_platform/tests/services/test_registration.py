@@ -395,7 +395,7 @@ def test_aliases_are_not_moved_on_a_model_that_took_the_versions_place(
     operation = set_aliases(run=run, add=["golden"], actor=ANA, now=clock())
     settle(clock)
     operation.refresh_from_db()
-    assert (operation.status, operation.error_code) == ("failed", "foreign_model")
+    assert (operation.status, operation.error_code) == ("failed", "foreign_version")
     assert cloud.effects.count("ModelService.MergeVersionAliases") == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -186,6 +187,22 @@ def test_labels_that_changed_since_the_look_keep_a_version(
         assert repair().status == OperationStatus.SUCCEEDED
     assert deletions(cloud) == []
     assert finding().status == FindingStatus.GONE
+
+
+def test_a_version_that_lost_its_labels_is_not_gone_and_no_copy_takes_its_place(
+    cloud: LocalCloud,
+) -> None:
+    lineage = managed(cloud)
+    run = runs_of(lineage)[0]
+    late(cloud, lineage, run)
+    look()
+    TrainingRun.objects.update(registered_at=database_now() - timedelta(hours=1))
+    name = ModelName.parse(lineage.vertex_model_resource_name)
+    vertex.update_model_labels(name.at("1"), {})
+    operation = repair()
+    assert (operation.status, operation.error_code) == ("failed", "foreign_version")
+    run.refresh_from_db()
+    assert (run.vertex_model_version, deletions(cloud)) == ("1", [])
 
 
 def test_the_only_copy_that_is_left_is_the_runs_version(cloud: LocalCloud) -> None:

@@ -12,7 +12,6 @@ from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.manifest import FilesState
 from ml_platform.models.states import Registration
 from ml_platform.services.findings.compare_models import (
-    REBORN_MARGIN,
     ListedModel,
     Location,
     compare_lineage,
@@ -23,6 +22,7 @@ from ml_platform.services.findings.discrepancy import (
     compare_orphan,
 )
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.registry.identification import REBORN_MARGIN
 
 from .rows import changed
 

@@ -89,7 +89,7 @@ def aliases_are_not_moved_on_a_version_with_another_runs_label(w: World) -> Play
     labels = vertex.get_model(pointer(run)).labels
     vertex.update_model_labels(pointer(run), {**labels, "mlp_run": "f" * 32})
     yield None
-    ended(operation, "failed", "foreign_model")
+    ended(operation, "failed", "foreign_version")
     assert "best" not in vertex_versions(lineage)["1"]
 
 

@@ -13,6 +13,7 @@ from ml_platform.models.states import Registration
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registry.lineages import clear_pointer, lose_versions
 from ml_platform.services.repairs.duplicate_versions import purge_surplus
+from ml_platform.services.repairs.labels import relabel_version
 from ml_platform.services.repairs.pointers import clear_stale_pointers, restore_lost_versions
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 from ml_platform.tests.factories import ProjectFactory, RegisteredModelFactory, version_of
@@ -20,6 +21,7 @@ from ml_platform.tests.services.test_surplus import forget, late
 from ml_platform.tests.services.vertex_rows import managed, replace_model
 from ml_platform.tests.services.world import (
     ANA,
+    a_lineage,
     vertex_versions,
 )
 
@@ -112,6 +114,31 @@ def a_name_that_was_registered_meanwhile_is_not_adopted_under(w: World) -> Playe
     yield None
     ended(operation, "failed", "name_taken")
     assert RegisteredModel.objects.get().total_versions == 1
+
+
+@before("relabel")
+def labels_that_somebody_set_since_the_look_stay_beside_ours_too(w: World) -> Played:
+    lineage, (run,) = a_lineage(w.cloud, w.clock)
+    vertex.update_model_labels(pointer(run), {})
+    operation = relabel_version(run=run, registered_model=lineage, actor=ANA, now=w.clock())
+    yield operation
+    vertex.update_model_labels(pointer(run), {"team": "theirs"})
+    yield None
+    ended(operation, "succeeded")
+    labels = vertex.get_model(pointer(run)).labels
+    assert (labels["team"], labels["mlp_run"]) == ("theirs", run.uid.hex)
+
+
+@before("relabel")
+def a_version_that_another_owner_labels_meanwhile_is_not_relabeled(w: World) -> Played:
+    lineage, (run,) = a_lineage(w.cloud, w.clock)
+    vertex.update_model_labels(pointer(run), {})
+    operation = relabel_version(run=run, registered_model=lineage, actor=ANA, now=w.clock())
+    yield operation
+    vertex.update_model_labels(pointer(run), OTHERS)
+    yield None
+    ended(operation, "failed", "not_ours")
+    assert vertex.get_model(pointer(run)).labels == OTHERS
 
 
 @before("label")

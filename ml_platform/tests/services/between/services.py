@@ -11,6 +11,7 @@ from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun
 from ml_platform.models.states import EndpointState, RunStatus
 from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.repairs.labels import relabel_service
 from ml_platform.services.repairs.reconciliation import repair_finding
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.services.deploy_tools import (
@@ -208,6 +209,19 @@ def a_leftover_that_was_changed_meanwhile_is_left_alone(w: World) -> Played:
     deploy_by_hand(endpoint.service_name, OTHERS)
     yield None
     ended(operation, "succeeded")
+    assert service_of(endpoint).labels == OTHERS
+
+
+@before("relabel")
+def a_service_that_another_took_over_is_not_relabeled(w: World) -> Played:
+    endpoint, _ = _endpoint(w)
+    edit_service(endpoint.service_name, lambda service: service.labels.clear())
+    operation = relabel_service(endpoint=endpoint, actor=ANA, now=w.clock())
+    yield operation
+    cloud_run.delete_service(endpoint.service_name, etag="")
+    cloud_run.create_service(endpoint.service_name, ServiceSpec(image="theirs", labels=OTHERS))
+    yield None
+    ended(operation, "failed", "not_ours")
     assert service_of(endpoint).labels == OTHERS
 
 

@@ -1,0 +1,316 @@
+"""Relabel: write our labels on a version or a service of ours whose labels others replaced (law 3).
+
+Nothing else is written: the labels of others, aliases, revisions and traffic stay (law 13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+
+from ml_platform.cloud import cloud_run, vertex
+from ml_platform.cloud.answers import Absent
+from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
+from ml_platform.cloud.types import RemoteModel, RemoteService
+from ml_platform.errors import CloudAbsent, CloudConflict, Conflict, NotFound
+from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
+from ml_platform.models.locking import update_rows
+from ml_platform.models.states import FindingStatus, OperationKind, Registration, RegistryState
+from ml_platform.services.deployment.same_files import difference_now
+from ml_platform.services.deployment.service_polling import (
+    ServiceState,
+    after_start,
+    endpoint_of,
+    require_not_refused,
+    wait_for,
+)
+from ml_platform.services.deployment.serving import ServingConfig, belongs_to
+from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.discrepancy import pointer_text
+from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.subjects import (
+    subject_of_endpoint,
+    subject_of_lineage,
+    version_name,
+)
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
+from ml_platform.services.registry.identification import holds_files_of, reason_not_ours
+from ml_platform.services.registry.labels import (
+    OWNER,
+    RUN,
+    is_uid,
+    is_version_of,
+    labels_for,
+    owner,
+)
+from ml_platform.services.registry.manifest import digest_of
+
+from .steps import CLOSE, RepairState, close, nothing_to_repair, open_repair, read, read_present
+
+PREFIX = "mlp_"
+"""With it all labels of ours begin."""
+
+
+class NotOurs(Conflict):
+    """The evidence that the version or service is ours does not hold."""
+
+    code = "not_ours"
+    advice = (
+        "Nothing was changed. If it is ours, put the labels back in Google Cloud; "
+        "otherwise adopt it, or register or deploy again under another name."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelState(RepairState):
+    """What the relabeling of a version remembers."""
+
+    run: int = 0
+    etag: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """All labels to write: ours, and those that others had set when they were read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceLabelState(ServiceState):
+    """What the relabeling of a service remembers."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Our labels, as the revision has them that we deployed."""
+    written: bool = False
+    """Our labels were, or may have been, written."""
+
+
+def relabel_version(
+    *, run: TrainingRun, registered_model: RegisteredModel, actor: Actor, now: datetime
+) -> Operation:
+    """Write our labels on a version whose creation time, address and files are those of our rows.
+
+    :raises Busy: another operation holds the lineage.
+    """
+    return open_repair(
+        workflow=VERSION,
+        subject=subject_of_lineage(registered_model, name=version_name(run)),
+        state=LabelState(run=run.pk),
+        kinds=[FindingKind.LABELS_CHANGED],
+        about=pointer_text(run),
+        actor=actor,
+        now=now,
+    )
+
+
+def relabel_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) -> Operation:
+    """Write our labels on the service of an endpoint, if it serves a revision that we made.
+
+    :raises Busy: another operation holds the lineage or the service.
+    """
+    return open_repair(
+        workflow=SERVICE,
+        subject=subject_of_endpoint(endpoint),
+        state=ServiceLabelState(service=endpoint.service_name),
+        kinds=[FindingKind.SERVICE_LABELS_CHANGED],
+        about=service_subject(endpoint.service_name),
+        actor=actor,
+        now=now,
+    )
+
+
+# ---- versions ----------------------------------------------------------------------------------
+
+
+def _look_at_version(work: Work[LabelState]) -> Outcome:
+    run = _run(work)
+    if run.registration != Registration.REGISTERED:
+        return nothing_to_repair(work, f"{run} is no version now.")
+    answer = read(lambda: vertex.get_model(_pointer(run)), service="Vertex AI")
+    if isinstance(answer, Absent):
+        return nothing_to_repair(work, answer.reason)
+    model = answer.value
+    if is_version_of(model, run):
+        note = f"{model.pointer} has our labels."
+        return Next(to="confirm", note=note) if work.state.labels else nothing_to_repair(work, note)
+    _require_evidence(run, model)
+    lineage = run.registered_model
+    ours = labels_for(
+        lineage=lineage.uid if lineage else None,
+        run=run.uid,
+        operation=work.operation.pk,
+        digest=digest_of(run),
+    )
+    labels = dict(model.labels) | ours
+    work.state = replace(work.state, etag=model.etag, labels=labels)
+    return Next(to="relabel", note=f"{model.pointer} is ours by its time, address and files.")
+
+
+def _require_evidence(run: TrainingRun, model: RemoteModel) -> None:
+    """Check that the version is the one that we registered.
+
+    :raises NotOurs: something says otherwise, or a file differs from its manifest.
+    """
+    why = reason_not_ours(
+        run,
+        labelled_owner=model.labels.get(OWNER, ""),
+        made_at=model.version_create_time or model.create_time,
+        artifact_uri=model.artifact_uri,
+    )
+    uid = model.labels.get(RUN, "")
+    if is_uid(uid) and TrainingRun.objects.filter(uid=uid).exclude(pk=run.pk).exists():
+        why = why or "its label names another run of ours"
+    if not why:
+        different = read(lambda: difference_now(run, model.artifact_uri), service="Cloud Storage")
+        if isinstance(different, Absent):
+            why = "its files are gone"
+        elif different.value:
+            why = f"its files are not those of its manifest: {different.value}"
+    if why:
+        raise NotOurs(f"{model.pointer} is not proven to be {version_name(run)}: {why}.")
+
+
+def _relabel_version(work: Work[LabelState]) -> Outcome:
+    pointer = _pointer(_run(work))
+    vertex.update_model_labels(pointer, work.state.labels, etag=work.state.etag)
+    return Next(to="confirm", note=f"Our labels are beside those of others on {pointer}.")
+
+
+def _confirm_version(work: Work[LabelState]) -> Outcome:
+    run = _run(work)
+    model = read_present(lambda: vertex.get_model(_pointer(run)), service="Vertex AI", sent=True)
+    if not is_version_of(model, run):
+        raise CloudConflict(f"{model.pointer} does not show our labels.")
+    return Next(to="close", note=f"{model.pointer} has our labels.", change=partial(_seen, run))
+
+
+def _seen(run: TrainingRun) -> None:
+    """The next sweep decides whether the model is verified."""
+    rows = RegisteredModel.objects.filter(pk__in=[run.registered_model_id])
+    update_rows(
+        rows.filter(registry_state=RegistryState.FOREIGN), registry_state=RegistryState.UNCHECKED
+    )
+
+
+def _run(work: Work[LabelState]) -> TrainingRun:
+    run = TrainingRun.objects.select_related("registered_model").filter(pk=work.state.run).first()
+    if run is None:
+        raise NotFound("The run of this version was deleted.")
+    return run
+
+
+def _pointer(run: TrainingRun) -> ModelName:
+    return ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
+
+
+# ---- services ----------------------------------------------------------------------------------
+
+
+def _look_at_service(work: Work[ServiceLabelState]) -> Outcome:
+    endpoint, written = endpoint_of(work), work.state.written
+    answer = read(
+        lambda: cloud_run.get_service(work.state.service), service="Cloud Run", sent=written
+    )
+    if isinstance(answer, Absent):
+        return Next(to="end", note=answer.reason)
+    service = answer.value
+    if belongs_to(service, endpoint.uid):
+        return Next(to="end", note=f"{service.service_id} has our labels.")
+    if work.state.ended:
+        raise CloudConflict(f"{service.service_id} does not show our labels.")
+    require_not_refused(work)
+    labels = _labels_of(service, endpoint)
+    work.state = replace(work.state, etag=service.etag, labels=labels, written=True)
+    return Next(
+        to="relabel", note=f"{service.service_id} serves {endpoint.revision}, which is ours."
+    )
+
+
+def _labels_of(service: RemoteService, endpoint: DeployedEndpoint) -> dict[str, str]:
+    """Our labels as the revision has them that we deployed: they cannot be changed there.
+
+    :raises NotOurs: there is no such revision, or the service serves others too.
+    """
+    theirs = service.labels.get(OWNER, "")
+    labels: Mapping[str, str] = {}
+    with suppress(CloudAbsent):
+        if endpoint.revision:
+            labels = cloud_run.get_revision(service.service_id, endpoint.revision).labels
+    run = endpoint.run
+    wanted = labels_for(endpoint=endpoint.uid, run=run.uid if run else None)
+    why = ""
+    if theirs not in ("", owner()):
+        why = f"it has the owner label of {theirs}"
+    elif not wanted.items() <= labels.items():
+        why = f"it has no revision {endpoint.revision} with our labels"
+    elif other := sorted(set(service.serving) - {endpoint.revision, *_same(service, endpoint)}):
+        why = f"it serves {', '.join(other)} too"
+    if why:
+        raise NotOurs(f"{service.service_id} is not proven to be this endpoint's: {why}.")
+    return {key: value for key, value in labels.items() if key.startswith(PREFIX)}
+
+
+def _same(service: RemoteService, endpoint: DeployedEndpoint) -> set[str]:
+    """The newest revision, if it has the image and the model that we deployed: whoever replaces
+    the labels of the template makes one."""
+    image = ServingConfig.from_dict(endpoint.config).with_image().image
+    run = endpoint.run
+    same = run and holds_files_of(run, service.env.get(ARTIFACT_ENV, "")) and service.image == image
+    return {service.latest_created_revision} if same else set()
+
+
+def _relabel_service(work: Work[ServiceLabelState]) -> Outcome:
+    service = cloud_run.get_service(work.state.service)
+    if service.etag != work.state.etag:
+        raise CloudConflict(f"{service.service_id} has changed since it was read.")
+    started = cloud_run.relabel_service(service, work.state.labels)
+    return after_start(work, started, to="look")
+
+
+def _end(work: Work[ServiceLabelState]) -> Outcome:
+    return close(work, status=FindingStatus.REPAIRED if work.state.written else FindingStatus.GONE)
+
+
+VERSION = Workflow(
+    slug="relabel-version",
+    kind=OperationKind.REPAIR,
+    title="Relabel {}",
+    past="relabeled {}",
+    state=LabelState,
+    steps=(
+        Step(
+            name="look",
+            title="Read the version and its files",
+            run=_look_at_version,
+            cancellable=True,
+        ),
+        Step(name="relabel", title="Write our labels", run=_relabel_version, probe="look"),
+        Step(name="confirm", title="Read the labels again", run=_confirm_version),
+        CLOSE,
+    ),
+)
+SERVICE = Workflow(
+    slug="relabel-service",
+    kind=OperationKind.REPAIR,
+    title="Relabel the service {}",
+    past="relabeled the service {}",
+    state=ServiceLabelState,
+    steps=(
+        Step(
+            name="look",
+            title="Read the service and its revisions",
+            run=_look_at_service,
+            cancellable=True,
+        ),
+        Step(name="relabel", title="Write our labels", run=_relabel_service, probe="look"),
+        Step(
+            name="wait",
+            title="Wait for Cloud Run",
+            run=partial(wait_for, to="look"),
+            back_to="look",
+        ),
+        Step(name="end", title="End the finding", run=_end),
+    ),
+)
