@@ -29,8 +29,10 @@ ALWAYS = ("register_new", "work", "tick", "heal")
 """Turns without which nothing would happen; of the others each history leaves some out."""
 
 
-def play_history(cloud: LocalCloud, seed: int, turns: int = TURNS) -> Play:
-    """Play one history to its rest.
+def play_history(
+    cloud: LocalCloud, seed: int, turns: int = TURNS, only: Sequence[str] = ()
+) -> Play:
+    """Play one history to its rest; with `only` it has these turns and ALWAYS.
 
     :raises BrokenInvariant: with the name of what broke; the play is its `play`.
     """
@@ -47,6 +49,8 @@ def play_history(cloud: LocalCloud, seed: int, turns: int = TURNS) -> Play:
     world = World(cloud)
     world.reset()
     names = [name for name in RULES if name in ALWAYS or dice.random() < 0.8]
+    if only:
+        names = [name for name in RULES if name in (*ALWAYS, *only)]
     weights = [RULES[name][0] for name in names]
     with ids_of(dice):
         furnish(world, dice)

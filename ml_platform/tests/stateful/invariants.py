@@ -30,6 +30,7 @@ from ml_platform.models.states import (
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, owner
 
 from . import planes
+from .oracle import uids_of
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -58,6 +59,8 @@ class Effect:
     """The runs to which requests go, when a version is deleted."""
     users: tuple[str, ...] = ()
     """Who points into the folder, when an object of it is deleted."""
+    strangers: bool = False
+    """Whether the other versions of the model that gets one all have another owner's label."""
 
     @cached_property
     def operation(self) -> Operation | None:
@@ -229,6 +232,26 @@ def what_is_used_stays(effect: Effect) -> str:
     return f"{effect.call.detail['name']} is used by {effect.users}" if effect.users else ""
 
 
+def foreign_stays(effect: Effect) -> str:
+    """S14: a version without our label of the run is not deleted, gets no alias, and its model gets
+    no version; only a person who decides about it, or a repair, may do so."""
+    operation = effect.operation
+    if not effect.ours or operation is None or effect.repairs:
+        return ""
+    if effect.call.method in DELETIONS and operation.kind == OperationKind.DELETE:
+        mine = uids_of(operation)
+        gone = effect.call.detail["versions"]
+        other = [v["version"] for v in gone if v["labels"].get(RUN) not in mine]
+        return f"{effect.call.resource}: {other} have no label of a run to delete" if other else ""
+    if effect.call.method == "ModelService.MergeVersionAliases":
+        held = effect.call.labels
+        mine = held.get(OWNER) == owner() and bool(held.get(RUN))
+        return "" if mine else f"{effect.call.resource} got an alias and is not ours"
+    if effect.call.method == "ModelService.UploadModel" and effect.strangers:
+        return f"{effect.call.resource} is among versions of others"
+    return ""
+
+
 SAFETY: Mapping[str, Callable[[Effect], str]] = {
     "S1 artifacts go last": artifacts_go_last,
     "S2 versions go unregistered": versions_go_unregistered,
@@ -241,6 +264,7 @@ SAFETY: Mapping[str, Callable[[Effect], str]] = {
     "S11 ids are used once": ids_are_used_once,
     "S12 what serves stays": what_serves_stays,
     "S13 what is used stays": what_is_used_stays,
+    "S14 foreign stays": foreign_stays,
 }
 """Name and predicate; a predicate answers '' or what was wrong. S0 is in `tests.boundaries`."""
 
@@ -255,10 +279,17 @@ class Judge:
     _gone: set[str] = field(default_factory=set)
     _seen: dict[uuid.UUID, tuple[str, int]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    neighbour_acts: bool = False
+    """Another installation acts: what it does is not ours, and not judged here."""
+    not_judged: set[int] = field(default_factory=set)
+    """Changes by the neighbour, or before a backup of our tables was restored."""
+    _pointers: list[tuple[str, str]] | None = None
+    """What points at files; None once something else than an object has changed."""
 
     @contextmanager
     def sitting(self) -> Iterator[Judge]:
         """Judge from now on, until the end of the block or a reset of the cloud."""
+        self._pointers = None
         self._services = {key: dict(s.labels) for key, s in planes.services(self.cloud).items()}
         self._own = connections.create_connection("default")
         self._own.inc_thread_sharing()
@@ -273,6 +304,7 @@ class Judge:
 
     def look(self) -> None:
         """S7: what has ended stays as it is, and a fence only grows."""
+        self._pointers = None
         rows = Operation.objects.values_list("pk", "status", "fence")
         ended = (OperationStatus.SUCCEEDED, OperationStatus.CANCELLED)
         for key, status, fence in rows:
@@ -283,14 +315,29 @@ class Judge:
                 )
             self._seen[key] = (status, fence)
 
+    def forget(self) -> None:
+        """A backup of our tables was restored: what was before is in none of them."""
+        self._seen.clear()
+        self.not_judged.update(call.seq for call in self.cloud.effects.mutations())
+
     def _judge(self, call: Call) -> None:
         with self._lock:
             before = self._track(call)
+            if not call.method.startswith("storage."):
+                self._pointers = None
+            if self.neighbour_acts:
+                self.not_judged.add(call.seq)
+                return
             here = connections["default"]
             connections["default"] = self._own
             try:
                 effect = Effect(
-                    call, before, self._is_reborn(call), self._served(call), self._users(call)
+                    call,
+                    before,
+                    self._is_reborn(call),
+                    self._served(call),
+                    self._users(call),
+                    self._is_among_strangers(call),
                 )
                 for name, predicate in SAFETY.items():
                     if wrong := predicate(effect):
@@ -319,8 +366,17 @@ class Judge:
     def _users(self, call: Call) -> tuple[str, ...]:
         if call.method != "storage.objects.delete":
             return ()
-        folder = "/".join(call.detail["name"].split("/")[:2])
-        return tuple(planes.users_of(self.cloud, folder))
+        if self._pointers is None:
+            self._pointers = planes.pointers(self.cloud)
+        return tuple(planes.users_of(call.detail["name"], self._pointers))
+
+    def _is_among_strangers(self, call: Call) -> bool:
+        if call.method != "ModelService.UploadModel":
+            return False
+        model_id, _, number = call.resource.rpartition("/")[2].partition("@")
+        there = [v for v in planes.versions(self.cloud) if v.model_id == model_id]
+        owners = {v.labels.get(OWNER) for v in there if v.version != number}
+        return bool(owners) and owner() not in owners
 
     def _is_reborn(self, call: Call) -> bool:
         """Remember which models went; whether this one comes for a second time."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ml_platform.tests.boundaries import BrokenInvariant
 
 from . import defects
+from . import defects_people as people
 from .ground import DIE, DROP, standing
 
 if TYPE_CHECKING:
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """A defect: what is wrong, and what replaces what. Histories find it, or the kills of a
-    scenario, or a short course."""
+    scenario, or a short course. With `turns` the histories have only these, so that what people
+    do behind us comes often."""
 
     what: str
     patches: Callable[[], list[Any]]
     kills: str = ""
     way: str = DIE
     course: str = ""
+    turns: tuple[str, ...] = ()
 
 
 MUTANTS: Mapping[str, Mutant] = {
@@ -119,6 +122,11 @@ MUTANTS: Mapping[str, Mutant] = {
     "no-heir": Mutant(
         "a moved alias is not written down", defects.no_heir, kills="delete-one-of-three"
     ),
+    **{
+        name: Mutant(what, patches, turns=turns)
+        for turns, found in people.DEFECTS
+        for name, (what, patches) in found.items()
+    },
 }
 
 
@@ -146,7 +154,7 @@ def hunt(cloud: LocalCloud, name: str, limit: int) -> tuple[int, str]:
     with seeded(name):
         for seed in range(limit):
             try:
-                play_history(cloud, seed)
+                play_history(cloud, seed, only=MUTANTS[name].turns)
             except (BrokenInvariant, Exception) as caught:  # noqa: BLE001 - caught is caught
                 return seed + 1, _what(caught)
     return 0, "lives"

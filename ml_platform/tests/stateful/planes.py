@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
 BUCKET = "demo-artifacts"
+_ADDRESS = re.compile(r"(?:gs://|/gcs/|https://storage\.googleapis\.com/)([^\s\"',;]+)")
 _Service: Any = service_types.Service.meta.pb
 _Revision: Any = revision_types.Revision.meta.pb
 _Job: Any = job_types.Job.meta.pb
@@ -82,13 +86,90 @@ def served_by(cloud: LocalCloud, key: str) -> set[str]:
     return {_Revision.FromString(blob).labels.get(RUN, "") for blob in blobs if blob}
 
 
-def users_of(cloud: LocalCloud, prefix: str) -> list[str]:
-    """The versions and services that point into a folder of the bucket."""
-    root = f"gs://{BUCKET}/{prefix.rstrip('/')}/"
-    told = [(f"{v.model_id}@{v.version}", v.artifact_uri) for v in versions(cloud)]
+def pointers(cloud: LocalCloud) -> list[tuple[str, str]]:
+    """What points at files: (who, bucket/path) of every version, and of every revision of a service
+    that is the newest or that requests or tags reach."""
+    found = [
+        (f"{v.model_id}@{v.version}", path)
+        for v in versions(cloud)
+        for path in _paths(v.artifact_uri)
+    ]
     for key, service in services(cloud).items():
-        told += [(key, text) for text in env_of(service).values()]
-    return [who for who, text in told if f"{text}/".startswith(root)]
+        reached = {target.revision.rpartition("/")[2] for target in service.traffic_statuses}
+        blobs = [cloud.store.get(REVISION, f"{key}/{name}") for name in reached if name]
+        for one in [service.template, *(_Revision.FromString(blob) for blob in blobs if blob)]:
+            found += [(key, path) for text in _texts(one) for path in _paths(text)]
+    return found
+
+
+def _texts(template: Any) -> Iterator[str]:
+    for container in template.containers:
+        yield from (env.value for env in container.env)
+        yield from (*container.args, *container.command)
+    yield from template.annotations.values()
+    yield from (f"gs://{volume.gcs.bucket}" for volume in template.volumes if volume.gcs.bucket)
+
+
+def _paths(text: str) -> list[str]:
+    """bucket/path of each address in a text, however it is written."""
+    return [found.rstrip("/") for found in _ADDRESS.findall(text)]
+
+
+def users_of(name: str, found: list[tuple[str, str]]) -> list[str]:
+    """Who, of these pointers, uses an object of the bucket, or of a folder that ends with a slash:
+    who points at it, above it, or at something in the same folder of a run."""
+    folder = f"{BUCKET}/{'/'.join(name.split('/')[:2])}/"
+    used = f"{BUCKET}/{name}"
+    return [
+        who
+        for who, path in found
+        if f"{path}/".startswith(folder) or f"{used}/".startswith(f"{path}/")
+    ]
+
+
+def content_of(cloud: LocalCloud, key: str) -> bytes | None:
+    """What people made of a resource: `model ID@VERSION`, `service ID` or `object NAME`; None if it
+    is not there."""
+    kind, _, name = key.partition(" ")
+    if kind == "model":
+        return cloud.store.get(VERSION, f"{cloud.core.names.vertex_parent}/models/{name}")
+    if kind == "object":
+        found = cloud.storage.tables.get(BUCKET, name)
+        return None if found is None else str(found.generation).encode()
+    blob = cloud.store.get(SERVICE, name)
+    if blob is None:
+        return None
+    service = _Service.FromString(blob)
+    kept = _Service(
+        labels=service.labels,
+        annotations=service.annotations,
+        template=service.template,
+        traffic=service.traffic,
+        ingress=service.ingress,
+        description=service.description,
+    )
+    return bytes(kept.SerializeToString(deterministic=True))
+
+
+def set_by_people(service: Any) -> dict[str, str]:
+    """The fields of a service that are people's, by the word for each."""
+    return {
+        "variable": env_of(service).get("TEAM_FLAG", ""),
+        "description": service.description,
+        "label": service.labels.get("team", ""),
+        "annotation": service.annotations.get("example.com/team", ""),
+    }
+
+
+def digest_of(cloud: LocalCloud, folder: str) -> str:
+    """The digest of the files in gs://bucket/folder/, by their bytes, as the page on manifests
+    defines it: names, sizes and checksums in the order of the names."""
+    prefix = folder.removeprefix(f"gs://{BUCKET}/").rstrip("/") + "/"
+    total = hashlib.sha256()
+    for item in cloud.storage.tables.each(BUCKET, prefix):
+        line = [item.name.removeprefix(prefix), item.size, item.crc32c]
+        total.update(json.dumps(line).encode() + b"\n")
+    return total.hexdigest()[:40]
 
 
 def revisions(cloud: LocalCloud, key: str) -> list[str]:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,7 @@ from ml_platform.tests.boundaries import BrokenInvariant, watched
 
 from .ground import UPLOAD_HORIZON
 from .invariants import LAG, Judge
+from .oracle import after_turn
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -111,6 +113,22 @@ class Play:
     made: list[tuple[type, int]] = field(default_factory=list)
     """Rows that a person asked for."""
     counts: dict[str, int] = field(default_factory=dict)
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    """What was in the files that people changed, by its checksum."""
+    edited: dict[int, datetime] = field(default_factory=dict)
+    """When people last changed files of a run, by its id."""
+    held: set[str] = field(default_factory=set)
+    """Objects that people have put a hold on."""
+    relabelled: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    """The labels of versions before people replaced them."""
+    unlabelled: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    """The uid and the labels of services before people replaced them."""
+    fields: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    """What people have set on services of ours: (service, its uid, field)."""
+    strays_may_go: bool = False
+    """A person asked us to delete what belongs to no run."""
+    succeeded: set[Any] = field(default_factory=set)
+    """Operations whose success was judged."""
     delayed: set[str] = field(default_factory=set)
     """Operations that another worker took over while their worker was stalled."""
     depth: int = 0
@@ -129,8 +147,8 @@ class Play:
         except PlatformError as refusal:
             self.tell(f"  refused: {type(refusal).__name__}: {refusal}")
         self.judge.look()
-        if self.judge.broken:
-            raise BrokenInvariant("; ".join(self.judge.broken))
+        if wrong := [*self.judge.broken, *after_turn(self)]:
+            raise BrokenInvariant("; ".join(wrong))
 
     def tell(self, what: str) -> None:
         """Write down what happens."""
@@ -163,6 +181,7 @@ class Play:
     @contextmanager
     def staged(self) -> Iterator[None]:
         """Let this play's luck meet every call and COMMIT, and its dice make every id."""
+        self.world.not_judged = self.judge.not_judged
         with watched(before=self._before, after=self._after), ids_of(self.dice):
             yield
 
@@ -186,6 +205,8 @@ class Play:
     def _die(self, where: str) -> None:
         self.count("crashes")
         self.tell(f"  crash {where}")
+        if connection.vendor == "postgresql":
+            connection.close()  # as the server does; psycopg would stay inside its transaction
         raise Crash
 
     def _order(self, method: str, kind: Any, code: str) -> None:

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
+from django.db import connection
 from google.cloud.run_v2.types import service as service_types
 
 from ml_platform.models import (
@@ -19,6 +20,7 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.states import EndpointState, OperationStatus, Registration, ScheduleState
+from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.deploy import deploy_run, redeploy_endpoint, rollback_endpoint
 from ml_platform.services.deployment.undeploy import delete_endpoint, undeploy_endpoint
@@ -41,6 +43,9 @@ from ml_platform.services.training.runs import cancel_run, create_run, submit_ru
 from ml_platform.tests.services.training_tools import TEMPLATE_URI
 
 from . import planes
+from .neighbours import BACKUPS, NEIGHBOURS
+from .oracle import verified_is_the_same
+from .people import PEOPLE, SECOND_FILE, edit_files, edit_service, hold, our_versions, release
 from .play import Play, Rule
 from .world import BO, World, settle
 
@@ -60,6 +65,8 @@ def furnish(world: World, dice: Random) -> None:
     if dice.random() < 0.3:
         return
     runs = world.a_lineage(versions=dice.choice([1, 2, 3]), name=dice.choice(NAMES))
+    for run in runs:
+        world.write(run, SECOND_FILE)
     if dice.random() < 0.5:
         deploy_run(run=dice.choice(runs), actor=BO, now=world.now())
         settle(world)
@@ -71,6 +78,7 @@ def furnish(world: World, dice: Random) -> None:
 
 def finish_run(play: Play) -> None:
     run = play.world.a_run(play.dice.choice(NAMES))
+    play.world.write(run, SECOND_FILE)
     play.made.append((TrainingRun, run.pk))
 
 
@@ -202,7 +210,23 @@ def retry(play: Play) -> None:
 
 
 def sweep_all(play: Play) -> None:
-    sweep(actor=BO, clock=play.world.now)
+    edits = play.counts.get("files edited")
+    swept = sweep(actor=BO, clock=play.world.now)
+    if play.counts.get("files edited") == edits:
+        play.judge.broken += verified_is_the_same(play.world, swept)
+
+
+def clean_up(play: Play) -> None:
+    """The daily job, with the options that a person may give it by hand."""
+    strays = play.happens(0.3)
+    play.strays_may_go |= strays
+    clean_up_artifacts(
+        days=0,
+        actor=BO,
+        clock=play.world.now,
+        include_registered=play.happens(0.5),
+        delete_strays=strays,
+    )
 
 
 def repair(play: Play) -> None:
@@ -237,13 +261,13 @@ def choose(play: Play) -> None:
 
 
 def vanish_model(play: Play) -> None:
-    ours = sorted({v.model_id for v in planes.versions(play.world.cloud) if v.labels.get(OWNER)})
+    ours = sorted({v.model_id for v in our_versions(play)})
     if ours:
         play.world.vanish(play.dice.choice(ours))
 
 
 def vanish_version(play: Play) -> None:
-    found = [v for v in planes.versions(play.world.cloud) if v.labels.get(OWNER)]
+    found = our_versions(play)
     many = [v for v in found if sum(o.model_id == v.model_id for o in found) > 1]
     if many:
         gone = play.dice.choice(many)
@@ -302,7 +326,7 @@ def strange_service(play: Play) -> None:
         play.world.cloud.run.create_service(
             _Create(parent=_PARENT, service_id=key, service=service)
         )
-    play.theirs[f"service {key}"] = b"theirs"
+    play.theirs[f"service {key}"] = planes.content_of(play.world.cloud, f"service {key}") or b""
 
 
 def strange_folder(play: Play) -> None:
@@ -333,41 +357,51 @@ def stalled(play: Play) -> None:
 
 RULES: Mapping[str, tuple[int, Rule]] = {
     rule.__name__: (weight, rule)
-    for weight, rules in {
-        20: (Play.work,),
-        10: (register_new,),
-        8: (Play.tick, deploy),
-        6: (delete_one,),
-        4: (undeploy, register),
-        3: (
-            Play.heal,
-            Play.break_plane,
-            Play.lag,
-            train,
-            poll,
-            sweep_all,
-            move_alias,
-            retry,
-            redeploy,
-            repair,
+    for weight, rules in (
+        *PEOPLE,
+        *BACKUPS,
+        *(NEIGHBOURS if connection.vendor == "sqlite" else ()),
+        (20, (Play.work,)),
+        (10, (register_new,)),
+        (8, (Play.tick, deploy)),
+        (6, (delete_one,)),
+        (4, (undeploy, register)),
+        (
+            3,
+            (
+                Play.heal,
+                Play.break_plane,
+                Play.lag,
+                train,
+                poll,
+                sweep_all,
+                move_alias,
+                retry,
+                redeploy,
+                repair,
+            ),
         ),
-        2: (delete_all, vanish_model, vanish_version, strange_upload, strange_folder, Play.slow),
-        1: (
-            finish_run,
-            stop_training,
-            plan,
-            turn_plan,
-            fire,
-            cancel,
-            look_closely,
-            choose,
-            drop_endpoint,
-            revision_fails,
-            vanish_service,
-            strange_service,
-            pin_traffic,
+        (2, (delete_all, vanish_model, vanish_version, strange_upload, strange_folder, Play.slow)),
+        (
+            1,
+            (
+                finish_run,
+                stop_training,
+                clean_up,
+                plan,
+                turn_plan,
+                fire,
+                cancel,
+                look_closely,
+                choose,
+                drop_endpoint,
+                revision_fails,
+                vanish_service,
+                strange_service,
+                pin_traffic,
+            ),
         ),
-    }.items()
+    )
     for rule in rules
 }
 """Name -> weight and turn."""
@@ -379,4 +413,8 @@ MEANWHILE: tuple[Rule, ...] = (
     undeploy,
     vanish_model,
     register_new,
+    edit_files,
+    edit_service,
+    hold,
+    release,
 )

@@ -205,11 +205,11 @@ def deleted_is_deleted(world: World) -> Wrong:
     deleted = TrainingRun.objects.filter(registration=Registration.DELETED)
     uids = {run.uid.hex: run for run in deleted}
     for v in planes.versions(world.cloud):
-        if v.labels.get(RUN) in uids:
+        if v.labels.get(RUN) in uids and v.model_id not in world.copies:
             yield f"{uids[v.labels[RUN]]} is deleted and still {v.model_id}@{v.version}"
     for run in deleted:
         left = run.gcs_artifacts_path and any(planes.objects(world.cloud, prefix_of(run)))
-        if left and not planes.users_of(world.cloud, prefix_of(run)):
+        if left and not planes.users_of(prefix_of(run), planes.pointers(world.cloud)):
             yield f"{run} is deleted and still has artifacts"
     for key, service in planes.services(world.cloud).items():
         if service.labels.get(OWNER) == owner() and service.labels.get(RUN) in uids:
@@ -220,6 +220,8 @@ def destruction_is_recorded(world: World) -> Wrong:
     """I9, I12: each deletion in the cloud is of an operation, which has ended and says it went."""
     for call in world.cloud.effects.mutations():
         destroys = call.method in (*DELETIONS, "storage.objects.delete", "Services.DeleteService")
+        if call.seq in world.not_judged:
+            continue
         if not destroys or not call.reason.startswith("operation "):
             continue
         key = uuid.UUID(call.reason.removeprefix("operation "))
@@ -259,7 +261,8 @@ def success_is_a_version(world: World) -> Wrong:
     """I14: a blessed run that was to be registered is a version, unless its artifacts are gone."""
     del world
     runs = TrainingRun.objects.filter(status__in=SUCCEEDED_RUN_STATUSES, is_blessed=True)
-    for run in runs.filter(registration=Registration.NONE):
+    cleaned = Q(gcs_artifacts_path="")
+    for run in runs.filter(registration=Registration.NONE).exclude(cleaned):
         asked = Operation.objects.filter(kind=OperationKind.REGISTER, subject_id=str(run.pk))
         begun = asked.exclude(step="").order_by("-created_at")
         said = begun.values_list("status", "error_code").first()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -78,10 +78,21 @@ class World:
         self.cloud = cloud
         self.vendor = connection.vendor
         self.project: Any = None
+        self.copies: set[str] = set()
+        """Models that people copied from ours, labels and all."""
+        self.neighbour: Any = None
+        """Another installation in the same Google project, once it has acted."""
+        self.backup: Any = None
+        """A copy of our database at an earlier moment."""
+        self.not_judged: Collection[int] = ()
+        """Numbers of the changes in the cloud that our tables need not name: see `Judge`."""
 
     def reset(self) -> None:
         """Everything as new: rows, cloud, time; one project."""
         wipe()
+        self.copies.clear()
+        self.neighbour = self.backup = None
+        self.not_judged = ()
         self.cloud.reset()
         self.cloud.core.operations.lro_seconds = 0.0
         self.cloud.pipelines.stage_seconds = 10.0

@@ -1,0 +1,383 @@
+"""Turns of people who do not ask us: in Google's console or with gcloud, by Google's clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from google.api_core.exceptions import GoogleAPICallError
+
+from ml_platform.cloud.transport import channels
+from ml_platform.models import Manifest, Operation, TrainingRun
+from ml_platform.models.states import OperationKind
+from ml_platform.services.registry.labels import OWNER, RUN, owner
+
+from . import planes
+
+if TYPE_CHECKING:
+    from .play import Play
+
+PUSHED = "pushed_model/"
+SECOND_FILE = "pushed_model/1/variables/variables.index"
+"""A saved model has several files, which can be swapped."""
+THEIR_ENV = "TEAM_FLAG"
+
+
+@contextmanager
+def by_hand(play: Play) -> Iterator[None]:
+    """Inside, Google's clients act for a person: at once, and an outage refuses them too."""
+    operations = play.world.cloud.core.operations
+    with channels.request_reason("console"), patch.object(operations, "lro_seconds", 0.0):
+        try:
+            yield
+        except GoogleAPICallError as error:
+            play.tell(f"  {type(error).__name__}: {error.message}")
+
+
+def rpc(plane: str, method: str, /, **request: Any) -> Any:
+    """One request of Google's own client, without its repeats."""
+    return getattr(channels.client(plane), method)(
+        request=request, retry=None, metadata=((channels.REASON_HEADER, "console"),)
+    )
+
+
+def model_name(found: planes.Version) -> str:
+    """The version's name at Google."""
+    return f"{channels.location_path()}/models/{found.model_id}@{found.version}"
+
+
+def our_versions(play: Play) -> list[planes.Version]:
+    """The versions that have our label, without the copies of them."""
+    found = planes.versions(play.world.cloud)
+    copies = play.world.copies
+    return [v for v in found if v.labels.get(OWNER) == owner() and v.model_id not in copies]
+
+
+# ---- models -------------------------------------------------------------------------------------
+
+
+def copy_model(play: Play) -> None:
+    """A version is copied into a model of its own, with its labels and the address of its files."""
+    if not (found := our_versions(play)):
+        return
+    source, copy = play.dice.choice(found), f"copy-{len(play.world.copies)}"
+    play.world.copies.add(copy)
+    with by_hand(play):
+        rpc(
+            "ModelService",
+            "copy_model",
+            parent=channels.location_path(),
+            source_model=model_name(source),
+            model_id=copy,
+        )
+    if made := planes.content_of(play.world.cloud, f"model {copy}@1"):
+        play.theirs[f"model {copy}@1"] = made
+
+
+def relabel(play: Play) -> None:
+    """Labels of a version are replaced, or some of them; the files and the name stay.
+
+    Not while a deletion is on its way to it: DeleteModel takes no etag.
+    """
+    deletions = Operation.objects.filter(kind=OperationKind.DELETE)
+    sent = {target for operation in deletions for target in operation.data.get("sent", ())}
+    going = {name.rpartition("/")[2].partition("@")[0] for name in sent}
+    if not (found := [v for v in our_versions(play) if v.model_id not in going]):
+        return
+    chosen = play.dice.choice(found)
+    others: tuple[dict[str, str], ...] = (
+        {"team": "search"},
+        {**chosen.labels, OWNER: "another"},
+        {key: value for key, value in chosen.labels.items() if key != RUN},
+        {**chosen.labels, "team": "search"},
+    )
+    labels = play.dice.choice(others)
+    with by_hand(play):
+        _write_labels(chosen, labels)
+        was = play.relabelled.get((chosen.model_id, chosen.version), dict(chosen.labels))
+        play.relabelled[chosen.model_id, chosen.version] = was
+
+
+def _write_labels(version: planes.Version, labels: Mapping[str, str]) -> None:
+    rpc(
+        "ModelService",
+        "update_model",
+        model={"name": model_name(version), "labels": dict(labels)},
+        update_mask={"paths": ["labels"]},
+    )
+
+
+def move_default(play: Play) -> None:
+    """The alias default goes to another version of the model."""
+    ours = our_versions(play)
+    many = [v for v in ours if "default" not in v.aliases]
+    if many:
+        with by_hand(play):
+            rpc(
+                "ModelService",
+                "merge_version_aliases",
+                name=model_name(play.dice.choice(many)),
+                version_aliases=["default"],
+            )
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+def _blob(name: str) -> Any:
+    return channels.storage_client().bucket(planes.BUCKET).blob(name)
+
+
+def write_object(name: str, data: bytes) -> None:
+    """Write an object, whether there is one or not."""
+    _blob(name).upload_from_string(data, retry=None)
+
+
+def edit_files(play: Play) -> None:
+    """A file of a pushed model is overwritten, truncated, deleted or added, or two are swapped."""
+    from .world import prefix_of
+
+    run = play.pick(TrainingRun.objects.exclude(gcs_artifacts_path=""))
+    cloud = play.world.cloud
+    folder = run and f"{prefix_of(run)}{PUSHED}"
+    names = [name for name, _ in planes.objects(cloud, folder)] if run else []
+    if not names:
+        return
+    way, name = play.dice.choice(list(_EDITS)), play.dice.choice(names)
+    play.tell(f"  {way} {name}")
+    for item in cloud.storage.tables.each(planes.BUCKET, folder):
+        play.bodies[item.crc32c] = cloud.storage.read(planes.BUCKET, item.name) or b""
+    play.edited[run.pk] = play.world.now()
+    play.count("files edited")
+    with by_hand(play):
+        _EDITS[way](play, name, names)
+
+
+def _overwrite(play: Play, name: str, names: list[str]) -> None:
+    del names
+    write_object(name, f"edit{play.counts['files edited']}"[:5].encode())
+
+
+def _truncate(play: Play, name: str, names: list[str]) -> None:
+    del play, names
+    write_object(name, b"")
+
+
+def _delete(play: Play, name: str, names: list[str]) -> None:
+    del play, names
+    _blob(name).delete(retry=None)
+
+
+def _add(play: Play, name: str, names: list[str]) -> None:
+    del play, names
+    added = f"{name.rpartition('/')[0]}/added"
+    write_object(added, b"added")
+
+
+def _swap(play: Play, name: str, names: list[str]) -> None:
+    other = names[names.index(name) - 1]
+    bodies = [play.world.cloud.storage.read(planes.BUCKET, one) or b"" for one in (name, other)]
+    write_object(name, bodies[1])
+    write_object(other, bodies[0])
+
+
+_EDITS: Mapping[str, Callable[[Play, str, list[str]], None]] = {
+    "overwrite": _overwrite,
+    "truncate": _truncate,
+    "delete": _delete,
+    "add": _add,
+    "swap": _swap,
+}
+
+
+def hold(play: Play) -> None:
+    """An object of a run may not be deleted or overwritten any more."""
+    from .world import prefix_of
+
+    run = play.pick(TrainingRun.objects.exclude(gcs_artifacts_path=""))
+    names = [name for name, _ in planes.objects(play.world.cloud, prefix_of(run))] if run else []
+    if names:
+        name = play.dice.choice(names)
+        with by_hand(play):
+            _set_hold(name, on=True)
+            play.held.add(name)
+            play.count("holds")
+
+
+def release(play: Play) -> None:
+    """A hold ends."""
+    if play.held:
+        name = play.dice.choice(sorted(play.held))
+        with by_hand(play):
+            _set_hold(name, on=False)
+            play.held.discard(name)
+
+
+def _set_hold(name: str, *, on: bool) -> None:
+    blob = _blob(name)
+    blob.temporary_hold = on
+    blob.patch(retry=None)
+
+
+# ---- services -----------------------------------------------------------------------------------
+
+
+def share_folder(play: Play) -> None:
+    """Another service reads the files of a run: by a variable, an argument or an annotation, and
+    sometimes only in an older revision that has the traffic."""
+    runs = TrainingRun.objects.exclude(gcs_artifacts_path="").order_by("pk")
+    strays = [key for key in play.theirs if key.startswith("object ")]
+    folders = [*runs.values_list("gcs_artifacts_path", flat=True)]
+    folders += [f"gs://{planes.BUCKET}/{'/'.join(key[7:].split('/')[:2])}/" for key in strays]
+    if not folders:
+        return
+    key = f"reader-{len(play.theirs)}"
+    address = f"{play.dice.choice(folders)}{PUSHED}1"
+    path = address.removeprefix("gs://")
+    container = play.dice.choice(
+        [
+            {"image": "theirs", "env": [{"name": "MODEL", "value": address}]},
+            {"image": "theirs", "args": [f"--model=/gcs/{path}"]},
+            {"image": "theirs", "args": [f"https://storage.googleapis.com/{path}/saved_model.pb"]},
+        ]
+    )
+    with by_hand(play):
+        parent = channels.location_path()
+        service = {"template": {"containers": [container]}}
+        rpc("Services", "create_service", parent=parent, service_id=key, service=service)
+        if play.happens(0.3):
+            _keep_on_first_revision(key)
+    if made := planes.content_of(play.world.cloud, f"service {key}"):
+        play.theirs[f"service {key}"] = made
+        play.count("shared folders")
+
+
+def _keep_on_first_revision(key: str) -> None:
+    """The newest revision reads other files; all requests stay with the first one."""
+    from .world import PINNED
+
+    service = _see(key)
+    first = service.latest_ready_revision.rpartition("/")[2]
+    service.traffic = [{"type_": PINNED, "revision": first, "percent": 100}]
+    service.template.containers = [{"image": "theirs"}]
+    service.template.revision = ""
+    rpc("Services", "update_service", service=service)
+
+
+def _see(key: str) -> Any:
+    return rpc("Services", "get_service", name=f"{channels.location_path()}/services/{key}")
+
+
+def our_services(play: Play) -> list[str]:
+    """The services with our label."""
+    shown = planes.services(play.world.cloud)
+    return sorted(key for key, service in shown.items() if service.labels.get(OWNER) == owner())
+
+
+def edit_service(play: Play) -> None:
+    """A field of a service that the platform does not set, or its image, which it does."""
+    if not (found := our_services(play)):
+        return
+    key, field = play.dice.choice(found), play.dice.choice([*_FIELDS, "image"])
+    value = f"theirs-{play.counts.get('services edited', 0)}"
+    play.tell(f"  {field} of {key}")
+    play.count("services edited")
+    with by_hand(play):
+        service = _see(key)
+        if field == "image":
+            service.template.containers[0].image = value
+        else:
+            _FIELDS[field](service, value)
+        rpc("Services", "update_service", service=service)
+    shown = planes.services(play.world.cloud)[key]
+    if field in _FIELDS and planes.set_by_people(shown).get(field) == value:
+        play.fields[key, shown.uid, field] = value
+
+
+def _add_variable(service: Any, value: str) -> None:
+    kept = [env for env in service.template.containers[0].env if env.name != THEIR_ENV]
+    service.template.containers[0].env = [*kept, {"name": THEIR_ENV, "value": value}]
+
+
+def _describe(service: Any, value: str) -> None:
+    service.description = value
+
+
+def _label(service: Any, value: str) -> None:
+    service.labels = {**service.labels, "team": value}
+
+
+def _annotate(service: Any, value: str) -> None:
+    service.annotations = {**service.annotations, "example.com/team": value}
+
+
+_FIELDS: Mapping[str, Callable[[Any, str], None]] = {
+    "variable": _add_variable,
+    "description": _describe,
+    "label": _label,
+    "annotation": _annotate,
+}
+
+
+def unlabel_service(play: Play) -> None:
+    """A service of ours loses our labels, or gets another owner's."""
+    if not (found := our_services(play)):
+        return
+    key = play.dice.choice(found)
+    shown = deepcopy(planes.services(play.world.cloud)[key])
+    with by_hand(play):
+        service = _see(key)
+        kept = {key: value for key, value in service.labels.items() if not key.startswith("mlp_")}
+        service.labels = play.dice.choice([kept, {**service.labels, OWNER: "another"}])
+        rpc("Services", "update_service", service=service)
+        play.unlabelled.setdefault(key, (shown.uid, dict(shown.labels)))
+
+
+# ---- and what they take back --------------------------------------------------------------------
+
+
+def take_back(play: Play) -> None:
+    """Holds end and labels are as they were, as the refusals advise."""
+    while play.held:
+        release(play)
+    there = {(v.model_id, v.version): v for v in planes.versions(play.world.cloud)}
+    for key, labels in play.relabelled.items():
+        if key in there and not labels.items() <= there[key].labels.items():
+            play.tell(f"  the labels of {key[0]}@{key[1]} are as they were")
+            with by_hand(play):
+                _write_labels(there[key], labels)
+    for key, (uid, labels) in play.unlabelled.items():
+        shown = planes.services(play.world.cloud).get(key)
+        same = shown is not None and shown.uid == uid
+        if same and shown.labels.get(OWNER) != labels[OWNER]:
+            play.tell(f"  the labels of {key} are as they were")
+            with by_hand(play):
+                service = _see(key)
+                service.labels = {**service.labels, **labels}
+                rpc("Services", "update_service", service=service)
+
+
+def restore_files(play: Play, runs: Collection[TrainingRun]) -> None:
+    """The files of these versions are those of their manifests again."""
+    for manifest in Manifest.objects.filter(run__in=runs).order_by("run"):
+        folder = manifest.folder.removeprefix(f"gs://{planes.BUCKET}/")
+        wanted = {f"{folder}{name}": crc32c for name, _, crc32c, _ in manifest.files}
+        there = play.world.cloud.storage.tables.each(planes.BUCKET, folder)
+        held = {item.name: item.crc32c for item in there}
+        play.tell(f"  {folder} is restored")
+        with by_hand(play):
+            for name in sorted(held.keys() - wanted.keys()):
+                _blob(name).delete(retry=None)
+            for name, crc32c in sorted(wanted.items()):
+                if held.get(name) != crc32c:
+                    write_object(name, play.bodies[crc32c])
+
+
+PEOPLE: tuple[tuple[int, tuple[Callable[[Play], None], ...]], ...] = (
+    (2, (edit_files, relabel, copy_model, share_folder, edit_service, hold)),
+    (1, (release, move_default, unlabel_service)),
+)
+"""Weight -> turns."""
