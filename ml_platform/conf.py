@@ -65,6 +65,8 @@ class Settings:
     """Container image that models are registered and served with."""
     ORPHAN_DAYS: int = 7
     """Age in days from which a lineage that was never registered is an orphan."""
+    AUDIT_INTERVAL_HOURS: float = 1.0
+    """Hours between two audits; what was last verified three of them ago is shown as unknown."""
     PROTECTED_ALIASES: tuple[str, ...] = ("champion", "production")
     """Aliases that protect their version from deletion; administrators may move or remove them."""
     BASE_TEMPLATE: str = OWN_BASE
@@ -122,6 +124,10 @@ RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     "ORPHAN_DAYS": (
         lambda days: days >= 1,
         "A lineage created today may still be in use: give 1 day or more.",
+    ),
+    "AUDIT_INTERVAL_HOURS": (
+        lambda hours: 0 < hours <= 8760,
+        "Give the hours between two audits, as audit-registry is scheduled; a year at most.",
     ),
     "PROTECTED_ALIASES": (
         lambda aliases: all(_may_be_protected(alias) for alias in aliases),

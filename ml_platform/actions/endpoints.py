@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ml_platform import kpis
@@ -66,6 +67,8 @@ class Known:
     locks: Locks
     artifacts_unread: str = ""
     """The same for the artifacts in Cloud Storage."""
+    fresh_since: datetime | None = None
+    """Before when an answer of Vertex AI is too old."""
 
     def deploy(
         self,
@@ -75,7 +78,7 @@ class Known:
         config: ServingConfig | None = None,
     ) -> DeployFacts:
         """The facts of one deploy."""
-        missing = lineage is not None and verdict_of(lineage, self.unread).missing
+        missing = lineage is not None and verdict_of(lineage, self.unread, self.fresh_since).missing
         return DeployFacts(
             lineage=lineage,
             run=run,
@@ -97,7 +100,7 @@ class Known:
             lineage=endpoint.registered_model,
             run=run,
             target=endpoint,
-            missing=verdict_of(endpoint.registered_model, self.unread).missing,
+            missing=verdict_of(endpoint.registered_model, self.unread, self.fresh_since).missing,
             locks=self.locks,
             config=config,
             lacks=lacks,
@@ -107,7 +110,8 @@ class Known:
 def read_known(lineages: Iterable[RegisteredModel], services: Iterable[str]) -> Known:
     """The newest sweep and the locks of these models and services; two statements."""
     reading = kpis.vertex_reading()
-    return Known(reading.unread, read_locks(lineages, services), reading.artifacts_unread)
+    locks = read_locks(lineages, services)
+    return Known(reading.unread, locks, reading.artifacts_unread, reading.fresh_since)
 
 
 def _of_runs(

@@ -66,9 +66,9 @@ def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
         page = page_of(rows_of(visible.filter(asked)), query, SORTS)
         serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
         total, chosen = _count(visible, asked)
-        unread = vertex_reading().unread
-    items = lines_json(page.rows, serving, url_of("models/"), unread)
-    available = verify_page(page.rows, items) if query.verify == "live" else not unread
+        reading = vertex_reading()
+    items = lines_json(page.rows, serving, url_of("models/"), reading)
+    available = verify_page(page.rows, items) if query.verify == "live" else not reading.unread
     return reply(
         {
             "items": items,
@@ -96,8 +96,8 @@ def get_model(request: Any, model_id: int) -> HttpResponse:
         row = caller.find(rows_of(RegisteredModel.objects.all()), model_id)
         endpoints = list(ENDPOINTS.filter(registered_model=model_id).order_by("-created_at", "-pk"))
         serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
-        unread = vertex_reading().unread
-    [body] = lines_json([row], serving, url_of("models/"), unread)
+        reading = vertex_reading()
+    [body] = lines_json([row], serving, url_of("models/"), reading)
     body["description"] = row["description"]
     body["endpoints"] = [endpoint_json(endpoint) for endpoint in endpoints]
     return reply(body)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
 from django.db.models import Count, F, Max, Model, Q, QuerySet, Sum, Value
-from django.db.models.functions import Coalesce, StrIndex, Substr
+from django.db.models.functions import Coalesce, Now, StrIndex, Substr
 
+from ml_platform.conf import get_settings
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
@@ -21,7 +22,11 @@ from ml_platform.models import (
     snapshot,
 )
 from ml_platform.models.serving_status import ServingStatus, has_serving_status
-from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES
+from ml_platform.models.states import (
+    LIVE_SCHEDULE_STATES,
+    TRAINING_RUN_STATUSES,
+    RegistryState,
+)
 
 Projects: TypeAlias = QuerySet[Any] | Collection[Any] | None
 """A queryset of projects or their ids."""
@@ -51,6 +56,20 @@ class FourCounts:
     """When the newest finished sweep ended."""
     vertex_read_at: datetime | None = None
     """When Vertex AI was last read completely; older than `swept_at` when `vertex` is None."""
+    vertex_last: int | None = None
+    """What that reading counted; None when there was none."""
+    points_at_nothing: int = 0
+    """Registered models that the last reading did not list."""
+    not_seen_yet: int = 0
+    """Those registered since, or not listed once, which a second sweep must confirm."""
+
+    @property
+    def only_in_vertex(self) -> int | None:
+        """Models that it listed and none of ours points at: `database - points_at_nothing -
+        not_seen_yet + only_in_vertex` is `vertex`; None when that is unknown."""
+        if self.vertex is None:
+            return None
+        return self.vertex - (self.database - self.points_at_nothing - self.not_seen_yet)
 
     @property
     def agree(self) -> bool | None:
@@ -110,11 +129,13 @@ def four_counts(projects: Projects = None) -> FourCounts:
     with snapshot():
         reading = vertex_reading()
         by_project = _by_project(registered_models(projects), {"models": Count("pk")})
+        last = _vertex_count(projects) if reading.read_at else None
         return FourCounts(
-            database=registered_models(projects).count(),
+            **_with_model_id(registered_models(projects)).aggregate(**_listed(reading)),
             projects=sum(row["models"] for row in by_project.values()),
             registry_page=registry_page_models(projects).count(),
-            vertex=None if reading.unread else _vertex_count(projects),
+            vertex=None if reading.unread else last,
+            vertex_last=last,
             vertex_reason=reading.unread,
             swept_at=reading.swept_at,
             vertex_read_at=reading.read_at,
@@ -131,12 +152,14 @@ class VertexReading:
     swept_at: datetime | None = None
     read_at: datetime | None = None
     """When Vertex AI was last read completely."""
+    fresh_since: datetime | None = None
+    """What was last verified before this time is unknown now, by the clock of the database."""
 
 
 def vertex_reading() -> VertexReading:
     """Return when Vertex AI was last read, and why not by the newest sweep."""
     finished = Sweep.objects.finished()
-    newest = finished.first()
+    newest: Any = finished.annotate(now=Now()).first()
     if newest is None:
         return VertexReading(unread=NEVER_SWEPT, artifacts_unread=NEVER_SWEPT)
     unread = unread_because(newest.planes, "vertex")
@@ -146,18 +169,44 @@ def vertex_reading() -> VertexReading:
         artifacts_unread=unread_because(newest.planes, "gcs"),
         swept_at=newest.finished_at,
         read_at=read.finished_at if read else None,
+        fresh_since=newest.now - fresh_for(),
     )
+
+
+def fresh_for() -> timedelta:
+    """Return for how long a verification describes the present: three intervals of the audit."""
+    return 3 * timedelta(hours=get_settings().AUDIT_INTERVAL_HOURS)
 
 
 def _vertex_count(projects: Projects) -> int:
     mirror = MirroredModel.objects.all()
     if projects is not None:
-        # The id of a model in Vertex AI is the last part of its resource name.
-        name = F("vertex_model_resource_name")
-        model_id = Substr(name, StrIndex(name, Value("/models/")) + len("/models/"))
-        ids = registered_models(projects).annotate(model_id=model_id).values("model_id")
+        ids = _with_model_id(registered_models(projects)).values("model_id")
         mirror = mirror.filter(model_id__in=ids)
     return mirror.count()
+
+
+def _with_model_id(models: QuerySet[RegisteredModel]) -> QuerySet[Any]:
+    """The id of a model in Vertex AI is the last part of its resource name."""
+    name = F("vertex_model_resource_name")
+    return models.annotate(
+        model_id=Substr(name, StrIndex(name, Value("/models/")) + len("/models/"))
+    )
+
+
+def _listed(reading: VertexReading) -> dict[str, Any]:
+    """How many there are, and how many of them the last reading of Vertex AI did not list."""
+    if reading.read_at is None:
+        return {"database": Count("pk")}
+    unlisted = ~Q(model_id__in=MirroredModel.objects.values("model_id"))
+    unsettled = Q(registry_state=RegistryState.SUSPECTED) | Q(
+        latest_registered_at__gt=reading.read_at
+    )
+    return {
+        "database": Count("pk"),
+        "points_at_nothing": Count("pk", filter=unlisted & ~unsettled),
+        "not_seen_yet": Count("pk", filter=unlisted & unsettled),
+    }
 
 
 def unread_because(planes: Mapping[str, Any], plane: str) -> str:

@@ -48,7 +48,8 @@ def _serves_newest() -> Q:
 def with_serves_newest(endpoints: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
     """Annotate active endpoints with `serves_newest`, for `serving_status`."""
     told = ExpressionWrapper(_serves_newest(), output_field=BooleanField())
-    return endpoints.annotate(serves_newest=told)
+    annotated: QuerySet[Any, Any] = endpoints.annotate(serves_newest=told)
+    return annotated
 
 
 def serving_status(serves_newest: Collection[bool]) -> ServingStatus:
@@ -73,4 +74,7 @@ def has_serving_status(status: str) -> Q:
 def with_serving_status(models: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
     """Annotate models with `serving_status`."""
     cases = (When(has_serving_status(each), then=Value(each.value)) for each in ServingStatus)
-    return models.annotate(serving_status=Case(*cases, output_field=CharField()))
+    told: QuerySet[Any, Any] = models.annotate(
+        serving_status=Case(*cases, output_field=CharField())
+    )
+    return told

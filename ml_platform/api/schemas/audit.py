@@ -35,6 +35,10 @@ COUNTS_EXAMPLE = {
     "agree": False,
     "swept_at": "2026-02-08T12:10:00Z",
     "vertex_read_at": "2026-02-08T12:10:00Z",
+    "vertex_last": 9,
+    "points_at_nothing": 1,
+    "not_seen_yet": 0,
+    "only_in_vertex": 2,
 }
 
 
@@ -99,6 +103,15 @@ class FourCountsOut(Out):
     agree: bool | None
     swept_at: datetime | None
     vertex_read_at: datetime | None
+    vertex_last: int | None = Field(
+        description="The count of Vertex AI at `vertex_read_at`; `vertex` is null when it may no "
+        "longer be true."
+    )
+    points_at_nothing: int
+    not_seen_yet: int
+    only_in_vertex: int | None = Field(
+        description="`database - points_at_nothing - not_seen_yet + only_in_vertex = vertex`."
+    )
 
 
 @example(
@@ -194,4 +207,8 @@ def counts_json(counts: FourCounts) -> Json:
         "agree": counts.agree,
         "swept_at": when(counts.swept_at),
         "vertex_read_at": when(counts.vertex_read_at),
+        "vertex_last": counts.vertex_last,
+        "points_at_nothing": counts.points_at_nothing,
+        "not_seen_yet": counts.not_seen_yet,
+        "only_in_vertex": counts.only_in_vertex,
     }

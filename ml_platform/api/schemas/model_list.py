@@ -10,7 +10,7 @@ from django.apps import apps
 from django.db.models import Exists, Model, OuterRef, QuerySet
 
 from ml_platform.conf import project_model
-from ml_platform.kpis import registered_models
+from ml_platform.kpis import VertexReading, registered_models
 from ml_platform.models import (
     DeployedEndpoint,
     RegisteredModel,
@@ -60,11 +60,10 @@ def serving_of(endpoints: QuerySet[DeployedEndpoint]) -> list[Row]:
     )
 
 
-def lines_json(rows: Sequence[Row], serving: Collection[Row], base: str, unread: str) -> list[Json]:
-    """The rows as JSON; `base` is the address of the list.
-
-    `unread` is why the newest sweep did not read Vertex AI, '' when it did.
-    """
+def lines_json(
+    rows: Sequence[Row], serving: Collection[Row], base: str, reading: VertexReading
+) -> list[Json]:
+    """The rows as JSON; `base` is the address of the list."""
     endpoints: dict[int, list[Row]] = {}
     for endpoint in serving:
         endpoints.setdefault(endpoint["registered_model"], []).append(endpoint)
@@ -80,7 +79,7 @@ def lines_json(rows: Sequence[Row], serving: Collection[Row], base: str, unread:
             and {name: row[f"latest_run__{column}"] for name, column in VERSION.items()},
             "deployment": _deployment(endpoints.get(row["pk"], ())),
             "vertex_model_resource_name": row["vertex_model_resource_name"],
-            **_registry(row, unread),
+            **_registry(row, reading),
             "created_at": row["created_at"],
             "url": f"{base}{row['pk']}/",
         }
@@ -115,10 +114,15 @@ def newest_run(row: Row) -> TrainingRun | None:
     )
 
 
-def _registry(row: Row, unread: str) -> Json:
+def _registry(row: Row, reading: VertexReading) -> Json:
     """What the newest sweep says of a model."""
     state, checked_at = row["registry_state"], row["registry_checked_at"]
-    verdict = registry_verdict(state=state, checked_at=checked_at, unread=unread)
+    verdict = registry_verdict(
+        state=state,
+        checked_at=checked_at,
+        unread=reading.unread,
+        fresh_since=reading.fresh_since,
+    )
     return {
         "registry_verified": verdict.verified,
         "registry_state": state or "unchecked",

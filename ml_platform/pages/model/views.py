@@ -58,7 +58,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
     now, caller = database_now(), caller_of(request)
     row = find_model(caller, model_id)
     known = read_known([row], [])
-    verdict = verdict_of(row, known.unread)
+    verdict = verdict_of(row, known.unread, known.fresh_since)
     training = reverse("ml_platform:training", args=[row.project_id])
     deployed = DeployedEndpoint.objects.filter(registered_model=row).order_by("pk")
     endpoints = list(with_differences(deployed.select_related("run", "intended_run")))
@@ -178,7 +178,7 @@ def _version(
         "number": run.version or 0,
         "aliases": run.aliases,
         "alias": alias_button(caller, run, AliasFacts(run, known.locks)) if registered else None,
-        "state": _version_badge(run, verdict_of(row, known.unread), now),
+        "state": _version_badge(run, verdict_of(row, known.unread, known.fresh_since), now),
         "files": _files(run, now),
         "blessed": blessed_badge(run),
         "metric": main_metric(run.metrics),

@@ -49,9 +49,12 @@ def registry_table(
     form = ModelFilterForm(request.GET, auto_id=False)
     filters = form.filters()
     rows = kpis.registry_page_models([project.pk])
-    rows = rows.filter(model_filter(**filters, unread=reading.unread))
+    rows = rows.filter(
+        model_filter(**filters, unread=reading.unread, fresh_since=reading.fresh_since)
+    )
     shown, pager = cursor_page(rows, request, order=form.order(), size=MODELS_A_PAGE, name="models")
-    table = _rows(shown, caller, Known(reading.unread, locks), now)
+    known = Known(reading.unread, locks, fresh_since=reading.fresh_since)
+    table = _rows(shown, caller, known, now)
     return {
         "form": form,
         "narrowed": any(filters.values()),
@@ -59,6 +62,7 @@ def registry_table(
         "pager": pager,
         # Why the newest sweep did not read Vertex AI, '' when it did.
         "unread": reading.unread,
+        "known": known,
         "swept": moment(reading.swept_at, now),
         # When Vertex AI was last read; a sweep that failed to read it does not count.
         "read": moment(reading.read_at, now),
@@ -112,7 +116,7 @@ def _row(
     run = model.latest_run
     if run is None:
         raise ValueError(f"{model} is listed as registered and has no version")
-    verdict = verdict_of(model, known.unread)
+    verdict = verdict_of(model, known.unread, known.fresh_since)
     newest, total = run.version or 0, model.total_versions
     return {
         "id": model.pk,

@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from ml_platform import kpis
-from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
@@ -50,7 +49,7 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
     schedules, schedules_pager = numbered_page(
         _schedules(project), request, size=ROWS_A_TABLE, parameter="schedules", anchor="schedules"
     )
-    known = Known(registry["unread"], locks)
+    known = registry["known"]
     found = {
         "id": project.pk,
         "name": str(project),

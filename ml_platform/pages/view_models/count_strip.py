@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from itertools import pairwise
 
-from ml_platform.kpis import FourCounts
+from ml_platform.kpis import FourCounts, fresh_for
 from ml_platform.pages.view_models.context import Values
 from ml_platform.services.findings.kinds import FindingKind
 
@@ -15,6 +15,8 @@ from .badges import badge
 from .context import Badge
 from .times import moment
 
+STALE, UNMANAGED = FindingKind.STALE_POINTER, FindingKind.UNMANAGED
+NOT_SEEN_YET = ("{n} not seen there yet", "{n} not seen there yet")
 PLANES = (
     ("database", "Database", "Registered models in our tables, as the Assets card counts them"),
     ("projects", "Projects", "Sum of the models on the project cards"),
@@ -22,16 +24,19 @@ PLANES = (
     ("vertex", "Vertex AI", "Models that the newest sweep found in the Vertex AI Model Registry"),
 )
 UNKNOWN = "?"
+OLD = "The newest sweep is more than three audits old."
 
 
 def truth_strip(*, counts: FourCounts, findings: Mapping[str, int], now: datetime) -> Values:
     """Compare the counts. Equal counts prove nothing while a finding is open: errors may cancel."""
-    planes = _planes(counts)
+    planes = _planes(counts, now)
     open_findings = sum(findings.values())
     return {
         "planes": planes,
-        "verdict": _verdict(counts, open_findings),
-        "quiet": counts.agree is True and not open_findings,
+        "verdict": _verdict(counts, open_findings, old=_is_old(counts, now)),
+        "quiet": counts.agree is True and not open_findings and not _is_old(counts, now),
+        # How one count becomes the other: `8 - 1 points at nothing + 2 only in Vertex AI = 9`.
+        "sum": _sum(counts),
         "agreed": f"{counts.database:,}",
         "notes": tuple(
             kind.facts.note[n > 1].format(n=f"{n:,}")
@@ -45,9 +50,28 @@ def truth_strip(*, counts: FourCounts, findings: Mapping[str, int], now: datetim
     }
 
 
-def _verdict(counts: FourCounts, open_findings: int) -> Badge:
+def _is_old(counts: FourCounts, now: datetime) -> bool:
+    return counts.swept_at is not None and counts.swept_at < now - fresh_for()
+
+
+def _sum(counts: FourCounts) -> str:
+    """How the count of our tables becomes that of Vertex AI; '' where they are the same models."""
+    terms = (
+        ("−", counts.points_at_nothing, STALE.facts.note),  # noqa: RUF001 - a minus sign
+        ("−", counts.not_seen_yet, NOT_SEEN_YET),  # noqa: RUF001 - a minus sign
+        ("+", counts.only_in_vertex or 0, UNMANAGED.facts.note),
+    )
+    told = [f"{sign} {words[n > 1].format(n=f'{n:,}')}" for sign, n, words in terms if n]
+    if counts.vertex is None or not told:
+        return ""
+    return f"{counts.database:,} {' '.join(told)} = {counts.vertex:,}"
+
+
+def _verdict(counts: FourCounts, open_findings: int, *, old: bool) -> Badge:
     if counts.agree is False:
         return badge("They differ", "bad")
+    if old:
+        return badge("Not checked lately", "unknown", OLD)
     if counts.agree is None:
         return badge("Vertex AI is unknown", "unknown", counts.vertex_reason)
     if open_findings:
@@ -55,7 +79,7 @@ def _verdict(counts: FourCounts, open_findings: int) -> Badge:
     return badge("They agree", "good")
 
 
-def _planes(counts: FourCounts) -> list[Values]:
+def _planes(counts: FourCounts, now: datetime) -> list[Values]:
     """Each count, compared with the one before it; those that differ from most are marked."""
     values: list[int | None] = [getattr(counts, name) for name, _, _ in PLANES]
     known = Counter(value for value in values if value is not None)
@@ -64,7 +88,9 @@ def _planes(counts: FourCounts) -> list[Values]:
     return [
         {
             "name": label,
-            "count": UNKNOWN if value is None else f"{value:,}",
+            "count": _shown(counts.vertex_last if value is None else value),
+            # An unknown number keeps its last value, with its age.
+            "last": moment(counts.vertex_read_at, now) if value is None else None,
             "hint": hint,
             "tone": "unknown" if value is None else "plain" if value == common else "bad",
             "sign": sign,
@@ -72,6 +98,10 @@ def _planes(counts: FourCounts) -> list[Values]:
         }
         for (_, label, hint), value, (sign, words) in zip(PLANES, values, signs, strict=True)
     ]
+
+
+def _shown(count: int | None) -> str:
+    return UNKNOWN if count is None else f"{count:,}"
 
 
 def _sign(before: int | None, value: int | None) -> tuple[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db.models import Q
 
 from ml_platform.models.serving_status import has_serving_status
@@ -18,11 +20,12 @@ def model_filter(
     registry_state: str | None = None,
     registry: str | None = None,
     unread: str = "",
+    fresh_since: datetime | None = None,
 ) -> Q:
     """The condition on registered models; a filter that is empty does not apply.
 
     `registry_state` is the stored state; `registry` is the answer that follows from it; `unread` is
-    why the newest sweep could not read Vertex AI.
+    why the newest sweep could not read Vertex AI, `fresh_since` before when an answer is too old.
     """
     lookups = {
         "model_name__contains": search.lower() or None,
@@ -34,5 +37,5 @@ def model_filter(
     if status:
         condition &= has_serving_status(status)
     if registry:
-        condition &= has_registry_answer(registry, unread)
+        condition &= has_registry_answer(registry, unread, fresh_since)
     return condition

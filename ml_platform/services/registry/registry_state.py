@@ -15,6 +15,7 @@ NEVER_CHECKED = "No sweep has checked it yet."
 NOT_LISTED = "Not listed at two sweeps."
 OTHER_LABELS = "It is in Vertex AI, but without our labels: it may not be ours any more."
 OTHER_FILES = "A version does not have the files that its manifest names."
+TOO_OLD = "It was last checked three audits ago or more."
 NOT_SEEN_ONCE = "The newest sweep did not see it; a second sweep must confirm that it is gone."
 _VERDICTS: Mapping[str, tuple[bool | None, str]] = {
     RegistryState.SUSPECTED: (None, NOT_SEEN_ONCE),
@@ -59,8 +60,11 @@ class RegistryVerdict:
         return self.reason == OTHER_FILES
 
 
-def registry_verdict(*, state: str, checked_at: datetime | None, unread: str) -> RegistryVerdict:
-    """The verdict on what is stored; `unread` is why the newest sweep could not read Vertex AI.
+def registry_verdict(
+    *, state: str, checked_at: datetime | None, unread: str, fresh_since: datetime | None
+) -> RegistryVerdict:
+    """The verdict on what is stored; `unread` is why the newest sweep could not read Vertex AI, and
+    `fresh_since` the time before which an answer is too old.
 
     An older answer does not describe the present. Absence counts only at the second sweep, because
     a listing may miss a model once (law 3).
@@ -69,19 +73,28 @@ def registry_verdict(*, state: str, checked_at: datetime | None, unread: str) ->
         return RegistryVerdict(None, unread, checked_at)
     if checked_at is None or state == RegistryState.UNCHECKED:
         return RegistryVerdict(None, NEVER_CHECKED, None)
+    if fresh_since is not None and checked_at < fresh_since:
+        return RegistryVerdict(None, TOO_OLD, checked_at)
     return RegistryVerdict(*_VERDICTS.get(state, (True, "")), checked_at)
 
 
-def verdict_of(lineage: RegisteredModel, unread: str) -> RegistryVerdict:
+def verdict_of(
+    lineage: RegisteredModel, unread: str, fresh_since: datetime | None
+) -> RegistryVerdict:
     """The verdict on a model by its row."""
     return registry_verdict(
-        state=lineage.registry_state, checked_at=lineage.registry_checked_at, unread=unread
+        state=lineage.registry_state,
+        checked_at=lineage.registry_checked_at,
+        unread=unread,
+        fresh_since=fresh_since,
     )
 
 
-def has_registry_answer(answer: str, unread: str) -> Q:
+def has_registry_answer(answer: str, unread: str, fresh_since: datetime | None) -> Q:
     """The same verdict as a condition on registered models."""
     known = Q(pk__in=[]) if unread else Q(registry_checked_at__isnull=False)
+    if fresh_since is not None:
+        known &= Q(registry_checked_at__gte=fresh_since)
     told = [each.value for each in RegistryAnswer if each != RegistryAnswer.UNKNOWN]
     if answer == RegistryAnswer.UNKNOWN:
         return ~(known & Q(registry_state__in=told))
