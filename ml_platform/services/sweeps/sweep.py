@@ -142,8 +142,12 @@ def _interrupt(current: Sweep, clock: Clock) -> None:
     for _ in range(2):
         try:
             mine.update(status=SweepStatus.INTERRUPTED, finished_at=clock())
-        except Error:
-            log.exception("%s could not be marked as interrupted; its lease will end.", current)
+        except Error as error:
+            # The caller tells what ended the sweep; a database that is away is told in a sentence.
+            words = " ".join(str(error).split())
+            log.warning(
+                "%s could not be marked as interrupted (%s); its lease will end.", current, words
+            )
             if connection.in_atomic_block:
                 return
             connection.close()

@@ -140,7 +140,9 @@ def test_one_that_an_exception_ends_says_so_at_once(
     assert look().status == "complete"
 
 
-def test_one_whose_connection_breaks_says_so_over_a_new_one(cloud: LocalCloud) -> None:
+def test_one_whose_connection_breaks_says_so_over_a_new_one(
+    cloud: LocalCloud, caplog: pytest.LogCaptureFixture
+) -> None:
     managed(cloud)
 
     def cut() -> None:
@@ -154,6 +156,9 @@ def test_one_whose_connection_breaks_says_so_over_a_new_one(cloud: LocalCloud) -
         connection.close()  # whatever became of it, the other tests have a new one
     ended = Sweep.objects.get()
     assert (ended.status, ended.finished_at is not None) == ("interrupted", True)
+    [logged] = [one for one in caplog.records if one.name == "ml_platform.jobs"]
+    assert logged.exc_info is None  # one sentence: the restart of a database is no defect
+    assert logged.getMessage().endswith("; its lease will end.")
 
 
 def test_a_sweep_renews_its_lease_and_one_beside_it_takes_it_for_living(cloud: LocalCloud) -> None:

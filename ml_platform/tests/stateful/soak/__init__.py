@@ -1,0 +1,1 @@
+"""The soak: the whole installation as real processes on PostgreSQL, under use and under trouble."""
