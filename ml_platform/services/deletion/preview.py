@@ -19,7 +19,7 @@ from ml_platform.services.operations.locks import Locks, read_locks
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure
 from ml_platform.services.registry.labels import RUN
 from ml_platform.services.registry.protection import ProtectedAlias, why_protected
-from ml_platform.services.registry.references import Pointers, names_of, read_pointers
+from ml_platform.services.registry.references import Pointers, names_of
 from ml_platform.services.registry.verification import (
     ForeignVersion,
     is_another,
@@ -28,6 +28,7 @@ from ml_platform.services.registry.verification import (
 )
 from ml_platform.services.removal.guard import Going, users_of
 
+from .files import read_users, what_brings_back
 from .plan import (
     Block,
     DeletionPlan,
@@ -47,7 +48,8 @@ def preview_deletion(*, lineage: RegisteredModel, runs: Sequence[TrainingRun]) -
     unknown: list[str] = []
     services = _read("Cloud Run", lambda: services_of(runs), unknown)
     foreign = _read("Vertex AI", lambda: foreign_versions(runs), unknown)
-    pointers = None if unknown else _read(USERS, read_pointers, unknown)
+    users = None if unknown else _read(USERS, read_users, unknown)
+    pointers, when = users or (None, "")
 
     def look(facts: VersionFacts, run: TrainingRun) -> VersionFacts:
         why = (foreign or {}).get(run.pk)
@@ -57,7 +59,10 @@ def preview_deletion(*, lineage: RegisteredModel, runs: Sequence[TrainingRun]) -
     plan = plan_by_rows(
         lineage=lineage, runs=runs, locks=read_locks([lineage]), look=look, services=services or ()
     )
-    return replace(plan, unknown=tuple(dict.fromkeys(unknown)))
+    plan = replace(plan, unknown=tuple(dict.fromkeys(unknown)))
+    if not any(version.size for version in plan.versions):
+        return plan
+    return replace(plan, files_go=when, files_brought_back=what_brings_back())
 
 
 def plan_by_rows(

@@ -82,7 +82,7 @@ def remove_left(
     *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
 ) -> Operation:
     """Delete what an earlier try had to leave, if still nobody uses it."""
-    run = TrainingRun.objects.get(pk=finding.run_id)
+    run = TrainingRun.objects.get(pk=finding.run_id or 0)
     subject = subject_of_lineage(registered_model, name=f"files left of {version_name(run)}")
     with transaction.atomic():
         operation, _ = open_operation(

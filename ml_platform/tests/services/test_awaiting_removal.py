@@ -12,7 +12,9 @@ from ml_platform.cloud import cloud_run, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import AwaitingRemoval, Finding, Operation, RegisteredModel, TrainingRun
+from ml_platform.services.deletion import files
 from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.operations.worker import resume_operations
@@ -24,7 +26,7 @@ from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 
 from .deploy_tools import deploy
-from .test_refused_objects import hold
+from .test_refused_objects import client_of, hold
 from .world import ANA, BUCKET, Clock, a_lineage, a_run, artifacts, settle, write_artifact
 
 if TYPE_CHECKING:
@@ -390,3 +392,70 @@ def test_removals_that_wait_to_begin_take_all_folders_so_no_second_one_is_opened
     assert removal.request_removal(actor=ANA, now=clock()) is None
     settle(clock)
     assert removal.request_removal(actor=ANA, now=clock())
+
+
+# ---- the plan ------------------------------------------------------------------------------------
+
+
+def bucket_settings(cloud: LocalCloud, **settings: Any) -> None:
+    """What a person does with `gcloud storage buckets update`."""
+    bucket = client_of(cloud).get_bucket(BUCKET)
+    bucket.versioning_enabled = settings.get("versioning", False)
+    bucket.soft_delete_policy.retention_duration_seconds = settings.get("soft_delete", 0)
+    bucket.patch()
+
+
+def test_the_plan_says_when_files_go_and_what_brings_them_back_until_when(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    lineage, runs = a_lineage(cloud, clock)
+    said = []
+    for settings in ({}, {"soft_delete": 604_800}, {"versioning": True, "soft_delete": 864_000}):
+        bucket_settings(cloud, **settings)
+        plan = preview_deletion(lineage=lineage, runs=runs)
+        assert plan.files_go.startswith("with the deletion")
+        said.append(plan.files_brought_back)
+    assert said == [
+        "Nothing: the bucket has neither object versioning nor soft delete.",
+        "Soft delete is on: until 7 days after they are deleted.",
+        "Object versioning is on: they stay as noncurrent versions, until those are deleted by the "
+        "bucket's lifecycle rules or by a person. "
+        "Soft delete is on: until 10 days after their noncurrent versions are deleted.",
+    ]
+
+
+def test_what_soft_delete_keeps_can_be_restored_after_the_deletion(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    lineage, (run,) = a_lineage(cloud, clock)
+    bucket_settings(cloud, soft_delete=604_800)
+    (name,) = artifacts(cloud, run)
+    delete(lineage, run, clock=clock)
+    (gone,) = client_of(cloud).list_blobs(BUCKET, prefix=name, soft_deleted=True)
+    client_of(cloud).bucket(BUCKET).restore_blob(name, generation=gone.generation)
+    assert artifacts(cloud, run) == [name]
+
+
+def test_a_plan_whose_bucket_cannot_be_read_says_so_and_is_not_held_up(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    lineage, runs = a_lineage(cloud, clock)
+    cloud.faults.order("storage.buckets.get", "error", code="PERMISSION_DENIED", times=None)
+    plan = preview_deletion(lineage=lineage, runs=runs)
+    assert plan.unknown == ()
+    assert plan.files_brought_back.startswith("Unknown, because the bucket's settings could not")
+
+
+@pytest.mark.usefixtures("_small_parts")
+def test_the_plan_of_a_large_installation_does_not_read_all_versions(
+    cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PART", 2)
+    lineage, (run,) = a_lineage(cloud, clock)
+    many_models(cloud, 3)
+    spec = ServiceSpec(image="image", labels={}, env={"MODEL": pushed(run)})
+    cloud_run.create_service("theirs", spec)
+    plan = preview_deletion(lineage=lineage, runs=[run])
+    assert plan.files_go.startswith("in the background")
+    assert [version.used_by for version in plan.versions] == ["service theirs on Cloud Run"]
+    assert cloud.effects.count(READS[1]) == 1  # whether the version is ours

@@ -271,7 +271,7 @@ def test_a_version_goes_and_its_files_stay_where_another_model_uses_them(
     assert operation.status == "succeeded"
     assert [len(artifacts(cloud, run)) for run in runs] == [1, 0]
     assert operation.steps[-1]["note"] == (
-        "1 object, 5 bytes; kept the artifacts of v1, used by model 4711@1 in Vertex AI"
+        "1 object, 5 bytes; kept the artifacts of chern v1, used by model 4711@1 in Vertex AI"
     )
     assert set(TrainingRun.objects.values_list("registration", flat=True)) == {"deleted"}
     vertex.delete_model(ModelName.parse(operation_model("4711")))

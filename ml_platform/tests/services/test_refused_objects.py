@@ -46,12 +46,15 @@ def failed_runs(cloud: LocalCloud, *sizes: int) -> list[TrainingRun]:
     return runs
 
 
+def client_of(cloud: LocalCloud) -> Any:
+    options = {"api_endpoint": cloud.http_url}
+    return google_storage.Client("demo-project", AnonymousCredentials(), client_options=options)
+
+
 def hold(cloud: LocalCloud, *names: str, kind: str = "temporary_hold", on: bool = True) -> None:
     """What a person does with `gcloud storage objects update --temporary-hold`."""
-    options = {"api_endpoint": cloud.http_url}
-    client = google_storage.Client("demo-project", AnonymousCredentials(), client_options=options)
     for name in names:
-        blob = client.bucket(BUCKET).blob(name)
+        blob = client_of(cloud).bucket(BUCKET).blob(name)
         setattr(blob, kind, on)
         blob.patch()
 
