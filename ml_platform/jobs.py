@@ -18,6 +18,7 @@ from ml_platform.services.operations.log import NothingRead, WriteLine, write_li
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock
 from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.removal import removal
 from ml_platform.services.scheduling.platform_jobs import JobSetup, set_up_job
 from ml_platform.services.sweeps.operation import check_registry_here, sweep_of
 from ml_platform.services.training.polling import poll_training_runs
@@ -161,6 +162,7 @@ def _clean_up_artifacts(
     delete_strays: bool = False,
     **common: Any,
 ) -> Report:
+    """It also removes the files of deleted versions that were used, or refused, before."""
     result = artifact_cleanup.clean_up_artifacts(
         days=get_settings().ORPHAN_DAYS if days is None else days,
         include_registered=include_registered,
@@ -168,12 +170,28 @@ def _clean_up_artifacts(
         dry_run=dry_run,
         **common,
     )
+    said, left = ("", ()) if dry_run else _remove_waiting(**common)
     return Report(
         message=_message("Artifact cleanup", result.operation, dry_run=dry_run),
-        output=f"{result.summary}.\n",
+        output=f"{result.summary}.\n{said}",
         operation=result.operation,
-        unknown=tuple(filter(None, [result.strays_unknown, result.refusals])),
+        unknown=tuple(filter(None, [result.strays_unknown, result.refusals, *left])),
     )
+
+
+def _remove_waiting(
+    *, actor: Actor, clock: Clock, write_line: WriteLine, **_: Any
+) -> tuple[str, tuple[str, ...]]:
+    """Delete the files of deleted versions that still wait; returns what it did and what it left.
+
+    Two calls try twice, which does no harm.
+    """
+    operation = removal.remove_waiting(actor=actor, clock=clock)
+    if operation is None:
+        return "", ()
+    said = f"Files of deleted versions: {operation.error or operation.steps[-1]['note']}."
+    write_lines(write_line, [said])
+    return f"{said}\n", removal.left_of(operation)
 
 
 def _collect_metrics(*, dry_run: bool, **common: Any) -> Report:

@@ -139,7 +139,12 @@ def get_bucket(bucket: str) -> RemoteBucket:
     def read() -> RemoteBucket:
         found = client.get_bucket(bucket, timeout=_timeout(), retry=None)
         _require_kind("storage#bucket", found._properties)  # noqa: SLF001
-        return RemoteBucket(name=found.name, location=_text(found.location).lower())
+        return RemoteBucket(
+            name=found.name,
+            location=_text(found.location).lower(),
+            versioning=bool(found.versioning_enabled),
+            soft_delete_seconds=int(found.soft_delete_policy.retention_duration_seconds or 0),
+        )
 
     return channels.call("storage.buckets.get", read)
 

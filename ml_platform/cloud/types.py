@@ -107,6 +107,10 @@ class RemoteBucket(RemoteValue):
 
     name: str
     location: str
+    versioning: bool
+    """Whether a deleted object stays as a noncurrent version."""
+    soft_delete_seconds: int
+    """How long a deleted object can be restored; 0 if it cannot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from .findings import decisions
 from .metrics import service_metrics
 from .registration import adoption, register
 from .registry import aliases
+from .removal import removal
 from .repairs import duplicate_versions, labels, pointers, services, unmanaged_models
 from .scheduling import job, platform_jobs
 from .sweeps import operation as sweeps
@@ -51,6 +52,7 @@ WORKFLOWS: dict[str, Workflow] = {
         orphans.ORPHAN,
         orphans.ALL_ORPHANS,
         artifacts.WORKFLOW,
+        removal.WORKFLOW,
         service_metrics.WORKFLOW,
     )
 }

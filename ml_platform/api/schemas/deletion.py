@@ -67,6 +67,8 @@ class PlanBlock(Out):
             }
         ],
         "unknown": [],
+        "files_go": "with the deletion, after everything that may refer to them was read again",
+        "files_brought_back": "Soft delete is on: until 7 days after they are deleted.",
     }
 )
 class PlanOut(Out):
@@ -80,6 +82,10 @@ class PlanOut(Out):
     size: SizeOut
     blocks: list[PlanBlock]
     unknown: list[str] = Field(description="Planes that could not be read.")
+    files_go: str = Field(description="When the files go; empty if there are none, or unknown.")
+    files_brought_back: str = Field(
+        description="What object versioning and soft delete could bring back, and until when."
+    )
 
 
 def plan_json(plan: DeletionPlan) -> Json:
@@ -96,6 +102,8 @@ def plan_json(plan: DeletionPlan) -> Json:
             for block in plan.blocks
         ],
         "unknown": list(plan.unknown),
+        "files_go": plan.files_go,
+        "files_brought_back": plan.files_brought_back,
     }
 
 

@@ -104,6 +104,8 @@ def _page(lineage: RegisteredModel, runs: Sequence[TrainingRun], plan: DeletionP
             for block in plan.blocks
         ],
         "unknown": plan.unknown,
+        "files_go": plan.files_go,
+        "files_brought_back": plan.files_brought_back,
     }
 
 

@@ -30,17 +30,18 @@ from ml_platform.services.registry.artifacts import (
     measure,
 )
 from ml_platform.services.registry.references import Pointers, read_pointers
+from ml_platform.services.removal.guard import why_needed, why_used
+from ml_platform.services.removal.refused import place
 from ml_platform.text import counted
 
 from . import strays
-from .artifact_candidates import candidates, reason_of_users, reason_to_keep
+from .artifact_candidates import candidates
 from .state import (
     ArtifactCleanup,
     ArtifactState,
     artifact_cleanup_of,
     end_folder,
     pass_by,
-    place,
     report,
 )
 
@@ -141,10 +142,11 @@ class _Reasons:
     def to_keep(self, run: TrainingRun) -> str:
         """Return the first reason, '' without one."""
         self.heartbeat()
-        if reason := reason_to_keep(run):
+        if reason := why_needed(run):
             return reason
         self._users = self._users or ask(lambda: read_pointers(heartbeat=self.heartbeat))
-        return reason_of_users(run, self._users)
+        prefix = deletable_prefix(run=run)
+        return why_used(str(prefix), self._users) if prefix else ""
 
 
 # ---- the steps -----------------------------------------------------------------------------------
@@ -204,7 +206,7 @@ def _delete(work: Work[ArtifactState], write_line: WriteLine) -> Outcome:
         return Continue(note=path)
     run.gcs_artifacts_path = path
     prefix = deletable_prefix(run=run)
-    if prefix and (chunk := delete_what_may_go(prefix=prefix, after=place(work.state))):
+    if prefix and (chunk := delete_what_may_go(prefix=prefix, after=place(work.state.refused))):
         state = replace(work.state, freed=_sum(work.state, chunk.size))
         work.state = pass_by(state, chunk)
         return Continue(note=f"{path}: {counted(chunk.size.objects, 'object')}")

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
-from urllib.parse import quote, unquote
 
 from ml_platform.models import Operation
 from ml_platform.services.operations.log import LoggedState, WriteLine, logged, write_lines
 from ml_platform.services.operations.work import Work
 from ml_platform.services.registry.artifacts import Chunk, Size, human_size
+from ml_platform.services.removal import refused
 from ml_platform.text import counted
 
 
@@ -92,38 +91,15 @@ def report(work: Work[ArtifactState], write_line: WriteLine, line: str) -> None:
     write_lines(write_line, [line])
 
 
-# Cloud Storage allows characters in names that databases do not store, so names are stored quoted.
-quoted = partial(quote, errors="surrogatepass")
-unquoted = partial(unquote, errors="surrogatepass")
-
-
-def place(state: ArtifactState) -> str:
-    """Return the name of the object after which to continue in the current folder."""
-    return unquoted(state.refused.get("after", ""))
-
-
 def pass_by(state: ArtifactState, chunk: Chunk) -> ArtifactState:
-    """Continue after a chunk without a deletion, and note the first reason.
-
-    A chunk that was deleted in part is listed again, so that no object is counted twice.
-    """
-    if not chunk.passed:
-        return state
-    before = state.refused
-    named = [f"{refused.name!r}: {refused.reason}" for refused in chunk.refused[:1]]
-    refused = {
-        "after": quoted(chunk.passed),
-        "objects": before.get("objects", 0) + len(chunk.refused),
-        "first": before.get("first") or "".join(named),
-    }
-    return replace(state, refused=refused)
+    """Continue after a chunk without a deletion."""
+    return replace(state, refused=refused.pass_by(state.refused, chunk))
 
 
 def end_folder(state: ArtifactState, folder: str) -> tuple[ArtifactState, str]:
     """End the current folder; returns why a part of it stays, '' if all of it was deleted."""
-    count, first = state.refused.get("objects", 0), state.refused.get("first")
     # By folder, so that a folder that is processed again is counted once.
-    counts = {**state.refused_in_all, quoted(folder): count}
-    refused = {name: count for name, count in counts.items() if count}
-    reason = f"{counted(count, 'object')} may not be deleted, the first one {first}"
-    return replace(state, refused={}, refused_in_all=refused), reason if count else ""
+    counts = {**state.refused_in_all, refused.quoted(folder): refused.count_of(state.refused)}
+    left = {name: count for name, count in counts.items() if count}
+    reason = refused.why_left(state.refused)
+    return replace(state, refused={}, refused_in_all=left), reason

@@ -26,9 +26,11 @@ from ml_platform.services.operations.workflow import Continue, Next, Outcome, St
 from ml_platform.services.registry.artifacts import CHUNK, Chunk, UnsafePath, delete_found
 from ml_platform.services.registry.labels import is_uid
 from ml_platform.services.registry.references import Pointers, read_pointers
+from ml_platform.services.removal.guard import why_used
+from ml_platform.services.removal.refused import place, quoted, unquoted
 from ml_platform.text import counted, in_one_line
 
-from .state import ArtifactState, end_folder, pass_by, place, quoted, report, unquoted
+from .state import ArtifactState, end_folder, pass_by, report
 
 FIRST_STEP = "find_strays"
 SHOWN = 1000
@@ -55,7 +57,7 @@ def find_strays(*, every_version: bool, heartbeat: Heartbeat = lambda: None) -> 
     """
     settings = require_settings()
     root = f"{settings.ARTIFACTS_PREFIX}/"
-    users: Pointers | None = None
+    users: Present[Pointers] | None = None
     for page in storage.list_children(settings.BUCKET, root):
         heartbeat()
         names = [name for child in page if (name := child.removeprefix(root)).rstrip("/")]
@@ -65,15 +67,15 @@ def find_strays(*, every_version: bool, heartbeat: Heartbeat = lambda: None) -> 
                 continue
             users = users or _users(every_version, heartbeat)
             stray = f"gs://{settings.BUCKET}/{root}{name}"
-            if not users.at(stray):
+            if not why_used(stray, users):
                 yield stray
 
 
-def _users(every_version: bool, heartbeat: Heartbeat) -> Pointers:  # noqa: FBT001
+def _users(every_version: bool, heartbeat: Heartbeat) -> Present[Pointers]:  # noqa: FBT001
     answer = ask(lambda: read_pointers(every_version=every_version, heartbeat=heartbeat))
     if not isinstance(answer, Present):
         raise UsersUnread(answer.reason)
-    return answer.value
+    return answer
 
 
 def reason_to_keep(stray: str, *, before: datetime, heartbeat: Heartbeat = lambda: None) -> str:
@@ -184,7 +186,7 @@ def _delete(work: Work[ArtifactState], write_line: WriteLine) -> Outcome:
         if reason := reason_to_keep(stray, before=before, heartbeat=work.renew_lease):
             return _after(work, write_line, f"Kept {in_one_line(stray)}: {reason}")
         work.state = replace(state, strays_judged=first)
-    if chunk := delete_chunk_of(stray, before=before, after=place(state)):
+    if chunk := delete_chunk_of(stray, before=before, after=place(state.refused)):
         work.state = pass_by(work.state, chunk)
         return Continue(note=f"{in_one_line(stray)}: {counted(chunk.size.objects, 'object')}")
     work.state, refused = end_folder(work.state, stray)

@@ -74,6 +74,10 @@ class DeletionPlan:
     blocks: tuple[Block, ...]
     unknown: tuple[str, ...]
     """Planes that could not be read; the deletion waits for them."""
+    files_go: str = ""
+    """When the files are deleted; '' if there are none, or it is unknown."""
+    files_brought_back: str = ""
+    """What could bring deleted files back, and until when; '' if there are none."""
 
     @property
     def size(self) -> Size:

@@ -16,24 +16,19 @@ from ml_platform.errors import CloudAbsent, Conflict, Invalid
 from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.operations.locks import Locks, read_locks
-from ml_platform.services.operations.work import Heartbeat
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure
 from ml_platform.services.registry.labels import RUN
 from ml_platform.services.registry.protection import ProtectedAlias, why_protected
-from ml_platform.services.registry.references import (
-    Pointer,
-    Pointers,
-    is_there,
-    names_of,
-    read_pointers,
-)
+from ml_platform.services.registry.references import Pointers, names_of
 from ml_platform.services.registry.verification import (
     ForeignVersion,
     is_another,
     read_versions,
     require_own_version,
 )
+from ml_platform.services.removal.guard import Going, users_of
 
+from .files import read_users, what_brings_back
 from .plan import (
     Block,
     DeletionPlan,
@@ -46,6 +41,7 @@ from .plan import (
 from .state import pointer_of
 
 T = TypeVar("T")
+USERS = "Users of the artifacts"
 DELETABLE = (Registration.REGISTERED, Registration.DELETING, Registration.LOST)
 
 
@@ -54,7 +50,8 @@ def preview_deletion(*, lineage: RegisteredModel, runs: Sequence[TrainingRun]) -
     unknown: list[str] = []
     services = _read("Cloud Run", lambda: services_of(runs), unknown)
     refused = _read("Vertex AI", lambda: refused_versions(runs), unknown)
-    pointers = None if unknown else _read("Users of the artifacts", read_pointers, unknown)
+    users = None if unknown else _read(USERS, read_users, unknown)
+    pointers, when = users or (None, "")
 
     def look(facts: VersionFacts, run: TrainingRun) -> VersionFacts:
         facts = replace(facts, refused=(refused or {}).get(run.pk))
@@ -63,7 +60,10 @@ def preview_deletion(*, lineage: RegisteredModel, runs: Sequence[TrainingRun]) -
     plan = plan_by_rows(
         lineage=lineage, runs=runs, locks=read_locks([lineage]), look=look, services=services or ()
     )
-    return replace(plan, unknown=tuple(dict.fromkeys(unknown)))
+    plan = replace(plan, unknown=tuple(dict.fromkeys(unknown)))
+    if not any(version.size for version in plan.versions):
+        return plan
+    return replace(plan, files_go=when, files_brought_back=what_brings_back())
 
 
 def plan_by_rows(
@@ -191,36 +191,17 @@ def _with_files(
     if prefix is None:
         return facts
     size = _read("GCS", lambda: measure(prefix=prefix), unknown)
-    used_by = _others(pointers.at(str(prefix)), runs) if pointers else []
-    return replace(facts, size=size, used_by=names_of(used_by, project_id=run.project_id))
+    users = pointers and _read(
+        USERS, lambda: users_of(str(prefix), pointers, _going(runs)), unknown
+    )
+    return replace(facts, size=size, used_by=names_of(users or (), project_id=run.project_id))
 
 
-def _others(pointers: Iterable[Pointer], runs: Collection[TrainingRun]) -> list[Pointer]:
-    """Those that are not among the versions to delete."""
-    rows = {run.pk for run in runs}
-    going = {
-        (name.model_id, version) for name, group in _by_model(runs).items() for version, _ in group
-    }
-    return [
-        pointer
-        for pointer in pointers
-        if pointer.row not in rows
-        and not (pointer.version and (pointer.version.model_id, pointer.version.version) in going)
-    ]
-
-
-def find_users(runs: Sequence[TrainingRun], *, heartbeat: Heartbeat) -> dict[str, str]:
-    """The other users of each run's artifacts, by run. A deletion reads them right before it
-    deletes files, because files are deleted by evidence, not by our rows alone (law 8)."""
-    prefixes = {run: prefix for run in runs if (prefix := deletable_prefix(run=run))}
-    pointers = read_pointers(heartbeat=heartbeat) if prefixes else Pointers()
-    rows = {run.pk for run in runs}
-    kept = {}
-    for run, prefix in prefixes.items():
-        if users := [p for p in pointers.at(str(prefix)) if p.row not in rows and is_there(p)]:
-            names = names_of(users, project_id=run.project_id)
-            kept[str(run.pk)] = f"kept the artifacts of v{run.version}, used by {names}"
-    return kept
+def _going(runs: Collection[TrainingRun]) -> Going:
+    """What goes with the files: the rows, and the versions that they point at."""
+    models = _by_model(runs).items()
+    versions = {(name.model_id, version) for name, group in models for version, _ in group}
+    return Going(rows={run.pk for run in runs}, versions=versions)
 
 
 def _version_facts(run: TrainingRun) -> VersionFacts:

@@ -12,17 +12,20 @@ from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import EventKind, Registration
 from ml_platform.models.training_run import TrainingRunQuerySet
-from ml_platform.services.operations.repeats import RepeatState
+from ml_platform.services.operations import worker
 from ml_platform.services.operations.work import Work
 from ml_platform.services.registry.aliases import move_default
+from ml_platform.services.registry.artifacts import deletable_prefix
 from ml_platform.services.registry.lineages import end_version, lock_version, record_version
 from ml_platform.services.registry.mirror import unmirror_model
+from ml_platform.services.removal import waiting
+from ml_platform.services.removal.steps import RemovalState
 
 from .plan import protects, served_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeletionState(RepeatState):
+class DeletionState(RemovalState):
     """The state that the steps of a deletion share."""
 
     runs: tuple[int, ...] = ()
@@ -38,10 +41,8 @@ class DeletionState(RepeatState):
     """It is the default version, and none of our other versions stays."""
     default_to: str = ""
     """The version that gets the alias `default` first."""
-    kept: Mapping[str, str] | None = None
-    """By run, why its artifacts stay; None until all their possible users were read."""
-    freed: tuple[int, int] = (0, 0)
-    """Objects and bytes deleted so far."""
+    ended_in_vertex: bool = False
+    """Nothing of it is left in Vertex AI: its folders await their removal, its model is free."""
 
 
 def mark_deleting(run_ids: Sequence[int]) -> None:
@@ -93,6 +94,16 @@ def record_version_deleted(work: Work[DeletionState], run_id: int) -> None:
     update_rows(DeployedEndpoint.objects.filter(run=run), model_deleted=True)
 
 
+def end_in_vertex(work: Work[DeletionState], folders: Mapping[int, str]) -> None:
+    """Mark the folders, by run, as awaiting their removal, and free the model.
+
+    Its next registration and deploy need not wait for the files.
+    """
+    waiting.add_folders(folders=folders, operation=work.operation, now=work.clock())
+    worker.release_lineage(work)
+    work.state = replace(work.state, ended_in_vertex=True, read=False)
+
+
 def pointer_of(run: TrainingRun) -> ModelName:
     """name@version of a version; of a lost one, what it pointed at."""
     if run.registration == Registration.LOST:
@@ -121,6 +132,15 @@ def not_sent(work: Work[DeletionState], target: str) -> None:
 def runs_of(work: Work[DeletionState]) -> list[TrainingRun]:
     """The runs whose versions are deleted, the newest first."""
     return list(TrainingRun.objects.filter(pk__in=work.state.runs).order_by("-version"))
+
+
+def folders_of(work: Work[DeletionState]) -> dict[int, str]:
+    """The folders of the versions' artifacts, by run.
+
+    :raises UnsafePath: one is not its run's own.
+    """
+    prefixes = {run.pk: deletable_prefix(run=run) for run in runs_of(work)}
+    return {run: str(prefix) for run, prefix in prefixes.items() if prefix}
 
 
 def siblings_of(pointer: ModelName) -> TrainingRunQuerySet:

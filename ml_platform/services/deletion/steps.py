@@ -1,8 +1,9 @@
-"""The steps of a deletion: check, read and delete in Vertex AI until none is left, then in GCS."""
+"""The steps of a deletion: check, read and delete in Vertex AI until none is left, then free the
+model and delete the files."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +20,7 @@ from ml_platform.errors import (
     OutcomeUnknown,
     PlatformError,
 )
-from ml_platform.models import TrainingRun
+from ml_platform.models import AwaitingRemoval, TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.service_polling import tolerate_denied_after_send
@@ -28,7 +29,6 @@ from ml_platform.services.operations.repeats import note_end, require_hope
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.aliases import DEFAULT, note_aliases
-from ml_platform.services.registry.artifacts import Size, deletable_prefix, delete_chunk, human_size
 from ml_platform.services.registry.labels import OWNER, RUN, owner
 from ml_platform.services.registry.protection import require_all_unprotected, why_protected
 from ml_platform.services.registry.verification import (
@@ -37,13 +37,16 @@ from ml_platform.services.registry.verification import (
     read_versions,
     seconds_until_consistent,
 )
-from ml_platform.text import counted
+from ml_platform.services.removal import steps as removal
+from ml_platform.services.removal.removal import hand_over
 
 from .plan import served_on_cloud_run
-from .preview import DELETABLE, find_users, refused_versions, require_deletable, services_of
+from .preview import DELETABLE, refused_versions, require_deletable, services_of
 from .state import (
     DeletionState,
     about_to_send,
+    end_in_vertex,
+    folders_of,
     is_sent,
     mark_deleting,
     not_sent,
@@ -124,10 +127,8 @@ def _look(work: Work[DeletionState]) -> Outcome:
         require_all_unprotected([model])
         return _choose(work, pointer)
     work.state = replace(work.state, sent=())
-    kept = find_users(runs_of(work), heartbeat=work.renew_lease)
-    work.state = replace(work.state, kept=kept)
-    note = "; ".join(["Nothing of it is left in Vertex AI", *kept.values()])
-    return Next(to="artifacts", note=f"{note}.")
+    change = partial(end_in_vertex, work, folders_of(work))
+    return Next(to=removal.FIRST_STEP, note="Nothing of it is left in Vertex AI.", change=change)
 
 
 def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
@@ -254,26 +255,16 @@ def _ended(work: Work[DeletionState], state: RemoteOperation) -> Next:
     return Next(to="look", note=str(state.error or f"Deleted {work.state.target}."))
 
 
-def _artifacts(work: Work[DeletionState]) -> Outcome:
-    """Delete the artifacts chunk by chunk; only now, when no version needs them (law 8)."""
-    kept = work.state.kept
-    if kept is None:
-        return Next(to="look", note="The other users of the artifacts were not read yet.")
-    done = Size(*work.state.freed)
-    for run in runs_of(work):
-        prefix = None if str(run.pk) in kept else deletable_prefix(run=run)
-        if prefix and (chunk := delete_chunk(prefix=prefix)):
-            done = Size(done.objects + chunk.objects, done.bytes + chunk.bytes)
-            work.state = replace(work.state, freed=(done.objects, done.bytes))
-            return Continue(
-                note=f"{counted(done.objects, 'object')}, {human_size(done.bytes)} so far"
-            )
-    size = f"{counted(done.objects, 'object')}, {human_size(done.bytes)}"
-    return Next(note="; ".join([size, *kept.values()]))
+def _own_folders(work: Work[DeletionState]) -> Iterable[int]:
+    folders = AwaitingRemoval.objects.filter(operation=work.operation)
+    return folders.order_by("-run__version").values_list("pk", flat=True)
 
 
 def _failed(work: Work[DeletionState], error: PlatformError) -> None:
     """Free what was not deleted. A retry starts at the check, because all may have changed."""
+    if work.state.ended_in_vertex:
+        work.retry_at = removal.FIRST_STEP
+        return
     unmark_deleting(work)
     work.state = replace(work.state, marked=False)
     work.retry_at = "check"
@@ -304,12 +295,7 @@ WORKFLOW = Workflow(
         ),
         Step(name="delete", title="Delete in Vertex AI", run=_delete, probe="look"),
         Step(name="wait", title="Wait for Vertex AI", run=_wait),
-        Step(
-            name="artifacts",
-            title="Delete the artifacts in GCS",
-            run=_artifacts,
-            probe="look",
-        ),
+        *removal.steps(choose=_own_folders, hand_over=hand_over),
     ),
     on_failure=_failed,
     on_cancel=unmark_deleting,

@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Invalid
-from ml_platform.models import Manifest, RegisteredModel, TrainingRun
+from ml_platform.models import AwaitingRemoval, Manifest, RegisteredModel, TrainingRun
 from ml_platform.models.manifest import FilesState
 from ml_platform.models.states import Registration
 from ml_platform.services.findings.kinds import FindingKind
@@ -28,6 +28,10 @@ DELETE_SURPLUS = (
 )
 NO_ARTIFACTS_REPAIR = (
     "No automatic repair. Restore the files (object versions, soft delete), or delete the version."
+)
+DELETE_LEFT = (
+    "End the hold or retention, or grant storage.objects.delete; then delete what is left, if "
+    "nothing uses it. The daily cleanup tries it too."
 )
 _WITH_OTHER_FILES = {
     FilesState.CHANGED: (FindingKind.ARTIFACTS_CHANGED, "has other files than its manifest"),
@@ -113,6 +117,27 @@ def compare_artifacts(
         title=f"{version_name(run)} {what}",
         repair=NO_ARTIFACTS_REPAIR,
         evidence=evidence,
+        project_id=run.project_id,
+        lineage_id=run.registered_model_id,
+        run_id=run.pk,
+    )
+
+
+def compare_left(waiting: AwaitingRemoval) -> Discrepancy:
+    """Describe the files of a deleted version that Cloud Storage refused to delete."""
+    run = waiting.run
+    return Discrepancy(
+        kind=FindingKind.ARTIFACTS_LEFT,
+        subject=artifacts_subject(run.pk),
+        title=f"{version_name(run)} is deleted, but {counted(waiting.refused, 'file')} may not be",
+        repair=DELETE_LEFT,
+        evidence={
+            "model_name": run.model_name,
+            "run_id": run.pk,
+            "artifacts": waiting.folder,
+            "objects": waiting.refused,
+            "refusal": waiting.reason,
+        },
         project_id=run.project_id,
         lineage_id=run.registered_model_id,
         run_id=run.pk,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any, TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
-from ml_platform.models import Operation, Sweep
-from ml_platform.models.states import LIVE_OPERATION_STATUSES
+from ml_platform.models import Operation, Sweep, TrainingRun
+from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationKind
+from ml_platform.services.operations.store import lineage_key
 from ml_platform.text import in_one_line
 
 CHUNK = 500
@@ -91,6 +93,16 @@ class Reading:
             touched.services.add(service)
             if kind == VERTEX_MODEL:
                 touched.models.add(subject)
+        # The deletion of versions gives the lock back before it ends.
+        marked = TrainingRun.objects.filter(awaiting_removal__marked_at__gte=self.sweep.started_at)
+        ended = Operation.objects.filter(
+            kind=OperationKind.DELETE, lineage_key="", finished_at__gt=self.sweep.started_at
+        )
+        for project, name in chain(
+            marked.values_list("project_id", "model_name"),
+            ended.values_list("lineage__project_id", "lineage__model_name"),
+        ):
+            touched.lineages.add(lineage_key(project_id=project, model_name=name))
         return touched
 
     def chunks(self, rows: QuerySet[M]) -> Iterator[list[M]]:

@@ -256,6 +256,22 @@ class FindingKind(StrEnum):
             ),
         ),
     )
+    ARTIFACTS_LEFT = (
+        "artifacts_left",
+        Facts(
+            label="Artifacts left",
+            meaning="Cloud Storage refused to delete files of a deleted version.",
+            note=("{n} left files", "{n} left files"),
+            tone="warn",
+            comparison=f"{_SWEEPS}.artifacts.compare_left",
+            repair=Repair(
+                path="ml_platform.services.removal.removal.remove_left",
+                button="Delete what is left",
+                changes_production=True,
+                needs_run=True,
+            ),
+        ),
+    )
     ORPHAN = (
         "orphan",
         Facts(

@@ -207,6 +207,12 @@ def end_orphans(
     _end(found, FindingStatus.REPAIRED, now, by=operation, operation=operation)
 
 
+def end_left(*, run_id: int, operation: Operation, now: datetime) -> None:
+    """End the finding that files of a deleted version are left: none is any more."""
+    found = standing().filter(kind=FindingKind.ARTIFACTS_LEFT, run=run_id)
+    _end(found, FindingStatus.REPAIRED, now, by=operation, operation=operation)
+
+
 def link_findings(
     *,
     operation: Operation,

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Collection
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from django.db import OperationalError, connection, transaction
 from django_tasks import task
@@ -18,7 +19,7 @@ from ml_platform.models.states import OperationStatus
 from . import workflow
 from .engine import advance
 from .store import due, due_operations
-from .work import Clock, leave
+from .work import Clock, Work, leave
 
 
 def enqueue(operation: Operation) -> None:
@@ -58,11 +59,25 @@ def _enqueue_following(operation: Operation | None, clock: Clock) -> None:
     if operation.status == OperationStatus.RUNNING:
         enqueue(operation)
         return
-    waiting = due(clock()).filter(status=OperationStatus.PENDING).order_by("created_at")
     for lock in ("lineage_key", "service_key"):
-        key = getattr(operation, lock)
-        if key and (following := waiting.filter(**{lock: key}).first()):
-            enqueue(following)
+        if key := getattr(operation, lock):
+            _enqueue_oldest(clock, **{lock: key})
+
+
+def _enqueue_oldest(clock: Clock, **lock: str) -> None:
+    waiting = due(clock()).filter(status=OperationStatus.PENDING, **lock)
+    if following := waiting.order_by("created_at").first():
+        enqueue(following)
+
+
+def release_lineage(work: Work[Any]) -> None:
+    """Give back the lock on the lineage before the operation ends, in the caller's transaction.
+
+    The oldest operation that waits for it is enqueued.
+    """
+    if key := work.operation.lineage_key:
+        Operation.objects.filter(pk=work.operation.pk).update(lineage_key="")
+        _enqueue_oldest(work.clock, lineage_key=key)
 
 
 def resume_operations(*, clock: Clock, limit: int = 1000) -> list[Operation]:

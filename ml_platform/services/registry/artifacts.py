@@ -10,7 +10,7 @@ from ml_platform.cloud import storage
 from ml_platform.cloud.names import ObjectPath
 from ml_platform.cloud.types import DeletedObject, DeleteOutcome, RemoteObject
 from ml_platform.conf import require_settings
-from ml_platform.errors import CloudDenied, CloudUnavailable, Invalid
+from ml_platform.errors import CloudUnavailable, Invalid
 from ml_platform.models import TrainingRun
 from ml_platform.text import counted
 
@@ -101,22 +101,10 @@ class Chunk:
     passed: str = ""
 
 
-def delete_chunk(*, prefix: ObjectPath) -> Size | None:
-    """Delete up to CHUNK objects below a prefix; returns their size, None if there was none left.
-
-    Only the listed generation of each is deleted. Repeat it until no object is left.
-
-    :raises CloudDenied: Cloud Storage refused to delete some objects; the others are deleted.
-    :raises CloudUnavailable: some objects could not be deleted; the others are.
-    """
-    chunk = delete_what_may_go(prefix=prefix)
-    if chunk and chunk.refused:
-        raise _left(CloudDenied, chunk.refused, at=str(prefix))
-    return chunk.size if chunk else None
-
-
 def delete_what_may_go(*, prefix: ObjectPath, after: str = "") -> Chunk | None:
     """Delete up to CHUNK objects with names after `after`; returns what is refused, too.
+
+    Only the listed generation of each is deleted. None means that no object is left after `after`.
 
     :raises CloudUnavailable: some objects could not be deleted; the others are.
     """
@@ -134,7 +122,7 @@ def delete_found(found: Sequence[RemoteObject], *, bucket: str, at: str) -> Chun
     results = storage.delete_objects(bucket, [(item.name, item.generation) for item in found])
     by = {outcome: [r for r in results if r.outcome == outcome] for outcome in DeleteOutcome}
     if failed := by[DeleteOutcome.FAILED]:
-        raise _left(CloudUnavailable, failed, at=at)
+        raise _left(failed, at=at)
     went = {result.name for result in by[DeleteOutcome.DELETED]}
     return Chunk(
         size=Size(len(went), sum(item.size for item in found if item.name in went)),
@@ -143,10 +131,8 @@ def delete_found(found: Sequence[RemoteObject], *, bucket: str, at: str) -> Chun
     )
 
 
-def _left(
-    category: type[CloudUnavailable], left: Sequence[DeletedObject], *, at: str
-) -> CloudUnavailable:
-    return category(
+def _left(left: Sequence[DeletedObject], *, at: str) -> CloudUnavailable:
+    return CloudUnavailable(
         f"{counted(len(left), 'object')} at {at} could not be deleted, "
         f"the first one {left[0].name!r}: {left[0].reason}",
         code="objects_left",

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 from ml_platform.cloud import cloud_run, vertex
 from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.transport.channels import location_path
 from ml_platform.cloud.types import RemoteModel, RemoteService
 from ml_platform.conf import require_settings
 from ml_platform.errors import CloudAbsent
@@ -55,11 +56,31 @@ class Pointers:
     """What points below the artifacts root, by the name directly below it."""
 
     by_name: dict[str, list[Pointer]] = field(default_factory=lambda: defaultdict(list))
+    _there: dict[ModelName, bool] = field(default_factory=dict)
 
     def at(self, address: str) -> list[Pointer]:
         """What points at this folder or object directly below the root, into it or above it."""
         names = {_name(address), EVERYTHING} - {None}
         return [pointer for name in names for pointer in self.by_name.get(name or "", ())]
+
+    def is_there(self, pointer: Pointer) -> bool:
+        """Whether a version is in Vertex AI; a listing may still show one that was just deleted.
+
+        Each version is read once.
+        """
+        version = pointer.version
+        if version is None:
+            return True
+        if version not in self._there:
+            self._there[version] = _exists(version)
+        return self._there[version]
+
+    def keep(self, found: Iterable[tuple[str, Pointer]]) -> Pointers:
+        """Add those that point below the artifacts root; returns these pointers."""
+        for uri, pointer in found:
+            if (name := _name(uri)) is not None:
+                self.by_name[name].append(pointer)
+        return self
 
 
 def read_pointers(*, every_version: bool = True, heartbeat: Heartbeat = lambda: None) -> Pointers:
@@ -70,12 +91,38 @@ def read_pointers(*, every_version: bool = True, heartbeat: Heartbeat = lambda: 
 
     :raises CloudUnavailable: one of them could not be read completely, so references are unknown.
     """
-    found = Pointers()
-    remote = chain(_of_models(every_version, heartbeat), _of_services(heartbeat))
-    for uri, pointer in chain(remote, _of_runs()):
-        if (name := _name(uri)) is not None:
-            found.by_name[name].append(pointer)
-    return found
+    models = _of_models(every_version, heartbeat)
+    return Pointers().keep(chain(models, _of_services(heartbeat), _of_runs()))
+
+
+def list_models(*, at_most: int | None, heartbeat: Heartbeat) -> tuple[str, ...] | None:
+    """The ids of all models of the location; None if there are more than `at_most`.
+
+    :raises CloudUnavailable: the listing is not complete.
+    """
+    found: list[str] = []
+    for page in vertex.list_models(page_size=100):
+        heartbeat()
+        found += [model.name.model_id for model in page]
+        if at_most is not None and len(found) > at_most:
+            return None
+    return tuple(found)
+
+
+def pointers_of_models(model_ids: Sequence[str], *, heartbeat: Heartbeat) -> Pointers:
+    """What all versions of these models point at; one call for each model.
+
+    :raises CloudUnavailable: one could not be read completely.
+    """
+    return Pointers().keep(_of_versions(model_ids, heartbeat))
+
+
+def pointers_of_the_rest(*, heartbeat: Heartbeat) -> Pointers:
+    """What the services on Cloud Run and our rows point at.
+
+    :raises CloudUnavailable: the services could not be read completely.
+    """
+    return Pointers().keep(chain(_of_services(heartbeat), _of_runs()))
 
 
 def name_below(*, uri: str, bucket: str, root: str) -> str | None:
@@ -87,17 +134,6 @@ def name_below(*, uri: str, bucket: str, root: str) -> str | None:
     if path.startswith(below):
         return path.removeprefix(below).partition("/")[0]
     return EVERYTHING if below.startswith(path) else None
-
-
-def is_there(pointer: Pointer) -> bool:
-    """Whether a version is in Vertex AI; a listing may still show one that was just deleted."""
-    if pointer.version is None:
-        return True
-    try:
-        vertex.get_model(pointer.version)
-    except CloudAbsent:
-        return False
-    return True
 
 
 def names_of(pointers: Iterable[Pointer], *, project_id: Any = None) -> str:
@@ -129,24 +165,43 @@ def _of_models(every_version: bool, heartbeat: Heartbeat) -> Iterator[tuple[str,
     for page in vertex.list_models():
         for model in page:
             heartbeat()
-            for version in [model, *(_versions(model) if every_version else ())]:
-                if version.artifact_uri:
-                    yield (
-                        version.artifact_uri,
-                        Pointer(
-                            who=f"model {version.name.model_id}@{version.version} in Vertex AI",
-                            run_uid=version.labels.get(RUN, ""),
-                            version=version.pointer,
-                        ),
-                    )
+            yield from _artifacts_of([model, *(_versions(model.name) if every_version else ())])
 
 
-def _versions(model: RemoteModel) -> list[RemoteModel]:
+def _of_versions(model_ids: Sequence[str], heartbeat: Heartbeat) -> Iterator[tuple[str, Pointer]]:
+    for model_id in model_ids:
+        heartbeat()
+        name = ModelName.parse(f"{location_path()}/models/{model_id}")
+        yield from _artifacts_of(_versions(name))
+
+
+def _artifacts_of(versions: Iterable[RemoteModel]) -> Iterator[tuple[str, Pointer]]:
+    for version in versions:
+        if version.artifact_uri:
+            yield (
+                version.artifact_uri,
+                Pointer(
+                    who=f"model {version.name.model_id}@{version.version} in Vertex AI",
+                    run_uid=version.labels.get(RUN, ""),
+                    version=version.pointer,
+                ),
+            )
+
+
+def _versions(name: ModelName) -> list[RemoteModel]:
     """All versions of a model; none if it was deleted since it was listed."""
     try:
-        return read_versions(model.name)
+        return read_versions(name)
     except CloudAbsent:
         return []
+
+
+def _exists(version: ModelName) -> bool:
+    try:
+        vertex.get_model(version)
+    except CloudAbsent:
+        return False
+    return True
 
 
 # ---- Cloud Run ---------------------------------------------------------------------------------

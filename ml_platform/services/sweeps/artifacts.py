@@ -12,7 +12,7 @@ from django.db import transaction
 
 from ml_platform.cloud.answers import Absent, Unknown, ask
 from ml_platform.conf import require_settings
-from ml_platform.models import Manifest, MirroredArtifacts, TrainingRun
+from ml_platform.models import AwaitingRemoval, Manifest, MirroredArtifacts, TrainingRun
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.manifest import FilesState, ManifestOrigin
 from ml_platform.services.findings import discrepancy
@@ -64,6 +64,14 @@ def compare_artifacts(reading: Reading) -> Iterator[Compared]:
     for chunk in reading.chunks(versions.filter(gcs_artifacts_path="")):
         adopted = [run for run in chunk if _adopted_from(run)]
         yield _compare(reading, adopted, partial(_look_at_adopted, reading))
+
+
+def compare_left(reading: Reading) -> Iterator[Compared]:
+    """Find what the last removal of a deleted version's files had to leave; yields each chunk."""
+    for chunk in reading.chunks(
+        AwaitingRemoval.objects.filter(refused__gt=0).select_related("run")
+    ):
+        yield Compared([discrepancy.compare_left(waiting) for waiting in chunk], [])
 
 
 def _compare(reading: Reading, runs: Sequence[TrainingRun], look: Looker) -> Compared:

@@ -21,6 +21,7 @@ SORTED_INSERTS = {
     "_with_manifests": "pushed_models: sorted by their run",
     "_see_first": "findings: sorted by its caller",
     "note_finding": "findings: one row",
+    "add_folders": "waiting: sorted by their run",
     "_store": "service_metrics: the days of one service, oldest first",
 }
 """Inserts that may meet rows of others; they wait in the order in which they are given."""

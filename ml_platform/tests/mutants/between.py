@@ -168,16 +168,20 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/cleanup/artifact_candidates.py",
+            "services/removal/guard.py",
             case("files_of_a_run_that_is_worked_on_since_they_were_marked_are_kept"),
-            files_of_a_busy_run_go=("if operation := busy.first():", "if operation := None:"),
+            files_of_a_busy_run_go=(
+                "if operation := busy_operations(str(run.pk)).first():",
+                "if operation := None:",
+            ),
             used_files_go=(
-                'return f"it is used by {names_of(found)}." if found else ""',
+                'return f"it is used by {names_of(users.value, project_id=project_id)}." '
+                'if users.value else ""',
                 'return ""',
                 case("files_at_which_somebody_points_since_they_were_marked_are_kept"),
             ),
             unknown_users_are_nobody=(
-                'return f"what uses it is unknown: {users.reason}"',
+                'return f"what uses it is unknown: {pointers.reason}"',
                 'return ""',
                 "services/test_references.py",
             ),

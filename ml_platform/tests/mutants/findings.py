@@ -221,22 +221,26 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/cleanup/artifact_candidates.py",
             "services/test_artifact_cleanup.py",
-            lost_files_go_without_asking=(
-                "    if run.registration == Registration.LOST:\n"
-                "        return _reason_of_vertex(run)\n",
-                "",
-                "services/test_artifact_cleanup.py"
-                "::test_a_lost_version_goes_only_when_asked_and_vertex_says_again_that_it_is_gone",
-            ),
             served_files_are_candidates=(
-                ".exclude(Exists(served) | Exists(busy))",
-                ".exclude(Exists(busy))",
+                ".exclude(Exists(served) | Exists(busy) | Exists(waiting))",
+                ".exclude(Exists(busy) | Exists(waiting))",
                 "services/test_artifact_cleanup.py::test_whatever_somebody_needs_stays",
             ),
             young_runs_are_candidates=(
                 "created_at__lt=old)",
                 "created_at__isnull=False)",
                 "services/test_artifact_cleanup.py::test_whatever_somebody_needs_stays",
+            ),
+        ),
+        defects_in(
+            "services/removal/guard.py",
+            "services/test_artifact_cleanup.py",
+            lost_files_go_without_asking=(
+                "    if run.registration == Registration.LOST:\n"
+                "        return _why_in_vertex(run)\n",
+                "",
+                "services/test_artifact_cleanup.py"
+                "::test_a_lost_version_goes_only_when_asked_and_vertex_says_again_that_it_is_gone",
             ),
         ),
         defects_in(

@@ -38,9 +38,12 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/deletion/steps.py",
+            "services/removal/steps.py",
             f"{SECOND}::{LONG}[deletion]",
-            users_are_read_past_the_lease=("heartbeat=work.renew_lease", "heartbeat=lambda: None"),
+            users_are_read_past_the_lease=(
+                "pointers_of_models(batch, heartbeat=work.renew_lease)",
+                "pointers_of_models(batch, heartbeat=lambda: None)",
+            ),
         ),
         defects_in(
             "services/sweeps/operation.py",

@@ -6,6 +6,7 @@ from itertools import chain
 
 from .defect import Defect, defects_in
 
+REMOVAL = "services/test_awaiting_removal.py"
 MANIFEST = "services/test_manifest.py"
 AGAIN = "services/test_names_used_again.py"
 DELETION = "services/test_deletion.py"
@@ -310,12 +311,48 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "protected=None",
                 "doors/test_protected_aliases.py::test_the_api_plans_and_refuses",
             ),
+        ),
+        defects_in(
+            "services/removal/steps.py",
+            REMOVAL,
             users_of_files_are_not_asked=(
-                "if users := [p for p in pointers.at(str(prefix)) if p.row not in rows "
-                "and is_there(p)]:",
-                "if users := []:",
+                "if (users := users_of(row.folder, pointers, going))",
+                "if (users := [])",
                 "services/test_references.py"
                 "::test_a_version_goes_and_its_files_stay_where_another_model_uses_them",
+            ),
+            only_a_part_of_the_models_is_read=(
+                "    if left:\n",
+                "    if False:\n",
+                f"{REMOVAL}::test_above_that_all_waiting_folders_share_one_reading_in_the_background",
+            ),
+            interrupted_reading_goes_on=(
+                "            run=_read_users,\n            probe=FIRST_STEP,",
+                "            run=_read_users,",
+                f"{REMOVAL}::test_an_interrupted_reading_begins_again_and_finds_who_came_meanwhile",
+            ),
+            what_is_left_is_repaired=(
+                "if state.only and ",
+                "if False and ",
+                f"{REMOVAL}::test_the_repair_deletes_what_is_left_and_ends_the_finding",
+            ),
+        ),
+        defects_in(
+            "services/deletion/state.py",
+            REMOVAL,
+            model_is_held_until_the_files_went=(
+                "    worker.release_lineage(work)\n",
+                "",
+                f"{REMOVAL}::test_a_registration_does_not_wait_for_the_files",
+            ),
+        ),
+        defects_in(
+            "services/removal/waiting.py",
+            REMOVAL,
+            nobody_is_told_what_is_left=(
+                "if waiting and refused:",
+                "if False:",
+                f"{REMOVAL}::test_the_repair_deletes_what_is_left_and_ends_the_finding",
             ),
         ),
         defects_in(

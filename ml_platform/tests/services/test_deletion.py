@@ -515,7 +515,7 @@ def test_ten_thousand_objects_go_in_at_most_a_hundred_batches_with_progress_betw
         for number in range(9_999):
             write_artifact(cloud, run, f"data/{number:05}")
     operation = delete(lineage, run, clock=clock)
-    advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock, steps=7)
+    advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock, steps=9)
     operation.refresh_from_db()
     halfway = operation.steps[-1]["note"]
     settle(clock)

@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 from ml_platform.cloud.types import RemoteObject
 from ml_platform.conf import get_settings
 from ml_platform.models import (
+    AwaitingRemoval,
     Finding,
     MirroredArtifacts,
     MirroredModel,
@@ -116,6 +117,14 @@ def other_files(sweep: Sweep, *names: str) -> None:
     )
 
 
+def left_files() -> None:
+    run = registered()
+    clear_pointer(run=run, registration=Registration.DELETED)
+    AwaitingRemoval.objects.create(
+        run=run, folder=run.gcs_artifacts_path, marked_at=LONG_AGO, reason="a hold", refused=1
+    )
+
+
 MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
     FindingKind.ORPHAN: lambda sweep: RegisteredModelFactory.create(),
     FindingKind.STALE_POINTER: lambda sweep: registered(),
@@ -125,6 +134,7 @@ MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
     FindingKind.UNMANAGED: lambda sweep: listed(sweep, "somebodys-model"),
     FindingKind.VERSION_MISMATCH: lambda sweep: comes_back(sweep, Registration.LOST),
     FindingKind.SURPLUS_VERSION: lambda sweep: comes_back(sweep, Registration.DELETED),
+    FindingKind.ARTIFACTS_LEFT: lambda sweep: left_files(),
     FindingKind.LEFTOVER_SERVICE: lambda sweep: serving(sweep, "leftover"),
     FindingKind.SERVICE_MISSING: nothing_serves,
     FindingKind.SERVICE_MISMATCH: another_serves,

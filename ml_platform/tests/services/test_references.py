@@ -14,7 +14,13 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.run_messages import read_texts
 from ml_platform.cloud.transport import channels
 from ml_platform.cloud.types import ServiceSpec
-from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
+from ml_platform.models import (
+    AwaitingRemoval,
+    DeployedEndpoint,
+    Operation,
+    RegisteredModel,
+    TrainingRun,
+)
 from ml_platform.models.states import Registration
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.cleanup.state import ArtifactCleanup
@@ -26,6 +32,7 @@ from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.registry.references import Pointer, names_of, read_pointers
+from ml_platform.services.removal.removal import remove_waiting
 from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
@@ -264,13 +271,14 @@ def test_a_version_goes_and_its_files_stay_where_another_model_uses_them(
     assert operation.status == "succeeded"
     assert [len(artifacts(cloud, run)) for run in runs] == [1, 0]
     assert operation.steps[-1]["note"] == (
-        "1 object, 5 bytes; kept the artifacts of v1, used by model 4711@1 in Vertex AI"
+        "1 object, 5 bytes; kept the artifacts of chern v1, used by model 4711@1 in Vertex AI"
     )
     assert set(TrainingRun.objects.values_list("registration", flat=True)) == {"deleted"}
     vertex.delete_model(ModelName.parse(operation_model("4711")))
-    TrainingRun.objects.update(created_at=clock() - timedelta(days=9), finished_at=None)
-    assert clean(clock).runs == 2  # nobody uses them any more
+    assert AwaitingRemoval.objects.get().reason == "used by model 4711@1 in Vertex AI"
+    remove_waiting(actor=ANA, clock=clock)  # nobody uses them any more
     assert artifacts(cloud, runs[0]) == []
+    assert not AwaitingRemoval.objects.exists()
 
 
 def operation_model(model_id: str) -> str:

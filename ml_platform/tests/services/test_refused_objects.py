@@ -15,11 +15,10 @@ from ml_platform.models.states import OperationStatus
 from ml_platform.services.cleanup import strays
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.cleanup.state import ArtifactCleanup, artifact_cleanup_of
-from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.registry import artifacts
 from ml_platform.tests.factories import LONG_AGO, TrainingRunFactory
 
-from .world import ANA, BUCKET, Clock, a_lineage, settle, write_artifact
+from .world import ANA, BUCKET, Clock, settle, write_artifact
 from .world import artifacts as objects_of
 
 if TYPE_CHECKING:
@@ -47,12 +46,15 @@ def failed_runs(cloud: LocalCloud, *sizes: int) -> list[TrainingRun]:
     return runs
 
 
+def client_of(cloud: LocalCloud) -> Any:
+    options = {"api_endpoint": cloud.http_url}
+    return google_storage.Client("demo-project", AnonymousCredentials(), client_options=options)
+
+
 def hold(cloud: LocalCloud, *names: str, kind: str = "temporary_hold", on: bool = True) -> None:
     """What a person does with `gcloud storage objects update --temporary-hold`."""
-    options = {"api_endpoint": cloud.http_url}
-    client = google_storage.Client("demo-project", AnonymousCredentials(), client_options=options)
     for name in names:
-        blob = client.bucket(BUCKET).blob(name)
+        blob = client_of(cloud).bucket(BUCKET).blob(name)
         setattr(blob, kind, on)
         blob.patch()
 
@@ -198,17 +200,3 @@ def test_nothing_but_what_lies_directly_below_the_root_is_taken_for_a_stray() ->
     for wrong in (f"gs://{BUCKET}/runs/", f"gs://{BUCKET}/runs//", f"gs://{BUCKET}/runs10/a/"):
         with pytest.raises(artifacts.UnsafePath):
             strays._place_of(wrong)
-
-
-def test_the_deletion_of_a_version_with_a_held_file_does_not_wait_for_a_day_and_says_which(
-    cloud: LocalCloud, clock: Clock
-):
-    lineage, (run,) = a_lineage(cloud, clock)
-    clock.forward(600)
-    (name,) = held(cloud, run)
-    operation = delete_versions(lineage=lineage, runs=[run], actor=ANA, now=clock())
-    settle(clock)  # an hour at most
-    operation.refresh_from_db()
-    assert (operation.status, operation.error_code) == ("failed", "objects_left")
-    assert name in operation.error
-    assert HELD in operation.error

@@ -25,7 +25,7 @@ def prefix_without_slash() -> list[Any]:
         prefix = original(**given)
         return prefix and replace(prefix, key=prefix.key.rstrip("/"))
 
-    return [swap("deletion.steps.deletable_prefix", cut)]
+    return [swap("removal.steps.deletable_prefix", cut)]
 
 
 def denied_is_gone() -> list[Any]:
@@ -140,7 +140,7 @@ def mark_is_left() -> list[Any]:
 
 def swallowed() -> list[Any]:
     from ml_platform.errors import CloudUnavailable
-    from ml_platform.services.registry.artifacts import delete_chunk as original
+    from ml_platform.services.registry.artifacts import delete_what_may_go as original
 
     def cheerful(**given: Any) -> Any:
         try:
@@ -148,18 +148,18 @@ def swallowed() -> list[Any]:
         except CloudUnavailable:
             return None
 
-    return [swap("deletion.steps.delete_chunk", cheerful)]
+    return [swap("removal.steps.delete_what_may_go", cheerful)]
 
 
 def empty_page_is_the_end() -> list[Any]:
     from ml_platform.cloud import storage
-    from ml_platform.services.registry.artifacts import delete_chunk as original
+    from ml_platform.services.registry.artifacts import delete_what_may_go as original
 
-    def hasty(*, prefix: Any) -> Any:
-        pages = storage.list_objects(prefix.bucket, prefix.key)
-        return original(prefix=prefix) if next(pages) else None
+    def hasty(*, prefix: Any, after: str = "") -> Any:
+        pages = storage.list_objects(prefix.bucket, prefix.key, after=after)
+        return original(prefix=prefix, after=after) if next(pages) else None
 
-    return [swap("deletion.steps.delete_chunk", hasty)]
+    return [swap("removal.steps.delete_what_may_go", hasty)]
 
 
 def sent_for_all() -> list[Any]:
@@ -244,4 +244,7 @@ def no_heir() -> list[Any]:
 def users_not_asked() -> list[Any]:
     from ml_platform.services.registry.references import Pointers
 
-    return [swap("deletion.preview.read_pointers", lambda **_: Pointers())]
+    return [
+        swap(f"registry.references.{name}", lambda *_, **__: Pointers())
+        for name in ("pointers_of_models", "pointers_of_the_rest")
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from ml_platform.cloud import cloud_run, vertex
 from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.cloud.types import ServiceSpec
-from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models import AwaitingRemoval, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.registration.register import register_run
@@ -215,6 +215,18 @@ def files_that_somebody_began_to_use_after_the_check_are_kept(w: World) -> Playe
     yield None
     ended(operation, "succeeded")
     assert artifacts(w.cloud, runs[1])
+
+
+@before("read_users")
+def files_of_which_a_service_was_told_since_the_models_were_listed_are_kept(w: World) -> Played:
+    _, runs, operation = _deletion(w, 2)
+    yield operation
+    env = {"MODEL": runs[1].gcs_artifacts_path}
+    cloud_run.create_service("theirs", ServiceSpec(image="image", labels={}, env=env))
+    yield None
+    ended(operation, "succeeded")
+    assert artifacts(w.cloud, runs[1])
+    assert AwaitingRemoval.objects.get().reason == "used by service theirs on Cloud Run"
 
 
 @before("artifacts")
