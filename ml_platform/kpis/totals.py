@@ -148,7 +148,7 @@ def vertex_reading() -> VertexReading:
 
 
 def _vertex_count(projects: Projects) -> int:
-    mirror = MirroredModel.objects.all()
+    mirror = MirroredModel.objects.filter(theirs=False)
     if projects is not None:
         # The id of a model in Vertex AI is the last part of its resource name.
         name = F("vertex_model_resource_name")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .api_token import ApiToken, IdempotentResponse
 from .deployed_endpoint import DeployedEndpoint
 from .event import Event
+from .installation import Installation
 from .manifest import Manifest
 from .operation import Operation
 from .project import Project
@@ -20,6 +21,7 @@ __all__ = [
     "Event",
     "Finding",
     "IdempotentResponse",
+    "Installation",
     "Manifest",
     "MirroredArtifacts",
     "MirroredModel",

@@ -18,7 +18,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/findings/compare_models.py",
             DRIFT,
             other_installation_is_ours=(
-                "_is_pointed_at(lineage, seen, labelled) and seen.owner == place.owner",
+                "_is_pointed_at(lineage, seen, labelled) and place.owns(seen)",
                 "_is_pointed_at(lineage, seen, labelled)",
                 "unit/test_drift.py::test_a_pointer_is_name_version_and_label",
             ),
@@ -65,7 +65,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "unit/test_service_traffic.py",
             ),
             foreign_labels_are_fine=(
-                "if seen.owner != owner or seen.endpoint_uid != endpoint.uid.hex:",
+                "if seen.owner != owner or seen.theirs or seen.endpoint_uid != endpoint.uid.hex:",
                 "if False:",
                 "unit/test_service_drift.py"
                 "::test_an_active_endpoint_has_its_service_with_its_labels_and_its_run",

@@ -67,7 +67,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "if pause := None:",
             ),
             foreign_parent_is_ours=(
-                "if model.labels.get(OWNER) != owner():",
+                "if not are_ours(model.labels):",
                 "if False:",
                 "services/test_registration.py"
                 "::test_a_model_of_somebody_else_under_our_id_is_left_alone",
