@@ -78,6 +78,9 @@ class Settings:
     must check CSRF itself."""
     PUBLIC_URL: str = ""
     """Base URL of this site for Google, where the urls are mounted: `https://ml.example.com/`."""
+    JOB_PREFIX: str = ""
+    """Start of the names of the platform's own jobs in Cloud Scheduler: `shop-`. A second
+    installation in a Google project needs one."""
     WEBHOOK_AUDIENCE: str = ""
     """Audience of the OIDC tokens that Cloud Scheduler sends; empty means PUBLIC_URL."""
     WEBHOOK_SERVICE_ACCOUNTS: tuple[str, ...] = ()
@@ -89,6 +92,7 @@ class Settings:
 
 
 _FOLDER = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
+_PREFIX = re.compile(r"[A-Za-z0-9_-]{0,100}")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 ALIAS = r"[a-z][a-z0-9-]{0,126}[a-z0-9]"
 """Pattern of a version alias; `cloud.names.check_alias` names its sources."""
@@ -107,6 +111,10 @@ RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     "INSTALLATION": (
         _LABEL.fullmatch,
         "It becomes a label on Google Cloud: give 1 to 63 of a-z, 0-9, - and _.",
+    ),
+    "JOB_PREFIX": (
+        _PREFIX.fullmatch,
+        "It begins names of Cloud Scheduler jobs: give up to 100 of letters, digits, - and _.",
     ),
     "CALL_TIMEOUT": (
         lambda seconds: 0 < seconds < inf,

@@ -123,7 +123,7 @@ def set_up(name: str, *, actor: Actor, clock: Clock, idempotency_key: str = "") 
     """Set up the Cloud Scheduler job; errors are those of `set_up_job`."""
     job = JOBS[name]
     return set_up_job(
-        job_id=job.name,
+        job_id=f"{get_settings().JOB_PREFIX}{job.name}",
         cron=job.cron,
         webhook=job.webhook,
         deadline=DEADLINE,

@@ -28,6 +28,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("registry-health/", page("findings.views.registry_health"), name="registry_health"),
     path("registry-health/check/", page("actions.views.check_now"), name="check_now"),
     path(
+        "registry-health/installation/", page("installation.confirm"), name="confirm_installation"
+    ),
+    path(
         "registry-health/findings/<int:finding_id>/",
         page("findings.views.finding"),
         name="finding",

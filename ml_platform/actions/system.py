@@ -9,6 +9,7 @@ from ml_platform.errors import Denied, NotFound
 from ml_platform.jobs import JOBS, Job, set_up
 from ml_platform.models import Operation, Sweep
 from ml_platform.services.access.rights import Right
+from ml_platform.services.installation.confirm import confirm_installation
 from ml_platform.services.scheduling.platform_jobs import JobSetup
 from ml_platform.services.sweeps.operation import check_registry, check_registry_here
 from ml_platform.services.sweeps.sweep import sweep
@@ -69,4 +70,13 @@ SET_UP_JOB: Action[Job, JobSetup] = Action(
     ),
     on_page=False,
 )
-ACTIONS: tuple[Action[Any, Any], ...] = (CHECK, SET_UP_JOB)
+CONFIRM: Action[None, Operation] = Action(
+    name="confirm-installation",
+    right=Right.ADMINISTER,
+    find=_registry,
+    run=lambda _, __, caller: confirm_installation(
+        actor=caller.actor, clock=caller.now, idempotency_key=caller.key
+    ),
+    on_page=False,
+)
+ACTIONS: tuple[Action[Any, Any], ...] = (CHECK, SET_UP_JOB, CONFIRM)

@@ -76,6 +76,28 @@ def read_text(bucket: str, key: str, *, limit_bytes: int) -> str:
         raise CloudRejected(f"gs://{bucket}/{key} is not UTF-8 text.", code="not_text") from error
 
 
+def read_generation(bucket: str, key: str, *, limit_bytes: int) -> tuple[str, int]:
+    """Return an object's content as UTF-8 text, and the generation that has it.
+
+    Errors as with `read_text`.
+
+    :raises CloudConflict: the object was replaced between the two requests.
+    """
+    blob = _blob(bucket, key)
+
+    def read() -> tuple[bytes, int]:
+        blob.reload(timeout=_timeout(), retry=None)
+        _require_kind("storage#object", blob._properties)  # noqa: SLF001
+        generation = int(blob.generation)
+        return _download(blob, limit_bytes, if_generation_match=generation), generation
+
+    content, generation = channels.call("storage.objects.get", read)
+    try:
+        return read_utf8(content), generation
+    except ValueError as error:
+        raise CloudRejected(f"gs://{bucket}/{key} is not UTF-8 text.", code="not_text") from error
+
+
 def write_text(
     bucket: str,
     key: str,
@@ -164,7 +186,7 @@ class _Bounded(BytesIO):
         return super().write(data)
 
 
-def _download(blob: Any, limit: int) -> bytes:
+def _download(blob: Any, limit: int, **conditions: Any) -> bytes:
     """The content of an object.
 
     Cloud Storage says with a text that there is none, as any proxy could; about the object's
@@ -174,7 +196,7 @@ def _download(blob: Any, limit: int) -> bytes:
 
     content = _Bounded(limit)
     try:
-        blob.download_to_file(content, timeout=_timeout(), retry=None)
+        blob.download_to_file(content, timeout=_timeout(), retry=None, **conditions)
     except GoogleAPICallError as error:
         if code_of(error) == UNREADABLE:
             blob.reload(timeout=_timeout(), retry=None)

@@ -179,7 +179,7 @@ def fresh_for() -> timedelta:
 
 
 def _vertex_count(projects: Projects) -> int:
-    mirror = MirroredModel.objects.all()
+    mirror = MirroredModel.objects.filter(theirs=False)
     if projects is not None:
         ids = _with_model_id(registered_models(projects)).values("model_id")
         mirror = mirror.filter(model_id__in=ids)

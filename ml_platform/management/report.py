@@ -128,7 +128,11 @@ def _print_vertex(console: Console, sweep: Sweep, project: Model | None) -> None
 
 
 def _vertex_cells(row: VertexRow) -> Sequence[str]:
-    words = {"registered": f"Ours: {row.lineage}", "in_progress": "In progress"}
+    words = {
+        "registered": f"Ours: {row.lineage}",
+        "in_progress": "In progress",
+        "another_installation": "Another installation's",
+    }
     verdict = words.get(row.verdict) or f"[red]{FindingKind(row.verdict).facts.label}[/]"
     return (escape(row.model), row.id, f"v{row.version}", escape(row.bucket), verdict)
 

@@ -6,6 +6,7 @@ from .api_token import ApiToken, IdempotentResponse
 from .awaiting_removal import AwaitingRemoval
 from .deployed_endpoint import DeployedEndpoint
 from .event import Event
+from .installation import Installation
 from .manifest import Manifest
 from .operation import Operation
 from .project import Project
@@ -23,6 +24,7 @@ __all__ = [
     "Event",
     "Finding",
     "IdempotentResponse",
+    "Installation",
     "Manifest",
     "MirroredArtifacts",
     "MirroredModel",

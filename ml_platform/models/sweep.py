@@ -69,6 +69,9 @@ class Sweep(models.Model):
         return f"sweep {self.pk}"
 
 
+THEIRS = "Whether its labels name another installation."
+
+
 class MirroredModel(models.Model):
     """A model as Vertex AI listed it, with its default version."""
 
@@ -79,6 +82,7 @@ class MirroredModel(models.Model):
     artifact_uri = models.CharField(max_length=1024, blank=True, default="")
     labels = models.JSONField(default=dict)
     owner = models.CharField(max_length=63, blank=True, default="")
+    theirs = models.BooleanField(default=False, db_default=False, help_text=THEIRS)
     run_uid = models.CharField(max_length=32, blank=True, default="")
     remote_created_at = models.DateTimeField(null=True)
     remote_updated_at = models.DateTimeField(null=True)
@@ -115,6 +119,7 @@ class MirroredService(models.Model):
     uri = models.CharField(max_length=512, blank=True, default="")
     labels = models.JSONField(default=dict)
     owner = models.CharField(max_length=63, blank=True, default="")
+    theirs = models.BooleanField(default=False, db_default=False, help_text=THEIRS)
     endpoint_uid = models.CharField(max_length=32, blank=True, default="")
     run_uid = models.CharField(max_length=32, blank=True, default="")
     ready = models.BooleanField(null=True)

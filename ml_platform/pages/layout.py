@@ -21,7 +21,7 @@ from ml_platform.actions.invalid import InvalidInput
 from ml_platform.conf import OWN_BASE, get_settings
 from ml_platform.errors import NotFound, PlatformError
 from ml_platform.http_status import status_of
-from ml_platform.models import Operation, snapshot
+from ml_platform.models import Installation, Operation, snapshot
 from ml_platform.pages.view_models.context import Values
 from ml_platform.services.access.rights import Right, has_right, require_right
 from ml_platform.services.access.scope import scope_of
@@ -36,6 +36,7 @@ SECTIONS: Mapping[str, str] = {
     "new_schedule": "projects",
     "finding": "registry_health",
     "operation": "operations",
+    "confirm_installation": "registry_health",
 }
 """The menu entry of a page, where its name is another one."""
 ASK = "Ask an administrator if you need it."
@@ -190,6 +191,14 @@ def render_page(
         "own_base": base == OWN_BASE,
         "user": request.user.get_username(),
         "findings_open": findings_open,
+        "stopped": _stopped(request),
     }
     context = {"base_template": base, "frame": frame, "page": found}
     return TemplateResponse(request, f"ml_platform/{name}.html", context, status=status)
+
+
+def _stopped(request: HttpRequest) -> str:
+    """Why nothing is deleted at Google, for those who may administer; '' if it is."""
+    if not has_right(request.user, Right.ADMINISTER):
+        return ""
+    return Installation.objects.values_list("stopped_reason", flat=True).first() or ""

@@ -9,6 +9,7 @@ from .deletion import steps as deletion
 from .deployment import steps as deployment
 from .deployment import undeploy
 from .findings import decisions
+from .installation import confirm
 from .metrics import service_metrics
 from .registration import adoption, register
 from .registry import aliases
@@ -39,6 +40,7 @@ WORKFLOWS: dict[str, Workflow] = {
         job.END,
         platform_jobs.WORKFLOW,
         sweeps.WORKFLOW,
+        confirm.WORKFLOW,
         decisions.IGNORING,
         decisions.REOPENING,
         pointers.CLEARING,

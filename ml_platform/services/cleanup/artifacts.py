@@ -17,6 +17,7 @@ from ml_platform.errors import PlatformError
 from ml_platform.models import TrainingRun
 from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.states import OperationKind
+from ml_platform.services.installation import marker
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import WriteLine, write_lines
 from ml_platform.services.operations.store import Actor, Subject, open_operation
@@ -158,6 +159,7 @@ def _mark(work: Work[ArtifactState]) -> Outcome:
     batch = list(following.values_list("pk", flat=True)[:BATCH])
     if not batch:
         return Next(to=strays.FIRST_STEP, note=artifact_cleanup_of(work.operation).summary)
+    marker.require_ours(clock=work.clock)
     return Next(note=f"{counted(len(batch), 'run')}.", change=partial(_mark_batch, work, batch))
 
 
@@ -206,6 +208,8 @@ def _delete(work: Work[ArtifactState], write_line: WriteLine) -> Outcome:
         return Continue(note=path)
     run.gcs_artifacts_path = path
     prefix = deletable_prefix(run=run)
+    if prefix:
+        marker.require_ours(clock=work.clock)
     if prefix and (chunk := delete_what_may_go(prefix=prefix, after=place(work.state.refused))):
         state = replace(work.state, freed=_sum(work.state, chunk.size))
         work.state = pass_by(state, chunk)

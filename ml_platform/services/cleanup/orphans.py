@@ -22,6 +22,7 @@ from ml_platform.models.states import EventKind, OperationKind, RetentionReason
 from ml_platform.services.findings.discrepancy import orphan_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import link_findings
+from ml_platform.services.installation import marker
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import LoggedState, WriteLine, logged, write_lines
@@ -89,6 +90,7 @@ def clean_up_orphan(
 
 
 def _delete(work: Work[OrphanState]) -> Outcome:
+    marker.require_not_stopped()
     change = partial(_delete_if_orphan, work)
     return Next(note=f"{work.operation.subject_name} is deleted.", change=change)
 
@@ -236,6 +238,7 @@ def _after(state: OrphansState, judged: Judged, last: int) -> OrphansState:
 
 
 def _delete_next(work: Work[OrphansState], write_line: WriteLine) -> Outcome:
+    marker.require_not_stopped()
     batch = _next_batch(work.state)
     if batch is None:
         return Next(note=cleanup_of(work.operation).summary)

@@ -20,6 +20,7 @@ from ml_platform.cloud.types import RemoteObject
 from ml_platform.conf import require_settings
 from ml_platform.errors import CloudUnavailable
 from ml_platform.models import TrainingRun
+from ml_platform.services.installation import marker
 from ml_platform.services.operations.log import WriteLine, logged, write_lines
 from ml_platform.services.operations.work import Heartbeat, Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step
@@ -61,6 +62,7 @@ def find_strays(*, every_version: bool, heartbeat: Heartbeat = lambda: None) -> 
     for page in storage.list_children(settings.BUCKET, root):
         heartbeat()
         names = [name for child in page if (name := child.removeprefix(root)).rstrip("/")]
+        names = [name for name in names if name != marker.NAME]
         runs = _runs(names)
         for name in names:
             if name.rstrip("/") in runs:
@@ -186,6 +188,7 @@ def _delete(work: Work[ArtifactState], write_line: WriteLine) -> Outcome:
         if reason := reason_to_keep(stray, before=before, heartbeat=work.renew_lease):
             return _after(work, write_line, f"Kept {in_one_line(stray)}: {reason}")
         work.state = replace(state, strays_judged=first)
+    marker.require_ours(clock=work.clock)
     if chunk := delete_chunk_of(stray, before=before, after=place(state.refused)):
         work.state = pass_by(work.state, chunk)
         return Continue(note=f"{in_one_line(stray)}: {counted(chunk.size.objects, 'object')}")

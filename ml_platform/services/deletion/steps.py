@@ -25,11 +25,12 @@ from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.service_polling import tolerate_denied_after_send
 from ml_platform.services.findings.compare_labels import note_foreign
+from ml_platform.services.installation import marker
 from ml_platform.services.operations.repeats import note_end, require_hope
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.aliases import DEFAULT, note_aliases
-from ml_platform.services.registry.labels import OWNER, RUN, owner
+from ml_platform.services.registry.labels import RUN, are_ours
 from ml_platform.services.registry.protection import require_all_unprotected, why_protected
 from ml_platform.services.registry.verification import (
     ForeignVersion,
@@ -63,6 +64,7 @@ LISTING_SECONDS = 30.0
 
 
 def _check(work: Work[DeletionState]) -> Outcome:
+    marker.require_ours(clock=work.clock)
     runs = runs_of(work)
     serving = services_of(runs)
     if serving:
@@ -142,7 +144,7 @@ def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
         return Poll(seconds=LISTING_SECONDS, note=f"{absent} {pointer} is there.")
     if wait := _hides_siblings(work, pointer, {v.version for v in versions}):
         return Poll(seconds=wait, note="The listing does not show all our versions yet.")
-    ours = [v for v in versions if v.labels.get(OWNER) == owner()]
+    ours = [v for v in versions if are_ours(v.labels)]
     pointed_at = set(
         siblings_of(pointer)
         .exclude(pk__in=work.state.runs)
@@ -164,6 +166,7 @@ def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
         newest = max(staying, key=lambda version: int(version.version))
         work.state = replace(work.state, default_to=str(newest.pointer))
         return Next(note=f"{pointer} is there and is the default.")
+    marker.require_ours(clock=work.clock)
     about_to_send(work)
     # An earlier attempt may have moved the alias and died before it recorded that.
     heir = next((v.pointer for v in staying if DEFAULT in v.aliases), None)

@@ -14,6 +14,7 @@ from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.models.locking import lock_row
 from ml_platform.models.states import EventKind, OperationKind
 from ml_platform.services.access.rights import Right
+from ml_platform.services.installation import marker
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import record, refusals_recorded
 from ml_platform.services.operations.store import Actor, open_operation
@@ -147,6 +148,7 @@ def _look(work: Work[ServiceState]) -> Outcome:
         return Poll(note="Deleted, but Cloud Run still shows it.")
     require_not_refused(work)
     require_not_late(work)
+    marker.require_ours(clock=work.clock)
     work.state = replace(work.state, etag=service.etag, sent=True)
     return Next(
         note=f"{endpoint.service_name} exists and is ours.",

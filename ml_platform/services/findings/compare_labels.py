@@ -10,7 +10,7 @@ from ml_platform.models import TrainingRun
 from ml_platform.services.operations.subjects import version_name
 from ml_platform.services.operations.work import Work
 from ml_platform.services.registry.identification import reason_not_ours
-from ml_platform.services.registry.labels import OWNER, RUN
+from ml_platform.services.registry.labels import OWNER, RUN, other_owner
 from ml_platform.services.registry.verification import ForeignVersion
 
 from .discrepancy import Discrepancy, pointer_text
@@ -27,14 +27,16 @@ def compare_labels(
     run: TrainingRun,
     *,
     labelled_owner: str,
+    theirs: str,
     labelled_run: str,
     made_at: datetime | None,
     artifact_uri: str,
 ) -> Discrepancy:
-    """Describe a version that is in Vertex AI where we recorded it, without our labels."""
-    why = reason_not_ours(
-        run, labelled_owner=labelled_owner, made_at=made_at, artifact_uri=artifact_uri
-    )
+    """Describe a version that is in Vertex AI where we recorded it, without our labels.
+
+    `theirs` names the installation whose labels it has, '' for none.
+    """
+    why = reason_not_ours(run, theirs=theirs, made_at=made_at, artifact_uri=artifact_uri)
     return Discrepancy(
         kind=FindingKind.LABELS_CHANGED,
         subject=pointer_text(run),
@@ -65,6 +67,7 @@ def note_foreign(work: Work[Any], error: PlatformError) -> None:
             found = compare_labels(
                 run,
                 labelled_owner=model.labels.get(OWNER, ""),
+                theirs=other_owner(model.labels),
                 labelled_run=model.labels.get(RUN, ""),
                 made_at=model.version_create_time or model.create_time,
                 artifact_uri=model.artifact_uri,

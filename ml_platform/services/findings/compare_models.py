@@ -32,7 +32,7 @@ CHOOSE_FOR_COPY = CHOOSE.replace("delete it", "delete it in the Google Cloud con
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """The configured project and location, and our owner label.
+    """The configured project and location, and our name in the owner label.
 
     `number` is the number of the project, '' while no listing has shown it.
     """
@@ -41,6 +41,10 @@ class Location:
     number: str
     location: str
     owner: str
+
+    def owns(self, seen: ListedModel) -> bool:
+        """Whether the labels of a listed model are of this installation."""
+        return seen.owner == self.owner and not seen.theirs
 
     def holds(self, name: ModelName) -> bool:
         """Whether a listing of this location would show that model if it existed.
@@ -62,6 +66,8 @@ class ListedModel:
     display_name: str
     version: str
     owner: str
+    theirs: bool = False
+    """Whether the labels name another installation."""
     run_uid: str
     artifact_uri: str
     created_at: datetime | None
@@ -116,6 +122,7 @@ def compare_lineage(
         return compare_labels(
             pointed,
             labelled_owner=seen.owner,
+            theirs=(seen.owner or "another installation") if seen.theirs else "",
             labelled_run=seen.run_uid,
             made_at=seen.created_at,
             artifact_uri=seen.artifact_uri,
@@ -135,7 +142,7 @@ def agrees(
 ) -> bool:
     """Whether the labels of the listed version name the run that we recorded as that version."""
     return (
-        seen.owner == place.owner
+        place.owns(seen)
         and labelled is not None
         and labelled.registered_model_id == lineage.pk
         and labelled.registration in HOLDS_POINTER
@@ -208,7 +215,7 @@ def compare_unclaimed(
     """
     if labelled and own and is_surplus(labelled, seen, place):
         return compare_surplus(labelled, seen.pointer)
-    ours = labelled if labelled and seen.owner == place.owner else None
+    ours = labelled if labelled and place.owns(seen) else None
     lost = ours is not None and ours.registration == Registration.LOST
     if ours and lost and is_same(ours.last_vertex_version, seen.pointer):
         return _is_back(ours, seen)
@@ -216,7 +223,7 @@ def compare_unclaimed(
     return Discrepancy(
         kind=FindingKind.UNMANAGED,
         subject=str(seen.name),
-        title=f"{seen.display_name} is in Vertex AI {_why_unmanaged(seen, copied, place)}",
+        title=f"{seen.display_name} is in Vertex AI {_why_unmanaged(seen, copied)}",
         repair=CHOOSE_FOR_COPY if seen.owner else CHOOSE,
         evidence={
             "display_name": seen.display_name,
@@ -248,15 +255,13 @@ def _is_back(lost: TrainingRun, seen: ListedModel) -> Discrepancy:
     )
 
 
-def _why_unmanaged(seen: ListedModel, copied: TrainingRun | None, place: Location) -> str:
+def _why_unmanaged(seen: ListedModel, copied: TrainingRun | None) -> str:
     if copied:
         return (
             f"as a copy of {version_name(copied)}: it has its labels, but an id that we never gave"
         )
     if not seen.owner:
         return "and no record points at it"
-    if seen.owner != place.owner:
-        return f"and belongs to the installation {seen.owner}"
     return "with our label, but no record points at it"
 
 
@@ -276,7 +281,7 @@ def is_surplus(run: TrainingRun, seen: ListedModel, place: Location) -> bool:
 
     A run is one version at most, and a deleted version stays deleted (law 7).
     """
-    if seen.owner != place.owner or seen.run_uid == "":
+    if not place.owns(seen) or seen.run_uid == "":
         return False
     if not may_be_ours(run, seen.pointer):
         return False

@@ -61,14 +61,15 @@ def compare_leftover(
     """Compare a service that has our label with the endpoints it may belong to.
 
     `named` is the endpoint that its label names, `on_its_name` the one with its name, and `run` the
-    run that its label names. None when one of the endpoints serves, or may serve. Another database
-    may share our label, and a copied service has it too; so the finding gets a lineage, and with it
-    a repair, only when our endpoint or run is known under this service name (`own`).
+    run that its label names. None when one of the endpoints serves, or may serve, under this name.
+    Another database may share our label, and a copied service has it too; so the finding gets a
+    lineage, and with it a repair, only when our endpoint or run is known under this service name
+    (`own`).
     """
-    rows = [row for row in (named, on_its_name) if row]
+    copied = named is not None and named.service_name != seen.service_name
+    rows = [row for row in (None if copied else named, on_its_name) if row]
     if any(row.is_active or row.state != EndpointState.INACTIVE for row in rows):
         return None
-    copied = named is not None and named.service_name != seen.service_name
     known = None if copied else named or (run if own else None)
     owners = {row.project_id for row in (named, on_its_name, run) if row}
     lineage = known.registered_model_id if known else None
@@ -89,7 +90,7 @@ def _why_left(named: DeployedEndpoint | None, seen: MirroredService) -> str:
     if named is None:
         return "no endpoint uses it"
     if named.service_name != seen.service_name:
-        return f"its label names the endpoint {named}"
+        return f"it is a copy: its label names the endpoint {named}"
     if named.model_deleted:
         return "the version of its endpoint was deleted"
     return "its endpoint is inactive"
@@ -108,8 +109,8 @@ def compare_endpoint(
             {"cloud_run_listing": "complete, without this service"},
             endpoint.run,
         )
-    if seen.owner != owner or seen.endpoint_uid != endpoint.uid.hex:
-        theirs = seen.owner not in ("", owner)
+    theirs = seen.theirs or seen.owner not in ("", owner)
+    if theirs or seen.owner != owner or seen.endpoint_uid != endpoint.uid.hex:
         return _of_endpoint(
             FindingKind.SERVICE_LABELS_CHANGED,
             endpoint,

@@ -34,12 +34,13 @@ from ml_platform.models.states import (
 )
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import end_findings, link_findings
+from ml_platform.services.installation.identity import identity
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
-from ml_platform.services.registry.labels import OWNER, labels_for, owner
+from ml_platform.services.registry.labels import INSTALLATION, OWNER, labels_for
 from ml_platform.services.registry.lineages import claim_lineage, record_version, sync_version_cache
 from ml_platform.services.registry.manifest import Taken, keep_manifest, take_manifest
 from ml_platform.services.registry.verification import may_still_appear, read_versions
@@ -137,8 +138,10 @@ def _read(work: Work[AdoptionState]) -> Outcome:
 
 
 def _require_no_owner(name: ModelName, versions: Sequence[RemoteModel]) -> None:
-    if owners := {v.labels.get(OWNER, "") for v in versions} - {"", owner()}:
-        raise Managed(f"{name} has the owner label of {', '.join(sorted(owners))}.")
+    us = identity()
+    said = [(v.labels.get(OWNER, ""), v.labels.get(INSTALLATION, "")) for v in versions]
+    if others := {owner or uid for owner, uid in said if us.is_another(owner, uid)}:
+        raise Managed(f"{name} has the owner label of {', '.join(sorted(others))}.")
 
 
 def _described(version: RemoteModel) -> dict[str, Any]:

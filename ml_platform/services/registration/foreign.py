@@ -14,6 +14,8 @@ from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.registry.identification import holds_files_of
 from ml_platform.services.registry.labels import (
+    RUN,
+    are_ours,
     is_version_of,
     labels_for,
     wrong_label,
@@ -35,9 +37,9 @@ def require_ours(parent: ModelName, lineage: RegisteredModel) -> None:
     :raises CloudAbsent: it does not exist.
     """
     model = vertex.get_model(parent)
-    wrong = wrong_label(model.labels, labels_for())
-    if not wrong:
+    if are_ours(model.labels):
         return
+    wrong = wrong_label(model.labels, labels_for()) or f"the label {RUN} names no run of ours"
     recorded = TrainingRun.objects.versions().filter(vertex_model_resource_name=str(parent))
     runs = {run.vertex_model_version: run for run in recorded.filter(registered_model=lineage.pk)}
     versions = read_versions(parent) if runs else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, OperationName, label_filter, model_id
@@ -51,6 +52,9 @@ class RegistrationState(RepeatState):
     are versions that were recorded as lost because their model is gone.
     """
 
+    VERSION: ClassVar[int] = 2
+    """A release before there were installations derives another `model_id` from the same name."""
+
     artifact_uri: str = ""
     absent_since: str = ""
     lost: tuple[str, ...] = ()
@@ -74,7 +78,7 @@ def probe(work: Work[RegistrationState]) -> Outcome:
     """Find the version that an earlier try may have made, else prepare the upload."""
     run = run_of(work.operation)
     lineage = lineage_of(run)
-    parent, parent_exists = _parent(lineage), True
+    parent, parent_exists = _parent(lineage, sent_to=work.state.model_id), True
     require_not_back(run)
     try:
         versions = _versions_of(parent, run)
@@ -247,10 +251,15 @@ def _may_yet_show(work: Work[RegistrationState], run: TrainingRun, pointer: Mode
 # ---- what they read ----------------------------------------------------------------------------
 
 
-def _parent(lineage: RegisteredModel) -> ModelName:
-    """Where the lineage's model is, or where its first upload will put it."""
+def _parent(lineage: RegisteredModel, *, sent_to: str) -> ModelName:
+    """Where the lineage's model is, or where its first upload will put it.
+
+    Before there is a lineage, an earlier try of this operation may have put it at `sent_to`.
+    """
     if lineage.vertex_model_resource_name:
         return ModelName.parse(lineage.vertex_model_resource_name)
     settings = require_settings()
     own_id = model_id(lineage.uid, lineage.generation)
+    if lineage.pk is None and sent_to:
+        own_id = sent_to
     return ModelName(settings.PROJECT_ID, settings.LOCATION, own_id)

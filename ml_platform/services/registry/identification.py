@@ -11,21 +11,21 @@ from datetime import datetime, timedelta
 from ml_platform.models import TrainingRun
 
 from .artifacts import run_prefix
-from .labels import owner
 
 REBORN_MARGIN = timedelta(minutes=5)
 """A model counts as created after our version only beyond this difference of the clocks."""
 
 
 def reason_not_ours(
-    run: TrainingRun, *, labelled_owner: str, made_at: datetime | None, artifact_uri: str
+    run: TrainingRun, *, theirs: str, made_at: datetime | None, artifact_uri: str
 ) -> str:
     """Why the version at the run's pointer may be another one than we registered; '' if it is ours.
 
-    Its manifest is compared too before it gets our labels, which reads Cloud Storage.
+    `theirs` names the installation whose labels it has. Its manifest is compared too before it gets
+    our labels, which reads Cloud Storage.
     """
-    if labelled_owner not in ("", owner()):
-        return f"it has the owner label of {labelled_owner}"
+    if theirs:
+        return f"it has the labels of {theirs}"
     if made_at is None or run.registered_at is None:
         return "it is unknown when it was created"
     if made_at > run.registered_at + REBORN_MARGIN:

@@ -8,9 +8,11 @@ from uuid import UUID
 
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import get_settings
-from ml_platform.models import TrainingRun
+from ml_platform.models import DeployedEndpoint, TrainingRun
+from ml_platform.services.installation.identity import identity
 
 OWNER = "mlp_owner"
+INSTALLATION = "mlp_installation"
 LINEAGE = "mlp_lineage"
 GENERATION = "mlp_generation"
 RUN = "mlp_run"
@@ -29,9 +31,41 @@ def is_version_of(model: RemoteModel, run: TrainingRun) -> bool:
     return not wrong_label(model.labels, labels_for(run=run.uid))
 
 
+def are_ours(labels: Mapping[str, str]) -> bool:
+    """Whether a resource has the labels of this installation.
+
+    Those of a release before there were uids have our name only: they are ours while the run or
+    the endpoint that they name is in our tables.
+    """
+    us = identity()
+    if labels.get(OWNER) != us.name:
+        return False
+    if INSTALLATION in labels:
+        return labels[INSTALLATION] == us.uid
+    return _is_in(TrainingRun, labels.get(RUN, "")) or _is_in(
+        DeployedEndpoint, labels.get(ENDPOINT, "")
+    )
+
+
+def other_owner(labels: Mapping[str, str]) -> str:
+    """The other installation that the labels name, '' for none."""
+    name, uid = labels.get(OWNER, ""), labels.get(INSTALLATION, "")
+    return " ".join(filter(None, (name, uid))) if identity().is_another(name, uid) else ""
+
+
+def _is_in(table: type[TrainingRun] | type[DeployedEndpoint], uid: str) -> bool:
+    return is_uid(uid) and table.objects.filter(uid=uid).exists()
+
+
 def wrong_label(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
-    """The first label that is not as expected, with its value and the right one; '' for none."""
+    """The first label that is not as expected, with its value and the right one; '' for none.
+
+    A missing uid of the installation is right: a release before there were uids wrote the labels,
+    and the others name rows of ours.
+    """
     for key, value in expected.items():
+        if key == INSTALLATION and key not in found:
+            continue
         if found.get(key) != value:
             actual = f"is {found[key]!r}" if key in found else "is missing"
             return f"the label {key} {actual}; expected is {value!r}"
@@ -54,7 +88,8 @@ def labels_for(
         labels[GENERATION] = str(generation)
     if digest:
         labels[DIGEST] = digest
-    return {OWNER: owner(), **labels}
+    us = identity()
+    return {OWNER: us.name, INSTALLATION: us.uid, **labels}
 
 
 def is_uid(text: str) -> bool:

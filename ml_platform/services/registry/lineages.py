@@ -13,19 +13,19 @@ from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_row, lock_rows
 from ml_platform.models.states import HOLDS_POINTER, EventKind, Registration, RegistryState
+from ml_platform.services.installation.identity import own_uid
 from ml_platform.services.operations.subjects import subject_of_version
 from ml_platform.services.operations.work import record_change
-
-_NAMESPACE = uuid.UUID("6f0f7f52-2f0e-4c55-9a3b-6f3d6f3a2b1d")
 
 
 def lineage_uid(*, project_id: int, model_name: str) -> uuid.UUID:
     """The uid that a lineage gets, derived from project and name.
 
     Every try to register the first version requests the same model id, and Vertex AI
-    itself refuses the second one.
+    itself refuses the second one. Another installation with such a project and name gets another
+    uid, and with it other ids at Google.
     """
-    return uuid.uuid5(_NAMESPACE, f"{project_id}:{model_name}")
+    return own_uid(f"{project_id}:{model_name}")
 
 
 def claim_lineage(*, project_id: int, model_name: str, model_type: str) -> RegisteredModel:

@@ -25,6 +25,7 @@ def mirror_version(*, run: TrainingRun, pointer: ModelName, artifacts: str, now:
                 "artifact_uri": artifacts,
                 "labels": labels_for(run=run.uid),
                 "owner": owner(),
+                "theirs": False,
                 "run_uid": run.uid.hex,
                 "seen_sweep": sweep,
                 "seen_at": now,

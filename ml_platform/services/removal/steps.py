@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from ml_platform.errors import Conflict
 from ml_platform.models import AwaitingRemoval
+from ml_platform.services.installation import marker
 from ml_platform.services.operations.repeats import RepeatState
 from ml_platform.services.operations.subjects import version_name
 from ml_platform.services.operations.work import Work
@@ -73,7 +74,6 @@ HandOver = Callable[[Work[Any]], None]
 
 def _list_models(work: Work[S], choose: Chooser, hand_over: HandOver | None) -> Outcome:
     """Choose the folders, then list the models. With `hand_over` at most PART are read here."""
-    # A check that must precede all destruction of files belongs here: every removal begins here.
     began, folders = work.clock(), tuple(choose(work))
     work.state = replace(
         work.state,
@@ -147,6 +147,8 @@ def _delete(work: Work[S]) -> Outcome:
     if why := state.used.get(str(row.pk)) or why_needed(row.run):
         return _keep(work, row, why)
     prefix = deletable_prefix(run=row.run)
+    if prefix:
+        marker.require_ours(clock=work.clock)
     chunk = prefix and delete_what_may_go(prefix=prefix, after=place(state.refused))
     if chunk:
         freed = (state.freed[0] + chunk.size.objects, state.freed[1] + chunk.size.bytes)

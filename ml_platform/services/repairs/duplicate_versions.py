@@ -27,7 +27,7 @@ from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.aliases import DEFAULT, move_default
-from ml_platform.services.registry.labels import OWNER, RUN, is_uid, owner
+from ml_platform.services.registry.labels import OWNER, RUN, are_ours, is_uid
 from ml_platform.services.registry.lineages import lock_version, sync_version_cache
 from ml_platform.services.registry.ownership import require_own
 from ml_platform.services.registry.protection import require_all_unprotected
@@ -127,7 +127,7 @@ def _by_run(
     ours: dict[str, list[RemoteModel]] = {}
     for version in versions:
         uid = version.labels.get(RUN, "")
-        if version.labels.get(OWNER) == owner() and is_uid(uid):
+        if is_uid(uid) and are_ours(version.labels):
             ours.setdefault(uid, []).append(version)
     for run in lineage.training_runs.filter(uid__in=ours).order_by("pk"):
         if uploads := [v for v in ours[run.uid.hex] if may_be_ours(run, v.pointer)]:
@@ -215,7 +215,7 @@ def _read_again(work: Work[DuplicateState], version: RemoteModel) -> RemoteModel
         return None
     labels = answer.value.labels
     same = all(labels.get(key) == version.labels[key] for key in (OWNER, RUN))
-    return answer.value if same else None
+    return answer.value if same and are_ours(labels) else None
 
 
 def _pointed_at(name: ModelName, numbers: Collection[str] | None = None) -> list[TrainingRun]:

@@ -42,12 +42,12 @@ from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.services.registry.identification import holds_files_of, reason_not_ours
 from ml_platform.services.registry.labels import (
-    OWNER,
     RUN,
     is_uid,
     is_version_of,
     labels_for,
-    owner,
+    other_owner,
+    wrong_label,
 )
 from ml_platform.services.registry.manifest import digest_of
 
@@ -155,7 +155,7 @@ def _require_evidence(run: TrainingRun, model: RemoteModel) -> None:
     """
     why = reason_not_ours(
         run,
-        labelled_owner=model.labels.get(OWNER, ""),
+        theirs=other_owner(model.labels),
         made_at=model.version_create_time or model.create_time,
         artifact_uri=model.artifact_uri,
     )
@@ -233,7 +233,7 @@ def _labels_of(service: RemoteService, endpoint: DeployedEndpoint) -> dict[str, 
 
     :raises NotOurs: there is no such revision, or the service serves others too.
     """
-    theirs = service.labels.get(OWNER, "")
+    theirs = other_owner(service.labels)
     labels: Mapping[str, str] = {}
     with suppress(CloudAbsent):
         if endpoint.revision:
@@ -241,9 +241,9 @@ def _labels_of(service: RemoteService, endpoint: DeployedEndpoint) -> dict[str, 
     run = endpoint.run
     wanted = labels_for(endpoint=endpoint.uid, run=run.uid if run else None)
     why = ""
-    if theirs not in ("", owner()):
-        why = f"it has the owner label of {theirs}"
-    elif not wanted.items() <= labels.items():
+    if theirs:
+        why = f"it has the labels of {theirs}"
+    elif wrong_label(labels, wanted):
         why = f"it has no revision {endpoint.revision} with our labels"
     elif other := sorted(set(service.serving) - {endpoint.revision, *_same(service, endpoint)}):
         why = f"it serves {', '.join(other)} too"

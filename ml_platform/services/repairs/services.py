@@ -34,11 +34,12 @@ from ml_platform.services.deployment.service_polling import (
 from ml_platform.services.deployment.serving import ServingConfig, compare_service
 from ml_platform.services.findings.compare_services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.installation import marker
 from ml_platform.services.operations.store import Actor, Subject
 from ml_platform.services.operations.subjects import lineage_lock, subject_of_endpoint
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, is_uid, owner
+from ml_platform.services.registry.labels import ENDPOINT, RUN, are_ours, is_uid
 from ml_platform.services.registry.ownership import is_own_service
 from ml_platform.services.registry.verification import seconds_until_consistent
 
@@ -137,6 +138,7 @@ def _read_leftover(work: Work[LeftoverState]) -> Outcome:
         return Poll(note="Deleted, but Cloud Run still shows it.")
     require_not_refused(work)
     require_not_late(work)
+    marker.require_ours(clock=work.clock)
     labels = dict(service.labels)
     work.state = replace(work.state, etag=service.etag, labels=labels, sent=True)
     return Next(note=f"{service.service_id} exists, has our labels, and no endpoint needs it.")
@@ -144,7 +146,7 @@ def _read_leftover(work: Work[LeftoverState]) -> Outcome:
 
 def _why_kept(work: Work[LeftoverState], service: RemoteService) -> str:
     uid = work.state.endpoint
-    if service.labels.get(OWNER) != owner() or service.labels.get(ENDPOINT, "") != uid:
+    if not are_ours(service.labels) or service.labels.get(ENDPOINT, "") != uid:
         return f"{service.service_id} has other labels now, so it is not deleted."
     rows = Q(service_name=service.service_id)
     if is_uid(uid):

@@ -19,6 +19,7 @@ from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.states import FindingStatus
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import ENDED_AS, end_findings, link_findings
+from ml_platform.services.installation import marker
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.repeats import RepeatState, note_end, require_hope
 from ml_platform.services.operations.state import State
@@ -120,6 +121,7 @@ def require_undeployed(name: ModelName, versions: Collection[RemoteModel]) -> No
 def start_deletion(work: Work[R], target: ModelName) -> RemoteOperation | None:
     """Start to delete a model or a version; returns None if it is already gone."""
     require_hope(work, tried=f"The deletion of {target}", left=f"{target} is there.")
+    marker.require_ours(clock=work.clock)
     delete = vertex.delete_model_version if target.version else vertex.delete_model
     try:
         started = delete(target)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ml_platform.cloud import scheduler
-from ml_platform.cloud.types import JobSpec
+from ml_platform.cloud.types import JobSpec, RemoteJob
+from ml_platform.conf import get_settings
 from ml_platform.errors import (
     CloudAbsent,
     CloudConflict,
@@ -15,9 +16,11 @@ from ml_platform.errors import (
     CloudExists,
     CloudRejected,
     CloudUnavailable,
+    Conflict,
 )
 from ml_platform.models import Operation
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationKind, OperationStatus
+from ml_platform.services.installation import marker
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import ask_again
 from ml_platform.services.operations.store import Actor, Subject, open_operation
@@ -55,6 +58,18 @@ class SetupState(SchedulerState):
     spec: Mapping[str, Any] = field(default_factory=dict)
     """What was requested, as `job_spec` reads it."""
     action: str = "unchanged"
+    uri: str = ""
+    """What the job calls, once it stands."""
+
+
+class ForeignJob(Conflict):
+    """A job of this name calls another installation, or anything else that is not ours."""
+
+    code = "foreign_job"
+    advice = (
+        "Set JOB_PREFIX in ML_PLATFORM, so that the jobs of this installation have names of their "
+        "own; or delete that job in Cloud Scheduler if nothing needs it."
+    )
 
 
 def set_up_job(
@@ -144,8 +159,30 @@ def _look(work: Work[SetupState]) -> Outcome:
         return Next(to="create_job", note="Cloud Scheduler has no such job yet.")
     work.state = replace(work.state, job=str(job.name))
     if job.spec != wanted:
+        _require_own_target(work, job)
         return Next(to="update_job", note="The job differs from what is requested.")
     return Next(to="job_stands", note=f"{job.name} calls {wanted.uri}.")
+
+
+def _require_own_target(work: Work[SetupState], job: RemoteJob) -> None:
+    """Check that the job calls us, or an address at which this database has set it up before.
+
+    :raises ForeignJob: it calls something else.
+    :raises InstallationUnconfirmed: this database may be a copy of the one that set it up.
+    """
+    base = f"{get_settings().PUBLIC_URL.rstrip('/')}/"
+    if job.spec.uri.startswith(base):
+        return
+    before = Operation.objects.filter(
+        workflow=WORKFLOW.slug,
+        subject_id=job.name.job_id,
+        status=OperationStatus.SUCCEEDED,
+        data__uri=job.spec.uri,
+    )
+    if not job.spec.uri or not before.exists():
+        target = job.spec.uri or "no HTTP address"
+        raise ForeignJob(f"{job.name} calls {target}, which is not below {base}: it is not ours.")
+    marker.require_ours(clock=work.clock)
 
 
 def _create(work: Work[SetupState]) -> Outcome:
@@ -175,6 +212,11 @@ def _update(work: Work[SetupState]) -> Outcome:
     return Next(to="job_stands", note=str(job.name))
 
 
+def _confirm(work: Work[SetupState]) -> Outcome:
+    work.state = replace(work.state, uri=job_spec(work.state.spec).uri)
+    return Next(note=f"{work.state.action}: {work.state.job}")
+
+
 WORKFLOW = Workflow(
     slug="set-up-job",
     kind=OperationKind.SCHEDULE,
@@ -200,7 +242,7 @@ WORKFLOW = Workflow(
         Step(
             name="job_stands",
             title="Confirm the job",
-            run=lambda work: Next(note=f"{work.state.action}: {work.state.job}"),
+            run=_confirm,
         ),
     ),
 )

@@ -207,10 +207,18 @@ def vertex_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[Verte
                 version=row.version,
                 bucket=row.artifact_uri.removeprefix("gs://").partition("/")[0],
                 lineage=lineage.model_name if lineage else "",
-                verdict=finding.kind if finding else "registered" if lineage else "in_progress",
+                verdict=_verdict(row, lineage, finding),
                 agrees=finding is None if read else None,
                 as_of=row.seen_at.isoformat(),
             )
+
+
+def _verdict(row: MirroredModel, lineage: RegisteredModel | None, finding: Finding | None) -> str:
+    if finding:
+        return finding.kind
+    if lineage:
+        return "registered"
+    return "another_installation" if row.theirs else "in_progress"
 
 
 def our_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[OurRow]:

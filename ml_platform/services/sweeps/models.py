@@ -227,7 +227,7 @@ def _name_of(lineage: RegisteredModel) -> ModelName | None:
 def compare_unclaimed_models(reading: Reading) -> Iterator[Compared]:
     """Classify each listed model that none of our versions points at."""
     place = _place()
-    for chunk in reading.chunks(MirroredModel.objects.only(*_SEEN)):
+    for chunk in reading.chunks(MirroredModel.objects.filter(theirs=False).only(*_SEEN)):
         models = _unclaimed(chunk, place)
         labelled = _labelled(models)
         own = own_models(
@@ -292,7 +292,8 @@ VERSION_COLUMNS = (
     "gcs_artifacts_path", "parameters",
 )  # fmt: skip
 _SEEN = (
-    "model_id", "resource_name", "display_name", "version", "owner", "run_uid", "artifact_uri",
+    "model_id", "resource_name", "display_name", "version", "owner", "theirs", "run_uid",
+    "artifact_uri",
     "remote_created_at",
 )  # fmt: skip
 
@@ -319,6 +320,7 @@ def _seen(row: MirroredModel) -> ListedModel:
         display_name=row.display_name,
         version=row.version,
         owner=row.owner,
+        theirs=row.theirs,
         run_uid=row.run_uid,
         artifact_uri=row.artifact_uri,
         created_at=row.remote_created_at,

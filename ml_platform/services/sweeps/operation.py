@@ -8,6 +8,11 @@ from functools import partial
 from ml_platform.conf import require_settings
 from ml_platform.models import Operation, Sweep
 from ml_platform.models.states import OperationKind
+from ml_platform.services.installation.marker import (
+    InstallationUnconfirmed,
+    MarkerUnknown,
+    renew_marker,
+)
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import (
@@ -104,12 +109,21 @@ def _sweep(work: Work[SweepState], write_line: WriteLine) -> Outcome:
     actor = Actor(label=request.actor_label, origin=request.origin, user_id=request.actor_id)
     done = sweep(actor=actor, clock=work.clock, heartbeat=work.renew_lease)
     unread = [plane["reason"] for plane in done.planes.values() if not plane["read"]]
-    lines = [f"Unknown: {reason}" for reason in unread]
+    lines = [f"Unknown: {reason}" for reason in (*unread, *_renew_marker(work))]
     work.state = logged(replace(work.state, sweep=done.pk), lines)
     write_lines(write_line, lines)
     if len(unread) == len(done.planes):
         raise NothingRead(f"No plane could be read. {unread[0]}")
     return Next(note=f"Sweep {done.pk}: {WORDS[compare_sweep(done)]}")
+
+
+def _renew_marker(work: Work[SweepState]) -> list[str]:
+    """Replace the marker once a day. What hinders that stops deletions, but no reading."""
+    try:
+        renew_marker(clock=work.clock)
+    except (InstallationUnconfirmed, MarkerUnknown) as error:
+        return [str(error)]
+    return []
 
 
 def workflow(*, write_line: WriteLine = lambda line: None) -> Workflow:

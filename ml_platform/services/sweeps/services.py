@@ -29,7 +29,7 @@ from .models import Compared
 
 def compare_leftovers(reading: Reading) -> Iterator[Compared]:
     """Find services with our label that no endpoint needs; yields each chunk."""
-    for chunk in reading.chunks(MirroredService.objects.filter(owner=owner())):
+    for chunk in reading.chunks(MirroredService.objects.filter(owner=owner(), theirs=False)):
         uids = [s.endpoint_uid for s in chunk if is_uid(s.endpoint_uid)]
         about = Q(uid__in=uids) | Q(service_name__in=[s.service_name for s in chunk])
         rows = list(_endpoints().filter(about))

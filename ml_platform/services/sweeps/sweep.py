@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from django.db import Error, connection
-from django.db.models import Model, Q
+from django.db.models import Model, Q, QuerySet
 from django.utils.module_loading import import_string
 
 from ml_platform.cloud import cloud_run, vertex
@@ -32,9 +32,10 @@ from ml_platform.services.findings.exclusions import LeftOut, Reading, count_lef
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.row_by_row import write_each
 from ml_platform.services.findings.store import close_unseen, write_findings
+from ml_platform.services.installation.identity import Identity, identity
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_end
-from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN
+from ml_platform.services.registry.labels import ENDPOINT, INSTALLATION, OWNER, RUN
 
 from .audit import unread_kinds
 from .pushed_models import read_pushed_models
@@ -52,7 +53,7 @@ class Plane:
 
     pages: Callable[[], Iterator[Sequence[Any]]]
     name: Callable[[Any], str]
-    row: Callable[[Any], Json]
+    row: Callable[[Any, Identity], Json]
     table: type[Model]
     key: str
 
@@ -174,15 +175,15 @@ def _copy(
     plane: Plane, sweep: Sweep, clock: Clock, heartbeat: Heartbeat, left_out: list[LeftOut]
 ) -> int:
     """Write the plane's pages into the mirror, one at a time; returns their number."""
-    pages = 0
+    pages, us = 0, identity()
     for page in plane.pages():
         pages += 1
         seen = {"seen_sweep": sweep, "seen_at": _renew_lease(sweep, clock, heartbeat)}
-        left_out += _keep_page(plane, page, seen)
+        left_out += _keep_page(plane, page, seen, us)
     return pages
 
 
-def _keep_page(plane: Plane, page: Sequence[Any], seen: Json) -> list[LeftOut]:
+def _keep_page(plane: Plane, page: Sequence[Any], seen: Json, us: Identity) -> list[LeftOut]:
     """Write a page into the mirror; returns the items that cannot be stored."""
     left_out: list[LeftOut] = []
     # By key, because one statement must not upsert a row twice; sorted, because two sweeps
@@ -191,7 +192,7 @@ def _keep_page(plane: Plane, page: Sequence[Any], seen: Json) -> list[LeftOut]:
     for found in page:
         name = plane.name(found)
         try:
-            keyed[name] = {plane.key: name, **plane.row(found), **seen}
+            keyed[name] = {plane.key: name, **plane.row(found, us), **seen}
         except Invalid as error:
             left_out.append(LeftOut(name, str(error), None))
     rows = [keyed[key] for key in sorted(keyed)]
@@ -229,44 +230,64 @@ def _delete_unseen(plane: Plane, sweep: Sweep, unstored: Collection[str]) -> Non
 
 def _counts(planes: Mapping[str, Json]) -> Json:
     remote = {
-        name: plane.table._default_manager.count() if planes[name]["read"] else None  # noqa: SLF001
+        name: _ours(plane.table).count() if planes[name]["read"] else None
         for name, plane in PLANES.items()
     }
     return {
         "rows": RegisteredModel.objects.count(),
         "registered": RegisteredModel.objects.registered().count(),
         **remote,
+        "theirs": {
+            name: plane.table._default_manager.filter(theirs=True).count()  # noqa: SLF001
+            for name, plane in PLANES.items()
+            if _has_owner(plane.table) and planes[name]["read"]
+        },
     }
+
+
+def _ours(table: type[Model]) -> QuerySet[Any]:
+    """The rows of a mirror except those of other installations."""
+    rows = table._default_manager.all()  # noqa: SLF001 - Django's documented name
+    return rows.filter(theirs=False) if _has_owner(table) else rows
+
+
+def _has_owner(table: type[Model]) -> bool:
+    return hasattr(table, "theirs")
 
 
 # ---- the planes --------------------------------------------------------------------------------
 
 
-def _model_row(model: RemoteModel) -> Json:
+def _model_row(model: RemoteModel, us: Identity) -> Json:
     return {
         "resource_name": str(model.pointer.bare),  # raises Invalid for a bad version, too
         "display_name": model.display_name,
         "version": model.version,
         "artifact_uri": model.artifact_uri[:1024],
         "labels": dict(model.labels),
-        "owner": model.labels.get(OWNER, ""),
+        **_owner(model.labels, us),
         "run_uid": model.labels.get(RUN, "")[:32],
         "remote_created_at": model.create_time,
         "remote_updated_at": model.update_time,
     }
 
 
-def _service_row(service: RemoteService) -> Json:
+def _service_row(service: RemoteService, us: Identity) -> Json:
     return {
         "uri": service.uri,
         "labels": dict(service.labels),
-        "owner": service.labels.get(OWNER, ""),
+        **_owner(service.labels, us),
         "endpoint_uid": service.labels.get(ENDPOINT, "")[:32],
         "run_uid": service.labels.get(RUN, "")[:32],
         "ready": service.ready,
         "newest_revision": service.latest_created_revision,
         "serving_revisions": list(service.serving),
     }
+
+
+def _owner(labels: Mapping[str, str], us: Identity) -> Json:
+    owner = labels.get(OWNER, "")
+    return {"owner": owner, "theirs": us.is_another(owner, labels.get(INSTALLATION, ""))}
 
 
 PLANES: Mapping[str, Plane] = {
@@ -280,7 +301,7 @@ PLANES: Mapping[str, Plane] = {
     "gcs": Plane(
         pages=read_pushed_models,
         name=lambda pushed: pushed.prefix,
-        row=lambda pushed: {"folders": pushed.folders},
+        row=lambda pushed, _: {"folders": pushed.folders},
         table=MirroredArtifacts,
         key="prefix",
     ),

@@ -26,7 +26,10 @@ pytestmark = pytest.mark.django_db
 ALLOWED, LOGIN = ("", ""), ("unauthenticated", "")
 Answer = tuple[str, str]
 """The code of a refusal and its words; both empty for a yes."""
-WITHOUT_BUTTON = {"create-run", "create-schedule", "schedule-run", "check-registry", "set-up-job"}
+WITHOUT_BUTTON = {
+    "create-run", "create-schedule", "schedule-run", "check-registry", "set-up-job",
+    "confirm-installation",
+}  # fmt: skip
 ACTORS: dict[str, tuple[Right, ...]] = {
     "viewer": (Right.VIEW,),
     "trainer": (Right.VIEW, Right.TRAIN),

@@ -12,6 +12,7 @@ from django.test import Client
 
 from ml_platform.api import webhooks
 from ml_platform.cloud.names import PipelineJobName
+from ml_platform.cloud.transport import channels
 from ml_platform.models import (
     Finding,
     Operation,
@@ -399,6 +400,7 @@ def test_a_setup_is_repeated_corrected_and_kept_to_administrators(cloud: LocalCl
     assert post(root, path).json()["action"] == "created"
     assert post(root, path).json()["action"] == "unchanged"
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, "PUBLIC_URL": "https://new.example.com/"}
+    channels.storage_client().create_bucket("demo-artifacts")  # for the marker of who we are
     assert post(root, path).json()["action"] == "updated"
     assert cloud.effects.count("CloudScheduler.CreateJob") == 1
     assert cloud.effects.count("CloudScheduler.UpdateJob") == 1

@@ -67,7 +67,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
             leftover_without_etag=("etag=work.state.etag)", 'etag="")'),
             leftover_with_other_labels=(
-                'service.labels.get(OWNER) != owner() or service.labels.get(ENDPOINT, "") != uid',
+                'not are_ours(service.labels) or service.labels.get(ENDPOINT, "") != uid',
                 "False",
             ),
             leftover_that_serves_again=(
@@ -140,13 +140,16 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/registry/labels.py",
             case("the_old_name_of_another_installation_is_not_restored_onto"),
-            owner_label_is_not_compared=("return {OWNER: owner(), **labels}", "return labels"),
+            owner_label_is_not_compared=(
+                "return {OWNER: us.name, INSTALLATION: us.uid, **labels}",
+                "return labels",
+            ),
         ),
         defects_in(
             "services/repairs/duplicate_versions.py",
             case("a_copy_that_got_another_label_meanwhile_is_not_purged"),
             copy_of_another_owner_is_purged=(
-                "if version.labels.get(OWNER) == owner() and is_uid(uid):",
+                "if is_uid(uid) and are_ours(version.labels):",
                 "if is_uid(uid):",
                 "services/test_surplus.py",
             ),

@@ -30,7 +30,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/registry/identification.py",
             FOREIGN,
-            another_owner_is_relabeled=('if labelled_owner not in ("", owner()):', "if False:"),
+            another_owner_is_relabeled=("    if theirs:\n", "    if False:\n"),
             later_version_is_relabeled=(
                 "if made_at > run.registered_at + REBORN_MARGIN:",
                 "if False:",
@@ -59,7 +59,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/findings/compare_models.py",
             DRIFT,
             other_installation_is_ours=(
-                "        seen.owner == place.owner\n        and labelled is not None\n",
+                "        place.owns(seen)\n        and labelled is not None\n",
                 "        labelled is not None\n",
                 "unit/test_drift.py::test_a_pointer_is_name_version_and_label",
             ),
@@ -111,7 +111,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "unit/test_service_traffic.py",
             ),
             foreign_labels_are_fine=(
-                "if seen.owner != owner or seen.endpoint_uid != endpoint.uid.hex:",
+                "if seen.owner != owner or seen.theirs or seen.endpoint_uid != endpoint.uid.hex:",
                 "if False:",
                 "unit/test_service_drift.py"
                 "::test_an_active_endpoint_has_its_service_with_its_labels_and_its_run",

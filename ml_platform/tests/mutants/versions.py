@@ -72,7 +72,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/registration/foreign.py",
             "services/test_foreign.py",
             foreign_parent_is_ours=(
-                "    if not wrong:\n",
+                "    if are_ours(model.labels):\n",
                 "    if True:\n",
                 "services/test_registration.py"
                 "::test_a_model_of_somebody_else_under_our_id_is_left_alone",

@@ -13,8 +13,8 @@ from .defects import nothing, swap
 
 def foreign_is_deleted() -> list[Any]:
     return [
-        swap("deletion.steps.foreign_versions", lambda runs: {}),
-        swap("deletion.steps.require_own_version", nothing),
+        swap("deletion.steps.refused_versions", lambda runs: {}),
+        swap("deletion.steps.require_deletable", nothing),
     ]
 
 
@@ -23,7 +23,7 @@ def foreign_gets_alias() -> list[Any]:
 
 
 def foreign_gets_version() -> list[Any]:
-    return [swap("registration.upload._require_ours", nothing)]
+    return [swap("registration.upload.require_ours", nothing)]
 
 
 def foreign_is_gone() -> list[Any]:

@@ -170,6 +170,7 @@ def test_success_is_a_ready_newest_revision_with_all_the_traffic(
         assert judged.reason == change["reason"]
 
 
+@pytest.mark.django_db
 def test_a_service_is_an_endpoints_only_by_both_labels() -> None:
     assert belongs_to(SERVICE, UID)
     assert not belongs_to(SERVICE, UUID(int=8))
@@ -178,3 +179,5 @@ def test_a_service_is_an_endpoints_only_by_both_labels() -> None:
         without = {k: v for k, v in SERVICE.labels.items() if k != key}
         assert not belongs_to(replace(SERVICE, labels=other), UID)
         assert not belongs_to(replace(SERVICE, labels=without), UID)
+    anothers = {**SERVICE.labels, "mlp_installation": "f" * 32}
+    assert not belongs_to(replace(SERVICE, labels=anothers), UID)

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ml_platform', '0006_manifest'),
+        ('ml_platform', '0008_awaiting_removal'),
     ]
 
     operations = [
