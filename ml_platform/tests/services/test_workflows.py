@@ -96,8 +96,12 @@ OLD_ROWS = [
 ]
 
 
+NEWER = {"confirm-installation", "relabel-versions"}
+"""Workflows of later releases, whose rows always have the slug."""
+
+
 def test_a_row_of_the_release_before_finds_its_workflow() -> None:
-    assert {slug for _, slug in OLD_ROWS} == set(WORKFLOWS)
+    assert {slug for _, slug in OLD_ROWS} == set(WORKFLOWS) - NEWER
     for operation, slug in OLD_ROWS:
         assert workflow_of(operation) is WORKFLOWS[slug], slug
 
