@@ -12,7 +12,7 @@ from .findings import decisions
 from .installation import confirm
 from .metrics import service_metrics
 from .registration import adoption, register
-from .registry import aliases
+from .registry import aliases, relabel
 from .removal import removal
 from .repairs import duplicate_versions, labels, pointers, services, unmanaged_models
 from .scheduling import job, platform_jobs
@@ -40,6 +40,7 @@ WORKFLOWS: dict[str, Workflow] = {
         job.END,
         platform_jobs.WORKFLOW,
         sweeps.WORKFLOW,
+        relabel.WORKFLOW,
         confirm.WORKFLOW,
         decisions.IGNORING,
         decisions.REOPENING,

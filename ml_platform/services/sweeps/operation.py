@@ -25,6 +25,7 @@ from ml_platform.services.operations.log import (
 from ml_platform.services.operations.store import Actor, Busy, Subject, open_operation
 from ml_platform.services.operations.work import Clock, Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
+from ml_platform.services.registry.relabel import relabel_versions
 
 from .audit import AuditVerdict, compare_sweep
 from .sweep import sweep
@@ -114,7 +115,10 @@ def _sweep(work: Work[SweepState], write_line: WriteLine) -> Outcome:
     write_lines(write_line, lines)
     if len(unread) == len(done.planes):
         raise NothingRead(f"No plane could be read. {unread[0]}")
-    return Next(note=f"Sweep {done.pk}: {WORDS[compare_sweep(done)]}")
+    return Next(
+        note=f"Sweep {done.pk}: {WORDS[compare_sweep(done)]}",
+        change=partial(relabel_versions, actor=actor, clock=work.clock),
+    )
 
 
 def _renew_marker(work: Work[SweepState]) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from ml_platform.services.workflows import WORKFLOWS
 
-from .between import cleanup, models, repairs, services, training
+from .between import cleanup, installation, models, repairs, services, training
 from .between.harness import CASES, World
 from .training_tools import CloudClock
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
 pytestmark = pytest.mark.django_db(transaction=True)
-MODULES = (cleanup, models, repairs, services, training)
+MODULES = (cleanup, installation, models, repairs, services, training)
 RINGER = "ringer@demo-project.iam.gserviceaccount.com"
 
 

@@ -49,7 +49,7 @@ def test_a_version_found_without_aliases_is_not_taken_for_one_just_uploaded() ->
     found = {"aliases": [], "taken": ["default"], "again": True, "pointer": "m@3"}
     state = RegistrationState.load(found)
     assert (state.aliases, state.taken, state.again, state.lost) == ((), ("default",), True, ())
-    assert state.dump() == {"v": 1, **found, "aliases": (), "taken": ("default",)}
+    assert state.dump() == {"v": 2, **found, "aliases": (), "taken": ("default",)}
     assert RegistrationState.load({"pointer": "m@3"}).aliases is None
 
 

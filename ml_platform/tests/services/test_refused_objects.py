@@ -18,6 +18,7 @@ from ml_platform.services.cleanup.state import ArtifactCleanup, artifact_cleanup
 from ml_platform.services.registry import artifacts
 from ml_platform.tests.factories import LONG_AGO, TrainingRunFactory
 
+from .installations import MARKER
 from .world import ANA, BUCKET, Clock, settle, write_artifact
 from .world import artifacts as objects_of
 
@@ -138,7 +139,7 @@ def test_a_stray_that_is_gone_over_again_counts_once(cloud: LocalCloud, clock: C
     cloud.faults.order("storage.objects.delete", code="UNAVAILABLE", nth=2)
     clean(clock, delete_strays=True)
     settle(clock)
-    assert cloud.storage.names(BUCKET) == ["runs/a/x"]
+    assert cloud.storage.names(BUCKET) == [MARKER, "runs/a/x"]
     assert artifact_cleanup_of(Operation.objects.get()).refusals == "1 object may not be deleted"
 
 
@@ -148,7 +149,7 @@ def test_a_held_stray_is_passed_by(cloud: LocalCloud, clock: Clock):
     hold(cloud, "runs/b/x")
     lines: list[str] = []
     result = clean(clock, delete_strays=True, write_line=lines.append)
-    assert cloud.storage.names(BUCKET) == ["runs/b/x"]
+    assert cloud.storage.names(BUCKET) == [MARKER, "runs/b/x"]
     assert (result.strays_found, result.strays_deleted) == (3, 2)
     assert any(line.startswith(f"Kept gs://{BUCKET}/runs/b/: ") and HELD in line for line in lines)
     assert result.operation
@@ -184,7 +185,7 @@ def test_a_stray_of_any_name_goes_as_the_others_do(cloud: LocalCloud, clock: Clo
     result = clean(clock, delete_strays=True, write_line=lines.append)
     assert result.operation
     assert result.operation.status == OperationStatus.SUCCEEDED, result.operation.error
-    assert cloud.storage.names(BUCKET) == kept
+    assert cloud.storage.names(BUCKET) == sorted([MARKER, *kept])
     assert (result.strays_found, result.strays_deleted) == (3, 3)
     assert all(line.isprintable() for line in lines)
 
@@ -193,7 +194,7 @@ def test_what_lies_between_two_slashes_lies_in_no_folder_and_stays(cloud: LocalC
     for name in ("runs//x", "runs/a-stray/x"):
         cloud.storage.write(BUCKET, name, b"x")
     assert clean(clock, delete_strays=True).strays_deleted == 1
-    assert cloud.storage.names(BUCKET) == ["runs//x"]
+    assert cloud.storage.names(BUCKET) == [MARKER, "runs//x"]
 
 
 def test_nothing_but_what_lies_directly_below_the_root_is_taken_for_a_stray() -> None:

@@ -19,6 +19,7 @@ from ml_platform.services.registry import references, verification
 from ml_platform.services.registry.references import EVERYTHING, name_below
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
 
+from .installations import MARKER
 from .world import ANA, BUCKET, Clock, a_run, artifacts, settle
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def write(cloud: LocalCloud, *names: str) -> list[str]:
 
 
 def left(cloud: LocalCloud) -> list[str]:
-    return cloud.storage.names(BUCKET)
+    return [name for name in cloud.storage.names(BUCKET) if name != MARKER]
 
 
 @pytest.mark.parametrize(

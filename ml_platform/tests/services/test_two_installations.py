@@ -11,20 +11,23 @@ from ml_platform import kpis
 from ml_platform.cloud import cloud_run, vertex
 from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.cloud.types import RemoteModel
-from ml_platform.models import Finding, MirroredModel, RegisteredModel, TrainingRun
+from ml_platform.models import Finding, MirroredModel, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationStatus, Registration
 from ml_platform.services.deployment.serving import ServingConfig, service_spec
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.installation.identity import current
+from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.register import register_run
+from ml_platform.services.registry import relabel
 from ml_platform.services.registry.labels import INSTALLATION, OWNER, RUN, labels_for
 from ml_platform.services.registry.service_names import service_name
 from ml_platform.services.sweeps import audit
+from ml_platform.services.sweeps.operation import check_registry
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import DeployedEndpointFactory, ProjectFactory
 
-from .installations import another_database
+from .installations import MARKER, another_database
 from .world import ANA, BUCKET, Clock, a_lineage, a_run, registered_lineage, settle
 
 if TYPE_CHECKING:
@@ -223,3 +226,49 @@ def test_another_name_in_the_settings_is_no_other_installation(cloud: LocalCloud
         look(clock)
         assert not MirroredModel.objects.get().theirs
     assert TrainingRun.objects.get().registration == Registration.REGISTERED
+
+
+def test_a_sweep_has_old_labels_relabeled_slowly_and_keeps_those_of_others(
+    cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(relabel, "PER_MINUTE", 2)
+    _, runs = a_lineage(cloud, clock, versions=5)
+    model = ModelName.parse(runs[0].vertex_model_resource_name)
+    names = [model.at(run.vertex_model_version) for run in runs]
+    for name in names:
+        labels = {k: v for k, v in vertex.get_model(name).labels.items() if k != INSTALLATION}
+        vertex.update_model_labels(name, {**labels, "team": "shop"})
+    vertex.update_model_labels(names[1], {"team": "shop"})  # nobody's now
+    clock.forward(600)
+    cloud.effects.reset()
+    check_registry(actor=ANA, clock=clock)
+    resume_operations(clock=clock)
+    resume_operations(clock=clock)
+    operation = Operation.objects.get(workflow="relabel-versions")
+    assert operation.status == OperationStatus.RUNNING
+    assert cloud.effects.count("ModelService.UpdateModel") <= 2
+    settle(clock)
+    operation.refresh_from_db()
+    assert (operation.status, operation.data["done"]) == ("succeeded", 4)
+    labels = [vertex.get_model(name).labels for name in names]
+    ours = [one.get(INSTALLATION) == current().uid.hex for one in labels]
+    assert ours == [True, False, True, True, True]
+    assert {one["team"] for one in labels} == {"shop"}
+    assert [one[RUN] for one in labels if RUN in one] == [r.uid.hex for r in runs if r != runs[1]]
+    check_registry(actor=ANA, clock=clock)
+    settle(clock)
+    assert Operation.objects.filter(workflow="relabel-versions").count() == 1
+
+
+def test_a_copy_of_the_database_relabels_nothing(cloud: LocalCloud, clock: Clock):
+    _, [run] = a_lineage(cloud, clock)
+    name = ModelName.parse(run.vertex_model_resource_name).at("1")
+    labels = {k: v for k, v in vertex.get_model(name).labels.items() if k != INSTALLATION}
+    vertex.update_model_labels(name, labels)
+    cloud.storage.write(BUCKET, MARKER, b'{"uid": "abc", "nonce": "1", "name": "tests"}')
+    clock.forward(600)
+    check_registry(actor=ANA, clock=clock)
+    settle(clock)
+    operation = Operation.objects.get(workflow="relabel-versions")
+    assert (operation.status, operation.error_code) == ("failed", "installation_unconfirmed")
+    assert vertex.get_model(name).labels == labels

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ml_platform.models.states import ScheduleState
 
+from . import scenes_installation as installations
 from . import scenes_repairs as repairs
 from . import scenes_serving as serving
 from . import scenes_training as training
@@ -68,6 +69,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "delete-endpoint": Scenario(serving.stopped, serving.drop),
     # repairs and cleanups
     "check-registry": Scenario(_two, repairs.check),
+    "relabel": Scenario(installations.labeled_without_uid, repairs.check),
+    "confirm-installation": Scenario(installations.marked_by_another, installations.confirm),
     "collect-metrics": Scenario(serving.serving, repairs.collect),
     "stale-pointer": Scenario(repairs.stale, repairs.repair),
     "lost-is-back": Scenario(repairs.lost, repairs.bring_back),
