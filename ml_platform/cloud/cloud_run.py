@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_platform.errors import CloudUnavailable
 
 from .names import OperationName, ServiceName
 from .raw import clean
-from .run_messages import new_service, read_service, read_texts, write_spec
+from .run_messages import new_service, read_service, read_texts, write_spec, write_targets
 from .transport import channels, operations
 from .transport.codes import Unreadable
-from .types import RemoteOperation, RemoteRevision, RemoteService, ServiceSpec
+from .types import RemoteOperation, RemoteRevision, RemoteService, ServiceSpec, TrafficTarget
 
 INVOKER = "roles/run.invoker"
 
@@ -59,18 +59,36 @@ def create_service(service_id: str, spec: ServiceSpec) -> RemoteOperation:
 
 
 def update_service(
-    service: RemoteService, spec: ServiceSpec, *, before: ServiceSpec
+    service: RemoteService,
+    spec: ServiceSpec,
+    *,
+    before: ServiceSpec,
+    traffic: Sequence[TrafficTarget] = (),
 ) -> RemoteOperation:
     """Start an update of our fields, if the service still is as it was read; it gets a revision.
 
     The message that was read is changed as `write_spec` does with `before`, and written back with
-    its etag, so that what others set stays.
+    its etag, so that what others set stays. Without `traffic` the new revision gets the share of
+    the newest one as soon as it is ready.
 
     :raises CloudConflict: the service has changed since.
     :raises CloudAbsent: the service does not exist; it is not created.
     """
     message = _copy_of(service)
     write_spec(message, spec, before=before)
+    if traffic:
+        write_targets(message, traffic)
+    return operations.start("Services.UpdateService", {"service": message})
+
+
+def route_service(service: RemoteService, traffic: Sequence[TrafficTarget]) -> RemoteOperation:
+    """Start to send the traffic there, if the service still is as it was read.
+
+    :raises CloudConflict: the service has changed since.
+    :raises CloudAbsent: the service does not exist; it is not created.
+    """
+    message = _copy_of(service)
+    write_targets(message, traffic)
     return operations.start("Services.UpdateService", {"service": message})
 
 

@@ -7,12 +7,13 @@ All of that stays, because UpdateService replaces what its message leaves out
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from .names import ServiceName
 from .raw import enum_name
-from .types import Ingress, RemoteService, ServiceSpec, TrafficShare
+from .types import Ingress, RemoteService, ServiceSpec, TrafficShare, TrafficTarget
 
 ARTIFACT_ENV = "AIP_STORAGE_URI"
 """Gives a container made for Vertex AI the path of its model, with the other AIP_ variables:
@@ -25,6 +26,7 @@ _INGRESS = {
 }
 _INGRESS_READ = {name: ours for ours, name in _INGRESS.items()}
 _LATEST = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
+_BY_NAME = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
 _READY = {"CONDITION_SUCCEEDED": True, "CONDITION_FAILED": False}
 
 
@@ -112,6 +114,34 @@ def _route(service: Any) -> None:
         service.traffic.extend(kept)
 
 
+def next_targets(service: RemoteService) -> tuple[TrafficTarget, ...]:
+    """The traffic that an update asks for: the next revision gets the share of the newest one."""
+    message = type(service.message)()
+    message.CopyFrom(service.message)
+    _route(message)
+    return read_targets(message)
+
+
+def read_targets(service: Any) -> tuple[TrafficTarget, ...]:
+    """The traffic that was asked for."""
+    return tuple(
+        TrafficTarget(revision=_last(t.revision), percent=t.percent, tag=t.tag)
+        for t in service.traffic
+    )
+
+
+def write_targets(service: Any, targets: Sequence[TrafficTarget]) -> None:
+    """Ask for this traffic in place of what the message `service` has."""
+    del service.traffic[:]
+    for target in targets:
+        service.traffic.add(
+            type_=_BY_NAME if target.revision else _LATEST,
+            revision=target.revision,
+            percent=target.percent,
+            tag=target.tag,
+        )
+
+
 def _percent_of_latest(service: Any) -> int:
     return sum(t.percent for t in service.traffic if enum_name(t, "type_") == _LATEST)
 
@@ -148,6 +178,7 @@ def read_service(raw: Any) -> RemoteService:
             TrafficShare(revision=_last(t.revision), percent=t.percent)
             for t in raw.traffic_statuses
         ),
+        targets=read_targets(raw),
         percent_of_newest=(_percent_of_latest(raw) or pinned) if raw.traffic else 100,
         message=raw,
     )

@@ -192,6 +192,16 @@ class TrafficShare(RemoteValue):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficTarget(RemoteValue):
+    """Where a part of a service's traffic was asked to go, in percent; '' is the latest revision
+    that is ready. Requests with a tag go there in any case."""
+
+    revision: str
+    percent: int
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteService(RemoteValue):
     """The current state of a Cloud Run service; revisions are given by their ids."""
 
@@ -212,6 +222,8 @@ class RemoteService(RemoteValue):
     """Texts in its newest revision: environment, arguments, annotations, mounted buckets."""
     spec: ServiceSpec | None = None
     """What it has in the fields that we set."""
+    targets: tuple[TrafficTarget, ...] = ()
+    """The traffic that was asked for; `traffic` is what the revisions get."""
     percent_of_newest: int = 100
     """Percent of the traffic that was asked for its newest ready revision, by its name or as the
     latest; the other revisions get the rest."""

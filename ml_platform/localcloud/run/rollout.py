@@ -69,7 +69,7 @@ class Rollout:
                 grpc.StatusCode.ALREADY_EXISTS,
                 f"Revision named {short!r} with different configuration already exists.",
             )
-        order = self._ending(service_id)
+        order = self._ending(service_id, routed=rules.follows_latest(service))
         revision = rules.revision_of(service, f"{service.name}/revisions/{short}")
         failed = order is not None and order.ending == "fail"
         self._put_revision(revision, f"{service_id}/{short}", failed=failed)
@@ -102,6 +102,12 @@ class Rollout:
                 self.settle(service, service_id, failure=message, keep_traffic=True)
                 raise OperationFailed(grpc.StatusCode.INTERNAL, message)
         return self.settle(service, service_id)
+
+    def reroute(self, service: Any, service_id: str) -> Any:
+        """The same for an update that makes no revision; an order may keep the traffic."""
+        if self._ending(service_id, only="no_traffic") is None:
+            return self.route(service, service_id)
+        return self.settle(service, service_id, keep_traffic=True)
 
     def settle(
         self,
@@ -151,9 +157,13 @@ class Rollout:
         revision.etag = f'"{digest[:32]}"'
         self._store.put(REVISION, key, revision.SerializeToString())
 
-    def _ending(self, service_id: str) -> _Order | None:
+    def _ending(
+        self, service_id: str, *, routed: bool = True, only: Ending | None = None
+    ) -> _Order | None:
+        """The order that applies now; without traffic for the latest revision none can be kept."""
         for order in self._orders:
-            if fnmatchcase(service_id, order.service) and order.times != 0:
+            due = order.times != 0 and (routed or order.ending != "no_traffic")
+            if due and fnmatchcase(service_id, order.service) and only in (None, order.ending):
                 order.times = None if order.times is None else order.times - 1
                 return order
         return None

@@ -144,6 +144,11 @@ def traffic_statuses(service: Any, ready: str) -> list[Any]:
     return statuses
 
 
+def follows_latest(service: Any) -> bool:
+    """Whether the latest revision is asked to receive traffic."""
+    return any(target.type_ != PINNED and target.percent for target in service.traffic)
+
+
 def etag_of(service: Any) -> str:
     """Changes whenever the service does."""
     bare = Service()

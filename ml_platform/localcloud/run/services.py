@@ -49,7 +49,8 @@ class CloudRun:
         """Order how the next revisions of services matching a glob end.
 
         fail: the revision never gets ready, traffic stays where it was, the operation ends in an
-        error. no_traffic: it gets ready and receives none. ready: as ever. ValueError for others.
+        error. no_traffic: it gets ready and receives none; if it should not, it is the next update
+        of the traffic that changes none. ready: as ever. ValueError for others.
         """
         self._rollout.order(service, ending, times, message)
 
@@ -123,7 +124,7 @@ class CloudRun:
         fresh.generation = stored.generation + 1
         if fresh.template != stored.template:
             return self._rollout.roll(fresh, service_id)
-        return self._rollout.route(fresh, service_id)
+        return self._rollout.reroute(fresh, service_id)
 
     def _land_delete(self, payload: bytes) -> Any:
         pb_request = _Delete.FromString(payload)

@@ -40,8 +40,7 @@ class VersionFacts:
     unsafe: PlatformError | None = None
     """Why its artifacts may not be deleted."""
     refused: PlatformError | None = None
-    """Why its version in Vertex AI may not be deleted: the labels are not ours, or an endpoint
-    there serves it."""
+    """Why its version in Vertex AI may not be deleted: its labels are not ours, or it is served."""
     used_by: str = ""
     """The other users of its artifacts, which therefore stay; '' when there are none."""
 

@@ -34,8 +34,8 @@ from .deployable import (
     version_in,
 )
 from .endpoint_state import mark_deploying
-from .rollout import DeployState
 from .serving import ServingConfig
+from .state import DeployState
 from .steps import DEPLOY, REDEPLOY, ROLLBACK
 
 

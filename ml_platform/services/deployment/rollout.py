@@ -5,11 +5,10 @@ A service that served before gets its previous version back; one made for this d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from ml_platform.cloud import cloud_run
+from ml_platform.cloud.answers import Present, Unknown, ask
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import RemoteService
 from ml_platform.errors import (
@@ -28,12 +27,11 @@ from ml_platform.services.registry.manifest import digest_of
 from ml_platform.services.registry.verification import seconds_until_consistent
 
 from .deployable import ForeignService
-from .others_changes import ATTEMPT, BACK, changed_by_others, last_written, require_traffic
+from .others_changes import ATTEMPT, BACK, changed_by_others, last_written
 from .same_files import replaced_while_starting, reread_files
 from .service_polling import (
     LONGEST,
     REFUSALS,
-    ServiceState,
     after_start,
     endpoint_of,
     is_late,
@@ -43,53 +41,9 @@ from .service_polling import (
     tolerate_denied_after_send,
     was_made_here,
 )
-from .serving import ServingConfig, compare_service, service_spec, share_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeployState(ServiceState):
-    """What was requested, what was found, and the progress of the rollout."""
-
-    run: int = 0
-    config: Mapping[str, Any] = field(default_factory=dict)
-    tries: int = 1
-    """Counts the retries; a label of the service distinguishes the attempts."""
-    marked: bool = False
-    """Our rows say `deploying`, so an end without success has to undo that."""
-
-    artifact_uri: str = ""
-    established: bool = False
-    """The model or its artifacts are known to be gone, so the pointer to them is cleared."""
-    said: str = ""
-    nothing_left: bool = False
-    cleared: str = ""
-    """The message with which the pointer was cleared."""
-
-    last: Mapping[str, Any] = field(default_factory=dict)
-    """The configuration that the service was last given by us."""
-    overwritten: tuple[str, ...] = ()
-    """What others had changed in it, in words."""
-    before: str | None = None
-    """Artifacts of the version that served before; None until the service was read."""
-    going_back: bool = False
-    """The new version did not become ready, and the previous one is restored."""
-    removing: bool = False
-    """The new version did not become ready and none served before, so the service is deleted."""
-    failure: str = ""
-    gone: bool = False
-    """Cloud Run has no such service, so nothing serves."""
-
-    url: str = ""
-    revision: str = ""
-    recorded: bool = False
-    invokers_before: tuple[str, ...] = ()
-
-
-class DeployFailed(PlatformError):
-    """The new revision does not serve; the previous version still does."""
-
-    code = "deploy_failed"
-    advice = "Check the revision's logs in Cloud Run, then deploy again."
+from .serving import ServingConfig, compare_revision, compare_service, service_spec, share_of
+from .state import DeployFailed, DeployState, asked_run
+from .traffic import end_withheld, is_withheld, plan_traffic, withheld_traffic
 
 
 def look(work: Work[DeployState]) -> Outcome:
@@ -102,26 +56,27 @@ def look(work: Work[DeployState]) -> Outcome:
         require_not_refused(work)
         if not seconds_until_consistent(endpoint.deployed_at, now=work.clock()):
             work.state = replace(work.state, gone=True)
-        work.state = replace(work.state, etag="")
+        work.state = replace(work.state, etag="", created=True, traffic=(), held_by="")
         return _about_to_send(work, str(absent))
     _keep_off_foreign(work, service, endpoint)
     work.state = replace(work.state, gone=False)
     if _is_made(work, service):
         return Next(to="confirm", note="An earlier attempt deployed it.")
     require_not_refused(work)
+    if service.labels.get(OPERATION) != work.operation.pk.hex:
+        work.state = replace(work.state, created=False)
     label = service.labels.get(RUN)
     served = endpoint.is_active and endpoint.run and endpoint.run.uid.hex == label
     if served and work.state.before is None:
         work.state = replace(work.state, before=service.env.get(ARTIFACT_ENV, ""))
-    if not work.state.going_back:
-        require_traffic(service)
+    share = plan_traffic(work, service, endpoint)
     work.state = replace(work.state, etag=service.etag)
-    note = f"{endpoint.service_name} exists and is ours.{_tell_changes(work, service, endpoint)}"
-    return _about_to_send(work, note)
+    told = _tell_changes(work, service, endpoint, share)
+    return _about_to_send(work, f"{endpoint.service_name} exists and is ours.{told}")
 
 
 def _tell_changes(
-    work: Work[DeployState], service: RemoteService, endpoint: DeployedEndpoint
+    work: Work[DeployState], service: RemoteService, endpoint: DeployedEndpoint, share: int
 ) -> str:
     """Note what others changed of ours, before it is overwritten (law 13)."""
     last = last_written(service, endpoint)
@@ -129,7 +84,6 @@ def _tell_changes(
     found = changed_by_others(service, last, endpoint, artifact_uri=uri)
     told = tuple(dict.fromkeys((*work.state.overwritten, *found)))
     work.state = replace(work.state, last=last.config.to_dict(), overwritten=told)
-    share = service.percent_of_newest
     lost = f" Others changed it, which is overwritten: {'; '.join(found)}." if found else ""
     rest = (
         f" The new revision gets {share} % of the traffic; the rest stays." if share < 100 else ""
@@ -169,7 +123,8 @@ def upsert(work: Work[DeployState]) -> Outcome:
                 raise CloudConflict(f"{name} has changed since it was read.")
             last = ServingConfig.from_dict(work.state.last)
             before = service_spec(last, artifact_uri="", labels={})
-            started = cloud_run.update_service(service, spec, before=before)
+            traffic = withheld_traffic(work)
+            started = cloud_run.update_service(service, spec, before=before, traffic=traffic)
         else:
             started = cloud_run.create_service(name, spec)
     except OutcomeUnknown:
@@ -197,22 +152,43 @@ def confirm(work: Work[DeployState]) -> Outcome:
     if not _is_made(work, service):
         _require_in_time(work, f"{service.service_id} does not have the requested configuration.")
         return Next(to="look", note="The service was changed meanwhile.")
-    judged = compare_service(service, percent=service.percent_of_newest)
+    judged = compare_revision(service)
     if judged.serves is None and not is_late(work):
         return Poll(note=judged.reason)
     if judged.serves:
-        back = work.state.going_back
-        if not back and (why := replaced_while_starting(asked_run(work), work.state.artifact_uri)):
-            return _take_back(work, service, endpoint, f"Its files were replaced meanwhile: {why}.")
-        work.state = replace(
-            work.state,
-            url=service.uri,
-            revision=service.latest_ready_revision,
-            sent=work.state.sent and not back,
-        )
-        return Next(to="give_up" if back else "record", note=judged.reason)
+        return _ready(work, service, endpoint, judged.reason)
     late = f"Cloud Run was at it for {LONGEST}: " if judged.serves is None else ""
     return _take_back(work, service, endpoint, late + judged.reason)
+
+
+def _ready(
+    work: Work[DeployState], service: RemoteService, endpoint: DeployedEndpoint, note: str
+) -> Outcome:
+    """Give the new revision its traffic, once its files were compared, and see that it has it."""
+    back = work.state.going_back
+    if not (back or work.state.compared):
+        answer = ask(lambda: replaced_while_starting(asked_run(work), work.state.artifact_uri))
+        if isinstance(answer, Unknown) and not is_late(work):
+            return Poll(note=f"Its files could not be compared: {answer.reason}")
+        if why := answer.value if isinstance(answer, Present) else answer.reason:
+            reason = f"Its files are not, or not known to be, those of its manifest: {why}"
+            return _take_back(work, service, endpoint, f"{reason.rstrip('.')}.")
+        work.state = replace(work.state, compared=True)
+    if is_withheld(work, service):
+        if work.state.refusals >= REFUSALS:
+            return _take_back(work, service, endpoint, work.state.refusal)
+        return Next(to="give_traffic", note=note)
+    judged = compare_service(service, percent=service.percent_of_newest)
+    if not judged.serves:
+        return _take_back(work, service, endpoint, judged.reason)
+    work.state = replace(
+        work.state,
+        url=service.uri,
+        revision=service.latest_ready_revision,
+        sent=work.state.sent and not back,
+        held_by="",
+    )
+    return Next(to="give_up" if back else "record", note=judged.reason)
 
 
 def _require_in_time(work: Work[DeployState], reason: str) -> None:
@@ -227,9 +203,15 @@ def _require_in_time(work: Work[DeployState], reason: str) -> None:
 def _take_back(
     work: Work[DeployState], service: RemoteService, endpoint: DeployedEndpoint, reason: str
 ) -> Next:
-    """Undo a failed rollout: restore the previous version, or delete the service that we made."""
+    """Undo a failed rollout: restore the previous version, or delete the service that we made.
+
+    Another service stays: the new revision gets none of its traffic, or is not ready.
+    """
     work.state = replace(work.state, failure=work.state.failure or reason)
+    if _gives_back(work, service):
+        return Next(to="give_traffic", note=f"{reason} The traffic goes where it went.")
     if work.state.going_back:
+        end_withheld(work, service)
         if share_of(service, endpoint.revision) == (service.percent_of_newest or 100):
             work.state = replace(work.state, sent=False)
         return Next(to="give_up", note=reason)
@@ -237,11 +219,27 @@ def _take_back(
     if work.state.before:
         work.state = replace(work.state, going_back=True)
         return Next(to="look", note=f"{reason} The previous version is restored.")
+    if not work.state.created:
+        unsure = not is_withheld(work, service) and share_of(
+            service, service.latest_created_revision
+        )
+        work.state = replace(work.state, sent=work.state.sent and bool(unsure))
+        end_withheld(work, service)
+        return Next(to="give_up", note=reason)
     if work.state.removing and is_late(work):
         return Next(to="give_up", note=reason)
     since = work.clock().isoformat()
     work.state = replace(work.state, removing=True, etag=service.etag, since=since)
     return Next(to="remove", note=reason)
+
+
+def _gives_back(work: Work[DeployState], service: RemoteService) -> bool:
+    """Whether the withheld traffic may be asked for as before: the latest revision that is ready is
+    the one that has it, and no other is to come."""
+    if not is_withheld(work, service) or work.state.refusals >= REFUSALS:
+        return False
+    ends = work.state.going_back or not (work.state.before or work.state.created)
+    return ends and service.latest_ready_revision == work.state.held_by
 
 
 def remove(work: Work[DeployState]) -> Outcome:
@@ -260,10 +258,6 @@ def give_up(work: Work[DeployState]) -> Outcome:
 
 
 # ---- reads -------------------------------------------------------------------------------------
-
-
-def asked_run(work: Work[DeployState]) -> TrainingRun:
-    return TrainingRun.objects.get(pk=work.state.run)
 
 
 def _target(work: Work[DeployState]) -> tuple[TrainingRun, ServingConfig, str]:

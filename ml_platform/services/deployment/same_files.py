@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ml_platform.cloud.answers import Present, ask
 from ml_platform.errors import CloudAbsent
 from ml_platform.models import Manifest, TrainingRun
 from ml_platform.models.manifest import ManifestOrigin
@@ -48,9 +47,12 @@ def reread_files(run: TrainingRun, uri: str) -> None:
 
 
 def replaced_while_starting(run: TrainingRun, uri: str) -> str:
-    """How the files differ when the new revision is ready; '' if they do not, or nobody knows."""
-    answer = ask(lambda: take_manifest(uri))
-    return _difference(run, answer.value) if isinstance(answer, Present) else ""
+    """How the files differ when the new revision is ready; '' if they do not.
+
+    :raises CloudAbsent: the saved model is gone.
+    :raises CloudUnavailable: they could not be listed.
+    """
+    return _difference(run, take_manifest(uri))
 
 
 def difference_now(run: TrainingRun, uri: str) -> str:

@@ -222,13 +222,10 @@ class Judgement:
 
 def compare_service(service: RemoteService, *, percent: int = 100) -> Judgement:
     """Whether the newest revision serves: it is ready and gets that share of the traffic."""
-    if service.ready is None:
-        return Judgement(serves=None, reason=service.reason or "Cloud Run is still working on it.")
+    judged = compare_revision(service)
+    if not judged.serves:
+        return judged
     newest = service.latest_created_revision
-    if not service.ready:
-        return Judgement(serves=False, reason=service.reason or f"Revision {newest} is not ready.")
-    if service.latest_ready_revision != newest:
-        return Judgement(serves=False, reason=f"Revision {newest} did not become ready.")
     share = share_of(service, newest)
     if share < (percent or 100):
         return Judgement(
@@ -236,6 +233,18 @@ def compare_service(service: RemoteService, *, percent: int = 100) -> Judgement:
         )
     part = "" if share == 100 else f" {share} % of the traffic"
     return Judgement(serves=True, reason=f"{newest} serves{part}.")
+
+
+def compare_revision(service: RemoteService) -> Judgement:
+    """Whether the newest revision could serve: it is ready."""
+    if service.ready is None:
+        return Judgement(serves=None, reason=service.reason or "Cloud Run is still working on it.")
+    newest = service.latest_created_revision
+    if not service.ready:
+        return Judgement(serves=False, reason=service.reason or f"Revision {newest} is not ready.")
+    if service.latest_ready_revision != newest:
+        return Judgement(serves=False, reason=f"Revision {newest} did not become ready.")
+    return Judgement(serves=True, reason=f"{newest} is ready.")
 
 
 def share_of(service: RemoteService, revision: str) -> int:

@@ -34,10 +34,11 @@ from .endpoint_state import (
     mark_version_lost,
     record_serving,
 )
-from .rollout import DeployState, asked_run
 from .same_files import keep_first_manifest, require_same_files
 from .service_polling import endpoint_of, wait_for
 from .serving import ServingConfig
+from .state import DeployState, asked_run
+from .traffic import give_traffic
 
 FIRST_STEP = "verify_model"
 
@@ -171,6 +172,9 @@ def _failed(work: Work[DeployState], error: PlatformError) -> None:
         cleared=learnt.cleared,
         sent=learnt.sent,
         tries=learnt.tries + 1,
+        created=learnt.created,
+        traffic=learnt.traffic,
+        held_by=learnt.held_by,
         other=learnt.other,
     )
     work.retry_at = FIRST_STEP
@@ -249,6 +253,14 @@ def _bringing_up() -> tuple[Step, ...]:
         Step(name="upsert", title="Bring up a revision", run=bring_up.upsert, probe="look"),
         Step(name="wait", title="Wait for Cloud Run", run=_WAIT),
         Step(name="confirm", title="Confirm that the version serves", run=bring_up.confirm),
+        Step(
+            name="give_traffic",
+            title="Give it its traffic",
+            run=give_traffic,
+            probe="confirm",
+            optional=True,
+        ),
+        Step(name="wait_for_traffic", title="Wait for Cloud Run", run=_WAIT, optional=True),
         Step(
             name="remove",
             title="Delete the service that did not become ready",

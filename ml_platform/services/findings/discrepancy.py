@@ -27,7 +27,8 @@ DELETE_SURPLUS = (
     "deleted, or is another version that exists. Files are not deleted."
 )
 NO_ARTIFACTS_REPAIR = (
-    "No automatic repair. Restore the files (object versions, soft delete), or delete the version."
+    "No automatic repair: a version is its files. Restore them (object versions, soft delete), or "
+    "delete the version."
 )
 DELETE_LEFT = (
     "End the hold or retention, or grant storage.objects.delete; then delete what is left, if "

@@ -8,6 +8,7 @@ from .defect import Defect, defects_in
 
 REMOVAL = "services/test_awaiting_removal.py"
 MANIFEST = "services/test_manifest.py"
+WITHHELD = "services/test_traffic_withheld.py"
 AGAIN = "services/test_names_used_again.py"
 DELETION = "services/test_deletion.py"
 REGISTRATION = "services/test_registration.py"
@@ -392,9 +393,42 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 f"{MANIFEST}::test_files_replaced_between_the_look_and_the_deploy_get_no_traffic",
             ),
             files_are_not_compared_when_the_revision_is_ready=(
-                "if not back and (why :=",
-                "if back and (why :=",
+                "if not (back or work.state.compared):",
+                "if False:",
                 f"{MANIFEST}::test_files_replaced_while_the_revision_starts_are_taken_back",
+            ),
+            unknown_comparison_passes=(
+                "answer.value if isinstance(answer, Present) else answer.reason:",
+                'answer.value if isinstance(answer, Present) else "":',
+                WITHHELD,
+            ),
+            unknown_comparison_is_not_waited_for=(
+                "if isinstance(answer, Unknown) and not is_late(work):",
+                "if False:",
+                WITHHELD,
+            ),
+            new_revision_has_traffic_at_once=(
+                "            traffic = withheld_traffic(work)\n",
+                "            traffic = ()\n",
+                WITHHELD,
+            ),
+            service_of_others_is_removed=(
+                "    if not work.state.created:\n",
+                "    if False:\n",
+                WITHHELD,
+            ),
+        ),
+        defects_in(
+            "services/deployment/traffic.py",
+            WITHHELD,
+            traffic_of_a_person_is_overwritten=(
+                "        if not is_withheld(work, service):\n            return Next",
+                "        if False:\n            return Next",
+                "services/test_between_look_and_effect.py",
+            ),
+            what_we_withheld_is_a_persons=(
+                "if held_by and service.targets == held != asked else None",
+                "if False else None",
             ),
         ),
         defects_in(

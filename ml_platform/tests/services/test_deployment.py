@@ -89,7 +89,7 @@ def test_a_later_version_takes_over_in_place_and_the_one_before_can_be_rolled_ba
     assert (status(old), status(new)) == (RunStatus.DEPLOYED, RunStatus.COMPLETED)
     assert services() == {endpoint.service_name: old.uid.hex}
     assert cloud.effects.count("Services.CreateService") == 1
-    assert cloud.effects.count("Services.UpdateService") == 2
+    assert cloud.effects.count("Services.UpdateService") == 4  # each a revision, then its traffic
     assert cloud.effects.count("Services.DeleteService") == 0
     assert cloud.effects.count("ModelService.UploadModel") == 0
 

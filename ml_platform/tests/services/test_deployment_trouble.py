@@ -285,6 +285,7 @@ def test_a_call_that_fails_once_only_delays_the_deploys(
     assert [name for name in made if name.endswith("Service")] == [
         "Services.CreateService",
         "Services.UpdateService",
+        "Services.UpdateService",  # gives the revision its traffic, once its files were compared
     ]
     assert uploads(cloud) == 0
 
@@ -308,7 +309,7 @@ def test_a_slow_cloud_run_is_waited_for_by_its_operation(
     operation.refresh_from_db()
     assert operation.status == "succeeded"
     assert services() == {endpoint.service_name: new.uid.hex}
-    assert cloud.effects.count(method) == before + 1
+    assert cloud.effects.count(method) == before + (1 if first else 2)
 
 
 def test_an_operation_that_cloud_run_has_forgotten_is_looked_up_by_its_effect(

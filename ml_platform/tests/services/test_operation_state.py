@@ -12,7 +12,7 @@ from ml_platform.errors import Invalid, PlatformError
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationKind, OperationStatus
 from ml_platform.services.cleanup.state import ArtifactState, place
-from ml_platform.services.deployment.rollout import DeployState
+from ml_platform.services.deployment.state import DeployState
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import KEPT, LoggedState, logged
 from ml_platform.services.operations.state import State

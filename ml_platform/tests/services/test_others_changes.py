@@ -138,9 +138,10 @@ def test_all_that_others_set_on_a_service_stays(cloud: LocalCloud, clock: Clock,
     cloud.effects.reset()
     operation = VERBS[verb](endpoint, clock)
     assert (operation.status, operation.error) == ("succeeded", "")
-    # It is read once to decide, once to write what was read, and once to see what became of it.
-    assert cloud.effects.count("Services.GetService") == 3
-    assert cloud.effects.count("Services.UpdateService") == 1
+    # It is read to decide, to write what was read, to see what became of it, and the last two
+    # again for its traffic.
+    assert cloud.effects.count("Services.GetService") == 5
+    assert cloud.effects.count("Services.UpdateService") == 2
     after = see_service(endpoint.service_name)
     assert theirs(after) == theirs(before)
     assert after.latest_ready_revision != before.latest_ready_revision
@@ -451,7 +452,7 @@ def test_a_person_who_writes_between_our_read_and_our_write_keeps_their_change(
     operation = new_version(endpoint, clock)
     assert operation.status == "succeeded"
     calls = cloud.effects.calls("Services.UpdateService")
-    assert [call.outcome for call in calls][-3:] == ["OK", "ABORTED", "OK"]
+    assert [call.outcome for call in calls][-4:] == ["OK", "ABORTED", "OK", "OK"]
     service = see_service(endpoint.service_name)
     assert service.template.vpc_access.connector
     assert container(service).resources.limits["memory"] == "2Gi"

@@ -147,6 +147,23 @@ def a_new_name_that_another_takes_meanwhile_is_not_ours(w: World) -> Played:
     assert (services(), cloud_run.get_service("taken").labels) == ({"taken": ""}, OTHERS)
 
 
+@before("give_traffic")
+def traffic_that_a_person_sent_elsewhere_meanwhile_is_not_given_to_the_new_one(
+    w: World,
+) -> Played:
+    endpoint, (_, new) = _endpoint(w)
+    first = endpoint.revision
+    operation = deploy(new, w.clock)
+    yield operation
+    kind = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+    pins = [{"type_": kind, "revision": first, "percent": 100, "tag": "kept"}]
+    edit_service(endpoint.service_name, lambda service: setattr(service, "traffic", pins))
+    yield None
+    ended(operation, "failed", "deploy_failed")
+    (target,) = see_service(endpoint.service_name).traffic
+    assert (target.revision, target.percent, target.tag) == (first, 100, "kept")
+
+
 @before("remove")
 def what_did_not_come_up_and_was_taken_over_is_not_removed(w: World) -> Played:
     _, (run,) = a_lineage(w.cloud, w.clock)
