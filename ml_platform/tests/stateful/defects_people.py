@@ -109,9 +109,8 @@ def registered_is_cleaned() -> list[Any]:
 
     original = artifacts._recheck
 
-    def cheerful(*given: Any) -> Any:
-        outcome = original(*given)
-        return replace(outcome, change=None)
+    def cheerful(*given: Any, **named: Any) -> Any:
+        return replace(original(*given, **named), change=None)
 
     return [swap("cleanup.artifacts._recheck", cheerful)]
 

@@ -146,7 +146,7 @@ def edit_files(play: Play) -> None:
     names = [name for name, _ in planes.objects(cloud, folder)] if run else []
     if not names:
         return
-    way, name = play.dice.choice(list(_EDITS)), play.dice.choice(names)
+    way, name = play.dice.choice(WAYS), play.dice.choice(names)
     play.tell(f"  {way} {name}")
     for item in cloud.storage.tables.each(planes.BUCKET, folder):
         play.bodies[item.crc32c] = cloud.storage.read(planes.BUCKET, item.name) or b""
@@ -191,6 +191,9 @@ _EDITS: Mapping[str, Callable[[Play, str, list[str]], None]] = {
     "add": _add,
     "swap": _swap,
 }
+
+
+WAYS = tuple(_EDITS)
 
 
 def hold(play: Play) -> None:
@@ -259,7 +262,7 @@ def _keep_on_first_revision(key: str) -> None:
     """The newest revision reads other files; all requests stay with the first one."""
     from .world import PINNED
 
-    service = _see(key)
+    service = see(key)
     first = service.latest_ready_revision.rpartition("/")[2]
     service.traffic = [{"type_": PINNED, "revision": first, "percent": 100}]
     service.template.containers = [{"image": "theirs"}]
@@ -267,7 +270,8 @@ def _keep_on_first_revision(key: str) -> None:
     rpc("Services", "update_service", service=service)
 
 
-def _see(key: str) -> Any:
+def see(key: str) -> Any:
+    """The service as Google's client shows it."""
     return rpc("Services", "get_service", name=f"{channels.location_path()}/services/{key}")
 
 
@@ -286,7 +290,7 @@ def edit_service(play: Play) -> None:
     play.tell(f"  {field} of {key}")
     play.count("services edited")
     with by_hand(play):
-        service = _see(key)
+        service = see(key)
         if field == "image":
             service.template.containers[0].image = value
         else:
@@ -329,7 +333,7 @@ def unlabel_service(play: Play) -> None:
     key = play.dice.choice(found)
     shown = deepcopy(planes.services(play.world.cloud)[key])
     with by_hand(play):
-        service = _see(key)
+        service = see(key)
         kept = {key: value for key, value in service.labels.items() if not key.startswith("mlp_")}
         service.labels = play.dice.choice([kept, {**service.labels, OWNER: "another"}])
         rpc("Services", "update_service", service=service)
@@ -355,7 +359,7 @@ def take_back(play: Play) -> None:
         if same and shown.labels.get(OWNER) != labels[OWNER]:
             play.tell(f"  the labels of {key} are as they were")
             with by_hand(play):
-                service = _see(key)
+                service = see(key)
                 service.labels = {**service.labels, **labels}
                 rpc("Services", "update_service", service=service)
 

@@ -100,6 +100,7 @@ def _look_at_files(play: Play) -> list[str]:
     versions = versions.filter(registration=Registration.REGISTERED)
     if not versions.exists():
         return []
+    play.world.forward(1)
     wrong = list(verified_is_the_same(play.world, sweep(actor=BO, clock=play.world.now)))
     served = set(DeployedEndpoint.objects.protecting().values_list("run", flat=True))
     restored = [run for run in versions.order_by("pk") if run.pk in served or play.happens(0.5)]

@@ -210,6 +210,7 @@ def retry(play: Play) -> None:
 
 
 def sweep_all(play: Play) -> None:
+    play.world.forward(1)  # what has its time was compared by it, and by no sweep before
     edits = play.counts.get("files edited")
     swept = sweep(actor=BO, clock=play.world.now)
     if play.counts.get("files edited") == edits:
@@ -359,8 +360,7 @@ RULES: Mapping[str, tuple[int, Rule]] = {
     rule.__name__: (weight, rule)
     for weight, rules in (
         *PEOPLE,
-        *BACKUPS,
-        *(NEIGHBOURS if connection.vendor == "sqlite" else ()),
+        *((*NEIGHBOURS, *BACKUPS) if connection.vendor == "sqlite" else ()),
         (20, (Play.work,)),
         (10, (register_new,)),
         (8, (Play.tick, deploy)),
