@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..core.access.iam import Bindings
 from ..core.core import Core
-from ..core.iam import Bindings
 from .versions import VersionedTables
 
 

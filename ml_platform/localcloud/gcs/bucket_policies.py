@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from ..core.callers import caller
+from ..core.access.callers import caller
 from ..core.core import Core
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
 from . import unserved

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from ..core.callers import access_token
+from ..core.access.callers import access_token
 from ..core.core import Core
 from ..server.oidc import Identity
 from . import rules

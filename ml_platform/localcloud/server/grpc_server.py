@@ -17,10 +17,10 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from ..core.errors import CloudError
-from ..core.faults import OnGone
+from ..core.faults.orders import OnGone
 from ..core.interceptor import Gate
+from ..core.lists.pages import page
 from ..core.operations import Operations
-from ..core.pages import page
 from .loopback import is_loopback, refusal
 
 __all__ = [

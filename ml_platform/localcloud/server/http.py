@@ -15,8 +15,8 @@ from urllib.parse import unquote
 
 from ..core.clock import Clock
 from ..core.errors import CloudError, PortBusy
+from ..core.faults.torn import noting
 from ..core.interceptor import Gate
-from ..core.torn import noting
 from .connection import Connection
 from .http_types import HttpError, Reply, Request, Route, error_reply
 from .loopback import ADDRESS

@@ -9,8 +9,8 @@ from google.cloud.location import locations_pb2
 
 from ..core.core import Core
 from ..core.errors import CloudError
+from ..core.lists.pages import page
 from ..core.names import Location
-from ..core.pages import page
 
 _PROJECT = "projects/{project}"
 _NAME = "projects/{project}/locations/{location}"

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from ..core.faults import Fault
-from ..core.torn import status_of
+from ..core.faults.orders import Fault
+from ..core.faults.torn import status_of
 from .http_types import Broken, Reply, Request
 
 _PAGE = b"<html><head><title>%d</title></head><body><h1>Proxy error</h1></body></html>"

@@ -12,8 +12,8 @@ from google.protobuf import empty_pb2
 
 from ..core.core import Core
 from ..core.errors import CloudError, not_found, precondition
-from ..core.filters import compile_filter, compile_order, sort
-from ..core.pages import page
+from ..core.lists.filters import compile_filter, compile_order, sort
+from ..core.lists.pages import page
 from . import endpoint_rules as rules
 from .endpoint_rules import Endpoint
 from .model_rules import DEFAULT, masked

@@ -9,7 +9,7 @@ from google.cloud.aiplatform_v1.types import model_service as wire_types
 
 from ..core.core import Core
 from ..core.errors import invalid, not_found
-from ..core.pages import page, start_of
+from ..core.lists.pages import page, start_of
 from . import model_rules as rules
 from .model_rules import DEFAULT
 from .model_store import EVALUATION, NAME, Registry

@@ -9,8 +9,8 @@ from typing import Any
 from google.cloud.aiplatform_v1.types import model_service as wire_types
 
 from ..core.core import Core
-from ..core.filters import Filter, behind, compile_filter, compile_order
-from ..core.pages import cursor_of, cut
+from ..core.lists.filters import Filter, behind, compile_filter, compile_order
+from ..core.lists.pages import cursor_of, cut
 from . import model_rules as rules
 from .model_index import field_of, time_key
 from .model_store import Registry

@@ -15,8 +15,8 @@ from google.protobuf import empty_pb2
 
 from ..core.core import Core
 from ..core.errors import CloudError, invalid, precondition
-from ..core.filters import compile_filter, compile_order, sort
-from ..core.pages import page
+from ..core.lists.filters import compile_filter, compile_order, sort
+from ..core.lists.pages import page
 from . import pipeline_plan as plans
 from . import pipeline_rules as rules
 from .pipeline_runner import ACTIVE, JOB, RUNNING, Files, Job, Runner

@@ -12,8 +12,8 @@ from google.protobuf import empty_pb2
 
 from ..core.core import Core
 from ..core.errors import CloudError, not_found, precondition
-from ..core.filters import compile_filter, compile_order, sort
-from ..core.pages import page
+from ..core.lists.filters import compile_filter, compile_order, sort
+from ..core.lists.pages import page
 from . import schedule_rules as rules
 from .pipelines import PipelineService
 from .schedule_rules import Schedule, State

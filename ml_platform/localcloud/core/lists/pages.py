@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from .errors import invalid
+from ..errors import invalid
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """Who calls: the service account that the bearer token of a call names.
 
 A token says itself whose it is and until when, so that it is valid after a restart too. Signatures
-are not checked: every program on this machine gets a token for any account (see server/metadata).
+are not checked: every program on this machine gets a token for any account (see server/identity/metadata).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import google.auth.jwt
 import grpc
 from google.rpc import error_details_pb2
 
-from .call_log import running
-from .errors import CloudError
+from ..call_log import running
+from ..errors import CloudError
 
 SECONDS = 3600
 _PREFIX = "ya29.localcloud-"

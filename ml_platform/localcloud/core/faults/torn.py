@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import grpc
 
-from .errors import CloudError
+from ..errors import CloudError
 
 Torn = Literal["reset", "truncated", "drip", "html", "empty", "non_object", "redirect", "status"]
 TORN: tuple[str, ...] = get_args(Torn)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from .errors import invalid
+from ..errors import invalid
 
 T = TypeVar("T")
 # The value of a resource's field: a text, a map (labels), a time, or None if it lacks the field.

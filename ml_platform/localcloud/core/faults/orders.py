@@ -12,8 +12,8 @@ from typing import Literal, get_args
 
 import grpc
 
+from ..errors import CloudError
 from . import torn
-from .errors import CloudError
 
 Kind = Literal["error", "lost", "delay", "hang", "late", "fails", "never", "stale"] | torn.Torn
 When = Literal["before", "after"]

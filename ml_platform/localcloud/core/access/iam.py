@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 import grpc
 from google.rpc import error_details_pb2
 
+from ..errors import CloudError, Unusable
+from ..names import Names
+from ..store import Store
 from . import permissions as tables
 from .callers import caller
-from .errors import CloudError, Unusable
-from .names import Names
-from .store import Store
 
 _KIND = "cloud.account"
 _ALL = ("allUsers", "allAuthenticatedUsers")
