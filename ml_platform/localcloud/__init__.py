@@ -46,7 +46,7 @@ from .control.control import Control
 from .core.core import Core
 from .core.errors import CloudError, PortBusy, Unusable
 from .core.names import Location
-from .gcs.batch import Batch
+from .gcs.calls.batch import Batch
 from .gcs.storage import Storage
 from .monitoring.series import Monitoring
 from .run.revisions import Revisions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..core.access.iam import Bindings
 from ..core.core import Core
-from .versions import VersionedTables
+from .tables.versions import VersionedTables
 
 
 def answer_iam(core: Core, tables: VersionedTables) -> None:

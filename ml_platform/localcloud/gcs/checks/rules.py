@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ..server.http_types import HttpError, Request
+from ...server.http_types import HttpError, Request
+from ..tables.store import StoredObject, successor
 from . import customer_keys
 from .conditions import NOT_MET, check_etag
-from .store import StoredObject, successor
 
 SETTABLE = (
     "cacheControl",

@@ -12,8 +12,8 @@ from typing import Any
 
 import google_crc32c
 
-from ..core.access.permissions import OVERWRITE, object_name
-from ..core.core import Core
+from ...core.access.permissions import OVERWRITE, object_name
+from ...core.core import Core
 from .events import DELETE, FINALIZE, UPDATE
 
 _SCHEMA = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from ..server.http_types import Reply, Request, Route
+from ...server.http_types import Reply, Request, Route
 from .fields import filtered, mask_of
 from .retry_tests import RetryTests
 

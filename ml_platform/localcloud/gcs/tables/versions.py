@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from ..core.core import Core
+from ...core.core import Core
 from .events import ARCHIVE, DELETE
 from .store import COLUMNS, LAST, ObjectTables, StoredObject, row_of, stamp
 

@@ -11,8 +11,8 @@ import binascii
 import hashlib
 from typing import Any
 
-from ..server.http_types import HttpError, Request
-from .store import StoredObject
+from ...server.http_types import HttpError, Request
+from ..tables.store import StoredObject
 
 FIELD = "customerEncryption"
 _TARGET = "x-goog-encryption"

@@ -13,8 +13,8 @@ from email.parser import BytesParser
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
-from ..server.http_types import Reply, Request, Route
-from .rules import bad
+from ...server.http_types import Reply, Request, Route
+from ..checks.rules import bad
 
 _BOUNDARY = "batch_localcloud"
 _FIRST_LINE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (\S+)(?: HTTP/1\.[01])?\r?")

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ..core.core import Core
-from ..server.http_types import Reply, Request, Route, json_reply
-from . import customer_keys, protection, rules, unserved
-from .buckets import Buckets
-from .store import StoredObject
-from .versions import VersionedTables, version_key
+from ...core.core import Core
+from ...server.http_types import Reply, Request, Route, json_reply
+from ..buckets.buckets import Buckets
+from ..checks import customer_keys, protection, rules, unserved
+from ..tables.store import StoredObject
+from ..tables.versions import VersionedTables, version_key
 
 _O = r"/storage/v1/b/(?P<bucket>[^/]+)/o"
 Scan = Callable[[str, str, str, int], list[StoredObject]]

@@ -13,11 +13,11 @@ from email.parser import BytesParser
 from typing import Any
 from urllib.parse import urlencode
 
-from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import conditions, rules, unserved
-from .buckets import Buckets
+from ...server.http_types import HttpError, Reply, Request, Route, json_reply
+from ..buckets.buckets import Buckets
+from ..checks import conditions, rules, unserved
+from ..tables.store import ObjectTables, crc32c_of, md5_of
 from .generations import Generations
-from .store import ObjectTables, crc32c_of, md5_of
 
 _PATH = r"(?:/resumable)?/upload/storage/v1/b/(?P<bucket>[^/]+)/o"
 _CHUNK = 256 * 1024

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from ..core.core import Core
-from ..core.errors import CloudError
-from . import protection, rules, unserved
-from .store import StoredObject
-from .versions import VersionedTables, version_key
+from ...core.core import Core
+from ...core.errors import CloudError
+from ..checks import protection, rules, unserved
+from ..tables.store import StoredObject
+from ..tables.versions import VersionedTables, version_key
 
 _CHUNK = 500
 _TIMER = "gcs-lifecycle"

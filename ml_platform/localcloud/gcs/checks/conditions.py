@@ -5,7 +5,7 @@ After cloud.google.com/storage/docs/request-preconditions and RFC 9110, section 
 
 from __future__ import annotations
 
-from ..server.http_types import HttpError, Request
+from ...server.http_types import HttpError, Request
 
 NOT_MET = "At least one of the pre-conditions you specified did not hold."
 HEADERS = ("if-match", "if-none-match")

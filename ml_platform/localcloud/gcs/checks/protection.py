@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..server.http_types import HttpError
+from ...server.http_types import HttpError
+from ..tables.store import StoredObject, stamp
+from ..tables.versions import versioned
 from . import rules
-from .store import StoredObject, stamp
-from .versions import versioned
 
 _MAX_SECONDS = 3_155_760_000
 _MODES = ("Unlocked", "Locked")

@@ -6,11 +6,11 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from ..core.access.callers import caller
-from ..core.core import Core
-from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import unserved
-from .store import ObjectTables
+from ...core.access.callers import caller
+from ...core.core import Core
+from ...server.http_types import HttpError, Reply, Request, Route, json_reply
+from ..checks import unserved
+from ..tables.store import ObjectTables
 
 _ONE = r"/storage/v1/b/(?P<bucket>[^/]+)"
 

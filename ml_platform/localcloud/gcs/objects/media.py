@@ -9,9 +9,9 @@ import re
 import zlib
 from collections.abc import Callable
 
-from ..server.http_types import HttpError, Reply, Request
-from .rules import etag_of
-from .store import StoredObject
+from ...server.http_types import HttpError, Reply, Request
+from ..checks.rules import etag_of
+from ..tables.store import StoredObject
 
 _SAID_BY_OBJECT = {
     "Content-Disposition": "contentDisposition",

@@ -10,10 +10,10 @@ import base64
 import json
 from typing import Any
 
-from ..core.core import Core
-from . import protection
-from .events import EVENTS, FINALIZE
-from .store import StoredObject, stamp
+from ...core.core import Core
+from ..checks import protection
+from ..tables.events import EVENTS, FINALIZE
+from ..tables.store import StoredObject, stamp
 
 FIELD = "_notifications"
 """Where a bucket has its configurations."""

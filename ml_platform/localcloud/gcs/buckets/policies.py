@@ -9,9 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ..server.http_types import HttpError
-from . import lifecycle, rules
-from .store import stamp
+from ...server.http_types import HttpError
+from ..checks import rules
+from ..tables.store import stamp
+from . import lifecycle
 
 _DAY = 86_400
 _SOFT_DELETE = {"retentionDurationSeconds": str(7 * _DAY)}

@@ -11,8 +11,8 @@ from typing import Any
 
 import grpc
 
-from ..core.errors import CloudError
-from ..server.http_types import HttpError, Reply, Request, Route
+from ...core.errors import CloudError
+from ...server.http_types import HttpError, Reply, Request, Route
 
 _B = r"/storage/v1/b/[^/]+"
 _ANY = r"(?:/.*)?"

@@ -10,14 +10,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ..core.core import Core
-from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import rules
+from ...core.core import Core
+from ...server.http_types import HttpError, Reply, Request, Route, json_reply
+from ..checks import rules
+from ..places import place_of
+from ..tables.events import EVENTS
+from ..tables.store import ObjectTables
 from .buckets import Buckets
-from .events import EVENTS
 from .messages import FIELD
-from .places import place_of
-from .store import ObjectTables
 
 _CONFIGS = r"/storage/v1/b/(?P<bucket>[^/]+)/notificationConfigs"
 _ONE = _CONFIGS + r"/(?P<key>[^/]+)"

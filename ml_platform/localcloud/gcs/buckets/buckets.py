@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from ..core.core import Core
-from ..core.names import Location
-from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import lifecycle, policies, rules, unserved
-from .conditions import check_etag
-from .places import place_of
-from .store import stamp
-from .versions import VersionedTables, bucket_key
+from ...core.core import Core
+from ...core.names import Location
+from ...server.http_types import HttpError, Reply, Request, Route, json_reply
+from ..checks import rules, unserved
+from ..checks.conditions import check_etag
+from ..places import place_of
+from ..tables.store import stamp
+from ..tables.versions import VersionedTables, bucket_key
+from . import lifecycle, policies
 
 _ONE = r"/storage/v1/b/(?P<bucket>[^/]+)"
 _MAX_RESULTS = 1000
