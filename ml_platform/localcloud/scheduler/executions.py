@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.access.callers import access_token
 from ..core.core import Core
-from ..server.oidc import Identity
+from ..server.identity.oidc import Identity
 from . import rules
 from .ring import Attempt, send
 from .rules import Job, State

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from ...server.http_types import JSON_TYPE, HttpError, Reply, Request
-from ...server.partial import Tree, parse_fields, select
+from ...server.rest.partial import Tree, parse_fields, select
 
 Shape = dict[str, Any]
 """Name to the shape below it; {} is a plain value, None may have anything below it."""

@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 
 from ...core.errors import CloudError
-from ...server import torn
+from ...server.http import torn
 from ...server.http_types import HttpError, Reply, Request, Route, json_reply
 
 _INSERT = "storage.objects.insert"

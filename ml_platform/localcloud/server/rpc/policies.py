@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 from google.iam.v1 import iam_policy_pb2, policy_pb2
 
-from ..core.access.callers import caller
-from ..core.access.iam import Bindings
-from ..core.core import Core
-from ..core.errors import CloudError
+from ...core.access.callers import caller
+from ...core.access.iam import Bindings
+from ...core.core import Core
+from ...core.errors import CloudError
 
 _CONDITIONS = 3
 """The version of policies with conditions (cloud.google.com/iam/docs/policies#versions)."""

@@ -13,14 +13,14 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
-from ..core.clock import Clock
-from ..core.errors import CloudError, PortBusy
-from ..core.faults.torn import noting
-from ..core.interceptor import Gate
+from ...core.clock import Clock
+from ...core.errors import CloudError, PortBusy
+from ...core.faults.torn import noting
+from ...core.interceptor import Gate
+from ..http_types import HttpError, Reply, Request, Route, error_reply
+from ..loopback import ADDRESS
+from ..rest.service import Rest
 from .connection import Connection
-from .http_types import HttpError, Reply, Request, Route, error_reply
-from .loopback import ADDRESS
-from .rest import Rest
 from .torn import torn
 
 _REASON = "x-goog-request-reason"

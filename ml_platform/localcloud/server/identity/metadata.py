@@ -9,9 +9,9 @@ from functools import partial
 
 import google.auth.jwt
 
-from ..core.access.callers import SECONDS, access_token
-from ..core.core import Core
-from .http_types import HttpError, Reply, Request, Route, json_reply
+from ...core.access.callers import SECONDS, access_token
+from ...core.core import Core
+from ..http_types import HttpError, Reply, Request, Route, json_reply
 from .oidc import Identity
 
 FLAVOR = {"Metadata-Flavor": "Google"}

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from ..core.faults.orders import Fault
-from ..core.faults.torn import status_of
-from .http_types import Broken, Reply, Request
+from ...core.faults.orders import Fault
+from ...core.faults.torn import status_of
+from ..http_types import Broken, Reply, Request
 
 _PAGE = b"<html><head><title>%d</title></head><body><h1>Proxy error</h1></body></html>"
 _HTML = "text/html; charset=UTF-8"

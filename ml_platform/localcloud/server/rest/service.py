@@ -15,14 +15,14 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
-from ..core.errors import CloudError
-from ..core.interceptor import Gate
+from ...core.errors import CloudError
+from ...core.interceptor import Gate
+from ..http_types import JSON_TYPE, HttpError, Reply, Request, http_status
+from ..rpc.grpc_server import Method, Service, call
 from . import transcoding
-from .grpc_server import Method, Service, call
-from .http_paths import Paths, Rule
-from .http_rules import rules_of
-from .http_types import JSON_TYPE, HttpError, Reply, Request, http_status
 from .partial import Tree, parse_fields, select
+from .paths import Paths, Rule
+from .rules import rules_of
 from .transcoding import Refused
 
 # cloud.google.com/apis/docs/system-parameters: those with an effect on the answer, and those

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from ..core.core import Core
-from .http_types import Reply, Request, Route, json_reply
+from ...core.core import Core
+from ..http_types import Reply, Request, Route, json_reply
 
 ISSUER = "https://accounts.google.com"
 _KIND = "cloud.identity_key"

@@ -16,7 +16,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from .http_paths import Rule
+from .paths import Rule
 
 _BAD = "Invalid JSON payload received."
 _TOO_DEEP = f"{_BAD} Message too deep. Max recursion depth is 100."

@@ -16,11 +16,11 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 
+from ..http_types import Broken, HttpError, Reply, Request, error_reply, target_of
+from ..loopback import ADDRESS, check_request
+from ..tls import relay
 from .body import Body
 from .client import Reader, Watch
-from .http_types import Broken, HttpError, Reply, Request, error_reply, target_of
-from .loopback import ADDRESS, check_request
-from .tls import relay
 
 _MAX_LINE = 1 << 16
 _MAX_HEAD = 1 << 17

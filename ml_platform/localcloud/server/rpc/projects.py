@@ -6,9 +6,9 @@ from typing import Any
 
 from google.cloud.resourcemanager_v3.types import Project
 
-from ..core.core import Core
-from ..core.errors import invalid
-from ..core.names import parse
+from ...core.core import Core
+from ...core.errors import invalid
+from ...core.names import parse
 
 
 class Projects:

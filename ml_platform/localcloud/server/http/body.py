@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from email.message import Message
 
-from .http_types import HttpError
+from ..http_types import HttpError
 
 # An object in Cloud Storage comes in one piece; everything else is as large as gRPC's messages.
 _MAX_UPLOAD, _MAX_BODY = 1 << 30, 64 << 20

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from .http_paths import Rule
+from .paths import Rule
 
 # MetricService's client has no REST; these are the rules of
 # googleapis/google/monitoring/v3/metric_service.proto for projects.

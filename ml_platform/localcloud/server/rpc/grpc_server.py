@@ -16,12 +16,12 @@ from google.protobuf import empty_pb2
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
-from ..core.errors import CloudError
-from ..core.faults.orders import OnGone
-from ..core.interceptor import Gate
-from ..core.lists.pages import page
-from ..core.operations import Operations
-from .loopback import is_loopback, refusal
+from ...core.errors import CloudError
+from ...core.faults.orders import OnGone
+from ...core.interceptor import Gate
+from ...core.lists.pages import page
+from ...core.operations import Operations
+from ..loopback import is_loopback, refusal
 
 __all__ = [
     "CloudError",

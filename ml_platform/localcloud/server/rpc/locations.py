@@ -7,10 +7,10 @@ from typing import Any
 import grpc
 from google.cloud.location import locations_pb2
 
-from ..core.core import Core
-from ..core.errors import CloudError
-from ..core.lists.pages import page
-from ..core.names import Location
+from ...core.core import Core
+from ...core.errors import CloudError
+from ...core.lists.pages import page
+from ...core.names import Location
 
 _PROJECT = "projects/{project}"
 _NAME = "projects/{project}/locations/{location}"
