@@ -62,11 +62,11 @@ from .server.rpc.grpc_server import bind, bind_locations, bind_operations, wire
 from .server.rpc.locations import Locations
 from .server.rpc.projects import Projects
 from .server.tls import make_certificate, server_credentials
-from .vertex.endpoints import EndpointService
-from .vertex.models import ModelService
-from .vertex.pipelines import PipelineService
-from .vertex.predictions import PredictionService
-from .vertex.schedules import ScheduleService
+from .vertex.endpoints.predictions import PredictionService
+from .vertex.endpoints.service import EndpointService
+from .vertex.models.service import ModelService
+from .vertex.pipelines.service import PipelineService
+from .vertex.schedules.service import ScheduleService
 
 __all__ = ["CloudError", "LocalCloud", "PortBusy", "Unusable"]
 

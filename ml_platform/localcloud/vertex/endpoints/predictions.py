@@ -11,10 +11,10 @@ from google.api import httpbody_pb2
 from google.cloud.aiplatform_v1.types import prediction_service as wire_types
 from google.protobuf import struct_pb2
 
-from ..core.core import Core
-from ..core.errors import CloudError, invalid, precondition
-from ..server.http_types import Reply, Request, Route
-from .endpoints import EndpointService
+from ...core.core import Core
+from ...core.errors import CloudError, invalid, precondition
+from ...server.http_types import Reply, Request, Route
+from .service import EndpointService
 
 # projects.locations.endpoints.predict: "must not exceed 1.5 MB".
 _MAX_BYTES = 1_572_864

@@ -7,12 +7,12 @@ from typing import Any
 from google.cloud.aiplatform_v1.types import model_evaluation as gca_evaluation
 from google.cloud.aiplatform_v1.types import model_service as wire_types
 
-from ..core.core import Core
-from ..core.errors import invalid, not_found
-from ..core.lists.pages import page, start_of
-from . import model_rules as rules
-from .model_rules import DEFAULT
-from .model_store import EVALUATION, NAME, Registry
+from ...core.core import Core
+from ...core.errors import invalid, not_found
+from ...core.lists.pages import page, start_of
+from . import rules
+from .rules import DEFAULT
+from .store import EVALUATION, NAME, Registry
 
 _NAME = f"{NAME}/evaluations/{{evaluation}}"
 _Evaluation: Any = gca_evaluation.ModelEvaluation.meta.pb

@@ -10,11 +10,11 @@ from typing import Any
 from google.cloud.aiplatform_v1.types.pipeline_state import PipelineState
 from google.protobuf import json_format
 
-from ..core.errors import invalid
-from .model_rules import check_labels
-from .pipeline_runner import Job
-from .pipeline_spec import check_inputs
-from .unsupported import refuse_set
+from ...core.errors import invalid
+from ..models.rules import check_labels
+from ..unsupported import refuse_set
+from .runner import Job
+from .spec import check_inputs
 
 # The fields that ListPipelineJobsRequest documents for its filter and order_by, and schedule_name,
 # by which the SDK lists the jobs of a schedule (pipeline_job_schedules.py, list_jobs).

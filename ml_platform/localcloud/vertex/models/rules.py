@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 from google.cloud.aiplatform_v1.types import model as gca_model
 
-from ..core.errors import CloudError, invalid, precondition
+from ...core.errors import CloudError, invalid, precondition
 
 DEFAULT = "default"
 Model: Any = gca_model.Model.meta.pb  # the plain protobuf class: 8 times faster to read

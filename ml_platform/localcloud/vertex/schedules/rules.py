@@ -15,8 +15,8 @@ from croniter import CroniterError, croniter
 from google.cloud.aiplatform_v1.types import schedule as gca_schedule
 from google.protobuf import field_mask_pb2
 
-from ..core.errors import invalid, precondition
-from .unsupported import refuse_set
+from ...core.errors import invalid, precondition
+from ..unsupported import refuse_set
 
 Schedule: Any = gca_schedule.Schedule.meta.pb
 State: Any = gca_schedule.Schedule.State

@@ -14,9 +14,9 @@ from google.cloud.aiplatform_v1.types.pipeline_state import PipelineState
 from google.protobuf import json_format
 from google.rpc import status_pb2
 
-from ..core.core import Core
-from ..core.errors import invalid, not_found
-from . import pipeline_plan as plans
+from ...core.core import Core
+from ...core.errors import invalid, not_found
+from . import plan as plans
 
 JOB, PLAN = "pipeline", "pipeline.plan"
 NAME = "projects/{project}/locations/{location}/pipelineJobs/{job}"

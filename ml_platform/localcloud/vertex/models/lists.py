@@ -8,12 +8,12 @@ from typing import Any
 
 from google.cloud.aiplatform_v1.types import model_service as wire_types
 
-from ..core.core import Core
-from ..core.lists.filters import Filter, behind, compile_filter, compile_order
-from ..core.lists.pages import cursor_of, cut
-from . import model_rules as rules
-from .model_index import field_of, time_key
-from .model_store import Registry
+from ...core.core import Core
+from ...core.lists.filters import Filter, behind, compile_filter, compile_order
+from ...core.lists.pages import cursor_of, cut
+from . import rules
+from .index import field_of, time_key
+from .store import Registry
 
 _FILTER = ("model", "display_name", "labels", "base_model_name")
 _ORDER = ("display_name", "create_time", "update_time")

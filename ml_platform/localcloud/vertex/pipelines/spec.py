@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.errors import invalid
+from ...core.errors import invalid
 
 # By the type that a template declares: the types of JSON that its values have.
 _JSON_TYPES: dict[str, tuple[type, ...]] = {

@@ -10,12 +10,12 @@ from typing import Any
 
 import grpc
 
-from ..core.core import Core
-from ..core.errors import CloudError, invalid, not_found, precondition
-from ..core.operations import OperationFailed
-from . import model_rules as rules
-from .model_index import ModelIndex, entry_of
-from .model_rules import DEFAULT, Behavior, Model, Parent
+from ...core.core import Core
+from ...core.errors import CloudError, invalid, not_found, precondition
+from ...core.operations import OperationFailed
+from . import rules
+from .index import ModelIndex, entry_of
+from .rules import DEFAULT, Behavior, Model, Parent
 
 MODEL, VERSION, DEPLOYMENT, TOMB = "model", "model.version", "deployment", "model.tomb"
 EVALUATION = "model.evaluation"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.lists.filters import Comparison
-from ..core.store import Store
+from ...core.lists.filters import Comparison
+from ...core.store import Store
 
 # Beside each label of a model stands its key with this value, which no label can have: so both
 # "has the label" and "has this value" are one range of the index.

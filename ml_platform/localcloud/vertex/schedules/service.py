@@ -10,13 +10,13 @@ from google.cloud.aiplatform_v1.types import schedule_service as wire_types
 from google.cloud.aiplatform_v1.types.operation import DeleteOperationMetadata
 from google.protobuf import empty_pb2
 
-from ..core.core import Core
-from ..core.errors import CloudError, not_found, precondition
-from ..core.lists.filters import compile_filter, compile_order, sort
-from ..core.lists.pages import page
-from . import schedule_rules as rules
-from .pipelines import PipelineService
-from .schedule_rules import Schedule, State
+from ...core.core import Core
+from ...core.errors import CloudError, not_found, precondition
+from ...core.lists.filters import compile_filter, compile_order, sort
+from ...core.lists.pages import page
+from ..pipelines.service import PipelineService
+from . import rules
+from .rules import Schedule, State
 
 SCHEDULE = "schedule"
 _PARENT = "projects/{project}/locations/{location}"

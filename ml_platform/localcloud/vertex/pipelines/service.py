@@ -13,13 +13,13 @@ from google.cloud.aiplatform_v1.types.operation import DeleteOperationMetadata
 from google.cloud.aiplatform_v1.types.pipeline_state import PipelineState
 from google.protobuf import empty_pb2
 
-from ..core.core import Core
-from ..core.errors import CloudError, invalid, precondition
-from ..core.lists.filters import compile_filter, compile_order, sort
-from ..core.lists.pages import page
-from . import pipeline_plan as plans
-from . import pipeline_rules as rules
-from .pipeline_runner import ACTIVE, JOB, RUNNING, Files, Job, Runner
+from ...core.core import Core
+from ...core.errors import CloudError, invalid, precondition
+from ...core.lists.filters import compile_filter, compile_order, sort
+from ...core.lists.pages import page
+from . import plan as plans
+from . import rules
+from .runner import ACTIVE, JOB, RUNNING, Files, Job, Runner
 
 _PARENT = "projects/{project}/locations/{location}"
 _BATCH = 32

@@ -14,9 +14,9 @@ from typing import Any
 from google.cloud.aiplatform_v1.types import endpoint as gca_endpoint
 from google.protobuf import field_mask_pb2
 
-from ..core.errors import invalid, precondition
-from .model_rules import check_display_name, check_labels
-from .unsupported import refuse_set
+from ...core.errors import invalid, precondition
+from ..models.rules import check_display_name, check_labels
+from ..unsupported import refuse_set
 
 Endpoint: Any = gca_endpoint.Endpoint.meta.pb
 FILTERS = ("endpoint", "display_name", "labels", "base_model_name")

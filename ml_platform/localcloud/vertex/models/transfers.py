@@ -7,12 +7,12 @@ from typing import Any, Protocol
 import grpc
 from google.cloud.aiplatform_v1.types import model_service as wire_types
 
-from ..core.core import Core
-from ..core.errors import CloudError, invalid, not_found, precondition
-from ..core.operations import OperationFailed
-from . import model_rules as rules
-from .model_rules import DEFAULT
-from .model_store import Registry
+from ...core.core import Core
+from ...core.errors import CloudError, invalid, not_found, precondition
+from ...core.operations import OperationFailed
+from . import rules
+from .rules import DEFAULT
+from .store import Registry
 
 
 class Directory(Protocol):

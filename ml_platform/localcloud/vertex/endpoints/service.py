@@ -10,14 +10,14 @@ from google.cloud.aiplatform_v1.types import endpoint_service as wire_types
 from google.cloud.aiplatform_v1.types.operation import DeleteOperationMetadata
 from google.protobuf import empty_pb2
 
-from ..core.core import Core
-from ..core.errors import CloudError, not_found, precondition
-from ..core.lists.filters import compile_filter, compile_order, sort
-from ..core.lists.pages import page
-from . import endpoint_rules as rules
-from .endpoint_rules import Endpoint
-from .model_rules import DEFAULT, masked
-from .model_store import DEPLOYMENT, Registry
+from ...core.core import Core
+from ...core.errors import CloudError, not_found, precondition
+from ...core.lists.filters import compile_filter, compile_order, sort
+from ...core.lists.pages import page
+from ..models.rules import DEFAULT, masked
+from ..models.store import DEPLOYMENT, Registry
+from . import rules
+from .rules import Endpoint
 
 ENDPOINT = "endpoint"
 _NAME = "projects/{project}/locations/{location}/endpoints/{endpoint}"

@@ -9,14 +9,14 @@ from google.cloud.aiplatform_v1.types import model_service as wire_types
 from google.cloud.aiplatform_v1.types.operation import DeleteOperationMetadata
 from google.protobuf import empty_pb2
 
-from ..core.core import Core
-from ..core.errors import invalid, precondition
-from . import model_rules as rules
-from .model_evaluations import ModelEvaluations
-from .model_lists import ModelLists
-from .model_rules import DEFAULT, Behavior
-from .model_store import Registry
-from .model_transfers import Directory, ModelTransfers
+from ...core.core import Core
+from ...core.errors import invalid, precondition
+from . import rules
+from .evaluations import ModelEvaluations
+from .lists import ModelLists
+from .rules import DEFAULT, Behavior
+from .store import Registry
+from .transfers import Directory, ModelTransfers
 
 
 class ModelService:
