@@ -1,7 +1,7 @@
 """Who calls: the service account that the bearer token of a call names.
 
 A token says itself whose it is and until when, so that it is valid after a restart too. Signatures
-are not checked: every program on this machine gets a token for any account (see server/identity/metadata).
+are not checked: every program on this machine gets a token for any account (server/identity/).
 """
 
 from __future__ import annotations

@@ -232,7 +232,9 @@ class VersionedTables(ObjectTables):
                 (*mark, bucket, name),
             )
             for item in self._take(bucket, name):
-                self._tell(DELETE if mark[0] else ARCHIVE, replace(item, **_times(mark)), by)
+                soft, since, deleted, end = mark
+                ended = replace(item, noncurrent_since=since, soft_deleted=deleted, hard_delete=end)
+                self._tell(DELETE if soft else ARCHIVE, ended, by)
 
     def _write(self, item: StoredObject) -> None:
         if not item.noncurrent_since:
@@ -263,15 +265,6 @@ class VersionedTables(ObjectTables):
         rows = self._store.execute(f"DELETE FROM gcs_past WHERE {where} RETURNING generation", args)  # noqa: S608 - our own names
         for row in rows:
             self._drop_body(*row)
-
-
-def _times(mark: Mark) -> dict[str, str]:
-    _, noncurrent_since, soft_deleted, hard_delete = mark
-    return {
-        "noncurrent_since": noncurrent_since,
-        "soft_deleted": soft_deleted,
-        "hard_delete": hard_delete,
-    }
 
 
 def _after(start: str) -> tuple[str, int]:
