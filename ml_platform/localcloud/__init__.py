@@ -46,27 +46,27 @@ from .control.control import Control
 from .core.core import Core
 from .core.errors import CloudError, PortBusy, Unusable
 from .core.names import Location
-from .gcs.batch import Batch
+from .gcs.calls.batch import Batch
 from .gcs.storage import Storage
 from .monitoring.series import Monitoring
 from .run.revisions import Revisions
 from .run.services import CloudRun
 from .run.serving import Serving
 from .scheduler.jobs import CloudScheduler
-from .server.grpc_server import bind, bind_locations, bind_operations, wire
-from .server.http import HttpServer, Router
-from .server.locations import Locations
+from .server.http.port import HttpServer, Router
+from .server.identity.metadata import Metadata
+from .server.identity.oidc import Identity
 from .server.loopback import ADDRESS
-from .server.metadata import Metadata
-from .server.oidc import Identity
-from .server.projects import Projects
-from .server.rest import Rest
+from .server.rest.service import Rest
+from .server.rpc.grpc_server import bind, bind_locations, bind_operations, wire
+from .server.rpc.locations import Locations
+from .server.rpc.projects import Projects
 from .server.tls import make_certificate, server_credentials
-from .vertex.endpoints import EndpointService
-from .vertex.models import ModelService
-from .vertex.pipelines import PipelineService
-from .vertex.predictions import PredictionService
-from .vertex.schedules import ScheduleService
+from .vertex.endpoints.predictions import PredictionService
+from .vertex.endpoints.service import EndpointService
+from .vertex.models.service import ModelService
+from .vertex.pipelines.service import PipelineService
+from .vertex.schedules.service import ScheduleService
 
 __all__ = ["CloudError", "LocalCloud", "PortBusy", "Unusable"]
 

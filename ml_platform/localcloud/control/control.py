@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..core.call_log import Call
-from ..core.faults import Fault
+from ..core.faults.orders import Fault
 from ..scheduler.ring import Attempt
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
 from .snapshot import inventory

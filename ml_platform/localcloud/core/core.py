@@ -7,10 +7,10 @@ import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from .access.iam import Iam
 from .call_log import Effects
 from .clock import Clock
-from .faults import Faults
-from .iam import Iam
+from .faults.orders import Faults
 from .interceptor import Gate, Quota, horizon
 from .names import Names
 from .operations import Operations

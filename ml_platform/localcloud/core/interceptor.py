@@ -11,11 +11,11 @@ from typing import TypeVar
 
 import grpc
 
+from .access.callers import caller_email
 from .call_log import Call, Effects, Running, running, serving
-from .callers import caller_email
 from .clock import Clock
 from .errors import CloudError
-from .faults import Fault, Faults, OnGone, strike_after, strike_before
+from .faults.orders import Fault, Faults, OnGone, strike_after, strike_before
 from .names import Location, Names
 
 T = TypeVar("T")

@@ -17,9 +17,9 @@ from google.protobuf.message import Message
 from .call_log import Call, Effects, Running, running, serving
 from .clock import Clock
 from .errors import CloudError, not_found
-from .faults import Fault
+from .faults.orders import Fault
+from .lists.pages import page
 from .names import Names
-from .pages import page
 from .store import Store
 
 KIND = "operation"

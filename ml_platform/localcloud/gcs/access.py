@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..core.access.iam import Bindings
 from ..core.core import Core
-from ..core.iam import Bindings
-from .versions import VersionedTables
+from .tables.versions import VersionedTables
 
 
 def answer_iam(core: Core, tables: VersionedTables) -> None:

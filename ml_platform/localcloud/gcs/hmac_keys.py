@@ -14,10 +14,10 @@ from typing import Any
 
 from ..core.core import Core
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
-from . import rules
-from .conditions import NOT_MET, check_etag
+from .checks import rules
+from .checks.conditions import NOT_MET, check_etag
 from .places import place_of
-from .store import stamp
+from .tables.store import stamp
 
 _KIND = "gcs.hmac_key"
 _KEYS = r"/storage/v1/projects/(?P<project>[^/]+)/hmacKeys"

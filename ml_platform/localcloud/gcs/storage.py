@@ -6,21 +6,21 @@ from typing import Any
 
 from ..core.core import Core
 from ..server.http_types import Reply, Request, Route, json_reply
-from . import customer_keys, protection, rules, unserved
 from .access import answer_iam
-from .bucket_policies import BucketPolicies
-from .buckets import Buckets
-from .generations import Generations
+from .buckets.bucket_policies import BucketPolicies
+from .buckets.buckets import Buckets
+from .buckets.messages import Messages
+from .buckets.notifications import Notifications
+from .calls.retry_tests import RetryTests
+from .calls.surface import surfaced
+from .checks import customer_keys, protection, rules, unserved
 from .hmac_keys import HmacKeys
-from .media import media_reply
-from .messages import Messages
-from .notifications import Notifications
+from .objects.generations import Generations
+from .objects.media import media_reply
+from .objects.upload import Uploads
 from .places import Places
-from .retry_tests import RetryTests
-from .store import StoredObject, successor
-from .surface import surfaced
-from .upload import Uploads
-from .versions import VersionedTables
+from .tables.store import StoredObject, successor
+from .tables.versions import VersionedTables
 
 _B = r"/b/(?P<bucket>[^/]+)"
 _O = _B + r"/o/(?P<name>[^/]+)"

@@ -16,7 +16,7 @@ from google.cloud.monitoring_v3.types import metric_service as wire_types
 
 from ..core.core import Core
 from ..core.errors import CloudError
-from ..core.pages import page
+from ..core.lists.pages import page
 from . import rules
 from .filter import Predicate, compile_filter
 from .rules import Sample, Series

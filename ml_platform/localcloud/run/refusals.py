@@ -9,7 +9,7 @@ import grpc
 from google.rpc import error_details_pb2
 
 from ..core.errors import CloudError
-from ..core.pages import page
+from ..core.lists.pages import page
 
 
 def refuse(field: str, description: str) -> CloudError:

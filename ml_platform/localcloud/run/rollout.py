@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import grpc
 from google.cloud.run_v2.types import condition as condition_types
 
-from ..core.callers import caller
+from ..core.access.callers import caller
 from ..core.core import Core
 from ..core.errors import CloudError
 from ..core.operations import OperationFailed

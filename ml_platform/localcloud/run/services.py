@@ -12,7 +12,7 @@ from google.longrunning import operations_pb2
 
 from ..core.core import Core
 from ..core.errors import CloudError, not_found
-from ..server.policies import Policies
+from ..server.rpc.policies import Policies
 from . import rules
 from .checks import check_service, check_service_id
 from .refusals import pages

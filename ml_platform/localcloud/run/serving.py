@@ -21,7 +21,7 @@ from google.iam.v1 import iam_policy_pb2
 
 from ..core.core import Core
 from ..server.http_types import Reply, Request, Route, json_reply
-from ..server.oidc import Identity
+from ..server.identity.oidc import Identity
 from .revisions import Revisions
 from .rollout import SERVICE
 from .rules import Service

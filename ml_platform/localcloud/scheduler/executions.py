@@ -8,9 +8,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from ..core.callers import access_token
+from ..core.access.callers import access_token
 from ..core.core import Core
-from ..server.oidc import Identity
+from ..server.identity.oidc import Identity
 from . import rules
 from .ring import Attempt, send
 from .rules import Job, State

@@ -11,8 +11,8 @@ from google.protobuf import empty_pb2
 
 from ..core.core import Core
 from ..core.errors import CloudError, not_found, precondition
-from ..core.pages import page, start_of
-from ..server.oidc import Identity
+from ..core.lists.pages import page, start_of
+from ..server.identity.oidc import Identity
 from . import rules
 from .executions import JOB, Executions
 from .rules import Job, State

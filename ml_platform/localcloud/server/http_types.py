@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import grpc
 
 from ..core.errors import CloudError
-from ..core.faults import OnGone
+from ..core.faults.orders import OnGone
 
 JSON_TYPE = "application/json; charset=UTF-8"
 Broken = Callable[[socket.socket, bytes, bytes], None]

@@ -18,7 +18,7 @@ from google.cloud.aiplatform_v1.services.schedule_service import ScheduleService
 from google.oauth2.credentials import Credentials
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.core.callers import access_token
+from ml_platform.localcloud.core.access.callers import access_token
 from ml_platform.tests.localcloud.scheduler_tools import START, Hook
 
 from .gcs_ways import BUCKET, patched

@@ -24,7 +24,7 @@ from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 from google.oauth2 import service_account
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.core.callers import access_token
+from ml_platform.localcloud.core.access.callers import access_token
 
 from .conftest import PARENT, ROBOT
 

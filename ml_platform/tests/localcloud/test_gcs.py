@@ -10,8 +10,8 @@ from google.api_core import exceptions
 from google.cloud.storage import Bucket, Client
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.gcs.rules import glob_pattern
-from ml_platform.localcloud.gcs.store import successor
+from ml_platform.localcloud.gcs.checks.rules import glob_pattern
+from ml_platform.localcloud.gcs.tables.store import successor
 
 BUCKET = "artifacts"
 

@@ -14,7 +14,7 @@ from google.api_core import exceptions
 from google.cloud.storage import Bucket
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.gcs import messages
+from ml_platform.localcloud.gcs.buckets import messages
 from ml_platform.tests.localcloud.gcs_ways import BUCKET
 from ml_platform.tests.localcloud.storage_calls import call
 

@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.server import body, connection
-from ml_platform.localcloud.server.http import HttpServer
+from ml_platform.localcloud.server.http import body, connection
+from ml_platform.localcloud.server.http.port import HttpServer
 from ml_platform.tests.localcloud.conftest import PARENT
 
 HOST = b"Host: localhost\r\n"

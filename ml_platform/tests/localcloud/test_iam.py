@@ -15,8 +15,8 @@ from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 from google.oauth2.credentials import Credentials
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.core import permissions
-from ml_platform.localcloud.core.callers import access_token
+from ml_platform.localcloud.core.access import permissions
+from ml_platform.localcloud.core.access.callers import access_token
 
 from .conftest import PARENT, ROBOT
 from .iam_tools import CALLS, MEMBER, RUNNER

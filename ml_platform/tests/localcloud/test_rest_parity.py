@@ -16,10 +16,10 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.server.grpc_server import Method, Service
-from ml_platform.localcloud.server.http_paths import Rule
-from ml_platform.localcloud.server.http_rules import rules_of
-from ml_platform.localcloud.server.rest import raw
+from ml_platform.localcloud.server.rest.paths import Rule
+from ml_platform.localcloud.server.rest.rules import rules_of
+from ml_platform.localcloud.server.rest.service import raw
+from ml_platform.localcloud.server.rpc.grpc_server import Method, Service
 from ml_platform.tests.localcloud.conftest import PARENT
 
 _VARIABLE = re.compile(r"\{([\w.]+)(?:=([^{}]*))?\}")

@@ -10,7 +10,7 @@ from google.api_core import exceptions
 from google.cloud import run_v2
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.core.callers import access_token
+from ml_platform.localcloud.core.access.callers import access_token
 from ml_platform.tests.localcloud.conftest import PARENT
 
 NAME = f"{PARENT}/services/ranker"

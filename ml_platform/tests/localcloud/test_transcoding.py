@@ -18,13 +18,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.server import transcoding
-from ml_platform.localcloud.server.grpc_server import Method
-from ml_platform.localcloud.server.http_paths import Paths, Rule
-from ml_platform.localcloud.server.http_rules import rules_of
 from ml_platform.localcloud.server.http_types import target_of
-from ml_platform.localcloud.server.partial import parse_fields, select
-from ml_platform.localcloud.server.rest import raw
+from ml_platform.localcloud.server.rest import transcoding
+from ml_platform.localcloud.server.rest.partial import parse_fields, select
+from ml_platform.localcloud.server.rest.paths import Paths, Rule
+from ml_platform.localcloud.server.rest.rules import rules_of
+from ml_platform.localcloud.server.rest.service import raw
+from ml_platform.localcloud.server.rpc.grpc_server import Method
 
 _VARIABLE = re.compile(r"\{([\w.]+)(?:=([^{}]*))?\}")
 _WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -14,7 +14,7 @@ from google.cloud.run_v2.services.services.transports.grpc import ServicesGrpcTr
 from google.iam.v1 import iam_policy_pb2, policy_pb2
 
 from ml_platform.localcloud import LocalCloud, PortBusy
-from ml_platform.localcloud.server.grpc_server import methods
+from ml_platform.localcloud.server.rpc.grpc_server import methods
 
 
 def test_the_wiring_of_a_service_is_read_off_its_client_types_and_all() -> None:

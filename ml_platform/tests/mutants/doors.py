@@ -202,7 +202,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "localcloud/gcs/store.py",
+            "localcloud/gcs/tables/store.py",
             "localcloud/test_late_and_stale.py",
             storage_never_reads_stale=(
                 "_EVER if horizon is None else int(horizon * 1_000_000)",

@@ -47,7 +47,7 @@ class _Bearer(grpc.UnaryUnaryClientInterceptor):
 @pytest.fixture
 def token(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """All our clients call as the platform's account."""
-    from ml_platform.localcloud.core.callers import access_token
+    from ml_platform.localcloud.core.access.callers import access_token
 
     caches = (channels._make_client, channels._make_storage_client)
     for cache in caches:

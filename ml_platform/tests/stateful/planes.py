@@ -15,9 +15,9 @@ from google.cloud.scheduler_v1.types import job as job_types
 
 from ml_platform.localcloud.run.rollout import REVISION, SERVICE
 from ml_platform.localcloud.scheduler.executions import JOB
-from ml_platform.localcloud.vertex.model_rules import Model, Parent
-from ml_platform.localcloud.vertex.model_store import MODEL, VERSION
-from ml_platform.localcloud.vertex.pipeline_runner import JOB as PIPELINE
+from ml_platform.localcloud.vertex.models.rules import Model, Parent
+from ml_platform.localcloud.vertex.models.store import MODEL, VERSION
+from ml_platform.localcloud.vertex.pipelines.runner import JOB as PIPELINE
 from ml_platform.services.registry.labels import RUN
 
 if TYPE_CHECKING:

@@ -1,0 +1,3 @@
+"""Misfortune on order."""
+
+from __future__ import annotations

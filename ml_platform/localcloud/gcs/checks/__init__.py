@@ -1,0 +1,3 @@
+"""What a request may ask, and what is refused: rules without state."""
+
+from __future__ import annotations

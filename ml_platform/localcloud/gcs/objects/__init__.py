@@ -1,0 +1,3 @@
+"""Objects with their generations and bytes."""
+
+from __future__ import annotations

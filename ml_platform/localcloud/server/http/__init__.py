@@ -1,0 +1,3 @@
+"""The HTTP port."""
+
+from __future__ import annotations

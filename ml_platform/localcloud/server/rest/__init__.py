@@ -1,0 +1,3 @@
+"""The gRPC services by REST."""
+
+from __future__ import annotations

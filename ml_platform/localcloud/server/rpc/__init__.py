@@ -1,0 +1,3 @@
+"""The gRPC port, and the services that all APIs share."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""EndpointService and PredictionService."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""ModelService: the model registry."""
+
+from __future__ import annotations

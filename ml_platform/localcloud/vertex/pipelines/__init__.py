@@ -1,0 +1,3 @@
+"""PipelineService."""
+
+from __future__ import annotations

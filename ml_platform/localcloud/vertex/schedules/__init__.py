@@ -1,0 +1,3 @@
+"""ScheduleService."""
+
+from __future__ import annotations
