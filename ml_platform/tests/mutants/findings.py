@@ -111,7 +111,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "unit/test_service_traffic.py",
             ),
             foreign_labels_are_fine=(
-                "if seen.owner != owner or seen.theirs or seen.endpoint_uid != endpoint.uid.hex:",
+                "if theirs or seen.owner != owner or seen.endpoint_uid != endpoint.uid.hex:",
                 "if False:",
                 "unit/test_service_drift.py"
                 "::test_an_active_endpoint_has_its_service_with_its_labels_and_its_run",

@@ -148,7 +148,7 @@ def test_sweeps_and_live_answers_say_foreign_and_never_missing(
         look(clock)
         lineage.refresh_from_db()
         assert lineage.registry_state == RegistryState.FOREIGN
-        verdict = verdict_of(lineage, "")
+        verdict = verdict_of(lineage, "", None)
         assert (verdict.verified, verdict.reason) == (None, OTHER_LABELS)
         assert open_kinds() == [FindingKind.LABELS_CHANGED]
     answer = verify_model_in_vertex_ai(run=run)

@@ -215,16 +215,7 @@ def _after_writing(spoil: Callable[[Any, Any], object]) -> list[Any]:
 
 def refused_is_done() -> list[Any]:
     """An object that may not be deleted counts as deleted."""
-    from ml_platform.errors import CloudDenied
-    from ml_platform.services.registry.artifacts import delete_chunk as original
-
-    def cheerful(**given: Any) -> Any:
-        try:
-            return original(**given)
-        except CloudDenied:
-            return None
-
-    return [swap("deletion.steps.delete_chunk", cheerful)]
+    return [swap("removal.steps.why_left", lambda _: "")]
 
 
 def waits_for_ever() -> list[Any]:
