@@ -1,6 +1,7 @@
-"""Runs every test on SQLite and, beside it, each test that uses a database on PostgreSQL.
+"""Runs every test on SQLite and, beside it, each test of what a database does on PostgreSQL.
 
-What drives the browser or fuzzes the API, where no database shows, is shared out between the two.
+Tests whose cases differ in what Google answers or a user sends, and those in a browser, are shared
+out between the two: `pytest.ini` says by which markers, and why.
 
 `python -m ml_platform.tests [pytest arguments]` says what it found, and fails rather than leave
 something out. `python -m ml_platform.tests --quick [pytest arguments]` runs what most changes need
@@ -43,7 +44,9 @@ def main(arguments: list[str]) -> int:
 def _run_quick(arguments: list[str]) -> int:
     folders = [] if _names_a_path(arguments) else [str(Path(__file__).with_name(f)) for f in QUICK]
     marks = ["-m", "not slow and not on_postgresql"]
-    run = _pytest("sqlite", ["-q", "-n", str(os.cpu_count() or 1), *marks, *folders, *arguments])
+    # One more than cores, for while the others wait.
+    workers = _workers((os.cpu_count() or 1) + 1)
+    run = _pytest("sqlite", ["-q", *workers, *marks, *folders, *arguments])
     try:
         return run.wait()
     finally:
@@ -58,7 +61,8 @@ def _run_all(arguments: list[str]) -> int:
     found = [_found(*what) for what in FINDERS]
     if not all(found):
         return 1
-    workers = _workers()
+    # Two for each run even on two cores: many tests wait for something.
+    workers = _workers(max(2, (os.cpu_count() or 1) // 2))
     started = time.monotonic()
     with tempfile.TemporaryFile() as output:
         runs = {
@@ -109,10 +113,9 @@ def _found(name: str, find: Callable[[], str]) -> bool:
     return True
 
 
-def _workers() -> list[str]:
-    """Two runs go on at once, so each has half the cores; one worker is faster without xdist."""
-    each = (os.cpu_count() or 1) // 2
-    return ["-n", str(each)] if each > 1 else []
+def _workers(number: int) -> list[str]:
+    """Workers that take over from each other, so that none is idle while another has tests left."""
+    return ["-n", str(number), "--dist", "worksteal"]
 
 
 def _pytest(

@@ -10,6 +10,8 @@ from ml_platform.models import Finding, RegisteredModel
 from ml_platform.tests.browser.conftest import under_a_strict_policy
 from ml_platform.tests.incident_rows import incident_rows, operations_of
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def urls(live_server, browser_page, log_in):
@@ -29,7 +31,6 @@ def urls(live_server, browser_page, log_in):
     return [live_server.url + path for path in paths]
 
 
-@pytest.mark.any_database
 def test_a_strict_policy_breaks_nothing_and_the_style_sheet_applies(urls, browser_page):
     # The fixture fails on whatever the console complains of, refused styles and scripts too.
     for url in urls:
@@ -37,7 +38,6 @@ def test_a_strict_policy_breaks_nothing_and_the_style_sheet_applies(urls, browse
         assert browser_page.evaluate("getComputedStyle(document.body).margin") == "0px"
 
 
-@pytest.mark.any_database
 def test_nothing_is_wider_than_a_window_of_360_pixels(urls, browser_page):
     browser_page.set_viewport_size({"width": 360, "height": 720})
     for url in urls:
@@ -46,7 +46,6 @@ def test_nothing_is_wider_than_a_window_of_360_pixels(urls, browser_page):
         assert width == 360, url
 
 
-@pytest.mark.any_database
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation(urls, browser_page, scheme: str):
     browser_page.emulate_media(color_scheme=scheme)

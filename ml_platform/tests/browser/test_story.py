@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.sync_api import expect
 
 from ml_platform.cloud import vertex
@@ -13,6 +14,8 @@ from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 
 if TYPE_CHECKING:
     from ml_platform.tests.browser.conftest import Site
+
+pytestmark = pytest.mark.on_postgresql
 
 
 def row(site: Site, part: str, name: str):

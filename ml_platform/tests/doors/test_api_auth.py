@@ -28,7 +28,7 @@ from ml_platform.tests.incident_rows import finished_sweep
 
 from .api_tools import bearer, contract, keeps_contract, logged_in, member_of, post
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 BODIES: dict[str, Any] = {
     "ignore_finding": {"reason": "known"},

@@ -13,7 +13,7 @@ from ml_platform.tests.factories import ProjectFactory, RegisteredModelFactory
 
 from .api_tools import bearer, keeps_contract, logged_in, member_of, post
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 
 @pytest.fixture

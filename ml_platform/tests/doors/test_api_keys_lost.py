@@ -88,6 +88,7 @@ def deaths() -> Iterator[tuple[int, str]]:
         yield from ((at, way) for at in range(1, 99))
 
 
+@pytest.mark.on_postgresql
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", VERBS)
 def test_a_database_that_ends_the_connection_costs_one_more_try(

@@ -18,7 +18,7 @@ from .api_tools import bearer, keeps_contract, member_of, post
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 URI = f"gs://{BUCKET}/templates/t.json"
 RUNS, SCHEDULES = "/api/training-runs/", "/api/training/schedules/"
 

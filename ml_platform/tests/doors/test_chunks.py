@@ -22,7 +22,7 @@ from .test_strict import PATHS, ana, model, project, refused, url_of
 
 __all__ = ["ana", "model", "project"]  # fixtures
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 
 class Silent(WSGIRequestHandler):

@@ -36,7 +36,7 @@ from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import DeployedEndpointFactory, ProjectFactory
 from ml_platform.tests.services.vertex_rows import managed
-from ml_platform.tests.services.world import ANA
+from ml_platform.tests.services.world import ANA, no_pause
 
 from .api_tools import bearer, post
 
@@ -69,7 +69,7 @@ def seed(cloud: LocalCloud, id_: str, lineage: RegisteredModel, run: TrainingRun
 
 
 def finish(operation: Operation) -> Operation:
-    return finish_operation(operation=operation, clock=database_now, patience=20.0)
+    return finish_operation(operation=operation, clock=database_now, pause=no_pause)
 
 
 def versions(name: ModelName) -> list[str]:

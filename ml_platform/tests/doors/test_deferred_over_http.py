@@ -24,6 +24,7 @@ UPLOAD = "ModelService.UploadModel"
 ENDINGS = [*(f"fail:{stage}" for stage in STAGES), "not_blessed", "hang", "cancel"]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_over_http_a_run_without_success_leaves_the_counts_as_they_were(

@@ -38,8 +38,9 @@ from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.scheduling.job import job_spec
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.training.polling import poll_training_runs
+from ml_platform.tests.planes import Planes
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.any_database]
 ACTOR = Actor(label="demo", origin="command")
 VERTEX = {
     "chern_retriv_v2": ("5241525861236080640", "1"),
@@ -59,16 +60,32 @@ NAMES = [
 QUICK_TESTS = {name for name in VERTEX if name.startswith("trd-test")}
 
 
+@pytest.fixture(scope="module")
+def made():
+    """The incident, once it was made."""
+    return []
+
+
 @pytest.fixture
-def incident(cloud, settings):
+def anew(made):
+    """The incident is made again, because the calls to Google are not kept with it."""
+    made.clear()
+
+
+@pytest.fixture
+def incident(cloud, settings, made):
     settings.ML_PLATFORM = {
         **settings.ML_PLATFORM,
         "BUCKET": "b2b-recs-training-artifacts",
         "PUBLIC_URL": "http://127.0.0.1:8000/",
         "WEBHOOK_SERVICE_ACCOUNTS": ["scheduler@b2b-recs.iam.gserviceaccount.com"],
     }
+    if made:
+        made[0].put_back(cloud)
+        return cloud
     user = get_user_model().objects.create_superuser("demo")
     load_incident(cloud=cloud, user=user, now=database_now())
+    made.append(Planes.kept(cloud))
     return cloud
 
 
@@ -174,6 +191,7 @@ def test_the_live_schedule_has_its_job_and_the_ended_ones_have_none(incident):
     ]
 
 
+@pytest.mark.usefixtures("anew")
 def test_a_month_of_what_the_services_did_is_read_from_monitoring(incident):
     days = ServiceDailyMetrics.objects.filter(complete=True)
     by_service = Counter(days.exclude(requests=None).values_list("service_name", flat=True))

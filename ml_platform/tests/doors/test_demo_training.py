@@ -18,7 +18,7 @@ from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.training.polling import poll_training_runs
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.any_database]
 ACTOR = Actor(label="demo", origin="command")
 A_RUN = STAGE_SECONDS * 7
 ENDED = {"completed": 2, "failed": 2, "not_blessed": 1, "running": 1}

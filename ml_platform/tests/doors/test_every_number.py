@@ -12,7 +12,7 @@ from django.test import Client
 from .api_tools import bearer, contract
 from .tenants import Tenant, full_tenant
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 CLOCKS = re.compile(r'"(?:at|swept_at|vertex_read_at|now|read_at)": "[^"]*"')
 
 

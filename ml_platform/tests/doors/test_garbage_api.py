@@ -26,6 +26,7 @@ def is_refused_or_answered(answer: Any, *where: object) -> None:
         assert answer.json()["detail"].endswith((".", "]", "`", "?")), (where, answer.json())
 
 
+@pytest.mark.on_postgresql
 @pytest.mark.slow
 def test_no_parameter_of_the_api_breaks_it(program: Client, ids: dict[str, Any]):
     walked = 0
@@ -77,6 +78,7 @@ def test_a_cursor_that_is_none_says_so(program: Client, ids: dict[str, Any]):
         keeps_contract(answer, "/api/models/")
 
 
+@pytest.mark.on_postgresql
 @pytest.mark.slow
 def test_no_field_of_a_body_breaks_the_api(program: Client, ids: dict[str, Any]):
     schemas = contract()["components"]["schemas"]

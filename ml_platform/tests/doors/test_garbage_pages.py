@@ -47,6 +47,7 @@ def page_urls(ids: dict[str, Any]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
@@ -74,6 +75,7 @@ PAGE_PARAMETERS = (
 )  # fmt: skip
 
 
+@pytest.mark.on_postgresql
 @pytest.mark.slow
 def test_no_parameter_of_a_page_breaks_it(browser: Client, ids: dict[str, Any]):
     pages = [url for url in page_urls(ids) if not url.startswith("/do/")]
@@ -94,6 +96,7 @@ def test_no_parameter_of_a_page_breaks_it(browser: Client, ids: dict[str, Any]):
 OTHER_ORDER = cursor("oldest", "2026-01-01T00:00:00+00:00", "1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["nonsense", *cursors("newest"), OTHER_ORDER])
 def test_a_page_says_what_is_wrong_with_its_cursor(browser: Client, ids: dict[str, Any], word: str):
     lists = {f"/models/{ids['model_id']}/": "versions"}

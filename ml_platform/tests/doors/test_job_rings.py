@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ringing"]  # a fixture
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 
 def test_an_audit_that_cannot_read_a_plane_says_why(ringing: str, cloud: LocalCloud):

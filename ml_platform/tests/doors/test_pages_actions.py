@@ -16,7 +16,7 @@ from ml_platform.tests.factories import ProjectFactory, UserFactory
 
 URL = "/registry-health/check/"
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ from ml_platform.tests.incident_rows import finished_sweep
 
 from .api_tools import member_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 JSON = {"Accept": "application/json"}
 
 
@@ -402,6 +402,7 @@ def test_a_verb_opened_as_a_page_asks_for_its_reason_or_shows_its_subject(admin,
     assert admin.get(f"/do/rerun/{run.pk}/").url.endswith(f"/training/#run-{run.pk}")
 
 
+@pytest.mark.slow
 def test_no_verb_works_for_a_stranger_or_without_its_right_or_token(lineage, endpoint):
     user = member_of(None, Right.VIEW)
     client, strict = Client(), Client(enforce_csrf_checks=True)

@@ -28,7 +28,7 @@ from ml_platform.tests.factories import (
 
 from .api_tools import member_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 
 @pytest.fixture

@@ -232,6 +232,7 @@ def test_models_are_searched_narrowed_and_sorted_by_links_one_can_keep(admin, pr
     assert "No registered model matches." in table(admin, project, "models", "?q=100%25")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sort", ["newest", "oldest", "name", "name-desc"])
 def test_pages_by_key_meet_each_model_once_forwards_and_backwards(admin, project, sort):
     for n in range(60):  # all registered at the same moment: only their ids part them

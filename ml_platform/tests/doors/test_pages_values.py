@@ -15,7 +15,7 @@ from .test_garbage_pages import page_urls
 
 __all__ = ["admin", "browser", "ids"]  # fixtures
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 OPTIONAL = {
     "back", "holder",  # of an error

@@ -22,7 +22,7 @@ from ml_platform.tests.factories import ProjectFactory
 from .api_tools import bearer, logged_in, member_of, post
 from .parity import DOORS, NOUNS, subjects
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 ALLOWED, LOGIN = ("", ""), ("unauthenticated", "")
 Answer = tuple[str, str]
 """The code of a refusal and its words; both empty for a yes."""
@@ -121,6 +121,7 @@ def test_every_action_with_a_button_is_walked():
     assert set(ACTIONS) - set(DOORS) == WITHOUT_BUTTON
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DOORS)
 def test_each_state_is_answered_alike_by_page_api_button_and_command(name: str):
     project = ProjectFactory.create(pk=1)
@@ -146,7 +147,6 @@ def _by_command(name: str, pk: Any) -> Answer:
     return ALLOWED
 
 
-@pytest.mark.any_database
 @pytest.mark.slow
 def test_each_user_is_answered_alike_by_page_api_and_button():
     project = ProjectFactory.create(pk=1)

@@ -30,7 +30,7 @@ from ml_platform.services.repairs.reconciliation import finish_operation, repair
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.services.vertex_rows import managed
-from ml_platform.tests.services.world import ANA, vertex_versions
+from ml_platform.tests.services.world import ANA, no_pause, vertex_versions
 
 from .api_tools import bearer, keeps_contract, member_of, post
 
@@ -44,7 +44,7 @@ DELETES = ("ModelService.DeleteModel", "ModelService.DeleteModelVersion")
 
 
 def finish(operation: Operation) -> Operation:
-    finish_operation(operation=operation, clock=database_now, patience=20.0)
+    finish_operation(operation=operation, clock=database_now, pause=no_pause)
     return operation
 
 
@@ -215,7 +215,7 @@ def test_aliases_that_cannot_be_read_delete_nothing(
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, "CALL_TIMEOUT": 0.3, "RETRY_TIMEOUT": 0.0}
     lineage = managed(cloud)
     cloud.faults.order("ModelService.ListModelVersions", "error", code=code, times=None)
-    finish_operation(operation=delete(lineage, 1), clock=database_now, patience=0.5)
+    finish_operation(operation=delete(lineage, 1), clock=database_now, patience=0)
     assert deleted(cloud) == 0
     assert version(lineage, 1).registration != Registration.DELETED
 

@@ -18,7 +18,7 @@ from ml_platform.services.access.rights import Right
 from .api_tools import bearer, contract, member_of, post
 from .tenants import Tenant, full_tenant, sweep_of_all
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 NOBODY = 10**9
 """An id that nothing has."""
@@ -84,6 +84,7 @@ def walk(user: Any, ids: dict[str, Any], of: Tenant) -> int:
     return walked
 
 
+@pytest.mark.slow
 def test_a_member_reads_nothing_of_another_tenant_anywhere(mine: Tenant, theirs: Tenant):
     sweep_of_all(mine, theirs)
     assert walk(mine.member, mine.ids, theirs) > 45
@@ -91,6 +92,7 @@ def test_a_member_reads_nothing_of_another_tenant_anywhere(mine: Tenant, theirs:
     assert walk(mine.member, theirs.ids, theirs) > 5  # lists only; what is theirs is not there
 
 
+@pytest.mark.slow
 def test_somebody_of_no_tenant_reads_nothing_of_any(mine: Tenant, theirs: Tenant):
     sweep_of_all(mine, theirs)
     for tenant in (mine, theirs):

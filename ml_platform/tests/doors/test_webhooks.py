@@ -72,7 +72,7 @@ OFTEN = {
 }
 TICK = {"X-CloudScheduler-ScheduleTime": "2026-03-01T04:00:00Z"}
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 
 @pytest.fixture
@@ -104,6 +104,7 @@ def ring(path: str, token: str, **headers: str) -> Any:
     return post(Client(), path, headers={"Authorization": f"Bearer {token}", **headers})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("path", [*HOOKS, "/api/training/schedules/1/webhook/"])
 def test_no_forged_token_gets_in(hooks: Server, settings: Any, path: str, debug: bool):
@@ -363,8 +364,9 @@ def test_what_repeats_within_the_day_is_set_up_and_rung(
 
 
 def test_an_operation_that_nobody_holds_goes_on_when_it_is_rung_for(
-    ringing: str, cloud: LocalCloud
+    ringing: str, cloud: LocalCloud, settings: Any
 ):
+    settings.ML_PLATFORM = {**settings.ML_PLATFORM, "RETRY_TIMEOUT": 0.0}
     RegisteredModelFactory.create()
     cloud.faults.order("storage.*", "error", code="UNAVAILABLE", times=None)
     failed = TrainingRunFactory.create(failed=True)
@@ -411,6 +413,7 @@ def test_a_setup_is_repeated_corrected_and_kept_to_administrators(cloud: LocalCl
         assert (denied.status_code, denied.json()["code"]) == (502, "cloud_denied")
         assert "Check the service account's roles" in denied.json()["advice"]
     assert post(root, path).json()["action"] == "unchanged"
+    settings.ML_PLATFORM = {**settings.ML_PLATFORM, "RETRY_TIMEOUT": 0.0}
     cloud.faults.order("CloudScheduler.*", "error", code="UNAVAILABLE", times=None)
     blind = post(root, path)
     assert blind.status_code == 503

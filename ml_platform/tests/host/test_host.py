@@ -39,7 +39,7 @@ def host(tmp_path):
     return run
 
 
-@pytest.fixture(params=["sqlite3", "postgresql"])
+@pytest.fixture
 def database(request, tmp_path):
     """An empty database of the host's own, as its settings read it."""
     if request.param == "sqlite3":
@@ -58,8 +58,16 @@ def database(request, tmp_path):
         connection.execute(f"DROP DATABASE {name}")
 
 
-@pytest.mark.parametrize(("key", "kind"), [("integer", "int"), ("uuid", "UUID")])
-@pytest.mark.parametrize("label", ["a_host", "z_host"])
+@pytest.mark.parametrize(
+    ("database", "label", "key", "kind"),
+    [  # each two of the three come together once
+        ("sqlite3", "a_host", "integer", "int"),
+        ("sqlite3", "z_host", "uuid", "UUID"),
+        ("postgresql", "a_host", "uuid", "UUID"),
+        ("postgresql", "z_host", "integer", "int"),
+    ],
+    indirect=["database"],
+)
 def test_it_migrates_from_empty_whatever_its_label_and_key(host, database, label, key, kind):
     migrated = host("ml_platform.tests.host.migrated", HOST_LABEL=label, HOST_KEY=key, **database)
     assert migrated.returncode == 0, migrated.stderr

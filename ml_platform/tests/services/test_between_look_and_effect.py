@@ -15,7 +15,7 @@ from .training_tools import CloudClock
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.any_database]
 MODULES = (cleanup, installation, models, repairs, services, training)
 RINGER = "ringer@demo-project.iam.gserviceaccount.com"
 
@@ -30,6 +30,7 @@ def world(cloud: LocalCloud, settings: Any) -> World:
     return World(cloud, CloudClock(cloud))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_what_changed_since_the_look_is_respected(name: str, world: World):
     CASES[name].play(world)

@@ -109,6 +109,7 @@ def test_a_manual_run_without_success_leaves_no_lineage_and_the_counts_as_they_w
     assert cloud.effects.count("ModelService.UploadModel") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_schedule_has_a_lineage_that_counts_nowhere_until_a_run_succeeds(

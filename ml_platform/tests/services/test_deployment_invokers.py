@@ -22,7 +22,7 @@ from .world import Clock, a_lineage
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 ANA, BO, OPS = (f"user:{name}@example.com" for name in ("ana", "bo", "ops"))
 
 

@@ -36,7 +36,7 @@ from .world import ANA, BUCKET, Clock, a_lineage, a_run, artifacts, settle, writ
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 NOT_FOUND = "Model not found in Vertex AI Model Registry. It may have been deleted."
 
@@ -183,6 +183,7 @@ SILENT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "code"), SILENT)
 def test_an_outage_only_delays_a_deploy_and_clears_nothing(
     cloud: LocalCloud, clock: Clock, settings: Any, method: str, code: str
@@ -260,9 +261,9 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(str(v) for v in way.values()))
 @pytest.mark.parametrize("method", CALLS)
-@pytest.mark.slow
 def test_a_call_that_fails_once_only_delays_the_deploys(
     cloud: LocalCloud, clock: Clock, settings: Any, method: str, way: dict[str, Any]
 ) -> None:

@@ -400,6 +400,7 @@ with connection.execute_wrapper(watch):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("when", ["before", "after", "never"])
 def test_a_killed_process_leaves_neither_or_both(when: str):

@@ -29,7 +29,7 @@ from .world import ANA, Clock, a_lineage, a_run, artifacts, vertex_versions, wri
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 JOB = "projects/demo-project/locations/europe-central2/pipelineJobs/run-1"
 OF_STORAGE: tuple[dict[str, Any], ...] = (
     {"kind": "truncated"},
@@ -149,6 +149,7 @@ def forward(cloud: LocalCloud, clock: Clock, seconds: float) -> None:
     cloud.clock.advance(seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "order"), CASES)
 def test_a_verb_waits_or_fails_in_known_words_and_ends_right_when_it_is_repeated(
     cloud: LocalCloud, clock: Clock, verb: Callable[..., Begun], order: dict[str, Any]

@@ -218,6 +218,7 @@ def test_the_same_key_and_request_is_one_operation_whatever_became_of_it(
     assert (Operation.objects.count(), TrainingRun.objects.count()) == counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VERBS)
 def test_any_other_argument_under_the_same_key_is_refused(
     name: str, table: Table, clock: CloudClock

@@ -40,7 +40,7 @@ from .world import ANA, BUCKET, Clock, a_run, settle
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 MODEL, DATA, INDEX = "saved_model.pb", "variables/data", "variables/index"
 FILES = {MODEL: b"graph", DATA: b"weights", INDEX: b"names"}
 

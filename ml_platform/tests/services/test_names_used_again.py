@@ -233,6 +233,7 @@ def test_an_upload_that_may_yet_appear_is_not_sent_again_before_its_horizon(
     assert run.registration == Registration.REGISTERED
 
 
+@pytest.mark.slow
 def test_an_undeploy_of_unknown_outcome_does_not_show_as_active(cloud: LocalCloud, clock: Clock):
     """Cloud Run takes the deletion, and never again answers what became of it."""
     endpoint, (run,) = deployed(cloud, clock)

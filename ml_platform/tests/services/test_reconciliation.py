@@ -42,6 +42,7 @@ from ml_platform.tests.factories import (
 )
 
 from .vertex_rows import BUCKET, managed, replace_model
+from .world import no_pause
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -56,7 +57,9 @@ def look() -> Sweep:
 
 
 def finish(operation: Operation, patience: float = 20.0) -> Operation:
-    return finish_operation(operation=operation, clock=database_now, patience=patience)
+    return finish_operation(
+        operation=operation, clock=database_now, patience=patience, pause=no_pause
+    )
 
 
 def repair(**about: Any) -> Operation:

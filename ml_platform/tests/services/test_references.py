@@ -44,7 +44,7 @@ from .world import ANA, BUCKET, Clock, a_lineage, a_run, artifacts, settle, writ
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 READS = ("ModelService.ListModels", "ModelService.ListModelVersions", "Services.ListServices")
 
 

@@ -25,7 +25,7 @@ from .world import artifacts as objects_of
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 HELD = "is under active Temporary hold and cannot be deleted"
 
 

@@ -110,6 +110,8 @@ FAULTS = [
 ]
 
 
+@pytest.mark.any_database
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f"{f['kind']}-{f.get('code', '')}")
 @pytest.mark.parametrize("first", [True, False], ids=["first-version", "later-version"])
 def test_an_upload_that_met_trouble_ends_as_exactly_one_version(

@@ -23,7 +23,7 @@ from .vertex_rows import managed
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 EMAIL = "platform@demo-project.iam.gserviceaccount.com"
 MEMBER = f"serviceAccount:{EMAIL}"
 _Details = namedtuple(

@@ -298,6 +298,7 @@ FAULTS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 @pytest.mark.parametrize("method", ["CreateJob", "PauseJob", "ResumeJob", "DeleteJob"])
 def test_whatever_google_answers_job_and_row_agree_in_the_end(

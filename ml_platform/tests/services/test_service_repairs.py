@@ -29,7 +29,7 @@ from .world import ANA, Clock
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 KINDS = (
     FindingKind.LEFTOVER_SERVICE,
     FindingKind.SERVICE_MISSING,
@@ -184,6 +184,7 @@ def test_a_service_that_no_row_of_ours_knows_is_only_reported(
     assert cloud.effects.mutations() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["error", "lost"])
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED"])
 def test_a_deletion_that_fails_or_loses_its_answer_is_looked_up(

@@ -27,12 +27,12 @@ from ml_platform.services.repairs.reconciliation import finish_operation, repair
 from ml_platform.services.sweeps.sweep import sweep
 
 from .vertex_rows import managed
-from .world import Clock, a_run, settle, vertex_versions
+from .world import Clock, a_run, no_pause, settle, vertex_versions
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 ANA = Actor(label="ana", origin="command")
 DELETES = ("ModelService.DeleteModel", "ModelService.DeleteModelVersion")
 
@@ -77,7 +77,7 @@ def finding() -> Finding:
 
 def repair() -> Operation:
     operation = repair_finding(finding=finding(), actor=ANA, now=database_now())
-    return finish_operation(operation=operation, clock=database_now, patience=20.0)
+    return finish_operation(operation=operation, clock=database_now, pause=no_pause)
 
 
 def deletions(cloud: LocalCloud) -> list[str]:
@@ -298,7 +298,7 @@ def test_a_model_with_a_pointer_of_ours_is_never_deleted_whole(cloud: LocalCloud
         actor=ANA,
         now=database_now(),
     )
-    finish_operation(operation=operation, clock=database_now, patience=20.0)
+    finish_operation(operation=operation, clock=database_now, pause=no_pause)
     assert (operation.status, operation.error_code) == ("failed", "pointer_not_listed")
     assert cloud.effects.mutations() == []
 
@@ -355,7 +355,7 @@ def test_the_deletion_of_a_version_takes_its_late_copies_and_no_sibling(cloud: L
     late(cloud, lineage, first)
     cloud.effects.reset()
     operation = delete_versions(lineage=lineage, runs=[first], actor=ANA, now=database_now())
-    finish_operation(operation=operation, clock=database_now, patience=20.0)
+    finish_operation(operation=operation, clock=database_now, pause=no_pause)
     assert operation.status == OperationStatus.SUCCEEDED
     assert sorted(name.partition("@")[2] for name in deletions(cloud)) == ["1", "4", "6"]
     assert sorted(vertex_versions(lineage)) == ["2", "3", "5"]

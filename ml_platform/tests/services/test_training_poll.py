@@ -211,6 +211,7 @@ def test_jobs_that_ended_are_asked_about_once_and_a_share_at_a_time(
     assert (cloud.effects.count(LIST), cloud.effects.count(GET)) == (2, ENDED_A_POLL + 7)
 
 
+@pytest.mark.any_database
 @pytest.mark.slow
 def test_ended_runs_that_cannot_be_read_keep_no_other_from_its_turn(
     cloud: LocalCloud, clock: CloudClock, project: Project

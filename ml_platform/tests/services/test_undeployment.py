@@ -76,6 +76,8 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.any_database
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(str(v) for v in way.values()))
 def test_trouble_on_the_way_only_delays_an_undeploy(
     cloud: LocalCloud, clock: Clock, settings: Any, way: dict[str, Any]

@@ -22,7 +22,7 @@ from .world import BUCKET, Clock, a_lineage, a_run, write_artifact
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 NO_ANSWER = [
     ("PERMISSION_DENIED", "cloud_denied"),

@@ -23,7 +23,7 @@ from .world import ANA, Clock, a_lineage, a_run, settle
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 
 class CloudClock(Clock):
@@ -106,6 +106,7 @@ def test_how_long_a_resource_is_young(clock: CloudClock, age: float, left: float
 # ---- what always ends the same -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["INTERNAL", "UNAVAILABLE", "RESOURCE_EXHAUSTED"])
 def test_an_upload_that_always_ends_the_same_is_not_repeated_for_ever(
     cloud: LocalCloud, clock: CloudClock, code: str

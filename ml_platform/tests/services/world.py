@@ -12,6 +12,7 @@ from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.cloud.types import RemoteObject
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.clock import database_now
 from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.states import Registration
 from ml_platform.services.operations.store import Actor
@@ -70,6 +71,11 @@ def settle(clock: Clock, rounds: int = 60) -> None:
             return
         clock.forward(60)
     raise AssertionError(list(Operation.objects.live().values("kind", "step", "error")))
+
+
+def no_pause(seconds: float) -> None:
+    """Instead of a pause: what waits for its next try is due at once."""
+    Operation.objects.live().update(next_attempt_at=database_now())
 
 
 def a_lineage(
