@@ -11,7 +11,7 @@ import pytest
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationKind, OperationStatus
-from ml_platform.services.cleanup.state import ArtifactState, place
+from ml_platform.services.cleanup.state import ArtifactState
 from ml_platform.services.deployment.rollout import DeployState
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import KEPT, LoggedState, logged
@@ -20,6 +20,7 @@ from ml_platform.services.operations.store import Subject, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.services.registration.upload import RegistrationState
+from ml_platform.services.removal.refused import place
 from ml_platform.services.workflows import WORKFLOWS
 
 from .test_engine import ANA, StoppedClock
@@ -196,7 +197,11 @@ def test_a_cleanup_that_an_earlier_release_began_is_read_from_its_keys():
         "refused": {"after": "x%2F", "objects": 2, "first": "no"}, "lines": ["Deleted a."],
     }  # fmt: skip
     state = ArtifactState.load(data)
-    assert (state.doomed, state.freed, place(state)) == (((3, "gs://b/runs/3/"),), (4, 5), "x/")
+    assert (state.doomed, state.freed, place(state.refused)) == (
+        ((3, "gs://b/runs/3/"),),
+        (4, 5),
+        "x/",
+    )
     stored = json.loads(json.dumps(state.dump()))
     assert stored == {"v": 1, **{key: value for key, value in data.items() if value}}
 
