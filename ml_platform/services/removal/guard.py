@@ -66,7 +66,8 @@ def why_needed(run: TrainingRun) -> str:
         deletable_prefix(run=run)
     except UnsafePath as error:
         return str(error)
-    if operation := busy_operations(str(run.pk)).first():
+    operation = busy_operations(str(run.pk)).first()
+    if operation and run.registration != Registration.DELETED:  # which nothing can undo
         return f"operation {operation.pk} works on it."
     serving = DeployedEndpoint.objects.protecting().filter(Q(run=run) | Q(intended_run=run))
     if endpoint := serving.first():

@@ -174,8 +174,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/removal/guard.py",
             case("files_of_a_run_that_is_worked_on_since_they_were_marked_are_kept"),
             files_of_a_busy_run_go=(
-                "if operation := busy_operations(str(run.pk)).first():",
-                "if operation := None:",
+                "if operation and run.registration != Registration.DELETED:",
+                "if False:",
             ),
             used_files_go=(
                 'return f"it is used by {names_of(users.value, project_id=project_id)}." '

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db import connection, transaction
 
 from ml_platform import jobs
 from ml_platform.cloud import cloud_run, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import AwaitingRemoval, Finding, Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import Registration
 from ml_platform.services.deletion import files
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.operations.store import claim
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry import artifacts as registry_artifacts
-from ml_platform.services.removal import removal, steps
+from ml_platform.services.registry.lineages import clear_pointer
+from ml_platform.services.removal import removal, steps, waiting
 from ml_platform.services.repairs.reconciliation import repair_finding
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 
 from .deploy_tools import deploy
-from .test_refused_objects import client_of, hold
+from .people import client_of, edit_service, hold
+from .test_locking import wait_until_it_waits
+from .test_references import pin
 from .world import ANA, BUCKET, Clock, a_lineage, a_run, artifacts, settle, write_artifact
 
 if TYPE_CHECKING:
@@ -101,7 +108,8 @@ def test_a_refused_object_of_2000_lets_the_next_registration_and_deploy_begin_at
     for each in (operation, registration, deployment):
         each.refresh_from_db()
         assert (each.status, each.error) == ("succeeded", "")
-    assert max(registration.started_at, deployment.started_at) - asked < timedelta(minutes=1)
+        assert each.started_at
+        assert each.started_at - asked < timedelta(minutes=1)
     assert artifacts(cloud, first) == [held]
     note = operation.steps[-1]["note"]
     assert note.startswith(
@@ -141,9 +149,7 @@ def test_a_sweep_beside_the_removal_does_not_take_the_deleted_version_for_a_surp
         yield from list(listed(**options))
         if not Operation.objects.exists():
             clock.forward(1)
-            delete_versions(
-                lineage=lineage, runs=lineage.training_runs.all(), actor=ANA, now=clock()
-            )
+            delete_versions(lineage=lineage, runs=runs, actor=ANA, now=clock())
             resume_operations(clock=clock)
 
     monkeypatch.setattr(vertex, "list_models", list_then_delete)
@@ -245,9 +251,6 @@ def test_what_is_unknown_keeps_the_files_and_nothing_waits_behind_them(
 
 
 def _pin_first_revision() -> None:
-    from .people import edit_service
-    from .test_references import pin
-
     first = cloud_run.get_service("theirs").latest_ready_revision
     edit_service("theirs", lambda service: pin(service, first))
 
@@ -459,3 +462,55 @@ def test_the_plan_of_a_large_installation_does_not_read_all_versions(
     assert plan.files_go.startswith("in the background")
     assert [version.used_by for version in plan.versions] == ["service theirs on Cloud Run"]
     assert cloud.effects.count(READS[1]) == 1  # whether the version is ours
+
+
+# ---- beside others -------------------------------------------------------------------------------
+
+
+def test_a_lost_version_that_is_deleted_cannot_be_registered_beside_the_removal(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    lineage, (run, _) = a_lineage(cloud, clock, versions=2)
+    pointer = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
+    clear_pointer(run=run, registration=Registration.LOST)
+    vertex.delete_model_version(ModelName.parse(pointer))
+    run.refresh_from_db()
+    cloud.faults.order("storage.objects.delete", "error", code="UNAVAILABLE", times=3)
+    deletion = delete_versions(lineage=lineage, runs=[run], actor=ANA, now=clock())
+    registration = register_run(run=run, actor=ANA, now=clock())
+    settle(clock)
+    deletion.refresh_from_db()
+    registration.refresh_from_db()
+    assert (deletion.status, registration.error_code) == ("succeeded", "not_registrable")
+    assert artifacts(cloud, run) == []
+    assert cloud.effects.count("ModelService.UploadModel") == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_removal_that_is_about_to_begin_waits_for_the_mark_that_counts_on_it(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    """Another process may claim it at the moment when a deletion opens none of its own."""
+    if connection.vendor != "postgresql":
+        return  # SQLite has one writer
+    _, runs = a_lineage(cloud, clock)
+    waits = removal.request_removal(actor=ANA, now=clock())
+    assert waits
+    by = Operation.objects.get()
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            assert removal.request_removal(actor=ANA, now=clock()) is None
+            claiming = pool.submit(_claim, waits.pk, clock)
+            wait_until_it_waits(claiming.done)
+            folders = {run.pk: run.gcs_artifacts_path for run in runs}
+            waiting.add_folders(folders=folders, operation=by, now=clock())
+        assert claiming.result(timeout=30) == 1
+
+
+def _claim(key: Any, clock: Clock) -> int:
+    """Claim the removal; returns how many folders it sees."""
+    try:
+        assert claim(operation_id=key, clock=clock)
+        return AwaitingRemoval.objects.count()
+    finally:
+        connection.close()

@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Model
 
 from ml_platform.models import (
+    AwaitingRemoval,
     DeployedEndpoint,
     Finding,
     IdempotentResponse,
@@ -35,6 +36,7 @@ from ml_platform.services.operations.history import record
 from ml_platform.services.operations.store import Actor, Subject
 from ml_platform.services.registry.aliases import note_aliases
 from ml_platform.services.registry.lineages import lose_versions
+from ml_platform.services.removal import waiting
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
@@ -157,8 +159,32 @@ def orphans() -> Course:
     )
 
 
+def folders() -> list[TrainingRun]:
+    """Two that await their removal."""
+    _, runs = versions()
+    by, paths = operation(), {run.pk: run.gcs_artifacts_path for run in runs}
+    with transaction.atomic():
+        waiting.add_folders(folders=paths, operation=by, now=LONG_AGO)
+    return runs
+
+
+def marked_again() -> Course:
+    paths, by = {run.pk: "gs://b/x/" for run in reversed(folders())}, operation()
+    return AwaitingRemoval, lambda: waiting.add_folders(
+        folders=paths, operation=by, now=database_now()
+    )
+
+
+def looked_at() -> Course:
+    folders()
+    rows = [*AwaitingRemoval.objects.order_by("-pk").values_list("pk", flat=True)]
+    used = {str(row): "used" for row in rows}
+    return AwaitingRemoval, lambda: waiting.note_looked(rows=rows, used=used, began=LONG_AGO)
+
+
 COURSES = (
     seen_again, held, closed, linked, ended, marked, lost, moved, lost_while_served, orphans,
+    marked_again, looked_at,
 )  # fmt: skip
 
 
@@ -179,10 +205,14 @@ def test_who_waits_for_the_first_row_does_not_hold_the_second(
         writing.result(timeout=60)
 
 
+TOUCHED: dict[type[Model], str] = {AwaitingRemoval: "reason"}
+"""A column of a table that has no project."""
+
+
 def touch(table: type[Model], pk: int) -> None:
     with transaction.atomic():
         row = table._default_manager.select_for_update(nowait=True).get(pk=pk)
-        row.save(update_fields=["project"])
+        row.save(update_fields=[TOUCHED.get(table, "project")])
 
 
 def in_a_transaction(write: Callable[[], object]) -> None:

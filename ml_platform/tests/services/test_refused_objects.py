@@ -6,8 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage as google_storage
 
 from ml_platform import jobs
 from ml_platform.models import Operation, TrainingRun
@@ -19,6 +17,7 @@ from ml_platform.services.registry import artifacts
 from ml_platform.tests.factories import LONG_AGO, TrainingRunFactory
 
 from .installations import MARKER
+from .people import hold
 from .world import ANA, BUCKET, Clock, settle, write_artifact
 from .world import artifacts as objects_of
 
@@ -45,19 +44,6 @@ def failed_runs(cloud: LocalCloud, *sizes: int) -> list[TrainingRun]:
         for number in range(size):
             write_artifact(cloud, run, f"part-{number:03}")
     return runs
-
-
-def client_of(cloud: LocalCloud) -> Any:
-    options = {"api_endpoint": cloud.http_url}
-    return google_storage.Client("demo-project", AnonymousCredentials(), client_options=options)
-
-
-def hold(cloud: LocalCloud, *names: str, kind: str = "temporary_hold", on: bool = True) -> None:
-    """What a person does with `gcloud storage objects update --temporary-hold`."""
-    for name in names:
-        blob = client_of(cloud).bucket(BUCKET).blob(name)
-        setattr(blob, kind, on)
-        blob.patch()
 
 
 def held(cloud: LocalCloud, run: TrainingRun, **options: Any) -> list[str]:

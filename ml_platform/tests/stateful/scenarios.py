@@ -79,6 +79,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "delete-unmanaged": Scenario(repairs.unmanaged, repairs.delete_theirs, SLOW),
     "surplus": Scenario(repairs.surplus, repairs.purge, SLOW),
     "leftover": Scenario(repairs.leftover, repairs.repair_found, SLOW),
+    "remove-left": Scenario(repairs.left_files, repairs.repair_found),
     "orphan-cleanup": Scenario(repairs.orphan, repairs.clean_up),
     "orphans": Scenario(repairs.orphan, repairs.clean_up_all),
     "artifact-cleanup": Scenario(repairs.old_folders, repairs.clean_up_folders),

@@ -21,6 +21,7 @@ from ml_platform.models import (
 from ml_platform.models.states import OperationKind
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.cleanup.orphans import clean_up_orphan, clean_up_orphans
+from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.endpoint_state import mark_version_lost, record_stopped
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.metrics.service_metrics import collect_metrics
@@ -34,11 +35,12 @@ from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 from ml_platform.services.sweeps.operation import check_registry
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import RegisteredModelFactory, TrainingRunFactory
+from ml_platform.tests.services.people import hold
 
 from . import planes
 from .scenes_serving import serving
 from .scenes_versions import versions
-from .world import BO, START, Facts, Hands, World, settle
+from .world import BO, START, Facts, Hands, World, prefix_of, settle
 
 THEIRS = "projects/123456789012/locations/europe-central2/models/4711"
 
@@ -168,6 +170,18 @@ def leftover(world: World) -> Facts:
     sweep(actor=BO, clock=world.now)
     finding = Finding.objects.open().get(kind=FindingKind.LEFTOVER_SERVICE)
     return facts | {"finding": finding.pk}
+
+
+def left_files(world: World) -> Facts:
+    """A version is deleted but for a file that was held then, and is not any more."""
+    runs = world.a_lineage(versions=2)
+    lineage = RegisteredModel.objects.get()
+    ((name, _),) = planes.objects(world.cloud, prefix_of(runs[0]))
+    hold(world.cloud, name)
+    delete_versions(lineage=lineage, runs=runs[:1], actor=BO, now=world.now())
+    settle(world)
+    hold(world.cloud, name, on=False)
+    return {"finding": Finding.objects.get(kind=FindingKind.ARTIFACTS_LEFT).pk}
 
 
 def repair_found(hands: Hands, facts: Facts) -> None:
