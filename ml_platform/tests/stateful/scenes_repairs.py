@@ -123,7 +123,8 @@ def service_without_labels(world: World) -> Facts:
 
 
 def relabel(hands: Hands, facts: Facts) -> None:
-    if endpoint := DeployedEndpoint.objects.filter(pk=facts.get("endpoint")).first():
+    if "endpoint" in facts:
+        endpoint = DeployedEndpoint.objects.get(pk=facts["endpoint"])
         relabel_service(endpoint=endpoint, actor=BO, now=hands.now())
     else:
         run = TrainingRun.objects.get(pk=facts["run"])
