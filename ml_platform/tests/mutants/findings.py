@@ -43,7 +43,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/repairs/labels.py",
             FOREIGN,
-            labels_of_others_are_lost=("labels = dict(model.labels) | ours", "labels = ours"),
+            relabeling_removes_other_labels=("labels = dict(model.labels) | ours", "labels = ours"),
             other_files_are_relabeled=("        elif different.value:\n", "        elif False:\n"),
             other_image_is_relabeled=(" and service.image == image\n", "\n"),
         ),

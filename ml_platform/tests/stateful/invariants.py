@@ -185,6 +185,8 @@ def endpoints_are_marked(effect: Effect) -> str:
     cleans = effect.operation is not None and effect.operation.kind == OperationKind.CLEANUP
     if cleans and state == EndpointState.INACTIVE:
         return ""  # a leftover: no endpoint needs it
+    if effect.operation is not None and effect.operation.workflow == "relabel-service":
+        return ""  # labels alone: what serves stays
     if state not in SERVICE_CHANGES[effect.call.method]:
         return f"{effect.call.resource} changed while its endpoint is {state}"
     return ""

@@ -74,6 +74,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "collect-metrics": Scenario(serving.serving, repairs.collect),
     "stale-pointer": Scenario(repairs.stale, repairs.repair),
     "lost-is-back": Scenario(repairs.lost, repairs.bring_back),
+    "relabel-version": Scenario(repairs.without_labels, repairs.relabel),
+    "relabel-service": Scenario(repairs.service_without_labels, repairs.relabel, SLOW),
     "service-is-gone": Scenario(repairs.without_service, repairs.look),
     "adopt": Scenario(repairs.unmanaged, repairs.adopt),
     "delete-unmanaged": Scenario(repairs.unmanaged, repairs.delete_theirs, SLOW),

@@ -28,6 +28,7 @@ from ml_platform.services.metrics.service_metrics import collect_metrics
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.repairs.duplicate_versions import purge_surplus
+from ml_platform.services.repairs.labels import relabel_service, relabel_version
 from ml_platform.services.repairs.pointers import clear_stale_pointers, restore_lost_versions
 from ml_platform.services.repairs.reconciliation import repair_finding
 from ml_platform.services.repairs.services import look_at_service
@@ -35,7 +36,7 @@ from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 from ml_platform.services.sweeps.operation import check_registry
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import RegisteredModelFactory, TrainingRunFactory
-from ml_platform.tests.services.people import hold
+from ml_platform.tests.services.people import edit_service, hold
 
 from . import planes
 from .scenes_serving import serving
@@ -101,6 +102,35 @@ def delete_theirs(hands: Hands, facts: Facts) -> None:
     del facts
     if not Operation.objects.filter(kind=OperationKind.REPAIR).exists():
         delete_unmanaged_model(resource_name=THEIRS, actor=BO, now=hands.now())
+    settle(hands)
+
+
+def without_labels(world: World) -> Facts:
+    """A person replaced the labels of a version."""
+    facts = versions(2)(world)
+    run = TrainingRun.objects.get(pk=facts["run"])
+    name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
+    vertex.update_model_labels(name, {"team": "red"})
+    TrainingRun.objects.filter(pk=run.pk).update(registered_at=world.now())
+    return facts
+
+
+def service_without_labels(world: World) -> Facts:
+    """A person replaced the labels of a service."""
+    facts = serving(world)
+    endpoint = DeployedEndpoint.objects.get(pk=facts["endpoint"])
+    edit_service(endpoint.service_name, lambda service: service.labels.clear())
+    return facts
+
+
+def relabel(hands: Hands, facts: Facts) -> None:
+    if "endpoint" in facts:
+        endpoint = DeployedEndpoint.objects.get(pk=facts["endpoint"])
+        relabel_service(endpoint=endpoint, actor=BO, now=hands.now())
+    else:
+        run = TrainingRun.objects.get(pk=facts["run"])
+        lineage = RegisteredModel.objects.get(pk=facts["lineage"])
+        relabel_version(run=run, registered_model=lineage, actor=BO, now=hands.now())
     settle(hands)
 
 
