@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from copy import deepcopy
-from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
-
-from google.api_core.exceptions import GoogleAPICallError
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
 
 from ml_platform.cloud.transport import channels
 from ml_platform.models import Manifest, Operation, TrainingRun
@@ -16,32 +11,15 @@ from ml_platform.models.states import OperationKind
 from ml_platform.services.registry.labels import OWNER, RUN, owner
 
 from . import planes
+from .by_hand import blob, by_hand, rpc, see, write_object
+from .people_services import PUSHED, edit_service, share_folder, unlabel_service
+from .world import prefix_of
 
 if TYPE_CHECKING:
     from .play import Play
 
-PUSHED = "pushed_model/"
 SECOND_FILE = "pushed_model/1/variables/variables.index"
 """A saved model has several files, which can be swapped."""
-THEIR_ENV = "TEAM_FLAG"
-
-
-@contextmanager
-def by_hand(play: Play) -> Iterator[None]:
-    """Inside, Google's clients act for a person: at once, and an outage refuses them too."""
-    operations = play.world.cloud.core.operations
-    with channels.request_reason("console"), patch.object(operations, "lro_seconds", 0.0):
-        try:
-            yield
-        except GoogleAPICallError as error:
-            play.tell(f"  {type(error).__name__}: {error.message}")
-
-
-def rpc(plane: str, method: str, /, **request: Any) -> Any:
-    """One request of Google's own client, without its repeats."""
-    return getattr(channels.client(plane), method)(
-        request=request, retry=None, metadata=((channels.REASON_HEADER, "console"),)
-    )
 
 
 def model_name(found: planes.Version) -> str:
@@ -127,19 +105,8 @@ def move_default(play: Play) -> None:
 # ---- files --------------------------------------------------------------------------------------
 
 
-def _blob(name: str) -> Any:
-    return channels.storage_client().bucket(planes.BUCKET).blob(name)
-
-
-def write_object(name: str, data: bytes) -> None:
-    """Write an object, whether there is one or not."""
-    _blob(name).upload_from_string(data, retry=None)
-
-
 def edit_files(play: Play) -> None:
     """A file of a pushed model is overwritten, truncated, deleted or added, or two are swapped."""
-    from .world import prefix_of
-
     run = play.pick(TrainingRun.objects.exclude(gcs_artifacts_path=""))
     cloud = play.world.cloud
     folder = run and f"{prefix_of(run)}{PUSHED}"
@@ -168,7 +135,7 @@ def _truncate(play: Play, name: str, names: list[str]) -> None:
 
 def _delete(play: Play, name: str, names: list[str]) -> None:
     del play, names
-    _blob(name).delete(retry=None)
+    blob(name).delete(retry=None)
 
 
 def _add(play: Play, name: str, names: list[str]) -> None:
@@ -198,8 +165,6 @@ WAYS = tuple(_EDITS)
 
 def hold(play: Play) -> None:
     """An object of a run may not be deleted or overwritten any more."""
-    from .world import prefix_of
-
     run = play.pick(TrainingRun.objects.exclude(gcs_artifacts_path=""))
     names = [name for name, _ in planes.objects(play.world.cloud, prefix_of(run))] if run else []
     if names:
@@ -220,124 +185,9 @@ def release(play: Play) -> None:
 
 
 def _set_hold(name: str, *, on: bool) -> None:
-    blob = _blob(name)
-    blob.temporary_hold = on
-    blob.patch(retry=None)
-
-
-# ---- services -----------------------------------------------------------------------------------
-
-
-def share_folder(play: Play) -> None:
-    """Another service reads the files of a run: by a variable, an argument or an annotation, and
-    sometimes only in an older revision that has the traffic."""
-    runs = TrainingRun.objects.exclude(gcs_artifacts_path="").order_by("pk")
-    strays = [key for key in play.theirs if key.startswith("object ")]
-    folders = [*runs.values_list("gcs_artifacts_path", flat=True)]
-    folders += [f"gs://{planes.BUCKET}/{'/'.join(key[7:].split('/')[:2])}/" for key in strays]
-    if not folders:
-        return
-    key = f"reader-{len(play.theirs)}"
-    address = f"{play.dice.choice(folders)}{PUSHED}1"
-    path = address.removeprefix("gs://")
-    container = play.dice.choice(
-        [
-            {"image": "theirs", "env": [{"name": "MODEL", "value": address}]},
-            {"image": "theirs", "args": [f"--model=/gcs/{path}"]},
-            {"image": "theirs", "args": [f"https://storage.googleapis.com/{path}/saved_model.pb"]},
-        ]
-    )
-    with by_hand(play):
-        parent = channels.location_path()
-        service = {"template": {"containers": [container]}}
-        rpc("Services", "create_service", parent=parent, service_id=key, service=service)
-        if play.happens(0.3):
-            _keep_on_first_revision(key)
-    if made := planes.content_of(play.world.cloud, f"service {key}"):
-        play.theirs[f"service {key}"] = made
-        play.count("shared folders")
-
-
-def _keep_on_first_revision(key: str) -> None:
-    """The newest revision reads other files; all requests stay with the first one."""
-    from .world import PINNED
-
-    service = see(key)
-    first = service.latest_ready_revision.rpartition("/")[2]
-    service.traffic = [{"type_": PINNED, "revision": first, "percent": 100}]
-    service.template.containers = [{"image": "theirs"}]
-    service.template.revision = ""
-    rpc("Services", "update_service", service=service)
-
-
-def see(key: str) -> Any:
-    """The service as Google's client shows it."""
-    return rpc("Services", "get_service", name=f"{channels.location_path()}/services/{key}")
-
-
-def our_services(play: Play) -> list[str]:
-    """The services with our label."""
-    shown = planes.services(play.world.cloud)
-    return sorted(key for key, service in shown.items() if service.labels.get(OWNER) == owner())
-
-
-def edit_service(play: Play) -> None:
-    """A field of a service that the platform does not set, or its image, which it does."""
-    if not (found := our_services(play)):
-        return
-    key, field = play.dice.choice(found), play.dice.choice([*_FIELDS, "image"])
-    value = f"theirs-{play.counts.get('services edited', 0)}"
-    play.tell(f"  {field} of {key}")
-    play.count("services edited")
-    with by_hand(play):
-        service = see(key)
-        if field == "image":
-            service.template.containers[0].image = value
-        else:
-            _FIELDS[field](service, value)
-        rpc("Services", "update_service", service=service)
-    shown = planes.services(play.world.cloud)[key]
-    if field in _FIELDS and planes.set_by_people(shown).get(field) == value:
-        play.fields[key, shown.uid, field] = value
-
-
-def _add_variable(service: Any, value: str) -> None:
-    kept = [env for env in service.template.containers[0].env if env.name != THEIR_ENV]
-    service.template.containers[0].env = [*kept, {"name": THEIR_ENV, "value": value}]
-
-
-def _describe(service: Any, value: str) -> None:
-    service.description = value
-
-
-def _label(service: Any, value: str) -> None:
-    service.labels = {**service.labels, "team": value}
-
-
-def _annotate(service: Any, value: str) -> None:
-    service.annotations = {**service.annotations, "example.com/team": value}
-
-
-_FIELDS: Mapping[str, Callable[[Any, str], None]] = {
-    "variable": _add_variable,
-    "description": _describe,
-    "label": _label,
-    "annotation": _annotate,
-}
-
-
-def unlabel_service(play: Play) -> None:
-    """A service of ours loses our labels, or gets another owner's."""
-    if not (found := our_services(play)):
-        return
-    key = play.dice.choice(found)
-    shown = deepcopy(planes.services(play.world.cloud)[key])
-    with by_hand(play):
-        service = see(key)
-        kept = {key: value for key, value in service.labels.items() if not key.startswith("mlp_")}
-        service.labels = play.dice.choice([kept, {**service.labels, OWNER: "another"}])
-        rpc("Services", "update_service", service=service)
-        play.unlabelled.setdefault(key, (shown.uid, dict(shown.labels)))
+    held = blob(name)
+    held.temporary_hold = on
+    held.patch(retry=None)
 
 
 # ---- and what they take back --------------------------------------------------------------------
@@ -374,7 +224,7 @@ def restore_files(play: Play, runs: Collection[TrainingRun]) -> None:
         play.tell(f"  {folder} is restored")
         with by_hand(play):
             for name in sorted(held.keys() - wanted.keys()):
-                _blob(name).delete(retry=None)
+                blob(name).delete(retry=None)
             for name, crc32c in sorted(wanted.items()):
                 if held.get(name) != crc32c:
                     write_object(name, play.bodies[crc32c])

@@ -45,7 +45,8 @@ from ml_platform.tests.services.training_tools import TEMPLATE_URI
 from . import planes
 from .neighbours import BACKUPS, NEIGHBOURS
 from .oracle import verified_is_the_same
-from .people import PEOPLE, SECOND_FILE, edit_files, edit_service, hold, our_versions, release
+from .people import PEOPLE, SECOND_FILE, edit_files, hold, our_versions, release
+from .people_services import edit_service
 from .play import Play, Rule
 from .world import BO, World, settle
 

@@ -21,7 +21,8 @@ from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.sweeps.sweep import sweep
 
-from . import people, planes
+from . import people, people_services, planes
+from .by_hand import by_hand, rpc, see, write_object
 from .courses import registered
 from .invariants import Judge
 from .neighbours import Neighbour, neighbour_works, restore_backup, take_backup
@@ -49,12 +50,12 @@ def file_of(run: TrainingRun) -> str:
 def test_what_people_made_is_watched_after_each_turn(play: Play) -> None:
     registered(play.world)
     people.copy_model(play)
-    people.share_folder(play)
+    people_services.share_folder(play)
     strange_folder(play)
     assert len(play.theirs) == 4
     assert after_turn(play) == []
     play.world.vanish("copy-0")
-    people.write_object("runs/2/pushed_model/1/saved_model.pb", b"other")
+    write_object("runs/2/pushed_model/1/saved_model.pb", b"other")
     assert after_turn(play) == [
         "I10 theirs is theirs: model copy-0@1 was deleted",
         "I10 theirs is theirs: object runs/2/pushed_model/1/saved_model.pb was changed",
@@ -64,7 +65,7 @@ def test_what_people_made_is_watched_after_each_turn(play: Play) -> None:
 def test_a_folder_that_only_an_older_revision_with_traffic_reads_is_used(play: Play) -> None:
     run = play.world.a_lineage()[0]
     with patch.object(play.dice, "random", lambda: 0.0):
-        people.share_folder(play)
+        people_services.share_folder(play)
     readers = [key for key in planes.services(play.world.cloud) if key.startswith("reader-")]
     [env] = planes.services(play.world.cloud)[readers[0]].template.containers
     assert not env.env
@@ -98,17 +99,17 @@ def test_a_field_that_a_person_set_on_a_service_is_watched(play: Play) -> None:
     run = registered(play.world)
     deploy_run(run=run, actor=BO, now=play.world.now())
     settle(play.world)
-    [key] = people.our_services(play)
+    [key] = people_services.our_services(play)
     for _ in range(12):
-        people.edit_service(play)
+        people_services.edit_service(play)
     assert {field for _, _, field in play.fields} == {
         "variable", "description", "label", "annotation",
     }  # fmt: skip
     assert after_turn(play) == []
-    with people.by_hand(play):
-        service = people.see(key)
+    with by_hand(play):
+        service = see(key)
         service.description = ""
-        people.rpc("Services", "update_service", service=service)
+        rpc("Services", "update_service", service=service)
     assert [wrong[:3] for wrong in after_turn(play)] == ["I16"]
 
 
@@ -139,7 +140,7 @@ def test_a_deploy_of_other_files_than_the_manifests_is_seen(play: Play) -> None:
     run = registered(play.world)
     with patch("ml_platform.services.deployment.same_files._difference", lambda *_: ""):
         deploy_run(run=run, actor=BO, now=play.world.now())
-        people.write_object(file_of(run), b"other")
+        write_object(file_of(run), b"other")
         settle(play.world)
     assert [wrong[:3] for wrong in after_turn(play)] == ["I18"]
 
