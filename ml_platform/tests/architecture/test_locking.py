@@ -21,6 +21,8 @@ SORTED_INSERTS = {
     "_with_manifests": "pushed_models: sorted by their run",
     "_see_first": "findings: sorted by its caller",
     "note_finding": "findings: one row",
+    "open_operation": "operations: one row",
+    "_bind": "idempotency: one row",
     "_store": "service_metrics: the days of one service, oldest first",
 }
 """Inserts that may meet rows of others; they wait in the order in which they are given."""
