@@ -22,6 +22,8 @@ SORTED_INSERTS = {
     "_see_first": "findings: sorted by its caller",
     "note_finding": "findings: one row",
     "add_folders": "waiting: sorted by their run",
+    "open_operation": "operations: one row",
+    "_bind": "idempotency: one row",
     "_store": "service_metrics: the days of one service, oldest first",
 }
 """Inserts that may meet rows of others; they wait in the order in which they are given."""

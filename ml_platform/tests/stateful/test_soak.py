@@ -116,7 +116,7 @@ def test_an_operation_that_nobody_continues_is_stuck(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 @pytest.mark.any_database
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_view_that_raises_is_reported() -> None:
     module = [sys.executable, "-m", "ml_platform.tests.stateful.soak"]
     soaked = subprocess.run(

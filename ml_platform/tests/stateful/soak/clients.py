@@ -48,15 +48,19 @@ class Client(threading.Thread):
         self._http.headers["Authorization"] = f"Bearer {self.token}"
 
     def run(self) -> None:
-        """Ask until it is over."""
+        """Ask for the lists once, then for what the dice say, until it is over."""
+        self._act(read_lists)
         actions = list(ACTIONS)
         weights = [ACTIONS[action] for action in actions]
         while not self.over.wait(self.dice.uniform(0.05, 0.8)):
             [action] = self.dice.choices(actions, weights)
-            try:
-                action(self)
-            except Exception as error:  # noqa: BLE001 - a thread that dies would go unseen
-                self.record.error(f"{self.name}: {action.__name__}: {error!r}")
+            self._act(action)
+
+    def _act(self, action: Action) -> None:
+        try:
+            action(self)
+        except Exception as error:  # noqa: BLE001 - a thread that dies would go unseen
+            self.record.error(f"{self.name}: {action.__name__}: {error!r}")
 
     # ---- one request and its answer
 

@@ -127,6 +127,7 @@ def main(port: str) -> None:
 
     from ml_platform.demo.settings import LOGGING
 
+    settings.LOGGING = LOGGING  # the WSGI application sets Django up once more
     logging.config.dictConfig(LOGGING)
     target = os.environ["ML_PLATFORM_LOCAL_CLOUD"]
     http = os.environ["ML_PLATFORM_LOCAL_CLOUD_HTTP"]

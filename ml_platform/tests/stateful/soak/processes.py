@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-STARTING = 120.0
+STARTING = 300.0
 """Seconds that the nursery has to import everything, on a machine that does other work too."""
 
 
