@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .api_token import ApiToken, IdempotentResponse
+from .daily_count import DailyCount
 from .deployed_endpoint import DeployedEndpoint
 from .event import Event
 from .manifest import Manifest
@@ -17,6 +18,7 @@ from .training_schedule import TrainingSchedule
 
 __all__ = [
     "ApiToken",
+    "DailyCount",
     "DeployedEndpoint",
     "Event",
     "Finding",
