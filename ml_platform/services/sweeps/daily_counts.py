@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -30,7 +30,8 @@ def keep_daily_counts(*, now: datetime) -> None:
     counts = _counts_now()
     with transaction.atomic():
         if not DailyCount.objects.exists():
-            _keep(_days_before(today, now))
+            for rows in _days_before(today, now):
+                _keep(rows)
         _keep(_rows(today, now, counts))
 
 
@@ -52,7 +53,7 @@ def _counts_now() -> Counts:
     return counts
 
 
-def _days_before(today: date, now: datetime) -> Iterator[DailyCount]:
+def _days_before(today: date, now: datetime) -> Iterator[list[DailyCount]]:
     first = today - timedelta(days=DAYS_BEFORE)
     versions: QuerySet[Any, Any] = TrainingRun.objects.versions().order_by("registered_at", "pk")
     came = versions.values_list("registered_at", "project", "registered_model").iterator()
@@ -63,26 +64,35 @@ def _days_before(today: date, now: datetime) -> Iterator[DailyCount]:
     for at, project, model in came:
         came_on = at.astimezone(UTC).date()
         while day < min(came_on, today):
-            yield from _rows(day, now, totals)
+            yield _rows(day, now, totals)
             day += timedelta(days=1)
         totals[project]["versions"] += 1
         totals[project]["models"] += model not in known
         known.add(model)
     while day < today:
-        yield from _rows(day, now, totals)
+        yield _rows(day, now, totals)
         day += timedelta(days=1)
 
 
-def _rows(day: date, now: datetime, counts: Counts) -> Iterator[DailyCount]:
-    for project, numbers in counts.items():
-        key = "" if project is None else str(project)
-        yield DailyCount(day=day, project_key=key, project_id=project, counted_at=now, **numbers)
+def _rows(day: date, now: datetime, counts: Counts) -> list[DailyCount]:
+    """The rows of a day, in one order: two sweeps that lock rows in different orders would
+    deadlock."""
+    keys = {project: "" if project is None else str(project) for project in counts}
+    return [
+        DailyCount(
+            day=day,
+            project_key=keys[project],
+            project_id=project,
+            counted_at=now,
+            **counts[project],
+        )
+        for project in sorted(counts, key=keys.__getitem__)
+    ]
 
 
-def _keep(rows: Iterable[DailyCount]) -> None:
+def _keep(rows: list[DailyCount]) -> None:
     DailyCount.objects.bulk_create(
-        # In one order, because two sweeps that lock rows in different orders would deadlock.
-        sorted(rows, key=lambda row: (row.day, row.project_key)),
+        rows,
         batch_size=500,
         update_conflicts=True,
         unique_fields=["day", "project_key"],
