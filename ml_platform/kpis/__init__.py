@@ -15,6 +15,7 @@ from .days import (
     service_traffic,
     traffic,
 )
+from .sums import Sum
 from .totals import (
     NEVER_SWEPT,
     Assets,
@@ -39,6 +40,7 @@ __all__ = [
     "FourCounts",
     "HistoryPoint",
     "ProjectCard",
+    "Sum",
     "Traffic",
     "VertexReading",
     "assets",

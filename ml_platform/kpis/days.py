@@ -8,12 +8,26 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import accumulate
 from typing import Any
 
-from django.db.models import CharField, Count, Exists, Max, OuterRef, QuerySet, Sum
+from django.db.models import (
+    Case,
+    CharField,
+    Count,
+    Exists,
+    IntegerField,
+    Max,
+    Min,
+    OuterRef,
+    Q,
+    QuerySet,
+    When,
+)
+from django.db.models import Sum as Total
 from django.db.models.functions import Cast, Coalesce, Substr
 
-from ml_platform.models import Finding, ServiceDailyMetrics, TrainingRun
+from ml_platform.models import DailyCount, Finding, ServiceDailyMetrics, TrainingRun
 from ml_platform.models.states import STANDING_FINDING_STATUSES
 
+from .sums import Sum
 from .totals import Projects, of_projects, registered_models
 
 TRAFFIC_DAYS = 7
@@ -22,22 +36,24 @@ WORST_P95 = "The p95 latency of the worst of the last seven full days."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPoint:
-    """How many of today's models and versions were registered by the end of that day."""
+    """How many models and versions were registered at the end of that day; None when that is not
+    known."""
 
     day: date
-    models: int
-    versions: int
+    models: int | None
+    versions: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
     """Requests of the last seven full days and of the seven before; worst p95 of the last seven."""
 
-    requests: int
-    before: int
+    requests: Sum
+    before: Sum
     p95: float | None
-    days: tuple[int, ...]
-    """Requests on each of the 14 days, the newest last."""
+    days: tuple[int | None, ...]
+    """Requests on each of the 14 days, the newest last; None for a day that nobody read, or for
+    which Cloud Monitoring had no number."""
 
 
 def traffic(projects: Projects, *, today: date) -> dict[Any, Traffic]:
@@ -62,7 +78,7 @@ def _traffic_by(
         rows.filter(day__gte=first, day__lt=today)
         .order_by()
         .values(column, "day")
-        .annotate(requests=Coalesce(Sum("requests"), 0), p95=Max("latency_p95"))
+        .annotate(requests=Total("requests"), p95=Max("latency_p95"))
     )
     found: dict[Any, dict[int, Mapping[str, Any]]] = {}
     for row in days:
@@ -71,18 +87,83 @@ def _traffic_by(
 
 
 def _traffic(by_day: Mapping[int, Mapping[str, Any]]) -> Traffic:
-    counts = [by_day[n]["requests"] if n in by_day else 0 for n in range(2 * TRAFFIC_DAYS)]
+    counts = [by_day[n]["requests"] if n in by_day else None for n in range(2 * TRAFFIC_DAYS)]
     worst = [by_day[n]["p95"] for n in by_day if n >= TRAFFIC_DAYS]
     return Traffic(
-        requests=sum(counts[TRAFFIC_DAYS:]),
-        before=sum(counts[:TRAFFIC_DAYS]),
+        requests=Sum.over(counts[TRAFFIC_DAYS:]),
+        before=Sum.over(counts[:TRAFFIC_DAYS]),
         p95=max((p95 for p95 in worst if p95 is not None), default=None),
         days=tuple(counts),
     )
 
 
 def history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[HistoryPoint, ...]:
-    """Return the running totals of today's models and versions, by the day of registration.
+    """Return the models and versions of each day, as the sweeps of these days counted them.
+
+    Today is as it is now. Days before the first kept count are the running totals of the models
+    that are registered now; a later day that no sweep counted is unknown.
+    """
+    kept = _kept(today, days, projects)
+    points = _registrations(today=today, days=days, projects=projects)
+    return tuple(
+        HistoryPoint(
+            day=point.day,
+            models=kept.at(point.day, "models", point.models),
+            versions=kept.at(point.day, "versions", point.versions),
+        )
+        for point in points
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """The kept counts of a window."""
+
+    today: date
+    first: date | None
+    """The first day that was ever counted."""
+    days: Mapping[date, Mapping[str, int | None]]
+
+    def at(self, day: date, name: str, computed: int | None) -> int | None:
+        """The number of a day; `computed` is what the rows of now tell of it."""
+        if self.first is None or day < self.first or day == self.today:
+            return computed
+        if day not in self.days:
+            return None
+        number = self.days[day][name]
+        return computed if number is None else number
+
+
+def _kept(today: date, days: int, projects: Projects) -> _Kept:
+    """The counts that sweeps kept; two statements."""
+    window, _ = _window(today, days)
+    rows = DailyCount.objects.filter(day__gte=window[0], day__lt=today)
+    if projects is not None:
+        # The row of no project says that the day was counted, and has nothing of these projects.
+        rows = rows.filter(Q(project__in=projects) | Q(project_key=""))
+    mine = None if projects is None else ~Q(project_key="")
+    found: Any = (
+        rows.order_by()
+        .values("day")
+        .annotate(counted=Count("findings"))
+        .annotate(
+            models=Total("models", filter=mine, default=0),
+            versions=Total("versions", filter=mine, default=0),
+            findings=Case(
+                When(counted__gt=0, then=Total("findings", filter=mine, default=0)),
+                output_field=IntegerField(),
+            ),
+        )
+    )
+    return _Kept(
+        today=today,
+        first=DailyCount.objects.aggregate(first=Min("day"))["first"],
+        days={row["day"]: row for row in found},
+    )
+
+
+def _registrations(*, today: date, days: int, projects: Projects) -> tuple[HistoryPoint, ...]:
+    """The running totals of the models and versions of now, by the day of registration.
 
     Only the registrations of these days are read; the total before them is today's total less them.
     """
@@ -93,7 +174,7 @@ def history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[
         registered_model=OuterRef("registered_model"), version__lt=OuterRef("version")
     )
     now = registered_models(projects).aggregate(
-        models=Count("pk"), versions=Coalesce(Sum("total_versions"), 0)
+        models=Count("pk"), versions=Coalesce(Total("total_versions"), 0)
     )
     new_models = _by_day(recent.filter(~Exists(earlier)), "registered_at")
     new_versions = _by_day(recent, "registered_at")
@@ -106,15 +187,22 @@ def history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[
     return tuple(HistoryPoint(day=day, models=m, versions=v) for day, m, v in totals)
 
 
-def drift_history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[int, ...]:
-    """Return the number of open and ignored findings at the end of each day, the newest last."""
+def drift_history(
+    *, today: date, days: int = 90, projects: Projects = None
+) -> tuple[int | None, ...]:
+    """Return the number of open and ignored findings at the end of each day, the newest last.
+
+    A day after the first kept count that no sweep counted is unknown.
+    """
     window, since = _window(today, days)
     rows = of_projects(Finding.objects.all(), projects)
     came = _by_day(rows.filter(first_seen_at__gte=since), "first_seen_at")
     went = _by_day(rows.filter(ended_at__gte=since), "ended_at")
     standing = rows.filter(status__in=STANDING_FINDING_STATUSES).count()
     changes = {day: came.get(day, 0) - went.get(day, 0) for day in window}
-    return tuple(_running_totals(standing, changes, window))
+    kept = _kept(today, days, projects)
+    computed = zip(window, _running_totals(standing, changes, window), strict=True)
+    return tuple(kept.at(day, "findings", total) for day, total in computed)
 
 
 def _window(today: date, days: int) -> tuple[Sequence[date], datetime]:

@@ -24,7 +24,7 @@ from ml_platform.text import counted
 
 _dump = json.JSONEncoder(ensure_ascii=False).encode
 PLAIN_WIDTH = 140
-IN_MEMORY = 1 << 20
+IN_MEMORY = 1 << 16
 """Characters of an audit that are kept in memory; more go through a temporary file."""
 SHOWN = 100
 """Rows of a table on a terminal. In a longer table, rows that agree are only counted."""

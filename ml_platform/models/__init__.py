@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .api_token import ApiToken, IdempotentResponse
 from .awaiting_removal import AwaitingRemoval
+from .daily_count import DailyCount
 from .deployed_endpoint import DeployedEndpoint
 from .event import Event
 from .installation import Installation
@@ -20,6 +21,7 @@ from .training_schedule import TrainingSchedule
 __all__ = [
     "ApiToken",
     "AwaitingRemoval",
+    "DailyCount",
     "DeployedEndpoint",
     "Event",
     "Finding",

@@ -40,11 +40,11 @@ class ProjectCardOut(Out):
 
 
 class ServiceDayOut(Out):
-    """Traffic of one day, of all active services or of one."""
+    """Traffic of a day that was read, of all services that were read; null is unknown, not zero."""
 
     day: date
-    requests: int
-    errors: int
+    requests: int | None
+    errors: int | None
     latency_p50: float | None
     latency_p95: float | None
     cpu: float | None

@@ -20,6 +20,7 @@ from ml_platform.pages.view_models.badges import ENDPOINT_TONES, RUN_TONES, SCHE
 from ml_platform.pages.view_models.context import Badge, Link, Values
 from ml_platform.pages.view_models.fact_list import readable
 from ml_platform.pages.view_models.metrics import main_metric
+from ml_platform.pages.view_models.serialize import in_words
 from ml_platform.pages.view_models.times import duration, elapsed, iso, moment
 from ml_platform.services.scheduling.times import next_times
 
@@ -93,7 +94,8 @@ def _figures(traffic: Traffic | None) -> Values:
     if traffic is None:
         return {}  # Cloud Monitoring was not read
     p95 = "" if traffic.p95 is None else f"{traffic.p95:,.0f} ms"
-    return {"requests": f"{traffic.requests:,}", "latency": p95}
+    requests = "" if traffic.requests.of_known is None else in_words(traffic.requests)
+    return {"requests": requests, "latency": p95}
 
 
 def run_rows(runs: Iterable[TrainingRun], *, caller: Caller, now: datetime) -> list[Values]:

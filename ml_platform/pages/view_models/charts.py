@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from ml_platform.kpis import HistoryPoint
 from ml_platform.pages.view_models.context import Values
@@ -20,38 +20,50 @@ LABEL_GAP = 16
 """Least distance of two end labels in pixels."""
 
 
-def spark(values: Sequence[int]) -> str:
-    """The points of a line that is SPARK_HEIGHT high and one unit wide for each value."""
-    top = max(values, default=0) or 1
+def spark(values: Sequence[int | None]) -> tuple[str, ...]:
+    """The points of a line that is SPARK_HEIGHT high and one unit wide for each value, in parts:
+    None is a gap. A day between two gaps is a short stroke."""
+    top = max((value for value in values if value is not None), default=0) or 1
     room = SPARK_HEIGHT - 4
-    return " ".join(f"{x},{2 + round(room * (1 - v / top), 1)}" for x, v in enumerate(values))
+    parts: list[str] = []
+    for known, run in groupby(enumerate(values), key=lambda item: item[1] is not None):
+        if known:
+            points = [(float(x), 2 + round(room * (1 - (v or 0) / top), 1)) for x, v in run]
+            if len(points) == 1:
+                [(x, y)] = points
+                points = [(x - 0.3, y), (x + 0.3, y)]
+            parts.append(" ".join(f"{x:g},{y:g}" for x, y in points))
+    return tuple(parts)
 
 
-def spark_days(values: Sequence[int], today: date) -> tuple[Values, ...]:
+def spark_days(values: Sequence[int | None], today: date) -> tuple[Values, ...]:
     """The tooltips of such a line; the last day is yesterday."""
     days = [today - timedelta(days=len(values) - x) for x in range(len(values))]
     return tuple(
-        {"x": x - 0.5, "label": f"{day:%b} {day.day}: {value:,} requests"}
+        {
+            "x": x - 0.5,
+            "label": f"{day:%b} {day.day}: "
+            + ("not read" if value is None else f"{value:,} requests"),
+        }
         for x, (day, value) in enumerate(zip(days, values, strict=True))
     )
 
 
-def history_chart(points: Sequence[HistoryPoint], drift: Sequence[int] = ()) -> Values:
-    """Models and versions over time, as steps: between two registrations nothing changed.
-
-    Below them are the findings that were not ended at the end of each day.
+def history_chart(points: Sequence[HistoryPoint], drift: Sequence[int | None] = ()) -> Values:
+    """Models and versions over time, as steps: between two counts nothing changed. A day that
+    nobody counted is a gap. Below them are the findings that were not ended at the end of each day.
     """
     series = {
         "versions": [point.versions for point in points],
         "models": [point.models for point in points],
     }
-    top = nice_top(max(max(values, default=0) for values in series.values()))
-    last = {name: values[-1] if values else 0 for name, values in series.items()}
+    top = nice_top(max((v for values in series.values() for v in values if v), default=0))
+    last = {name: (values[-1] if values else 0) or 0 for name, values in series.items()}
     label_ys = _apart([_y(last[name], top) for name in series])
     lines = tuple(
         {
             "name": name,
-            "points": _steps(values, top),
+            "parts": _steps(values, top),
             "label": f"{last[name]:,} {name}",
             "label_y": label_y,
             "end_y": _y(last[name], top),
@@ -68,12 +80,12 @@ def history_chart(points: Sequence[HistoryPoint], drift: Sequence[int] = ()) -> 
         "empty": not any(last.values()),
         "drift": _bars(drift),
         "drift_height": DRIFT_HEIGHT,
-        "drift_label": counted(drift[-1], "finding") if any(drift) else "",
+        "drift_label": counted(drift[-1] or 0, "finding") if any(drift) else "",
     }
 
 
-def _bars(drift: Sequence[int]) -> list[Values]:
-    top = max(drift, default=0) or 1
+def _bars(drift: Sequence[int | None]) -> list[Values]:
+    top = max((count for count in drift if count), default=1)
     return [
         {"x": x, "height": round(DRIFT_HEIGHT * count / top, 1)}
         for x, count in enumerate(drift)
@@ -95,15 +107,28 @@ def _y(value: int, top: int) -> float:
     return round(TOP + (HEIGHT - TOP - 1) * (1 - value / top), 1)
 
 
-def _steps(values: Sequence[int], top: int) -> str:
-    """Corners of a stair, in the form of an SVG `points` attribute."""
-    corners: list[str] = []
+def _steps(values: Sequence[int | None], top: int) -> tuple[str, ...]:
+    """Corners of a stair, in the form of SVG `points` attributes: one for each part between gaps.
+
+    A day that stands alone is a short stroke.
+    """
+    parts: list[list[str]] = []
+    before: int | None = None
     for x, value in enumerate(values):
-        if x and value != values[x - 1]:
-            corners.append(f"{x},{_y(values[x - 1], top)}")
-        if x in (0, len(values) - 1) or value != values[x - 1]:
-            corners.append(f"{x},{_y(value, top)}")
-    return " ".join(corners)
+        if value is None:
+            before = None
+            continue
+        if before is None:
+            parts.append([])
+        elif value != before:
+            parts[-1].append(f"{x},{_y(before, top)}")
+        ends = x + 1 == len(values) or values[x + 1] is None
+        if before is None or value != before or ends:
+            parts[-1].append(f"{x},{_y(value, top)}")
+        if ends and before is None:
+            parts[-1].append(f"{x + 0.5},{_y(value, top)}")
+        before = value
+    return tuple(" ".join(corners) for corners in parts)
 
 
 def _apart(ys: Sequence[float]) -> list[float]:
@@ -123,10 +148,13 @@ def _axis_days(days: Sequence[date]) -> tuple[str, ...]:
 
 
 def _summary(points: Sequence[HistoryPoint]) -> str:
-    if not points or not points[-1].versions:
+    counted = [point for point in points if point.models is not None]
+    if not counted or not counted[-1].versions:
         return "Nothing is registered yet."
-    first, last = points[0], points[-1]
+    first, last = counted[0], counted[-1]
+    unknown = len(points) - len(counted)
+    gaps = f" {unknown} days were not counted." if unknown else ""
     return (
         f"From {first.day:%Y-%m-%d} to {last.day:%Y-%m-%d}: models {first.models:,} to "
-        f"{last.models:,}, versions {first.versions:,} to {last.versions:,}."
+        f"{last.models:,}, versions {first.versions:,} to {last.versions:,}.{gaps}"
     )

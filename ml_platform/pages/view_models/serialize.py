@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from itertools import groupby
 
 from django.urls import reverse
 
-from ml_platform.kpis import WORST_P95, Assets, ProjectCard, Traffic, unread_because
+from ml_platform.kpis import WORST_P95, Assets, ProjectCard, Sum, Traffic, unread_because
 from ml_platform.models import Finding, Operation, Sweep
 from ml_platform.models.states import (
     LIVE_OPERATION_STATUSES,
@@ -82,24 +82,45 @@ def _spark(traffic: Traffic, today: date) -> Values:
     days = traffic.days
     return {
         "spark": spark(days),
-        "spark_label": f"Requests a day over {len(days)} days, {traffic.requests:,} in the "
-        f"last seven, {traffic.before:,} in the seven before.",
-        "spark_note": f"{len(days)} days, {min(days):,} to {max(days):,} a day",
+        "spark_label": f"Requests a day over {len(days)} days, {in_words(traffic.requests)} in "
+        f"the last seven, {in_words(traffic.before)} in the seven before.",
+        "spark_note": _spread(days),
         "spark_days": spark_days(days, today),
     }
 
 
+def _spread(days: Sequence[int | None]) -> str:
+    known = [value for value in days if value is not None]
+    read = f"{len(days)} days" if len(known) == len(days) else f"{len(known)} of {len(days)} days"
+    return f"{read}, {min(known):,} to {max(known):,} a day" if known else f"{read} read"
+
+
+def in_words(requests: Sum) -> str:
+    """The sum, and of which days where some are not known."""
+    if requests.of_known is None:
+        return "an unknown number"
+    told = f"{requests.of_known:,}"
+    if requests.total is not None:
+        return told
+    return f"{told} ({requests.known} of {requests.days} days)"
+
+
 def _requests(traffic: Traffic | None) -> Figure:
-    if traffic is None:
+    if traffic is None or traffic.requests.of_known is None:
         return Figure(name="Requests, 7 days", value="–", note="not read")  # noqa: RUF001
-    notes = [_change(traffic.requests, traffic.before)]
+    requests = traffic.requests
+    partly = "" if requests.total is not None else f"{requests.known} of {requests.days} days read"
+    notes = [partly or _change(requests.total, traffic.before.total)]
     notes += [] if traffic.p95 is None else [f"p95 {traffic.p95:,.0f} ms"]
     note = " · ".join(filter(None, notes))
-    return Figure(name="Requests, 7 days", value=f"{traffic.requests:,}", note=note, hint=WORST_P95)
+    return Figure(
+        name="Requests, 7 days", value=f"{requests.of_known:,}", note=note, hint=WORST_P95
+    )
 
 
-def _change(now: int, before: int) -> str:
-    if not before:
+def _change(now: int | None, before: int | None) -> str:
+    """How much more it is, in per cent; '' if one is unknown, or nothing was before."""
+    if now is None or not before:
         return ""
     share = round(100 * (now - before) / before)
     sign = "+" if share > 0 else "−" if share < 0 else "±"  # noqa: RUF001

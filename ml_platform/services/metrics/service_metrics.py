@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db.models import F, FloatField, Max, QuerySet, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import (
+    Case,
+    CharField,
+    Count,
+    F,
+    FloatField,
+    Max,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    When,
+)
+from django.db.models.functions import Cast
 
-from ml_platform.cloud import monitoring
 from ml_platform.cloud.answers import Present, ask
-from ml_platform.cloud.monitoring import Aligner, Reducer
 from ml_platform.conf import require_settings
-from ml_platform.models import DeployedEndpoint, Operation, ServiceDailyMetrics
-from ml_platform.models.states import OperationKind
+from ml_platform.models import DeployedEndpoint, Event, Operation, ServiceDailyMetrics
+from ml_platform.models.states import EventKind, OperationKind
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import (
     LoggedState,
@@ -26,50 +37,15 @@ from ml_platform.services.operations.log import (
     write_lines,
 )
 from ml_platform.services.operations.store import Actor, Subject, open_operation
-from ml_platform.services.operations.work import Clock, Heartbeat, Work
+from ml_platform.services.operations.work import Clock, Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 from ml_platform.text import counted
 
+from .days import read_days, store_days
+
 DAYS_BACK = 40
 """Cloud Monitoring stores six weeks: https://cloud.google.com/monitoring/quotas#data_retention"""
-DAY_SECONDS = 86_400
 STEP = "read_metrics"
-
-SERIES: Mapping[str, Mapping[str, Any]] = {
-    "requests": {"metric": "request_count", "aligner": Aligner.DELTA},
-    "errors": {
-        "metric": "request_count",
-        "aligner": Aligner.DELTA,
-        "response_class": "5xx",
-    },
-    "latency_p50": {
-        "metric": "request_latencies",
-        "aligner": Aligner.DELTA,
-        "reducer": Reducer.P50,
-    },
-    "latency_p95": {
-        "metric": "request_latencies",
-        "aligner": Aligner.DELTA,
-        "reducer": Reducer.P95,
-    },
-    "cpu": {
-        "metric": "container/cpu/utilizations",
-        "aligner": Aligner.P99,
-        "reducer": Reducer.MAX,
-    },
-    "memory": {
-        "metric": "container/memory/utilizations",
-        "aligner": Aligner.P99,
-        "reducer": Reducer.MAX,
-    },
-    "instances": {
-        "metric": "container/instance_count",
-        "aligner": Aligner.MAX,
-        "reducer": Reducer.MAX,
-    },
-}
-"""How each column is read: one request for all missing days of a service."""
-WHOLE = ("requests", "errors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +121,10 @@ def metrics_report_of(operation: Operation) -> MetricsReport:
 
 def _rehearse(now: datetime, write_line: WriteLine) -> MetricsReport:
     services = days = 0
-    for endpoint in _active().iterator():
-        services += 1
-        if missing := missing_days(endpoint=endpoint, now=now):
+    for endpoint in _served(now).iterator():
+        services += endpoint.is_active
+        if missing := missing_days(endpoint=endpoint, now=now, stopped_at=endpoint.stopped_at):
+            services += not endpoint.is_active
             days += len(missing)
             write_lines(
                 write_line,
@@ -156,13 +133,30 @@ def _rehearse(now: datetime, write_line: WriteLine) -> MetricsReport:
     return MetricsReport(services=services, days=days)
 
 
-def _active() -> QuerySet[DeployedEndpoint]:
-    return DeployedEndpoint.objects.filter(is_active=True).order_by("pk")
+def _served(now: datetime) -> QuerySet[Any]:
+    """The services that are active, or were on a day that Cloud Monitoring still has; those have
+    `stopped_at`."""
+    stops = Event.objects.filter(
+        kind=EventKind.UNDEPLOYED,
+        subject_type="deployedendpoint",
+        subject_id=Cast(OuterRef("pk"), CharField()),
+    )
+    stopped_at = Case(When(is_active=False, then=Subquery(stops.order_by("-seq").values("at")[:1])))
+    rows = DeployedEndpoint.objects.annotate(stopped_at=stopped_at)
+    recent = Q(is_active=True) | Q(stopped_at__gte=now - timedelta(days=DAYS_BACK + 1))
+    return rows.filter(recent).order_by("pk")
 
 
-def missing_days(*, endpoint: DeployedEndpoint, now: datetime) -> list[date]:
-    """Return the past days since its first deploy that are not stored, oldest first."""
+def missing_days(
+    *, endpoint: DeployedEndpoint, now: datetime, stopped_at: datetime | None = None
+) -> list[date]:
+    """Return the past days since its first deploy that are not stored, oldest first.
+
+    The day on which it was stopped is its last one.
+    """
     today = now.astimezone(UTC).date()
+    if stopped_at is not None:
+        today = min(today, stopped_at.astimezone(UTC).date() + timedelta(days=1))
     began = min(filter(None, (endpoint.deployed_at, endpoint.created_at))).astimezone(UTC).date()
     first = max(began, today - timedelta(days=DAYS_BACK))
     kept = set(
@@ -177,23 +171,27 @@ def missing_days(*, endpoint: DeployedEndpoint, now: datetime) -> list[date]:
 def _collect_next(work: Work[MetricsState], write_line: WriteLine) -> Outcome:
     """Read one more service; fail if none of the services could be read."""
     state = work.state
-    endpoint = _active().filter(pk__gt=state.after).first()
+    now = work.clock()
+    endpoint = _served(now).filter(pk__gt=state.after).first()
     if endpoint is None:
         if state.unknown and len(state.unknown) == state.asked:
             # A retry begins again.
             work.state = replace(state, after=0, services=0, asked=0, unknown=())
             raise NothingRead(f"No metrics could be read. {state.unknown[0]}")
         return Next(note=metrics_report_of(work.operation).summary)
-    state = replace(state, after=endpoint.pk, services=state.services + 1)
-    missing = missing_days(endpoint=endpoint, now=work.clock())
+    missing = missing_days(endpoint=endpoint, now=now, stopped_at=endpoint.stopped_at)
+    counts = endpoint.is_active or bool(missing)
+    state = replace(state, after=endpoint.pk, services=state.services + counts)
     if not missing:
         work.state = state
         return Continue(note=endpoint.service_name)
-    answer = ask(lambda: _read(endpoint.service_name, missing[0], missing[-1], work.renew_lease))
+    answer = ask(
+        lambda: read_days(endpoint.service_name, missing[0], missing[-1], work.renew_lease)
+    )
     if isinstance(answer, Present):
         state = replace(state, days=state.days + len(missing))
         line = f"Read {counted(len(missing), 'day')} of {endpoint.service_name}."
-        change = partial(_store, endpoint, missing, answer.value, work.clock())
+        change = partial(store_days, endpoint, missing, answer.value, work.clock())
     else:
         reason = f"{endpoint.service_name}: {answer.reason}"
         state = replace(state, unknown=(*state.unknown, reason))
@@ -201,54 +199,6 @@ def _collect_next(work: Work[MetricsState], write_line: WriteLine) -> Outcome:
     work.state = logged(replace(state, asked=state.asked + 1), [line])
     write_lines(write_line, [line])
     return Continue(note=line, change=change)
-
-
-def _store(
-    endpoint: DeployedEndpoint,
-    days: Sequence[date],
-    numbers: Mapping[date, Mapping[str, float | int]],
-    now: datetime,
-) -> None:
-    rows = [
-        ServiceDailyMetrics(
-            service_name=endpoint.service_name,
-            endpoint=endpoint,
-            project_id=endpoint.project_id,
-            day=day,
-            complete=True,
-            read_at=now,
-            **numbers.get(day, {}),
-        )
-        for day in days
-    ]
-    ServiceDailyMetrics.objects.bulk_create(
-        rows,
-        update_conflicts=True,
-        unique_fields=["service_name", "day"],
-        update_fields=["endpoint", "project", "complete", "read_at", *SERIES],
-    )
-
-
-def _read(
-    service: str, first: date, last: date, heartbeat: Heartbeat
-) -> dict[date, dict[str, float | int]]:
-    """Return the numbers of each day, without those that Cloud Monitoring has no data for."""
-    midnight = time(tzinfo=UTC)
-    found: dict[date, dict[str, float | int]] = {}
-    for column, series in SERIES.items():
-        heartbeat()
-        points = monitoring.read_series(
-            service=service,
-            start=datetime.combine(first, midnight),
-            end=datetime.combine(last + timedelta(days=1), midnight),
-            period_seconds=DAY_SECONDS,
-            **series,
-        )
-        for point in points:
-            day = (point.end - timedelta(microseconds=1)).astimezone(UTC).date()
-            value = round(point.value) if column in WHOLE else point.value
-            found.setdefault(day, {})[column] = value
-    return found
 
 
 def workflow(*, write_line: WriteLine = lambda line: None) -> Workflow:
@@ -274,17 +224,21 @@ WORKFLOW = workflow()
 def daily_totals(
     *, today: date, days: int = 30, projects: QuerySet[Any] | None = None
 ) -> list[dict[str, Any]]:
-    """Return the totals of all services by day, oldest first.
+    """Return the totals of all services by day, oldest first; a day that nobody read is left out.
 
-    The median is weighted by requests; p95, CPU and memory are those of the worst service.
+    The median is weighted by requests, over the services whose median is known; p95, CPU and
+    memory are those of the worst service. None is a number that no service has.
     """
     rows = ServiceDailyMetrics.objects.filter(day__gt=today - timedelta(days=days))
     if projects is not None:
         rows = rows.filter(project__in=projects.order_by().values("pk"))
     weighed = rows.values("day").annotate(
-        total=Coalesce(Sum("requests"), 0),
-        failed=Coalesce(Sum("errors"), 0),
+        total=Sum("requests"),
+        failed=Sum("errors"),
         p50=Sum(F("latency_p50") * F("requests"), output_field=FloatField()),
+        weight=Sum("requests", filter=Q(latency_p50__isnull=False)),
+        medians=Count("latency_p50"),
+        only_p50=Max("latency_p50"),
         p95=Max("latency_p95"),
         most_cpu=Max("cpu"),
         most_memory=Max("memory"),
@@ -295,7 +249,7 @@ def daily_totals(
             "day": row["day"].isoformat(),
             "requests": row["total"],
             "errors": row["failed"],
-            "latency_p50": row["p50"] / row["total"] if row["p50"] else row["p50"],
+            "latency_p50": _median(row),
             "latency_p95": row["p95"],
             "cpu": row["most_cpu"],
             "memory": row["most_memory"],
@@ -303,3 +257,10 @@ def daily_totals(
         }
         for row in weighed.order_by("day")
     ]
+
+
+def _median(row: Mapping[str, Any]) -> float | None:
+    """The median of a day. That of a single service needs no weight."""
+    if row["medians"] == 1:
+        return float(row["only_p50"])
+    return row["p50"] / row["weight"] if row["weight"] else None

@@ -38,6 +38,7 @@ from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_e
 from ml_platform.services.registry.labels import ENDPOINT, INSTALLATION, OWNER, RUN
 
 from .audit import unread_kinds
+from .daily_counts import keep_daily_counts
 from .pushed_models import read_pushed_models
 
 log = logging.getLogger("ml_platform.jobs")
@@ -101,6 +102,7 @@ def _read_and_compare(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> Non
     current.status = SweepStatus.COMPLETE if complete else SweepStatus.PARTIAL
     current.finished_at = clock()
     current.save()
+    keep_daily_counts(now=current.finished_at)
 
 
 def compare(reading: Reading) -> list[LeftOut]:

@@ -133,7 +133,7 @@ def test_numbers_take_the_same_queries_however_much_there_is(
         (5, kpis.four_counts),
         (4, kpis.assets),
         (3, lambda: kpis.project_cards(shown)),
-        (3, lambda: kpis.history(today=NOW.date())),
+        (5, lambda: kpis.history(today=NOW.date())),
         (1, kpis.open_findings),
     ):
         with django_assert_num_queries(queries):
@@ -182,7 +182,10 @@ def test_traffic_compares_seven_full_days_with_the_seven_before():
     found = kpis.traffic([project.pk], today=NOW.date())
     assert found == {
         project.pk: kpis.Traffic(
-            requests=100, before=50, p95=95.0, days=(0, 0, 0, 0, 0, 0, 50, 30, 0, 0, 0, 0, 0, 70)
+            requests=kpis.Sum(of_known=100, known=2, days=7),
+            before=kpis.Sum(of_known=50, known=1, days=7),
+            p95=95.0,
+            days=(*[None] * 6, 50, 30, *[None] * 5, 70),
         )
     }
     assert kpis.traffic([], today=NOW.date()) == {}

@@ -106,7 +106,7 @@ def test_a_chart_climbs_in_steps_within_its_plot():
     chart = history_chart(points(0, 0, 10, 10))
     versions = chart["lines"][0]
     foot, top = chart["ticks"][0]["y"], chart["ticks"][-1]["y"]
-    assert versions["points"] == f"0,{foot} 2,{foot} 2,{top} 3,{top}"
+    assert versions["parts"] == (f"0,{foot} 2,{foot} 2,{top} 3,{top}",)
     assert foot == HEIGHT - 1
     assert [tick["label"] for tick in chart["ticks"]] == ["0", "5", "10"]
     assert chart["days"] == ("Jan 1", "Jan 3", "Jan 4")

@@ -169,7 +169,7 @@ def test_traffic_and_latency_are_of_the_last_seven_full_days_and_a_dash_when_unr
             service_name="svc", endpoint=endpoint, project=project, read_at=now,
             day=now.date() - timedelta(days=ago), requests=requests, latency_p95=80 + ago,
         )  # fmt: skip
-    assert "svc ✓ Active m v1 1,200 87 ms" in table(admin, project, "endpoints")
+    assert "svc ✓ Active m v1 1,200 (2 of 7 days) 87 ms" in table(admin, project, "endpoints")
 
 
 def test_a_run_that_is_being_deployed_is_not_under_way_anywhere(admin, project):

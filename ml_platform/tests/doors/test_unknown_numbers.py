@@ -95,7 +95,7 @@ def test_an_unknown_count_keeps_its_last_value_in_grey_with_its_age(admin, proje
         planes = admin.get(url).context["page"]["truth"]["planes"]
         assert [plane["tone"] for plane in planes] == ["plain", "plain", "plain", "unknown"]
         assert (planes[3]["count"], planes[3]["last"].relative) == ("9", "2 h ago")
-        assert re.search(r"\? .{0,60} 9 Vertex AI 2 h ago", text_of(admin, url))
+        assert re.search(r"\? .{0,60} 9 Vertex AI · 2 h ago", text_of(admin, url))
     counts = admin.get("/api/system/kpis/").json()["counts"]
     assert (counts["vertex"], counts["vertex_last"], counts["agree"]) == (None, 9, None)
 

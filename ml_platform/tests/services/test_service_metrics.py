@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml_platform.models import DeployedEndpoint, Operation, ServiceDailyMetrics
+from ml_platform.models import DeployedEndpoint, Event, Operation, ServiceDailyMetrics
+from ml_platform.services.deployment.endpoint_state import record_stopped
 from ml_platform.services.metrics.service_metrics import (
     DAYS_BACK,
     MetricsReport,
@@ -204,3 +205,67 @@ def test_totals_are_of_all_services_or_of_some_projects():
     none = daily_totals(today=TODAY, projects=type(nobody).objects.filter(pk=nobody.pk))
     assert none == []
     assert daily_totals(today=TODAY + timedelta(days=60)) == []
+
+
+# ---- unknown is not zero -----------------------------------------------------------------------
+
+
+def days_of(*services: tuple[int | None, float | None]) -> list[dict[str, Any]]:
+    """The totals of one day of these services: requests and median of each."""
+    ServiceDailyMetrics.objects.all().delete()
+    project = ProjectFactory.create()
+    for number, (requests, p50) in enumerate(services):
+        ServiceDailyMetrics.objects.create(
+            service_name=f"s{number}", project=project, day=ago(1), complete=True, read_at=NOW,
+            requests=requests, errors=requests, latency_p50=p50,
+        )  # fmt: skip
+    return daily_totals(today=TODAY)
+
+
+@pytest.mark.parametrize(
+    ("services", "requests", "median"),
+    [
+        # Nine tenths of the requests have no median: they do not make it ten times smaller.
+        ([(10, 100.0), (90, None)], 100, 100.0),
+        ([(300, 10.0), (100, 50.0), (1000, None)], 1400, 20.0),
+        # One service needs no weight.
+        ([(None, 80.0)], None, 80.0),
+        ([(0, 80.0)], 0, 80.0),
+        # Of two without weights nothing can be said.
+        ([(None, 80.0), (None, 20.0)], None, None),
+        ([(0, 80.0), (0, 20.0)], 0, None),
+        ([(None, None)], None, None),
+        ([(7, None), (None, None)], 7, None),
+    ],
+)
+def test_a_median_is_over_the_services_that_have_one(services, requests, median):
+    [total] = days_of(*services)
+    assert (total["requests"], total["errors"], total["latency_p50"]) == (
+        requests, requests, median,
+    )  # fmt: skip
+
+
+def test_the_last_day_of_a_service_that_was_undeployed_is_read(cloud: LocalCloud):
+    stopped = a_service("stopped")
+    cloud.monitoring.seed("stopped", ago(1), requests=5)
+    record_stopped(service="stopped")
+    Event.objects.update(at=NOW - timedelta(hours=20))  # yesterday at six
+    report = collect()
+    assert (report.services, report.days) == (1, 3)
+    assert ServiceDailyMetrics.objects.get(service_name="stopped", day=ago(1)).requests == 5
+    assert collect(NOW + timedelta(days=3)).days == 0  # it served on none of the days since
+    ServiceDailyMetrics.objects.filter(day=ago(1)).delete()
+    assert (collect(NOW + timedelta(days=3)).days, collect(dry_run=True).days) == (1, 0)
+    stopped.refresh_from_db()
+    assert not stopped.is_active
+
+
+def test_what_was_stopped_today_is_read_to_its_end_tomorrow(cloud: LocalCloud):
+    a_service("stopped", days=0)
+    record_stopped(service="stopped")
+    Event.objects.update(at=NOW)
+    cloud.monitoring.seed("stopped", TODAY, requests=9)
+    assert collect().days == 0
+    assert collect(NOW + timedelta(days=1)).days == 1
+    assert ServiceDailyMetrics.objects.get().requests == 9
+    assert collect(NOW + timedelta(days=DAYS_BACK + 5)).days == 0
