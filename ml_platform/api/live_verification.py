@@ -12,6 +12,7 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import require_settings
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import RegistryState
+from ml_platform.services.installation.identity import identity
 from ml_platform.services.registry.registry_state import OTHER_FILES
 from ml_platform.services.registry.verification import ForeignVersion, verify_model_in_vertex_ai
 
@@ -26,9 +27,10 @@ def verify_page(rows: Sequence[Row], items: Sequence[Json]) -> bool:
     Nothing is stored, because only a sweep may confirm that a model is missing (law 3).
     """
     require_settings()
+    us = identity()
     pool = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="verify")
     asked = [
-        pool.submit(verify_model_in_vertex_ai, run=run)
+        pool.submit(verify_model_in_vertex_ai, run=run, us=us)
         for row in rows
         if (run := newest_run(row)) is not None
     ]

@@ -9,7 +9,7 @@ from uuid import UUID
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import get_settings
 from ml_platform.models import DeployedEndpoint, TrainingRun
-from ml_platform.services.installation.identity import identity
+from ml_platform.services.installation.identity import Identity, identity
 
 OWNER = "mlp_owner"
 INSTALLATION = "mlp_installation"
@@ -80,15 +80,19 @@ def labels_for(
     endpoint: UUID | None = None,
     operation: UUID | None = None,
     digest: str = "",
+    us: Identity | None = None,
 ) -> dict[str, str]:
-    """The labels of a resource that belongs to the given rows; `digest` is of the manifest."""
+    """The labels of a resource that belongs to the given rows; `digest` is of the manifest.
+
+    `us` is who we are, for a caller that has read it.
+    """
     ids = {LINEAGE: lineage, RUN: run, ENDPOINT: endpoint, OPERATION: operation}
     labels = {key: uid.hex for key, uid in ids.items() if uid is not None}
     if generation is not None:
         labels[GENERATION] = str(generation)
     if digest:
         labels[DIGEST] = digest
-    us = identity()
+    us = us or identity()
     return {OWNER: us.name, INSTALLATION: us.uid, **labels}
 
 

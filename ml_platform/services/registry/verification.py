@@ -12,6 +12,7 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, Conflict
 from ml_platform.models import TrainingRun
 from ml_platform.models.states import Registration
+from ml_platform.services.installation.identity import Identity
 from ml_platform.services.operations.workflow import Poll
 
 from .artifacts import MODEL_FILE, newest_folder, run_prefix
@@ -52,12 +53,14 @@ class ForeignVersion(Conflict):
         return error
 
 
-def require_own_version(model: RemoteModel, run: TrainingRun) -> None:
+def require_own_version(
+    model: RemoteModel, run: TrainingRun, *, us: Identity | None = None
+) -> None:
     """Check that a version in Vertex AI has our labels of this run.
 
     :raises ForeignVersion: it does not; the message has the label's value and the expected one.
     """
-    if wrong := wrong_label(model.labels, labels_for(run=run.uid)):
+    if wrong := wrong_label(model.labels, labels_for(run=run.uid, us=us)):
         error = ForeignVersion(
             f"{model.pointer} is there, but its label does not name run {run.pk}: {wrong}."
         )
@@ -73,13 +76,17 @@ def is_another(model: RemoteModel, run: TrainingRun) -> bool:
     return not holds_files_of(run, model.artifact_uri)
 
 
-def verify_model_in_vertex_ai(*, run: TrainingRun) -> Answer[RemoteModel]:
+def verify_model_in_vertex_ai(
+    *, run: TrainingRun, us: Identity | None = None
+) -> Answer[RemoteModel]:
     """Read exactly the version that the run points at; without our labels the answer is unknown.
+
+    With `us`, who we are, it uses no database.
 
     :raises Invalid: the run has no pointer.
     """
     try:
-        return ask(lambda: find_version(run=run))
+        return ask(lambda: find_version(run=run, us=us))
     except ForeignVersion as error:
         return Unknown(str(error), error.code)
 
@@ -100,7 +107,7 @@ def batch_verify_models_in_vertex_ai() -> Present[dict[str, RemoteModel]] | Unkn
     return Unknown(models.reason, CloudAbsent.code if isinstance(models, Absent) else models.code)
 
 
-def find_version(*, run: TrainingRun) -> RemoteModel:
+def find_version(*, run: TrainingRun, us: Identity | None = None) -> RemoteModel:
     """Return the version that the run points at.
 
     :raises CloudAbsent: the version does not exist.
@@ -109,7 +116,7 @@ def find_version(*, run: TrainingRun) -> RemoteModel:
     """
     name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
     model = vertex.get_model(name)
-    require_own_version(model, run)
+    require_own_version(model, run, us=us)
     return model
 
 

@@ -36,6 +36,7 @@ from ml_platform.tests.factories import (
     UserFactory,
     version_of,
 )
+from ml_platform.tests.services.installations import a_bucket
 from ml_platform.tests.services.training_tools import BUCKET, SPEC, TEMPLATE_URI
 from ml_platform.tests.services.world import Clock, a_lineage, a_run, settle
 
@@ -337,6 +338,7 @@ def test_an_audit_is_run_by_whoever_sees_all_and_its_finding_repaired(
 def test_an_unmanaged_model_is_adopted_or_deleted_as_a_person_chooses(
     project: Project, cloud: LocalCloud
 ):
+    a_bucket()
     for name in ("one", "two"):
         cloud.models.seed(name, display_name=name)
     root = bearer(UserFactory.create(username="ana", is_superuser=True, is_staff=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ml_platform.cloud.transport import channels
 from ml_platform.models import (
     DeployedEndpoint,
     Event,
@@ -52,3 +53,8 @@ def restore(row: dict[str, Any]) -> None:
 def marker_of(cloud: LocalCloud) -> dict[str, Any]:
     said: dict[str, Any] = json.loads(cloud.storage.read(BUCKET, MARKER))
     return said
+
+
+def a_bucket() -> None:
+    """Make the bucket, in which a deletion puts the marker; writing an artifact makes it too."""
+    channels.storage_client().create_bucket(BUCKET)

@@ -10,7 +10,6 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from ml_platform.cloud import storage
-from ml_platform.cloud.transport import channels
 from ml_platform.errors import CloudConflict
 from ml_platform.models import Installation, Operation
 from ml_platform.models.states import OperationStatus
@@ -28,7 +27,7 @@ from ml_platform.services.installation.marker import (
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.operations.worker import resume_operations
 
-from .installations import MARKER, backup, marker_of, restore
+from .installations import MARKER, a_bucket, backup, marker_of, restore
 from .world import ANA, BUCKET, Clock, a_lineage, artifacts, settle, vertex_versions
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ DAY = 86_400
 
 @pytest.fixture
 def clock(cloud: LocalCloud) -> Clock:
-    channels.storage_client().create_bucket(BUCKET)
+    a_bucket()
     return Clock()
 
 
@@ -130,6 +129,15 @@ def test_a_restored_backup_deletes_nothing_until_a_person_confirms_it(
     deletion.refresh_from_db()
     assert deletion.status == OperationStatus.SUCCEEDED
     assert artifacts(cloud, run) == []
+
+
+def test_a_refused_deletion_marks_nothing(cloud: LocalCloud, clock: Clock):
+    lineage, [run] = a_lineage(cloud, clock)
+    cloud.storage.write(BUCKET, MARKER, b'{"uid": "abc", "nonce": "1"}')
+    deletion = delete_versions(lineage=lineage, runs=[run], actor=ANA, now=clock())
+    resume_operations(clock=clock)
+    deletion.refresh_from_db()
+    assert [(entry["step"], entry["status"]) for entry in deletion.steps] == [("check", "failed")]
 
 
 def test_of_a_database_and_its_copy_the_one_that_is_confirmed_goes_on(
@@ -257,6 +265,21 @@ def test_a_write_of_another_process_between_look_and_write_is_no_copy(
     require_ours(clock=clock)
     assert current().stopped_at is None
     assert marker_of(cloud)["nonce"] == current().nonce
+
+
+def test_a_marker_that_another_database_puts_between_look_and_write_stays(
+    cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    theirs, write = b'{"uid": "abc", "nonce": "1", "name": "shop"}', storage.write_text
+
+    def race(*args: Any, **options: Any) -> Any:
+        cloud.storage.write(BUCKET, MARKER, theirs)
+        return write(*args, **options)
+
+    monkeypatch.setattr(storage, "write_text", race)
+    with pytest.raises(InstallationUnconfirmed, match="shop"):
+        require_ours(clock=clock)
+    assert cloud.storage.read(BUCKET, MARKER) == theirs
 
 
 @pytest.mark.django_db(transaction=True)

@@ -41,6 +41,7 @@ from ml_platform.tests.factories import (
     version_of,
 )
 
+from .installations import a_bucket
 from .vertex_rows import BUCKET, managed, replace_model
 from .world import no_pause
 
@@ -294,13 +295,16 @@ def test_an_unmanaged_model_is_never_repaired_by_default(cloud: LocalCloud) -> N
 def test_a_person_may_delete_an_unmanaged_model(cloud: LocalCloud) -> None:
     cloud.storage.write("foreign-bucket", "model/saved_model.pb", b"theirs")
     uri = "gs://foreign-bucket/model"
+    a_bucket()
     cloud.models.seed("77", display_name="trd-test", artifact_uri=uri)
+    cloud.effects.reset()
     look()
     operation = delete_unmanaged_model(resource_name=NAME.format(77), actor=ANA, now=database_now())
     finish(operation)
     assert operation.status == OperationStatus.SUCCEEDED
     assert operation.data["versions"] == [{"version": "1", "artifact_uri": uri}]
-    assert [call.method for call in cloud.effects.mutations()] == ["ModelService.DeleteModel"]
+    done = [call.method for call in cloud.effects.mutations()]
+    assert done == ["storage.objects.insert", "ModelService.DeleteModel"]  # the marker first
     assert cloud.storage.read("foreign-bucket", "model/saved_model.pb") == b"theirs"
     assert Finding.objects.get().status == FindingStatus.REPAIRED
     assert kpis.four_counts().vertex == 0, "no sweep has looked since"
@@ -308,6 +312,7 @@ def test_a_person_may_delete_an_unmanaged_model(cloud: LocalCloud) -> None:
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED"])
 def test_a_deletion_whose_answer_was_lost_is_looked_up(cloud: LocalCloud, code: str) -> None:
+    a_bucket()
     cloud.models.seed("77", display_name="trd-test")
     cloud.faults.order("ModelService.DeleteModel", "lost", code=code)
     operation = delete_unmanaged_model(resource_name=NAME.format(77), actor=ANA, now=database_now())
