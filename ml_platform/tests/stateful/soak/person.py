@@ -11,7 +11,12 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import (
+    BadRequest,
+    GoogleAPICallError,
+    NotFound,
+    PreconditionFailed,
+)
 from requests import RequestException
 
 from ml_platform.cloud.transport import channels
@@ -26,6 +31,9 @@ if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
 REFUSED = (GoogleAPICallError, RequestException)
+GONE = (NotFound, PreconditionFailed, BadRequest)
+"""What they mean has gone or changed meanwhile."""
+LAST_TRIES = 20
 Undo = Callable[[], object]
 
 
@@ -52,7 +60,12 @@ class Person(threading.Thread):
             self._put_right(time.monotonic())
             [deed] = self.dice.choices(deeds, weights)
             self._try(deed.__name__, partial(deed, self))
-        self._put_right(float("inf"))
+        for _ in range(LAST_TRIES):
+            self._put_right(float("inf"))
+            if not self._undone:
+                return
+            time.sleep(0.5)
+        self.record.error(f"{len(self._undone)} changes of the person could not be put right")
 
     def later(self, undo: Undo) -> None:
         """Put something right in some seconds."""
@@ -61,18 +74,21 @@ class Person(threading.Thread):
     def _put_right(self, until: float) -> None:
         due = [undo for when, undo in self._undone if when <= until]
         self._undone = [one for one in self._undone if one[0] > until]
-        for undo in due:
-            self._try("put right", undo)
+        self._undone += [
+            (time.monotonic() + 1.0, undo) for undo in due if not self._try("put right", undo)
+        ]
 
-    def _try(self, what: str, do: Undo) -> None:
-        """Google may refuse them too, for what they mean may have gone meanwhile."""
+    def _try(self, what: str, do: Undo) -> bool:
+        """Google may refuse them too; false when it may accept the same later."""
         try:
             if do() is not False:
                 self.record.count(f"person: {what}")
         except REFUSED as error:
             self.record.count(f"person was refused: {type(error).__name__}")
+            return isinstance(error, GONE)
         except Exception as error:  # noqa: BLE001 - a thread that dies would go unseen
             self.record.error(f"person, {what}: {error!r}")
+        return True
 
     def version(self) -> Any:
         """A version with our label, None without one."""

@@ -101,8 +101,9 @@ class Outputs:
 
 
 def _exits_with(path: Path, last: str) -> bool:
-    """Whether a worker exits with this, so that it is started again; all others stay quiet."""
-    return path.stem.startswith("worker") and bool(DATABASE_GONE.match(last))
+    """Whether a worker exits with this, to be started again, or the web server answers it with 503,
+    which Django logs; commands say it in a sentence."""
+    return path.stem.startswith(("worker", "web")) and bool(DATABASE_GONE.match(last))
 
 
 def _whole(path: Path) -> str:
