@@ -64,7 +64,6 @@ LISTING_SECONDS = 30.0
 
 
 def _check(work: Work[DeletionState]) -> Outcome:
-    marker.require_ours(clock=work.clock)
     runs = runs_of(work)
     serving = services_of(runs)
     if serving:
@@ -75,6 +74,7 @@ def _check(work: Work[DeletionState]) -> Outcome:
     for error in refused:
         raise error
     _require_unprotected(work, runs)
+    marker.require_ours(clock=work.clock)
     work.state = replace(work.state, marked=True)
     return Next(
         note="No endpoint serves it, no alias protects it.",

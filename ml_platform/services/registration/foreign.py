@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ml_platform.cloud import vertex
-from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.cloud.transport.channels import FOREIGN_NAME
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, CloudRejected, Conflict
@@ -54,11 +54,11 @@ def require_ours(parent: ModelName, lineage: RegisteredModel) -> None:
     )
 
 
-def require_not_back(run: TrainingRun) -> None:
-    """Check that the version of a lost run is not in Vertex AI again.
+def require_not_back(run: TrainingRun, parent: ModelName) -> None:
+    """Check that the version of a lost run is not in Vertex AI again; in `parent` it will be found.
 
     :raises ForeignVersion: it is, without our labels.
-    :raises Conflict: it is.
+    :raises Conflict: it is, in another model.
     """
     if run.registration != Registration.LOST or not run.last_vertex_version:
         return
@@ -73,6 +73,8 @@ def require_not_back(run: TrainingRun) -> None:
     if is_another(model, run):
         return
     _require_labels(model, run)
+    if same_resource(model.name, parent):
+        return
     raise Conflict(
         f"{model.pointer} of {run} is in Vertex AI again.",
         code="version_is_back",

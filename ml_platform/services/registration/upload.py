@@ -79,7 +79,7 @@ def probe(work: Work[RegistrationState]) -> Outcome:
     run = run_of(work.operation)
     lineage = lineage_of(run)
     parent, parent_exists = _parent(lineage, sent_to=work.state.model_id), True
-    require_not_back(run)
+    require_not_back(run, parent)
     try:
         versions = _versions_of(parent, run)
         if not versions:

@@ -34,6 +34,7 @@ KINDS = (
     FindingKind.LEFTOVER_SERVICE,
     FindingKind.SERVICE_MISSING,
     FindingKind.SERVICE_MISMATCH,
+    FindingKind.SERVICE_LABELS_CHANGED,
 )
 
 
