@@ -114,49 +114,52 @@ def is_free(port: int) -> bool:
     return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_the_incident_and_a_signal_leaves_nothing_running(tmp_path, number):
+@pytest.mark.timeout(300)  # three demos one after the other
+def test_it_serves_the_incident_and_a_signal_leaves_nothing_running(tmp_path):
+    """One demo for all that a first user does, and another in its folder: a start is dear."""
     with demo(tmp_path) as running:
-        opener = running.logged_in()
-        page = opener.open(running.url).read().decode()
-        assert "They differ" in page
-        assert "1 points at nothing" in page
-        style = opener.open(f"{running.url}static/ml_platform/css/ml_platform.css")
-        assert style.headers["Content-Type"] == "text/css"
-        assert running.children() == ""
-        assert [port for port in running.ports if is_free(port)] == []
-        assert running.end(number) == (0, "")
-        assert [port for port in running.ports if not is_free(port)] == []
-
-
-def test_a_second_terminal_works_on_the_same_world(tmp_path):
-    with demo(tmp_path) as running:
-        http = f"http://127.0.0.1:{running.ports[2]}"
-        where = {
-            "ML_PLATFORM_LOCAL_CLOUD": f"127.0.0.1:{running.cloud_port}",
-            "ML_PLATFORM_LOCAL_CLOUD_HTTP": http,
-        }
-        audit = run(tmp_path, "audit_registry", **where)
-        assert (audit.returncode, audit.stderr) == (1, "")
-        assert "trd-test-20260129-123106" in audit.stdout
-
-
-def test_a_second_demo_in_the_same_folder_is_refused_and_spares_the_first(tmp_path):
-    with demo(tmp_path) as running:
-        second = run(tmp_path, "demo", *FREE)
-        assert second.returncode == 1
-        assert "Another demo runs in" in second.stderr
-        assert "They differ" in running.logged_in().open(running.url).read().decode()
-
-
-def test_a_demo_begins_anew_each_time(tmp_path):
-    with demo(tmp_path) as running:
-        running.logged_in()
-        running.end(signal.SIGTERM)
-    with demo(tmp_path, *FREE, "--scenario", "empty") as running:
-        page = running.logged_in().open(running.url).read().decode()
+        serves_the_incident(running)
+        a_second_terminal_works_on_the_same_world(running, tmp_path)
+        a_second_demo_is_refused_and_spares_the_first(running, tmp_path)
+        leaves_nothing_running(running, signal.SIGINT)
+    with demo(tmp_path, *FREE, "--scenario", "empty") as anew:
+        page = anew.logged_in().open(anew.url).read().decode()
         assert "my-first-project" in page
         assert "chern_rank_v1" not in page
+        leaves_nothing_running(anew, signal.SIGTERM)
+
+
+def serves_the_incident(running: Demo) -> None:
+    opener = running.logged_in()
+    page = opener.open(running.url).read().decode()
+    assert "They differ" in page
+    assert "1 points at nothing" in page
+    style = opener.open(f"{running.url}static/ml_platform/css/ml_platform.css")
+    assert style.headers["Content-Type"] == "text/css"
+    assert running.children() == ""
+    assert [port for port in running.ports if is_free(port)] == []
+
+
+def leaves_nothing_running(running: Demo, number: signal.Signals) -> None:
+    assert running.end(number) == (0, "")
+    assert [port for port in running.ports if not is_free(port)] == []
+
+
+def a_second_terminal_works_on_the_same_world(running: Demo, folder: Path) -> None:
+    where = {
+        "ML_PLATFORM_LOCAL_CLOUD": f"127.0.0.1:{running.cloud_port}",
+        "ML_PLATFORM_LOCAL_CLOUD_HTTP": f"http://127.0.0.1:{running.ports[2]}",
+    }
+    audit = run(folder, "audit_registry", **where)
+    assert (audit.returncode, audit.stderr) == (1, "")
+    assert "trd-test-20260129-123106" in audit.stdout
+
+
+def a_second_demo_is_refused_and_spares_the_first(running: Demo, folder: Path) -> None:
+    second = run(folder, "demo", *FREE)
+    assert second.returncode == 1
+    assert "Another demo runs in" in second.stderr
+    assert "They differ" in running.logged_in().open(running.url).read().decode()
 
 
 def test_a_busy_port_is_one_sentence_and_starts_nothing(tmp_path):
@@ -211,7 +214,6 @@ MISSING = ({"ML_PLATFORM_PROJECT_ID": ""}, "ML_PLATFORM has no PROJECT_ID.")
     [
         (("demo", *FREE), *MISSING),
         (("audit_registry",), *MISSING),
-        (("reconcile_registry",), *MISSING),
         (("resume_operations",), *MISSING),
         (("demo", "--once"), {"ML_PLATFORM_LOCATION": "mars"}, "ML_PLATFORM['LOCATION'] is 'mars'"),
         (("demo", "--once"), {"ML_PLATFORM_BUCKET": "gs://b"}, "ML_PLATFORM['BUCKET'] is 'gs://b'"),
