@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from django.db import transaction
 from django.db.models import Count
 
 from ml_platform.cloud.names import ModelName
@@ -47,6 +48,7 @@ from ml_platform.services.findings.store import (
     looks_at,
 )
 from ml_platform.services.operations.store import lineage_key
+from ml_platform.services.registry.aliases import DEFAULT, move_default
 from ml_platform.services.registry.labels import is_uid, owner
 from ml_platform.services.registry.manifest import with_other_files
 from ml_platform.services.registry.ownership import own_models
@@ -106,6 +108,7 @@ def compare_lineages(reading: Reading) -> Iterator[Compared]:
         touched = reading.touched().lineages
         result = Compared([], [])
         compared: list[int] = []
+        defaults: list[int] = []
         for lineage, name in zip(chunk, names, strict=True):
             why = _why_left_out(lineage, name, place, reading, touched)
             if name is None or why:
@@ -117,7 +120,10 @@ def compare_lineages(reading: Reading) -> Iterator[Compared]:
             compared.append(lineage.pk)
             if discrepancy := compare_lineage(lineage, listed, run, place):
                 result.found.append(discrepancy)
+            elif run is not None:
+                defaults.append(run.pk)
         yield result
+        _follow_defaults(defaults)
         # After the findings of the chunk were written: the states depend on their sightings.
         _write_states(compared, result.found, looks_at(result.found), reading.sweep)
 
@@ -156,6 +162,16 @@ def _write_states(
             latest_registered_at__lte=sweep.started_at,
         )
         update_rows(rows, registry_state=state, registry_checked_at=sweep.started_at)
+
+
+def _follow_defaults(listed: Collection[int]) -> None:
+    """Record where the default alias is: a listing shows each model's default version, and a person
+    may have moved the alias. Our rows hold aliases as Vertex AI last said them."""
+    versions = TrainingRun.objects.versions().filter(pk__in=listed)
+    for pk, aliases in versions.order_by("pk").values_list("pk", "aliases"):
+        if DEFAULT not in aliases:
+            with transaction.atomic():
+                move_default(run_id=pk)
 
 
 def _name_of(lineage: RegisteredModel) -> ModelName | None:
