@@ -21,7 +21,8 @@ SORTED_INSERTS = {
     "_with_manifests": "pushed_models: sorted by their run",
     "_see_first": "findings: sorted by its caller",
     "note_finding": "findings: one row",
-    "_store": "service_metrics: the days of one service, oldest first",
+    "store_days": "metrics: the days of one service, oldest first",
+    "_keep": "daily_counts: the projects of one day, by key",
 }
 """Inserts that may meet rows of others; they wait in the order in which they are given."""
 EACH_BY_ITSELF = {"_follow": "run_polling", "_interrupt": "sweeping: the same row again"}
