@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from django.db import transaction
 from django.db.models import Count
 
 from ml_platform.cloud.names import ModelName
@@ -51,6 +52,7 @@ from ml_platform.services.findings.store import (
     standing,
 )
 from ml_platform.services.operations.store import lineage_key
+from ml_platform.services.registry.aliases import DEFAULT, move_default
 from ml_platform.services.registry.labels import is_uid, owner
 from ml_platform.services.registry.manifest import with_other_files
 from ml_platform.services.registry.ownership import own_models
@@ -116,6 +118,7 @@ def compare_lineages(reading: Reading) -> Iterator[Compared]:
         touched = reading.touched().lineages
         result = Compared([], [])
         compared: dict[RegisteredModel, ListedModel | None] = {}
+        defaults: list[int] = []
         for lineage, name in zip(chunk, names, strict=True):
             why = _why_left_out(lineage, name, place, reading, touched)
             if why:
@@ -127,8 +130,11 @@ def compare_lineages(reading: Reading) -> Iterator[Compared]:
             version = pointed.get(lineage.pk)
             if discrepancy := compare_lineage(lineage, model, run, place, pointed=version):
                 result.found.append(discrepancy)
+            elif run is not None:
+                defaults.append(run.pk)
         _hold_labels(chunk, compared, reading.sweep)
         yield result
+        _follow_defaults(defaults)
         # After the findings of the chunk were written: the states depend on their sightings.
         ids = [lineage.pk for lineage in compared]
         _write_states(ids, result.found, looks_at(result.found), reading.sweep)
@@ -212,6 +218,16 @@ def _write_states(
             latest_registered_at__lte=sweep.started_at,
         )
         update_rows(rows, registry_state=state, registry_checked_at=sweep.started_at)
+
+
+def _follow_defaults(listed: Collection[int]) -> None:
+    """Record where the default alias is: a listing shows each model's default version, and a person
+    may have moved the alias. Our rows hold aliases as Vertex AI last said them."""
+    versions = TrainingRun.objects.versions().filter(pk__in=listed)
+    for pk, aliases in versions.order_by("pk").values_list("pk", "aliases"):
+        if DEFAULT not in aliases:
+            with transaction.atomic():
+                move_default(run_id=pk)
 
 
 def _name_of(lineage: RegisteredModel) -> ModelName | None:

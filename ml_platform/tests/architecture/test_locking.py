@@ -24,7 +24,8 @@ SORTED_INSERTS = {
     "add_folders": "waiting: sorted by their run",
     "open_operation": "operations: one row",
     "_bind": "idempotency: one row",
-    "_store": "service_metrics: the days of one service, oldest first",
+    "store_days": "metrics: the days of one service, oldest first",
+    "_keep": "daily_counts: the projects of one day, by key",
 }
 """Inserts that may meet rows of others; they wait in the order in which they are given."""
 EACH_BY_ITSELF = {"_follow": "run_polling", "_interrupt": "sweeping: the same row again"}

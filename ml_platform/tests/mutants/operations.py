@@ -51,7 +51,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             planes_are_read_past_the_lease=(", heartbeat=work.renew_lease)", ")"),
         ),
         defects_in(
-            "services/metrics/service_metrics.py",
+            "services/metrics/days.py",
             f"{SECOND}::{LONG}[metrics]",
             series_are_read_past_the_lease=(
                 "        heartbeat()\n        points",
