@@ -61,7 +61,6 @@ LISTING_SECONDS = 30.0
 
 
 def _check(work: Work[DeletionState]) -> Outcome:
-    marker.require_ours(clock=work.clock)
     runs = runs_of(work)
     serving = services_of(runs)
     if serving:
@@ -69,6 +68,7 @@ def _check(work: Work[DeletionState]) -> Outcome:
     if foreign := foreign_versions(runs):
         raise ForeignVersion(" ".join(foreign.values()))
     _require_unprotected(work, runs)
+    marker.require_ours(clock=work.clock)
     work.state = replace(work.state, marked=True)
     return Next(
         note="No endpoint serves it, no alias protects it.",
