@@ -260,6 +260,6 @@ def _parent(lineage: RegisteredModel, *, sent_to: str) -> ModelName:
         return ModelName.parse(lineage.vertex_model_resource_name)
     settings = require_settings()
     own_id = model_id(lineage.uid, lineage.generation)
-    if lineage.pk is None and sent_to:
+    if not lineage.pk and sent_to:
         own_id = sent_to
     return ModelName(settings.PROJECT_ID, settings.LOCATION, own_id)

@@ -45,8 +45,9 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/deletion/steps.py",
             BACKUP,
             deletion_does_not_ask_whose_it_is=(
-                "    marker.require_ours(clock=work.clock)\n    runs = runs_of(work)\n",
-                "    runs = runs_of(work)\n",
+                "    marker.require_ours(clock=work.clock)\n"
+                "    work.state = replace(work.state, marked=True)",
+                "    work.state = replace(work.state, marked=True)",
                 f"{MARKER}::test_a_refused_deletion_marks_nothing",
             ),
         ),

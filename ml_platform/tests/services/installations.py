@@ -41,7 +41,7 @@ def another_database() -> None:
 
 def backup() -> dict[str, Any]:
     """Who we are now, as a backup of the database has it."""
-    return Installation.objects.values().get()
+    return dict(Installation.objects.values().get())
 
 
 def restore(row: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ def restore(row: dict[str, Any]) -> None:
 
 
 def marker_of(cloud: LocalCloud) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(cloud.storage.read(BUCKET, MARKER))
+    said: dict[str, Any] = json.loads(cloud.storage.read(BUCKET, MARKER) or b"")
     return said
 
 

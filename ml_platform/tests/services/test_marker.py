@@ -210,7 +210,7 @@ def test_a_marker_that_cannot_be_read_makes_a_deletion_wait_and_not_fail(
     assert vertex_versions(lineage)
     assert artifacts(cloud, run)
     cloud.faults.clear()
-    cloud.storage.write(BUCKET, MARKER, kept)
+    cloud.storage.write(BUCKET, MARKER, kept or b"")
     settle(clock)
     deletion.refresh_from_db()
     assert deletion.status == OperationStatus.SUCCEEDED
@@ -232,7 +232,8 @@ def test_another_bucket_is_claimed_too(cloud: LocalCloud, clock: Clock, settings
     require_ours(clock=clock)
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, "ARTIFACTS_PREFIX": "ml/runs"}
     require_ours(clock=clock)
-    assert json.loads(cloud.storage.read(BUCKET, f"ml/{MARKER}"))["uid"] == current().uid.hex
+    text = cloud.storage.read(BUCKET, f"ml/{MARKER}") or b""
+    assert json.loads(text)["uid"] == current().uid.hex
 
 
 def test_no_cleanup_takes_the_marker_for_a_stray(cloud: LocalCloud, clock: Clock):
@@ -252,7 +253,8 @@ def test_a_write_of_another_process_between_look_and_write_is_no_copy(
 ):
     require_ours(clock=clock)
     clock.forward(120)
-    write, raced = storage.write_text, []
+    write = storage.write_text
+    raced: list[bool] = []
 
     def race(*args: Any, **options: Any) -> Any:
         if not raced:

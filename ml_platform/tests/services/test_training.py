@@ -14,6 +14,7 @@ from ml_platform.cloud.types import PipelineState
 from ml_platform.errors import CloudUnavailable, Conflict, Invalid
 from ml_platform.models import Operation, Project, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationStatus, RunStatus
+from ml_platform.services.installation.identity import current
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.operations.store import KeyReused
 from ml_platform.services.operations.worker import resume_operations
@@ -76,6 +77,7 @@ def test_a_run_is_submitted_as_one_job_with_our_labels(
     assert sent.runtime_config.gcs_output_directory == run.gcs_artifacts_path.rstrip("/")
     assert {key: job.labels[key] for key in job.labels if not key.startswith("vertex-ai-")} == {
         "mlp_owner": "tests",
+        "mlp_installation": current().uid.hex,
         "mlp_run": run.uid.hex,
         "mlp_operation": operation.pk.hex,
     }

@@ -250,11 +250,11 @@ def test_a_sweep_has_old_labels_relabeled_slowly_and_keeps_those_of_others(
     settle(clock)
     operation.refresh_from_db()
     assert (operation.status, operation.data["done"]) == ("succeeded", 4)
-    labels = [vertex.get_model(name).labels for name in names]
-    ours = [one.get(INSTALLATION) == current().uid.hex for one in labels]
+    found = [vertex.get_model(name).labels for name in names]
+    ours = [one.get(INSTALLATION) == current().uid.hex for one in found]
     assert ours == [True, False, True, True, True]
-    assert {one["team"] for one in labels} == {"shop"}
-    assert [one[RUN] for one in labels if RUN in one] == [r.uid.hex for r in runs if r != runs[1]]
+    assert {one["team"] for one in found} == {"shop"}
+    assert [one[RUN] for one in found if RUN in one] == [r.uid.hex for r in runs if r != runs[1]]
     check_registry(actor=ANA, clock=clock)
     settle(clock)
     assert Operation.objects.filter(workflow="relabel-versions").count() == 1

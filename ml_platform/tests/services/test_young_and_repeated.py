@@ -18,6 +18,7 @@ from ml_platform.services.registry.aliases import set_aliases
 from ml_platform.services.registry.verification import seconds_until_consistent
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 
+from .installations import a_bucket
 from .world import ANA, Clock, a_lineage, a_run, settle
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ def test_a_deletion_that_always_ends_the_same_is_not_repeated_for_ever(
 def test_a_repair_that_always_ends_the_same_is_not_repeated_for_ever(
     cloud: LocalCloud, clock: CloudClock
 ) -> None:
+    a_bucket()
     cloud.models.seed("77", display_name="theirs")
     clock.forward(600)
     cloud.faults.order("ModelService.DeleteModel", "fails", "INTERNAL", times=None)
