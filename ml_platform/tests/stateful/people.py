@@ -205,8 +205,9 @@ def take_back(play: Play) -> None:
                 _write_labels(there[key], labels)
     for name, (uid, labels) in play.unlabelled.items():
         shown = planes.services(play.world.cloud).get(name)
-        same = shown is not None and shown.uid == uid
-        if same and shown.labels.get(OWNER) != labels[OWNER]:
+        if shown is None or shown.uid != uid:
+            continue
+        if shown.labels.get(OWNER) != labels[OWNER]:
             play.tell(f"  the labels of {name} are as they were")
             with by_hand(play):
                 service = see(name)
