@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -99,22 +98,6 @@ def strays_ask_nobody() -> list[Any]:
     return [swap("cleanup.strays.read_pointers", lambda **_: Pointers())]
 
 
-def lost_is_believed() -> list[Any]:
-    return [swap("cleanup.artifact_candidates._reason_of_vertex", lambda _: "")]
-
-
-def registered_is_cleaned() -> list[Any]:
-    """A cleanup does not look again after it has marked."""
-    from ml_platform.services.cleanup import artifacts
-
-    original = artifacts._recheck
-
-    def cheerful(*given: Any, **named: Any) -> Any:
-        return replace(original(*given, **named), change=None)
-
-    return [swap("cleanup.artifacts._recheck", cheerful)]
-
-
 def files_are_believed() -> list[Any]:
     from ml_platform.models.manifest import FilesState
     from ml_platform.services.sweeps.artifacts import Look
@@ -126,6 +109,7 @@ def manifest_follows() -> list[Any]:
     """A sweep takes the files of today for the version's."""
     from ml_platform.models import Manifest
     from ml_platform.models.manifest import FilesState
+    from ml_platform.services.registry.manifest import take_manifest
     from ml_platform.services.sweeps import artifacts
 
     original = artifacts._write
@@ -134,7 +118,7 @@ def manifest_follows() -> list[Any]:
         original(reading, looks)
         for row, seen in looks:
             if seen.state == FilesState.CHANGED:
-                taken = artifacts.take_manifest(row.folder, needs="")
+                taken = take_manifest(row.folder, needs="")
                 Manifest.objects.filter(pk=row.pk).update(digest=taken.digest, files=taken.files)
 
     return [swap("sweeps.artifacts._write", renewing)]
@@ -170,10 +154,6 @@ def deploy_compares_nothing() -> list[Any]:
     return [swap("deployment.same_files._difference", lambda *_: "")]
 
 
-def compared_once() -> list[Any]:
-    return [swap("deployment.rollout.replaced_while_starting", lambda *_: "")]
-
-
 def labels_are_replaced() -> list[Any]:
     """A deploy writes its labels in place of all that are there."""
     return _after_writing(lambda message, spec: _replace(message.labels, spec.labels))
@@ -203,8 +183,7 @@ def _replace(labels: Any, ours: Any) -> None:
 
 def _after_writing(spoil: Callable[[Any, Any], object]) -> list[Any]:
     from ml_platform.cloud import cloud_run
-
-    original = cloud_run.write_spec
+    from ml_platform.cloud.run_messages import write_spec as original
 
     def write(message: Any, spec: Any, **given: Any) -> None:
         original(message, spec, **given)
@@ -216,10 +195,6 @@ def _after_writing(spoil: Callable[[Any, Any], object]) -> list[Any]:
 def refused_is_done() -> list[Any]:
     """An object that may not be deleted counts as deleted."""
     return [swap("removal.steps.why_left", lambda _: "")]
-
-
-def waits_for_ever() -> list[Any]:
-    return [swap("operations.engine.PATIENCE", timedelta(days=3650))]
 
 
 FILES = ("edit_files", "sweep_all", "deploy", "redeploy")
@@ -250,12 +225,7 @@ DEFECTS: tuple[tuple[tuple[str, ...], dict[str, tuple[str, Callable[[], list[Any
             "services-use-nothing": ("services are not read", services_use_nothing),
             "cleanup-asks-nobody": ("a cleanup does not ask who uses files", cleanup_asks_nobody),
             "strays-ask-nobody": ("strays go whoever uses them", strays_ask_nobody),
-            "cleanup-looks-once": ("what a second look spares is deleted", registered_is_cleaned),
         },
-    ),
-    (
-        (*SHARED, "vanish_model", "look_closely"),
-        {"lost-is-believed": ("a lost version is cleaned up without a look", lost_is_believed)},
     ),
     (
         FILES,
@@ -266,7 +236,6 @@ DEFECTS: tuple[tuple[tuple[str, ...], dict[str, tuple[str, Callable[[], list[Any
             "difference-not-told": ("other files are no finding", difference_is_not_told),
             "missing-is-verified": ("missing files are verified", missing_is_verified),
             "deploy-compares-nothing": ("a deploy compares no files", deploy_compares_nothing),
-            "compared-once": ("files are not compared before the traffic", compared_once),
         },
     ),
     (
@@ -282,7 +251,6 @@ DEFECTS: tuple[tuple[tuple[str, ...], dict[str, tuple[str, Callable[[], list[Any
         ("hold", "delete_one", "delete_all"),
         {
             "refused-is-done": ("an object that may not go counts as gone", refused_is_done),
-            "waits-for-ever": ("what is refused is tried for ever", waits_for_ever),
         },
     ),
 )

@@ -41,6 +41,7 @@ def play_history(
     from ml_platform.tests.boundaries import BrokenInvariant
 
     from .invariants import Judge
+    from .oracle import after_turn
     from .play import Luck, Play, ids_of, small_pages
     from .rest import come_to_rest
     from .rules import MEANWHILE, RULES, furnish
@@ -57,7 +58,7 @@ def play_history(
     with ids_of(dice):
         furnish(world, dice)
     with Judge(cloud).sitting() as judge:
-        play = Play(world, dice, judge, Luck.draw(dice), MEANWHILE)
+        play = Play(world, dice, judge, Luck.draw(dice), MEANWHILE, after_turn)
         try:
             with play.staged(), small_pages(cloud, dice.choice([0, 0, 2])):
                 for name in dice.choices(names, weights, k=turns):

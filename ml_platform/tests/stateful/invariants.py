@@ -30,7 +30,6 @@ from ml_platform.models.states import (
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, owner
 
 from . import planes
-from .oracle import uids_of
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -234,6 +233,13 @@ def what_is_used_stays(effect: Effect) -> str:
     return f"{effect.call.detail['name']} is used by {effect.users}" if effect.users else ""
 
 
+def _uids_of(operation: Operation | None) -> set[str]:
+    """The runs that an operation names."""
+    pks = operation.data.get("runs", ()) if operation else ()
+    runs = TrainingRun.objects.filter(pk__in=pks)
+    return {uid.hex for uid in runs.values_list("uid", flat=True)}
+
+
 def foreign_stays(effect: Effect) -> str:
     """S14: a version without our label of the run is not deleted, gets no alias, and its model gets
     no version; only a person who decides about it, or a repair, may do so."""
@@ -241,14 +247,14 @@ def foreign_stays(effect: Effect) -> str:
     if not effect.ours or operation is None or effect.repairs:
         return ""
     if effect.call.method in DELETIONS and operation.kind == OperationKind.DELETE:
-        mine = uids_of(operation)
+        mine = _uids_of(operation)
         gone = effect.call.detail["versions"]
         other = [v["version"] for v in gone if v["labels"].get(RUN) not in mine]
         return f"{effect.call.resource}: {other} have no label of a run to delete" if other else ""
     if effect.call.method == "ModelService.MergeVersionAliases":
         held = effect.call.labels
-        mine = held.get(OWNER) == owner() and bool(held.get(RUN))
-        return "" if mine else f"{effect.call.resource} got an alias and is not ours"
+        ours = held.get(OWNER) == owner() and bool(held.get(RUN))
+        return "" if ours else f"{effect.call.resource} got an alias and is not ours"
     if effect.call.method == "ModelService.UploadModel" and effect.strangers:
         return f"{effect.call.resource} is among versions of others"
     return ""

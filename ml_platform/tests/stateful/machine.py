@@ -91,6 +91,7 @@ class _Base(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 2**16), pages=st.sampled_from([0, 2]))
     def begin(self, seed: int, pages: int) -> None:
         from .invariants import Judge
+        from .oracle import after_turn
         from .play import Luck, Play, ids_of, small_pages
         from .rules import MEANWHILE, furnish
         from .world import World
@@ -101,7 +102,7 @@ class _Base(RuleBasedStateMachine):
         with ids_of(dice):
             furnish(world, dice)
         judge = self.stack.enter_context(Judge(self.cloud).sitting())
-        self.play = Play(world, dice, judge, Luck.draw(dice), MEANWHILE)
+        self.play = Play(world, dice, judge, Luck.draw(dice), MEANWHILE, after_turn)
         self.stack.enter_context(self.play.staged())
         self.stack.enter_context(small_pages(self.cloud, pages))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ml_platform.models import Finding, Manifest, Operation, RegisteredModel, Sweep, TrainingRun
+from ml_platform.models import Finding, Manifest, Operation, RegisteredModel, Sweep
 from ml_platform.models.states import (
     STANDING_FINDING_STATUSES,
     OperationKind,
@@ -99,7 +99,7 @@ def verified_is_the_same(world: World, swept: Sweep) -> Iterator[str]:
         label = labels.get((model_id, run.vertex_model_version), {}).get(DIGEST, manifest.digest)
         if label != manifest.digest:
             yield f"I17 verified is the same: {run} was registered with {label}"
-        lineage = RegisteredModel.objects.get(pk=run.registered_model_id)
+        lineage = RegisteredModel.objects.get(training_runs=run)
         if not same and lineage.registry_state == RegistryState.VERIFIED:
             yield f"I17 verified is the same: {lineage} is verified, and {run} has other files"
 
@@ -111,10 +111,3 @@ def waited(before: datetime, now: datetime) -> list[str]:
     if hours <= LONGEST_HOURS and not live:
         return []
     return [f"I19 nothing waits for ever: {hours:.0f} hours, and then {live}"]
-
-
-def uids_of(operation: Operation | None) -> set[str]:
-    """The runs that an operation names."""
-    pks = operation.data.get("runs", ()) if operation else ()
-    runs = TrainingRun.objects.filter(pk__in=pks)
-    return {uid.hex for uid in runs.values_list("uid", flat=True)}

@@ -203,13 +203,14 @@ def take_back(play: Play) -> None:
             play.tell(f"  the labels of {key[0]}@{key[1]} are as they were")
             with by_hand(play):
                 _write_labels(there[key], labels)
-    for key, (uid, labels) in play.unlabelled.items():
-        shown = planes.services(play.world.cloud).get(key)
-        same = shown is not None and shown.uid == uid
-        if same and shown.labels.get(OWNER) != labels[OWNER]:
-            play.tell(f"  the labels of {key} are as they were")
+    for name, (uid, labels) in play.unlabelled.items():
+        shown = planes.services(play.world.cloud).get(name)
+        if shown is None or shown.uid != uid:
+            continue
+        if shown.labels.get(OWNER) != labels[OWNER]:
+            play.tell(f"  the labels of {name} are as they were")
             with by_hand(play):
-                service = see(key)
+                service = see(name)
                 service.labels = {**service.labels, **labels}
                 rpc("Services", "update_service", service=service)
 
@@ -218,7 +219,7 @@ def restore_files(play: Play, runs: Collection[TrainingRun]) -> None:
     """The files of these versions are those of their manifests again."""
     for manifest in Manifest.objects.filter(run__in=runs).order_by("run"):
         folder = manifest.folder.removeprefix(f"gs://{planes.BUCKET}/")
-        wanted = {f"{folder}{name}": crc32c for name, _, crc32c, _ in manifest.files}
+        wanted = {f"{folder}{name}": crc32c for name, _, crc32c, _ in manifest.files or ()}
         there = play.world.cloud.storage.tables.each(planes.BUCKET, folder)
         held = {item.name: item.crc32c for item in there}
         play.tell(f"  {folder} is restored")

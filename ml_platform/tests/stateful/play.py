@@ -22,7 +22,6 @@ from ml_platform.tests.boundaries import BrokenInvariant, watched
 
 from .ground import UPLOAD_HORIZON
 from .invariants import LAG, Judge
-from .oracle import after_turn
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -106,6 +105,8 @@ class Play:
     luck: Luck = field(default_factory=Luck)
     meanwhile: tuple[Rule, ...] = ()
     """What another process may do between a step's last COMMIT and its call."""
+    watch: Callable[[Play], list[str]] = lambda _: []
+    """What is wrong after each turn."""
     told: list[str] = field(default_factory=list)
     """What happened, for people."""
     theirs: dict[str, bytes] = field(default_factory=dict)
@@ -147,7 +148,7 @@ class Play:
         except PlatformError as refusal:
             self.tell(f"  refused: {type(refusal).__name__}: {refusal}")
         self.judge.look()
-        if wrong := [*self.judge.broken, *after_turn(self)]:
+        if wrong := [*self.judge.broken, *self.watch(self)]:
             raise BrokenInvariant("; ".join(wrong))
 
     def tell(self, what: str) -> None:
