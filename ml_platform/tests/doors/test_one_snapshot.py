@@ -213,7 +213,7 @@ def test_the_training_page(between, browser, projects):
 def test_the_audit(between, cloud, projects, monkeypatch):
     channels.storage_client().create_bucket("demo-artifacts")
     done = sweep(actor=Actor(label="tests", origin="command"), clock=database_now)
-    monkeypatch.setattr(f"{audit_registry.__name__}.sweep", lambda **_: done)
+    monkeypatch.setattr(f"{audit_registry.__name__}.perform", lambda *_: done)
     for options in ({}, {"project": str(projects[0])}):
         body = between(lambda options=options: _audit(**options))
         registered = [row for row in body["records"] if row["versions"]]
