@@ -212,7 +212,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "services/test_names_used_again.py::test_a_file_beside_the_model_file_is_no_model",
             ),
             label_is_not_compared=(
-                "    require_own_version(model, run)\n    return model",
+                "    require_own_version(model, run, us=us)\n    return model",
                 "    return model",
                 "services/test_verification.py"
                 "::test_a_version_without_our_label_is_unknown_and_says_which_label",
