@@ -24,6 +24,7 @@ from ml_platform.services.deployment.deploy import (
 )
 from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
+from ml_platform.services.installation.confirm import confirm_installation
 from ml_platform.services.metrics.service_metrics import collect_metrics
 from ml_platform.services.operations.store import KeyReused
 from ml_platform.services.registry.aliases import set_aliases
@@ -147,6 +148,7 @@ def table(cloud: LocalCloud, clock: CloudClock) -> Table:
             {**_without(otherwise, "project"), "rerun_of": failed},
         ),
         "rerun": (rerun, {"run": failed}, {"run": failed_too}),
+        "confirm_installation": (confirm_installation, {}, {}),
         "check_registry": (check_registry, {}, {}),
         "check_registry_here": (check_registry_here, {}, {}),
         "collect_metrics": (collect_metrics, {}, {}),
