@@ -8,9 +8,9 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
-from django.template.response import SimpleTemplateResponse, TemplateResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
@@ -55,7 +55,7 @@ def page(view: View) -> View:
     def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         with snapshot():
             response = view(request, *args, **kwargs)
-        return _rendered(response)
+        return _rendered(request, response)
 
     return login_required(require_safe(never_cache(shown)))
 
@@ -65,14 +65,17 @@ def form_page(view: View) -> View:
 
     @wraps(view)
     def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return _rendered(view(request, *args, **kwargs))
+        return _rendered(request, view(request, *args, **kwargs))
 
     return login_required(require_http_methods(["GET", "HEAD", "POST"])(never_cache(shown)))
 
 
-def _rendered(response: HttpResponse) -> HttpResponse:
+def _rendered(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """Render it here, where a failure of the database still gets our page for it."""
-    return response.render() if isinstance(response, SimpleTemplateResponse) else response
+    if not isinstance(response, TemplateResponse):
+        return response
+    template, context = str(response.template_name), response.context_data
+    return render(request, template, context, status=response.status_code)
 
 
 def caller_of(request: HttpRequest) -> Caller:
@@ -168,7 +171,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 def _error_page(request: HttpRequest, found: Values, *, status: int) -> HttpResponse:
     known = request.user.is_authenticated and has_right(request.user, Right.VIEW)
     shown = None if known else 0
-    return render_page(request, "error", found, findings_open=shown, status=status).render()
+    shell = render_page(request, "error", found, findings_open=shown, status=status)
+    return _rendered(request, shell)
 
 
 def render_page(
