@@ -104,7 +104,7 @@ def _write_uid(run: TrainingRun) -> int:
 
 
 WORKFLOW = Workflow(
-    slug="relabel-versions",
+    slug="label-installation",
     kind=OperationKind.REPAIR,
     title="Write our uid on {}",
     past="wrote our uid on {}",

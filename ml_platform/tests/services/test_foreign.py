@@ -58,7 +58,9 @@ DAMAGES: Mapping[str, tuple[Callable[[Labels], Labels], str]] = {
         f"the label mlp_run is '{'0' * 32}'",
     ),
     "another owner": (
-        lambda labels: labels | {"mlp_owner": "somebody", "team": "red"},
+        lambda labels: (
+            labels | {"mlp_owner": "somebody", "mlp_installation": "1" * 32, "team": "red"}
+        ),
         "the label mlp_owner is 'somebody'; expected is 'tests'",
     ),
 }
@@ -304,7 +306,7 @@ def test_a_version_of_another_owner_has_no_automatic_repair(
     look(clock)
     finding = Finding.objects.open().get()
     assert not is_safe(finding)
-    assert "the owner label of somebody" in finding.repair
+    assert "the labels of somebody" in finding.repair
     with pytest.raises(NoRepair):
         repair(clock)
     opened = relabel_version(run=run, registered_model=lineage, actor=ANA, now=clock())

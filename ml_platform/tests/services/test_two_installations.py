@@ -244,7 +244,7 @@ def test_a_sweep_has_old_labels_relabeled_slowly_and_keeps_those_of_others(
     check_registry(actor=ANA, clock=clock)
     resume_operations(clock=clock)
     resume_operations(clock=clock)
-    operation = Operation.objects.get(workflow="relabel-versions")
+    operation = Operation.objects.get(workflow="label-installation")
     assert operation.status == OperationStatus.RUNNING
     assert cloud.effects.count("ModelService.UpdateModel") <= 2
     settle(clock)
@@ -257,7 +257,7 @@ def test_a_sweep_has_old_labels_relabeled_slowly_and_keeps_those_of_others(
     assert [one[RUN] for one in found if RUN in one] == [r.uid.hex for r in runs if r != runs[1]]
     check_registry(actor=ANA, clock=clock)
     settle(clock)
-    assert Operation.objects.filter(workflow="relabel-versions").count() == 1
+    assert Operation.objects.filter(workflow="label-installation").count() == 1
 
 
 def test_a_copy_of_the_database_relabels_nothing(cloud: LocalCloud, clock: Clock):
@@ -269,6 +269,6 @@ def test_a_copy_of_the_database_relabels_nothing(cloud: LocalCloud, clock: Clock
     clock.forward(600)
     check_registry(actor=ANA, clock=clock)
     settle(clock)
-    operation = Operation.objects.get(workflow="relabel-versions")
+    operation = Operation.objects.get(workflow="label-installation")
     assert (operation.status, operation.error_code) == ("failed", "installation_unconfirmed")
     assert vertex.get_model(name).labels == labels

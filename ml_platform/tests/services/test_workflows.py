@@ -96,7 +96,13 @@ OLD_ROWS = [
 ]
 
 
-NEWER = {"confirm-installation", "relabel-versions", "remove-files"}
+NEWER = {
+    "confirm-installation",
+    "label-installation",
+    "relabel-service",
+    "relabel-version",
+    "remove-files",
+}
 """Workflows of later releases, whose rows always have the slug."""
 
 

@@ -39,7 +39,7 @@ def a_version_that_lost_its_labels_meanwhile_stays_as_it_is(w: World) -> Played:
     labels = {k: v for k, v in vertex.get_model(name).labels.items() if k != INSTALLATION}
     vertex.update_model_labels(name, labels)
     w.clock.forward(600)
-    relabeling = Operation.objects.filter(workflow="relabel-versions")
+    relabeling = Operation.objects.filter(workflow="label-installation")
     check = check_registry(actor=ANA, clock=w.clock)
     advance(operation_id=check.pk, workflows=WORKFLOWS, clock=w.clock)
     yield relabeling.get()
