@@ -163,7 +163,9 @@ def _send_traffic_back(play: Play) -> None:
     named = {finding.evidence["service_name"] for finding in found}
     refused = Operation.objects.filter(error_code="traffic_elsewhere")
     named |= set(refused.values_list("service_key", flat=True))
-    for name in sorted(named & planes.services(play.world.cloud).keys()):
+    shown = planes.services(play.world.cloud)
+    pinned = {key for key, service in shown.items() if any(t.revision for t in service.traffic)}
+    for name in sorted(named & pinned):
         play.tell(f"  send the traffic of {name} to its latest revision")
         play.world.send_to_latest(name)
 
