@@ -23,6 +23,7 @@ from requests import RequestException
 from ml_platform.cloud.transport import channels
 from ml_platform.localcloud.gcs.tables.store import crc32c_of
 from ml_platform.services.registry.labels import OWNER, owner
+from ml_platform.tests.services.installations import MARKER
 from ml_platform.tests.services.people import edit_service
 from ml_platform.tests.stateful import planes
 
@@ -267,6 +268,14 @@ def add_files(person: Person) -> object:
     return True
 
 
+def take_marker(person: Person) -> object:
+    """A copy of our database takes the marker: nothing of ours is deleted until somebody confirms
+    this one, as a command of `trouble.COMMANDS` does after a while."""
+    del person
+    _bucket().blob(MARKER).upload_from_string(b'{"uid": "copy", "nonce": "1"}')
+    return True
+
+
 DEEDS: Mapping[Deed, int] = {
     replace_labels: 3,
     delete_model: 1,
@@ -278,5 +287,6 @@ DEEDS: Mapping[Deed, int] = {
     overwrite_file: 3,
     hold_file: 3,
     add_files: 1,
+    take_marker: 1,
 }
 """What they do, and how often."""
