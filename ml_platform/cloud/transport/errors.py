@@ -185,6 +185,9 @@ def _build(method: str, code: str, text: str, *, retry_after: float = 0.0) -> Pl
     rule = _RULES.get(code, _RULES["UNKNOWN"])
     if code in UNCERTAIN and not kind.is_read:
         rule = _LOST
+    if code == "ABORTED" and kind.is_read:
+        # A read changes nothing that could conflict: it is to be sent again, as code.proto says.
+        rule = _RULES["UNKNOWN"]
     if code == "NOT_FOUND" and not kind.names_its_subject:
         rule = _NO_PARENT
     what = rule.what.format(plane=plane(method))

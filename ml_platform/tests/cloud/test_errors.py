@@ -45,7 +45,7 @@ READ, EFFECT = "ModelService.GetModel", "ModelService.DeleteModel"
 MEANINGS = {
     "NOT_FOUND": (CloudAbsent, CloudAbsent),
     "ALREADY_EXISTS": (CloudExists, CloudExists),
-    "ABORTED": (CloudConflict, CloudConflict),
+    "ABORTED": (CloudUnavailable, CloudConflict),
     "FAILED_PRECONDITION": (CloudConflict, CloudConflict),
     "INVALID_ARGUMENT": (CloudRejected, CloudRejected),
     "OUT_OF_RANGE": (CloudRejected, CloudRejected),
@@ -68,8 +68,8 @@ HTTP = {
     404: CloudAbsent,
     405: CloudRejected,
     408: CloudUnavailable,
-    409: CloudConflict,
-    410: CloudConflict,
+    409: CloudUnavailable,
+    410: CloudUnavailable,
     411: CloudRejected,
     412: CloudConflict,
     413: CloudRejected,
@@ -82,6 +82,9 @@ HTTP = {
     503: CloudUnavailable,
     504: CloudUnavailable,
 }
+"""What it means for a read."""
+OF_AN_EFFECT = {409: CloudConflict, 410: CloudConflict}
+"""What differs for an effect, beside that its outcome is unknown."""
 
 
 def test_every_code_of_grpc_but_ok_has_a_meaning():
@@ -114,7 +117,8 @@ def http_error(status, headers=None):
 @pytest.mark.parametrize("status", HTTP)
 def test_a_status_of_cloud_storage_has_a_meaning(status):
     assert type(translate(http_error(status), "storage.objects.get")) is HTTP[status]
-    effect = OutcomeUnknown if HTTP[status] is CloudUnavailable else HTTP[status]
+    unknown = OutcomeUnknown if HTTP[status] is CloudUnavailable else HTTP[status]
+    effect = OF_AN_EFFECT.get(status, unknown)
     body = json.dumps({"error": {"message": "why"}})
     assert type(from_http("ModelService.DeleteModel", status, body)) is effect
 

@@ -208,7 +208,12 @@ def test_a_sweep_ends_and_reports_nothing_as_missing(
 # ---- training ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", orders("storage.objects.get"))
+ABORTED = {"method": "storage.objects.get", "kind": "error", "code": "ABORTED"}
+
+
+@pytest.mark.parametrize(
+    "order", [*orders("storage.objects.get"), pytest.param(ABORTED, id="ABORTED")]
+)
 def test_the_results_of_a_run_are_not_lost(
     cloud: LocalCloud, clock: Clock, order: dict[str, Any]
 ) -> None:

@@ -165,7 +165,7 @@ def test_claims_at_once_do_not_meet_the_constraint(lock: str) -> None:
     for turn in range(8):
         locks: dict[str, Any] = {lock: f"held-{turn}"}
         waiting = [opened(database_now(), **locks) for _ in range(4)]
-        together = Barrier(len(waiting))
+        together = Barrier(len(waiting), timeout=60)  # one that cannot connect is told
 
         def take(operation: Operation) -> tuple[int, int]:
             try:

@@ -10,6 +10,7 @@ from ml_platform.kpis import four_counts
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
+    Installation,
     Operation,
     RegisteredModel,
     TrainingRun,
@@ -28,6 +29,7 @@ from ml_platform.services.deployment.deploy import redeploy_endpoint
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
 from ml_platform.services.findings.compare_services import REDEPLOY, SEND_TRAFFIC
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.installation.confirm import confirm_installation
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.labels import ENDPOINT
@@ -130,9 +132,10 @@ def _finish_training(world: World) -> None:
 
 
 def _follow_advice(play: Play) -> None:
-    """Retry what failed and left something half done; register what succeeded; undeploy what is
-    served by nobody."""
+    """Confirm whose database this is; retry what failed and left something half done; register what
+    succeeded; undeploy what is served by nobody."""
     world = play.world
+    _confirm(play)
     _ask_again(play)
     for endpoint in DeployedEndpoint.objects.exclude(state__in=("active", "inactive")):
         operation = _last_of(endpoint)
@@ -155,6 +158,14 @@ def _follow_advice(play: Play) -> None:
         play.tell(f"  {verb.__name__} {endpoint}")
         _try(play, lambda e=endpoint, do=verb: do(endpoint=e, actor=BO, now=world.now()))
     _send_traffic_back(play)
+
+
+def _confirm(play: Play) -> None:
+    """Say that this database owns what it has recorded, where the marker stopped it."""
+    if Installation.objects.exclude(stopped_reason="").exists():
+        play.tell("  confirm the installation")
+        confirm_installation(actor=BO, clock=play.world.now)
+        settle(play.world)
 
 
 def _send_traffic_back(play: Play) -> None:

@@ -13,7 +13,13 @@ import pytest
 from ml_platform.cloud import storage, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.transport.channels import request_reason
-from ml_platform.models import Manifest, Operation, RegisteredModel, TrainingRun
+from ml_platform.models import (
+    Installation,
+    Manifest,
+    Operation,
+    RegisteredModel,
+    TrainingRun,
+)
 from ml_platform.models.manifest import FilesState
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.deploy import deploy_run
@@ -28,7 +34,9 @@ from .invariants import Judge
 from .neighbours import Neighbour, neighbour_works, restore_backup, take_backup
 from .oracle import after_turn, verified_is_the_same, waited
 from .play import Play
+from .rest import come_to_rest
 from .rules import strange_folder
+from .scenes_installation import marked_by_another
 from .world import BO, prefix_of, settle
 
 if TYPE_CHECKING:
@@ -180,3 +188,15 @@ def test_a_restored_backup_has_the_rows_of_then_and_google_goes_on(play: Play) -
     restore_backup(play)
     assert TrainingRun.objects.get() == run
     assert len(planes.versions(play.world.cloud)) == 2
+
+
+def test_who_confirms_the_installation_brings_to_rest_what_a_copy_of_it_stopped(play: Play) -> None:
+    run = registered(play.world)
+    marked_by_another(play.world)
+    delete_versions(
+        lineage=RegisteredModel.objects.get(), runs=[run], actor=BO, now=play.world.now()
+    )
+    settle(play.world)
+    assert Operation.objects.get(kind="delete").error_code == "installation_unconfirmed"
+    come_to_rest(play)
+    assert Installation.objects.get().stopped_at is None

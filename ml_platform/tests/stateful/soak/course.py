@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from ml_platform.tests.boundaries import BrokenInvariant
 from ml_platform.tests.doors.api_tools import member_of
 from ml_platform.tests.factories import RegisteredModelFactory
 from ml_platform.tests.postgres import postgres_log
+from ml_platform.tests.stateful.oracle import SERVING
 from ml_platform.tests.stateful.play import Play
 from ml_platform.tests.stateful.rest import come_to_rest
 from ml_platform.tests.stateful.world import BO, World, settle
@@ -157,6 +159,7 @@ class Course:
     def rest(self) -> None:
         """Bring everything to rest, in this process, and check every invariant."""
         record, begun = self.trouble.record, time.monotonic()
+        self._judge_no_deploy_of_what_went()
         try:
             come_to_rest(self.play)
         except BrokenInvariant as broken:
@@ -164,6 +167,14 @@ class Course:
         except Exception as error:  # noqa: BLE001 - whatever comes is told in the table
             record.error(f"it came to no rest: {type(error).__name__}: {error}")
         record.counts["seconds to rest"] = round(time.monotonic() - begun)
+
+    def _judge_no_deploy_of_what_went(self) -> None:
+        """Histories compare the files of a deploy when its turn ends; here they may have been
+        deleted since."""
+        there = TrainingRun.objects.filter(registration=Registration.REGISTERED)
+        ended = Operation.objects.filter(kind__in=SERVING).values_list("pk", "data")
+        kept = set(there.values_list("pk", flat=True))
+        self.play.succeeded.update(pk for pk, data in ended if data.get("run") not in kept)
 
     @contextmanager
     def _people(self) -> Iterator[threading.Event]:
@@ -181,9 +192,17 @@ class Course:
                 one.join(LAST_REQUEST)
                 if one.is_alive():
                     trouble.record.error(f"{one.name} does not end")
-        self.play.theirs.update(person.theirs)
+        self._remember(person)
         nouns = {"run": TrainingRun, "schedule": TrainingSchedule}
         self.play.made += [(nouns[noun], key) for one in clients for noun, key in one.made]
+
+    def _remember(self, person: Person) -> None:
+        """What the rest must know of the person's changes."""
+        self.play.theirs.update(person.theirs)
+        self.play.bodies.update(person.bodies)
+        runs = {run.uid.hex: run.pk for run in TrainingRun.objects.all()}
+        for name, when in sorted(person.edited.items(), key=itemgetter(1)):
+            self.play.edited[runs[name.split("/")[1]]] = when
 
     def _beat(self) -> None:
         """What is done again and again: commands by the clock, and the watch."""

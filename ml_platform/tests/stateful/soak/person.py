@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,9 @@ from google.api_core.exceptions import (
 from requests import RequestException
 
 from ml_platform.cloud.transport import channels
+from ml_platform.localcloud.gcs.tables.store import crc32c_of
 from ml_platform.services.registry.labels import OWNER, owner
+from ml_platform.tests.services.installations import MARKER
 from ml_platform.tests.services.people import edit_service
 from ml_platform.tests.stateful import planes
 
@@ -47,6 +50,10 @@ class Person(threading.Thread):
     over: threading.Event
     theirs: dict[str, bytes] = field(default_factory=dict)
     """What belongs to them, as `play.Play.theirs`."""
+    edited: dict[str, datetime] = field(default_factory=dict)
+    """When they last wrote a file of ours, by its name."""
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    """What was in those files, as `play.Play.bodies`."""
     _undone: list[tuple[float, Undo]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -109,6 +116,17 @@ class Person(threading.Thread):
         prefix = version.artifact_uri.removeprefix(f"gs://{planes.BUCKET}/")
         files = list(_bucket().list_blobs(prefix=prefix))
         return self.dice.choice(files) if files else None
+
+    def write(self, blob: Any, body: bytes, generation: int) -> None:
+        """Put other bytes into a file that is still of that generation.
+
+        It is noted also if the answer is lost, since it may have been done.
+        """
+        self.bodies[crc32c_of(body)] = body
+        try:
+            blob.upload_from_string(body, if_generation_match=generation)
+        finally:
+            self.edited[blob.name] = self.cloud.clock.now()
 
 
 Deed = Callable[[Person], object]
@@ -219,9 +237,10 @@ def overwrite_file(person: Person) -> object:
     if blob is None:
         return False
     was = blob.download_as_bytes()
-    blob.upload_from_string(b"other bytes", if_generation_match=blob.generation)
+    person.bodies[blob.crc32c] = was
+    person.write(blob, b"other bytes", blob.generation)
     now = blob.generation
-    person.later(lambda: blob.upload_from_string(was, if_generation_match=now))
+    person.later(lambda: person.write(blob, was, now))
     return True
 
 
@@ -249,6 +268,14 @@ def add_files(person: Person) -> object:
     return True
 
 
+def take_marker(person: Person) -> object:
+    """A copy of our database takes the marker: nothing of ours is deleted until somebody confirms
+    this one, as a command of `trouble.COMMANDS` does after a while."""
+    del person
+    _bucket().blob(MARKER).upload_from_string(b'{"uid": "copy", "nonce": "1"}')
+    return True
+
+
 DEEDS: Mapping[Deed, int] = {
     replace_labels: 3,
     delete_model: 1,
@@ -260,5 +287,6 @@ DEEDS: Mapping[Deed, int] = {
     overwrite_file: 3,
     hold_file: 3,
     add_files: 1,
+    take_marker: 1,
 }
 """What they do, and how often."""

@@ -214,5 +214,7 @@ COMMANDS = (
     ("orphans", ("cleanup_orphan_models", "--days", "1"), 17.0),
     ("artifacts", ("cleanup_gcs_artifacts", "--days", "1", "--delete-strays"), 23.0),
     ("metrics", ("collect_resource_metrics",), 29.0),
+    ("confirm", ("confirm_installation", "--yes"), 19.0),
 )
-"""Name, words and the seconds between two starts of what cron does for an installation."""
+"""Name, words and the seconds between two starts of what cron does for an installation, and of what
+its administrator does when a copy of the database has taken the marker."""

@@ -30,7 +30,10 @@ _RACE = re.compile(
     r"ERROR: duplicate key value violates unique constraint "
     r'"mlp_operation_one_per_(lineage|service)"; UPDATE "ml_platform_operation" SET'
 )
-"""A request has taken the lock between a worker's look and its claim; the worker leaves it."""
+"""A request has taken the lock between a worker's look and its claim; the worker leaves it.
+
+An UPDATE cannot pass by a conflict as an INSERT can, and a lock for both would let requests wait
+for workers."""
 SELDOM = 100
 """Of so many operations one may meet that race: more would be claims that nothing waits for."""
 DATABASE_GONE = re.compile(
