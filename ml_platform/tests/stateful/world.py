@@ -124,6 +124,7 @@ class World:
         """Versions that agree on all planes, as their registration would have left them."""
         lineage = managed(self.cloud, versions=versions, project=self.project, model_name=name)
         lineage.training_runs.update(registered_at=self.now())  # as Vertex AI says
+        RegisteredModel.objects.filter(pk=lineage.pk).update(latest_registered_at=self.now())
         runs = list(lineage.training_runs.order_by("version"))
         TrainingRun.objects.filter(pk=runs[-1].pk).update(aliases=[DEFAULT])
         return runs
