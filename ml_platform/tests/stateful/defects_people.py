@@ -197,6 +197,21 @@ def refused_is_done() -> list[Any]:
     return [swap("removal.steps.why_left", lambda _: "")]
 
 
+def marker_not_asked() -> list[Any]:
+    return [swap("installation.marker.require_ours", nothing)]
+
+
+def uid_not_compared() -> list[Any]:
+    """Who has our INSTALLATION is us."""
+    from ml_platform.services.installation.identity import Identity
+
+    def by_name(self: Identity, owner: str, installation: str) -> bool:
+        del installation
+        return bool(owner) and owner != self.name
+
+    return [patch.object(Identity, "is_another", by_name)]
+
+
 FILES = ("edit_files", "sweep_all", "deploy", "redeploy")
 SHARED = ("share_folder", "strange_upload", "strange_folder", "delete_one", "clean_up")
 LABELS = ("relabel", "register", "delete_one", "move_alias", "deploy")
@@ -252,6 +267,14 @@ DEFECTS: tuple[tuple[tuple[str, ...], dict[str, tuple[str, Callable[[], list[Any
         {
             "refused-is-done": ("an object that may not go counts as gone", refused_is_done),
         },
+    ),
+    (
+        ("take_backup", "restore_backup", "delete_one", "undeploy"),
+        {"marker-not-asked": ("a restored backup deletes as before", marker_not_asked)},
+    ),
+    (
+        ("neighbour_works", "sweep_all"),
+        {"uid-not-compared": ("an installation of our name is us", uid_not_compared)},
     ),
 )
 """The turns that meet the defects, and name -> (what is wrong, its patches)."""

@@ -20,14 +20,14 @@ from django.db.models.signals import post_save
 
 from ml_platform.cloud.names import ModelName
 from ml_platform.conf import get_settings
-from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
+from ml_platform.models import DeployedEndpoint, Installation, Operation, TrainingRun
 from ml_platform.models.states import (
     EndpointState,
     OperationKind,
     OperationStatus,
     Registration,
 )
-from ml_platform.services.registry.labels import ENDPOINT, OWNER, RUN, owner
+from ml_platform.services.registry.labels import ENDPOINT, OPERATION, RUN
 
 from . import planes
 
@@ -58,8 +58,10 @@ class Effect:
     """The runs to which requests go, when a version is deleted."""
     users: tuple[str, ...] = ()
     """Who points into the folder, when an object of it is deleted."""
+    marker: Mapping[str, str] = field(default_factory=dict)
+    """What the marker in the bucket says."""
     strangers: bool = False
-    """Whether the other versions of the model that gets one all have another owner's label."""
+    """Whether none of the other versions of the model that gets one has our labels."""
 
     @cached_property
     def operation(self) -> Operation | None:
@@ -77,10 +79,16 @@ class Effect:
         """Whether an operation of ours did it."""
         return self.call.reason.startswith("operation ")
 
+    @property
+    def relabels_service(self) -> bool:
+        """Whether it writes our labels on a service that has lost them."""
+        return self.operation is not None and self.operation.workflow == "relabel-service"
+
     @cached_property
     def endpoint(self) -> DeployedEndpoint | None:
         """The endpoint that the service's labels name."""
-        labels = self.before if self.before is not None else self.call.labels
+        kept = self.before is not None and not self.relabels_service
+        labels = self.before if kept else self.call.labels
         uid = labels.get(ENDPOINT, "")
         return DeployedEndpoint.objects.filter(uid=uuid.UUID(uid)).first() if uid else None
 
@@ -123,8 +131,7 @@ def versions_go_unregistered(effect: Effect) -> str:
         return ""
     model_id = effect.call.resource.rpartition("/")[2].partition("@")[0]
     for gone in effect.call.detail["versions"]:
-        mine = gone["labels"].get(OWNER) == owner()
-        if not mine and not effect.repairs:
+        if not planes.is_ours(gone["labels"]) and not effect.repairs:
             return f"{model_id}@{gone['version']} was not ours"
         held = TrainingRun.objects.filter(
             registration=Registration.REGISTERED,
@@ -145,11 +152,13 @@ def what_serves_stays(effect: Effect) -> str:
 
 
 def services_are_ours(effect: Effect) -> str:
-    """S3: a service is changed or deleted only with our labels of that very endpoint on it."""
+    """S3: a service is changed or deleted only with our labels of that very endpoint on it; only a
+    repair that people ask for writes them, and not over another installation's."""
     if not effect.ours or not effect.call.method.startswith("Services."):
         return ""
-    labels = effect.call.labels if effect.before is None else effect.before
-    if labels.get(OWNER) != owner() or effect.endpoint is None:
+    before = effect.call.labels if effect.before is None else effect.before
+    labels = effect.call.labels if effect.relabels_service else before
+    if planes.is_theirs(before) or not planes.is_ours(labels) or effect.endpoint is None:
         return f"{effect.call.resource} is not ours"
     if effect.endpoint.service_name != effect.call.resource.rpartition("/")[2]:
         return f"{effect.call.resource} is not the service of its endpoint"
@@ -184,7 +193,7 @@ def endpoints_are_marked(effect: Effect) -> str:
     cleans = effect.operation is not None and effect.operation.kind == OperationKind.CLEANUP
     if cleans and state == EndpointState.INACTIVE:
         return ""  # a leftover: no endpoint needs it
-    if effect.operation is not None and effect.operation.workflow == "relabel-service":
+    if effect.relabels_service:
         return ""  # labels alone: what serves stays
     if state not in SERVICE_CHANGES[effect.call.method]:
         return f"{effect.call.resource} changed while its endpoint is {state}"
@@ -253,11 +262,27 @@ def foreign_stays(effect: Effect) -> str:
         return f"{effect.call.resource}: {other} have no label of a run to delete" if other else ""
     if effect.call.method == "ModelService.MergeVersionAliases":
         held = effect.call.labels
-        ours = held.get(OWNER) == owner() and bool(held.get(RUN))
+        ours = planes.is_ours(held) and bool(held.get(RUN))
         return "" if ours else f"{effect.call.resource} got an alias and is not ours"
     if effect.call.method == "ModelService.UploadModel" and effect.strangers:
         return f"{effect.call.resource} is among versions of others"
     return ""
+
+
+def confirmed_destroys(effect: Effect) -> str:
+    """S16: a version, an object or a service goes only while the marker in the bucket is the one
+    that our database knows: not after a backup was restored, or where another has confirmed. A
+    deploy may take back the service that it made itself."""
+    destroys = (*DELETIONS, "storage.objects.delete", "Services.DeleteService")
+    if not effect.ours or effect.call.method not in destroys:
+        return ""
+    operation = effect.operation
+    if operation and (effect.before or {}).get(OPERATION) == operation.pk.hex:
+        return ""
+    row = Installation.objects.get()
+    said = effect.marker
+    known = said.get("uid") == row.uid.hex and said.get("nonce") in (row.nonce, row.next_nonce)
+    return "" if known else f"{effect.call.resource} went, and the marker is {said}"
 
 
 SAFETY: Mapping[str, Callable[[Effect], str]] = {
@@ -273,6 +298,7 @@ SAFETY: Mapping[str, Callable[[Effect], str]] = {
     "S12 what serves stays": what_serves_stays,
     "S13 what is used stays": what_is_used_stays,
     "S14 foreign stays": foreign_stays,
+    "S16 a confirmed database destroys": confirmed_destroys,
 }
 """Name and predicate; a predicate answers '' or what was wrong. S0 is in `tests.boundaries`."""
 
@@ -345,6 +371,7 @@ class Judge:
                     self._is_reborn(call),
                     self._served(call),
                     self._users(call),
+                    planes.marker(self.cloud),
                     self._is_among_strangers(call),
                 )
                 for name, predicate in SAFETY.items():
@@ -368,7 +395,7 @@ class Judge:
     def _served(self, call: Call) -> frozenset[str]:
         if call.method not in DELETIONS:
             return frozenset()
-        mine = [k for k, s in planes.services(self.cloud).items() if s.labels.get(OWNER) == owner()]
+        mine = [k for k, s in planes.services(self.cloud).items() if planes.is_ours(s.labels)]
         return frozenset(uid for key in mine for uid in planes.served_by(self.cloud, key) if uid)
 
     def _users(self, call: Call) -> tuple[str, ...]:
@@ -383,8 +410,8 @@ class Judge:
             return False
         model_id, _, number = call.resource.rpartition("/")[2].partition("@")
         there = [v for v in planes.versions(self.cloud) if v.model_id == model_id]
-        owners = {v.labels.get(OWNER) for v in there if v.version != number}
-        return bool(owners) and owner() not in owners
+        others = [v for v in there if v.version != number]
+        return bool(others) and not any(planes.is_ours(v.labels) for v in others)
 
     def _is_reborn(self, call: Call) -> bool:
         """Remember which models went; whether this one comes for a second time."""

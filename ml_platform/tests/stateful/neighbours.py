@@ -15,14 +15,18 @@ from django.conf import settings
 from django.db import connection, connections
 from django.test.utils import override_settings
 
+from ml_platform.conf import get_settings
 from ml_platform.errors import PlatformError
-from ml_platform.models import DeployedEndpoint, Project, RegisteredModel, TrainingRun
+from ml_platform.models import DeployedEndpoint, Installation, Project, RegisteredModel, TrainingRun
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.deploy import deploy_run
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
+from ml_platform.services.installation.confirm import confirm_installation
+from ml_platform.services.installation.identity import current
+from ml_platform.services.installation.marker import NAME as MARKER_NAME
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry.labels import OWNER
+from ml_platform.services.registry.labels import owner
 from ml_platform.services.sweeps.sweep import sweep
 
 from . import planes
@@ -31,16 +35,13 @@ from .world import BO, prefix_of, settle, wipe
 if TYPE_CHECKING:
     from .play import Play
 
-IDENTITY = False
-"""Whether an installation has a uid of its own and a marker in its bucket. Without them a restored
-backup deletes what is younger than it, and two installations with one project name, or with one
-INSTALLATION, cannot be told apart: these plays wait for it."""
 OTHER = "neighbour"
-NAMES = ("chern", "theirs") if IDENTITY else ("theirs",)
+NAMES = ("chern", "theirs")
 
 
 class Neighbour:
-    """Another installation: its own rows, the same Google project, bucket and folder."""
+    """Another installation: its own rows and uid, the same Google project and bucket; sometimes our
+    folder too, sometimes our INSTALLATION."""
 
     def __init__(self, play: Play) -> None:
         own = connections.create_connection("default")
@@ -49,21 +50,26 @@ class Neighbour:
         connection.ensure_connection()
         connection.connection.backup(own.connection)
         self.play, self.database = play, own
+        self.settings = {
+            **settings.ML_PLATFORM,
+            "INSTALLATION": play.dice.choice((OTHER, owner())),
+            "ARTIFACTS_PREFIX": play.dice.choice((OTHER, get_settings().ARTIFACTS_PREFIX)),
+        }
         with self.acting():
             wipe()
+            current()
             self.project = Project.objects.create(pk=1, name="first")
 
     @contextmanager
     def acting(self) -> Iterator[None]:
-        """Inside, our code is the other installation's: its database, its name, no bad luck."""
+        """Inside, our code is the other installation's: its database, its settings, no bad luck."""
         play, ours = self.play, connections["default"]
         play.judge.neighbour_acts = True
         operations = play.world.cloud.core.operations
         connections["default"] = self.database
-        name = {**settings.ML_PLATFORM, "INSTALLATION": OTHER}
         try:
             with (
-                override_settings(ML_PLATFORM=name),
+                override_settings(ML_PLATFORM=self.settings),
                 patch.object(operations, "lro_seconds", 0.0),
                 play.calm(),
             ):
@@ -92,22 +98,19 @@ class Neighbour:
         else:
             clean_up_artifacts(days=0, actor=BO, clock=clock, include_registered=True)
             sweep(actor=BO, clock=clock)
+            if dice.random() < 0.3:
+                confirm(play)
         settle(play.world)
 
     def belongings(self) -> dict[str, bytes]:
         """What is its own in the cloud, to compare it later."""
         cloud = self.play.world.cloud
-        keys = [f"service {k}" for k, s in planes.services(cloud).items() if _is_its(s.labels)]
-        keys += [
-            f"model {v.model_id}@{v.version}" for v in planes.versions(cloud) if _is_its(v.labels)
-        ]
+        services, versions = planes.services(cloud), planes.versions(cloud)
+        keys = [f"service {key}" for key, s in services.items() if planes.is_ours(s.labels)]
+        keys += [f"model {v.model_id}@{v.version}" for v in versions if planes.is_ours(v.labels)]
         for run in TrainingRun.objects.all():
             keys += [f"object {name}" for name, _ in planes.objects(cloud, prefix_of(run))]
         return {key: planes.content_of(cloud, key) or b"" for key in keys}
-
-
-def _is_its(labels: Any) -> bool:
-    return bool(labels.get(OWNER) == OTHER)
 
 
 def neighbour_works(play: Play) -> None:
@@ -137,7 +140,8 @@ def _everything(play: Play) -> dict[str, bytes | None]:
     cloud = play.world.cloud
     keys = [f"model {v.model_id}@{v.version}" for v in planes.versions(cloud)]
     keys += [f"service {key}" for key in planes.services(cloud)]
-    keys += [f"object {name}" for name, _ in planes.objects(cloud)]
+    names = [name for name, _ in planes.objects(cloud)]
+    keys += [f"object {name}" for name in names if not name.endswith(MARKER_NAME)]
     return {key: planes.content_of(cloud, key) for key in keys}
 
 
@@ -160,8 +164,20 @@ def restore_backup(play: Play) -> None:
     play.world.backup.backup(connection.connection)
     play.judge.forget()
     play.made = [(m, pk) for m, pk in play.made if m._default_manager.filter(pk=pk).exists()]  # type: ignore[attr-defined]
+    held = TrainingRun.objects.filter(pk__in=play.edited).values_list("pk", flat=True)
+    play.edited = {pk: play.edited[pk] for pk in held}
     play.count("backups restored")
 
 
+# ---- and the person who says whose it is --------------------------------------------------------
+
+
+def confirm(play: Play) -> None:
+    """An administrator confirms an installation that the marker has stopped."""
+    if Installation.objects.exclude(stopped_reason="").exists():
+        confirm_installation(actor=BO, clock=play.world.now)
+        play.count("confirmations")
+
+
 NEIGHBOURS = ((1, (neighbour_works,)),)
-BACKUPS = ((1, (take_backup, restore_backup)),) if IDENTITY else ()
+BACKUPS = ((1, (take_backup, restore_backup, confirm)),)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ml_platform.cloud.transport import channels
 from ml_platform.models import Manifest, Operation, TrainingRun
 from ml_platform.models.states import OperationKind
-from ml_platform.services.registry.labels import OWNER, RUN, owner
+from ml_platform.services.registry.labels import OPERATION, OWNER, RUN
 
 from . import planes
 from .by_hand import blob, by_hand, rpc, see, write_object
@@ -31,7 +31,7 @@ def our_versions(play: Play) -> list[planes.Version]:
     """The versions that have our label, without the copies of them."""
     found = planes.versions(play.world.cloud)
     copies = play.world.copies
-    return [v for v in found if v.labels.get(OWNER) == owner() and v.model_id not in copies]
+    return [v for v in found if planes.is_ours(v.labels) and v.model_id not in copies]
 
 
 # ---- models -------------------------------------------------------------------------------------
@@ -194,12 +194,17 @@ def _set_hold(name: str, *, on: bool) -> None:
 
 
 def take_back(play: Play) -> None:
-    """Holds end and labels are as they were, as the refusals advise."""
+    """Holds end, and some labels are as they were; the others are left to the platform's repair."""
     while play.held:
         release(play)
+    put_labels_back(play, 0.5)
+
+
+def put_labels_back(play: Play, chance: float = 1.0) -> None:
+    """Labels are as they were, as the refusals advise; each with this chance."""
     there = {(v.model_id, v.version): v for v in planes.versions(play.world.cloud)}
     for key, labels in play.relabelled.items():
-        if key in there and not labels.items() <= there[key].labels.items():
+        if key in there and _lacks(there[key].labels, labels) and play.happens(chance):
             play.tell(f"  the labels of {key[0]}@{key[1]} are as they were")
             with by_hand(play):
                 _write_labels(there[key], labels)
@@ -207,12 +212,17 @@ def take_back(play: Play) -> None:
         shown = planes.services(play.world.cloud).get(name)
         if shown is None or shown.uid != uid:
             continue
-        if shown.labels.get(OWNER) != labels[OWNER]:
+        if _lacks(shown.labels, labels) and play.happens(chance):
             play.tell(f"  the labels of {name} are as they were")
             with by_hand(play):
                 service = see(name)
                 service.labels = {**service.labels, **labels}
                 rpc("Services", "update_service", service=service)
+
+
+def _lacks(shown: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether labels are missing; a repair writes itself into the label of the operation."""
+    return any(shown.get(key) != labels[key] for key in labels.keys() - {OPERATION})
 
 
 def restore_files(play: Play, runs: Collection[TrainingRun]) -> None:

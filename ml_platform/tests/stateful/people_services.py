@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_platform.cloud.transport import channels
 from ml_platform.models import TrainingRun
-from ml_platform.services.registry.labels import OWNER, owner
+from ml_platform.services.registry.labels import OWNER
 
 from . import planes
 from .by_hand import by_hand, rpc, see
@@ -62,9 +62,9 @@ def _keep_on_first_revision(key: str) -> None:
 
 
 def our_services(play: Play) -> list[str]:
-    """The services with our label."""
+    """The services with our labels."""
     shown = planes.services(play.world.cloud)
-    return sorted(key for key, service in shown.items() if service.labels.get(OWNER) == owner())
+    return sorted(key for key, service in shown.items() if planes.is_ours(service.labels))
 
 
 def edit_service(play: Play) -> None:

@@ -18,7 +18,9 @@ from ml_platform.localcloud.scheduler.executions import JOB
 from ml_platform.localcloud.vertex.models.rules import Model, Parent
 from ml_platform.localcloud.vertex.models.store import MODEL, VERSION
 from ml_platform.localcloud.vertex.pipelines.runner import JOB as PIPELINE
-from ml_platform.services.registry.labels import RUN
+from ml_platform.models import Installation
+from ml_platform.services.registry.labels import INSTALLATION, OWNER, RUN, owner
+from ml_platform.tests.services.installations import MARKER
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -70,6 +72,23 @@ def version(cloud: LocalCloud, model_id: str, number: str) -> Any:
     name = f"{cloud.core.names.vertex_parent}/models/{model_id}"
     blob = cloud.store.get(VERSION, f"{name}@{number}")
     return None if blob is None else Model.FromString(blob)
+
+
+def is_ours(labels: Mapping[str, str]) -> bool:
+    """Whether labels name this installation: its name, and its uid where they have one."""
+    return labels.get(OWNER) == owner() and not is_theirs(labels)
+
+
+def is_theirs(labels: Mapping[str, str]) -> bool:
+    """Whether labels name another installation: by a uid, or by a name if they have no uid."""
+    if uid := labels.get(INSTALLATION, ""):
+        return uid not in {own.hex for own in Installation.objects.values_list("uid", flat=True)}
+    return labels.get(OWNER, "") not in ("", owner())
+
+
+def marker(cloud: LocalCloud) -> dict[str, str]:
+    """What the marker object says, nothing without one."""
+    return dict(json.loads(cloud.storage.read(BUCKET, MARKER) or b"{}"))
 
 
 def services(cloud: LocalCloud) -> dict[str, Any]:

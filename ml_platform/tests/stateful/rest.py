@@ -10,7 +10,6 @@ from ml_platform.kpis import four_counts
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
-    Installation,
     Operation,
     RegisteredModel,
     TrainingRun,
@@ -29,7 +28,6 @@ from ml_platform.services.deployment.deploy import redeploy_endpoint
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
 from ml_platform.services.findings.compare_services import REDEPLOY, SEND_TRAFFIC
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.installation.confirm import confirm_installation
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.labels import ENDPOINT
@@ -40,17 +38,15 @@ from ml_platform.services.training.polling import poll_training_runs
 from ml_platform.tests.boundaries import BrokenInvariant
 
 from . import planes
+from .neighbours import confirm
 from .oracle import after_turn, verified_is_the_same, waited
-from .people import release, restore_files, take_back
+from .people import put_labels_back, restore_files, take_back
 from .play import Luck, Play
 from .rules import REPAIRABLE
 from .settled import unsettled
 from .world import BO, World, prefix_of, settle
 
 PASSES = 8
-HOLDS_ARE_PASSED_BY = False
-"""Whether a deletion passes by an object with a hold. Today it tries it again for a day, which is
-288 turns of a worker; most holds end before the rest then, so that histories stay cheap."""
 
 
 def come_to_rest(play: Play) -> None:
@@ -69,10 +65,12 @@ def come_to_rest(play: Play) -> None:
     take_back(play)
     _finish_training(world)
     wrong += _marks_without_cause()
-    for _ in range(PASSES):
+    for number in range(PASSES):
         before = _state(world)
         _follow_advice(play)
         _reconcile(play)
+        if number == 0:
+            put_labels_back(play)
         after = _state(world)
         restless = [name for name in before if before[name] != after[name]]
         if not restless:
@@ -88,8 +86,6 @@ def come_to_rest(play: Play) -> None:
 
 def _let_end(play: Play) -> list[str]:
     """I19: everything ends while people's changes stand."""
-    while play.held and not (HOLDS_ARE_PASSED_BY or play.dice.random() < 0.1):
-        release(play)
     play.world.forward(700)
     began = play.world.now()
     settle(play.world)
@@ -132,10 +128,11 @@ def _finish_training(world: World) -> None:
 
 
 def _follow_advice(play: Play) -> None:
-    """Confirm whose database this is; retry what failed and left something half done; register what
+    """Confirm a stopped installation; retry what failed and left something half done; register what
     succeeded; undeploy what is served by nobody."""
     world = play.world
-    _confirm(play)
+    confirm(play)
+    settle(world)
     _ask_again(play)
     for endpoint in DeployedEndpoint.objects.exclude(state__in=("active", "inactive")):
         operation = _last_of(endpoint)
@@ -158,14 +155,6 @@ def _follow_advice(play: Play) -> None:
         play.tell(f"  {verb.__name__} {endpoint}")
         _try(play, lambda e=endpoint, do=verb: do(endpoint=e, actor=BO, now=world.now()))
     _send_traffic_back(play)
-
-
-def _confirm(play: Play) -> None:
-    """Say that this database owns what it has recorded, where the marker stopped it."""
-    if Installation.objects.exclude(stopped_reason="").exists():
-        play.tell("  confirm the installation")
-        confirm_installation(actor=BO, clock=play.world.now)
-        settle(play.world)
 
 
 def _send_traffic_back(play: Play) -> None:
@@ -268,8 +257,10 @@ def _state(world: World) -> dict[str, Any]:
 
 
 def _vertex_total(world: World) -> list[str]:
-    """I1: what Vertex AI has is what we count and what findings name, one by one."""
-    there = {v.model_id for v in planes.versions(world.cloud)}
+    """I1: what Vertex AI has, without the models of other installations, is what we count and what
+    findings name, one by one."""
+    default = [v for v in planes.versions(world.cloud) if "default" in v.aliases]
+    there = {v.model_id for v in default if not planes.is_theirs(v.labels)}
     held = {name.rpartition("/")[2] for name in _names(RegisteredModel.objects.registered())}
     subjects = Finding.objects.open().values_list("subject", flat=True)
     found = {subject.rpartition("/")[2] for subject in subjects if "/models/" in subject}

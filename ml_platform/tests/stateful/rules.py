@@ -30,7 +30,6 @@ from ml_platform.services.operations.worker import resume_operations, run_until_
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.aliases import set_aliases
-from ml_platform.services.registry.labels import OWNER, owner
 from ml_platform.services.registry.lineages import lineage_uid
 from ml_platform.services.registry.service_names import service_name
 from ml_platform.services.repairs.pointers import clear_stale_pointers
@@ -278,7 +277,7 @@ def vanish_version(play: Play) -> None:
 
 def vanish_service(play: Play) -> None:
     services = planes.services(play.world.cloud)
-    ours = sorted(key for key, s in services.items() if s.labels.get(OWNER) == owner())
+    ours = sorted(key for key, s in services.items() if planes.is_ours(s.labels))
     if ours:
         name = f"{_PARENT}/services/{play.dice.choice(ours)}"
         with play.world.as_a_person("Services.DeleteService"):
@@ -288,7 +287,7 @@ def vanish_service(play: Play) -> None:
 def pin_traffic(play: Play) -> None:
     """All requests go to one revision of a service of ours, whichever is the newest."""
     cloud = play.world.cloud
-    owned = [key for key, s in planes.services(cloud).items() if s.labels.get(OWNER) == owner()]
+    owned = [key for key, s in planes.services(cloud).items() if planes.is_ours(s.labels)]
     if not owned:
         return
     key = play.dice.choice(sorted(owned))

@@ -37,7 +37,7 @@ from ml_platform.models.states import (
 )
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.registry.artifacts import MODEL_FILE, run_prefix
-from ml_platform.services.registry.labels import ENDPOINT, LINEAGE, OWNER, RUN, owner
+from ml_platform.services.registry.labels import ENDPOINT, LINEAGE, RUN
 from ml_platform.services.scheduling.job import job_id_of
 from ml_platform.tests.event_log import disagreements
 
@@ -60,7 +60,7 @@ def _standing(*kinds: str) -> QuerySet[Finding]:
 def one_count(world: World) -> Wrong:
     """I1: every place counts the same lineages, which are our models in Vertex AI; what else is
     there with our label is a finding that names it."""
-    models = [v.model_id for v in planes.versions(world.cloud) if v.labels.get(OWNER) == owner()]
+    models = [v.model_id for v in planes.versions(world.cloud) if planes.is_ours(v.labels)]
     ours = set(models)
     counted = {
         ModelName.parse(name).model_id
@@ -127,15 +127,18 @@ def _artifacts_of(world: World, run: TrainingRun) -> str:
 
 
 def services_match(world: World) -> Wrong:
-    """I4: active endpoints and services with our labels are a bijection, run by run."""
+    """I4: active endpoints and services with our labels are a bijection, run by run; a service
+    that no row of a restored backup knows is a finding."""
     serving = {
         (e.service_name, e.uid.hex, e.run.uid.hex if e.run else "")
         for e in DeployedEndpoint.objects.filter(is_active=True).select_related("run")
     }
+    unknown = _standing(FindingKind.LEFTOVER_SERVICE).filter(registered_model=None)
+    told = set(unknown.values_list("subject", flat=True))
     shown = {
         (key, s.labels.get(ENDPOINT, ""), s.labels.get(RUN, ""))
         for key, s in planes.services(world.cloud).items()
-        if s.labels.get(OWNER) == owner()
+        if planes.is_ours(s.labels) and f"service {key}" not in told
     }
     if serving != shown:
         yield f"rows serve {sorted(serving - shown)}, Cloud Run {sorted(shown - serving)}"
@@ -183,7 +186,7 @@ def no_mark_of_a_cleanup_is_left(world: World) -> Wrong:
 
 def one_version_each(world: World) -> Wrong:
     """I7: a run is at most one version, a live name at most one model, or a finding names it."""
-    ours = [v for v in planes.versions(world.cloud) if v.labels.get(OWNER) == owner()]
+    ours = [v for v in planes.versions(world.cloud) if planes.is_ours(v.labels)]
     told = _standing(
         FindingKind.SURPLUS_VERSION, FindingKind.UNMANAGED, FindingKind.VERSION_MISMATCH
     ).values_list("subject", flat=True)
@@ -212,7 +215,7 @@ def deleted_is_deleted(world: World) -> Wrong:
         if left and not planes.users_of(prefix_of(run), planes.pointers(world.cloud)):
             yield f"{run} is deleted and still has artifacts"
     for key, service in planes.services(world.cloud).items():
-        if service.labels.get(OWNER) == owner() and service.labels.get(RUN) in uids:
+        if planes.is_ours(service.labels) and service.labels.get(RUN) in uids:
             yield f"{uids[service.labels[RUN]]} is deleted and still served by {key}"
 
 

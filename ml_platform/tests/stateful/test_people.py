@@ -14,6 +14,7 @@ from ml_platform.cloud import storage, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.transport.channels import request_reason
 from ml_platform.models import (
+    Finding,
     Installation,
     Manifest,
     Operation,
@@ -25,13 +26,14 @@ from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.deploy import deploy_run
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import register_run
+from ml_platform.services.registry.labels import OWNER
 from ml_platform.services.sweeps.sweep import sweep
 
 from . import people, people_services, planes
 from .by_hand import by_hand, rpc, see, write_object
 from .courses import registered
 from .invariants import Judge
-from .neighbours import Neighbour, neighbour_works, restore_backup, take_backup
+from .neighbours import Neighbour, confirm, neighbour_works, restore_backup, take_backup
 from .oracle import after_turn, verified_is_the_same, waited
 from .play import Play
 from .rest import come_to_rest
@@ -179,6 +181,58 @@ def test_a_neighbour_has_its_own_rows_and_what_it_does_to_ours_is_seen(play: Pla
     with patch.object(Neighbour, "act", intrude):
         neighbour_works(play)
     assert [wrong[:3] for wrong in play.judge.broken] == ["S15"]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_another_installation_of_our_name_or_not_is_known_by_its_uid(
+    play: Play, which: int
+) -> None:
+    registered(play.world)
+    with patch.object(play.dice, "choice", lambda found: found[which]):
+        play.world.neighbour = Neighbour(play)
+        with patch.object(play.dice, "random", lambda: 0.0):
+            neighbour_works(play)
+    [version] = people.our_versions(play)
+    [theirs] = [v for v in planes.versions(play.world.cloud) if v != version]
+    assert (version.labels[OWNER] == theirs.labels[OWNER]) == bool(which)
+    assert planes.is_theirs(theirs.labels)
+    sweep(actor=BO, clock=play.world.now)
+    assert not Finding.objects.filter(subject__contains=theirs.model_id).exists()
+    play.world.vanish(theirs.model_id)
+    assert [wrong[:3] for wrong in after_turn(play) if "model" in wrong] == ["I10"]
+
+
+def test_a_restored_backup_deletes_nothing_until_a_person_confirms(play: Play) -> None:
+    run, other = registered(play.world), registered(play.world)
+    take_backup(play)
+    ask = {"lineage": run.registered_model, "actor": BO}
+    delete_versions(runs=[other], now=play.world.now(), **ask)
+    settle(play.world)
+    restore_backup(play)
+    refused = delete_versions(runs=[run], now=play.world.now(), **ask)
+    settle(play.world)
+    refused.refresh_from_db()
+    assert refused.error_code == "installation_unconfirmed"
+    assert len(planes.versions(play.world.cloud)) == 1
+    confirm(play)
+    settle(play.world)
+    delete_versions(runs=[run], now=play.world.now(), **ask)
+    settle(play.world)
+    assert planes.versions(play.world.cloud) == []
+    assert play.judge.broken == []
+
+
+def test_a_deletion_by_a_restored_backup_would_be_seen(play: Play) -> None:
+    run, other = registered(play.world), registered(play.world)
+    take_backup(play)
+    ask = {"lineage": run.registered_model, "actor": BO}
+    delete_versions(runs=[other], now=play.world.now(), **ask)
+    settle(play.world)
+    restore_backup(play)
+    with patch("ml_platform.services.installation.marker.require_ours"):
+        delete_versions(runs=[run], now=play.world.now(), **ask)
+        settle(play.world)
+    assert "S16" in {wrong[:3] for wrong in play.judge.broken}
 
 
 def test_a_restored_backup_has_the_rows_of_then_and_google_goes_on(play: Play) -> None:

@@ -23,6 +23,7 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
+from ml_platform.services.installation.identity import current
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registry.aliases import DEFAULT
@@ -97,6 +98,7 @@ class World:
         self.cloud.core.operations.lro_seconds = 0.0
         self.cloud.pipelines.stage_seconds = 10.0
         CloudClock(self.cloud, START)
+        current()  # what has no row yet has made nothing that a backup could forget
         self.project = Project.objects.create(pk=1, name="first")
 
     def now(self) -> datetime:
@@ -121,6 +123,8 @@ class World:
     def a_lineage(self, versions: int = 1, name: str = "chern") -> list[TrainingRun]:
         """Versions that agree on all planes, as their registration would have left them."""
         lineage = managed(self.cloud, versions=versions, project=self.project, model_name=name)
+        lineage.training_runs.update(registered_at=self.now())  # as Vertex AI says
+        RegisteredModel.objects.filter(pk=lineage.pk).update(latest_registered_at=self.now())
         runs = list(lineage.training_runs.order_by("version"))
         TrainingRun.objects.filter(pk=runs[-1].pk).update(aliases=[DEFAULT])
         return runs
