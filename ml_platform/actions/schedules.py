@@ -12,6 +12,7 @@ from ml_platform.models import Operation, TrainingRun, TrainingSchedule
 from ml_platform.models.states import ScheduleState
 from ml_platform.services.access.rights import Right
 from ml_platform.services.scheduling import schedules as scheduling
+from ml_platform.services.scheduling.ringing import with_job_finding
 from ml_platform.services.training.runs import require_repeatable
 
 from .action import Action
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .inputs import ScheduledTrainingIn, TimesIn
 
 
-SCHEDULES = TrainingSchedule.objects.select_related("project", "registered_model")
+SCHEDULES = with_job_finding(TrainingSchedule.objects.select_related("project", "registered_model"))
 
 
 def find_schedule(caller: Caller, key: object) -> TrainingSchedule:

@@ -70,5 +70,6 @@ for _job in JOBS.values():
         response=SetupOut,
         operation_id=f"setup_{_job.noun}",
         summary=f"Set up {_job.noun.replace('_', ' ')}",
-        description=f"Set up its Cloud Scheduler job: `{_job.cron}` in UTC. {_job.description}",
+        description=f"Set up its Cloud Scheduler job: `{_job.cron}` in UTC. {_job.description} "
+        "A paused job is resumed.",
     )(_setter(_job.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,16 @@ def get_job(job_id: str) -> RemoteJob:
     :raises CloudAbsent: Cloud Scheduler answered NOT_FOUND for exactly that name.
     """
     return channels.rpc("CloudScheduler.GetJob", {"name": _name(job_id)}, _read_job)
+
+
+def list_jobs(*, page_size: int = 500) -> Iterator[tuple[RemoteJob, ...]]:
+    """Yield the jobs of the location page by page; a page has at most 500
+    (`page_size` in google/cloud/scheduler_v1/types/cloudscheduler.py).
+
+    :raises CloudUnavailable: a page could not be read, so that a job missing in it may exist.
+    """
+    request = {"parent": channels.location_path(), "page_size": page_size}
+    return channels.rpc_pages("CloudScheduler.ListJobs", request, _read_jobs)
 
 
 def create_job(spec: JobSpec) -> RemoteJob:
@@ -87,6 +98,10 @@ def _job(spec: JobSpec) -> dict[str, Any]:
     }
 
 
+def _read_jobs(page: Any) -> tuple[RemoteJob, ...]:
+    return tuple(map(_read_job, page.jobs))
+
+
 def _read_job(raw: Any) -> RemoteJob:
     name, target = JobName.parse(raw.name), raw.http_target
     return RemoteJob(
@@ -106,4 +121,10 @@ def _read_job(raw: Any) -> RemoteJob:
         ),
         state=read_enum(raw, "state", JobState, JobState.UNKNOWN),
         next_run=read_time(raw, "schedule_time"),
+        last_attempt=read_time(raw, "last_attempt_time"),
+        last_error=_read_error(raw.status),
     )
+
+
+def _read_error(status: Any) -> str:
+    return f"{status.message or 'code'} ({status.code})" if status.code else ""

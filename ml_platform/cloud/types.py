@@ -288,6 +288,9 @@ class RemoteJob(RemoteValue):
     spec: JobSpec
     state: JobState
     next_run: datetime | None
+    last_attempt: datetime | None = None
+    last_error: str = ""
+    """How the last attempt failed, as google.rpc.Status names it; '' if it did not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,18 +71,19 @@ class JobCommand(PlatformCommand):
 
 
 class SetupCommand(PlatformCommand):
-    """Creates or updates the Cloud Scheduler job that calls our job."""
+    """Creates, updates or resumes the Cloud Scheduler job that calls our job."""
 
     job = ""
 
     def create_parser(self, *arguments: Any, **options: Any) -> CommandParser:
         """Set the help text to the job's name and schedule."""
         job = JOBS[self.job]
-        self.help = f"Have Cloud Scheduler call {job.name} at {job.cron} UTC. {job.description}"
+        self.help = f"Have Cloud Scheduler call {job.name} at {job.cron} UTC. {job.description} "
+        self.help += "A job that somebody paused is resumed."
         return super().create_parser(*arguments, **options)
 
     def work(self, **_: Any) -> int:
-        """Create or update the job in Cloud Scheduler."""
+        """Create, update or resume the job in Cloud Scheduler."""
         done = perform(SET_UP_JOB, self.job, None, Caller.system(f"setup of {self.job}"))
         self.stdout.write(f"{done.action}: {done.job_name}, {done.schedule} UTC")
         return 0

@@ -37,6 +37,7 @@ PLANES = {
     "vertex": ("Vertex AI", "models that the Model Registry lists"),
     "gcs": ("Cloud Storage", "run folders that hold a saved model"),
     "cloud_run": ("Cloud Run", "services that Cloud Run lists"),
+    "scheduler": ("Cloud Scheduler", "jobs that Cloud Scheduler lists"),
 }
 EXISTS = {
     Existence.YES: "Yes",
@@ -97,7 +98,9 @@ def print_counts(console: Console, sweep: Sweep, project: Model | None) -> None:
     )
     table.columns[1].justify = "right"
     for name, number in audit.counts(sweep, project=project).items():
-        words = PLANES[name][1] if number is not None else sweep.planes[name]["reason"]
+        words = (
+            PLANES[name][1] if number is not None else sweep.planes.get(name, {}).get("reason", "")
+        )
         table.add_row(PLANES[name][0], "?" if number is None else f"{number:,}", escape(words))
     console.print(table)
 

@@ -14,7 +14,14 @@ from .project import Project
 from .registered_model import RegisteredModel
 from .service_metrics import ServiceDailyMetrics
 from .snapshots import snapshot
-from .sweep import Finding, MirroredArtifacts, MirroredModel, MirroredService, Sweep
+from .sweep import (
+    Finding,
+    MirroredArtifacts,
+    MirroredJob,
+    MirroredModel,
+    MirroredService,
+    Sweep,
+)
 from .training_run import TrainingRun
 from .training_schedule import TrainingSchedule
 
@@ -29,6 +36,7 @@ __all__ = [
     "Installation",
     "Manifest",
     "MirroredArtifacts",
+    "MirroredJob",
     "MirroredModel",
     "MirroredService",
     "Operation",

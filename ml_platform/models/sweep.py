@@ -134,6 +134,31 @@ class MirroredService(models.Model):
         return self.service_name
 
 
+class MirroredJob(models.Model):
+    """A Cloud Scheduler job as it was listed."""
+
+    job_id = models.CharField(max_length=500, unique=True)
+    resource_name = models.CharField(max_length=768)
+    state = models.CharField(max_length=16)
+    schedule = models.CharField(max_length=255, blank=True, default="", help_text="Unix cron.")
+    time_zone = models.CharField(max_length=64, blank=True, default="")
+    uri = models.CharField(max_length=2048, blank=True, default="")
+    service_account = models.CharField(max_length=255, blank=True, default="")
+    theirs = models.BooleanField(
+        default=False, db_default=False, help_text="Whether it calls an address that is not ours."
+    )
+    next_at = models.DateTimeField(null=True)
+    last_attempt_at = models.DateTimeField(null=True)
+    last_error = models.TextField(
+        blank=True, default="", help_text="How the last attempt failed; empty if it did not."
+    )
+    seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.job_id
+
+
 class FindingQuerySet(models.QuerySet["Finding"]):
     """A queryset of findings."""
 

@@ -16,6 +16,7 @@ from .registry import aliases, relabel
 from .removal import removal
 from .repairs import duplicate_versions, labels, pointers, services, unmanaged_models
 from .scheduling import job, platform_jobs
+from .scheduling import repairs as job_repairs
 from .sweeps import operation as sweeps
 from .training import runs, submission
 
@@ -52,6 +53,8 @@ WORKFLOWS: dict[str, Workflow] = {
         labels.SERVICE,
         services.LEFTOVER,
         services.CHECK,
+        job_repairs.SCHEDULE,
+        job_repairs.JOB,
         orphans.ORPHAN,
         orphans.ALL_ORPHANS,
         artifacts.WORKFLOW,

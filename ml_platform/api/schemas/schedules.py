@@ -13,6 +13,7 @@ from ml_platform.models import (
 from ml_platform.models.states import (
     ScheduleState,
 )
+from ml_platform.services.scheduling.ringing import is_silent, job_finding, status_of
 
 from .base import (
     EXAMPLES,
@@ -39,6 +40,8 @@ SCHEDULE_EXAMPLE = {
     "model_type": "ranking",
     "model": 7,
     "state": "active",
+    "status": "Active",
+    "job_finding": "",
     "frequency": "daily",
     "cron": "0 2 * * *",
     "time_zone": "UTC",
@@ -72,11 +75,20 @@ class ScheduleOut(Out):
     model_type: str
     model: int | None
     state: str
+    status: str = Field(
+        description="The state in words, or how its job in Cloud Scheduler differs from it."
+    )
+    job_finding: str = Field(
+        description="The kind of the standing finding about its job: `schedule_missing`, "
+        "`schedule_paused`, `schedule_changed` or `schedule_overdue`; empty for none."
+    )
     frequency: str
     cron: str
     time_zone: str
     starts_at: datetime | None
-    next_run_at: datetime | None
+    next_run_at: datetime | None = Field(
+        description="Null when no call will come, because its job is missing or paused."
+    )
     last_run_at: datetime | None
     scheduler_job_name: str
     template_uri: str
@@ -114,11 +126,13 @@ def schedule_json(schedule: TrainingSchedule) -> Json:
         "model_type": schedule.model_type,
         "model": schedule.registered_model_id,
         "state": schedule.state,
+        "status": status_of(schedule),
+        "job_finding": job_finding(schedule),
         "frequency": schedule.frequency,
         "cron": schedule.cron,
         "time_zone": schedule.time_zone,
         "starts_at": when(schedule.starts_at),
-        "next_run_at": when(schedule.next_run_at),
+        "next_run_at": None if is_silent(schedule) else when(schedule.next_run_at),
         "last_run_at": when(schedule.last_run_at),
         "scheduler_job_name": schedule.scheduler_job_name,
         "template_uri": schedule.template_uri,

@@ -131,6 +131,6 @@ class SetupOut(Out):
     """The result of setting up a Cloud Scheduler job."""
 
     status: Literal["success"]
-    action: Literal["created", "updated", "unchanged"]
+    action: Literal["created", "updated", "resumed", "unchanged"]
     job_name: str
     schedule: str

@@ -53,6 +53,7 @@ METHODS: dict[str, Kind] = {
     "Services.SetIamPolicy": Kind.CHANGE,
     "Revisions.GetRevision": Kind.GET,
     "CloudScheduler.GetJob": Kind.GET,
+    "CloudScheduler.ListJobs": Kind.LIST,
     "CloudScheduler.CreateJob": Kind.CREATE,
     "CloudScheduler.UpdateJob": Kind.CHANGE,
     "CloudScheduler.DeleteJob": Kind.CHANGE,

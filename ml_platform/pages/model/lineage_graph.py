@@ -11,8 +11,8 @@ from django.urls import reverse
 from ml_platform.models import DeployedEndpoint, Finding, Manifest, MirroredArtifacts, TrainingRun
 from ml_platform.models.manifest import DIFFERING, FilesState
 from ml_platform.models.states import Registration
-from ml_platform.pages.training.tables import deleted_badge, endpoint_badge
-from ml_platform.pages.view_models.badges import RUN_TONES, SCHEDULE_TONES, badge
+from ml_platform.pages.training.tables import deleted_badge, endpoint_badge, schedule_badge
+from ml_platform.pages.view_models.badges import RUN_TONES, badge
 from ml_platform.pages.view_models.context import Badge, Values
 from ml_platform.pages.view_models.times import relative
 from ml_platform.services.findings.kinds import FindingKind
@@ -96,8 +96,7 @@ def _origin(run: TrainingRun, training: str) -> tuple[str, str, Badge, str]:
     if schedule is None:
         by = run.created_by.get_username() if run.created_by else "by hand"
         return "Started", by, badge("By hand", "quiet"), ""
-    state = badge(schedule.get_state_display(), SCHEDULE_TONES[schedule.state])
-    return "Schedule", schedule.name, state, f"{training}#schedule-{schedule.pk}"
+    return "Schedule", schedule.name, schedule_badge(schedule), f"{training}#schedule-{schedule.pk}"
 
 
 def _endpoint(y: int, endpoint: DeployedEndpoint, training: str) -> Values:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known, read_known
 from ml_platform.actions.models import AliasFacts, find_model
-from ml_platform.models import DeployedEndpoint, Manifest, RegisteredModel, TrainingRun
+from ml_platform.models import (
+    DeployedEndpoint,
+    Manifest,
+    RegisteredModel,
+    TrainingRun,
+    TrainingSchedule,
+)
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 from ml_platform.pages.common.buttons import alias_button, deploy_button
@@ -30,6 +36,7 @@ from ml_platform.services.deployment.deployable import choose_endpoint, with_dif
 from ml_platform.services.registry.artifacts import human_size
 from ml_platform.services.registry.protection import why_protected
 from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
+from ml_platform.services.scheduling.ringing import with_job_finding
 from ml_platform.text import counted
 
 from .history import history
@@ -63,7 +70,9 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
     deployed = DeployedEndpoint.objects.filter(registered_model=row).order_by("pk")
     endpoints = list(with_differences(deployed.select_related("run", "intended_run")))
     numbered = row.training_runs.filter(version__isnull=False)
-    numbered = numbered.select_related("schedule", "created_by", "manifest")
+    numbered = numbered.select_related("created_by", "manifest").prefetch_related(
+        Prefetch("schedule", with_job_finding(TrainingSchedule.objects.all()))
+    )
     numbered = numbered.defer("manifest__files")
     shown, pager = cursor_page(
         numbered, request, order=NEWEST_VERSION, size=VERSIONS_A_PAGE, name="versions"

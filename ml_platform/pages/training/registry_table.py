@@ -27,6 +27,7 @@ from ml_platform.services.deployment.deployable import choose_endpoint, with_dif
 from ml_platform.services.operations.locks import Locks
 from ml_platform.services.registry.model_list import model_filter
 from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
+from ml_platform.services.scheduling.ringing import job_finding, status_of, with_job_finding
 
 from .forms import ModelFilterForm
 
@@ -91,7 +92,7 @@ def _rows(
     serving = DeployedEndpoint.objects.filter(registered_model__in=models).select_related("run")
     endpoints = _by_lineage(with_serves_newest(with_differences(serving)))
     live = TrainingSchedule.objects.filter(state__in=LIVE_SCHEDULE_STATES)
-    schedules = _by_lineage(live.filter(registered_model__in=models))
+    schedules = _by_lineage(with_job_finding(live.filter(registered_model__in=models)))
     return [
         _row(model, endpoints.get(model.pk, []), schedules.get(model.pk, []), caller, known, now)
         for model in models
@@ -186,8 +187,10 @@ def _service(endpoint: DeployedEndpoint, latest: TrainingRun) -> Link:
 
 def _rhythm(schedule: TrainingSchedule) -> str:
     """`daily 04:00`: how often, and the time of day if the schedule has only one."""
-    paused = " (paused)" if schedule.state == ScheduleState.PAUSED else ""
+    active = schedule.state == ScheduleState.ACTIVE and not job_finding(schedule)
+    status = status_of(schedule)
+    remark = "" if active else f" ({status[0].lower()}{status[1:]})"
     minute, _, rest = schedule.cron.partition(" ")
     hour = rest.partition(" ")[0]
     at = f" {hour:>02}:{minute:>02}" if hour.isdecimal() and minute.isdecimal() else ""
-    return f"{schedule.get_frequency_display().lower()}{at}{paused}"
+    return f"{schedule.get_frequency_display().lower()}{at}{remark}"

@@ -22,6 +22,7 @@ from ml_platform.pages.view_models.fact_list import readable
 from ml_platform.pages.view_models.metrics import main_metric
 from ml_platform.pages.view_models.serialize import in_words
 from ml_platform.pages.view_models.times import duration, elapsed, iso, moment
+from ml_platform.services.scheduling.ringing import is_silent, job_finding, status_of
 from ml_platform.services.scheduling.times import next_times
 
 from .buttons import more_of_run, run_buttons, schedule_buttons
@@ -142,7 +143,7 @@ def schedule_rows(
             "id": schedule.pk,
             "name": schedule.name,
             "model": Link(text=schedule.model_name, url=model_url(schedule.registered_model_id)),
-            "state": badge(schedule.get_state_display(), SCHEDULE_TONES[schedule.state]),
+            "state": schedule_badge(schedule),
             "rhythm": schedule.get_frequency_display(),
             "cron": f"{schedule.cron} {schedule.time_zone}",
             "times": [moment(time, now) for time in _times(schedule, now)],
@@ -153,9 +154,16 @@ def schedule_rows(
     ]
 
 
+def schedule_badge(schedule: TrainingSchedule) -> Badge:
+    """The state of a schedule, or how its job differs from it."""
+    tone = "bad" if job_finding(schedule) else SCHEDULE_TONES[schedule.state]
+    return badge(status_of(schedule), tone)
+
+
 def _times(schedule: TrainingSchedule, now: datetime) -> list[datetime]:
-    """The next times of an active schedule; none if its row does not allow to compute them."""
-    if schedule.state != ScheduleState.ACTIVE:
+    """The next times of an active schedule; none if its job is silent, or its row does not allow to
+    compute them."""
+    if schedule.state != ScheduleState.ACTIVE or is_silent(schedule):
         return []
     try:
         return next_times(

@@ -20,6 +20,7 @@ from ml_platform.pages.view_models.serialize import asset_figures
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.deployable import with_differences
 from ml_platform.services.operations.locks import read_project_locks
+from ml_platform.services.scheduling.ringing import with_job_finding
 
 from .registry_table import registry_table
 from .tables import endpoint_rows, run_rows, schedule_rows
@@ -84,7 +85,8 @@ def _endpoints(project: Any) -> QuerySet[DeployedEndpoint]:
 def _schedules(project: Any) -> QuerySet[TrainingSchedule]:
     """Schedules by name; those that have ended come last."""
     ended = Case(When(state__in=LIVE_SCHEDULE_STATES, then=Value(0)), default=Value(1))
-    return TrainingSchedule.objects.filter(project=project).order_by(ended, "name", "pk")
+    rows = TrainingSchedule.objects.filter(project=project)
+    return with_job_finding(rows).order_by(ended, "name", "pk")
 
 
 def _runs(project: Any, statuses: Sequence[str]) -> QuerySet[TrainingRun]:

@@ -94,6 +94,7 @@ PLANE_NAMES: Mapping[str, str] = {
     "vertex": "Vertex AI",
     "gcs": "Cloud Storage",
     "cloud_run": "Cloud Run",
+    "scheduler": "Cloud Scheduler",
 }
 
 

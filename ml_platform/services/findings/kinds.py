@@ -18,6 +18,7 @@ from ml_platform.services.access.rights import Right
 
 _SWEEPS = "ml_platform.services.sweeps"
 _REPAIRS = "ml_platform.services.repairs.reconciliation"
+_JOBS = "ml_platform.services.scheduling.repairs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class Repair:
     """Whether it changes Google Cloud; otherwise it changes our records only."""
     settled_by_recheck: bool = False
     """Whether the finding is closed when its repair finds no error."""
+    needs_model: bool = True
+    """Whether it changes a registered model, its versions or its schedule."""
     needs_run: bool = False
     """Whether it needs to know the version that the finding is about."""
 
@@ -207,6 +210,128 @@ class FindingKind(StrEnum):
                 changes_production=True,
                 settled_by_recheck=True,
                 needs_run=True,
+            ),
+        ),
+    )
+    SCHEDULE_MISSING = (
+        "schedule_missing",
+        Facts(
+            label="Schedule missing",
+            meaning="Cloud Scheduler does not list the job of a schedule.",
+            note=("{n} schedule without a job", "{n} schedules without a job"),
+            tone="bad",
+            plane="scheduler",
+            comparison=f"{_SWEEPS}.jobs.compare_schedules",
+            repair=Repair(
+                path=f"{_JOBS}.repair_schedule",
+                button="Create the job again",
+                changes_production=True,
+                settled_by_recheck=True,
+            ),
+        ),
+    )
+    SCHEDULE_PAUSED = (
+        "schedule_paused",
+        Facts(
+            label="Schedule paused",
+            meaning="The job of an active schedule is paused in Cloud Scheduler.",
+            note=("{n} schedule's job paused", "{n} schedules' jobs paused"),
+            tone="bad",
+            plane="scheduler",
+            comparison=f"{_SWEEPS}.jobs.compare_schedules",
+            repair=Repair(
+                path=f"{_JOBS}.repair_schedule",
+                button="Resume the job",
+                changes_production=True,
+                settled_by_recheck=True,
+            ),
+        ),
+    )
+    SCHEDULE_CHANGED = (
+        "schedule_changed",
+        Facts(
+            label="Schedule changed",
+            meaning="The job of a schedule differs from what the schedule says.",
+            note=("{n} schedule changed", "{n} schedules changed"),
+            tone="bad",
+            plane="scheduler",
+            comparison=f"{_SWEEPS}.jobs.compare_schedules",
+            repair=Repair(
+                path=f"{_JOBS}.repair_schedule",
+                button="Put ours back",
+                changes_production=True,
+                settled_by_recheck=True,
+            ),
+        ),
+    )
+    SCHEDULE_OVERDUE = (
+        "schedule_overdue",
+        Facts(
+            label="Schedule overdue",
+            meaning="The time of an active schedule has passed without a run.",
+            note=("{n} schedule overdue", "{n} schedules overdue"),
+            tone="bad",
+            plane="scheduler",
+            comparison=f"{_SWEEPS}.jobs.compare_schedules",
+            repair=Repair(
+                path=f"{_JOBS}.repair_schedule",
+                button="Correct the job, expect the next time",
+                changes_production=True,
+                settled_by_recheck=True,
+            ),
+        ),
+    )
+    JOB_MISSING = (
+        "job_missing",
+        Facts(
+            label="Job missing",
+            meaning="Cloud Scheduler does not list a job of the platform that was set up.",
+            note=("{n} job missing", "{n} jobs missing"),
+            tone="bad",
+            plane="scheduler",
+            comparison=f"{_SWEEPS}.jobs.compare_platform_jobs",
+            repair=Repair(
+                path=f"{_JOBS}.repair_job",
+                button="Create the job again",
+                changes_production=True,
+                settled_by_recheck=True,
+                needs_model=False,
+            ),
+        ),
+    )
+    JOB_PAUSED = (
+        "job_paused",
+        Facts(
+            label="Job paused",
+            meaning="A job of the platform is paused in Cloud Scheduler.",
+            note=("{n} job paused", "{n} jobs paused"),
+            tone="bad",
+            plane="scheduler",
+            comparison=f"{_SWEEPS}.jobs.compare_platform_jobs",
+            repair=Repair(
+                path=f"{_JOBS}.repair_job",
+                button="Resume the job",
+                changes_production=True,
+                settled_by_recheck=True,
+                needs_model=False,
+            ),
+        ),
+    )
+    JOB_CHANGED = (
+        "job_changed",
+        Facts(
+            label="Job changed",
+            meaning="A job of the platform differs from what was set up.",
+            note=("{n} job changed", "{n} jobs changed"),
+            tone="bad",
+            plane="scheduler",
+            comparison=f"{_SWEEPS}.jobs.compare_platform_jobs",
+            repair=Repair(
+                path=f"{_JOBS}.repair_job",
+                button="Put ours back",
+                changes_production=True,
+                settled_by_recheck=True,
+                needs_model=False,
             ),
         ),
     )

@@ -34,22 +34,22 @@ class NoRepair(Conflict):
 def is_safe(finding: Finding) -> bool:
     """Whether it has a repair that needs no decision by a person.
 
-    Without a registered model, no record can be changed.
+    Without the registered model that it changes, it has none.
     """
     repair = facts_of(finding).repair
-    if repair is None or finding.registered_model_id is None:
+    if repair is None or (repair.needs_model and finding.registered_model_id is None):
         return False
     return finding.run_id is not None or not repair.needs_run
 
 
-def require_repairable(finding: Finding) -> tuple[RegisteredModel, Repair]:
+def require_repairable(finding: Finding) -> tuple[RegisteredModel | None, Repair]:
     """Check that a finding has a repair that needs no decision by a person; returns its model too.
 
     :raises NoRepair: it is not open, or its kind has no repair.
     """
     _require_open(finding)
     lineage, repair = finding.registered_model, facts_of(finding).repair
-    if lineage is None or repair is None or not is_safe(finding):
+    if repair is None or not is_safe(finding):
         raise NoRepair(f"{finding.title}: this finding has no safe repair.", advice=finding.repair)
     return lineage, repair
 

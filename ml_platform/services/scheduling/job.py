@@ -17,6 +17,7 @@ from ml_platform.errors import CloudAbsent, CloudConflict, CloudExists, Misconfi
 from ml_platform.models import Operation, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, OperationKind, ScheduleState
 from ml_platform.services.access.rights import Right
+from ml_platform.services.installation import marker
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, Subject, open_operation
@@ -26,6 +27,7 @@ from ml_platform.services.operations.workflow import Next, Outcome, Step, Workfl
 from .times import cron_zone
 
 FIRST_STEP = "look"
+NOT_RINGING = (JobState.PAUSED, JobState.DISABLED)
 ATTEMPT_SECONDS = 60
 RETRIES = 3
 """Cloud Scheduler repeats a call that got no answer; the run of a time is created only once."""
@@ -59,6 +61,11 @@ def job_id_of(schedule: TrainingSchedule) -> str:
     return f"mlp-{schedule.uid.hex}"
 
 
+def our_address() -> str:
+    """Return how the addresses begin that our jobs call."""
+    return f"{get_settings().PUBLIC_URL.rstrip('/')}/"
+
+
 def webhook_job(*, path: str, **spec: Any) -> JobSpec:
     """Return the job that calls this path below PUBLIC_URL.
 
@@ -67,7 +74,7 @@ def webhook_job(*, path: str, **spec: Any) -> JobSpec:
     require_webhook()
     settings = get_settings()
     return JobSpec(
-        uri=f"{settings.PUBLIC_URL.rstrip('/')}/{path}",
+        uri=f"{our_address()}{path}",
         audience=settings.WEBHOOK_AUDIENCE or settings.PUBLIC_URL,
         service_account=settings.WEBHOOK_SERVICE_ACCOUNTS[0],
         body=b"{}",
@@ -94,9 +101,11 @@ def next_step(schedule: TrainingSchedule, job: RemoteJob | None) -> str:
         return "delete" if job else "record"
     if job is None:
         return "create"
-    if job.spec != job_spec(schedule):
+    # A job whose update failed takes another one only (`Job.State` in
+    # google/cloud/scheduler_v1/types/job.py); one that Google disabled can at most be resumed.
+    if job.spec != job_spec(schedule) or job.state == JobState.UPDATE_FAILED:
         return "update"
-    paused = job.state == JobState.PAUSED
+    paused = job.state in NOT_RINGING
     if paused == (schedule.state == ScheduleState.PAUSED):
         return "record"
     return "resume" if paused else "pause"
@@ -109,7 +118,11 @@ def _look(work: Work[SchedulerState]) -> Outcome:
     except CloudAbsent:
         return Next(to=next_step(schedule, None), note="Cloud Scheduler has no job for it yet.")
     work.state = replace(work.state, job=str(job.name))
-    return Next(to=next_step(schedule, job), note=f"Its job is {job.state.lower()}.")
+    following = next_step(schedule, job)
+    if following == "update" and not job.spec.uri.startswith(our_address()):
+        # A person changed the address, or this database is a copy and its original has the job.
+        marker.require_ours(clock=work.clock)
+    return Next(to=following, note=f"Its job is {job.state.lower()}.")
 
 
 def _create(work: Work[SchedulerState]) -> Outcome:
@@ -143,7 +156,7 @@ def _effect(name: str, act: Callable[[TrainingSchedule], RemoteJob | None]) -> S
     return _step(name, f"{name.capitalize()} the job", run)
 
 
-def _note_job(work: Work[SchedulerState]) -> None:
+def note_job(work: Work[SchedulerState]) -> None:
     """Record the job's name; '' if the schedule has ended and its job is deleted."""
     schedule = TrainingSchedule.objects.filter(pk=work.operation.subject_id)
     ended = ~Q(state__in=LIVE_SCHEDULE_STATES)
@@ -159,21 +172,23 @@ def _step(name: str, title: str, run: Callable[[Work[SchedulerState]], Outcome])
     return Step(name=name, title=title, run=run, probe=FIRST_STEP)
 
 
-_EFFECTS = (
+EFFECTS = (
     _step("create", "Create the job", _create),
     _effect("update", lambda s: scheduler.update_job(job_spec(s))),
     _effect("pause", lambda s: scheduler.pause_job(job_id_of(s))),
     _effect("resume", lambda s: scheduler.resume_job(job_id_of(s))),
     _effect("delete", lambda s: scheduler.delete_job(job_id_of(s))),
 )
+STEPS = (
+    Step(name=FIRST_STEP, title="Read the job from Cloud Scheduler", run=_look),
+    *(replace(step, optional=True) for step in EFFECTS),
+)
+"""They read and change the job until it agrees with the row, in whatever order the operations of a
+schedule run; then they continue at the step `record`."""
 
 
 def _workflow(slug: str, verb: str, past: str, usual: str) -> Workflow:
-    """Return the workflow of a change, whose job usually needs the step `usual` only.
-
-    Each has all steps: it reads and changes the job until it agrees with the row, in whatever
-    order the operations of a schedule run.
-    """
+    """Return the workflow of a change, whose job usually needs the step `usual` only."""
     return Workflow(
         slug=slug,
         kind=OperationKind.SCHEDULE,
@@ -182,12 +197,11 @@ def _workflow(slug: str, verb: str, past: str, usual: str) -> Workflow:
         right=Right.TRAIN,
         state=SchedulerState,
         steps=(
-            Step(name=FIRST_STEP, title="Read the job from Cloud Scheduler", run=_look),
-            *(replace(step, optional=step.name != usual) for step in _EFFECTS),
+            *(replace(step, optional=step.optional and step.name != usual) for step in STEPS),
             Step(
                 name="record",
                 title="Record the job",
-                run=lambda work: Next(change=partial(_note_job, work)),
+                run=lambda work: Next(change=partial(note_job, work)),
             ),
         ),
     )
@@ -206,20 +220,30 @@ CHANGES = {
 """By the new state of the schedule."""
 
 
+def schedule_lock(schedule: TrainingSchedule) -> str:
+    """Return the key of the lock on the schedule's job."""
+    return f"schedule:{schedule.uid.hex}"
+
+
+def subject_of_schedule(schedule: TrainingSchedule) -> Subject:
+    """Return the schedule as the subject of an operation on its job."""
+    return Subject(
+        type="trainingschedule",
+        id=str(schedule.pk),
+        name=schedule.name,
+        project_id=schedule.project_id,
+        lineage=schedule.registered_model,
+        service_key=schedule_lock(schedule),
+    )
+
+
 def open_job_change(
     workflow: Workflow, schedule: TrainingSchedule, actor: Actor, now: datetime, **replay: Any
 ) -> Operation:
     """Open the operation that brings the Cloud Scheduler job to the state of the row."""
     operation, _ = open_operation(
         workflow=workflow,
-        subject=Subject(
-            type="trainingschedule",
-            id=str(schedule.pk),
-            name=schedule.name,
-            project_id=schedule.project_id,
-            lineage=schedule.registered_model,
-            service_key=f"schedule:{schedule.uid.hex}",
-        ),
+        subject=subject_of_schedule(schedule),
         actor=actor,
         now=now,
         queue=True,

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ml_platform.cloud import scheduler
-from ml_platform.cloud.types import JobSpec, RemoteJob
-from ml_platform.conf import get_settings
+from ml_platform.cloud.types import JobSpec, JobState, RemoteJob
 from ml_platform.errors import (
     CloudAbsent,
     CloudConflict,
@@ -27,7 +26,7 @@ from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Clock, Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 
-from .job import SchedulerState, webhook_job
+from .job import NOT_RINGING, SchedulerState, our_address, webhook_job
 
 JOB = "schedulerjob"
 """Subject type of an operation on one of these jobs."""
@@ -43,7 +42,7 @@ class SetupRefused(CloudRejected):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSetup:
-    """The result for a job: created, updated or unchanged."""
+    """The result for a job: created, updated, resumed or unchanged."""
 
     action: str
     job_name: str
@@ -85,7 +84,7 @@ def set_up_job(
 ) -> JobSetup:
     """Have Cloud Scheduler call `webhook`, a path below PUBLIC_URL, by `cron` in UTC.
 
-    A paused job stays paused.
+    A job that somebody paused is resumed.
 
     :raises Misconfigured: the settings lack the address or the account of the calls.
     :raises Busy: another operation is setting it up.
@@ -102,7 +101,7 @@ def set_up_job(
     job_spec(spec)
     operation, new = open_operation(
         workflow=WORKFLOW,
-        subject=Subject(type=JOB, id=job_id, name=job_id, service_key=f"job:{job_id}"),
+        subject=subject_of_job(job_id),
         actor=actor,
         now=clock(),
         state=SetupState(spec=spec),
@@ -121,6 +120,23 @@ def set_up_job(
         schedule=cron,
         operation=operation,
     )
+
+
+def subject_of_job(job_id: str) -> Subject:
+    """Return the job as the subject of an operation."""
+    return Subject(type=JOB, id=job_id, name=job_id, service_key=job_lock(job_id))
+
+
+def job_lock(job_id: str) -> str:
+    """Return the key of the lock on the job."""
+    return f"job:{job_id}"
+
+
+def jobs_set_up() -> dict[str, Mapping[str, Any]]:
+    """Return what was requested last, as `job_spec` reads it, of each job that was set up."""
+    rows = Operation.objects.filter(workflow=WORKFLOW.slug, status=OperationStatus.SUCCEEDED)
+    newest = rows.order_by("created_at").values_list("subject_id", "data")
+    return {job_id: SetupState.load(data).spec for job_id, data in newest.iterator()}
 
 
 def job_spec(spec: Mapping[str, Any]) -> JobSpec:
@@ -158,10 +174,16 @@ def _look(work: Work[SetupState]) -> Outcome:
     except CloudAbsent:
         return Next(to="create_job", note="Cloud Scheduler has no such job yet.")
     work.state = replace(work.state, job=str(job.name))
-    if job.spec != wanted:
+    if job.spec != wanted or job.state == JobState.UPDATE_FAILED:
         _require_own_target(work, job)
         return Next(to="update_job", note="The job differs from what is requested.")
-    return Next(to="job_stands", note=f"{job.name} calls {wanted.uri}.")
+    return _after_update(job, f"{job.name} calls {wanted.uri}.")
+
+
+def _after_update(job: RemoteJob, note: str) -> Next:
+    if job.state in NOT_RINGING:
+        return Next(to="resume_job", note=f"{job.name} is {job.state}.")
+    return Next(to="job_stands", note=note)
 
 
 def _require_own_target(work: Work[SetupState], job: RemoteJob) -> None:
@@ -170,7 +192,7 @@ def _require_own_target(work: Work[SetupState], job: RemoteJob) -> None:
     :raises ForeignJob: it calls something else.
     :raises InstallationUnconfirmed: this database may be a copy of the one that set it up.
     """
-    base = f"{get_settings().PUBLIC_URL.rstrip('/')}/"
+    base = our_address()
     if job.spec.uri.startswith(base):
         return
     before = Operation.objects.filter(
@@ -209,6 +231,18 @@ def _update(work: Work[SetupState]) -> Outcome:
             advice="Compare the job in Cloud Scheduler with the settings, then retry.",
         )
     work.state = replace(work.state, job=str(job.name))
+    return _after_update(job, str(job.name))
+
+
+def _resume(work: Work[SetupState]) -> Outcome:
+    if work.state.action != "created":
+        work.state = replace(work.state, action="resumed")
+    try:
+        job = _call(lambda: scheduler.resume_job(job_spec(work.state.spec).job_id))
+    except CloudAbsent as gone:
+        return Next(to=FIRST_STEP, note=str(gone))
+    if job.state in NOT_RINGING:
+        raise CloudConflict(f"Cloud Scheduler resumed {job.name}, but it is {job.state}.")
     return Next(to="job_stands", note=str(job.name))
 
 
@@ -217,6 +251,11 @@ def _confirm(work: Work[SetupState]) -> Outcome:
     return Next(note=f"{work.state.action}: {work.state.job}")
 
 
+EFFECTS = (
+    Step(name="create_job", title="Create the job", run=_create, probe=FIRST_STEP, optional=True),
+    Step(name="update_job", title="Correct the job", run=_update, probe=FIRST_STEP, optional=True),
+    Step(name="resume_job", title="Resume the job", run=_resume, probe=FIRST_STEP, optional=True),
+)
 WORKFLOW = Workflow(
     slug="set-up-job",
     kind=OperationKind.SCHEDULE,
@@ -225,24 +264,7 @@ WORKFLOW = Workflow(
     state=SetupState,
     steps=(
         Step(name=FIRST_STEP, title="Read the job from Cloud Scheduler", run=_look),
-        Step(
-            name="create_job",
-            title="Create the job",
-            run=_create,
-            probe=FIRST_STEP,
-            optional=True,
-        ),
-        Step(
-            name="update_job",
-            title="Correct the job",
-            run=_update,
-            probe=FIRST_STEP,
-            optional=True,
-        ),
-        Step(
-            name="job_stands",
-            title="Confirm the job",
-            run=_confirm,
-        ),
+        *EFFECTS,
+        Step(name="job_stands", title="Confirm the job", run=_confirm),
     ),
 )

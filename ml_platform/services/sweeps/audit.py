@@ -19,11 +19,13 @@ from ml_platform.models import (
     DeployedEndpoint,
     Finding,
     MirroredArtifacts,
+    MirroredJob,
     MirroredModel,
     MirroredService,
     RegisteredModel,
     Sweep,
     TrainingRun,
+    TrainingSchedule,
 )
 from ml_platform.models.registered_model import RegisteredModelQuerySet
 from ml_platform.models.serving_status import with_serving_status
@@ -122,6 +124,7 @@ def counts(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | Non
             "vertex": MirroredModel.objects,
             "gcs": MirroredArtifacts.objects,
             "cloud_run": MirroredService.objects,
+            "scheduler": MirroredJob.objects,
         }
         remote = {name: table.count() for name, table in tables.items()}
         return _known(sweep, _ours(RegisteredModel.objects.all()) | remote)
@@ -140,7 +143,15 @@ def counts_of(
     services = DeployedEndpoint.objects.filter(
         project__in=projects, service_name__in=MirroredService.objects.values("service_name")
     )
-    remote = {"vertex": vertex, "gcs": folders.count(), "cloud_run": services.count()}
+    jobs = TrainingSchedule.objects.filter(
+        project__in=projects, scheduler_job_name__in=MirroredJob.objects.values("resource_name")
+    )
+    remote = {
+        "vertex": vertex,
+        "gcs": folders.count(),
+        "cloud_run": services.count(),
+        "scheduler": jobs.count(),
+    }
     return _known(sweep, _ours(rows) | remote)
 
 
@@ -150,6 +161,8 @@ def _ours(rows: RegisteredModelQuerySet) -> dict[str, int | None]:
 
 def _known(sweep: Sweep, numbers: Mapping[str, int | None]) -> dict[str, int | None]:
     missing = unread(sweep)
+    if "scheduler" not in sweep.planes:  # a sweep of the release before
+        missing.append("scheduler")
     return {name: None if name in missing else number for name, number in numbers.items()}
 
 

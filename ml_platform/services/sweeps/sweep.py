@@ -13,14 +13,15 @@ from django.db import Error, connection
 from django.db.models import Model, Q, QuerySet
 from django.utils.module_loading import import_string
 
-from ml_platform.cloud import cloud_run, vertex
+from ml_platform.cloud import cloud_run, scheduler, vertex
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.transport.channels import request_reason, shared_retry_budget
-from ml_platform.cloud.types import RemoteModel, RemoteService
+from ml_platform.cloud.types import RemoteJob, RemoteModel, RemoteService
 from ml_platform.conf import get_settings, require_settings
 from ml_platform.errors import Invalid
 from ml_platform.models import (
     MirroredArtifacts,
+    MirroredJob,
     MirroredModel,
     MirroredService,
     RegisteredModel,
@@ -36,6 +37,7 @@ from ml_platform.services.installation.identity import Identity, identity
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_end
 from ml_platform.services.registry.labels import ENDPOINT, INSTALLATION, OWNER, RUN
+from ml_platform.services.scheduling.job import our_address
 
 from .audit import unread_kinds
 from .daily_counts import keep_daily_counts
@@ -287,6 +289,21 @@ def _service_row(service: RemoteService, us: Identity) -> Json:
     }
 
 
+def _job_row(job: RemoteJob, _: Identity) -> Json:
+    return {
+        "resource_name": str(job.name),
+        "state": job.state,
+        "schedule": job.spec.schedule[:255],
+        "time_zone": job.spec.time_zone[:64],
+        "uri": job.spec.uri[:2048],
+        "service_account": job.spec.service_account[:255],
+        "theirs": not job.spec.uri.startswith(our_address()),
+        "next_at": job.next_run,
+        "last_attempt_at": job.last_attempt,
+        "last_error": job.last_error,
+    }
+
+
 def _owner(labels: Mapping[str, str], us: Identity) -> Json:
     owner = labels.get(OWNER, "")
     return {"owner": owner, "theirs": us.is_another(owner, labels.get(INSTALLATION, ""))}
@@ -313,5 +330,12 @@ PLANES: Mapping[str, Plane] = {
         row=_service_row,
         table=MirroredService,
         key="service_name",
+    ),
+    "scheduler": Plane(
+        pages=scheduler.list_jobs,
+        name=lambda job: job.name.job_id,
+        row=_job_row,
+        table=MirroredJob,
+        key="job_id",
     ),
 }

@@ -152,8 +152,15 @@ def test_the_json_of_the_audit_keeps_its_form(incident: Project) -> None:
     assert said["sweep"].keys() == {"id", "status", "started_at", "finished_at", "held", "left_out"}
     assert (said["sweep"]["id"], said["sweep"]["status"]) == (sweep.pk, "complete")
     read = {"read": True, "reason": "", "code": ""}
-    assert said["planes"] == {"vertex": read, "gcs": read, "cloud_run": read}
-    assert said["counts"] == {"rows": 10, "registered": 8, "vertex": 9, "gcs": 7, "cloud_run": 0}
+    assert said["planes"] == dict.fromkeys(("vertex", "gcs", "cloud_run", "scheduler"), read)
+    assert said["counts"] == {
+        "rows": 10,
+        "registered": 8,
+        "vertex": 9,
+        "gcs": 7,
+        "cloud_run": 0,
+        "scheduler": 0,
+    }
     vertex = {row["id"]: row for row in said["vertex"]}
     assert len(vertex) == 9
     assert vertex["252311530295525376"] == {
@@ -211,7 +218,14 @@ def test_the_audit_of_a_project_shows_only_that_project(
     assert (code, said["project"]) == (0, "other")
     assert [row["lineage"] for row in said["vertex"]] == ["theirs"]
     assert [row["id"] for row in said["records"]] == [other.pk]
-    assert said["counts"] == {"rows": 1, "registered": 1, "vertex": 1, "gcs": 1, "cloud_run": 0}
+    assert said["counts"] == {
+        "rows": 1,
+        "registered": 1,
+        "vertex": 1,
+        "gcs": 1,
+        "cloud_run": 0,
+        "scheduler": 0,
+    }
     assert run("audit_registry", "--project", str(incident))[0] == 1
 
 
@@ -326,7 +340,7 @@ def test_reconciling_repairs_what_is_safe_and_leaves_the_unmanaged(cloud: LocalC
 def test_reconciling_with_the_choice_to_delete_brings_the_counts_together() -> None:
     code, text = run("reconcile_registry", "--yes", "--unmanaged", "delete")
     assert code == 0
-    assert [number for number in cells(text, 2) if number.isdigit()][-5:-2] == ["8", "7", "7"]
+    assert [number for number in cells(text, 2) if number.isdigit()][-6:-3] == ["8", "7", "7"]
     assert "The planes agree." in text
     assert run("audit_registry")[0] == 0
     code, text = run("reconcile_registry", "--yes")

@@ -11,36 +11,43 @@ from typing import Any
 import pytest
 from django.utils.module_loading import import_string
 
-from ml_platform.cloud.types import RemoteObject
+from ml_platform.cloud.types import JobSpec, RemoteObject
 from ml_platform.conf import get_settings
 from ml_platform.models import (
     AwaitingRemoval,
     Finding,
     MirroredArtifacts,
+    MirroredJob,
     MirroredModel,
     MirroredService,
+    Operation,
     RegisteredModel,
     Sweep,
     TrainingRun,
 )
 from ml_platform.models.clock import database_now
 from ml_platform.models.manifest import ManifestOrigin
-from ml_platform.models.states import Registration
+from ml_platform.models.states import OperationStatus, Registration
 from ml_platform.pages.view_models.badges import ICONS, PLANE_NAMES
 from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.exclusions import Reading
 from ml_platform.services.findings.kinds import Facts, FindingKind, worst_first
 from ml_platform.services.findings.store import write_findings
+from ml_platform.services.operations.store import Actor, open_operation
 from ml_platform.services.registry.labels import owner
 from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
 from ml_platform.services.registry.manifest import Taken, compare_files, keep_manifest
 from ml_platform.services.repairs.reconciliation import is_safe
+from ml_platform.services.scheduling.job import job_spec
+from ml_platform.services.scheduling.platform_jobs import WORKFLOW, SetupState, subject_of_job
+from ml_platform.services.scheduling.platform_jobs import job_spec as spec_of
 from ml_platform.services.sweeps.sweep import PLANES
 from ml_platform.tests.factories import (
     LONG_AGO,
     PROJECT_NUMBER,
     DeployedEndpointFactory,
     RegisteredModelFactory,
+    TrainingScheduleFactory,
     version_of,
 )
 
@@ -125,6 +132,37 @@ def left_files() -> None:
     )
 
 
+def job_at_scheduler(sweep: Sweep, spec: JobSpec, **fields: Any) -> None:
+    """Mirror the job of that specification."""
+    values = {name: getattr(spec, name) for name in ("schedule", "time_zone", "uri")}
+    values |= {"state": "enabled", "service_account": spec.service_account} | fields
+    MirroredJob.objects.create(
+        job_id=spec.job_id, resource_name="j", seen_sweep=sweep, seen_at=LONG_AGO, **values
+    )
+
+
+def scheduled(sweep: Sweep, *, listed: bool = True, due: bool = False, **fields: Any) -> None:
+    schedule = TrainingScheduleFactory.create(
+        registered_model=registered().registered_model, next_run_at=LONG_AGO if due else None
+    )
+    if listed:
+        job_at_scheduler(sweep, job_spec(schedule), **fields)
+
+
+def set_up(sweep: Sweep, *, listed: bool = True, **fields: Any) -> None:
+    spec = {"job_id": "poll", "schedule": "* * * * *", "webhook": "poll/"}
+    actor = Actor(label="ana", origin="command")
+    subject = subject_of_job("poll")
+    operation, _ = open_operation(
+        workflow=WORKFLOW, subject=subject, actor=actor, now=LONG_AGO, state=SetupState(spec=spec)
+    )
+    Operation.objects.filter(pk=operation.pk).update(
+        status=OperationStatus.SUCCEEDED, finished_at=LONG_AGO
+    )
+    if listed:
+        job_at_scheduler(sweep, spec_of(spec), **fields)
+
+
 MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
     FindingKind.ORPHAN: lambda sweep: RegisteredModelFactory.create(),
     FindingKind.STALE_POINTER: lambda sweep: registered(),
@@ -140,13 +178,25 @@ MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
     FindingKind.SERVICE_MISMATCH: another_serves,
     FindingKind.LABELS_CHANGED: without_labels,
     FindingKind.SERVICE_LABELS_CHANGED: lambda sweep: another_serves(sweep, owner=""),
+    FindingKind.SCHEDULE_MISSING: lambda sweep: scheduled(sweep, listed=False),
+    FindingKind.SCHEDULE_PAUSED: lambda sweep: scheduled(sweep, state="paused"),
+    FindingKind.SCHEDULE_CHANGED: lambda sweep: scheduled(sweep, schedule="0 0 1 1 *"),
+    FindingKind.SCHEDULE_OVERDUE: lambda sweep: scheduled(sweep, due=True),
+    FindingKind.JOB_MISSING: lambda sweep: set_up(sweep, listed=False),
+    FindingKind.JOB_PAUSED: lambda sweep: set_up(sweep, state="paused"),
+    FindingKind.JOB_CHANGED: lambda sweep: set_up(sweep, uri="https://elsewhere.example.com/"),
 }
 """What disagrees when a kind is found."""
 
 
 @pytest.mark.django_db
 @KINDS
-def test_its_comparison_finds_it(kind: FindingKind):
+def test_its_comparison_finds_it(kind: FindingKind, settings: Any):
+    settings.ML_PLATFORM = {
+        **settings.ML_PLATFORM,
+        "PUBLIC_URL": "https://ml.example.com/",
+        "WEBHOOK_SERVICE_ACCOUNTS": ("ringer@demo-project.iam.gserviceaccount.com",),
+    }
     sweep = Sweep.objects.create(
         actor_label="ana", planes={name: {"read": True} for name in PLANES}
     )
@@ -186,7 +236,8 @@ def test_its_repair_can_be_opened(kind: FindingKind):
 @KINDS
 def test_it_is_safe_to_repair_only_with_a_repair_and_a_record(kind: FindingKind):
     repair = kind.facts.repair
-    assert not is_safe(Finding(kind=kind, run_id=1))
+    alone = is_safe(Finding(kind=kind, run_id=1))
+    assert alone is (repair is not None and not repair.needs_model)
     assert is_safe(Finding(kind=kind, registered_model_id=1, run_id=1)) is (repair is not None)
     without_run = is_safe(Finding(kind=kind, registered_model_id=1))
     assert without_run is (repair is not None and not repair.needs_run)

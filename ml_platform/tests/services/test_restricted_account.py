@@ -76,7 +76,7 @@ def look() -> Sweep:
 
 
 @pytest.mark.usefixtures("token")
-@pytest.mark.parametrize("refused", ["vertex", "gcs", "cloud_run"])
+@pytest.mark.parametrize("refused", ["vertex", "gcs", "cloud_run", "scheduler"])
 def test_a_plane_that_the_account_may_not_see_is_unknown(
     cloud: LocalCloud, settings: Any, refused: str
 ) -> None:
@@ -89,7 +89,7 @@ def test_a_plane_that_the_account_may_not_see_is_unknown(
             cloud.iam.grant(MEMBER, role)
     cloud.iam.restrict(MEMBER)
     done = look()
-    read = {plane: done.planes[plane]["read"] for plane in ("vertex", "gcs", "cloud_run")}
+    read = {plane: done.planes[plane]["read"] for plane in ROLES}
     assert read == {plane: plane != refused for plane in read}
     assert done.status == "partial"
     assert "PERMISSION_DENIED" in done.planes[refused]["reason"]

@@ -102,6 +102,8 @@ NEWER = {
     "relabel-service",
     "relabel-version",
     "remove-files",
+    "repair-job",
+    "repair-schedule",
 }
 """Workflows of later releases, whose rows always have the slug."""
 
