@@ -97,11 +97,13 @@ OLD_ROWS = [
 
 
 NEWER = {
+    "approve-version",
     "confirm-installation",
     "label-installation",
     "relabel-service",
     "relabel-version",
     "remove-files",
+    "withdraw-approval",
 }
 """Workflows of later releases, whose rows always have the slug."""
 
