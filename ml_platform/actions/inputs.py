@@ -268,6 +268,12 @@ class TypedNameIn(In):
     name: str = Field(max_length=1000)
 
 
+class ApprovalIn(In):
+    """Why a person approves a version, or withdraws its approval."""
+
+    reason: str = Field(min_length=1, max_length=2000, examples=["Compared with v3 by hand."])
+
+
 class IgnoreIn(In):
     """Why a finding is left out of the counts."""
 

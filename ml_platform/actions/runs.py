@@ -1,4 +1,4 @@
-"""Training runs: create, submit, cancel, repeat, register as a version, delete."""
+"""Training runs: create, submit, cancel, repeat, register as a version, approve, delete."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml_platform.models import Operation, TrainingRun
 from ml_platform.services.access.rights import Right, right_to_register
-from ml_platform.services.operations.subjects import subject_of_run
-from ml_platform.services.registration import register
+from ml_platform.services.operations.subjects import subject_of_run, subject_of_version
+from ml_platform.services.registration import approval, register
 from ml_platform.services.registration.register import (
     is_registering,
     register_run,
@@ -21,9 +21,9 @@ from .caller import Caller
 from .models import find_run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from .inputs import ReasonIn, TrainingIn
+    from .inputs import ApprovalIn, ReasonIn, TrainingIn
 
 
 def _create(project: Any, given: TrainingIn, caller: Caller) -> TrainingRun:
@@ -69,6 +69,15 @@ def _register(facts: RegisterFacts, given: ReasonIn | None, caller: Caller) -> O
     return register_run(run=facts.run, actor=caller.actor, now=caller.now(), force_reason=reason)
 
 
+# ---- approval ------------------------------------------------------------------------------------
+
+
+def _decide(verb: Callable[..., Operation]) -> Callable[[Any, ApprovalIn, Caller], Operation]:
+    return lambda run, given, caller: verb(
+        run=run, actor=caller.actor, reason=given.reason, now=caller.now()
+    )
+
+
 CREATE: Action[Any, TrainingRun] = Action(
     name="create-run",
     right=Right.TRAIN,
@@ -112,6 +121,24 @@ REGISTER: Action[TrainingRun, Operation] = Action(
     run=_register,
     history=lambda facts: (register.WORKFLOW, subject_of_run(facts.run)),
 )
+APPROVE: Action[TrainingRun, Operation] = Action(
+    name="approve-version",
+    right=Right.ADMINISTER,
+    find=find_run,
+    require=approval.require_approvable,
+    input="ApprovalIn",
+    run=_decide(approval.approve_version),
+    history=lambda run: (approval.APPROVING, subject_of_version(run)),
+)
+WITHDRAW: Action[TrainingRun, Operation] = Action(
+    name="withdraw-approval",
+    right=Right.ADMINISTER,
+    find=find_run,
+    require=approval.require_withdrawable,
+    input="ApprovalIn",
+    run=_decide(approval.withdraw_approval),
+    history=lambda run: (approval.WITHDRAWING, subject_of_version(run)),
+)
 DELETE: Action[TrainingRun, Operation] = Action(
     name="delete-run",
     right=Right.DELETE,
@@ -119,4 +146,13 @@ DELETE: Action[TrainingRun, Operation] = Action(
     require=training.require_deletable,
     run=lambda run, _, caller: training.delete_run(run=run, actor=caller.actor, now=caller.now()),
 )
-ACTIONS: tuple[Action[Any, Any], ...] = (CREATE, SUBMIT, CANCEL, RERUN, REGISTER, DELETE)
+ACTIONS: tuple[Action[Any, Any], ...] = (
+    CREATE,
+    SUBMIT,
+    CANCEL,
+    RERUN,
+    REGISTER,
+    APPROVE,
+    WITHDRAW,
+    DELETE,
+)

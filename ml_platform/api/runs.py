@@ -9,9 +9,18 @@ from ninja import Query, Router
 
 from ml_platform.actions.action import perform
 from ml_platform.actions.endpoints import DEPLOY
-from ml_platform.actions.inputs import DeployRunIn, RegisterIn, RunIn
+from ml_platform.actions.inputs import ApprovalIn, DeployRunIn, RegisterIn, RunIn
 from ml_platform.actions.models import RUNS, find_run
-from ml_platform.actions.runs import CANCEL, CREATE, DELETE, REGISTER, RERUN, SUBMIT
+from ml_platform.actions.runs import (
+    APPROVE,
+    CANCEL,
+    CREATE,
+    DELETE,
+    REGISTER,
+    RERUN,
+    SUBMIT,
+    WITHDRAW,
+)
 from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.http.lists import answer_list, matching
 from ml_platform.api.schemas.base import reply
@@ -80,6 +89,20 @@ def rerun(request: Any, run_id: int) -> HttpResponse:
 def register(request: Any, run_id: int, body: RegisterIn) -> HttpResponse:
     """Register a run that succeeded as a version; a repeated request has no further effect."""
     return accepted(perform(REGISTER, run_id, body, request.auth))
+
+
+@router.post("/{int:run_id}/approve/", response=OperationOut, operation_id="approve_version")
+def approve(request: Any, run_id: int, body: ApprovalIn) -> HttpResponse:
+    """Let a run's version be deployed, whatever its evaluator said; a repeated request has no
+    further effect."""
+    return reply(operation_json(perform(APPROVE, run_id, body, request.auth)))
+
+
+@router.post("/{int:run_id}/withdraw/", response=OperationOut, operation_id="withdraw_approval")
+def withdraw(request: Any, run_id: int, body: ApprovalIn) -> HttpResponse:
+    """Forbid further deploys of a run's version, also of a blessed one; what serves goes on. A
+    repeated request has no further effect."""
+    return reply(operation_json(perform(WITHDRAW, run_id, body, request.auth)))
 
 
 @router.post(

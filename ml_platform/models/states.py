@@ -89,6 +89,14 @@ HOLDS_POINTER = (Registration.REGISTERED, Registration.DELETING)
 """Exactly these runs have a Vertex pointer. A deletion clears it when Vertex AI has confirmed."""
 
 
+class Approval(models.TextChoices):
+    """What a person decided about a version, beside the evaluator's own verdict."""
+
+    NONE = "", "Not decided"
+    APPROVED = "approved", "Approved"
+    WITHDRAWN = "withdrawn", "Withdrawn"
+
+
 class RegistryState(models.TextChoices):
     """The state of a registered lineage in the last sweep that could read Vertex AI."""
 
@@ -157,6 +165,8 @@ class OperationKind(models.TextChoices):
     ALIAS = "alias", "Move alias"
     IGNORE = "ignore", "Ignore finding"
     UNIGNORE = "unignore", "Reopen finding"
+    APPROVE = "approve", "Approve version"
+    WITHDRAW = "withdraw", "Withdraw approval"
     METRICS = "metrics", "Collect metrics"
     SWEEP = "sweep", "Check"
 
@@ -188,6 +198,8 @@ class EventKind(models.TextChoices):
     VERSION_LOST = "version_lost", "Version lost"
     VERSION_RESTORED = "version_restored", "Version restored"
     VERSION_DELETED = "version_deleted", "Version deleted"
+    VERSION_APPROVED = "version_approved", "Version approved"
+    APPROVAL_WITHDRAWN = "approval_withdrawn", "Approval withdrawn"
     DEPLOYED = "deployed", "Deployed"
     UNDEPLOYED = "undeployed", "Undeployed"
     ENDPOINT_DELETED = "endpoint_deleted", "Endpoint deleted"

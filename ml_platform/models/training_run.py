@@ -12,12 +12,14 @@ from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
 
+from .judgement import ALLOWS_DEPLOY, allows_deploy
 from .registered_model import MODEL_NAME_MAX, RegisteredModel, validate_model_name
 from .states import (
     DEPLOYABLE_RUN_STATUSES,
     HOLDS_POINTER,
     LIVE_RUN_STATUSES,
     RUN_MOVES,
+    Approval,
     ModelType,
     Registration,
     RunStatus,
@@ -39,8 +41,8 @@ class TrainingRunQuerySet(models.QuerySet["TrainingRun"]):
     def deployable(self) -> Self:
         """Versions that `require_deployable` allows to deploy."""
         return self.filter(
+            ALLOWS_DEPLOY,
             registration=Registration.REGISTERED,
-            is_blessed=True,
             status__in=sorted(DEPLOYABLE_RUN_STATUSES),
         )
 
@@ -90,7 +92,20 @@ class TrainingRun(models.Model):
         max_length=1024, blank=True, default="", help_text="gs://bucket/prefix/ of this run alone."
     )
     metrics = models.JSONField(default=dict, blank=True)
-    is_blessed = models.BooleanField(null=True, blank=True)
+    is_blessed = models.BooleanField(
+        null=True, blank=True, help_text="The evaluator's word; empty if it did not judge."
+    )
+    approval = models.CharField(
+        max_length=16,
+        choices=Approval.choices,
+        default=Approval.NONE,
+        db_default=Approval.NONE,
+        blank=True,
+        help_text="A person's word, which counts before the evaluator's.",
+    )
+    approval_by = models.CharField(max_length=150, blank=True, default="", db_default="")
+    approval_reason = models.TextField(blank=True, default="", db_default="")
+    approval_at = models.DateTimeField(null=True, blank=True)
 
     registration = models.CharField(
         max_length=16, choices=Registration.choices, default=Registration.NONE, blank=True
@@ -166,6 +181,21 @@ class TrainingRun(models.Model):
                 fields=["schedule", "scheduled_for"], name="mlp_run_once_per_tick"
             ),
             models.CheckConstraint(name="mlp_run_progress_percent", condition=Q(progress__lte=100)),
+            models.CheckConstraint(
+                name="mlp_run_approval_has_reason",
+                condition=Q(
+                    approval=Approval.NONE,
+                    approval_by="",
+                    approval_reason="",
+                    approval_at__isnull=True,
+                )
+                | (
+                    Q(approval__in=[Approval.APPROVED, Approval.WITHDRAWN])
+                    & ~Q(approval_by="")
+                    & ~Q(approval_reason="")
+                    & Q(approval_at__isnull=False)
+                ),
+            ),
         ]
         indexes = [
             models.Index(fields=["project", "-created_at", "-id"], name="mlp_run_newest"),
@@ -185,3 +215,8 @@ class TrainingRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model_name} run {self.pk}"
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether its judgement allows to deploy it."""
+        return allows_deploy(is_blessed=self.is_blessed, approval=self.approval)

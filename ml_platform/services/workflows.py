@@ -11,7 +11,7 @@ from .deployment import undeploy
 from .findings import decisions
 from .installation import confirm
 from .metrics import service_metrics
-from .registration import adoption, register
+from .registration import adoption, approval, register
 from .registry import aliases, relabel
 from .removal import removal
 from .repairs import duplicate_versions, labels, pointers, services, unmanaged_models
@@ -28,6 +28,8 @@ WORKFLOWS: dict[str, Workflow] = {
         runs.DELETION,
         register.WORKFLOW,
         adoption.WORKFLOW,
+        approval.APPROVING,
+        approval.WITHDRAWING,
         aliases.WORKFLOW,
         deletion.WORKFLOW,
         deployment.DEPLOY,

@@ -12,7 +12,7 @@ from ml_platform.models import (
     TrainingRun,
 )
 from ml_platform.models.manifest import FilesState, ManifestOrigin
-from ml_platform.models.states import ModelType
+from ml_platform.models.states import Approval, ModelType
 
 from .base import (
     EXAMPLES,
@@ -33,6 +33,10 @@ VERSION_EXAMPLE = {
     "version": 3,
     "registration": "registered",
     "is_blessed": True,
+    "approval": "",
+    "approval_by": "",
+    "approval_reason": "",
+    "approval_at": None,
     "metrics": {"recall_at_50": 0.4312},
     "aliases": ["default"],
     "vertex_model_resource_name": "projects/1/locations/europe-central2/models/mr-5f0c-1",
@@ -114,7 +118,14 @@ class VersionOut(Out):
     run: int
     version: int | None
     registration: str
-    is_blessed: bool | None
+    is_blessed: bool | None = Field(description="The evaluator's word; null if it did not judge.")
+    approval: Approval = Field(
+        description="A person's word, which counts before the evaluator's: approved may be "
+        "deployed, withdrawn may not."
+    )
+    approval_by: str
+    approval_reason: str
+    approval_at: datetime | None
     metrics: Any
     aliases: list[str]
     vertex_model_resource_name: str
@@ -221,6 +232,10 @@ VERSION: Mapping[str, str] = {
     "version": "version",
     "registration": "registration",
     "is_blessed": "is_blessed",
+    "approval": "approval",
+    "approval_by": "approval_by",
+    "approval_reason": "approval_reason",
+    "approval_at": "approval_at",
     "metrics": "metrics",
     "aliases": "aliases",
     "vertex_model_resource_name": "vertex_model_resource_name",

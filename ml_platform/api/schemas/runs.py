@@ -11,6 +11,7 @@ from ml_platform.models import (
     TrainingRun,
 )
 from ml_platform.models.states import (
+    Approval,
     Registration,
     RunStatus,
 )
@@ -51,6 +52,10 @@ RUN_EXAMPLE = {
     "gcs_artifacts_path": "gs://artifacts/runs/9c1d/",
     "metrics": {"recall_at_50": 0.4312},
     "is_blessed": True,
+    "approval": "",
+    "approval_by": "",
+    "approval_reason": "",
+    "approval_at": None,
     "registration": "registered",
     "version": 3,
     "vertex_model_resource_name": "projects/1/locations/europe-central2/models/mr-5f0c-1",
@@ -96,7 +101,14 @@ class RunOut(Out):
     pipeline_job_name: str
     gcs_artifacts_path: str
     metrics: Any
-    is_blessed: bool | None
+    is_blessed: bool | None = Field(description="The evaluator's word; null if it did not judge.")
+    approval: Approval = Field(
+        description="A person's word, which counts before the evaluator's: approved may be "
+        "deployed, withdrawn may not."
+    )
+    approval_by: str
+    approval_reason: str
+    approval_at: datetime | None
     registration: str
     version: int | None
     vertex_model_resource_name: str
@@ -134,6 +146,10 @@ def run_json(run: TrainingRun) -> Json:
         "gcs_artifacts_path": run.gcs_artifacts_path,
         "metrics": run.metrics,
         "is_blessed": run.is_blessed,
+        "approval": run.approval,
+        "approval_by": run.approval_by,
+        "approval_reason": run.approval_reason,
+        "approval_at": when(run.approval_at),
         "registration": run.registration,
         "version": run.version,
         "vertex_model_resource_name": run.vertex_model_resource_name,

@@ -19,7 +19,7 @@ from ml_platform.actions.caller import Caller
 from ml_platform.actions.findings import IGNORE
 from ml_platform.actions.invalid import InvalidInput
 from ml_platform.actions.models import SET_ALIASES
-from ml_platform.actions.runs import REGISTER, RERUN, SUBMIT
+from ml_platform.actions.runs import APPROVE, REGISTER, RERUN, SUBMIT, WITHDRAW
 from ml_platform.actions.system import CHECK_HERE
 from ml_platform.actions.table import ACTIONS
 from ml_platform.errors import Invalid, PlatformError
@@ -32,7 +32,7 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
-from ml_platform.pages.common.buttons import alias_button
+from ml_platform.pages.common.buttons import alias_button, approve_button, withdraw_button
 from ml_platform.pages.findings.views import ignore_button
 from ml_platform.pages.layout import (
     begun,
@@ -43,6 +43,7 @@ from ml_platform.pages.layout import (
     render_page,
     wants_json,
 )
+from ml_platform.pages.model.metric_comparison import beside_serving
 from ml_platform.pages.training.buttons import register_button
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models.context import Button, Values
@@ -66,6 +67,8 @@ FORMS: Mapping[str, Callable[[Caller, Any], Button | None]] = {
     IGNORE.name: ignore_button,
     REGISTER.name: register_button,
     SET_ALIASES.name: alias_button,
+    APPROVE.name: approve_button,
+    WITHDRAW.name: withdraw_button,
 }
 """The actions that ask for a reason or for aliases, each with its button."""
 
@@ -153,4 +156,5 @@ def _form(caller: Caller, action: Action[Any, Any], subject: Any) -> Values | No
         "back": _page_about(subject),
         "aliases": aliases,  # None where the form asks for a reason
         "given": aliases or "",
+        "comparison": beside_serving(subject) if action in (APPROVE, WITHDRAW) else None,
     }

@@ -12,6 +12,7 @@ from ml_platform.actions.action import Action
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import DELETE, DEPLOY, REDEPLOY, ROLL_BACK, UNDEPLOY, Known
 from ml_platform.actions.models import SET_ALIASES, AliasFacts
+from ml_platform.actions.runs import APPROVE, WITHDRAW
 from ml_platform.conf import get_settings
 from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, TrainingRun
@@ -149,6 +150,35 @@ def _rollback_button(
         facts=known.restore(endpoint, before, ServingConfig.from_dict(endpoint.previous_config)),
         name=f"Roll {endpoint.service_name} back to v{before.version}",
         confirm=_question(f"Return {before.model_name} v{before.version}", before, endpoint),
+    )
+
+
+def approval_button(caller: Caller, run: TrainingRun) -> Button:
+    """Approve a version that may not be deployed by its judgement, or withdraw what it has."""
+    return withdraw_button(caller, run) if run.is_accepted else approve_button(caller, run)
+
+
+def approve_button(caller: Caller, run: TrainingRun) -> Button:
+    """Let a version be deployed, whatever its evaluator said."""
+    return button(
+        caller,
+        APPROVE,
+        run,
+        "Approve",
+        name=f"Approve {run.model_name} v{run.version}",
+        reason="Why may it be deployed? The history shows it.",
+    )
+
+
+def withdraw_button(caller: Caller, run: TrainingRun) -> Button:
+    """Forbid further deploys of a version."""
+    return button(
+        caller,
+        WITHDRAW,
+        run,
+        "Withdraw",
+        name=f"Withdraw the approval of {run.model_name} v{run.version}",
+        reason="Why may it not be deployed any more? What serves goes on until it is undeployed.",
     )
 
 

@@ -1,12 +1,13 @@
-"""Versions side by side: a table of their metrics and a chart of one. Pure functions."""
+"""Versions side by side: a table of their metrics and a chart of one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ml_platform.models import TrainingRun
 from ml_platform.pages.view_models.context import Values
-from ml_platform.pages.view_models.metrics import FIRST, label, lower_is_better, written
+from ml_platform.pages.view_models.metrics import FIRST, label, lower_is_better, numbers, written
 
 WIDTH, HEIGHT = 380, 200
 LEFT, RIGHT, TOP, BOTTOM = 48, 8, 28, 30
@@ -41,6 +42,20 @@ def compare(versions: Sequence[Measured], *, metric: str, url_of: Callable[[str]
         ),
         "chart": _chart(charted, chosen),
     }
+
+
+def beside_serving(run: TrainingRun) -> Values:
+    """The metrics of a version beside those of the versions that active endpoints serve now."""
+    serving = TrainingRun.objects.filter(
+        registered_model=run.registered_model_id, deployed_endpoints__is_active=True
+    )
+    others = list(serving.exclude(pk=run.pk).distinct().order_by("version"))
+    found = compare(
+        [Measured(one.version or 0, numbers(one.metrics)) for one in (*others, run)],
+        metric="",
+        url_of=lambda _: "",
+    )
+    return {**found, "mine": f"v{run.version}", "serving": [f"v{one.version}" for one in others]}
 
 
 def _names(versions: Sequence[Measured]) -> list[str]:

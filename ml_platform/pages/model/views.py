@@ -21,7 +21,7 @@ from ml_platform.models import (
 )
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
-from ml_platform.pages.common.buttons import alias_button, deploy_button
+from ml_platform.pages.common.buttons import alias_button, approval_button, deploy_button
 from ml_platform.pages.common.queries import cursor_page, query_url, read_versions
 from ml_platform.pages.layout import caller_of, page, render_page
 from ml_platform.pages.training.registry_table import blessed_badge, registry_badge
@@ -190,6 +190,7 @@ def _version(
         "state": _version_badge(run, verdict_of(row, known.unread, known.fresh_since), now),
         "files": _files(run, now),
         "blessed": blessed_badge(run),
+        "approval": approval_button(caller, run) if registered else None,
         "metric": main_metric(run.metrics),
         "services": [
             Link(text=e.service_name, url=f"{training}#endpoint-{e.pk}")

@@ -16,7 +16,7 @@ from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.serving_status import serving_status, with_serves_newest
-from ml_platform.models.states import LIVE_SCHEDULE_STATES, RegistryState, ScheduleState
+from ml_platform.models.states import LIVE_SCHEDULE_STATES, Approval, RegistryState, ScheduleState
 from ml_platform.pages.common.buttons import deploy_button
 from ml_platform.pages.common.queries import cursor_page
 from ml_platform.pages.view_models.badges import SERVING_TONES, badge
@@ -165,7 +165,11 @@ def registry_badge(verdict: RegistryVerdict, now: datetime) -> Badge:
 
 
 def blessed_badge(run: TrainingRun) -> Badge:
-    """The judgement of the evaluator; unknown until there is one."""
+    """A person's decision, else the judgement of the evaluator; unknown until there is one."""
+    if run.approval:
+        tone = "good" if run.approval == Approval.APPROVED else "bad"
+        said = f"{run.get_approval_display()} by {run.approval_by}: {run.approval_reason}"
+        return badge(run.get_approval_display(), tone, said)
     if run.is_blessed is None:
         return badge("Unknown", "unknown", "Its evaluator has not judged it.")
     return badge("Blessed", "good") if run.is_blessed else badge("Not blessed", "warn")

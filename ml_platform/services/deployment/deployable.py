@@ -15,6 +15,7 @@ from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun
 from ml_platform.models.states import (
     DEPLOYABLE_RUN_STATUSES,
+    Approval,
     EndpointState,
     Registration,
 )
@@ -22,6 +23,7 @@ from ml_platform.services.findings.compare_services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import standing
 from ml_platform.services.operations.locks import NO_LOCKS, Locks
+from ml_platform.services.operations.subjects import version_name
 
 from .serving import ServingConfig
 
@@ -183,7 +185,7 @@ _NO_VERSION = {
 
 
 def require_deployable(run: TrainingRun) -> None:
-    """Check that the run is a blessed version that can be deployed, one of `deployable()`.
+    """Check that the run is a version that can be deployed, one of `deployable()`.
 
     :raises NotDeployable: with the reason.
     """
@@ -193,15 +195,33 @@ def require_deployable(run: TrainingRun) -> None:
             code="run_not_completed",
             advice="Only a run whose pipeline succeeded can be deployed.",
         )
-    if run.is_blessed is not True:
-        raise NotDeployable(
-            f"{run} was not blessed by its evaluator.",
-            code="not_blessed",
-            advice="Only a blessed version is deployed. Check its metrics, then train it again.",
-        )
     if run.registration != Registration.REGISTERED:
         message, code, advice = _NO_VERSION[Registration(run.registration)]
         raise NotDeployable(message, code=code, advice=advice)
+    if not run.is_accepted:
+        raise _not_accepted(run)
+
+
+def _not_accepted(run: TrainingRun) -> NotDeployable:
+    """What a version lacks that a person may still approve."""
+    name = version_name(run)
+    if run.approval == Approval.WITHDRAWN:
+        return NotDeployable(
+            f"The approval of {name} was withdrawn by {run.approval_by}: {run.approval_reason}",
+            code="approval_withdrawn",
+            advice="Deploy another version, or ask an administrator to approve it again.",
+        )
+    if run.is_blessed is None:
+        return NotDeployable(
+            f"{name} was not judged by an evaluator, and nobody approved it.",
+            code="not_judged",
+            advice="Check its metrics; an administrator may approve it with a reason.",
+        )
+    return NotDeployable(
+        f"{name} was not blessed: its evaluator refused it, and nobody approved it.",
+        code="not_blessed",
+        advice="Check its metrics; an administrator may approve it with a reason.",
+    )
 
 
 def is_stopped(endpoint: DeployedEndpoint) -> bool:

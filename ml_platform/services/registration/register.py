@@ -15,6 +15,7 @@ from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
+    Approval,
     EventKind,
     OperationKind,
     OperationStatus,
@@ -29,8 +30,8 @@ from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.retry_cancel import ask_again
 from ml_platform.services.operations.store import Actor, open_operation
-from ml_platform.services.operations.subjects import run_of, subject_of_run
-from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.subjects import run_of, subject_of_run, subject_of_version
+from ml_platform.services.operations.work import Work, record_change
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.services.registry.aliases import move_default, note_aliases
 from ml_platform.services.registry.lineages import claim_lineage, record_version, sync_version_cache
@@ -39,6 +40,7 @@ from ml_platform.services.registry.mirror import mirror_version
 from ml_platform.services.registry.verification import find_artifacts
 from ml_platform.text import counted
 
+from .approval import approval_facts, write_approval
 from .upload import RegistrationState, look_for_copies, probe, upload, wait_for_upload
 
 REGISTRABLE = (Registration.NONE, Registration.LOST)
@@ -56,8 +58,8 @@ def register_run(
 ) -> Operation:
     """Open the registration of a run; a second request returns the same operation.
 
-    With `force_reason` a person can register a run that its evaluator did not bless; the operation
-    stores it. A failed registration starts again. A refusal is recorded.
+    With `force_reason` a person can register a run that its evaluator did not bless: this approves
+    the version for that reason. A failed registration starts again. A refusal is recorded.
 
     :raises NotRegistrable: the run did not succeed, was not blessed, or its version was deleted.
     """
@@ -196,6 +198,16 @@ def _register(work: Work[RegistrationState], pointer: ModelName) -> None:
         vertex_version=str(pointer),
         operation=work.operation,
     )
+    if reason := work.operation.reason:  # it was forced
+        earlier, by = approval_facts(run), work.operation.actor_label
+        write_approval(run, Approval.APPROVED, by=by, reason=reason, now=work.clock())
+        record_change(
+            EventKind.VERSION_APPROVED,
+            work.operation,
+            **subject_of_version(run).columns,
+            before=earlier,
+            after=approval_facts(run),
+        )
     trust_label(run, work.state.labelled_digest)
     _note_aliases(work, run)
     sync_version_cache(registered_model=lineage)

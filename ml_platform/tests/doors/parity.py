@@ -58,7 +58,9 @@ def _runs(project: Any) -> States:
         made: TrainingRun = TrainingRunFactory.create(project=project, **changes)
         return made.pk
 
-    missing = _model(project, registry_state="missing", registry_checked_at=timezone.now())
+    now = timezone.now()
+    decided = {"approval_by": "ana", "approval_reason": "So.", "approval_at": now}
+    missing = _model(project, registry_state="missing", registry_checked_at=now)
     held = _model(project)
     _operation(project, "running", lineage=held, lineage_key=f"{project.pk}:{held.model_name}")
     return {
@@ -69,9 +71,18 @@ def _runs(project: Any) -> States:
         "not blessed": run(status=RunStatus.NOT_BLESSED, is_blessed=False),
         "deleted": run(completed=True, registration=Registration.DELETED),
         "version": _model(project).latest_run_id,
+        "not judged": _judged(project, is_blessed=None),
+        "approved": _judged(project, is_blessed=False, approval="approved", **decided),
+        "withdrawn": _judged(project, is_blessed=True, approval="withdrawn", **decided),
         "missing": missing.latest_run_id,
         "held": held.latest_run_id,
     }
+
+
+def _judged(project: Any, **judgement: Any) -> int | None:
+    model = _model(project)
+    model.training_runs.update(**judgement)
+    return model.latest_run_id
 
 
 def _serving(project: Any, **changes: Any) -> DeployedEndpoint:
@@ -160,6 +171,8 @@ DOORS: Mapping[str, tuple[str, str, Any, dict[str, str]]] = {
     "cancel-run": ("run", f"{RUNS}cancel/", {}, {}),
     "rerun": ("run", f"{RUNS}rerun/", {}, {}),
     "register-run": ("run", f"{RUNS}register/", WHY, WHY),
+    "approve-version": ("run", f"{RUNS}approve/", WHY, WHY),
+    "withdraw-approval": ("run", f"{RUNS}withdraw/", WHY, WHY),
     "delete-run": ("run", RUNS, None, {}),
     "deploy-run": ("run", f"{RUNS}deploy-cloud-run/", {"endpoint": "default"}, {}),
     "alias-run": ("run", "", {"add": ["champion"]}, {"aliases": "champion", "was": ""}),

@@ -384,7 +384,8 @@ def subjects(lineage: RegisteredModel, endpoint: DeployedEndpoint) -> dict[str, 
     parts = {"run": lineage.latest_run_id, "endpoint": endpoint.pk, "schedule": schedule.pk}
     parts |= {"operation": operation.pk, "finding": finding.pk, "model": lineage.pk}
     special = {"redeploy": "endpoint", "rollback": "endpoint", "undeploy": "endpoint",
-               "rerun": "run", "delete-unmanaged": "finding"}  # fmt: skip
+               "rerun": "run", "delete-unmanaged": "finding",
+               "approve-version": "run", "withdraw-approval": "run"}  # fmt: skip
     return {
         verb: parts[special.get(verb, verb.rpartition("-")[2])]
         for verb in ACTIONS

@@ -115,7 +115,7 @@ def test_the_page_lists_the_versions_newest_first_with_aliases_and_metrics(admin
     assert "rank ? Unknown" in text_of(admin, url_of(lineage))
     seen_by_a_sweep(RegistryState.VERIFIED)
     text = text_of(admin, url_of(lineage))
-    assert re.search(r"v3 ✓ Registered default change ✓ Blessed 0\.500 ", text)
+    assert re.search(r"v3 ✓ Registered default change ✓ Blessed withdraw 0\.500 ", text)
     assert text.index("v3 ✓ Registered") < text.index("v2 ✓ Registered")
     assert "Registered versions 3" in text
 

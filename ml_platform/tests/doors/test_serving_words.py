@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 from random import Random
 from typing import Any
 
@@ -13,7 +14,7 @@ from ml_platform import kpis
 from ml_platform.errors import PlatformError
 from ml_platform.models import Project, RegisteredModel, TrainingRun
 from ml_platform.models.serving_status import with_serving_status
-from ml_platform.models.states import HOLDS_POINTER, Registration, RunStatus
+from ml_platform.models.states import HOLDS_POINTER, Approval, Registration, RunStatus
 from ml_platform.services.deployment.deployable import require_deployable
 from ml_platform.services.sweeps.audit import our_rows
 from ml_platform.tests.factories import (
@@ -28,6 +29,7 @@ from .api_tools import bearer, logged_in, member_of
 
 pytestmark = pytest.mark.django_db
 WORDS = ("deployed", "outdated", "idle")
+NOT_DECIDED = {"approval_by": "", "approval_reason": "", "approval_at": None}
 NO_POINTER = {
     "vertex_model_resource_name": "", "vertex_model_name": "", "vertex_model_version": "",
     "registered_at": None,
@@ -185,19 +187,22 @@ def is_deployable(run: TrainingRun) -> bool:
 def test_the_rows_that_can_be_deployed_are_those_that_a_deploy_accepts(project):
     lineage = model(project, True)
     run = lineage.training_runs.get()
-    for blessed in (True, False, None):
+    for blessed, approval in product((True, False, None), Approval):
+        by = {"approval_by": "ana", "approval_reason": "So.", "approval_at": timezone.now()}
+        judged = {"is_blessed": blessed, "approval": approval, **(by if approval else NOT_DECIDED)}
         for status in RunStatus:
             for registration in Registration:
-                run.is_blessed, run.status, run.registration = blessed, status, registration
+                run.is_blessed, run.approval = blessed, approval
+                run.status, run.registration = status, registration
                 pointer = run.vertex_model_resource_name if registration in HOLDS_POINTER else ""
                 fields = {} if pointer else NO_POINTER
                 TrainingRun.objects.filter(pk=run.pk).update(**NO_POINTER, registration="")
                 TrainingRun.objects.filter(pk=run.pk).update(
-                    is_blessed=blessed, status=status, registration=registration,
+                    **judged, status=status, registration=registration,
                     **(fields or {name: getattr(run, name) for name in NO_POINTER}),
                 )  # fmt: skip
                 found = TrainingRun.objects.deployable().filter(pk=run.pk).exists()
-                assert found == is_deployable(run), (blessed, status, registration)
+                assert found == is_deployable(run), (blessed, approval, status, registration)
 
 
 @pytest.mark.parametrize("more", [0, 20])

@@ -168,6 +168,8 @@ NEEDED: dict[str, tuple[str, dict[str, Any]]] = {
     "redeploy": ("/api/deployed-endpoints/{endpoint_id}/deploy/", {"again": True}),
     "repair": ("/api/audit/findings/{finding_id}/repair/", {"action": "repair"}),
     "ignore": ("/api/audit/findings/{finding_id}/ignore/", {"reason": "known"}),
+    "approve": ("/api/training-runs/{run_id}/approve/", {"reason": "known"}),
+    "withdraw": ("/api/training-runs/{run_id}/withdraw/", {"reason": "known"}),
     "aliases": ("/api/models/{model_id}/versions/{version}/aliases/", {"add": ["champion"]}),
 }
 """Where a body says what is done, and one that says it."""

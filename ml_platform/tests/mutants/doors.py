@@ -53,6 +53,21 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
+            "models/judgement.py",
+            "services/test_approval.py",
+            not_judged_is_taken_for_blessed=(
+                "return is_blessed is True",
+                "return is_blessed is not False",
+            ),
+            withdrawn_is_deployed=("return approval == Approval.APPROVED", "return True"),
+            a_withdrawn_version_is_the_newest=(
+                "Q(approval=Approval.NONE, is_blessed=True)",
+                "Q(is_blessed=True)",
+                "doors/test_serving_words.py"
+                "::test_the_rows_that_can_be_deployed_are_those_that_a_deploy_accepts",
+            ),
+        ),
+        defects_in(
             "models/snapshots.py",
             "doors/test_one_snapshot.py",
             each_statement_sees_another_state=(

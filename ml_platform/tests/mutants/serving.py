@@ -206,7 +206,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "::test_an_endpoint_that_serves_or_may_serve_cannot_be_deleted",
             ),
             unblessed_version_is_deployed=(
-                "if run.is_blessed is not True:",
+                "if not run.is_accepted:",
                 "if False:",
                 "services/test_deployment.py"
                 "::test_a_run_that_is_no_blessed_version_is_refused_and_the_refusal_is_in_the_history",

@@ -20,7 +20,7 @@ from ml_platform.services.deployment.deployable import ForeignService, NotDeploy
 from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.operations.store import Busy, KeyReused
 from ml_platform.services.registry.labels import ENDPOINT, OPERATION, OWNER, RUN
-from ml_platform.tests.factories import DeployedEndpointFactory
+from ml_platform.tests.factories import LONG_AGO, DeployedEndpointFactory
 
 from .deploy_tools import (
     A_WHILE,
@@ -144,11 +144,14 @@ def test_a_stopped_endpoint_is_restored_by_the_same_steps_as_a_deploy(
 
 # ---- what is refused at once -------------------------------------------------------------------
 
+DECIDED = {"approval_by": "bo", "approval_reason": "It is biased.", "approval_at": LONG_AGO}
 REFUSED = [
     ({"status": RunStatus.RUNNING}, "run_not_completed"),
     ({"status": RunStatus.FAILED}, "run_not_completed"),
     ({"is_blessed": False}, "not_blessed"),
-    ({"is_blessed": None}, "not_blessed"),
+    ({"is_blessed": None}, "not_judged"),
+    ({"approval": "withdrawn", **DECIDED}, "approval_withdrawn"),
+    ({"approval": "withdrawn", "is_blessed": None, **DECIDED}, "approval_withdrawn"),
     ({"registration": Registration.DELETING}, "deleting"),
 ]
 

@@ -52,6 +52,7 @@ from ml_platform.services.operations.retry_cancel import request_cancel, retry_o
 from ml_platform.services.operations.store import Actor, open_operation
 from ml_platform.services.operations.subjects import subject_of_run
 from ml_platform.services.operations.work import Work
+from ml_platform.services.registration.approval import approve_version, withdraw_approval
 from ml_platform.services.registry.lineages import clear_pointer, record_version
 from ml_platform.services.training.runs import cancel_run, delete_run
 from ml_platform.services.workflows import WORKFLOWS
@@ -166,6 +167,11 @@ def cleared(registration: Registration) -> None:
     clear_pointer(run=run, registration=registration, operation=an_operation())
 
 
+def decided(verb: Callable[..., object]) -> None:
+    run = version_of(RegisteredModelFactory.create())
+    verb(run=run, actor=ANA, reason="Compared.", now=database_now())
+
+
 def orphan_deleted() -> None:
     RegisteredModelFactory.create()
     orphans.clean_up_orphans(days=1, actor=ANA, clock=database_now)
@@ -245,6 +251,8 @@ PRODUCERS: dict[EventKind, Callable[[], object]] = {
     EventKind.VERSION_LOST: lambda: cleared(Registration.LOST),
     EventKind.VERSION_RESTORED: restored,
     EventKind.VERSION_DELETED: lambda: cleared(Registration.DELETED),
+    EventKind.VERSION_APPROVED: lambda: decided(approve_version),
+    EventKind.APPROVAL_WITHDRAWN: lambda: decided(withdraw_approval),
     EventKind.DEPLOYED: deployed,
     EventKind.UNDEPLOYED: lambda: record_stopped(service=deployed().service_name),
     EventKind.ENDPOINT_DELETED: lambda: delete_endpoint(

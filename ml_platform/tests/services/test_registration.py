@@ -9,10 +9,9 @@ import pytest
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.errors import Conflict
-from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import OperationStatus, Registration, RunStatus
+from ml_platform.models import Event, Finding, Operation, RegisteredModel, TrainingRun
+from ml_platform.models.states import EventKind, OperationStatus, Registration, RunStatus
 from ml_platform.services.deployment.deploy import deploy_run
-from ml_platform.services.deployment.deployable import NotDeployable
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import request_cancel
@@ -272,7 +271,7 @@ def test_who_forces_a_registration_after_a_failure_is_recorded_with_his_reason(
     assert (asked["title"], asked["note"]) == ("Requested again by bo", "The board decided.")
 
 
-def test_a_forced_version_is_registered_from_its_pipeline_on_and_not_deployed(
+def test_a_forced_version_is_approved_from_its_pipeline_on_and_deployed(
     cloud: LocalCloud,
 ) -> None:
     clock = CloudClock(cloud)
@@ -285,10 +284,14 @@ def test_a_forced_version_is_registered_from_its_pipeline_on_and_not_deployed(
     training_settle(clock)
     run.refresh_from_db()
     assert (run.registration, run.status) == (Registration.REGISTERED, RunStatus.NOT_BLESSED)
-    with pytest.raises(NotDeployable) as refused:
-        deploy_run(run=run, actor=ANA, now=clock())
-    assert refused.value.code == "not_blessed"
-    assert "Only a blessed version is deployed" in refused.value.advice
+    assert (run.is_blessed, run.approval, run.approval_by) == (False, "approved", "ana")
+    assert run.approval_reason == "Compared by hand."
+    approved = Event.objects.get(kind=EventKind.VERSION_APPROVED)
+    assert (approved.subject_name, approved.actor_label) == (f"{run.model_name} v1", "ana")
+    deployment = deploy_run(run=run, actor=ANA, now=clock())
+    training_settle(clock)
+    deployment.refresh_from_db()
+    assert deployment.status == "succeeded"
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,7 @@ OLD_ROWS = [
 
 
 NEWER = {
+    "approve-version",
     "confirm-installation",
     "label-installation",
     "relabel-service",
@@ -104,6 +105,7 @@ NEWER = {
     "remove-files",
     "repair-job",
     "repair-schedule",
+    "withdraw-approval",
 }
 """Workflows of later releases, whose rows always have the slug."""
 
