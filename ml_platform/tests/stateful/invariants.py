@@ -89,7 +89,7 @@ class Effect:
         """The endpoint that the service's labels name."""
         kept = self.before is not None and not self.relabels_service
         labels = self.before if kept else self.call.labels
-        uid = labels.get(ENDPOINT, "")
+        uid = (labels or {}).get(ENDPOINT, "")
         return DeployedEndpoint.objects.filter(uid=uuid.UUID(uid)).first() if uid else None
 
 

@@ -205,18 +205,18 @@ def test_another_installation_of_our_name_or_not_is_known_by_its_uid(
 def test_a_restored_backup_deletes_nothing_until_a_person_confirms(play: Play) -> None:
     run, other = registered(play.world), registered(play.world)
     take_backup(play)
-    ask = {"lineage": run.registered_model, "actor": BO}
-    delete_versions(runs=[other], now=play.world.now(), **ask)
+    ask = partial(delete_versions, lineage=lineage_of(run), actor=BO)
+    ask(runs=[other], now=play.world.now())
     settle(play.world)
     restore_backup(play)
-    refused = delete_versions(runs=[run], now=play.world.now(), **ask)
+    refused = ask(runs=[run], now=play.world.now())
     settle(play.world)
     refused.refresh_from_db()
     assert refused.error_code == "installation_unconfirmed"
     assert len(planes.versions(play.world.cloud)) == 1
     confirm(play)
     settle(play.world)
-    delete_versions(runs=[run], now=play.world.now(), **ask)
+    ask(runs=[run], now=play.world.now())
     settle(play.world)
     assert planes.versions(play.world.cloud) == []
     assert play.judge.broken == []
@@ -225,12 +225,12 @@ def test_a_restored_backup_deletes_nothing_until_a_person_confirms(play: Play) -
 def test_a_deletion_by_a_restored_backup_would_be_seen(play: Play) -> None:
     run, other = registered(play.world), registered(play.world)
     take_backup(play)
-    ask = {"lineage": run.registered_model, "actor": BO}
-    delete_versions(runs=[other], now=play.world.now(), **ask)
+    ask = partial(delete_versions, lineage=lineage_of(run), actor=BO)
+    ask(runs=[other], now=play.world.now())
     settle(play.world)
     restore_backup(play)
     with patch("ml_platform.services.installation.marker.require_ours"):
-        delete_versions(runs=[run], now=play.world.now(), **ask)
+        ask(runs=[run], now=play.world.now())
         settle(play.world)
     assert "S16" in {wrong[:3] for wrong in play.judge.broken}
 
