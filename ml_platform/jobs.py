@@ -189,7 +189,8 @@ def _remove_waiting(
     operation = removal.remove_waiting(actor=actor, clock=clock)
     if operation is None:
         return "", ()
-    said = f"Files of deleted versions: {operation.error or operation.steps[-1]['note']}."
+    last = operation.steps[-1].get("note") if operation.steps else ""
+    said = f"Files of deleted versions: {operation.error or last or 'a worker goes on with them'}."
     write_lines(write_line, [said])
     return f"{said}\n", removal.left_of(operation)
 

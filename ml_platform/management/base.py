@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import ProgrammingError
+from django.db import ProgrammingError, connection
 
 from ml_platform.checks import check_settings
 from ml_platform.errors import CloudUnavailable, Misconfigured, PlatformError
@@ -18,6 +18,12 @@ from ml_platform.guard import DATABASE_FAILURES
 FAILED = 1
 UNREADABLE = 2
 """Exit code when Google gave no usable answer: permission, quota, timeout, no connection."""
+
+
+def _driver_error() -> type[Exception]:
+    """The driver's own error, which Django lets pass when it closes a server-side cursor."""
+    error: type[Exception] = connection.Database.Error  # type: ignore[attr-defined]
+    return error
 
 
 class PlatformCommand(BaseCommand, ABC):
@@ -46,7 +52,7 @@ class PlatformCommand(BaseCommand, ABC):
             code = self.work(**options)
         except PlatformError as error:
             raise command_error(error) from error
-        except (*DATABASE_FAILURES, ProgrammingError) as error:
+        except (*DATABASE_FAILURES, ProgrammingError, _driver_error()) as error:
             raise CommandError(
                 f"The database failed: {error}. Is it up, and was `manage.py migrate` run?"
             ) from error

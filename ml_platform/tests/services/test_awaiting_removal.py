@@ -389,6 +389,16 @@ def test_the_daily_job_says_what_it_left_and_the_next_one_runs_too(
     assert cloud.storage.names(BUCKET, "runs/") == [MARKER]
 
 
+def test_the_daily_job_says_so_if_a_worker_has_taken_its_removal_before_it(
+    cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_lineage(cloud, clock)
+    begun = removal.request_removal(actor=ANA, now=clock())
+    monkeypatch.setattr(removal, "remove_waiting", lambda **_: begun)
+    report = jobs.run_job("cleanup-gcs-artifacts", actor=ANA, clock=clock, days=7)
+    assert "Files of deleted versions: a worker goes on with them." in report.output
+
+
 def test_removals_that_wait_to_begin_take_all_folders_so_no_second_one_is_opened(
     cloud: LocalCloud, clock: Clock
 ) -> None:

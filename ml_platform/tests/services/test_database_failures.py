@@ -21,6 +21,7 @@ from django_tasks_db.models import DBTaskResult
 
 from ml_platform.cloud.transport import channels
 from ml_platform.errors import Invalid, storable
+from ml_platform.management.base import PlatformCommand
 from ml_platform.models import Operation
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationKind, OperationStatus
@@ -280,6 +281,20 @@ def database_away() -> Iterator[None]:
         refusal = raising(OperationalError("the database system is starting up"))
         patched.setattr(BaseDatabaseWrapper, "connect", lambda self: refusal())
         yield
+
+
+def test_a_command_says_an_error_of_the_driver_itself_in_one_sentence() -> None:
+    """As Django lets it pass when it closes a server-side cursor."""
+
+    class Reads(PlatformCommand):
+        needs_cloud = False
+
+        def work(self, **options: Any) -> int:
+            driver: Any = connection
+            raise driver.Database.OperationalError("the server closed the connection")
+
+    with pytest.raises(CommandError, match="The database failed: the server closed"):
+        Reads().handle()
 
 
 def test_a_pass_ends_with_one_sentence_when_the_database_stays_away(

@@ -254,11 +254,11 @@ def test_what_a_clock_ahead_began_runs_out_of_patience_like_any_other(
     Operation.objects.filter(pk=operation.pk).update(
         started_at=ahead, created_at=ahead, steps=[entry]
     )
-    programs[:] = [Poll(seconds=600)] * 300
+    programs[:] = [Poll(seconds=1200)] * 300
     until = clock() + PATIENCE
     while worker.resume_operations(clock=clock)[0].status == OperationStatus.RUNNING:
         assert clock() <= until + timedelta(minutes=20)
-        clock.forward(600)
+        clock.forward(1200)
     operation.refresh_from_db()
     assert (operation.status, operation.error_code) == ("failed", "wait_ended")
 
