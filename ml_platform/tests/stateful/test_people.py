@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -27,6 +28,7 @@ from ml_platform.services.deployment.deploy import deploy_run
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.labels import OWNER
+from ml_platform.services.registry.lineages import lineage_of
 from ml_platform.services.sweeps.sweep import sweep
 
 from . import people, people_services, planes
