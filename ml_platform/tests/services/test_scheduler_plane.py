@@ -312,7 +312,7 @@ def test_a_setup_says_what_it_did_to_a_job_that_somebody_changed(
 
 def test_jobs_of_others_are_theirs_and_make_no_finding(clock: CloudClock, console: Console) -> None:
     target = {"uri": ELSEWHERE}
-    job: dict[str, Any] = {
+    job: Any = {
         "schedule": "* * * * *",
         "http_target": target,
         "name": f"{PARENT}/jobs/poll",
