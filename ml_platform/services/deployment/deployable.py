@@ -206,8 +206,9 @@ def _not_accepted(run: TrainingRun) -> NotDeployable:
     """What a version lacks that a person may still approve."""
     name = version_name(run)
     if run.approval == Approval.WITHDRAWN:
+        reason = run.approval_reason.rstrip(".")
         return NotDeployable(
-            f"The approval of {name} was withdrawn by {run.approval_by}: {run.approval_reason}",
+            f"The approval of {name} was withdrawn by {run.approval_by}: {reason}.",
             code="approval_withdrawn",
             advice="Deploy another version, or ask an administrator to approve it again.",
         )

@@ -28,7 +28,7 @@ from ml_platform.errors import (
 )
 from ml_platform.models import Installation
 from ml_platform.models.locking import lock_row
-from ml_platform.services.operations.work import Clock
+from ml_platform.services.operations.work import Clock, Heartbeat
 
 from .identity import current
 
@@ -98,9 +98,9 @@ def require_ours(*, clock: Clock) -> None:
     _check(clock, older_than=RENEW_AFTER)
 
 
-def renew_marker(*, clock: Clock) -> None:
+def renew_marker(*, clock: Clock, heartbeat: Heartbeat = lambda: None) -> None:
     """Check the marker, and replace it once a day; errors as with `require_ours`."""
-    _check(clock, older_than=DAILY)
+    _check(clock, older_than=DAILY, heartbeat=heartbeat)
 
 
 def require_not_stopped() -> None:
@@ -167,11 +167,13 @@ def write_marker(found: Marker, *, clock: Clock) -> None:
     _seen(row.next_nonce, now)
 
 
-def _check(clock: Clock, *, older_than: timedelta) -> None:
+def _check(clock: Clock, *, older_than: timedelta, heartbeat: Heartbeat = lambda: None) -> None:
     for _ in range(TRIES):
         require_not_stopped()
         before = current()
+        heartbeat()
         found = read_marker()
+        heartbeat()
         if _is_claimable(before, found) or _is_ours(before, found):
             if found.generation and _is_fresh(before, found, clock(), older_than):
                 _is_back(before)

@@ -124,7 +124,7 @@ def _sweep(work: Work[SweepState], write_line: WriteLine) -> Outcome:
 def _renew_marker(work: Work[SweepState]) -> list[str]:
     """Replace the marker once a day. What hinders that stops deletions, but no reading."""
     try:
-        renew_marker(clock=work.clock)
+        renew_marker(clock=work.clock, heartbeat=work.renew_lease)
     except (InstallationUnconfirmed, MarkerUnknown) as error:
         return [str(error)]
     return []

@@ -120,6 +120,9 @@ REMOTES = {
     "storage.read_text": Remote(
         "storage.objects.get", lambda: storage.read_text("bucket", "a", limit_bytes=9)
     ),
+    "storage.read_generation": Remote(
+        "storage.objects.get", lambda: storage.read_generation("bucket", "a", limit_bytes=9)
+    ),
     "storage.write_text": Remote(
         "storage.objects.insert", lambda: storage.write_text("bucket", "a", "a")
     ),
@@ -137,6 +140,12 @@ REMOTES = {
     "cloud_run.update_service": Remote(
         "Services.UpdateService", lambda: cloud_run.update_service(SERVICE, SPEC, before=SPEC)
     ),
+    "cloud_run.relabel_service": Remote(
+        "Services.UpdateService", lambda: cloud_run.relabel_service(SERVICE, {})
+    ),
+    "cloud_run.route_service": Remote(
+        "Services.UpdateService", lambda: cloud_run.route_service(SERVICE, [])
+    ),
     "cloud_run.delete_service": Remote(
         "Services.DeleteService", lambda: cloud_run.delete_service("s", etag="e")
     ),
@@ -146,6 +155,7 @@ REMOTES = {
     "cloud_run.change_invokers": Remote(
         "Services.GetIamPolicy", lambda: cloud_run.change_invokers("s", add=["allUsers"])
     ),
+    "scheduler.list_jobs": Remote("CloudScheduler.ListJobs", lambda: list(scheduler.list_jobs())),
     "scheduler.get_job": Remote("CloudScheduler.GetJob", lambda: scheduler.get_job("j")),
     "scheduler.create_job": Remote("CloudScheduler.CreateJob", lambda: scheduler.create_job(TICK)),
     "scheduler.update_job": Remote("CloudScheduler.UpdateJob", lambda: scheduler.update_job(TICK)),

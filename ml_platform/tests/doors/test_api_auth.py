@@ -32,6 +32,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 BODIES: dict[str, Any] = {
     "ignore_finding": {"reason": "known"},
+    "approve_version": {"reason": "looked at"},
+    "withdraw_approval": {"reason": "looked at"},
     "repair_finding": {"action": "repair"},
     "delete_model": {"versions": "all"},
     "set_aliases": {"add": ["champion"]},

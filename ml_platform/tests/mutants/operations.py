@@ -48,7 +48,10 @@ DEFECTS: tuple[Defect, ...] = tuple(
         defects_in(
             "services/sweeps/operation.py",
             f"{SECOND}::{LONG}[sweep]",
-            planes_are_read_past_the_lease=(", heartbeat=work.renew_lease)", ")"),
+            planes_are_read_past_the_lease=(
+                "clock=work.clock, heartbeat=work.renew_lease)\n    unread",
+                "clock=work.clock)\n    unread",
+            ),
         ),
         defects_in(
             "services/metrics/days.py",

@@ -434,7 +434,7 @@ def test_when_not_even_the_version_before_comes_up_its_old_revision_serves_on(
     assert operation.error_code == "deploy_failed"
     assert facts(endpoint) == ("active", True, old.pk, None)
     assert endpoint.revision == revision == service_of(endpoint).traffic[0].revision
-    assert cloud.effects.count("Services.UpdateService") == 2
+    assert cloud.effects.count("Services.UpdateService") == 3
 
 
 def test_a_failed_deploy_can_be_retried_and_brings_up_a_new_revision(
@@ -512,7 +512,7 @@ def test_a_person_changing_the_service_meanwhile_is_met_by_its_etag(
     theirs = service_of(endpoint)
     deploy_by_hand(theirs.service_id, theirs.labels)
     assert finish(operation, clock).status == "succeeded"
-    assert cloud.effects.count("Services.UpdateService") == 2, "theirs and ours"
+    assert cloud.effects.count("Services.UpdateService") == 3, "theirs and our two"
     assert services() == {endpoint.service_name: new.uid.hex}
 
 

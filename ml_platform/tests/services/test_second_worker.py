@@ -121,7 +121,7 @@ LONG: dict[str, tuple[Callable[..., None], Callable[[Clock], object], float]] = 
         lambda clock: clean_up_artifacts(days=7, actor=ANA, clock=clock, delete_strays=True),
         6,
     ),
-    "sweep": (_something_everywhere, lambda clock: check_registry_here(actor=ANA, clock=clock), 21),
+    "sweep": (_something_everywhere, lambda clock: check_registry_here(actor=ANA, clock=clock), 12),
     "metrics": (_endpoint, lambda clock: collect_metrics(actor=ANA, clock=clock), 20),
 }  # fmt: skip
 """Each operation with a step that reads for long: what it needs, how it runs, what a call takes."""

@@ -99,7 +99,7 @@ def test_what_belongs_to_the_other_is_shown_as_theirs_and_is_no_finding(
     done = look(clock)
     assert Finding.objects.count() == 0
     assert (done.counts["vertex"], done.counts["cloud_run"]) == (0, 0)
-    assert done.counts["theirs"] == {"vertex": 1, "cloud_run": 1}
+    assert done.counts["theirs"] == {"vertex": 1, "cloud_run": 1, "scheduler": 0}
     assert audit.compare_sweep(done) == audit.AuditVerdict.AGREE
     [row] = audit.vertex_rows(done)
     assert (row.id, row.verdict) == (theirs.name.model_id, "another_installation")
@@ -114,7 +114,7 @@ def test_a_name_alone_tells_another_installation_too(cloud: LocalCloud, clock: C
         ServingConfig(image="image"), artifact_uri=f"gs://{BUCKET}/x", labels=labels
     )
     cloud_run.create_service("theirs", spec)
-    assert look(clock).counts["theirs"] == {"vertex": 1, "cloud_run": 1}
+    assert look(clock).counts["theirs"] == {"vertex": 1, "cloud_run": 1, "scheduler": 0}
     assert Finding.objects.count() == 0
 
 

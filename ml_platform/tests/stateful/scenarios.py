@@ -41,6 +41,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "schedule-cancel": Scenario(training.planned, training.cancel_plan),
     "job-set-up": Scenario(training.nothing, training.set_up("0 4 * * *")),
     "job-correct": Scenario(training.old_job, training.set_up("0 4 * * *")),
+    "job-resume": Scenario(training.paused_job, training.set_up("0 4 * * *")),
+    "repair-schedule": Scenario(repairs.paused_by_hand(training.planned), repairs.repair_found),
+    "repair-job": Scenario(repairs.paused_by_hand(training.old_job), repairs.repair_found),
     # versions
     "register-first": Scenario(versions.one_run, versions.register),
     "register-first-slow": Scenario(versions.one_run, versions.register, SLOW),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import transaction
 from google.cloud.run_v2.types import service as service_types
 
-from ml_platform.cloud import vertex
+from ml_platform.cloud import scheduler, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.transport import channels
 from ml_platform.models import (
@@ -221,6 +222,19 @@ def repair_found(hands: Hands, facts: Facts) -> None:
     if finding.operation_id is None:
         repair_finding(finding=finding, actor=BO, now=hands.now())
     settle(hands)
+
+
+def paused_by_hand(prepare: Callable[[World], Facts]) -> Callable[[World], Facts]:
+    """A person paused the one job in the console, and a sweep saw it."""
+
+    def prepared(world: World) -> Facts:
+        facts = prepare(world)
+        [job] = [job for page in scheduler.list_jobs() for job in page]
+        scheduler.pause_job(job.name.job_id)
+        sweep(actor=BO, clock=world.now)
+        return {**facts, "finding": Finding.objects.open().get().pk}
+
+    return prepared
 
 
 def old_folders(world: World) -> Facts:

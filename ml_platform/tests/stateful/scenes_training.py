@@ -160,3 +160,10 @@ def old_job(world: World) -> Facts:
     facts = nothing(world)
     set_up("0 3 * * *")(world, facts)
     return facts
+
+
+def paused_job(world: World) -> Facts:
+    """A person paused the platform's own job."""
+    facts = old_job(world)
+    scheduler.pause_job(JOB)
+    return facts

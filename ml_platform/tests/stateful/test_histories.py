@@ -41,7 +41,7 @@ def test_a_seeded_defect_is_caught(world: World, defect: str) -> None:
 
 def test_histories_do_what_people_do(world: World) -> None:
     wanted = {"register", "delete", "deploy", "undeploy", "submit", "alias"}
-    for seed in range(20, 32):
+    for seed in range(20, 60):
         play_history(world.cloud, seed)
         succeeded = Operation.objects.filter(status=OperationStatus.SUCCEEDED)
         wanted -= set(succeeded.values_list("kind", flat=True))

@@ -10,6 +10,7 @@ import pytest
 
 from ml_platform.cloud import pipelines, scheduler
 from ml_platform.cloud.transport import channels
+from ml_platform.cloud.types import JobState
 from ml_platform.errors import CloudAbsent, CloudUnavailable
 from ml_platform.jobs import JOBS, set_up
 from ml_platform.models import Operation, TrainingRun, TrainingSchedule
@@ -210,3 +211,17 @@ def a_platform_job_that_was_deleted_before_its_correction_is_made_again(w: World
     ended(operation, "succeeded")
     assert len(_jobs()) == 1
     assert scheduler.get_job(spec.job_id).spec == spec
+
+
+@before("resume_job")
+def a_paused_platform_job_that_was_deleted_before_it_is_resumed_is_made_again(w: World) -> Played:
+    operation = _set_up(w)
+    spec = wanted(operation.data["spec"])
+    scheduler.create_job(spec)
+    scheduler.pause_job(spec.job_id)
+    yield operation
+    scheduler.delete_job(spec.job_id)
+    yield None
+    ended(operation, "succeeded")
+    assert len(_jobs()) == 1
+    assert scheduler.get_job(spec.job_id).state == JobState.ENABLED
