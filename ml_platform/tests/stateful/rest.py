@@ -31,6 +31,7 @@ from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.labels import ENDPOINT
+from ml_platform.services.removal.removal import remove_waiting
 from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.repairs.reconciliation import repair_finding
 from ml_platform.services.sweeps.sweep import sweep
@@ -77,6 +78,9 @@ def come_to_rest(play: Play) -> None:
             break
     else:
         wrong.append(f"I11 one more reconcile writes nothing: it changed {restless}")
+    # The daily job: whatever used a deleted version's files may be gone by now.
+    remove_waiting(actor=BO, clock=world.now)
+    settle(world)
     play.judge.look()
     wrong += [*play.judge.broken, *unsettled(world), *_vertex_total(world)]
     wrong += [*_lost_rows(play), *after_turn(play)]
