@@ -9,9 +9,9 @@ from datetime import timedelta
 from django.db import transaction
 
 from ml_platform.cloud import vertex
-from ml_platform.cloud.answers import Present, ask
+from ml_platform.cloud.answers import Answer, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName
-from ml_platform.errors import Invalid
+from ml_platform.errors import CloudConflict, Invalid
 from ml_platform.models import MirroredModel, TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.installation import marker
@@ -82,12 +82,19 @@ def _relabel(work: Work[RelabelState]) -> Outcome:
         left = f"; {counted(state.left, 'version')} left as they are" if state.left else ""
         return Next(note=f"{counted(state.done, 'version')} got our uid{left}.")
     work.state = state = replace(state, after=run.pk, in_minute=state.in_minute + 1)
-    answer = ask(lambda: _write_uid(run))
+    answer = _asked(run)
     if not isinstance(answer, Present):
         work.state = replace(state, left=state.left + 1)
         return Continue(note=f"{run}: {answer.reason}")
     work.state = replace(state, done=state.done + answer.value)
     return Continue(note=str(run))
+
+
+def _asked(run: TrainingRun) -> Answer[int]:
+    try:
+        return ask(lambda: _write_uid(run))
+    except CloudConflict as error:  # somebody changes it now; a later sweep has it relabeled
+        return Unknown(str(error), error.code)
 
 
 def _write_uid(run: TrainingRun) -> int:
@@ -99,7 +106,8 @@ def _write_uid(run: TrainingRun) -> int:
     model = vertex.get_model(name)
     if INSTALLATION in model.labels or not is_version_of(model, run):
         return 0
-    vertex.update_model_labels(name, {**model.labels, INSTALLATION: identity().uid})
+    labels = {**model.labels, INSTALLATION: identity().uid}
+    vertex.update_model_labels(name, labels, etag=model.etag)
     return 1
 
 

@@ -272,3 +272,29 @@ def test_a_copy_of_the_database_relabels_nothing(cloud: LocalCloud, clock: Clock
     operation = Operation.objects.get(workflow="label-installation")
     assert (operation.status, operation.error_code) == ("failed", "installation_unconfirmed")
     assert vertex.get_model(name).labels == labels
+
+
+def test_a_label_that_a_person_sets_while_ours_is_written_stays(
+    cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+):
+    _, [run] = a_lineage(cloud, clock)
+    name = ModelName.parse(run.vertex_model_resource_name).at("1")
+    labels = {k: v for k, v in vertex.get_model(name).labels.items() if k != INSTALLATION}
+    vertex.update_model_labels(name, labels)
+    clock.forward(600)
+    check_registry(actor=ANA, clock=clock)
+    write = vertex.update_model_labels
+
+    def after_a_person(*args: Any, **more: Any) -> RemoteModel:
+        monkeypatch.undo()
+        write(name, {**labels, "team": "shop"})
+        return write(*args, **more)
+
+    monkeypatch.setattr(vertex, "update_model_labels", after_a_person)
+    settle(clock)
+    assert vertex.get_model(name).labels == {**labels, "team": "shop"}
+    clock.forward(600)
+    check_registry(actor=ANA, clock=clock)
+    settle(clock)
+    found = vertex.get_model(name).labels
+    assert (found["team"], found[INSTALLATION]) == ("shop", current().uid.hex)
