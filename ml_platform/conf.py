@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from math import inf
+from pathlib import PurePath
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -153,7 +154,13 @@ def get_settings() -> Settings:
 
     :raises Misconfigured: there is an unknown key, a value of the wrong type, or a forbidden one.
     """
-    given: dict[str, Any] = dict(getattr(django_settings, "ML_PLATFORM", {}))
+    own = getattr(django_settings, "ML_PLATFORM", {})
+    if not isinstance(own, Mapping):
+        raise Misconfigured(
+            f"ML_PLATFORM is {own!r}, which is not a dict.",
+            advice='Give a dict, such as {"PROJECT_ID": "my-project", "BUCKET": "my-artifacts"}.',
+        )
+    given: dict[str, Any] = dict(own)
     known = {f.name: f for f in fields(Settings)}
     if unknown := sorted(given.keys() - known.keys()):
         raise Misconfigured(
@@ -184,6 +191,8 @@ def require_settings() -> Settings:
 def _typed(name: str, value: Any, default: Any) -> Any:
     if isinstance(default, tuple) and isinstance(value, list):
         value = tuple(value)
+    if isinstance(default, str) and isinstance(value, PurePath):
+        value = str(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not type(default):

@@ -12,14 +12,14 @@ app_name = "ml_platform"
 urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^api/(?P<path>.*)$", door, name="api"),
     path("", page("start.start"), name="start"),
-    path("projects/<slug:project_id>/training/", page("training.views.training"), name="training"),
+    path("projects/<path:project_id>/training/", page("training.views.training"), name="training"),
     path(
-        "projects/<slug:project_id>/training/new-run/",
+        "projects/<path:project_id>/training/new-run/",
         page("training.create.new_run"),
         name="new_run",
     ),
     path(
-        "projects/<slug:project_id>/training/new-schedule/",
+        "projects/<path:project_id>/training/new-schedule/",
         page("training.create.new_schedule"),
         name="new_schedule",
     ),

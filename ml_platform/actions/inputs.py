@@ -5,21 +5,28 @@ Unknown fields are refused, so that a misspelled one is not lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
+from uuid import UUID
 
+from django.conf import settings
+from django.db.models import IntegerField, UUIDField
 from pydantic import (
     BaseModel,
     ConfigDict,
     Discriminator,
     Field,
+    GetCoreSchemaHandler,
     Tag,
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
+from ml_platform.conf import project_model
+from ml_platform.models.project import LONGEST_KEY, key_field
 from ml_platform.models.states import Frequency, ModelType
 from ml_platform.services.deployment.serving import ServingFields
 
@@ -27,6 +34,31 @@ from .invalid import OTHER, WORD, InvalidInput, field_errors
 
 BIGGEST_ID = (1 << 63) - 1
 BodyId = Annotated[int, Field(strict=True, ge=1, le=BIGGEST_ID, examples=[7])]
+Id = Annotated[int, Field(ge=1, le=BIGGEST_ID, examples=[7])]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOf:
+    """The type that ids of a model of the host have: integers, UUIDs or texts.
+
+    The schemas are imported at first use, when the host's models are known.
+    """
+
+    label: Callable[[], str]
+    number: Any
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """What `pydantic` asks an annotation for."""
+        key = key_field(self.label())
+        if isinstance(key, IntegerField):
+            return handler.generate_schema(self.number)
+        text = Annotated[str, Field(min_length=1, max_length=LONGEST_KEY)]
+        return handler.generate_schema(UUID if isinstance(key, UUIDField) else text)
+
+
+BodyProject = Annotated[Any, KeyOf(project_model, BodyId)]
+ProjectId = Annotated[Any, KeyOf(project_model, Id)]
+UserId = Annotated[Any, KeyOf(lambda: settings.AUTH_USER_MODEL, int)]
 Version = Annotated[int, Field(strict=True, ge=1, le=1 << 31)]
 Yes = Annotated[bool, Field(strict=True)]
 Reason = Annotated[str, Field(max_length=2000, examples=["Requested by the recommendations team."])]
@@ -55,7 +87,7 @@ class TrainingIn(In):
 class RunIn(TrainingIn):
     """A training run to create."""
 
-    project: BodyId
+    project: BodyProject
 
 
 class ReasonIn(In):
@@ -236,7 +268,7 @@ class ScheduledTrainingIn(TimesIn, TrainingIn):
 class ScheduleIn(ScheduledTrainingIn):
     """A schedule to create."""
 
-    project: BodyId
+    project: BodyProject
 
 
 class ScheduleFromRunIn(TimesIn):
@@ -249,7 +281,9 @@ class RepairIn(In):
     """The repair of a finding; an unmanaged model needs a user's choice."""
 
     action: Literal["repair", "adopt", "delete"]
-    project: BodyId | None = Field(None, description="For adopt: the project that the model joins.")
+    project: BodyProject | None = Field(
+        None, description="For adopt: the project that the model joins."
+    )
     model_name: str = Field(
         "", max_length=63, description="For adopt: its name here.", examples=["chern_rank_v5"]
     )

@@ -64,7 +64,8 @@ class PlatformCommand(BaseCommand, ABC):
 
 
 def _require_good_settings() -> None:
-    wrong = next((message for message in check_settings() if message.is_serious()), None)
+    heard = (message for message in check_settings() if not message.is_silenced())
+    wrong = next((message for message in heard if message.is_serious()), None)
     if wrong is not None:
         raise Misconfigured(wrong.msg, advice=wrong.hint or "")
 

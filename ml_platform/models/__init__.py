@@ -10,7 +10,7 @@ from .event import Event
 from .installation import Installation
 from .manifest import Manifest
 from .operation import Operation
-from .project import Project
+from .project import Project, key_field
 from .registered_model import RegisteredModel
 from .service_metrics import ServiceDailyMetrics
 from .snapshots import snapshot
@@ -46,5 +46,6 @@ __all__ = [
     "Sweep",
     "TrainingRun",
     "TrainingSchedule",
+    "key_field",
     "snapshot",
 ]

@@ -31,9 +31,7 @@ class DeployedEndpoint(models.Model):
     """One Cloud Run service. `is_active`: it serves; `model_deleted`: it cannot serve again."""
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    project = models.ForeignKey(
-        project_model(), on_delete=models.PROTECT, related_name="deployed_endpoints"
-    )
+    project = models.ForeignKey(project_model(), on_delete=models.PROTECT, related_name="+")
     registered_model = models.ForeignKey(
         RegisteredModel, on_delete=models.PROTECT, related_name="deployed_endpoints"
     )

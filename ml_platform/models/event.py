@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
 
-from .states import EventKind
+from .states import PERSON_NAME, EventKind
 
 
 class Event(models.Model):
@@ -59,7 +59,7 @@ class Event(models.Model):
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
-    actor_label = models.CharField(max_length=150, blank=True, default="")
+    actor_label = models.CharField(max_length=PERSON_NAME, blank=True, default="")
     origin = models.CharField(
         max_length=16, blank=True, default="", help_text="As of an operation, or sweep."
     )

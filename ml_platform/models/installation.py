@@ -7,6 +7,8 @@ import uuid
 from django.db import models
 from django.db.models import Q
 
+from .states import PERSON_NAME
+
 
 class Installation(models.Model):
     """The only row: our uid, and the nonces by which the marker object knows this database."""
@@ -27,7 +29,7 @@ class Installation(models.Model):
     )
     written_at = models.DateTimeField(null=True, blank=True)
     confirmed_at = models.DateTimeField(null=True, blank=True)
-    confirmed_by = models.CharField(max_length=150, blank=True, default="")
+    confirmed_by = models.CharField(max_length=PERSON_NAME, blank=True, default="")
     stopped_at = models.DateTimeField(
         null=True, blank=True, help_text="Since when nothing is deleted at Google."
     )

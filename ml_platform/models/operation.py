@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
 
-from .states import LIVE_OPERATION_STATUSES, OperationKind, OperationStatus
+from .states import LIVE_OPERATION_STATUSES, PERSON_NAME, OperationKind, OperationStatus
 
 
 class OperationQuerySet(models.QuerySet["Operation"]):
@@ -48,7 +48,7 @@ class Operation(models.Model):
         null=True,
         blank=True,
         on_delete=models.PROTECT,
-        related_name="ml_operations",
+        related_name="+",
     )
     subject_type = models.CharField(max_length=32, blank=True, default="")
     subject_id = models.CharField(max_length=64, blank=True, default="")
@@ -69,7 +69,7 @@ class Operation(models.Model):
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
-    actor_label = models.CharField(max_length=150)
+    actor_label = models.CharField(max_length=PERSON_NAME)
     origin = models.CharField(max_length=16, help_text="page, api, command, scheduler or worker.")
     reason = models.TextField(blank=True, default="")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.apps import apps
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
@@ -25,3 +28,19 @@ class Project(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+LONGEST_KEY = 64
+"""Characters of a text that may be the key of a project: it becomes part of lock names, with
+the name of a model behind it."""
+
+
+def key_field(label: str) -> models.Field[Any, Any]:
+    """Return the field that is the primary key of a model, such as the host's Project or user.
+
+    :raises LookupError: there is no such model.
+    """
+    key: Any = apps.get_model(label)._meta.pk  # noqa: SLF001 - Django's documented name
+    while key.remote_field:  # a child's key is its parent's
+        key = key.target_field
+    return key  # type: ignore[no-any-return]

@@ -87,9 +87,7 @@ class RegisteredModel(models.Model):
     """A named lineage, with a summary of its versions: the runs that point at Vertex AI."""
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    project = models.ForeignKey(
-        project_model(), on_delete=models.PROTECT, related_name="registered_models"
-    )
+    project = models.ForeignKey(project_model(), on_delete=models.PROTECT, related_name="+")
     model_name = models.CharField(max_length=MODEL_NAME_MAX, validators=[validate_model_name])
     model_type = models.CharField(max_length=16, choices=ModelType.choices, default=ModelType.OTHER)
     description = models.TextField(blank=True, default="")

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from django.db import models
 
+PERSON_NAME = 254
+"""Characters of a user's name that are kept: as many as an e-mail address has."""
+
 
 class ModelType(models.TextChoices):
     RETRIEVAL = "retrieval", "Retrieval"

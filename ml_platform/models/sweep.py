@@ -15,6 +15,7 @@ from .operation import Operation
 from .registered_model import RegisteredModel
 from .states import (
     FINISHED_SWEEP_STATUSES,
+    PERSON_NAME,
     STANDING_FINDING_STATUSES,
     FindingStatus,
     SweepStatus,
@@ -51,7 +52,7 @@ class Sweep(models.Model):
     status = models.CharField(
         max_length=16, choices=SweepStatus.choices, default=SweepStatus.RUNNING
     )
-    actor_label = models.CharField(max_length=150)
+    actor_label = models.CharField(max_length=PERSON_NAME)
     planes = models.JSONField(default=dict)
     counts = models.JSONField(default=dict)
     started_at = models.DateTimeField(db_default=Now())
@@ -200,7 +201,7 @@ class Finding(models.Model):
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
-    ignored_by = models.CharField(max_length=150, blank=True, default="")
+    ignored_by = models.CharField(max_length=PERSON_NAME, blank=True, default="")
     ignored_reason = models.TextField(blank=True, default="")
     operation = models.ForeignKey(
         Operation, null=True, blank=True, on_delete=models.SET_NULL, related_name="findings"

@@ -18,6 +18,7 @@ from .states import (
     DEPLOYABLE_RUN_STATUSES,
     HOLDS_POINTER,
     LIVE_RUN_STATUSES,
+    PERSON_NAME,
     RUN_MOVES,
     Approval,
     ModelType,
@@ -55,9 +56,7 @@ class TrainingRun(models.Model):
     """One pipeline execution of a project."""
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    project = models.ForeignKey(
-        project_model(), on_delete=models.PROTECT, related_name="training_runs"
-    )
+    project = models.ForeignKey(project_model(), on_delete=models.PROTECT, related_name="+")
     model_name = models.CharField(max_length=MODEL_NAME_MAX, validators=[validate_model_name])
     model_type = models.CharField(max_length=16, choices=ModelType.choices, default=ModelType.OTHER)
     registered_model = models.ForeignKey(
@@ -103,7 +102,7 @@ class TrainingRun(models.Model):
         blank=True,
         help_text="A person's word, which counts before the evaluator's.",
     )
-    approval_by = models.CharField(max_length=150, blank=True, default="", db_default="")
+    approval_by = models.CharField(max_length=PERSON_NAME, blank=True, default="", db_default="")
     approval_reason = models.TextField(blank=True, default="", db_default="")
     approval_at = models.DateTimeField(null=True, blank=True)
 

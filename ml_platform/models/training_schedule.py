@@ -19,9 +19,7 @@ class TrainingSchedule(models.Model):
     """Owns its lineage's name before the first success; ended, it outlives an orphan."""
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    project = models.ForeignKey(
-        project_model(), on_delete=models.PROTECT, related_name="training_schedules"
-    )
+    project = models.ForeignKey(project_model(), on_delete=models.PROTECT, related_name="+")
     name = models.CharField(max_length=128)
     model_name = models.CharField(max_length=MODEL_NAME_MAX, validators=[validate_model_name])
     model_type = models.CharField(max_length=16, choices=ModelType.choices, default=ModelType.OTHER)

@@ -14,7 +14,7 @@ from ninja import Field, Schema
 from pydantic import BeforeValidator, ConfigDict, create_model
 from pydantic_core import PydanticCustomError
 
-from ml_platform.actions.inputs import BIGGEST_ID, In
+from ml_platform.actions.inputs import In, ProjectId, UserId
 from ml_platform.models import (
     TrainingRun,
 )
@@ -31,9 +31,6 @@ PAGE_EXAMPLE = {
 
 
 PROJECT_EXAMPLE = {"id": 1, "name": "test_v1"}
-
-
-Id = Annotated[int, Field(ge=1, le=BIGGEST_ID, examples=[7])]
 
 
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
@@ -57,7 +54,7 @@ class Listing(In):
     page: int | None = Field(None, ge=1, le=1_000_000, description="Page number, from 1.")
     page_size: int = Field(25, ge=1, le=100)
     cursor: str = Field("", max_length=1000, description="next_cursor of the previous answer.")
-    project: Id | None = Field(None, description="Only this project's.")
+    project: ProjectId | None = Field(None, description="Only this project's.")
 
 
 EXAMPLES: dict[str, Json] = {}
@@ -133,7 +130,7 @@ def list_of(name: str, item: type[Out], doc: str) -> type[Out]:
 class ProjectRef(Out):
     """A project by id and name."""
 
-    id: Any
+    id: ProjectId
     name: str
 
 
@@ -154,7 +151,7 @@ class RunRef(Out):
 class Person(Out):
     """The user or system that made a change."""
 
-    id: int | None
+    id: UserId | None
     name: str
 
 

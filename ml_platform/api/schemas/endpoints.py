@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ninja import Field
 
+from ml_platform.actions.inputs import Id
 from ml_platform.models import (
     DeployedEndpoint,
 )
@@ -16,7 +17,6 @@ from .base import (
     PAGE_EXAMPLE,
     PROJECT_EXAMPLE,
     Flag,
-    Id,
     Json,
     Listing,
     ModelRef,

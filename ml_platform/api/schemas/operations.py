@@ -8,6 +8,7 @@ from typing import Literal
 from django.http import HttpResponse
 from ninja import Field
 
+from ml_platform.actions.inputs import Id, ProjectId
 from ml_platform.models import (
     Operation,
 )
@@ -20,7 +21,6 @@ from ml_platform.services.operations.workflow import slug_of
 from .base import (
     EXAMPLES,
     PAGE_EXAMPLE,
-    Id,
     Json,
     Listing,
     Out,
@@ -109,7 +109,7 @@ class OperationOut(Out):
     workflow: str
     kind: str
     status: Literal["pending", "running", "succeeded", "failed", "cancelled"]
-    project: int | None
+    project: ProjectId | None
     subject: SubjectOut
     model: int | None
     actor: Person

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ninja import Field
 
+from ml_platform.actions.inputs import Id
 from ml_platform.models import (
     TrainingRun,
 )
@@ -20,7 +21,6 @@ from .base import (
     EXAMPLES,
     PAGE_EXAMPLE,
     PROJECT_EXAMPLE,
-    Id,
     Json,
     Listing,
     Out,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from ninja import Field
+
+from ml_platform.actions.inputs import ProjectId
 
 from .audit import COUNTS_EXAMPLE, FourCountsOut
 from .base import Out, example
@@ -27,7 +29,7 @@ class AssetsOut(Out):
 class ProjectCardOut(Out):
     """The numbers of a project."""
 
-    project_id: Any
+    project_id: ProjectId
     name: str
     models: int
     versions: int

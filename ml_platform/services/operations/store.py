@@ -21,7 +21,7 @@ from django.db.models.functions import Coalesce, Least
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.locking import lock_rows
-from ml_platform.models.states import EventKind, OperationStatus
+from ml_platform.models.states import PERSON_NAME, EventKind, OperationStatus
 
 from .state import State
 from .work import Clock, Json, Work, lease_end, record_change
@@ -58,8 +58,13 @@ class Actor:
     """Who requests a change, and through what: page, api, command, scheduler or worker."""
 
     label: str
+    """The name that the history keeps, cut to PERSON_NAME characters."""
     origin: str
-    user_id: int | None = None
+    user_id: Any = None
+
+    def __post_init__(self) -> None:
+        if len(self.label) > PERSON_NAME:
+            object.__setattr__(self, "label", f"{self.label[: PERSON_NAME - 1]}…")
 
     @property
     def columns(self) -> Json:
@@ -74,7 +79,7 @@ class Subject:
     type: str
     id: str
     name: str
-    project_id: int | None = None
+    project_id: Any = None
     lineage: RegisteredModel | None = None
     lineage_key: str = ""
     service_key: str = ""
@@ -91,7 +96,7 @@ class Subject:
         }
 
 
-def lineage_key(*, project_id: int, model_name: str) -> str:
+def lineage_key(*, project_id: Any, model_name: str) -> str:
     """The key of the lock on a lineage; a name, so that the lock can precede the row."""
     return f"{project_id}:{model_name}"
 

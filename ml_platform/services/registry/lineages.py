@@ -18,7 +18,7 @@ from ml_platform.services.operations.subjects import subject_of_version
 from ml_platform.services.operations.work import record_change
 
 
-def lineage_uid(*, project_id: int, model_name: str) -> uuid.UUID:
+def lineage_uid(*, project_id: Any, model_name: str) -> uuid.UUID:
     """The uid that a lineage gets, derived from project and name.
 
     Every try to register the first version requests the same model id, and Vertex AI
@@ -28,7 +28,7 @@ def lineage_uid(*, project_id: int, model_name: str) -> uuid.UUID:
     return own_uid(f"{project_id}:{model_name}")
 
 
-def claim_lineage(*, project_id: int, model_name: str, model_type: str) -> RegisteredModel:
+def claim_lineage(*, project_id: Any, model_name: str, model_type: str) -> RegisteredModel:
     """Return the lineage of that name; create it if it does not exist.
 
     It is locked in the caller's transaction, so that no cleanup deletes it. Without a version it is

@@ -111,7 +111,7 @@ def keyed_uid(kind: str, *parts: object) -> uuid.UUID:
 def add_run(
     *,
     uid: uuid.UUID,
-    project_id: int,
+    project_id: Any,
     actor: Actor,
     now: datetime,
     schedule: TrainingSchedule | None = None,

@@ -313,6 +313,14 @@ def test_wrong_settings_are_one_sentence(settings: Any, change: dict[str, Any], 
     assert Sweep.objects.count() == 0
 
 
+def test_a_silenced_check_stops_no_command(cloud: LocalCloud, settings: Any) -> None:
+    cloud.storage.write(settings.ML_PLATFORM["BUCKET"], "runs/a", b"a")
+    settings.ML_PLATFORM = {**settings.ML_PLATFORM, "LEASE_SECONDS": 1}
+    assert run("audit_registry")[0] == 1
+    settings.SILENCED_SYSTEM_CHECKS = ["mlp.E013"]
+    assert run("audit_registry")[0] == 0
+
+
 def test_a_location_the_cloud_does_not_know_is_said(cloud: LocalCloud, settings: Any) -> None:
     managed(cloud)
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, "LOCATION": "mars-north1"}

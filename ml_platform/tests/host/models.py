@@ -7,22 +7,67 @@ import uuid
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
 from django.db import models
 
 from .apps import LABEL
 
 
-def shop_key() -> models.Field[Any, Any]:
-    """The primary key of a shop: a number, or a UUID where a test wants one."""
-    if os.environ.get("HOST_KEY") == "uuid":
+class PersonManager(BaseUserManager[Any]):
+    """Makes users whose e-mail address is as long as it may be."""
+
+    def create_user(self, name: str, **fields: Any) -> Any:
+        """A user without a password."""
+        person = self.model(email=f"{name}@{'x' * 200}.example", **fields)
+        person.set_unusable_password()
+        person.save(using=self._db)
+        return person
+
+    def create_superuser(self, name: str) -> Any:
+        """A user with every right."""
+        return self.create_user(name, is_staff=True, is_superuser=True)
+
+
+KEY = os.environ.get("HOST_KEY", "integer")
+"""The kind of the primary keys of shops, and of users: integer, uuid or text."""
+
+
+def own_key() -> models.Field[Any, Any]:
+    """A primary key of that kind."""
+    if KEY == "uuid":
         return models.UUIDField(primary_key=True, default=uuid.uuid4, serialize=False)
+    if KEY == "text":
+        return models.CharField(primary_key=True, max_length=64, default=text_key, serialize=False)
     return models.BigAutoField(primary_key=True, serialize=False)
+
+
+def text_key() -> str:
+    """A key that needs quoting in an address."""
+    return f"shops/Łódź {uuid.uuid4().hex[:8]}: 100%"
+
+
+if KEY != "integer":
+
+    class Person(AbstractBaseUser, PermissionsMixin):
+        """A user that signs in by e-mail address."""
+
+        id = own_key()
+        email = models.EmailField(unique=True)
+        is_staff = models.BooleanField(default=False)
+
+        USERNAME_FIELD = "email"
+
+        objects = PersonManager()
+
+        class Meta:
+            app_label = LABEL
 
 
 class Shop(models.Model):
     """What stands for our Project here."""
 
-    id = shop_key()
+    id = own_key()
     title = models.CharField(max_length=80)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
 

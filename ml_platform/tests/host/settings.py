@@ -63,8 +63,8 @@ LOGIN_URL = "sign_in"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 ML_PLATFORM_PROJECT_MODEL = f"{LABEL}.Shop"
-# The tables hold any key; addresses and the API know numbers only, which is what the check says.
-SILENCED_SYSTEM_CHECKS = ["mlp.E015"] if os.environ.get("HOST_KEY") == "uuid" else []
+if os.environ.get("HOST_KEY", "integer") != "integer":
+    AUTH_USER_MODEL = f"{LABEL}.Person"
 ML_PLATFORM: dict[str, Any] = {
     "PROJECT_ID": "demo-project",
     "LOCATION": "europe-central2",

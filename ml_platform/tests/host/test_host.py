@@ -63,6 +63,7 @@ def database(request, tmp_path):
     [  # each two of the three come together once
         ("sqlite3", "a_host", "integer", "int"),
         ("sqlite3", "z_host", "uuid", "UUID"),
+        ("sqlite3", "z_host", "text", "str"),
         ("postgresql", "a_host", "uuid", "UUID"),
         ("postgresql", "z_host", "integer", "int"),
     ],
@@ -91,11 +92,16 @@ def test_the_checks_are_silent_and_no_migration_is_missing(host):
     assert migrations.stdout == "No changes detected\n", migrations.stderr
 
 
-def test_its_pages_show_each_his_own_below_its_own_path_and_base(host, cloud):
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [("integer", ["integer", None]), ("uuid", ["string", "uuid"]), ("text", ["string", None])],
+)
+def test_its_pages_show_each_his_own_below_its_own_path_and_base(host, cloud, key, kind):
+    """Whatever keys its tenants and its users have; a user's name may be an e-mail address."""
     cloud.storage.write("demo-artifacts", "runs/a", b"a")
-    migrated = host("django", "migrate", "--verbosity", "0")
+    migrated = host("django", "migrate", "--verbosity", "0", HOST_KEY=key)
     assert migrated.returncode == 0, migrated.stderr
-    walked = host("ml_platform.tests.host.walk")
+    walked = host("ml_platform.tests.host.walk", HOST_KEY=key)
     assert walked.returncode == 0, walked.stderr
     pages = ["/ml/", "/ml/registry-health/", "/ml/operations/"]
     assert json.loads(walked.stdout) == {
@@ -107,8 +113,16 @@ def test_its_pages_show_each_his_own_below_its_own_path_and_base(host, cloud):
         "sees_other": False,
         "operations": [200, 404],
         "check": [302, "/ml/"],
-        "sweeps": [["complete", "admin"]],
+        "sweeps": [["complete", True]],
         "hers_check": 403,
+        "training": 200,
+        "api": {
+            "operations": [[True, "ann"]],
+            "models": 200,
+            "wrong": 422,
+            "run": [422, "bucket_missing"],
+            "type": kind,
+        },
     }
 
 

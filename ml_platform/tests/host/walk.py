@@ -11,6 +11,7 @@ django.setup()
 from django.contrib.auth import get_user_model  # noqa: E402 - apps first
 from django.contrib.auth.models import Permission  # noqa: E402
 from django.test import Client  # noqa: E402
+from django.urls import reverse  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from ml_platform.models import Sweep  # noqa: E402
@@ -29,12 +30,15 @@ def main() -> dict[str, object]:
     for user in (ann, ben):
         user.user_permissions.add(Permission.objects.get(codename="view_registeredmodel"))
     admin = users.create_superuser("admin")
-    shops = [Shop.objects.create(title=f"{u.username}s-shop", owner=u) for u in (ann, ben)]
+    shops = [
+        Shop.objects.create(title=f"{name}s-shop", owner=user)
+        for name, user in (("ann", ann), ("ben", ben))
+    ]
     operations = [
         record(
             workflow=WORKFLOWS["clean-up-orphans"],
             subject=Subject(type="registeredmodel", id="1", name=str(shop), project_id=shop.pk),
-            actor=Actor(label=shop.owner.username, origin="page"),
+            actor=Actor(label=shop.owner.get_username(), origin="page", user_id=shop.owner.pk),
             now=timezone.now(),
             note="done",
         )
@@ -45,6 +49,7 @@ def main() -> dict[str, object]:
     his.force_login(admin)
     pages = {path: hers.get(path) for path in PAGES}
     checked = his.post("/ml/registry-health/check/")
+    by_api = by_the_api(his, shops[0])
     return {
         "visitor": {path: visitor.get(path).headers.get("Location") for path in PAGES},
         "status": {path: page.status_code for path, page in pages.items()},
@@ -54,8 +59,38 @@ def main() -> dict[str, object]:
         "sees_other": any(b"bens-shop" in page.content for page in pages.values()),
         "operations": [hers.get(f"/ml/operations/{o.pk}/").status_code for o in operations],
         "check": [checked.status_code, checked.headers.get("Location")],
-        "sweeps": list(Sweep.objects.values_list("status", "actor_label")),
+        "sweeps": [
+            [sweep.status, sweep.actor_label == admin.get_username()]
+            for sweep in Sweep.objects.all()
+        ],
         "hers_check": hers.post("/ml/registry-health/check/").status_code,
+        "training": hers.get(reverse("ml_platform:training", args=[shops[0].pk])).status_code,
+        "api": by_api,
+    }
+
+
+def by_the_api(client: Client, shop: Shop) -> dict[str, object]:
+    """What the API answers about keys: in lists, in their filters, in bodies, in the contract."""
+    key, wrong = str(shop.pk), "no such key" * 9
+    operations = client.get("/ml/api/operations/", {"project": key}).json()["items"]
+    body = {"project": shop.pk, "model_name": "rank", "template_uri": "gs://elsewhere/t.json"}
+    asked = client.post(
+        "/ml/api/training-runs/",
+        body,
+        content_type="application/json",
+        headers={"Idempotency-Key": "a"},
+    )
+    schemas = client.get("/ml/api/openapi.json").json()["components"]["schemas"]
+    return {
+        "operations": [
+            (str(one["project"]) == key, one["actor"]["name"][:3]) for one in operations
+        ],
+        "models": client.get("/ml/api/models/", {"project": key}).status_code,
+        "wrong": client.get("/ml/api/models/", {"project": wrong}).status_code,
+        "run": [asked.status_code, asked.json()["code"]],
+        "type": [
+            schemas["ProjectRef"]["properties"]["id"].get(word) for word in ("type", "format")
+        ],
     }
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from django.core import checks
+from django.db import connections, models
+from django.urls import include, path
 
-from ml_platform.checks import DEMO, check_settings
+from ml_platform.checks import check_settings, host
+from ml_platform.checks.settings import DEMO
 from ml_platform.conf import get_settings
 
 GOOD = {"PROJECT_ID": "my-project", "LOCATION": "europe-central2", "BUCKET": "my-artifacts"}
@@ -17,6 +23,20 @@ BACKENDS = "django_tasks.backends"
 HOOKS = {
     "PUBLIC_URL": "https://ml.example.com/",
     "WEBHOOK_SERVICE_ACCOUNTS": ["caller@my-project.iam.gserviceaccount.com"],
+}
+
+
+class Urls(ModuleType):
+    """A ROOT_URLCONF."""
+
+    def __init__(self, *patterns: Any) -> None:
+        super().__init__("urls")
+        self.urlpatterns = list(patterns)
+
+
+URLS = {
+    "urls_below": Urls(path("<slug:tenant>/ml/", include("ml_platform.urls"))),
+    "urls_none": Urls(),
 }
 
 
@@ -90,7 +110,7 @@ def test_good_settings_get_silence(settings, given):
         ({**GOOD, "CALL_TIMEOUT": 30.0}, ["mlp.E013"], "is 60, and CALL_TIMEOUT 30"),
         ({**GOOD, "PROJECTS_FOR_USER": "no.such.thing"}, ["mlp.E014"], "'no.such.thing'"),
         ({**GOOD, "API_AUTHENTICATE": "no.such.thing"}, ["mlp.E014"], "'API_AUTHENTICATE'"),
-        ({**GOOD, "PROJECTS_FOR_USER": "ml_platform.checks.DEMO"}, ["mlp.E014"], "not callable"),
+        ({**GOOD, "PROJECTS_FOR_USER": "ml_platform.conf.OWN_BASE"}, ["mlp.E014"], "not callable"),
     ],
 )  # fmt: skip
 def test_a_wrong_setting_gets_its_id_its_sentence_and_a_hint(settings, given, ids, says):
@@ -121,6 +141,9 @@ def test_a_local_cloud_is_refused_in_production_and_nowhere_else(settings):
         ({"default": {"BACKEND": f"{BACKENDS}.immediate.ImmediateBackend"}}, ["mlp.W002"]),
         ({"default": {"BACKEND": f"{BACKENDS}.dummy.DummyBackend"}}, ["mlp.W002"]),
         ({"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}, []),
+        ({"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": []}}, []),
+        ({"default": {"BACKEND": "x.y", "QUEUES": ["low", "default"]}}, []),
+        ({"default": {"BACKEND": "x.y", "QUEUES": ["low"]}}, ["mlp.E020"]),
     ],
 )  # fmt: skip
 def test_tasks_without_a_worker_are_warned_of(settings, tasks, ids):
@@ -128,19 +151,62 @@ def test_tasks_without_a_worker_are_warned_of(settings, tasks, ids):
     assert [message.id for message in found(settings, GOOD)] == ids
 
 
+@pytest.mark.parametrize("model", ["auth.Group", "sessions.Session", "ml_platform.Operation"])
+def test_a_project_model_may_have_any_short_key(settings, model):
+    settings.ML_PLATFORM_PROJECT_MODEL = model
+    assert found(settings, GOOD) == []
+
+
 @pytest.mark.parametrize(
-    ("model", "says"),
+    ("key", "says"),
     [
-        ("auth.Group", ""),
-        ("sessions.Session", "CharField, not an integer"),
-        ("ml_platform.Operation", "UUIDField, not an integer"),
+        (models.CharField(max_length=65), "CharField"),
+        (models.CharField(), "CharField"),
+        (models.FloatField(), "FloatField"),
     ],
 )
-def test_a_project_model_without_an_integer_key_is_refused(settings, model, says):
-    settings.ML_PLATFORM_PROJECT_MODEL = model
-    messages = found(settings, GOOD)
-    assert [message.id for message in messages] == (["mlp.E015"] if says else [])
+def test_a_project_model_whose_key_fits_no_lock_is_refused(settings, monkeypatch, key, says):
+    monkeypatch.setattr(host, "key_field", lambda _: key)
+    (message,) = found(settings, GOOD)
+    assert message.id == "mlp.E015"
+    assert f"primary key is a {says}." in message.msg
+    assert "up to 64 characters" in str(message.hint)
+
+
+MIDDLEWARE = ("sessions.middleware.SessionMiddleware", "auth.middleware.AuthenticationMiddleware")
+
+
+@pytest.mark.parametrize(
+    ("changes", "ids", "says"),
+    [
+        ({"USE_TZ": False}, ["mlp.E016"], "USE_TZ is False."),
+        ({"MIDDLEWARE": []}, ["mlp.E018"], "SessionMiddleware and no django.contrib.auth"),
+        ({"MIDDLEWARE": [f"django.contrib.{MIDDLEWARE[0]}"]}, ["mlp.E018"], "no django.contrib.a"),
+        ({"MIDDLEWARE": [f"django.contrib.{one}" for one in MIDDLEWARE]}, [], ""),
+        ({"LOGIN_URL": "no_such_pattern"}, ["mlp.W003"], "names no URL pattern"),
+        ({"LOGIN_URL": "/nowhere/"}, ["mlp.W003"], "where no page is"),
+        ({"LOGIN_URL": "https://sign-in.example.com/"}, [], ""),
+        ({"ROOT_URLCONF": "ml_platform.tests.unit.urls_below"}, ["mlp.E019"], "a parameter"),
+        ({"ROOT_URLCONF": "ml_platform.tests.unit.urls_none"}, ["mlp.E019"], "are not mounted"),
+        ({"ML_PLATFORM": None}, ["mlp.E001"], "ML_PLATFORM is None, which is not a dict."),
+        ({"ML_PLATFORM": GOOD | {"TEMPLATE_DIR": Path("/srv/pipelines")}}, [], ""),
+    ],
+)
+def test_a_host_that_cannot_hold_the_app_is_told_so(settings, monkeypatch, changes, ids, says):
+    for module, urls in URLS.items():
+        monkeypatch.setitem(sys.modules, f"ml_platform.tests.unit.{module}", urls)
+    settings.ML_PLATFORM, settings.LOGIN_URL = GOOD, "https://sign-in.example.com/"
+    for name, value in changes.items():
+        setattr(settings, name, value)
+    messages = check_settings()
+    assert [message.id for message in messages] == ids
     assert all(says in message.msg and message.hint for message in messages)
+
+
+def test_a_database_of_another_kind_is_refused(settings, monkeypatch):
+    monkeypatch.setattr(type(connections["default"]), "vendor", "mysql")
+    (message,) = found(settings, GOOD)
+    assert (message.id, message.msg) == ("mlp.E017", "The database 'default' is mysql.")
 
 
 def test_django_itself_runs_the_checks(settings):

@@ -1,24 +1,19 @@
-"""Django system checks of the host's settings."""
+"""What may be wrong in ML_PLATFORM."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from django.apps import apps
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning, register
-from django.db.models import IntegerField
+from django.core.checks import CheckMessage, Error, Warning
 from django.template import TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
 from django.utils.module_loading import import_string
 
 from ml_platform.conf import (
-    PROJECT_MODEL_SETTING,
     Settings,
-    get_settings,
-    project_model,
     require_settings,
 )
 from ml_platform.errors import Misconfigured
@@ -29,16 +24,6 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _LOCAL_CLOUD = re.compile(r"[^\s/:]+:[0-9]{1,5}")
 Rule = Callable[[Settings], Iterator[CheckMessage]]
-
-
-@register("ml_platform")
-def check_settings(app_configs: object = None, **_: Any) -> list[CheckMessage]:
-    """All errors in ML_PLATFORM; only E001 if it cannot be read."""
-    try:
-        current = get_settings()
-    except Misconfigured as error:
-        return [Error(str(error), hint=error.advice, id="mlp.E001")]
-    return [message for rule in RULES for message in rule(current)]
 
 
 def _required(_: Settings) -> Iterator[CheckMessage]:
@@ -164,37 +149,6 @@ def _base_template(current: Settings) -> Iterator[CheckMessage]:
         )
 
 
-def _tasks(_: Settings) -> Iterator[CheckMessage]:
-    """Read the setting only: creating the backends would slow down every start."""
-    tasks = getattr(django_settings, "TASKS", None) or {}
-    backend = str((tasks.get("default") or {}).get("BACKEND", "an immediate one"))
-    if "immediate" in backend.lower() or "dummy" in backend.lower():
-        yield Warning(
-            f"The default backend of TASKS is {backend}.",
-            hint="Operations would run inside requests, or never. Use a backend with its own "
-            'worker, such as "django_tasks_db.DatabaseBackend" with `manage.py db_worker`.',
-            id="mlp.W002",
-        )
-
-
-def _project_key(_: Settings) -> Iterator[CheckMessage]:
-    """Django itself reports a model that does not exist."""
-    try:
-        key: Any = apps.get_model(project_model())._meta.pk  # noqa: SLF001 - Django's documented name
-    except LookupError:
-        return
-    while key.remote_field:  # a child's key is its parent's
-        key = key.target_field
-    if not isinstance(key, IntegerField):
-        yield Error(
-            f"{PROJECT_MODEL_SETTING} is {project_model()!r}, whose primary key is a "
-            f"{type(key).__name__}, not an integer.",
-            hint="URLs and operations contain the id of the project: give the model an integer "
-            "primary key, such as BigAutoField, or name another model.",
-            id="mlp.E015",
-        )
-
-
 RULES: tuple[Rule, ...] = (
     _required,
     _names,
@@ -203,6 +157,4 @@ RULES: tuple[Rule, ...] = (
     _times,
     _callables,
     _base_template,
-    _tasks,
-    _project_key,
 )

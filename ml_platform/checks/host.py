@@ -1,0 +1,151 @@
+"""What the app needs of its host: keys, times, database, tasks, sign-in, addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import inf
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+from django.db import connections, router
+from django.db.models import CharField, IntegerField, UUIDField
+from django.shortcuts import resolve_url
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.utils.module_loading import import_string
+
+from ml_platform.conf import PROJECT_MODEL_SETTING, project_model
+from ml_platform.models import Operation
+from ml_platform.models.project import LONGEST_KEY, key_field
+
+Rule = Callable[[], Iterator[CheckMessage]]
+DATABASES = ("sqlite", "postgresql")
+QUEUE = "default"
+SIGN_IN = "django.contrib.auth.middleware.AuthenticationMiddleware"
+SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
+
+
+def _project_key() -> Iterator[CheckMessage]:
+    """Django itself reports a model that does not exist."""
+    try:
+        key = key_field(project_model())
+    except LookupError:
+        return
+    short = isinstance(key, CharField) and (key.max_length or inf) <= LONGEST_KEY
+    if not short and not isinstance(key, IntegerField | UUIDField):
+        yield Error(
+            f"{PROJECT_MODEL_SETTING} is {project_model()!r}, whose primary key is a "
+            f"{type(key).__name__}.",
+            hint="URLs and operations contain the id of the project: use an integer, a UUID or a "
+            f"CharField of up to {LONGEST_KEY} characters as its primary key.",
+            id="mlp.E015",
+        )
+
+
+def _time_zones() -> Iterator[CheckMessage]:
+    if not settings.USE_TZ:
+        yield Error(
+            "USE_TZ is False.",
+            hint="Operations, leases and schedules compare times of several machines: set "
+            "USE_TZ = True. TIME_ZONE remains what people see.",
+            id="mlp.E016",
+        )
+
+
+def _database() -> Iterator[CheckMessage]:
+    alias = router.db_for_write(Operation)
+    vendor = connections[alias].vendor
+    if vendor not in DATABASES:
+        yield Error(
+            f"The database {alias!r} is {vendor}.",
+            hint="The locks and statements are written and tested for PostgreSQL and SQLite: use "
+            "one of them, by a database router for the app ml_platform if needed.",
+            id="mlp.E017",
+        )
+
+
+def _sign_in() -> Iterator[CheckMessage]:
+    missing = [name for name in (SESSIONS, SIGN_IN) if name not in _middleware()]
+    if missing:
+        yield Error(
+            f"MIDDLEWARE has no {' and no '.join(missing)}.",
+            hint="Pages and API need to know who asks. Add it, or a subclass of it.",
+            id="mlp.E018",
+        )
+    if why := _no_sign_in_page():
+        yield Warning(
+            f"LOGIN_URL is {settings.LOGIN_URL!r}{why}",
+            hint="Visitors who are not signed in are sent there: name a URL pattern or an address "
+            "that exists.",
+            id="mlp.W003",
+        )
+
+
+def _middleware() -> set[str]:
+    """Dotted paths of the middleware and of the classes that they are made from."""
+    found = set()
+    for path in settings.MIDDLEWARE:
+        found.add(path)
+        made: Any = import_string(path)
+        for parent in getattr(made, "__mro__", ()):
+            found.add(f"{parent.__module__}.{parent.__qualname__}")
+    return found
+
+
+def _no_sign_in_page() -> str:
+    try:
+        address = resolve_url(settings.LOGIN_URL)
+        if address.startswith("/") and not address.startswith("//"):
+            resolve(address.partition("?")[0])
+    except NoReverseMatch:
+        return ", which names no URL pattern."
+    except Resolver404:
+        return ", where no page is."
+    return ""
+
+
+def _mounted() -> Iterator[CheckMessage]:
+    try:
+        reverse("ml_platform:start")
+    except NoReverseMatch as error:
+        below = "keyword argument" in str(error) or "pattern(s) tried" in str(error)
+        yield Error(
+            "The URLs of ml_platform are mounted below a path with a parameter."
+            if below
+            else "The URLs of ml_platform are not mounted.",
+            hint='Add path("ml/", include("ml_platform.urls")) to the ROOT_URLCONF, below a path '
+            "without parameters. Which tenant is meant stands in our own addresses.",
+            id="mlp.E019",
+        )
+
+
+def _tasks() -> Iterator[CheckMessage]:
+    """Read the setting only: creating the backends would slow down every start."""
+    tasks = getattr(settings, "TASKS", None) or {}
+    default = tasks.get("default") or {}
+    backend = str(default.get("BACKEND", "an immediate one"))
+    if "immediate" in backend.lower() or "dummy" in backend.lower():
+        yield Warning(
+            f"The default backend of TASKS is {backend}.",
+            hint="Operations would run inside requests, or never. Use a backend with its own "
+            'worker, such as "django_tasks_db.DatabaseBackend" with `manage.py db_worker`.',
+            id="mlp.W002",
+        )
+    queues = default.get("QUEUES")
+    if queues and QUEUE not in queues:
+        yield Error(
+            f"The default backend of TASKS has the queues {', '.join(map(str, queues))}.",
+            hint=f"Operations are put into the queue {QUEUE!r}: add it to QUEUES, and let a worker "
+            "process it.",
+            id="mlp.E020",
+        )
+
+
+RULES: tuple[Rule, ...] = (
+    _project_key,
+    _time_zones,
+    _database,
+    _sign_in,
+    _mounted,
+    _tasks,
+)
