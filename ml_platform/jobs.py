@@ -13,6 +13,7 @@ from ml_platform.models import Operation
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
 from ml_platform.services.cleanup import artifacts as artifact_cleanup
 from ml_platform.services.cleanup import orphans
+from ml_platform.services.events.hooks import send_due
 from ml_platform.services.metrics import service_metrics
 from ml_platform.services.operations.log import NothingRead, WriteLine, write_lines
 from ml_platform.services.operations.store import Actor
@@ -219,6 +220,7 @@ def _poll(*, actor: Actor, clock: Clock, write_line: WriteLine, **_: Any) -> Rep
 def _resume(*, clock: Clock, **_: Any) -> Report:
     """A second call continues what the first one left."""
     moved = resume_operations(clock=clock)
+    send_due()
     failed = sum(operation.status == OperationStatus.FAILED for operation in moved)
     return Report(
         message="Operations resumed", output=f"{len(moved)} continued, {failed} of them failed."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
@@ -12,8 +13,8 @@ from .states import PERSON_NAME, EventKind
 
 
 class Event(models.Model):
-    """What happened, to what and by whom. It is written once, never changed, and survives its
-    subject.
+    """What happened, to what and by whom. It is written once, never changed but for `sent`, and
+    survives its subject.
 
     `seq` is unique and grows with each insert into this database; a number is never used again. It
     may skip numbers, because a transaction that was rolled back has used some. Concurrent
@@ -66,6 +67,9 @@ class Event(models.Model):
     before = models.JSONField(default=dict, blank=True, help_text="The fields before the change.")
     after = models.JSONField(default=dict, blank=True, help_text="The fields after it.")
     at = models.DateTimeField(db_default=Now())
+    sent = models.BooleanField(
+        default=True, db_default=True, help_text="Whether no signal has to be sent for it any more."
+    )
 
     class Meta:
         indexes = [
@@ -73,6 +77,7 @@ class Event(models.Model):
             models.Index(fields=["subject_type", "subject_id", "-seq"], name="mlp_event_subject"),
             models.Index(fields=["lineage", "-seq"], name="mlp_event_lineage"),
             models.Index(fields=["operation", "-seq"], name="mlp_event_operation"),
+            models.Index(fields=["seq"], condition=Q(sent=False), name="mlp_event_unsent"),
         ]
 
     def __str__(self) -> str:

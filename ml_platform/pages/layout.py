@@ -193,6 +193,7 @@ def render_page(
     frame = {
         "section": SECTIONS.get(name, name),
         "own_base": base == OWN_BASE,
+        "main": "main" if base == OWN_BASE else "div",
         "user": request.user.get_username(),
         "findings_open": findings_open,
         "stopped": _stopped(request),

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from django import forms
 from django.forms.fields import InvalidJSONInput
+from django.utils.timezone import get_current_timezone_name
 
 from ml_platform.errors import PlatformError
 from ml_platform.guard import BadJson, read_json
@@ -153,7 +154,7 @@ class TimesForm(ServiceErrorForm):
         label="Time of day", widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M")
     )
     time_zone = forms.CharField(
-        max_length=64, initial="UTC", help_text="For example Europe/Berlin."
+        max_length=64, initial=get_current_timezone_name, help_text="For example Europe/Berlin."
     )
 
     def first(self) -> datetime:

@@ -6,9 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import BooleanField, QuerySet, Value
+from django.db.models.functions import Cast
 
 from ml_platform.models import Event
+from ml_platform.models.states import EventKind
+
+from . import hooks
 
 BATCH = 1000
 """Rows in one statement."""
@@ -20,10 +24,14 @@ def record(events: Iterable[Event]) -> None:
     :raises RuntimeError: there is no transaction; a crash could leave one without the other.
     """
     _require_transaction()
-    Event.objects.bulk_create(events, batch_size=BATCH)
+    written = list(events)
+    for event in written:
+        event.sent = not hooks.is_heard(event.kind)
+    Event.objects.bulk_create(written, batch_size=BATCH)
+    hooks.send_later({event.kind for event in written})
 
 
-def record_selected(rows: QuerySet[Any], columns: Mapping[str, Any]) -> None:
+def record_selected(kind: EventKind, rows: QuerySet[Any], columns: Mapping[str, Any]) -> None:
     """Write one event for each row, in one statement, however many rows there are.
 
     `columns` names columns of the event and, for each, an expression over the row.
@@ -31,6 +39,11 @@ def record_selected(rows: QuerySet[Any], columns: Mapping[str, Any]) -> None:
     :raises RuntimeError: as for `record`.
     """
     _require_transaction()
+    columns = {
+        "kind": Value(kind.value),
+        "sent": Cast(Value(not hooks.is_heard(kind)), BooleanField()),
+        **columns,
+    }
     query = rows.order_by("pk").values_list(*columns.values()).query
     names = ", ".join(map(connection.ops.quote_name, columns))
     table = connection.ops.quote_name(Event._meta.db_table)  # noqa: SLF001 - Django's documented name
@@ -38,6 +51,7 @@ def record_selected(rows: QuerySet[Any], columns: Mapping[str, Any]) -> None:
     with connection.cursor() as cursor:
         # Only names of tables and columns are put into the text; values are parameters.
         cursor.execute(f"INSERT INTO {table} ({names}) {select}", parameters)
+    hooks.send_later([kind])
 
 
 def _require_transaction() -> None:

@@ -96,12 +96,11 @@ def _see_first(found: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> 
     # From the rows, because a sweep beside this one may have inserted some of them first; in one
     # statement, because the events of a whole chunk would double the memory of a sweep.
     opened = _of(new).filter(first_sweep=sweep).exclude(pk__in=[row.pk for row in there])
-    outbox.record_selected(opened, _opened_columns(sweep))
+    outbox.record_selected(EventKind.FINDING_OPENED, opened, _opened_columns(sweep))
 
 
 def _opened_columns(sweep: Sweep) -> dict[str, Any]:
     return {
-        "kind": Value(EventKind.FINDING_OPENED.value),
         "project_id": F("project_id"),
         "subject_type": Value("finding"),
         "subject_id": Cast("pk", CharField()),

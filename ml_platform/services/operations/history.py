@@ -89,7 +89,6 @@ def record_deletions(operation: Operation, rows: QuerySet[RegisteredModel]) -> N
     """Record one event for each of these lineages, before they are deleted in this transaction."""
     nothing = Cast(Value("{}"), JSONField())
     columns: Json = {
-        "kind": Value(EventKind.MODEL_DELETED.value),
         "project_id": F("project_id"),
         "subject_type": Value("registeredmodel"),
         "subject_id": Cast("pk", CharField()),
@@ -102,7 +101,7 @@ def record_deletions(operation: Operation, rows: QuerySet[RegisteredModel]) -> N
     }
     if operation.actor_id is not None:
         columns["actor_id"] = Value(operation.actor_id)
-    outbox.record_selected(rows, columns)
+    outbox.record_selected(EventKind.MODEL_DELETED, rows, columns)
 
 
 @contextmanager

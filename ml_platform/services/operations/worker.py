@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
-from django_tasks import task
 
+from ml_platform.compat import task
 from ml_platform.guard import DATABASE_FAILURES
 from ml_platform.models import Operation
 from ml_platform.models.clock import database_now

@@ -66,7 +66,7 @@ def test_dark_and_light_differ_and_a_host_can_pin_one(urls, browser_page):
     dark = surface()
     assert (light, dark) == ("rgb(26, 29, 33)", "rgb(232, 234, 237)")
     browser_page.evaluate(
-        "const sheet = new CSSStyleSheet(); sheet.replaceSync('.mlp { color-scheme: light }');"
+        "const sheet = new CSSStyleSheet(); sheet.replaceSync(':root { --mlp-scheme: light }');"
         "document.adoptedStyleSheets = [sheet]"
     )
     assert surface() == light

@@ -115,7 +115,7 @@ def test_its_pages_show_each_his_own_below_its_own_path_and_base(host, cloud, ke
         "check": [302, "/ml/"],
         "sweeps": [["complete", True]],
         "hers_check": 403,
-        "training": 200,
+        "training": [200, True, True],
         "api": {
             "operations": [[True, "ann"]],
             "models": 200,

@@ -14,12 +14,13 @@ from django.test import Client  # noqa: E402
 from django.urls import reverse  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from ml_platform.models import Sweep  # noqa: E402
+from ml_platform.models import Sweep, TrainingRun  # noqa: E402
 from ml_platform.services.operations.history import record  # noqa: E402
 from ml_platform.services.operations.store import Actor, Subject  # noqa: E402
 from ml_platform.services.workflows import WORKFLOWS  # noqa: E402
 from ml_platform.tests.host.models import Shop  # noqa: E402
 
+RUN = 1234567
 PAGES = ("/ml/", "/ml/registry-health/", "/ml/operations/")
 
 
@@ -44,6 +45,7 @@ def main() -> dict[str, object]:
         )
         for shop in shops
     ]
+    TrainingRun.objects.create(pk=RUN, project_id=shops[0].pk, model_name="rank", template_uri="x")
     visitor, hers, his = Client(), Client(), Client()
     hers.force_login(ann)
     his.force_login(admin)
@@ -64,9 +66,20 @@ def main() -> dict[str, object]:
             for sweep in Sweep.objects.all()
         ],
         "hers_check": hers.post("/ml/registry-health/check/").status_code,
-        "training": hers.get(reverse("ml_platform:training", args=[shops[0].pk])).status_code,
+        "training": by_page(his, shops[0]),
         "api": by_api,
     }
+
+
+def by_page(client: Client, shop: Shop) -> list[object]:
+    """The pages of a project: ids as a script finds them, the host's zone in a form."""
+    page = client.get(reverse("ml_platform:training", args=[shop.pk]))
+    form = client.get(reverse("ml_platform:new_schedule", args=[shop.pk]))
+    return [
+        page.status_code,
+        f'id="run-{RUN}"' in page.content.decode(),
+        'value="Europe/Warsaw"' in form.content.decode(),
+    ]
 
 
 def by_the_api(client: Client, shop: Shop) -> dict[str, object]:
