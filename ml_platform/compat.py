@@ -5,6 +5,6 @@ from __future__ import annotations
 try:
     from django.tasks import task
 except ImportError:
-    from django_tasks import task
+    from django_tasks import task  # type: ignore[no-redef]  # the stubs are of a newer Django
 
 __all__ = ["task"]

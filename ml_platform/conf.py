@@ -66,6 +66,8 @@ class Settings:
     """Container image that models are registered and served with."""
     ORPHAN_DAYS: int = 7
     """Age in days from which a lineage that was never registered is an orphan."""
+    HISTORY_DAYS: int = 400
+    """Days that `prune_history` keeps ended operations, events and closed findings."""
     AUDIT_INTERVAL_HOURS: float = 1.0
     """Hours between two audits; what was last verified three of them ago is shown as unknown."""
     PROTECTED_ALIASES: tuple[str, ...] = ("champion", "production")
@@ -92,6 +94,7 @@ class Settings:
     """True only behind Cloud Run's own IAM check, which removes the token's signature."""
 
 
+HISTORY_DAYS_LEAST = 100
 _FOLDER = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 _PREFIX = re.compile(r"[A-Za-z0-9_-]{0,100}")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
@@ -133,6 +136,10 @@ RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     "ORPHAN_DAYS": (
         lambda days: days >= 1,
         "A lineage created today may still be in use: give 1 day or more.",
+    ),
+    "HISTORY_DAYS": (
+        lambda days: days >= HISTORY_DAYS_LEAST,
+        "Charts and numbers show the last 90 days: give 100 days or more.",
     ),
     "AUDIT_INTERVAL_HOURS": (
         lambda hours: 0 < hours <= 8760,

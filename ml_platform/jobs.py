@@ -13,6 +13,7 @@ from ml_platform.models import Operation
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
 from ml_platform.services.cleanup import artifacts as artifact_cleanup
 from ml_platform.services.cleanup import orphans
+from ml_platform.services.cleanup.history import prune_history
 from ml_platform.services.events.hooks import send_due
 from ml_platform.services.metrics import service_metrics
 from ml_platform.services.operations.log import NothingRead, WriteLine, write_lines
@@ -227,6 +228,14 @@ def _resume(*, clock: Clock, **_: Any) -> Report:
     )
 
 
+def _prune(*, clock: Clock, dry_run: bool, days: int | None = None, **_: Any) -> Report:
+    """A second call deletes what has become old since."""
+    pruned = prune_history(now=clock(), days=days, dry_run=dry_run)
+    verb = "would be" if dry_run else "were"
+    rows = ", ".join(f"{number:,} {name}" for name, number in pruned.items())
+    return Report(message="History pruned", output=f"{rows} {verb} deleted.")
+
+
 def _audit(*, dry_run: bool, **common: Any) -> Report:
     """It changes only what we know, so a dry run does the same."""
     operation = check_registry_here(**common)
@@ -302,6 +311,16 @@ JOBS: Mapping[str, Job] = {
             webhook="api/system/cleanup-orphan-models-webhook/",
             description="Deletes unneeded models that were never registered.",
             run=_clean_up_orphans,
+        ),
+        Job(
+            name="prune-history",
+            noun="pruning",
+            setup="setup-pruning-scheduler/",
+            title="Pruning",
+            cron="0 5 * * *",
+            webhook="api/system/prune-history-webhook/",
+            description="Deletes old rows of the history from the database.",
+            run=_prune,
         ),
     )
 }

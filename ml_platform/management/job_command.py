@@ -22,7 +22,7 @@ from .base import UNREADABLE, PlatformCommand, number_of
 OPTIONS: Mapping[str, dict[str, Any]] = {
     "dry_run": {"action": "store_true", "help": "only show what would be done"},
     # With 0 days everything would count as old.
-    "days": {"type": number_of("days", 36_500), "help": "minimum age in days (ORPHAN_DAYS)"},
+    "days": {"type": number_of("days", 36_500), "help": "minimum age in days"},
     "include_registered": {
         "action": "store_true",
         "help": "also delete those of runs whose version was lost, after checking Vertex AI; "

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
 
 from django.db import connection, models, transaction
@@ -24,6 +23,7 @@ from ml_platform.models import IdempotentResponse
 from ml_platform.models.clock import database_now
 from ml_platform.models.locking import delete_rows
 from ml_platform.services.access.rights import Right
+from ml_platform.services.cleanup.history import old_answers
 from ml_platform.services.operations.store import KeyReused
 
 from .auth import identify
@@ -31,8 +31,6 @@ from .auth import identify
 HEADER = "Idempotency-Key"
 WEBHOOK = "webhook/"
 """End of the webhooks' paths. Cloud Scheduler is not a user; the time of a call is its key."""
-STORED_FOR = timedelta(days=7)
-"""How long an answer is stored; operations keep their key for longer."""
 Answer: TypeAlias = Callable[[], HttpResponseBase]
 F = TypeVar("F", bound=Callable[..., HttpResponse])
 
@@ -96,9 +94,7 @@ def _needs_no_key(request: HttpRequest) -> bool:
 
 def forget_old_answers() -> int:
     """Delete the expired answers; returns how many."""
-    return delete_rows(
-        IdempotentResponse.objects.filter(created_at__lt=database_now() - STORED_FOR)
-    )
+    return delete_rows(old_answers(database_now()))
 
 
 def _bind(user_id: Any, key: str, digest: str) -> IdempotentResponse:

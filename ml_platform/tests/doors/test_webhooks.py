@@ -59,11 +59,13 @@ METRICS = "/api/system/collect-metrics-webhook/"
 POLL = "/api/system/poll-training-runs-webhook/"
 RESUME = "/api/system/resume-operations-webhook/"
 AUDIT = "/api/system/audit-registry-webhook/"
-HOOKS = (ORPHANS, ARTIFACTS, METRICS, POLL, RESUME, AUDIT)
+PRUNE = "/api/system/prune-history-webhook/"
+HOOKS = (ORPHANS, ARTIFACTS, METRICS, POLL, RESUME, AUDIT, PRUNE)
 SETUPS = {
     "/api/system/setup-orphan-cleanup-scheduler/": ("cleanup-orphan-models", "0 4 * * *"),
     "/api/system/setup-cleanup-scheduler/": ("cleanup-gcs-artifacts", "0 3 * * *"),
     "/api/system/setup-metrics-scheduler/": ("collect-resource-metrics", "0 2 * * *"),
+    "/api/system/setup-pruning-scheduler/": ("prune-history", "0 5 * * *"),
 }
 OFTEN = {
     "/api/system/setup-polling-scheduler/": ("poll-training-runs", "* * * * *"),
