@@ -60,13 +60,11 @@ def _send_next() -> bool:
 
 def _send(event: Event) -> None:
     """A receiver that fails is logged; what it and the others wrote stays only if it can."""
-    point = transaction.savepoint()
-    answers = SIGNALS[event.kind].send_robust(Event, event=_happened(event))
-    failed = [answer for _, answer in answers if isinstance(answer, Exception)]
-    if any(isinstance(error, DatabaseError) for error in failed):
-        transaction.savepoint_rollback(point)
-    else:
-        transaction.savepoint_commit(point)
+    with transaction.atomic():
+        answers = SIGNALS[event.kind].send_robust(Event, event=_happened(event))
+        failed = [answer for _, answer in answers if isinstance(answer, Exception)]
+        if any(isinstance(error, DatabaseError) for error in failed):
+            transaction.set_rollback(True)
     for error in failed:
         logger.error("A receiver of %s failed: event %s", event.kind, event.pk, exc_info=error)
 

@@ -52,3 +52,14 @@ def test_what_only_the_local_cloud_imports_is_an_extra(monkeypatch: pytest.Monke
     monkeypatch.delitem(sys.modules, "ml_platform.localcloud.__main__", raising=False)
     with pytest.raises(CommandError, match=r"pip install 'django-ml-platform\[localcloud\]'"):
         call_command("localcloud")
+
+
+def test_one_module_knows_where_tasks_come_from() -> None:
+    """They are part of Django from 6.0 on, and a library for 5.2."""
+    knows = {
+        str(file.relative_to(ROOT / "ml_platform"))
+        for file in (ROOT / "ml_platform").rglob("*.py")
+        if file.relative_to(ROOT / "ml_platform").parts[0] not in APART
+        and re.search(r"^\s*(?:from|import) django[._]tasks\b", file.read_text(), re.MULTILINE)
+    }
+    assert knows == {"compat.py"}
