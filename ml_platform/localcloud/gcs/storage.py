@@ -41,6 +41,7 @@ class Storage:
         self.thin_pages = 0
         """Above 0: a listing's first page is empty, and no other has more entries than this."""
         self.retry_tests = RetryTests()
+        self.hmac_keys = HmacKeys(core)
         self._effects = core.effects
         self._buckets = Buckets(self.tables, core)
         self._generations = Generations(self.tables, self._buckets, core)
@@ -49,7 +50,7 @@ class Storage:
             BucketPolicies(self.tables, self._buckets.need, core),
             Places(core.names, self._buckets.need),
             Notifications(self.tables, self._buckets, core),
-            HmacKeys(core),
+            self.hmac_keys,
             Uploads(self.tables, self._buckets, self._generations),
             self._generations,
         )

@@ -152,7 +152,7 @@ class Connection(BaseHTTPRequestHandler):
     def _request(self) -> Request:
         path, pairs = target_of(self.path)
         body = Body(self.headers, self._bytes, self._reader.extend, self._continue)
-        sent = body.read(path, self.request_version)
+        sent = body.read(self.command, path, self.request_version)
         headers = {name.lower(): text.strip() for name, text in self.headers.items()}
         request = Request(
             self.command, path, dict(pairs), headers, sent, self.server.url, pairs=pairs

@@ -33,6 +33,8 @@ class Router:
         self._gate = gate
         self._rest = rest
         self._routes: list[tuple[Route, re.Pattern[str]]] = []
+        self.otherwise: Callable[[Request], Reply] = _nothing
+        """Answers the paths that nothing else serves."""
 
     def add(self, routes: Iterable[Route]) -> None:
         """Serve these paths as well."""
@@ -52,9 +54,7 @@ class Router:
     def _answer(self, request: Request) -> Reply:
         try:
             found = self._find(request)
-            if found is None:
-                return self._rest.answer(request)
-            return self._serve(*found, request)
+            return self._serve(*found, request) if found else self._unrouted(request)
         except CloudError as error:
             return error_reply(error, plain=request.query.get("alt") == "media")
         except Exception:  # noqa: BLE001
@@ -63,7 +63,7 @@ class Router:
             return error_reply(HttpError(500, "internalError", "Internal error encountered."))
 
     def _find(self, request: Request) -> tuple[Route, dict[str, str]] | None:
-        """The route of a path; None for one of the services that REST serves."""
+        """The route of a path; None for one of the services that REST serves, or of no service."""
         verb = "GET" if request.verb == "HEAD" else request.verb
         known = False
         for route, pattern in self._routes:
@@ -71,11 +71,13 @@ class Router:
                 if route.verb == verb:
                     return route, {key: unquote(text) for key, text in match.groupdict().items()}
                 known = True
-        if not known and self._rest.serves(request.path):
-            return None
         if known:
             raise HttpError(405, "methodNotAllowed", f"{verb} is not allowed here.")
-        raise HttpError(404, "notFound", f"Nothing is served at {request.path}.")
+        return None
+
+    def _unrouted(self, request: Request) -> Reply:
+        serve = self._rest.answer if self._rest.serves(request.path) else self.otherwise
+        return serve(request)
 
     def _serve(self, route: Route, groups: dict[str, str], request: Request) -> Reply:
         if not route.call:
@@ -90,6 +92,10 @@ class Router:
             parts={**request.query, **groups},
             on_gone=request.on_gone,
         )
+
+
+def _nothing(request: Request) -> Reply:
+    raise HttpError(404, "notFound", f"Nothing is served at {request.path}.")
 
 
 class HttpServer(ThreadingHTTPServer):
