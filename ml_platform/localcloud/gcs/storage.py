@@ -128,6 +128,7 @@ class Storage:
 
     def _list(self, request: Request, bucket: str) -> Reply:
         settings = self._buckets.need(bucket)
+        unserved.check_list(request)
         ask = request.query.get
         limit = request.number("maxResults")
         if limit is not None and limit < 1:
@@ -251,6 +252,7 @@ class Storage:
     def _compose(self, request: Request, bucket: str, name: str) -> Reply:
         rules.check_object_name(name)
         wanted = request.json()
+        unserved.check_compose(wanted)
         parts = _parts(wanted)
         with self.tables.transaction():
             key = customer_keys.key_of(request)

@@ -77,7 +77,12 @@ def test_a_key_signs_for_its_account_while_it_is_active(
         ("GET", by_hmac(cloud, "GOOG1EX", secret, path), 403, "InvalidSecurity"),
         ("GET", good + "0", 400, "MalformedSecurityHeader"),
         ("GET", good.replace("/b?", "/c?"), 403, "SignatureDoesNotMatch"),
-        ("GET", by_hmac(cloud, key.access_id, secret, path, seconds=604801), 400, "InvalidArgument"),
+        (
+            "GET",
+            by_hmac(cloud, key.access_id, secret, path, seconds=604801),
+            400,
+            "InvalidArgument",
+        ),
         ("GET", by_hmac(cloud, key.access_id, secret, path, seconds="x"), 400, "InvalidArgument"),
         (
             "GET",
@@ -224,7 +229,8 @@ def test_what_is_not_served_is_not_implemented(cloud: LocalCloud, bucket: Bucket
         got = ask(cloud, verb, url, headers=headers)
         assert (got.status_code, code_of(got)) == (501, "NotImplemented"), (verb, url, headers)
     blob = bucket.get_blob("a")
-    assert blob is not None and blob.metageneration == 1
+    assert blob is not None
+    assert blob.metageneration == 1
     assert ask(cloud, "PUT", path, headers={"x-goog-acl": "project-private"}).status_code == 200
 
 

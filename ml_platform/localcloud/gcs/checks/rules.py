@@ -14,22 +14,9 @@ from urllib.parse import quote
 
 from ...server.http_types import HttpError, Request
 from ..tables.store import StoredObject, successor
-from . import customer_keys
+from . import bodies, customer_keys
 from .conditions import NOT_MET, check_etag
 
-SETTABLE = (
-    "cacheControl",
-    "contentDisposition",
-    "contentEncoding",
-    "contentLanguage",
-    "contentType",
-    "customTime",
-    "eventBasedHold",
-    "metadata",
-    "retention",
-    "storageClass",
-    "temporaryHold",
-)
 _CHUNK = 500
 _MAX_NAME = 1024
 _MAX_METADATA = 8 * 1024
@@ -96,8 +83,9 @@ def check_preconditions(
 
 
 def settable(resource: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an object that a client may set; the service sets all others."""
-    kept = {key: resource[key] for key in SETTABLE if resource.get(key) is not None}
+    """The fields of an object that a client may set, the others are dropped. Raises HTTP 400."""
+    fitting = bodies.fitting(resource, bodies.OBJECT)
+    kept = {key: value for key, value in fitting.items() if value is not None}
     if "metadata" in kept:
         kept["metadata"] = _metadata(kept["metadata"])
     return kept
@@ -108,9 +96,7 @@ def kept(found: StoredObject) -> dict[str, Any]:
     return {key: found.settable[key] for key in _KEPT if key in found.settable}
 
 
-def _metadata(wanted: object) -> dict[str, str]:
-    if not isinstance(wanted, dict):
-        raise bad("Invalid value for: metadata is not an object.")
+def _metadata(wanted: dict[str, object]) -> dict[str, str]:
     fresh = {str(key): str(value) for key, value in wanted.items() if value is not None}
     # cloud.google.com/storage/quotas: 8 KiB of custom metadata an object, keys and values.
     if sum(len(f"{key}{value}".encode()) for key, value in fresh.items()) > _MAX_METADATA:

@@ -97,7 +97,8 @@ class Body:
 
     def _unpacked(self, sent: bytes, limit: int) -> bytes:
         coding = self._headers.get("Content-Encoding", "identity").strip().lower()
-        if coding in ("", "identity"):
+        # By the XML API an upload of something gzipped begins so, with no body yet.
+        if coding in ("", "identity") or not sent:
             return sent
         if coding not in ("gzip", "x-gzip"):
             raise HttpError(415, "unsupportedMediaType", f"Content-Encoding {coding} is unknown.")
