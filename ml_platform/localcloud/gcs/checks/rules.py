@@ -1,4 +1,4 @@
-"""The rules of the GCS JSON API that need no storage: preconditions, listings, globs, resources.
+"""The rules of the GCS JSON API that need no storage: preconditions, listings, resources.
 
 Behaviour after cloud.google.com/storage/docs/json_api/v1 and .../request-preconditions.
 """
@@ -16,6 +16,7 @@ from ...server.http_types import HttpError, Request
 from ..tables.store import StoredObject, successor
 from . import bodies, customer_keys
 from .conditions import NOT_MET, check_etag
+from .globs import Glob
 
 _CHUNK = 500
 _MAX_NAME = 1024
@@ -203,40 +204,11 @@ def decode_token(token: str) -> str:
         raise bad("Invalid argument: pageToken.") from error
 
 
-_GLOB = re.compile(
-    r"(?P<deep>\*\*/?)|(?P<star>\*)|(?P<any>\?)|\[(?P<no>[!^]?)(?P<set>[^\]]+)\]"
-    r"|(?P<open>\{)|(?P<close>\})|(?P<comma>,)|\\(?P<escaped>.)|(?P<plain>.)",
-    re.DOTALL,
-)
-_GLOB_MEANING = {"star": "[^/]*", "any": "[^/]", "open": "(?:", "close": ")"}
-
-
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """matchGlob: `*` stays within a folder, `**` does not; `?`, `[a-z]`, `{one,two}`."""
-    out, depth = "", 0
-    for found in _GLOB.finditer(glob):
-        kind = found.lastgroup or "plain"
-        depth += (kind == "open") - (kind == "close")
-        if kind == "deep":
-            out += "(?:.*/)?" if found["deep"] == "**/" else ".*"
-        elif kind == "set":
-            letters = re.escape(found["set"]).replace("\\-", "-")
-            out += f"[^{letters}]" if found["no"] else f"[{letters}]"
-        elif kind == "comma":
-            out += "|" if depth else ","
-        else:
-            out += _GLOB_MEANING.get(kind) or re.escape(found[kind])
-    try:
-        return re.compile(out, re.DOTALL)
-    except re.error as error:
-        raise bad(f"Invalid glob expression: {glob}") from error
-
-
 def _entries(
     scan: Scan, wanted: Listing, cursor: str, key: Callable[[StoredObject], str]
 ) -> Iterator[StoredObject | str]:
     """Objects and prefixes in name order; a folder is stepped over, never read through."""
-    pattern = glob_pattern(wanted.glob) if wanted.glob else None
+    glob = Glob(wanted.glob) if wanted.glob else None
     stop = successor(wanted.prefix)
     if wanted.end:
         stop = min(stop, wanted.end) if stop else wanted.end
@@ -247,7 +219,7 @@ def _entries(
                 continue
             folder = _folder(row.name, wanted)
             name = folder or row.name
-            if pattern is None or pattern.fullmatch(name):
+            if glob is None or glob.matches(name):
                 yield folder or row
                 if folder == row.name and wanted.trailing:
                     yield row

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -104,12 +104,13 @@ def _check_expiry_v4(ask: Mapping[str, str], now: datetime) -> None:
     seconds = ask["X-Goog-Expires"]
     if not _SECONDS.fullmatch(seconds) or not 1 <= int(seconds) <= _WEEK:
         raise _invalid(f"X-Goog-Expires is from 1 to {_WEEK} seconds.")
-    _check_expiry(since + timedelta(seconds=int(seconds)), now)
+    _check_expiry(since.timestamp() + int(seconds), now)
 
 
-def _check_expiry(until: datetime, now: datetime) -> None:
-    if now > until:
-        raise HttpError(400, "ExpiredToken", f"Request signature expired at: {until.isoformat()}")
+def _check_expiry(until: float, now: datetime) -> None:
+    if now.timestamp() > until:
+        when = datetime.fromtimestamp(until, UTC).isoformat()
+        raise HttpError(400, "ExpiredToken", f"Request signature expired at: {when}")
 
 
 def _canonical(request: Request) -> str:
@@ -137,7 +138,7 @@ def _v2(request: Request, resource: str, known: Known, now: datetime) -> str:
     ask, headers = request.query, request.headers
     if not _SECONDS.fullmatch(ask["Expires"]):
         raise _invalid("Expires is a number of seconds since 1970.")
-    _check_expiry(datetime.fromtimestamp(int(ask["Expires"]), UTC), now)
+    _check_expiry(int(ask["Expires"]), now)
     try:
         signature = base64.b64decode(ask["Signature"], validate=True)
     except binascii.Error:

@@ -181,9 +181,9 @@ class Connection(BaseHTTPRequestHandler):
         self._write(error_reply(error))
         self.wfile.flush()
         # To close with bytes unread would reset the connection before the client has the answer.
-        self.connection.shutdown(socket.SHUT_WR)
         self._reader.allow(_LINGER)
         with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
             while self._bytes.read1(1 << 16):
                 pass
 
