@@ -63,7 +63,7 @@ from .server.rest.service import Rest
 from .server.rpc.grpc_server import bind, bind_locations, bind_operations, wire
 from .server.rpc.locations import Locations
 from .server.rpc.projects import Projects
-from .server.tls import make_certificate, server_credentials
+from .server.tls import http_context, make_certificate, server_credentials
 from .vertex.endpoints.predictions import PredictionService
 from .vertex.endpoints.service import EndpointService
 from .vertex.models.service import ModelService
@@ -173,12 +173,14 @@ class LocalCloud:
         server.add_generic_rpc_handlers(self._handlers)
         wanted, http, tls = self._ports
         self.grpc_port = bind_port(server, wanted)
+        key, certificate = make_certificate()
         if tls is not None:
-            key, certificate = make_certificate()
             self._tls_dir = tempfile.TemporaryDirectory(prefix="localcloud-")
             self.tls_ca_file.write_bytes(certificate)
             self.tls_port = bind_port(server, tls, server_credentials(key, certificate))
         self._http = HttpServer(http, self.router.dispatch, self.clock)
+        if self._tls_dir is not None:
+            self._http.tls = http_context(key, certificate, self.tls_ca_file.parent)
         self.http_port, self._http.tls_port = self._http.port, self.tls_port
         self._http.begin()
         server.start()

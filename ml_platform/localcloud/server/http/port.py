@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import sys
 import threading
 import traceback
@@ -103,13 +104,14 @@ class HttpServer(ThreadingHTTPServer):
 
     daemon_threads = True
     request_queue_size = 128
-    tls_port = 0  # where tunnels lead; 0 for nowhere
+    tls_port = 0  # where HTTP/2 over TLS leads
+    tls: ssl.SSLContext | None = None  # without it there is no TLS at all
     patience = 30.0  # seconds of real time in which a request must come, once it has begun
 
     def __init__(self, port: int, dispatch: Callable[[Request], Reply], clock: Clock) -> None:
         self.dispatch = dispatch
         self._clock = clock
-        self._open: set[socket.socket] = set()
+        self.connections: set[socket.socket] = set()
         try:
             super().__init__((ADDRESS, port), Connection)
         except OSError as error:
@@ -140,15 +142,15 @@ class HttpServer(ThreadingHTTPServer):
         """Stop listening and close all connections; calls after this are refused."""
         self.shutdown()
         self.server_close()
-        for connection in tuple(self._open):
+        for connection in tuple(self.connections):
             self.shutdown_request(connection)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
+        self.connections.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
+        self.connections.discard(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
