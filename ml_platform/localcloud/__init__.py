@@ -6,7 +6,6 @@ It depends on Google's protos but not on our app: any unmodified client can conn
 from __future__ import annotations
 
 import contextlib
-import socket
 import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent import futures
@@ -48,20 +47,23 @@ from .core.errors import CloudError, PortBusy, Unusable
 from .core.names import Location
 from .gcs.calls.batch import Batch
 from .gcs.storage import Storage
+from .gcs.xml.api import XmlApi
 from .monitoring.series import Monitoring
 from .run.revisions import Revisions
 from .run.services import CloudRun
 from .run.serving import Serving
 from .scheduler.jobs import CloudScheduler
 from .server.http.port import HttpServer, Router
+from .server.identity.key_files import KeyFiles
 from .server.identity.metadata import Metadata
 from .server.identity.oidc import Identity
 from .server.loopback import ADDRESS
+from .server.ports import bind_port, check_ports
 from .server.rest.service import Rest
 from .server.rpc.grpc_server import bind, bind_locations, bind_operations, wire
 from .server.rpc.locations import Locations
 from .server.rpc.projects import Projects
-from .server.tls import make_certificate, server_credentials
+from .server.tls import http_context, make_certificate, server_credentials
 from .vertex.endpoints.predictions import PredictionService
 from .vertex.endpoints.service import EndpointService
 from .vertex.models.service import ModelService
@@ -101,7 +103,7 @@ class LocalCloud:
         lro_seconds: float = 0.0,
         quotas: bool = False,
     ) -> None:
-        _check_ports(gRPC=grpc_port, HTTP=http_port, TLS=tls_port or 0)
+        check_ports(gRPC=grpc_port, HTTP=http_port, TLS=tls_port or 0)
         self.core = Core(
             project,
             project_number,
@@ -122,7 +124,7 @@ class LocalCloud:
         self.predictions = PredictionService(self.core, self.endpoints)
         self.pipelines = PipelineService(self.core, self.storage)
         self.schedules = ScheduleService(self.core, self.pipelines)
-        self.identity = Identity(self.core)
+        self.identity, self._key_files = Identity(self.core), KeyFiles(self.core)
         self._projects = Projects(self.core)
         self.run, self._revisions = CloudRun(self.core), Revisions(self.core)
         self.scheduler = CloudScheduler(self.core, self.identity)
@@ -130,17 +132,23 @@ class LocalCloud:
         self.rest = Rest(self.core.gate)
         self.router = Router(self.core.gate, self.rest)
         self.batch = Batch(self.router.dispatch)
-        metadata = Metadata(self.core, self.identity)
-        serving = Serving(self.core, self.identity, self.run, self._revisions)
-        pages = (Control(self), Console(self), serving)
-        for part in (self.storage, self.predictions, self.batch, self.identity, metadata, *pages):
-            self.router.add(part.routes())
+        self._route()
         self._handlers = self._wired()
         self._ports = grpc_port, http_port, tls_port
         self.grpc_port = self.http_port = self.tls_port = 0
         self._tls_dir: tempfile.TemporaryDirectory[str] | None = None
         self._server: grpc.Server | None = None
         self._http: HttpServer | None = None
+
+    def _route(self) -> None:
+        metadata = Metadata(self.core, self.identity)
+        serving = Serving(self.core, self.identity, self.run, self._revisions)
+        pages = (Control(self), Console(self), serving)
+        for part in (self.storage, self.predictions, self.batch, self.identity, metadata, *pages):
+            self.router.add(part.routes())
+        public_keys = self._key_files.public_keys
+        xml = XmlApi(self.router.dispatch, self.storage, public_keys, self.clock)
+        self.router.otherwise = xml.answer
 
     def start(self) -> Self:
         """Listen. Raises PortBusy, after it has closed all ports, when one is taken."""
@@ -164,13 +172,15 @@ class LocalCloud:
         self._server = server
         server.add_generic_rpc_handlers(self._handlers)
         wanted, http, tls = self._ports
-        self.grpc_port = self._bind(server, wanted, None)
+        self.grpc_port = bind_port(server, wanted)
+        key, certificate = make_certificate()
         if tls is not None:
-            key, certificate = make_certificate()
             self._tls_dir = tempfile.TemporaryDirectory(prefix="localcloud-")
             self.tls_ca_file.write_bytes(certificate)
-            self.tls_port = self._bind(server, tls, server_credentials(key, certificate))
+            self.tls_port = bind_port(server, tls, server_credentials(key, certificate))
         self._http = HttpServer(http, self.router.dispatch, self.clock)
+        if self._tls_dir is not None:
+            self._http.tls = http_context(key, certificate, self.tls_ca_file.parent)
         self.http_port, self._http.tls_port = self._http.port, self.tls_port
         self._http.begin()
         server.start()
@@ -201,6 +211,13 @@ class LocalCloud:
     ) -> None:
         """Further projects (id to number) and locations until `reset`; Unusable for bad ones."""
         self.core.declare(projects or {}, locations)
+
+    def key_file(self, account: str) -> dict[str, str]:
+        """A new key file (its JSON) of a service account, by its e-mail address.
+
+        Signed URLs of that account must then be signed with a key that was made so.
+        """
+        return self._key_files.make(account, f"{self.http_url}/token")
 
     def at(self, project: str = "", location: str = "") -> contextlib.AbstractContextManager[None]:
         """Seed and read in that place instead of the default one, while the context lasts.
@@ -277,24 +294,3 @@ class LocalCloud:
         locations = bind_locations(gate, Locations(self.core))
         self.rest.serve(bound, (operations, locations))
         return tuple(wire(gate, service) for service in (*bound, operations, locations))
-
-    def _bind(
-        self, server: grpc.Server, port: int, credentials: grpc.ServerCredentials | None
-    ) -> int:
-        address = f"{ADDRESS}:{port}"
-        # Checked first, because gRPC also reports a busy port on stderr.
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((ADDRESS, port))
-            except OSError as error:
-                raise PortBusy(f"Cannot listen on {address}: {error.strerror}.") from None
-        if credentials is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, credentials)
-
-
-def _check_ports(**ports: int) -> None:
-    for what, port in ports.items():
-        if not 0 <= port <= 65535:
-            raise Unusable(f"{port} is not a port for {what}: the highest is 65535.")

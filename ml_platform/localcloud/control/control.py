@@ -32,6 +32,7 @@ class Control:
             ("POST", "/places", self._places),
             ("GET", "/iam", self._iam),
             ("POST", "/iam", self._change_iam),
+            ("POST", "/keys", self._key_file),
             ("POST", "/clock", self._clock),
             ("GET", "/faults", self._faults),
             ("POST", "/faults", self._order),
@@ -99,6 +100,10 @@ class Control:
         with self._cloud.core.lock:
             verbs[verb](member, **body)
         return self._iam(request)
+
+    def _key_file(self, request: Request) -> object:
+        """{"account": "robot@demo-project.iam.gserviceaccount.com"}: a new key file of it."""
+        return self._cloud.key_file(str(request.json().get("account", "")))
 
     def _clock(self, request: Request) -> object:
         """{"advance": seconds}, {"set": "2026-01-31T04:00:00Z"}, {"freeze": true} or thaw,

@@ -1,7 +1,6 @@
 """HMAC keys of service accounts, after cloud.google.com/storage/docs/json_api/v1/projects/hmacKeys.
 
-No door of the local cloud takes them as credentials: the XML API is not served. So only the answer
-that creates a key has its secret.
+Signed URLs may be signed with them. Only the answer that creates a key has its secret.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import secrets
 from typing import Any
 
 from ..core.core import Core
+from ..core.names import Location
 from ..server.http_types import HttpError, Reply, Request, Route, json_reply
 from .checks import rules
 from .checks.conditions import NOT_MET, check_etag
@@ -25,6 +25,9 @@ _ONE = _KEYS + r"/(?P<access_id>[^/]+)"
 _MAX_RESULTS = 250
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _STATES = ("ACTIVE", "INACTIVE")
+_HIDDEN = "_secret"
+# cloud.google.com/storage/docs/authentication/hmackeys#restrictions; deleted ones do not count.
+_MAX_OF_ACCOUNT = 10
 
 
 class HmacKeys:
@@ -44,6 +47,24 @@ class HmacKeys:
             Route("DELETE", _ONE, "storage.hmacKey.delete", self._delete),
         ]
 
+    def secret_of(self, access_id: str) -> tuple[str, str] | None:
+        """(account, secret) of an active key of any project, None where there is none."""
+        for project in self._names.projects:
+            with self._names.at(place_of(self._names, project)):
+                blob = self._store.get(_KIND, access_id)
+            key: dict[str, str] = json.loads(blob) if blob else {}
+            if key.get("state") == "ACTIVE" and _HIDDEN in key:
+                return key["serviceAccountEmail"], key[_HIDDEN]
+        return None
+
+    def _check_room(self, place: Location, email: str) -> None:
+        with self._names.at(place):
+            keys = [json.loads(blob) for _, _, blob in self._store.rows(_KIND)]
+        there = [k for k in keys if k["serviceAccountEmail"] == email and k["state"] != "DELETED"]
+        if len(there) >= _MAX_OF_ACCOUNT:
+            # The words after GoogleCloudPlatform/python-docs-samples#4029, ruby-docs-samples#455.
+            raise HttpError(403, "quotaExceeded", "Service account HMAC key limit reached")
+
     def _create(self, request: Request, project: str) -> Reply:
         email = request.query.get("serviceAccountEmail", "")
         if not email:
@@ -51,6 +72,8 @@ class HmacKeys:
         if not _EMAIL.fullmatch(email):
             raise rules.bad(f"Invalid argument: serviceAccountEmail '{email}'.")
         place, now = place_of(self._names, project), stamp(self._clock.now())
+        self._check_room(place, email)
+        secret = base64.b64encode(secrets.token_bytes(30)).decode()
         # 61 characters, as the access IDs of service accounts have.
         access_id = "GOOG1E" + base64.b32encode(secrets.token_bytes(35)).decode()[:55]
         key = {
@@ -63,9 +86,9 @@ class HmacKeys:
             "timeCreated": now,
             "updated": now,
             "etag": _etag(1),
+            _HIDDEN: secret,
         }
         self._put(key)
-        secret = base64.b64encode(secrets.token_bytes(30)).decode()
         metadata = _shown(request, key)
         return json_reply({"kind": "storage#hmacKey", "metadata": metadata, "secret": secret})
 
@@ -146,4 +169,5 @@ def _etag(number: int) -> str:
 
 def _shown(request: Request, key: dict[str, Any]) -> dict[str, Any]:
     path = f"/storage/v1/projects/{key['projectId']}/hmacKeys/{key['accessId']}"
-    return key | {"selfLink": request.base_url + path}
+    shown = {name: text for name, text in key.items() if name != _HIDDEN}
+    return shown | {"selfLink": request.base_url + path}

@@ -41,6 +41,7 @@ class Storage:
         self.thin_pages = 0
         """Above 0: a listing's first page is empty, and no other has more entries than this."""
         self.retry_tests = RetryTests()
+        self.hmac_keys = HmacKeys(core)
         self._effects = core.effects
         self._buckets = Buckets(self.tables, core)
         self._generations = Generations(self.tables, self._buckets, core)
@@ -49,7 +50,7 @@ class Storage:
             BucketPolicies(self.tables, self._buckets.need, core),
             Places(core.names, self._buckets.need),
             Notifications(self.tables, self._buckets, core),
-            HmacKeys(core),
+            self.hmac_keys,
             Uploads(self.tables, self._buckets, self._generations),
             self._generations,
         )
@@ -127,6 +128,7 @@ class Storage:
 
     def _list(self, request: Request, bucket: str) -> Reply:
         settings = self._buckets.need(bucket)
+        unserved.check_list(request)
         ask = request.query.get
         limit = request.number("maxResults")
         if limit is not None and limit < 1:
@@ -250,6 +252,7 @@ class Storage:
     def _compose(self, request: Request, bucket: str, name: str) -> Reply:
         rules.check_object_name(name)
         wanted = request.json()
+        unserved.check_compose(wanted)
         parts = _parts(wanted)
         with self.tables.transaction():
             key = customer_keys.key_of(request)

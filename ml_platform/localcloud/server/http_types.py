@@ -19,6 +19,7 @@ JSON_TYPE = "application/json; charset=UTF-8"
 Broken = Callable[[socket.socket, bytes, bytes], None]
 """Sends what a client gets of a head and a body."""
 _MAX_PARAMETERS = 1000
+_INT64 = 1 << 63
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 # Half of a pair is valid JSON, but no text: nothing could store it.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -124,10 +125,13 @@ class Request:
         if text is None:
             return None
         try:
-            return int(text)
-        except ValueError as error:
+            number = int(text)
+        except ValueError:
+            number = _INT64
+        if not -_INT64 <= number < _INT64:
             message = f"Invalid value at '{key}': \"{text}\""
-            raise HttpError(400, "invalidParameter", message, key) from error
+            raise HttpError(400, "invalidParameter", message, key)
+        return number
 
     def flag(self, key: str) -> bool:
         """A query parameter as a boolean: Google takes `true` and Python's `True` alike."""

@@ -38,8 +38,13 @@ def is_loopback(authority: str) -> bool:
         return False
 
 
-def check_request(*, verb: str, target: str, version: str, headers: Message) -> None:
-    """Raise HttpError for a request to another host, or one that another web page makes."""
+def check_request(
+    *, verb: str, target: str, version: str, headers: Message, over_tls: bool = False
+) -> None:
+    """Raise HttpError for a request to another host, or one that another web page makes.
+
+    Over TLS the cloud answers for Google's own hosts too: only who trusts its certificate asks so.
+    """
     hosts = headers.get_all("Host", [])
     if len(hosts) > 1 or (not hosts and version not in ("HTTP/0.9", "HTTP/1.0")):
         raise HttpError(400, "badRequest", "A request has exactly one Host header.")
@@ -50,9 +55,15 @@ def check_request(*, verb: str, target: str, version: str, headers: Message) -> 
             400, "badRequest", f"The request's target is not a URL: {error}."
         ) from error
     for authority in (*hosts, named) if named else hosts:
-        if not is_loopback(authority) and not _is_metadata(authority, target, headers):
+        ours = is_loopback(authority) or (over_tls and is_google(authority))
+        if not ours and not _is_metadata(authority, target, headers):
             raise HttpError(403, "forbidden", refusal(authority))
     _check_same_origin(verb, hosts, headers)
+
+
+def is_google(authority: str) -> bool:
+    """Whether `host` or `host:port` is one of Google's APIs."""
+    return authority.partition(":")[0].lower().endswith(".googleapis.com")
 
 
 def _is_metadata(authority: str, target: str, headers: Message) -> bool:

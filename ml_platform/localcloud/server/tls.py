@@ -5,13 +5,19 @@ from __future__ import annotations
 import ipaddress
 import select
 import socket
+import ssl
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+_HEAD = 5  # of a TLS record: its type, its version, and the length of what follows
+_PATIENCE = 1.0  # seconds for the rest of a client's first message
 
 
 def make_certificate() -> tuple[bytes, bytes]:
@@ -50,6 +56,30 @@ def make_certificate() -> tuple[bytes, bytes]:
 def server_credentials(key: bytes, certificate: bytes) -> grpc.ServerCredentials:
     """The credentials for `add_secure_port`."""
     return grpc.ssl_server_credentials([(key, certificate)])
+
+
+def http_context(key: bytes, certificate: bytes, directory: Path) -> ssl.SSLContext:
+    """What HTTP/1.1 over TLS is served with; the key is read from a file in that directory."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    chain = directory / "http.pem"
+    chain.write_bytes(key + certificate)
+    context.load_cert_chain(chain)
+    chain.unlink()
+    return context
+
+
+def wants_http2(client: socket.socket) -> bool:
+    """Whether the first TLS message of a client offers HTTP/2, as every gRPC client's does.
+
+    The message is read but left for who answers it. Raises OSError for a client that is gone.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        hello = client.recv(1 << 14, socket.MSG_PEEK)
+        whole = len(hello) >= _HEAD + int.from_bytes(hello[3:_HEAD], "big") > _HEAD
+        if whole or time.monotonic() > until:
+            return b"\x02h2" in hello
+        time.sleep(0.01)
 
 
 def relay(client: socket.socket, target: tuple[str, int]) -> None:

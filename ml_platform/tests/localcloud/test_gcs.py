@@ -10,7 +10,7 @@ from google.api_core import exceptions
 from google.cloud.storage import Bucket, Client
 
 from ml_platform.localcloud import LocalCloud
-from ml_platform.localcloud.gcs.checks.rules import glob_pattern
+from ml_platform.localcloud.gcs.checks.globs import Glob
 from ml_platform.localcloud.gcs.tables.store import successor
 
 BUCKET = "artifacts"
@@ -258,10 +258,35 @@ def test_a_foreign_page_token_is_refused(cloud: LocalCloud, bucket: Bucket) -> N
         ("a,b", "a,b", True),
         ("**", "any/depth", True),
         (r"\*", "*", True),
+        ("**/c", "c", True),
+        ("**/c", "a/b/c", True),
+        ("**/c", "abc", False),
+        ("{a,b{1,2}}/**x*", "b2/d/xy", True),
+        ("{a,b{1,2}}/**x*", "b/d/xy", False),
+        ("**X*Y", "aX/XY", True),
+        ("*a" * 50 + "b", "a" * 1024, False),
+        ("{" * 2000 + "}" * 2000, "", True),
     ],
 )
 def test_globs_mean_what_google_says(glob: str, name: str, fits: bool) -> None:
-    assert bool(glob_pattern(glob).fullmatch(name)) is fits
+    assert Glob(glob).matches(name) is fits
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *(f"/o?matchGlob={glob}" for glob in ("{a", "a}b", "[z-a]", "{a," * 2000)),
+        f"/o?maxResults={10**20}",
+        f"/o/a.txt?generation={10**20}",
+        f"?ifMetagenerationMatch={-(10**20)}",
+    ],
+    ids=lambda asked: asked[:20],
+)
+def test_a_glob_or_a_number_that_cannot_be_is_refused(
+    cloud: LocalCloud, bucket: Bucket, asked: str
+) -> None:
+    url = f"{cloud.http_url}/storage/v1/b/{BUCKET}{asked}"
+    assert requests.get(url, timeout=5).status_code == 400
 
 
 def test_the_successor_of_a_prefix_is_above_all_that_start_with_it() -> None:

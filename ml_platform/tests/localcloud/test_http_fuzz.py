@@ -21,6 +21,12 @@ PATHS = [
     "/upload/storage/v1/b/artifacts/o?uploadType=multipart",
     "/upload/storage/v1/b/artifacts/o?uploadType=resumable&name=x",
     "/batch/storage/v1",
+    "/artifacts/kept",
+    "/artifacts?list-type=2&marker=%00",
+    "/artifacts/kept?GoogleAccessId=a%40b&Expires=999999999999&Signature=eA==",
+    "/artifacts/kept?X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Date=99991231T235959Z"
+    "&X-Goog-Credential=a%2F20261130%2Fauto%2Fstorage%2Fgoog4_request&X-Goog-Expires=604800"
+    "&X-Goog-SignedHeaders=host&X-Goog-Signature=00",
     "/_localcloud/faults",
     "/_localcloud/clock",
     "/_localcloud/seed/model",

@@ -8,7 +8,7 @@ from typing import Any
 from ...core.core import Core
 from ...core.names import Location
 from ...server.http_types import HttpError, Reply, Request, Route, json_reply
-from ..checks import rules, unserved
+from ..checks import bodies, rules, unserved
 from ..checks.conditions import check_etag
 from ..places import place_of
 from ..tables.store import stamp
@@ -17,21 +17,17 @@ from . import lifecycle, policies
 
 _ONE = r"/storage/v1/b/(?P<bucket>[^/]+)"
 _MAX_RESULTS = 1000
-# Fields of a bucket that only the service sets; a client's values for these are ignored.
+# Fields of a bucket that only the service sets, besides those with an underscore.
 _OURS = (
     "kind",
     "id",
-    "selfLink",
     "name",
     "projectNumber",
     "metageneration",
     "timeCreated",
     "updated",
-    "etag",
     "generation",
     "objectRetention",
-    "softDeleteTime",
-    "hardDeleteTime",
     "location",
     "locationType",
 )
@@ -81,7 +77,7 @@ class Buckets:
     def _fresh(self, wanted: dict[str, Any]) -> dict[str, Any]:
         now = stamp(self._clock.now())
         generation = self._tables.next_bucket_generation(wanted["name"])
-        location = str(wanted.get("location", self._names.location)).upper()
+        location = bodies.location_of(wanted, self._names.location)
         defaults: dict[str, Any] = {
             "storageClass": "STANDARD",
             "iamConfiguration": {
@@ -102,7 +98,9 @@ class Buckets:
             "locationType": "multi-region" if location in ("EU", "US", "ASIA") else "region",
         }
         return policies.settled(
-            {}, rules.merged(defaults, _theirs(wanted)) | ours, self._clock.now()
+            {},
+            rules.merged(defaults, bodies.fitting(wanted, bodies.BUCKET)) | ours,
+            self._clock.now(),
         )
 
     def _place(self, request: Request) -> Location:
@@ -173,9 +171,10 @@ class Buckets:
         with self._tables.transaction():
             found = self.need(bucket)
             _check_metageneration(request, found)
-            wanted = _theirs(request.json())
+            sent = request.json()
+            unserved.check_write(request, found, sent)
+            wanted = bodies.fitting(sent, bodies.BUCKET)
             unserved.check_bucket(wanted)
-            unserved.check_write(request, found, wanted)
             ours = {key: found[key] for key in found if key in _OURS or key.startswith("_")}
             before = found if keep else self._fresh({"name": bucket})
             fresh = rules.merged(before, wanted) | ours
@@ -230,10 +229,6 @@ class Buckets:
         self._tables.put_bucket(stored)
         self.lifecycle.arm(stored)
         return stored
-
-
-def _theirs(wanted: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in wanted.items() if k not in _OURS and not k.startswith("_")}
 
 
 def _shown(request: Request, bucket: dict[str, Any]) -> dict[str, Any]:

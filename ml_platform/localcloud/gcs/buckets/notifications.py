@@ -36,7 +36,10 @@ _NO_TOPIC = (
 
 
 class Notifications:
-    """The configurations are in their bucket: each change is one of the bucket too."""
+    """The configurations are kept with their bucket, whose metageneration they do not change.
+
+    Google's retry conformance tests rely on that (python-storage, tests/conformance).
+    """
 
     def __init__(self, tables: ObjectTables, buckets: Buckets, core: Core) -> None:
         self._tables, self._buckets = tables, buckets
@@ -61,7 +64,7 @@ class Notifications:
             _check_room(there, wanted)
             key = str(self._store.next_id("gcs.notification"))
             made = wanted | {"kind": "storage#notification", "id": key, "etag": key}
-            self._buckets.store(found | {FIELD: [*there, made]})
+            self._tables.put_bucket(found | {FIELD: [*there, made]})
         self._effects.record(f"{bucket}/notificationConfigs/{key}")
         return json_reply(_shown(request, bucket, made))
 
@@ -78,7 +81,7 @@ class Notifications:
         with self._tables.transaction():
             found = self._buckets.need(bucket)
             _, others = _split(found, key)
-            self._buckets.store(found | {FIELD: others})
+            self._tables.put_bucket(found | {FIELD: others})
         self._effects.record(f"{bucket}/notificationConfigs/{key}")
         return Reply(204)
 

@@ -1,4 +1,4 @@
-"""The rules of the GCS JSON API that need no storage: preconditions, listings, globs, resources.
+"""The rules of the GCS JSON API that need no storage: preconditions, listings, resources.
 
 Behaviour after cloud.google.com/storage/docs/json_api/v1 and .../request-preconditions.
 """
@@ -14,22 +14,10 @@ from urllib.parse import quote
 
 from ...server.http_types import HttpError, Request
 from ..tables.store import StoredObject, successor
-from . import customer_keys
+from . import bodies, customer_keys
 from .conditions import NOT_MET, check_etag
+from .globs import Glob
 
-SETTABLE = (
-    "cacheControl",
-    "contentDisposition",
-    "contentEncoding",
-    "contentLanguage",
-    "contentType",
-    "customTime",
-    "eventBasedHold",
-    "metadata",
-    "retention",
-    "storageClass",
-    "temporaryHold",
-)
 _CHUNK = 500
 _MAX_NAME = 1024
 _MAX_METADATA = 8 * 1024
@@ -96,8 +84,9 @@ def check_preconditions(
 
 
 def settable(resource: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an object that a client may set; the service sets all others."""
-    kept = {key: resource[key] for key in SETTABLE if resource.get(key) is not None}
+    """The fields of an object that a client may set, the others are dropped. Raises HTTP 400."""
+    fitting = bodies.fitting(resource, bodies.OBJECT)
+    kept = {key: value for key, value in fitting.items() if value is not None}
     if "metadata" in kept:
         kept["metadata"] = _metadata(kept["metadata"])
     return kept
@@ -108,9 +97,7 @@ def kept(found: StoredObject) -> dict[str, Any]:
     return {key: found.settable[key] for key in _KEPT if key in found.settable}
 
 
-def _metadata(wanted: object) -> dict[str, str]:
-    if not isinstance(wanted, dict):
-        raise bad("Invalid value for: metadata is not an object.")
+def _metadata(wanted: dict[str, object]) -> dict[str, str]:
     fresh = {str(key): str(value) for key, value in wanted.items() if value is not None}
     # cloud.google.com/storage/quotas: 8 KiB of custom metadata an object, keys and values.
     if sum(len(f"{key}{value}".encode()) for key, value in fresh.items()) > _MAX_METADATA:
@@ -217,40 +204,11 @@ def decode_token(token: str) -> str:
         raise bad("Invalid argument: pageToken.") from error
 
 
-_GLOB = re.compile(
-    r"(?P<deep>\*\*/?)|(?P<star>\*)|(?P<any>\?)|\[(?P<no>[!^]?)(?P<set>[^\]]+)\]"
-    r"|(?P<open>\{)|(?P<close>\})|(?P<comma>,)|\\(?P<escaped>.)|(?P<plain>.)",
-    re.DOTALL,
-)
-_GLOB_MEANING = {"star": "[^/]*", "any": "[^/]", "open": "(?:", "close": ")"}
-
-
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """matchGlob: `*` stays within a folder, `**` does not; `?`, `[a-z]`, `{one,two}`."""
-    out, depth = "", 0
-    for found in _GLOB.finditer(glob):
-        kind = found.lastgroup or "plain"
-        depth += (kind == "open") - (kind == "close")
-        if kind == "deep":
-            out += "(?:.*/)?" if found["deep"] == "**/" else ".*"
-        elif kind == "set":
-            letters = re.escape(found["set"]).replace("\\-", "-")
-            out += f"[^{letters}]" if found["no"] else f"[{letters}]"
-        elif kind == "comma":
-            out += "|" if depth else ","
-        else:
-            out += _GLOB_MEANING.get(kind) or re.escape(found[kind])
-    try:
-        return re.compile(out, re.DOTALL)
-    except re.error as error:
-        raise bad(f"Invalid glob expression: {glob}") from error
-
-
 def _entries(
     scan: Scan, wanted: Listing, cursor: str, key: Callable[[StoredObject], str]
 ) -> Iterator[StoredObject | str]:
     """Objects and prefixes in name order; a folder is stepped over, never read through."""
-    pattern = glob_pattern(wanted.glob) if wanted.glob else None
+    glob = Glob(wanted.glob) if wanted.glob else None
     stop = successor(wanted.prefix)
     if wanted.end:
         stop = min(stop, wanted.end) if stop else wanted.end
@@ -261,7 +219,7 @@ def _entries(
                 continue
             folder = _folder(row.name, wanted)
             name = folder or row.name
-            if pattern is None or pattern.fullmatch(name):
+            if glob is None or glob.matches(name):
                 yield folder or row
                 if folder == row.name and wanted.trailing:
                     yield row

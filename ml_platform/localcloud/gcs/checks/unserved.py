@@ -22,6 +22,8 @@ _PATHS = (
     (rf"{_B}/relocate", "bucket relocation"),
     (rf"{_B}/o/watch", "object change notifications"),
     (rf"{_B}/operations{_ANY}", "long-running operations of Cloud Storage"),
+    (rf"{_B}/o/[^/]+/iam{_ANY}", "IAM policies of objects"),
+    (r"/storage/v1/channels/stop", "object change notifications"),
 )
 _VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _PRIVATE = ("private", "projectPrivate", "bucketOwnerFullControl", "bucketOwnerRead")
@@ -31,6 +33,13 @@ _READ_MORE = (
     "Read more at https://cloud.google.com/storage/docs/uniform-bucket-level-access"
 )
 _KMS = "Cloud KMS keys"
+_OBJECT = (("kmsKeyName", _KMS), ("contexts", "object contexts"))
+
+
+def _is_enabled(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value.get("enabled"))
+
+
 # A bucket's field, the value in it that would need an effect, and what that is.
 _BUCKET: tuple[tuple[str, str, Callable[[Any], bool], str], ...] = (
     ("billing", "requesterPays", bool, "requester pays"),
@@ -41,6 +50,7 @@ _BUCKET: tuple[tuple[str, str, Callable[[Any], bool], str], ...] = (
     ("autoclass", "enabled", bool, "Autoclass"),
     ("hierarchicalNamespace", "enabled", bool, "folders"),
     ("ipFilter", "mode", lambda mode: mode == "Enabled", "IP filters"),
+    ("iamConfiguration", "bucketPolicyOnly", _is_enabled, "bucketPolicyOnly, the old name"),
     ("rpo", "", lambda rpo: rpo == "ASYNC_TURBO", "turbo replication"),
     ("customPlacementConfig", "", bool, "dual-regions of choice"),
 )
@@ -88,8 +98,9 @@ def check_write(request: Request, bucket: Mapping[str, Any], wanted: Mapping[str
     """Refuse the ACLs and Cloud KMS keys of a request that writes an object or a bucket."""
     if any(request.query.get(name) for name in ("kmsKeyName", "destinationKmsKeyName")):
         raise refused(_KMS)
-    if wanted.get("kmsKeyName"):
-        raise refused(_KMS)
+    for field, what in _OBJECT:
+        if wanted.get(field):
+            raise refused(what)
     predefined = [request.query[name] for name in _PREDEFINED if request.query.get(name)]
     given = wanted.get("acl") or wanted.get("defaultObjectAcl")
     if (predefined or given) and is_uniform(bucket):
@@ -99,6 +110,18 @@ def check_write(request: Request, bucket: Mapping[str, Any], wanted: Mapping[str
         raise refused("ACLs")
     if given:
         raise refused("ACLs")
+
+
+def check_compose(wanted: Mapping[str, Any]) -> None:
+    """Raise HTTP 501 for a composition that deletes its sources."""
+    if wanted.get("deleteSourceObjects"):
+        raise refused("deleteSourceObjects")
+
+
+def check_list(request: Request) -> None:
+    """Raise HTTP 501 for a listing that filters by contexts."""
+    if request.query.get("filter"):
+        raise refused("object contexts")
 
 
 def check_policy(bucket: Mapping[str, Any], policy: Mapping[str, Any]) -> None:

@@ -31,9 +31,10 @@ class Body:
     ) -> None:
         self._headers, self._source, self._extend, self._go_on = headers, source, extend, go_on
 
-    def read(self, path: str, version: str) -> bytes:
+    def read(self, verb: str, path: str, version: str) -> bytes:
         """All of it, unpacked. Raises HttpError; nothing may be read from the source after it."""
-        is_upload = "/upload/" in path
+        # By the XML API an object is uploaded with PUT /BUCKET/OBJECT.
+        is_upload = "/upload/" in path or (verb == "PUT" and not path.startswith("/storage/"))
         limit = _MAX_UPLOAD if is_upload else _MAX_BODY
         length = self._length(version)
         if length is not None and length > limit:
@@ -96,7 +97,8 @@ class Body:
 
     def _unpacked(self, sent: bytes, limit: int) -> bytes:
         coding = self._headers.get("Content-Encoding", "identity").strip().lower()
-        if coding in ("", "identity"):
+        # By the XML API an upload of something gzipped begins so, with no body yet.
+        if coding in ("", "identity") or not sent:
             return sent
         if coding not in ("gzip", "x-gzip"):
             raise HttpError(415, "unsupportedMediaType", f"Content-Encoding {coding} is unknown.")

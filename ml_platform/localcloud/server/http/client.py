@@ -58,7 +58,9 @@ class Watch:
     def _closed(self) -> bool:
         try:
             readable, _, _ = select.select([self._connection], [], [], 0)
-            return bool(readable) and not self._connection.recv(1, socket.MSG_PEEK)
+            # Past TLS, which cannot look ahead.
+            peek = socket.socket.recv
+            return bool(readable) and not peek(self._connection, 1, socket.MSG_PEEK)
         except (OSError, ValueError):
             # The socket itself is closed, so the client is gone.
             return True

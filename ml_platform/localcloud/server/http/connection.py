@@ -9,6 +9,7 @@ import contextlib
 import io
 import re
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -17,8 +18,8 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 
 from ..http_types import Broken, HttpError, Reply, Request, error_reply, target_of
-from ..loopback import ADDRESS, check_request
-from ..tls import relay
+from ..loopback import ADDRESS, check_request, is_google
+from ..tls import relay, wants_http2
 from .body import Body
 from .client import Reader, Watch
 
@@ -37,6 +38,8 @@ class Server(Protocol):
 
     dispatch: Callable[[Request], Reply]
     tls_port: int
+    tls: ssl.SSLContext | None
+    connections: set[socket.socket]
     patience: float
     url: str
 
@@ -53,6 +56,7 @@ class Connection(BaseHTTPRequestHandler):
     # Without these two a call takes 48 ms: small writes meet Nagle and the delayed ACK.
     wbufsize = 1 << 16
     disable_nagle_algorithm = True
+    over_tls = False
     server: Server  # type: ignore[assignment]
 
     def setup(self) -> None:
@@ -63,11 +67,26 @@ class Connection(BaseHTTPRequestHandler):
         self.rfile = self._bytes = io.BufferedReader(self._reader, 1 << 16)
 
     def handle(self) -> None:
-        """Serve requests; a connection over TLS (a client's gRPC) goes to the TLS port, if any."""
-        if self.server.tls_port and self.connection.recv(1, socket.MSG_PEEK) == _TLS_RECORD:
-            relay(self.connection, (ADDRESS, self.server.tls_port))
+        """Serve requests, over TLS too where the cloud has a TLS port."""
+        if self.server.tls and self.connection.recv(1, socket.MSG_PEEK) == _TLS_RECORD:
+            self._serve_tls(self.server.tls)
         else:
             super().handle()
+
+    def _serve_tls(self, context: ssl.SSLContext) -> None:
+        """HTTP/2 (a client's gRPC) goes to the TLS port, HTTP/1.1 is served here."""
+        self.connection.settimeout(self.server.patience)
+        with contextlib.suppress(OSError):  # a client that does not trust us, or is gone
+            if wants_http2(self.connection):
+                self.connection.settimeout(None)
+                relay(self.connection, (ADDRESS, self.server.tls_port))
+                return
+            with context.wrap_socket(self.connection, server_side=True) as secure:
+                self.server.connections.add(secure)
+                try:
+                    SecureConnection(secure, self.client_address, self.server)  # type: ignore[arg-type]
+                finally:
+                    self.server.connections.discard(secure)
 
     def handle_one_request(self) -> None:
         """Answer the next request; whatever is wrong with it, there is an answer."""
@@ -141,6 +160,7 @@ class Connection(BaseHTTPRequestHandler):
             target=self.path,
             version=self.request_version,
             headers=self.headers,
+            over_tls=self.over_tls,
         )
         if self.command not in _VERBS:
             raise HttpError(501, "notImplemented", f"{self.command} is not a method here.")
@@ -152,7 +172,7 @@ class Connection(BaseHTTPRequestHandler):
     def _request(self) -> Request:
         path, pairs = target_of(self.path)
         body = Body(self.headers, self._bytes, self._reader.extend, self._continue)
-        sent = body.read(path, self.request_version)
+        sent = body.read(self.command, path, self.request_version)
         headers = {name.lower(): text.strip() for name, text in self.headers.items()}
         request = Request(
             self.command, path, dict(pairs), headers, sent, self.server.url, pairs=pairs
@@ -165,25 +185,24 @@ class Connection(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _tunnel(self) -> None:
-        """As a proxy (grpc_proxy): a connection to a Google API over TLS goes to our TLS port."""
+        """As a proxy (grpc_proxy, https_proxy): a connection to a Google API over TLS ends here."""
         self.close_connection = True
-        host, _, port = self.path.partition(":")
-        if self.server.tls_port == 0 or not host.endswith(".googleapis.com") or port != "443":
+        port = self.path.partition(":")[2]
+        if self.server.tls is None or not is_google(self.path) or port != "443":
             raise HttpError(403, "forbidden", f"No tunnel to {self.path}.")
         self.send_response(200)
         self.end_headers()
         self.wfile.flush()
-        self.connection.settimeout(None)
-        relay(self.connection, (ADDRESS, self.server.tls_port))
+        self._serve_tls(self.server.tls)
 
     def _refuse(self, error: HttpError) -> None:
         self.close_connection = True
         self._write(error_reply(error))
         self.wfile.flush()
         # To close with bytes unread would reset the connection before the client has the answer.
-        self.connection.shutdown(socket.SHUT_WR)
         self._reader.allow(_LINGER)
         with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
             while self._bytes.read1(1 << 16):
                 pass
 
@@ -225,6 +244,16 @@ class Connection(BaseHTTPRequestHandler):
 
     def version_string(self) -> str:
         return "localcloud"
+
+
+class SecureConnection(Connection):
+    """The same over TLS."""
+
+    over_tls = True
+
+    def handle(self) -> None:
+        """Serve requests."""
+        BaseHTTPRequestHandler.handle(self)
 
 
 def _safe(text: str) -> str:

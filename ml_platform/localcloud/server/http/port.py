@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import sys
 import threading
 import traceback
@@ -33,6 +34,8 @@ class Router:
         self._gate = gate
         self._rest = rest
         self._routes: list[tuple[Route, re.Pattern[str]]] = []
+        self.otherwise: Callable[[Request], Reply] = _nothing
+        """Answers the paths that nothing else serves."""
 
     def add(self, routes: Iterable[Route]) -> None:
         """Serve these paths as well."""
@@ -52,9 +55,7 @@ class Router:
     def _answer(self, request: Request) -> Reply:
         try:
             found = self._find(request)
-            if found is None:
-                return self._rest.answer(request)
-            return self._serve(*found, request)
+            return self._serve(*found, request) if found else self._unrouted(request)
         except CloudError as error:
             return error_reply(error, plain=request.query.get("alt") == "media")
         except Exception:  # noqa: BLE001
@@ -63,7 +64,7 @@ class Router:
             return error_reply(HttpError(500, "internalError", "Internal error encountered."))
 
     def _find(self, request: Request) -> tuple[Route, dict[str, str]] | None:
-        """The route of a path; None for one of the services that REST serves."""
+        """The route of a path; None for one of the services that REST serves, or of no service."""
         verb = "GET" if request.verb == "HEAD" else request.verb
         known = False
         for route, pattern in self._routes:
@@ -71,11 +72,13 @@ class Router:
                 if route.verb == verb:
                     return route, {key: unquote(text) for key, text in match.groupdict().items()}
                 known = True
-        if not known and self._rest.serves(request.path):
-            return None
         if known:
             raise HttpError(405, "methodNotAllowed", f"{verb} is not allowed here.")
-        raise HttpError(404, "notFound", f"Nothing is served at {request.path}.")
+        return None
+
+    def _unrouted(self, request: Request) -> Reply:
+        serve = self._rest.answer if self._rest.serves(request.path) else self.otherwise
+        return serve(request)
 
     def _serve(self, route: Route, groups: dict[str, str], request: Request) -> Reply:
         if not route.call:
@@ -92,18 +95,23 @@ class Router:
         )
 
 
+def _nothing(request: Request) -> Reply:
+    raise HttpError(404, "notFound", f"Nothing is served at {request.path}.")
+
+
 class HttpServer(ThreadingHTTPServer):
     """One thread for each connection; PortBusy when the port is taken."""
 
     daemon_threads = True
     request_queue_size = 128
-    tls_port = 0  # where tunnels lead; 0 for nowhere
+    tls_port = 0  # where HTTP/2 over TLS leads
+    tls: ssl.SSLContext | None = None  # without it there is no TLS at all
     patience = 30.0  # seconds of real time in which a request must come, once it has begun
 
     def __init__(self, port: int, dispatch: Callable[[Request], Reply], clock: Clock) -> None:
         self.dispatch = dispatch
         self._clock = clock
-        self._open: set[socket.socket] = set()
+        self.connections: set[socket.socket] = set()
         try:
             super().__init__((ADDRESS, port), Connection)
         except OSError as error:
@@ -134,15 +142,15 @@ class HttpServer(ThreadingHTTPServer):
         """Stop listening and close all connections; calls after this are refused."""
         self.shutdown()
         self.server_close()
-        for connection in tuple(self._open):
+        for connection in tuple(self.connections):
             self.shutdown_request(connection)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
+        self.connections.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
+        self.connections.discard(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:

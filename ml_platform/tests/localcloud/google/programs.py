@@ -25,8 +25,8 @@ told = {}
 What a script has put into `told` at its end is what it tells."""
 
 
-def tell(cloud: LocalCloud, script: str) -> Any:
-    """What a script told.
+def tell(cloud: LocalCloud, script: str, **more: str) -> Any:
+    """What a script told, with `more` in its environment.
 
     :raises AssertionError: it failed.
     """
@@ -37,7 +37,7 @@ def tell(cloud: LocalCloud, script: str) -> Any:
     }
     ended = subprocess.run(
         [sys.executable, "-c", f"{HEAD}{script}\nprint(json.dumps(told, default=list))"],
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, **more},
         capture_output=True,
         text=True,
         timeout=100,

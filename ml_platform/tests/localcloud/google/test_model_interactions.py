@@ -1,8 +1,7 @@
 """Retells python-aiplatform's tests/system/aiplatform/test_model_interactions.py.
 
 Google's endpoint serves an iris model; here an endpoint answers with its instances. Left out:
-stream_raw_predict and the dedicated endpoint's address, which the local cloud refuses; the SDK
-itself, which sends a raw prediction to https://LOCATION-aiplatform.googleapis.com only.
+stream_raw_predict and the dedicated endpoint's address, which the local cloud refuses.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from google.cloud.aiplatform_v1.services.prediction_service import (
 
 from ml_platform.localcloud import LocalCloud
 from ml_platform.tests.localcloud.conftest import PARENT
+
+from .programs import tell
 
 INSTANCE = {
     "petal_length": "3.0",
@@ -69,3 +70,30 @@ def test_an_asynchronous_client_predicts_too(cloud: LocalCloud, endpoint: str) -
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(lambda: asyncio.run(predict())).result(timeout=20)
     assert len(answer.predictions) == 1
+
+
+SCRIPT = f"""
+instance = {INSTANCE}
+model = aiplatform.Model.upload(display_name="iris", serving_container_image_uri="image")
+endpoint = aiplatform.Endpoint.create(display_name="iris")
+model.deploy(endpoint)
+for raw in (False, True):
+    found = endpoint.predict([instance], use_raw_predict=raw)
+    told[raw] = [
+        found.predictions, found.deployed_model_id, found.model_resource_name,
+        found.model_version_id,
+    ]
+body = json.dumps({{"instances": [instance]}})
+answer = endpoint.raw_predict(body, {{"Content-Type": "application/json"}})
+told["status"], told["raw"], told["url"] = answer.status_code, answer.json(), answer.url
+"""
+
+
+def test_the_sdk_itself_sends_a_raw_prediction_by_https() -> None:
+    with LocalCloud(location="us-central1", tls_port=0) as cloud:
+        by_https = {"https_proxy": cloud.http_url, "REQUESTS_CA_BUNDLE": str(cloud.tls_ca_file)}
+        told = tell(cloud, SCRIPT, **by_https)
+        assert cloud.effects.count("PredictionService.*") == 3
+    assert told["true"] == told["false"]
+    assert (told["status"], told["raw"]) == (200, {"predictions": [INSTANCE]})
+    assert told["url"].startswith("https://us-central1-aiplatform.googleapis.com/v1/projects/")

@@ -1,8 +1,8 @@
 """HMAC keys, retold from googleapis/python-storage tests/system/test_hmac_key_metadata.py and
 googleapis/storage-testbench tests/test_project.py.
 
-Left out: the testbench's own access IDs (`email:key-id`) and that it forgets a deleted key; what a
-key signs, since the local cloud does not serve the XML API.
+Left out: the testbench's own access IDs (`email:key-id`) and that it forgets a deleted key. What a
+key signs is tested in test_gcs_xml.py.
 """
 
 from __future__ import annotations
@@ -122,3 +122,16 @@ def test_a_key_belongs_to_its_project_and_needs_its_roles(
         access_ids(robot_gcs)
     cloud.iam.grant(member, "roles/storage.hmacKeyAdmin")
     assert access_ids(robot_gcs) == [key.access_id]
+
+
+def test_an_account_has_ten_keys_and_deleted_ones_do_not_count(gcs: Client) -> None:
+    keys = [gcs.create_hmac_key(ROBOT)[0] for _ in range(10)]
+    with pytest.raises(exceptions.Forbidden, match="Service account HMAC key limit reached"):
+        gcs.create_hmac_key(ROBOT)
+    assert gcs.create_hmac_key("other@demo-project.iam.gserviceaccount.com")
+    keys[0].state = "INACTIVE"
+    keys[0].update()
+    with pytest.raises(exceptions.Forbidden):
+        gcs.create_hmac_key(ROBOT)
+    keys[0].delete()
+    assert gcs.create_hmac_key(ROBOT)
