@@ -233,6 +233,32 @@ class FindingKind(StrEnum):
             ),
         ),
     )
+    SERVICE_CHANGED = (
+        "service_changed",
+        Facts(
+            label="Service changed",
+            meaning="A service has other settings or files than we wrote.",
+            note=("{n} service changed", "{n} services changed"),
+            tone="bad",
+            plane="cloud_run",
+            comparison=f"{_SWEEPS}.services.compare_endpoints",
+            repair=Repair(
+                path=f"{_REPAIRS}.repair_change",
+                slug="take_over",
+                button="Take it over",
+                changes_production=False,
+                settled_by_recheck=True,
+            ),
+            alternatives=(
+                Repair(
+                    path=f"{_REPAIRS}.put_ours_back",
+                    slug="put_back",
+                    button="Put ours back",
+                    changes_production=True,
+                ),
+            ),
+        ),
+    )
     SCHEDULE_MISSING = (
         "schedule_missing",
         Facts(

@@ -15,6 +15,7 @@ from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock
 
+from .changed_services import put_back_service, take_over_service
 from .duplicate_versions import purge_surplus
 from .labels import relabel_service, relabel_version
 from .pointers import clear_stale_pointers, restore_lost_versions
@@ -165,6 +166,20 @@ def repair_endpoint(
 ) -> Operation:
     """Record what Cloud Run serves for the endpoint."""
     return look_at_service(endpoint=_endpoint_of(finding), actor=actor, now=now)
+
+
+def repair_change(
+    *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
+) -> Operation:
+    """Record what others changed on the service as ours."""
+    return take_over_service(endpoint=_endpoint_of(finding), actor=actor, now=now)
+
+
+def put_ours_back(
+    *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
+) -> Operation:
+    """Deploy the endpoint's version again with its configuration."""
+    return put_back_service(endpoint=_endpoint_of(finding), actor=actor, now=now)
 
 
 def _endpoint_of(finding: Finding) -> DeployedEndpoint:
