@@ -20,7 +20,7 @@ from ml_platform.errors import Invalid
 
 from .serving import ServingConfig
 
-_LEFT_OPEN = {"ingress": Ingress.ALL, "service_account": ""}
+_LEFT_OPEN: Mapping[str, Any] = {"ingress": Ingress.ALL, "service_account": ""}
 """Settings with the value by which a configuration leaves them to others."""
 _SETTINGS = (
     "image", "cpu", "memory", "min_instances", "max_instances", "concurrency",
