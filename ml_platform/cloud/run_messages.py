@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from .names import ServiceName
-from .raw import enum_name
+from .raw import enum_name, read_time
 from .types import Ingress, RemoteService, ServiceSpec, TrafficShare, TrafficTarget
 
 ARTIFACT_ENV = "AIP_STORAGE_URI"
@@ -180,6 +180,8 @@ def read_service(raw: Any) -> RemoteService:
         ),
         targets=read_targets(raw),
         percent_of_newest=(_percent_of_latest(raw) or pinned) if raw.traffic else 100,
+        changed_by=raw.last_modifier,
+        changed_at=read_time(raw, "update_time"),
         message=raw,
     )
 
@@ -193,6 +195,7 @@ def _read_spec(raw: Any) -> ServiceSpec:
         image=container.image if container else "",
         labels=dict(raw.labels),
         env={e.name: e.value for e in container.env} if container else {},
+        secrets=_from_secrets(container),
         port=next((p.container_port for p in container.ports), 0) if container else 0,
         cpu=limits.get("cpu", ""),
         memory=limits.get("memory", ""),
@@ -203,6 +206,11 @@ def _read_spec(raw: Any) -> ServiceSpec:
         ingress=_ingress(raw),
         service_account=template.service_account,
     )
+
+
+def _from_secrets(container: Any) -> tuple[str, ...]:
+    variables = container.env if container else ()
+    return tuple(e.name for e in variables if e.HasField("value_source"))
 
 
 def _ingress(raw: Any) -> Ingress:

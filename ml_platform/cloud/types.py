@@ -168,6 +168,8 @@ class ServiceSpec(RemoteValue):
     image: str
     labels: Mapping[str, str] = field(hash=False)
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
+    secrets: tuple[str, ...] = ()
+    """Only read: the variables whose values come from secrets; `env` has '' for them."""
     args: tuple[str, ...] = ()
     port: int = 8080
     cpu: str = "1"
@@ -227,6 +229,9 @@ class RemoteService(RemoteValue):
     percent_of_newest: int = 100
     """Percent of the traffic that was asked for its newest ready revision, by its name or as the
     latest; the other revisions get the rest."""
+    changed_by: str = ""
+    """Who changed the service last, of its own fields or its labels, and when."""
+    changed_at: datetime | None = None
     message: Any = field(default=None, repr=False, compare=False)
     """The raw message, with what others set."""
 

@@ -68,6 +68,12 @@ class DeployedEndpoint(models.Model):
     url = models.URLField(max_length=512, blank=True, default="")
     revision = models.CharField(max_length=128, blank=True, default="")
     config = models.JSONField(default=dict, blank=True)
+    written = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="What we wrote last into the service, and the revision that it made. Empty for "
+        "an endpoint of before; the next sweep takes it from the service.",
+    )
     previous_config = models.JSONField(
         default=dict, blank=True, help_text="How the version before was served, for a rollback."
     )

@@ -128,6 +128,11 @@ class MirroredService(models.Model):
     serving_revisions = models.JSONField(
         default=list, help_text="Revisions that requests may reach."
     )
+    spec = models.JSONField(
+        null=True, help_text="What it has in the fields that we set; values are digests."
+    )
+    changed_by = models.CharField(max_length=255, blank=True, default="", db_default="")
+    changed_at = models.DateTimeField(null=True)
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
     seen_at = models.DateTimeField()
 

@@ -14,7 +14,14 @@ from .metrics import service_metrics
 from .registration import adoption, approval, register
 from .registry import aliases, relabel
 from .removal import removal
-from .repairs import duplicate_versions, labels, pointers, services, unmanaged_models
+from .repairs import (
+    changed_services,
+    duplicate_versions,
+    labels,
+    pointers,
+    services,
+    unmanaged_models,
+)
 from .scheduling import job, platform_jobs
 from .scheduling import repairs as job_repairs
 from .sweeps import operation as sweeps
@@ -55,6 +62,7 @@ WORKFLOWS: dict[str, Workflow] = {
         labels.SERVICE,
         services.LEFTOVER,
         services.CHECK,
+        changed_services.WORKFLOW,
         job_repairs.SCHEDULE,
         job_repairs.JOB,
         orphans.ORPHAN,

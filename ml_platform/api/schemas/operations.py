@@ -54,6 +54,7 @@ OPERATION_EXAMPLE = {
             "finished_at": "2026-02-08T12:15:01Z",
         }
     ],
+    "overwrites": [],
     "remote_operation": "",
     "cancel_requested": False,
     "error": None,
@@ -117,6 +118,10 @@ class OperationOut(Out):
     reason: str
     step: str
     steps: list[StepOut]
+    overwrites: list[str] = Field(
+        description="What others changed on the Cloud Run service, which a deploy overwrites: as "
+        "the newest sweep saw it, and once the deploy has read the service, as it is there."
+    )
     remote_operation: str
     cancel_requested: bool
     error: OperationError | None
@@ -177,6 +182,7 @@ def operation_json(operation: Operation) -> Json:
         "reason": operation.reason,
         "step": operation.step,
         "steps": [_step_json(step) for step in operation.steps],
+        "overwrites": operation.data.get("overwritten") or operation.data.get("announced", []),
         "remote_operation": operation.remote_operation,
         "cancel_requested": operation.cancel_requested,
         "error": error if operation.error else None,

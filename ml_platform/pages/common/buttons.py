@@ -19,7 +19,12 @@ from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.pages.view_models.context import Button
 from ml_platform.pages.view_models.metrics import main_metric, measured_against
 from ml_platform.services.access.rights import Right
-from ml_platform.services.deployment.deployable import DeployFacts, UndeployFacts, is_stopped
+from ml_platform.services.deployment.deployable import (
+    DeployFacts,
+    UndeployFacts,
+    is_stopped,
+    told_overwritten,
+)
 from ml_platform.services.deployment.serving import ServingConfig
 
 _PROTECTED = " Only an administrator moves or removes {} from a version that has it."
@@ -40,6 +45,7 @@ def button(
     confirm: str = "",
     tone: str = "plain",
     reason: str = "",
+    fields: tuple[tuple[str, str], ...] = (),
 ) -> Button:
     """The button of an action; one that cannot be pressed now says why in its tooltip.
 
@@ -57,6 +63,7 @@ def button(
         tone=tone,
         key=uuid4().hex,
         reason=reason,
+        fields=fields,
         keep=KEEPS.get(action.name, "Keep it") if tone == "danger" else "",
     )
 
@@ -103,8 +110,17 @@ def _question(what: str, run: TrainingRun, target: DeployedEndpoint | None) -> s
         lines.append(measured_against(run.metrics, served.metrics, f"v{served.version}"))
     elif metric := main_metric(run.metrics):
         lines.append(f"{metric.name} {metric.value}.")
+    lines += _overwrites(target) if target else []
     lines.append("Vertex AI and its artifacts are checked first.")
     return "\n".join(filter(None, lines))
+
+
+def _overwrites(target: DeployedEndpoint) -> list[str]:
+    """What others changed there, in words: a deploy writes our settings over it."""
+    told = told_overwritten(target)
+    return [f"Others changed it on Cloud Run, which is overwritten: {'; '.join(told)}."] * bool(
+        told
+    )
 
 
 def endpoint_buttons(caller: Caller, endpoint: DeployedEndpoint, known: Known) -> list[Button]:
@@ -122,7 +138,9 @@ def endpoint_buttons(caller: Caller, endpoint: DeployedEndpoint, known: Known) -
             f"Deploy {last}".strip(),
             facts=known.restore(endpoint, endpoint.run),
             name=f"Deploy {last} to {service}" if last else f"Deploy {service}",
-            confirm=f"Deploy {last} to {service} again? It is checked first.",
+            confirm="\n".join(
+                [f"Deploy {last} to {service} again? It is checked first.", *_overwrites(endpoint)]
+            ),
         )
     if is_stopped(endpoint):
         facts: object = endpoint

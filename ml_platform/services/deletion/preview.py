@@ -124,15 +124,17 @@ def services_of(runs: Sequence[TrainingRun]) -> list[ServiceFacts]:
 def _served_by(service: RemoteService, uids: Collection[str]) -> set[str]:
     """Which of the runs the newest revision serves, or another one that requests may reach.
 
-    A service whose labels were removed still has the address of its model.
+    A revision whose labels were removed, or that was given other files, has the address of its
+    model.
     """
     model = service.env.get(ARTIFACT_ENV, "")
     runs = {service.labels.get(RUN, ""), *(uid for uid in uids if uid in model)}
     for revision in service.serving:
         if revision != service.latest_created_revision:
             with suppress(CloudAbsent):  # a revision that is gone serves nothing
-                labels = cloud_run.get_revision(service.service_id, revision).labels
-                runs.add(labels.get(RUN, ""))
+                found = cloud_run.get_revision(service.service_id, revision)
+                texts = " ".join(found.texts)
+                runs |= {found.labels.get(RUN, ""), *(uid for uid in uids if uid in texts)}
     return runs & set(uids)
 
 

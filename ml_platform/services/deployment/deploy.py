@@ -31,7 +31,9 @@ from .deployable import (
     DeployFacts,
     choose_endpoint,
     require_deployable,
+    told_overwritten,
     version_in,
+    with_differences,
 )
 from .endpoint_state import mark_deploying
 from .serving import ServingConfig
@@ -153,7 +155,9 @@ def _open(
             return known
         run = version_in(facts)
         service = service_of(run)
-        config = (facts.config or _config_of(service)).with_image()
+        target = with_differences(DeployedEndpoint.objects.filter(service_name=service)).first()
+        own = ServingConfig.from_dict(target.config if target else {})
+        config = (facts.config or own).with_image()
         with transaction.atomic():
             operation, new = open_operation(
                 workflow=workflow,
@@ -161,7 +165,11 @@ def _open(
                 actor=actor,
                 now=now,
                 state=DeployState(
-                    run=run.pk, service=service, config=config.to_dict(), marked=True
+                    run=run.pk,
+                    service=service,
+                    config=config.to_dict(),
+                    marked=True,
+                    announced=told_overwritten(target) if target else (),
                 ),
                 reason=reason,
                 idempotency_key=idempotency_key,
@@ -173,11 +181,6 @@ def _open(
                 )
                 worker.enqueue(operation)
     return operation
-
-
-def _config_of(service: str) -> ServingConfig:
-    endpoint = DeployedEndpoint.objects.filter(service_name=service).first()
-    return ServingConfig.from_dict(endpoint.config if endpoint else {})
 
 
 def _choose_service(run: TrainingRun, wanted: str) -> str:

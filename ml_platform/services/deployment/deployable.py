@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, QuerySet, Value
+from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Concat
 
 from ml_platform.errors import Conflict
@@ -98,10 +98,23 @@ class UndeployFacts:
 
 def with_differences(rows: QuerySet[DeployedEndpoint]) -> QuerySet[DeployedEndpoint]:
     """The endpoints, each with `differs`: whether a sweep found that Cloud Run serves something
-    else. A deploy of the same version is then allowed, because it restores the version."""
+    else, or with other settings. A deploy of the same version is then allowed, because it restores
+    the version. `changed_by_others` is the evidence of what others changed, or None."""
     subject = Concat(Value(service_subject("")), OuterRef("service_name"))
-    found = standing().filter(kind=FindingKind.SERVICE_MISMATCH, subject=subject)
-    return rows.annotate(differs=Exists(found))
+    found = standing().filter(subject=subject)
+    changed = found.filter(kind=FindingKind.SERVICE_CHANGED)
+    kinds = [FindingKind.SERVICE_MISMATCH, FindingKind.SERVICE_CHANGED]
+    return rows.annotate(
+        differs=Exists(found.filter(kind__in=kinds)),
+        changed_by_others=Subquery(changed.values("evidence")[:1]),
+    )
+
+
+def told_overwritten(target: DeployedEndpoint) -> tuple[str, ...]:
+    """What others changed of ours on the endpoint's service, as the newest sweep saw it; a deploy
+    overwrites it, so it is told before (law 13). The endpoint is read by `with_differences`."""
+    evidence = target.changed_by_others  # type: ignore[attr-defined]
+    return tuple(evidence["changed"]) if evidence else ()
 
 
 def choose_endpoint(endpoints: Iterable[DeployedEndpoint]) -> DeployedEndpoint | None:

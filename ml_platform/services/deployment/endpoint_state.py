@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
+from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.locking import lock_row
 from ml_platform.models.states import EndpointState, EventKind, Registration, RunStatus
@@ -13,6 +14,7 @@ from ml_platform.services.operations.work import Json, record_change
 from ml_platform.services.registry.lineages import end_version, lock_version
 
 from .deployable import DeployFacts, require_deploy, with_differences
+from .our_fields import keep_written
 from .serving import ServingConfig
 
 
@@ -49,12 +51,14 @@ def record_serving(
     url: str,
     revision: str,
     now: datetime,
+    written: ServiceSpec | None = None,
     operation: Operation | None = None,
     overwritten: Collection[str] = (),
 ) -> None:
     """Record that the endpoint serves the run now, and which run and configuration it replaced.
 
-    `overwritten` is what others had changed on Cloud Run, in words; the event tells it.
+    `written` is what the service has in our fields, None if unknown; `overwritten` is what others
+    had changed on Cloud Run, in words; the event tells it.
     """
     endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
     before, served, state = endpoint.run_id, endpoint.is_active, _state(endpoint)
@@ -67,6 +71,8 @@ def record_serving(
     endpoint.is_active = True
     endpoint.url, endpoint.revision, endpoint.error = url, revision, ""
     endpoint.config = config.to_dict()
+    by = str(operation.pk) if operation else ""
+    endpoint.written = keep_written(written, revision=revision, operation=by) if written else None
     endpoint.deployed_at = now
     endpoint.save()
     if overwritten:
@@ -93,6 +99,8 @@ def abort_deploy(
     endpoint.state = EndpointState.ACTIVE if endpoint.is_active else EndpointState.INACTIVE
     endpoint.intended_run = None
     endpoint.error = error
+    if revision and endpoint.written:  # the version before, brought up again as it was
+        endpoint.written = {**endpoint.written, "revision": revision}
     endpoint.revision = revision or endpoint.revision
     endpoint.save()
     if served and gone:

@@ -6,17 +6,18 @@ elsewhere.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from decimal import Decimal
 
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
-from ml_platform.cloud.types import Ingress, RemoteService, ServiceSpec
+from ml_platform.cloud.types import RemoteService, ServiceSpec
 from ml_platform.errors import Conflict
-from ml_platform.models import DeployedEndpoint, Operation
+from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
+from ml_platform.models.states import Registration
+from ml_platform.services.registry.identification import holds_files_of
 from ml_platform.services.registry.labels import LINEAGE, OPERATION, RUN, is_uid
 
+from .our_fields import Difference, NotExpressible, differences, take_over, with_theirs
 from .serving import ServingConfig, service_spec
 
 ATTEMPT = "mlp_attempt"
@@ -78,41 +79,41 @@ def changed_by_others(
         labels[RUN] = endpoint.run.uid.hex
     uri = artifact_uri or service.env.get(ARTIFACT_ENV, "")
     given = service_spec(last.config, artifact_uri=uri, labels=labels)
-    return tuple(differences(service.spec, given)) if service.spec else ()
+    return tuple(one.words for one in differences(service.spec, given)) if service.spec else ()
 
 
-_LEFT_OPEN = {"ingress": Ingress.ALL, "service_account": ""}
-"""Settings with the value by which a configuration leaves them to others."""
-_OURS = (
-    "image", "port", "cpu", "memory", "min_instances", "max_instances", "concurrency",
-    "timeout_seconds", *_LEFT_OPEN,
-)  # fmt: skip
-_UNITS: dict[str, Decimal | int] = {
-    "": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9,
-    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30,
-}  # fmt: skip
+def version_of_files(
+    endpoint: DeployedEndpoint, found: ServiceSpec, differing: Collection[Difference]
+) -> TrainingRun:
+    """Return the version whose files the service has: the endpoint's own if nobody changed them.
 
-
-def differences(found: ServiceSpec, before: ServiceSpec) -> Iterator[str]:
-    """What of our settings differs in a service from what we wrote `before`, in words.
-
-    The value of a variable may be a secret, so it is not told.
+    :raises NotExpressible: they are those of no registered version of its model.
     """
-    for name in _OURS:
-        theirs, ours = getattr(found, name), getattr(before, name)
-        if ours != _LEFT_OPEN.get(name) and _amount(theirs) != _amount(ours):
-            yield f"{name} is {theirs or 'unset'}, not {ours}"
-    for name, value in before.env.items():
-        if found.env.get(name) != value:
-            yield f"env {name} is {'changed' if name in found.env else 'removed'}"
-    for key, value in before.labels.items():
-        if found.labels.get(key) != value:
-            yield f"label {key} is {found.labels.get(key) or 'removed'}, not {value}"
+    if endpoint.run and all(one.name != ARTIFACT_ENV for one in differing):
+        return endpoint.run
+    uri = found.env.get(ARTIFACT_ENV, "")
+    runs = endpoint.registered_model.training_runs.filter(registration=Registration.REGISTERED)
+    held = next((run for run in runs.order_by("-version") if holds_files_of(run, uri)), None)
+    if held is None:
+        raise NotExpressible(
+            f"The files that {ARTIFACT_ENV} names are of no registered version of this model."
+        )
+    return held
 
 
-def _amount(value: object) -> object:
-    """A quantity as its number, because Cloud Run may write 1 CPU as 1000m; others unchanged."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"(\d*\.?\d+)(m|Ki|Mi|Gi|k|M|G|)", value)
-    return Decimal(match[1]) * _UNITS[match[2]] if match else value
+def as_served(
+    endpoint: DeployedEndpoint, found: ServiceSpec | None
+) -> tuple[ServingConfig, ServiceSpec | None]:
+    """Return the endpoint's configuration as its service has it, and what counts as written by us.
+
+    Where no configuration can say it, its own one: the next sweep tells the differences.
+    """
+    config = ServingConfig.from_dict(endpoint.config)
+    if found is None:
+        return config, None
+    given = service_spec(config, artifact_uri=found.env.get(ARTIFACT_ENV, ""), labels={})
+    differing = tuple(differences(found, given))
+    try:
+        return take_over(config, found, differing), with_theirs(given, found, differing)
+    except NotExpressible:
+        return config, given

@@ -34,8 +34,10 @@ class DeployState(ServiceState):
 
     last: Mapping[str, Any] = field(default_factory=dict)
     """The configuration that the service was last given by us."""
+    announced: tuple[str, ...] = ()
+    """What others had changed as the newest sweep saw it, in words: told when it was requested."""
     overwritten: tuple[str, ...] = ()
-    """What others had changed in it, in words."""
+    """What others had changed as the service was read before it was changed."""
     traffic: tuple[tuple[str, int, str], ...] = ()
     """Where the traffic is to go in the end: revision ('' for the latest), percent, tag."""
     held_by: str = ""

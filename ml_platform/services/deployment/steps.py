@@ -14,6 +14,8 @@ from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.compare_labels import note_foreign
+from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.store import end_changed
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.artifacts import run_prefix
@@ -36,7 +38,7 @@ from .endpoint_state import (
 )
 from .same_files import keep_first_manifest, require_same_files
 from .service_polling import endpoint_of, wait_for
-from .serving import ServingConfig
+from .serving import ServingConfig, service_spec
 from .state import DeployState, asked_run
 from .traffic import give_traffic
 
@@ -110,22 +112,26 @@ def _found_artifacts(run: TrainingRun, taken: Taken, now: datetime) -> None:
 
 def _record(work: Work[DeployState]) -> Outcome:
     endpoint = endpoint_of(work)
+    config = ServingConfig.from_dict(work.state.config)
     invokers = ServingConfig.from_dict(endpoint.config).invokers
     work.state = replace(work.state, sent=False, recorded=True, invokers_before=invokers)
-    return Next(
-        note=work.state.url,
-        change=partial(
-            record_serving,
-            service=endpoint.service_name,
-            run_id=work.state.run,
-            config=ServingConfig.from_dict(work.state.config),
-            url=work.state.url,
-            revision=work.state.revision,
-            now=work.clock(),
-            operation=work.operation,
-            overwritten=work.state.overwritten,
-        ),
+    return Next(note=work.state.url, change=partial(_recorded, work, config))
+
+
+def _recorded(work: Work[DeployState], config: ServingConfig) -> None:
+    record_serving(
+        service=work.state.service,
+        run_id=work.state.run,
+        config=config,
+        written=service_spec(config, artifact_uri=work.state.artifact_uri, labels={}),
+        url=work.state.url,
+        revision=work.state.revision,
+        now=work.clock(),
+        operation=work.operation,
+        overwritten=work.state.overwritten,
     )
+    subject = service_subject(work.state.service)
+    end_changed(subject=subject, operation=work.operation, now=work.clock())
 
 
 def _set_invokers(work: Work[DeployState]) -> Outcome:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ml_platform.models import DeployedEndpoint, MirroredService, TrainingRun
@@ -39,10 +41,30 @@ RELABEL = (
     "Read the service again. If it serves a revision that we made with our labels, write these "
     "beside the labels of others. Revisions and traffic are not changed."
 )
+TAKE_OR_PUT_BACK = (
+    "Take it over: what is there is recorded as ours. Put ours back: the recorded version is "
+    "deployed again with our settings. What others set beside them stays either way."
+)
+PUT_BACK = (
+    "Put ours back: the recorded version is deployed again with our settings. What others set "
+    "beside them stays."
+)
 FOREIGN_SERVICE = (
     "No automatic repair: it has the owner label of somebody else, so we may not change it. Put "
     "the labels back, or deploy under another service name."
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """How the fields of a service that are ours differ from what we wrote."""
+
+    words: tuple[str, ...] = ()
+    """For each field, ours and theirs."""
+    no_take_over: str = ""
+    """Why it cannot be recorded as ours."""
+    serves: TrainingRun | None = None
+    """The version of the same model whose files it was given."""
 
 
 def service_subject(name: str) -> str:
@@ -97,9 +119,18 @@ def _why_left(named: DeployedEndpoint | None, seen: MirroredService) -> str:
 
 
 def compare_endpoint(
-    endpoint: DeployedEndpoint, seen: MirroredService | None, run: TrainingRun | None, *, owner: str
+    endpoint: DeployedEndpoint,
+    seen: MirroredService | None,
+    run: TrainingRun | None,
+    *,
+    owner: str,
+    change: Change | None = None,
 ) -> Discrepancy | None:
-    """Compare an active endpoint with the service of its name; None when they agree."""
+    """Compare an active endpoint with the service of its name; None when they agree.
+
+    Which version it serves is what its label says; other files or settings under the same label
+    are a `change`.
+    """
     if seen is None:
         return _of_endpoint(
             FindingKind.SERVICE_MISSING,
@@ -120,7 +151,7 @@ def compare_endpoint(
             None if theirs else endpoint.run,
         )
     if endpoint.run and seen.run_uid == endpoint.run.uid.hex:
-        return _compare_traffic(endpoint, seen)
+        return _compare_traffic(endpoint, seen) or _compare_change(endpoint, seen, change)
     known = run if run and run.registered_model_id == endpoint.registered_model_id else None
     safe = known if known and known.registration == Registration.REGISTERED else None
     return _of_endpoint(
@@ -148,6 +179,37 @@ def _compare_traffic(endpoint: DeployedEndpoint, seen: MirroredService) -> Discr
         _evidence(seen),
         None,
     )
+
+
+def _compare_change(
+    endpoint: DeployedEndpoint, seen: MirroredService, change: Change | None
+) -> Discrepancy | None:
+    if change is None or not change.words:
+        return None
+    title = f"{endpoint} was changed on Cloud Run: {'; '.join(change.words)}"
+    if change.serves:
+        title = f"{endpoint} was given the files of {version_name(change.serves)} on Cloud Run"
+    return _of_endpoint(
+        FindingKind.SERVICE_CHANGED,
+        endpoint,
+        title,
+        PUT_BACK if change.no_take_over else TAKE_OR_PUT_BACK,
+        {
+            "changed": list(change.words),
+            "since_revision": seen.newest_revision,
+            "our_revision": endpoint.revision,
+            "last_changed_by": seen.changed_by,
+            "last_changed_at": _time(seen.changed_at),
+            "url": seen.uri,
+            "serving_revisions": seen.serving_revisions,
+            **({"no_take_over": change.no_take_over} if change.no_take_over else {}),
+        },
+        change.serves or endpoint.run,
+    )
+
+
+def _time(moment: datetime | None) -> str:
+    return moment.isoformat(timespec="seconds") if moment else ""
 
 
 def _recorded(endpoint: DeployedEndpoint) -> str:

@@ -23,10 +23,12 @@ _JOBS = "ml_platform.services.scheduling.repairs"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """The repair of a kind that needs no decision by a person."""
+    """One repair of a kind."""
 
     path: str
     """Function that opens it: `(*, finding, registered_model, actor, now) -> Operation`."""
+    slug: str = "repair"
+    """How API and commands name it, unique among the repairs of its kind."""
     button: str
     changes_production: bool
     """Whether it changes Google Cloud; otherwise it changes our records only."""
@@ -36,6 +38,16 @@ class Repair:
     """Whether it changes a registered model, its versions or its schedule."""
     needs_run: bool = False
     """Whether it needs to know the version that the finding is about."""
+
+    def why_not(self, finding: Finding) -> str:
+        """Return why the comparison excluded it for this finding, '' if it did not."""
+        return str(finding.evidence.get(f"no_{self.slug}", ""))
+
+    def is_possible(self, finding: Finding) -> bool:
+        """Whether the finding has what this repair needs, and was not excluded from it."""
+        without_model = self.needs_model and finding.registered_model_id is None
+        without_run = self.needs_run and finding.run_id is None
+        return not (without_model or without_run or self.why_not(finding))
 
     def load(self) -> Any:
         """Return the function that opens the repair."""
@@ -56,12 +68,20 @@ class Facts:
     plane: str = ""
     """The plane that a sweep must have read to find them; '' when our records suffice."""
     repair: Repair | None = None
+    """The safe repair: the one that needs no decision by a person."""
+    alternatives: tuple[Repair, ...] = ()
+    """Other repairs. Where there are several, a person names the one they want."""
     needs_choice: bool = False
     """Whether a person has to choose: adopt the model, delete it or leave it."""
     closed_by_sweep: bool = True
     """Whether a sweep that does not see one closes it; otherwise only its repair does."""
     right: Right = Right.ADMINISTER
     """The right to repair it, to ignore it, or to choose."""
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """All repairs, the safe one first."""
+        return (*((self.repair,) if self.repair else ()), *self.alternatives)
 
 
 class FindingKind(StrEnum):
@@ -210,6 +230,32 @@ class FindingKind(StrEnum):
                 changes_production=True,
                 settled_by_recheck=True,
                 needs_run=True,
+            ),
+        ),
+    )
+    SERVICE_CHANGED = (
+        "service_changed",
+        Facts(
+            label="Service changed",
+            meaning="A service has other settings or files than we wrote.",
+            note=("{n} service changed", "{n} services changed"),
+            tone="bad",
+            plane="cloud_run",
+            comparison=f"{_SWEEPS}.services.compare_endpoints",
+            repair=Repair(
+                path=f"{_REPAIRS}.repair_change",
+                slug="take_over",
+                button="Take it over",
+                changes_production=False,
+                settled_by_recheck=True,
+            ),
+            alternatives=(
+                Repair(
+                    path=f"{_REPAIRS}.put_ours_back",
+                    slug="put_back",
+                    button="Put ours back",
+                    changes_production=True,
+                ),
             ),
         ),
     )

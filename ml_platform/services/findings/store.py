@@ -212,6 +212,12 @@ def end_left(*, run_id: int, operation: Operation, now: datetime) -> None:
     _end(found, FindingStatus.REPAIRED, now, by=operation, operation=operation)
 
 
+def end_changed(*, subject: str, operation: Operation, now: datetime) -> None:
+    """End the finding that others changed a service: a deploy has written our fields again."""
+    found = standing().filter(kind=FindingKind.SERVICE_CHANGED, subject=subject)
+    _end(found, FindingStatus.REPAIRED, now, by=operation, operation=operation)
+
+
 def link_findings(
     *,
     operation: Operation,

@@ -22,6 +22,7 @@ from ml_platform.models.states import (
     RunStatus,
 )
 from ml_platform.services.deployment.endpoint_state import record_serving, record_stopped
+from ml_platform.services.deployment.others_changes import as_served
 from ml_platform.services.deployment.service_polling import (
     ServiceState,
     after_start,
@@ -31,7 +32,7 @@ from ml_platform.services.deployment.service_polling import (
     require_ours,
     wait_for,
 )
-from ml_platform.services.deployment.serving import ServingConfig, compare_service
+from ml_platform.services.deployment.serving import compare_service
 from ml_platform.services.findings.compare_services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.installation import marker
@@ -235,10 +236,12 @@ def _record_served(
 
 def _serve(work: Work[CheckState], run_id: int, service: RemoteService) -> None:
     TrainingRun.objects.filter(pk=run_id).move(to=RunStatus.DEPLOYING)
+    config, written = as_served(_endpoint(work), service.spec)
     record_serving(
         service=service.service_id,
         run_id=run_id,
-        config=ServingConfig.from_dict(_endpoint(work).config),
+        config=config,
+        written=written,
         url=service.uri,
         revision=service.latest_ready_revision,
         now=work.clock(),

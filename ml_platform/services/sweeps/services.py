@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 
 from django.db.models import Q, QuerySet
 
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
+from ml_platform.cloud.types import ServiceSpec
+from ml_platform.errors import Invalid
 from ml_platform.models import DeployedEndpoint, MirroredService, TrainingRun
+from ml_platform.models.locking import update_rows
 from ml_platform.models.states import EndpointState
+from ml_platform.services.deployment.others_changes import version_of_files
+from ml_platform.services.deployment.our_fields import (
+    as_seen,
+    compare_seen,
+    keep_written,
+    read_seen,
+    read_written,
+    take_over,
+)
+from ml_platform.services.deployment.serving import ServingConfig, service_spec
 from ml_platform.services.findings.compare_services import (
+    Change,
     compare_endpoint,
     compare_leftover,
     service_subject,
@@ -21,6 +37,7 @@ from ml_platform.services.findings.exclusions import (
     Touched,
 )
 from ml_platform.services.operations.store import lineage_key
+from ml_platform.services.operations.work import Json
 from ml_platform.services.registry.labels import is_uid, owner
 from ml_platform.services.registry.ownership import is_own_service
 
@@ -59,6 +76,7 @@ def compare_endpoints(reading: Reading) -> Iterator[Compared]:
         runs = _runs(services.values())
         touched = reading.touched()
         result = Compared([], [])
+        taken: dict[int, Json] = {}
         for row in chunk:
             seen = services.get(row.service_name)
             run = runs.get(seen.run_uid) if seen else None
@@ -69,9 +87,59 @@ def compare_endpoints(reading: Reading) -> Iterator[Compared]:
                 result.leave_out(
                     service_subject(row.service_name), row.service_name, why, row.project_id
                 )
-            elif discrepancy := compare_endpoint(row, seen, run, owner=owner()):
+            elif discrepancy := compare_endpoint(
+                row, seen, run, owner=owner(), change=_change(row, seen)
+            ):
                 result.found.append(discrepancy)
+            elif seen and seen.spec and _written(row) is None:
+                with suppress(Invalid):
+                    taken[row.pk] = _as_written(row, read_seen(seen.spec))
+        _take(chunk, taken)
         yield result
+
+
+def _written(row: DeployedEndpoint) -> ServiceSpec | None:
+    return read_written(row.written, revision=row.revision)
+
+
+def _change(row: DeployedEndpoint, seen: MirroredService | None) -> Change | None:
+    """Return how our fields differ; None where it is not known what the service has or had."""
+    written = _written(row)
+    if seen is None or not seen.spec or written is None:
+        return None
+    found = read_seen(seen.spec)
+    differing = compare_seen(found, written)
+    if not differing:
+        return None
+    serves, why = None, ""
+    try:
+        serves = version_of_files(row, found, differing)
+        take_over(ServingConfig.from_dict(row.config), found, differing)
+    except Invalid as error:
+        why = str(error)
+    words = tuple(one.words for one in differing)
+    other = serves if serves and serves.pk != row.run_id else None
+    return Change(words=words, no_take_over=why, serves=other)
+
+
+def _as_written(row: DeployedEndpoint, found: ServiceSpec) -> Json:
+    """Return what an endpoint of before is taken to have been given: what its service has now.
+
+    :raises Invalid: its configuration is of another release.
+    """
+    config = ServingConfig.from_dict(row.config)
+    given = service_spec(config, artifact_uri=found.env.get(ARTIFACT_ENV, ""), labels={})
+    return keep_written(as_seen(given, found), revision=row.revision)
+
+
+def _take(chunk: Iterable[DeployedEndpoint], taken: Mapping[int, Json]) -> None:
+    """Note it unless the row has changed since it was read."""
+    for row in chunk:
+        if row.pk in taken:
+            same = DeployedEndpoint.objects.filter(
+                pk=row.pk, revision=row.revision, deployed_at=row.deployed_at
+            )
+            update_rows(same, written=taken[row.pk])
 
 
 def _why_not(

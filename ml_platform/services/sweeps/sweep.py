@@ -29,6 +29,7 @@ from ml_platform.models import (
 )
 from ml_platform.models.locking import delete_rows, update_rows
 from ml_platform.models.states import SweepStatus
+from ml_platform.services.deployment.our_fields import keep_seen
 from ml_platform.services.findings.exclusions import LeftOut, Reading, count_left_out, tell_left_out
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.row_by_row import write_each
@@ -286,6 +287,9 @@ def _service_row(service: RemoteService, us: Identity) -> Json:
         "ready": service.ready,
         "newest_revision": service.latest_created_revision,
         "serving_revisions": list(service.serving),
+        "spec": keep_seen(service.spec) if service.spec else None,
+        "changed_by": service.changed_by[:255],
+        "changed_at": service.changed_at,
     }
 
 

@@ -11,6 +11,7 @@ TROUBLE = "services/test_deployment_trouble.py"
 KEYS = "services/test_keys_of_verbs.py"
 AGAIN = "services/test_names_used_again.py"
 OTHERS = "services/test_others_changes.py"
+CHANGED = "services/test_service_changed.py"
 STAYS = f"{OTHERS}::test_all_that_others_set_on_a_service_stays[redeploy]"
 
 DEFECTS: tuple[Defect, ...] = tuple(
@@ -184,10 +185,43 @@ DEFECTS: tuple[Defect, ...] = tuple(
             traffic_elsewhere_is_deployed_to=("if not service.percent_of_newest:", "if False:"),
             own_attempt_is_others_change=("if not data or", "if True or"),
             changes_are_not_told=("if service.spec else ()", "if False else ()"),
+        ),
+        defects_in(
+            "services/deployment/our_fields.py",
+            CHANGED,
+            what_the_release_before_deployed_is_a_change=(
+                'if not written or written["revision"] != revision:',
+                "if not written:",
+                f"{CHANGED}::test_a_deploy_by_the_release_before_is_no_finding",
+            ),
+            secret_is_recorded_as_a_value=(
+                " and one.name not in found.secrets:",
+                ":",
+                f"{CHANGED}::test_ours_is_put_back_by_a_deploy",
+            ),
+            unknown_value_counts_as_ours=(
+                "if found.env.get(n) == _digest(v)}",
+                "if n in found.env}",
+                f"{CHANGED}::test_an_endpoint_of_before_takes_what_its_service_has",
+            ),
             values_of_variables_are_told=(
-                "yield f\"env {name} is {'changed'",
-                "yield f\"env {name} is {found.env.get(name)} {'changed'",
+                "words = f\"env {name} is {'changed'",
+                "words = f\"env {name} is {found.env.get(name)} {'changed'",
                 f"{OTHERS}::test_what_others_change_of_ours_is_told_and_then_set_again[env]",
+            ),
+        ),
+        defects_in(
+            "services/repairs/changed_services.py",
+            CHANGED,
+            label_stays_of_the_version_before=(
+                "if service.labels.get(RUN) != run.uid.hex:",
+                "if False:",
+                f"{CHANGED}::test_the_files_of_another_version_are_taken_over_as_that_version",
+            ),
+            what_does_not_serve_is_recorded=(
+                "    if not judged.serves:\n",
+                "    if False:\n",
+                f"{CHANGED}::test_a_change_that_does_not_serve_cannot_be_taken_over",
             ),
         ),
         defects_in(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.utils.module_loading import import_string
 
-from ml_platform.cloud.types import JobSpec, RemoteObject
+from ml_platform.cloud.types import JobSpec, RemoteObject, ServiceSpec
 from ml_platform.conf import get_settings
 from ml_platform.models import (
     AwaitingRemoval,
@@ -30,6 +31,7 @@ from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.states import OperationStatus, Registration
 from ml_platform.pages.view_models.badges import ICONS, PLANE_NAMES
 from ml_platform.services.access.rights import Right
+from ml_platform.services.deployment.our_fields import keep_seen, keep_written
 from ml_platform.services.findings.exclusions import Reading
 from ml_platform.services.findings.kinds import Facts, FindingKind, worst_first
 from ml_platform.services.findings.store import write_findings
@@ -52,7 +54,7 @@ from ml_platform.tests.factories import (
 )
 
 KINDS = pytest.mark.parametrize("kind", FindingKind)
-EACH_REPAIR = pytest.mark.parametrize("kind", [kind for kind in FindingKind if kind.facts.repair])
+EACH_REPAIR = pytest.mark.parametrize("kind", [kind for kind in FindingKind if kind.facts.repairs])
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 
@@ -100,6 +102,21 @@ def another_serves(sweep: Sweep, **labels: Any) -> None:
         serving=True, registered_model=run.registered_model, run=run
     )
     serving(sweep, endpoint.service_name, **{"endpoint_uid": endpoint.uid.hex} | labels)
+
+
+def another_image_serves(sweep: Sweep) -> None:
+    run = registered()
+    ours = ServiceSpec(image="ours:1", labels={})
+    endpoint = DeployedEndpointFactory.create(
+        serving=True,
+        registered_model=run.registered_model,
+        run=run,
+        written=keep_written(ours, revision=""),
+    )
+    ids = {"endpoint_uid": endpoint.uid.hex, "run_uid": run.uid.hex}
+    serving(sweep, endpoint.service_name, **ids)
+    theirs = keep_seen(replace(ours, image="by-hand"))
+    MirroredService.objects.filter(service_name=endpoint.service_name).update(spec=theirs)
 
 
 def nothing_serves(sweep: Sweep) -> None:
@@ -176,6 +193,7 @@ MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
     FindingKind.LEFTOVER_SERVICE: lambda sweep: serving(sweep, "leftover"),
     FindingKind.SERVICE_MISSING: nothing_serves,
     FindingKind.SERVICE_MISMATCH: another_serves,
+    FindingKind.SERVICE_CHANGED: another_image_serves,
     FindingKind.LABELS_CHANGED: without_labels,
     FindingKind.SERVICE_LABELS_CHANGED: lambda sweep: another_serves(sweep, owner=""),
     FindingKind.SCHEDULE_MISSING: lambda sweep: scheduled(sweep, listed=False),
@@ -226,11 +244,11 @@ def test_it_has_words_a_tone_a_plane_and_a_right(kind: FindingKind):
 
 @EACH_REPAIR
 def test_its_repair_can_be_opened(kind: FindingKind):
-    repair = kind.facts.repair
-    assert repair is not None
-    assert repair.button
-    opens = inspect.signature(repair.load(), eval_str=True)
-    assert list(opens.parameters) == ["finding", "registered_model", "actor", "now"]
+    for repair in kind.facts.repairs:
+        assert repair.button
+        opens = inspect.signature(repair.load(), eval_str=True)
+        assert list(opens.parameters) == ["finding", "registered_model", "actor", "now"]
+    assert len({repair.slug for repair in kind.facts.repairs}) == len(kind.facts.repairs)
 
 
 @KINDS
@@ -256,11 +274,10 @@ def test_findings_come_worst_first_and_unknown_kinds_last():
 
 def documented(kind: str, facts: Facts) -> str:
     plane = PLANE_NAMES.get(facts.plane, "our records")
-    if facts.repair:
-        where = "Google Cloud" if facts.repair.changes_production else "our records"
-        repair = f"{facts.repair.button} ({where})"
-    else:
-        repair = "adopt, delete or leave" if facts.needs_choice else "none"
+    places = {True: "Google Cloud", False: "our records"}
+    told = [f"{one.button} ({places[one.changes_production]})" for one in facts.repairs]
+    none = "adopt, delete or leave" if facts.needs_choice else "none"
+    repair = " or ".join(told) or none
     return f"| `{kind}` | {plane} | {facts.meaning} | {repair} |"
 
 

@@ -176,6 +176,14 @@ def annotations_are_dropped() -> list[Any]:
     return _after_writing(lambda message, _: message.annotations.clear())
 
 
+def change_is_unseen() -> list[Any]:
+    return [swap("sweeps.services.compare_seen", lambda *_: ())]
+
+
+def take_over_forgets() -> list[Any]:
+    return [swap("repairs.changed_services.take_over", lambda config, *_: config)]
+
+
 def _replace(labels: Any, ours: Any) -> None:
     labels.clear()
     labels.update(ours)
@@ -260,6 +268,13 @@ DEFECTS: tuple[tuple[tuple[str, ...], dict[str, tuple[str, Callable[[], list[Any
             "variables-are-replaced": ("a deploy drops others' variables", variables_are_replaced),
             "description-is-dropped": ("a deploy drops the description", description_is_dropped),
             "annotations-are-dropped": ("a deploy drops annotations", annotations_are_dropped),
+        },
+    ),
+    (
+        ("edit_and_deploy", "sweep_all", "repair"),
+        {
+            "change-is-unseen": ("what others change of ours is no finding", change_is_unseen),
+            "take-over-forgets": ("a take-over keeps our settings", take_over_forgets),
         },
     ),
     (

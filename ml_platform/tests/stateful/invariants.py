@@ -84,6 +84,12 @@ class Effect:
         """Whether it writes our labels on a service that has lost them."""
         return self.operation is not None and self.operation.workflow == "relabel-service"
 
+    @property
+    def writes_labels_only(self) -> bool:
+        """Whether it writes labels of the service, which make no revision."""
+        taken = self.operation is not None and self.operation.workflow == "take-over-service"
+        return taken or self.relabels_service
+
     @cached_property
     def endpoint(self) -> DeployedEndpoint | None:
         """The endpoint that the service's labels name."""
@@ -193,7 +199,7 @@ def endpoints_are_marked(effect: Effect) -> str:
     cleans = effect.operation is not None and effect.operation.kind == OperationKind.CLEANUP
     if cleans and state == EndpointState.INACTIVE:
         return ""  # a leftover: no endpoint needs it
-    if effect.relabels_service:
+    if effect.writes_labels_only:
         return ""  # labels alone: what serves stays
     if state not in SERVICE_CHANGES[effect.call.method]:
         return f"{effect.call.resource} changed while its endpoint is {state}"

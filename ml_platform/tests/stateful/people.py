@@ -12,7 +12,7 @@ from ml_platform.services.registry.labels import OPERATION, OWNER, RUN
 
 from . import planes
 from .by_hand import blob, by_hand, rpc, see, write_object
-from .people_services import PUSHED, edit_service, share_folder, unlabel_service
+from .people_services import PUSHED, edit_and_deploy, edit_service, share_folder, unlabel_service
 from .world import prefix_of
 
 if TYPE_CHECKING:
@@ -243,6 +243,7 @@ def restore_files(play: Play, runs: Collection[TrainingRun]) -> None:
 
 PEOPLE: tuple[tuple[int, tuple[Callable[[Play], None], ...]], ...] = (
     (2, (edit_files, relabel, copy_model, share_folder, edit_service, hold)),
+    (2, (edit_and_deploy,)),
     (1, (release, move_default, unlabel_service)),
 )
 """Weight -> turns."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.transport import channels
 from ml_platform.models import TrainingRun
 from ml_platform.services.registry.labels import OWNER
@@ -68,23 +69,55 @@ def our_services(play: Play) -> list[str]:
 
 
 def edit_service(play: Play) -> None:
-    """A field of a service that the platform does not set, or its image, which it does."""
+    """A field of a service that the platform does not set."""
     if not (found := our_services(play)):
         return
-    key, field = play.dice.choice(found), play.dice.choice([*_FIELDS, "image"])
+    key, field = play.dice.choice(found), play.dice.choice([*_FIELDS])
     value = f"theirs-{play.counts.get('services edited', 0)}"
     play.tell(f"  {field} of {key}")
     play.count("services edited")
     with by_hand(play):
         service = see(key)
-        if field == "image":
-            service.template.containers[0].image = value
-        else:
-            _FIELDS[field](service, value)
+        _FIELDS[field](service, value)
         rpc("Services", "update_service", service=service)
     shown = planes.services(play.world.cloud)[key]
-    if field in _FIELDS and planes.set_by_people(shown).get(field) == value:
+    if planes.set_by_people(shown).get(field) == value:
         play.fields[key, shown.uid, field] = value
+
+
+def edit_and_deploy(play: Play) -> None:
+    """A person's "Edit & deploy new revision" of what the platform sets; its labels stay."""
+    if not (found := our_services(play)):
+        return
+    key, field = play.dice.choice(found), play.dice.choice([*_OURS, "files", "port"])
+    runs = TrainingRun.objects.exclude(gcs_artifacts_path="").order_by("pk")
+    folders = [*runs.values_list("gcs_artifacts_path", flat=True), "gs://elsewhere/"]
+    number = play.counts.get("revisions by hand", 0)
+    play.tell(f"  {field} of {key}")
+    play.count("revisions by hand")
+    with by_hand(play):
+        service = see(key)
+        container = service.template.containers[0]
+        if field == "files":
+            address = f"{play.dice.choice(folders)}{PUSHED}1"
+            kept = [env for env in container.env if env.name != ARTIFACT_ENV]
+            container.env = [*kept, {"name": ARTIFACT_ENV, "value": address}]
+        elif field == "port":
+            container.ports = [{"container_port": 9000 + number % 2}]
+        else:
+            _OURS[field](service, number)
+        rpc("Services", "update_service", service=service)
+
+
+_OURS: Mapping[str, Callable[[Any, int], None]] = {
+    "image": lambda service, n: setattr(service.template.containers[0], "image", f"by-hand:{n}"),
+    "memory": lambda service, n: service.template.containers[0].resources.limits.update(
+        {"memory": f"{3 + n % 2}Gi"}
+    ),
+    "instances": lambda service, n: setattr(
+        service.template, "scaling", {"max_instance_count": 2 + n % 5}
+    ),
+}
 
 
 def _add_variable(service: Any, value: str) -> None:

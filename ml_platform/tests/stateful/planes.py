@@ -13,6 +13,7 @@ from google.cloud.run_v2.types import revision as revision_types
 from google.cloud.run_v2.types import service as service_types
 from google.cloud.scheduler_v1.types import job as job_types
 
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.localcloud.run.rollout import REVISION, SERVICE
 from ml_platform.localcloud.scheduler.executions import JOB
 from ml_platform.localcloud.vertex.models.rules import Model, Parent
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
 BUCKET = "demo-artifacts"
+_RUN_FOLDER = re.compile(rf"gs://{BUCKET}/runs/(\w{{32}})/")
 _ADDRESS = re.compile(r"(?:gs://|/gcs/|https://storage\.googleapis\.com/)([^\s\"',;]+)")
 _Service: Any = service_types.Service.meta.pb
 _Revision: Any = revision_types.Revision.meta.pb
@@ -97,12 +99,19 @@ def services(cloud: LocalCloud) -> dict[str, Any]:
 
 
 def served_by(cloud: LocalCloud, key: str) -> set[str]:
-    """The runs whose revisions get a service's traffic, as the revisions' labels name them."""
+    """The runs whose revisions get a service's traffic, as their files or else their labels say."""
     service = services(cloud)[key]
     latest = service.latest_ready_revision
     names = {(t.revision or latest).rpartition("/")[2] for t in service.traffic_statuses}
     blobs = [cloud.store.get(REVISION, f"{key}/{name}") for name in names]
-    return {_Revision.FromString(blob).labels.get(RUN, "") for blob in blobs if blob}
+    return {_run_of(_Revision.FromString(blob)) for blob in blobs if blob}
+
+
+def _run_of(revision: Any) -> str:
+    """The run in whose folder its files are; people who change them keep the labels. Files of an
+    adopted version are in no run's folder."""
+    found = _RUN_FOLDER.match(env_of(revision).get(ARTIFACT_ENV, ""))
+    return found[1] if found else revision.labels.get(RUN, "")
 
 
 def pointers(cloud: LocalCloud) -> list[tuple[str, str]]:
@@ -199,8 +208,9 @@ def revisions(cloud: LocalCloud, key: str) -> list[str]:
 
 
 def env_of(service: Any) -> dict[str, str]:
-    """What a service's newest template tells its container."""
-    return {env.name: env.value for env in service.template.containers[0].env}
+    """What a service's newest template, or a revision, tells its container."""
+    made = getattr(service, "template", service)
+    return {env.name: env.value for env in made.containers[0].env}
 
 
 def jobs(cloud: LocalCloud) -> dict[str, Any]:

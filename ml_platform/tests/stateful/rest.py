@@ -17,6 +17,7 @@ from ml_platform.models import (
 )
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
+    FindingStatus,
     OperationKind,
     OperationStatus,
     Registration,
@@ -33,7 +34,7 @@ from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.labels import ENDPOINT
 from ml_platform.services.removal.removal import remove_waiting
 from ml_platform.services.repairs.pointers import clear_stale_pointers
-from ml_platform.services.repairs.reconciliation import repair_finding
+from ml_platform.services.repairs.reconciliation import repair_finding, repairs_of
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.training.polling import poll_training_runs
 from ml_platform.tests.boundaries import BrokenInvariant
@@ -220,12 +221,38 @@ def _reconcile(play: Play) -> None:
     sweep(actor=BO, clock=world.now)
     for finding in Finding.objects.filter(status="open", kind__in=REPAIRABLE):
         play.tell(f"  repair {finding.kind} {finding.title}")
-        _try(play, lambda f=finding: repair_finding(finding=f, actor=BO, now=world.now()))
-        settle(world)
+        names = [one.slug for one in repairs_of(finding)]
+        play.dice.shuffle(names)
+        for name in names or [""]:
+            _repair(play, finding, name)
+        if finding.kind == FindingKind.SERVICE_CHANGED:
+            _end_unless_ours(play, finding)
     for lineage in RegisteredModel.objects.registered():
         if _has_stale(world, lineage):
             clear_stale_pointers(registered_model=lineage, actor=BO, now=world.now())
             settle(world)
+
+
+def _repair(play: Play, finding: Finding, name: str) -> None:
+    """One that was repaired, or is no longer there, refuses the next repair."""
+    finding.refresh_from_db()
+    now = play.world.now()
+    _try(play, lambda: repair_finding(finding=finding, repair=name, actor=BO, now=now))
+    settle(play.world)
+
+
+def _end_unless_ours(play: Play, finding: Finding) -> None:
+    """A version that cannot be deployed again, for example a lost one, is undeployed."""
+    finding.refresh_from_db()
+    endpoint = DeployedEndpoint.objects.get(service_name=finding.evidence["service_name"])
+    if finding.status != FindingStatus.OPEN or not endpoint.is_active:
+        return
+    if endpoint.run and endpoint.run.registration == Registration.REGISTERED:
+        return
+    play.tell(f"  undeploy {endpoint}")
+    now = play.world.now()
+    _try(play, lambda: undeploy_endpoint(endpoint=endpoint, actor=BO, now=now))
+    settle(play.world)
 
 
 def _has_stale(world: World, lineage: RegisteredModel) -> bool:

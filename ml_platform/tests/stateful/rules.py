@@ -33,7 +33,7 @@ from ml_platform.services.registry.aliases import set_aliases
 from ml_platform.services.registry.lineages import lineage_uid
 from ml_platform.services.registry.service_names import service_name
 from ml_platform.services.repairs.pointers import clear_stale_pointers
-from ml_platform.services.repairs.reconciliation import repair_finding
+from ml_platform.services.repairs.reconciliation import repair_finding, repairs_of
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 from ml_platform.services.scheduling import schedules as scheduling
 from ml_platform.services.sweeps.sweep import sweep
@@ -45,7 +45,7 @@ from . import planes
 from .neighbours import BACKUPS, NEIGHBOURS
 from .oracle import verified_is_the_same
 from .people import PEOPLE, SECOND_FILE, edit_files, hold, our_versions, release
-from .people_services import edit_service
+from .people_services import edit_and_deploy, edit_service
 from .play import Play, Rule
 from .world import BO, World, settle
 
@@ -232,7 +232,9 @@ def clean_up(play: Play) -> None:
 
 def repair(play: Play) -> None:
     if finding := play.pick(Finding.objects.filter(status="open", kind__in=REPAIRABLE)):
-        repair_finding(finding=finding, **_who(play))
+        names = [one.slug for one in repairs_of(finding)]
+        name = play.dice.choice(names) if len(names) > 1 else "".join(names)
+        repair_finding(finding=finding, repair=name, **_who(play))
 
 
 def look_closely(play: Play) -> None:
@@ -415,6 +417,7 @@ MEANWHILE: tuple[Rule, ...] = (
     register_new,
     edit_files,
     edit_service,
+    edit_and_deploy,
     hold,
     release,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from ml_platform.models.states import ScheduleState
 
@@ -79,6 +80,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "lost-is-back": Scenario(repairs.lost, repairs.bring_back),
     "relabel-version": Scenario(repairs.without_labels, repairs.relabel),
     "relabel-service": Scenario(repairs.service_without_labels, repairs.relabel, SLOW),
+    "take-over": Scenario(
+        repairs.given_other_files, partial(repairs.repair_found, name="take_over"), SLOW
+    ),
     "service-is-gone": Scenario(repairs.without_service, repairs.look),
     "adopt": Scenario(repairs.unmanaged, repairs.adopt),
     "delete-unmanaged": Scenario(repairs.unmanaged, repairs.delete_theirs, SLOW),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 from google.cloud.run_v2.types import service as service_types
 
 from ml_platform.cloud import scheduler, vertex
 from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.transport import channels
 from ml_platform.models import (
     DeployedEndpoint,
@@ -124,6 +126,22 @@ def service_without_labels(world: World) -> Facts:
     return facts
 
 
+def given_other_files(world: World) -> Facts:
+    """A person gave a service the files of the other version, and a sweep saw it."""
+    facts = serving(world)
+    world.forward(300)
+    other = TrainingRun.objects.get(pk=facts["run"])
+
+    def change(service: Any) -> None:
+        (variable,) = [e for e in service.template.containers[0].env if e.name == ARTIFACT_ENV]
+        variable.value = f"{other.gcs_artifacts_path}pushed_model/1"
+
+    edit_service(DeployedEndpoint.objects.get().service_name, change)
+    sweep(actor=BO, clock=world.now)
+    finding = Finding.objects.open().get(kind=FindingKind.SERVICE_CHANGED)
+    return facts | {"finding": finding.pk}
+
+
 def relabel(hands: Hands, facts: Facts) -> None:
     if Operation.objects.filter(kind=OperationKind.REPAIR).exists():
         pass  # it was asked for
@@ -217,10 +235,10 @@ def left_files(world: World) -> Facts:
     return {"finding": Finding.objects.get(kind=FindingKind.ARTIFACTS_LEFT).pk}
 
 
-def repair_found(hands: Hands, facts: Facts) -> None:
+def repair_found(hands: Hands, facts: Facts, name: str = "") -> None:
     finding = Finding.objects.get(pk=facts["finding"])
     if finding.operation_id is None:
-        repair_finding(finding=finding, actor=BO, now=hands.now())
+        repair_finding(finding=finding, repair=name, actor=BO, now=hands.now())
     settle(hands)
 
 

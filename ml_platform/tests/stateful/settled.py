@@ -168,6 +168,27 @@ def the_version_is_what_serves(world: World) -> Wrong:
             yield f"{endpoint} serves {run} from {uri}, not {_artifacts_of(world, run)}"
 
 
+def settings_are_ours(world: World) -> Wrong:
+    """I4: a service has the settings that its endpoint records, or a finding says that it was
+    changed."""
+    told = set(_standing(FindingKind.SERVICE_CHANGED).values_list("subject", flat=True))
+    shown = planes.services(world.cloud)
+    for endpoint in DeployedEndpoint.objects.filter(is_active=True):
+        key = endpoint.service_name
+        if key not in shown or f"service {key}" in told:
+            continue
+        template, config = shown[key].template, endpoint.config
+        container = template.containers[0]
+        found = {
+            "image": container.image,
+            "memory": container.resources.limits["memory"],
+            "max_instances": template.scaling.max_instance_count,
+        }
+        ports = [port.container_port for port in container.ports]
+        if ports != [8080] or any(config[name] != value for name, value in found.items()):
+            yield f"{endpoint} records {config}, Cloud Run has {found} at {ports}"
+
+
 def nothing_is_under_way(world: World) -> Wrong:
     """I5: no live operation, nothing half deleted, nothing half deployed."""
     del world
@@ -280,6 +301,7 @@ SETTLED: Mapping[str, Callable[[World], Wrong]] = {
     "I3 artifacts are there": artifacts_are_there,
     "I4 services match": services_match,
     "I4 the version is what serves": the_version_is_what_serves,
+    "I4 settings are ours": settings_are_ours,
     "I5 nothing is under way": nothing_is_under_way,
     "I5 no mark of a cleanup is left": no_mark_of_a_cleanup_is_left,
     "I7 one version each": one_version_each,

@@ -10,13 +10,17 @@ from google.cloud.run_v2.types.service import Service
 
 from ml_platform.cloud.run_messages import main_container, new_service, read_service, write_spec
 from ml_platform.cloud.types import Ingress, ServiceSpec
-from ml_platform.services.deployment.others_changes import differences
+from ml_platform.services.deployment.our_fields import differences
 
 SPEC = ServiceSpec(
     image="i:1", labels={"mlp_run": "a"}, env={"A": "1", "AIP_STORAGE_URI": "gs://b/m"}
 )
 NAME = "projects/p/locations/l/services/s"
 LATEST, PINNED = 1, 2
+
+
+def words(found: ServiceSpec, before: ServiceSpec) -> list[str]:
+    return [one.words for one in differences(found, before)]
 
 
 def raw(spec: ServiceSpec = SPEC) -> Any:
@@ -29,7 +33,7 @@ def test_a_service_that_was_just_made_differs_in_nothing() -> None:
     for spec in (SPEC, replace(SPEC, ingress=Ingress.INTERNAL, service_account="a@b")):
         found = read_service(raw(spec)).spec
         assert found is not None
-        assert list(differences(found, spec)) == []
+        assert words(found, spec) == []
 
 
 @pytest.mark.parametrize(
@@ -38,20 +42,20 @@ def test_a_service_that_was_just_made_differs_in_nothing() -> None:
 )
 def test_a_cpu_is_compared_as_a_number(ours: str, theirs: str) -> None:
     spec = replace(SPEC, cpu=ours)
-    assert list(differences(replace(spec, cpu=theirs), spec)) == []
-    assert list(differences(replace(spec, cpu="8"), spec)) == [f"cpu is 8, not {ours}"]
+    assert words(replace(spec, cpu=theirs), spec) == []
+    assert words(replace(spec, cpu="8"), spec) == [f"cpu is 8, not {ours}"]
 
 
 def test_a_memory_is_compared_as_a_number() -> None:
-    assert list(differences(replace(SPEC, memory="2048Mi"), SPEC)) == []
-    assert list(differences(replace(SPEC, memory="2G"), SPEC)) == ["memory is 2G, not 2Gi"]
+    assert words(replace(SPEC, memory="2048Mi"), SPEC) == []
+    assert words(replace(SPEC, memory="2G"), SPEC) == ["memory is 2G, not 2Gi"]
 
 
 def test_what_a_configuration_leaves_open_is_not_ours() -> None:
     found = replace(SPEC, ingress=Ingress.INTERNAL, service_account="theirs@p")
-    assert list(differences(found, SPEC)) == []
+    assert words(found, SPEC) == []
     closed = replace(SPEC, ingress=Ingress.INTERNAL_AND_LOAD_BALANCER, service_account="ours@p")
-    assert list(differences(found, closed)) == [
+    assert words(found, closed) == [
         "ingress is internal, not internal_and_load_balancer",
         "service_account is theirs@p, not ours@p",
     ]
