@@ -21,7 +21,7 @@ from ml_platform.services.repairs.reconciliation import (
     repair_finding,
     require_choice,
     require_repairable,
-    why_unbelieved,
+    why_plane_unbelieved,
 )
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 
@@ -74,7 +74,9 @@ REPAIR: Action[Finding, Operation] = Action(
     name="repair-finding",
     right=Right.ADMINISTER,
     find=find_finding,
-    facts=lambda findings, _, caller: [(finding, why_unbelieved(finding)) for finding in findings],
+    facts=lambda findings, _, caller: [
+        (finding, why_plane_unbelieved(finding)) for finding in findings
+    ],
     require=lambda facts: require_repairable(*facts),
     run=lambda facts, _, caller: repair_finding(
         finding=facts[0], actor=caller.actor, now=caller.now()

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Self
+from typing import Any, Self
+
+from django.db.models import Q
 
 from ml_platform.models import Finding
 from ml_platform.models.states import FindingStatus
@@ -53,21 +55,21 @@ class DriftTimes:
 def drift_times(*, now: datetime, projects: Projects = None) -> DriftTimes:
     """Return the times to detect and to repair, exactly: from every finding of these days."""
     since = now - timedelta(days=DAYS)
-    rows = of_projects(Finding.objects.all(), projects).order_by()
-    seen = rows.filter(first_seen_at__gte=since)
-    began = list(seen.values_list("began_at", "first_seen_at", "began_told"))
-    known = [(first - start, told) for start, first, told in began if start is not None]
-    repaired = rows.filter(status=FindingStatus.REPAIRED, ended_at__gte=since)
+    ended = Q(status=FindingStatus.REPAIRED, ended_at__gte=since)
+    rows = of_projects(Finding.objects.filter(Q(first_seen_at__gte=since) | ended), projects)
+    columns = ("began_at", "began_told", "first_seen_at", "status", "ended_at")
+    found: list[Any] = list(rows.order_by().values_list(*columns, named=True))
+    seen = [row for row in found if row.first_seen_at >= since]
+    began = [row for row in seen if row.began_at is not None]
+    repaired = [
+        row for row in found if row.status == FindingStatus.REPAIRED and row.ended_at >= since
+    ]
     return DriftTimes(
         days=DAYS,
         detect=Times.over(
-            (length for length, _ in known),
-            unknown=len(began) - len(known),
-            at_most=sum(not told for _, told in known),
+            (row.first_seen_at - row.began_at for row in began),
+            unknown=len(seen) - len(began),
+            at_most=sum(not row.began_told for row in began),
         ),
-        repair=Times.over(
-            ended - first
-            for first, ended in repaired.values_list("first_seen_at", "ended_at")
-            if ended is not None
-        ),
+        repair=Times.over(row.ended_at - row.first_seen_at for row in repaired),
     )

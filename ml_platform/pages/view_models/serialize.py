@@ -163,11 +163,7 @@ def finding_row(finding: Finding, now: datetime) -> Values:
     """A finding; its project and operation must be loaded."""
     kind = facts_of(finding)
     status = FindingStatus(finding.status)
-    until = ignored_until(finding)
-    until_words = f" until {until.day} {until:%B %Y}" if until else ""
-    by = f"by {finding.ignored_by}{until_words}"
     was = status == FindingStatus.OPEN and finding.ignored_by
-    ignored = f"{'Was ignored' if was else 'Ignored'} {by}: {finding.ignored_reason}"
     return {
         "id": finding.pk,
         "title": finding.title,
@@ -181,10 +177,17 @@ def finding_row(finding: Finding, now: datetime) -> Values:
         "status": badge(str(status.label), FINDING_STATUS_TONES[status]),
         "began": moment(finding.began_at, now),
         "began_word": "began" if finding.began_told else "began after",
-        "ignored": ignored if was or status == FindingStatus.IGNORED else "",
+        "ignored": _ignored(finding) if was or status == FindingStatus.IGNORED else "",
+        "ignored_word": "Was ignored" if was else "Ignored",
         "repaired": status == FindingStatus.REPAIRED,
         "operation": str(finding.operation_id or ""),
     }
+
+
+def _ignored(finding: Finding) -> str:
+    until = ignored_until(finding)
+    words = f" until {until.day} {until:%B %Y}" if until else ""
+    return f"by {finding.ignored_by}{words}: {finding.ignored_reason}"
 
 
 def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[Values, ...]:

@@ -35,7 +35,7 @@ def why_shrunk(plane: str) -> str:
     )
 
 
-def why_not_believed(*planes: str) -> str:
+def why_unbelieved(*planes: str) -> str:
     """Why one of these planes is not believed now; '' if all are."""
     alarms = Finding.objects.alarms().values_list("subject", flat=True)
     shrunk = set(alarms)
@@ -47,5 +47,5 @@ def require_believed(*planes: str) -> None:
 
     :raises PlaneShrunk: one of them suddenly lacks much of what it had.
     """
-    if why := why_not_believed(*planes):
+    if why := why_unbelieved(*planes):
         raise PlaneShrunk(why)

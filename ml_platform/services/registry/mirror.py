@@ -6,6 +6,7 @@ from datetime import datetime
 
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import MirroredArtifacts, MirroredModel, Sweep, TrainingRun
+from ml_platform.models.locking import delete_rows
 
 from .labels import labels_for, owner
 
@@ -40,4 +41,4 @@ def unmirror_model(*, name: ModelName) -> None:
 
 def unmirror_artifacts(*, prefix: str) -> None:
     """Note, in the caller's transaction, that nothing is left below that folder."""
-    MirroredArtifacts.objects.filter(prefix=prefix).delete()
+    delete_rows(MirroredArtifacts.objects.filter(prefix=prefix))

@@ -19,7 +19,7 @@ from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix
-from ml_platform.services.registry.brake import why_not_believed
+from ml_platform.services.registry.brake import why_unbelieved
 from ml_platform.services.registry.labels import labels_for, wrong_label
 from ml_platform.services.registry.references import Pointer, Pointers, names_of
 
@@ -55,7 +55,7 @@ def users_of(folder: str, pointers: Pointers, going: Going = NOTHING_ELSE) -> li
 
 def why_used(folder: str, pointers: Answer[Pointers], *, project_id: Any = None) -> str:
     """Why others keep a folder's files, '' if nobody does; not to know it is a reason too."""
-    if why := why_not_believed(*ASKED):
+    if why := why_unbelieved(*ASKED):
         return f"what uses it is unknown: {why}"
     if not isinstance(pointers, Present):
         return f"what uses it is unknown: {pointers.reason}"
@@ -81,7 +81,7 @@ def why_needed(run: TrainingRun) -> str:
         return _why_in_vertex(run)
     if run.registration not in (Registration.NONE, Registration.DELETED):
         return f"it is {run.get_registration_display().lower()}."
-    why = why_not_believed(*ASKED)
+    why = why_unbelieved(*ASKED)
     return f"what uses it is unknown: {why}" if why else ""
 
 
@@ -100,4 +100,4 @@ def _why_in_vertex(run: TrainingRun) -> str:
     if isinstance(answer, Present):
         wrong = wrong_label(answer.value.labels, labels_for(run=run.uid))
         return f"Vertex AI has it, but {wrong}." if wrong else "Vertex AI has it."
-    return why_not_believed("vertex") if isinstance(answer, Absent) else answer.reason
+    return why_unbelieved("vertex") if isinstance(answer, Absent) else answer.reason

@@ -14,7 +14,7 @@ from ml_platform.services.findings.kinds import Repair, facts_of
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock
-from ml_platform.services.registry.brake import PlaneShrunk, why_not_believed
+from ml_platform.services.registry.brake import PlaneShrunk, why_unbelieved
 
 from .duplicate_versions import purge_surplus
 from .labels import relabel_service, relabel_version
@@ -59,10 +59,10 @@ def require_repairable(
     return lineage, repair
 
 
-def why_unbelieved(finding: Finding) -> str:
+def why_plane_unbelieved(finding: Finding) -> str:
     """Why the plane of a finding is not believed now, so that it is not repaired; '' if it is."""
     plane = facts_of(finding).plane
-    return why_not_believed(plane) if plane else ""
+    return why_unbelieved(plane) if plane else ""
 
 
 def require_choice(finding: Finding) -> None:
@@ -89,7 +89,7 @@ def repair_finding(*, finding: Finding, actor: Actor, now: datetime) -> Operatio
     :raises NoRepair: it is not open, or its repair needs a decision by a person.
     :raises Busy: another operation holds the lineage.
     """
-    lineage, repair = require_repairable(finding, why_unbelieved(finding))
+    lineage, repair = require_repairable(finding, why_plane_unbelieved(finding))
     open_it: Callable[..., Operation] = repair.load()
     return open_it(finding=finding, registered_model=lineage, actor=actor, now=now)
 

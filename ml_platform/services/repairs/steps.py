@@ -26,7 +26,7 @@ from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.brake import PLANES, PlaneShrunk, why_not_believed
+from ml_platform.services.registry.brake import PLANES, PlaneShrunk, why_unbelieved
 
 T = TypeVar("T")
 S = TypeVar("S", bound=State)
@@ -79,7 +79,7 @@ def read(call: Callable[[], T], *, service: str, sent: bool = False) -> Present[
     answer = ask(call)
     if isinstance(answer, Unknown):
         raise _unread(answer.reason, answer.code, service, sent)
-    if isinstance(answer, Absent) and not sent and (why := why_not_believed(_PLANE_OF[service])):
+    if isinstance(answer, Absent) and not sent and (why := why_unbelieved(_PLANE_OF[service])):
         raise _unread(why, PlaneShrunk.code, service, sent)
     return answer
 
