@@ -4,6 +4,7 @@ it until a person confirms."""
 from __future__ import annotations
 
 from collections import Counter
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -109,6 +110,13 @@ def test_a_plane_that_shrank_is_one_alarm(cloud: LocalCloud, clock: Clock) -> No
     assert (counts.database, counts.vertex, counts.vertex_last) == (8, None, 8)
     assert "8" not in counts.vertex_reason  # all tenants read it
     assert MirroredModel.objects.count() == 8
+    out = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("reconcile_registry", "--yes", stdout=out)
+    assert ended.value.code == 1
+    assert "Plane shrunk: Vertex AI lacks 5 of 8 models that it had" in out.getvalue()
+    assert "0 findings to repair." in out.getvalue()
+    assert open_kinds() == {"plane_shrunk": 1}
 
 
 def test_nothing_follows_from_an_alarm_until_a_person_confirms_it(
