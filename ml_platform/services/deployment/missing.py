@@ -7,7 +7,7 @@ from dataclasses import replace
 from ml_platform.cloud import storage, vertex
 from ml_platform.cloud.answers import Absent, Present, ask
 from ml_platform.cloud.names import ModelName, ObjectPath
-from ml_platform.errors import CloudAbsent, NotFound, PlatformError
+from ml_platform.errors import CloudAbsent, PlatformError
 from ml_platform.models import Operation, TrainingRun
 from ml_platform.services.findings.store import end_pointer
 from ml_platform.services.operations.subjects import version_name
@@ -126,5 +126,9 @@ def require_retryable(operation: Operation) -> None:
     asked = DeployState.load(operation.data).run
     run = TrainingRun.objects.filter(pk=asked).first()
     if run is None:
-        raise NotFound("The run of this version was deleted.", advice="Train the model again.")
+        raise NotDeployable(
+            "The run of this version was deleted.",
+            code="run_deleted",
+            advice="Train the model again.",
+        )
     require_deployable(run)

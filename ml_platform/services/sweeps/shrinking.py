@@ -24,7 +24,13 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
-from ml_platform.models.states import LIVE_SCHEDULE_STATES, FindingStatus
+from ml_platform.models.states import (
+    LIVE_SCHEDULE_STATES,
+    EndpointState,
+    FindingStatus,
+    Registration,
+)
+from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.exclusions import Reading, chunks
 from ml_platform.services.findings.kinds import FindingKind
@@ -64,7 +70,7 @@ def judge(name: str, *, had: int, unseen: QuerySet[Any]) -> Json | None:
         return None
     lacks, named = 0, []
     for chunk in chunks(unseen):
-        found = _MISSED[name](chunk)
+        found = MISSED[name](chunk)
         lacks += len(found)
         named += found[: NAMED - len(named)]
     if not has_shrunk(had=had, lacks=max(0, lacks - _confirmed(name))):
@@ -113,13 +119,18 @@ def _alarm(name: str, plane: Mapping[str, Any]) -> Discrepancy:
 # ---- what our rows still need, or others have ----------------------------------------------------
 
 
+def _staying() -> TrainingRunQuerySet:
+    """The versions that are not being deleted by us."""
+    return TrainingRun.objects.versions().filter(registration=Registration.REGISTERED)
+
+
 def _models(rows: Sequence[MirroredModel]) -> Sequence[str]:
     """A model of ours that no version points at any more is gone because we deleted it."""
     here = f"projects/{require_settings().PROJECT_ID}"
     names = {row.resource_name: row.model_id for row in rows}
     # Our tables may have the project's id where Vertex AI has its number.
     names |= {f"{here}/{name.split('/', 2)[2]}": model_id for name, model_id in names.items()}
-    versions = TrainingRun.objects.versions().filter(vertex_model_resource_name__in=names)
+    versions = _staying().filter(vertex_model_resource_name__in=names)
     pointed = {
         names[name] for name in versions.values_list("vertex_model_resource_name", flat=True)
     }
@@ -130,13 +141,13 @@ def _models(rows: Sequence[MirroredModel]) -> Sequence[str]:
 def _folders(rows: Sequence[MirroredArtifacts]) -> Sequence[str]:
     """Only versions need theirs: cleanups delete the others."""
     prefixes = [row.prefix for row in rows]
-    versions = TrainingRun.objects.versions().filter(gcs_artifacts_path__in=prefixes)
+    versions = _staying().filter(gcs_artifacts_path__in=prefixes)
     return list(versions.values_list("gcs_artifacts_path", flat=True))
 
 
 def _services(rows: Sequence[MirroredService]) -> Sequence[str]:
     names = [row.service_name for row in rows]
-    active = DeployedEndpoint.objects.filter(service_name__in=names, is_active=True)
+    active = DeployedEndpoint.objects.filter(service_name__in=names, state=EndpointState.ACTIVE)
     serving, us = set(active.values_list("service_name", flat=True)), owner()
     return [r.service_name for r in rows if r.owner != us or r.service_name in serving]
 
@@ -151,7 +162,7 @@ def _jobs(rows: Sequence[MirroredJob]) -> Sequence[str]:
     return [r.job_id for r in rows if r.theirs or r.resource_name in ringing or r.job_id in ours]
 
 
-_MISSED: Mapping[str, Callable[[Any], Sequence[str]]] = {
+MISSED: Mapping[str, Callable[[Any], Sequence[str]]] = {
     "vertex": _models,
     "gcs": _folders,
     "cloud_run": _services,

@@ -54,7 +54,7 @@ def test_a_member_neither_sees_nor_confirms_it(admin_user):
 
 
 def test_the_command_shows_first_and_confirms_only_when_told():
-    with pytest.raises(CommandError, match="There is no alarm about this plane."):
+    with pytest.raises(CommandError, match="There is no alarm about this plane"):
         call_command("confirm_plane", "gcs")
     row, out = alarm("gcs"), StringIO()
     call_command("confirm_plane", "gcs", stdout=out)

@@ -31,15 +31,16 @@ from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.findings.decisions import confirm_plane
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.registry import brake
 from ml_platform.services.registry.labels import owner
 from ml_platform.services.registry.lineages import lose_versions
 from ml_platform.services.removal.guard import why_needed
 from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.repairs.reconciliation import NoRepair, repair_finding
-from ml_platform.services.sweeps import audit
+from ml_platform.services.sweeps import audit, shrinking
 from ml_platform.services.sweeps.audit import AuditVerdict
 from ml_platform.services.sweeps.shrinking import FLOOR, has_shrunk
-from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.services.sweeps.sweep import PLANES, sweep
 from ml_platform.tests.factories import (
     LONG_AGO,
     DeployedEndpointFactory,
@@ -81,6 +82,10 @@ def models(cloud: LocalCloud, clock: Clock, number: int) -> list[TrainingRun]:
     assert done.status == "complete"
     assert not open_kinds()
     return runs
+
+
+def test_each_plane_that_a_sweep_reads_can_shrink():
+    assert set(shrinking.MISSED) == set(brake.PLANES) == set(PLANES)
 
 
 @pytest.mark.parametrize(
