@@ -68,7 +68,7 @@ def judge(name: str, *, had: int, unseen: QuerySet[Any]) -> Json | None:
     """
     if not has_shrunk(had=had, lacks=unseen.count()):
         return None
-    lacks, named = 0, []
+    lacks, named = 0, list[str]()
     for chunk in chunks(unseen):
         found = MISSED[name](chunk)
         lacks += len(found)
@@ -90,7 +90,7 @@ def _confirmed(name: str) -> int:
     alarms = Finding.objects.filter(kind=FindingKind.PLANE_SHRUNK, subject=name)
     last = alarms.filter(status=FindingStatus.REPAIRED).order_by("-ended_at").first()
     read = Sweep.objects.finished().filter(**{f"planes__{name}__read": True}).first()
-    if last is None or (read is not None and last.ended_at < read.started_at):
+    if last is None or last.ended_at is None or (read and last.ended_at < read.started_at):
         return 0
     lacks: int = last.evidence["lacks"]
     return lacks

@@ -132,7 +132,7 @@ def test_nothing_follows_from_an_alarm_until_a_person_confirms_it(
         delete(run)
     look(clock)
     waits = deploy(runs[0], clock)
-    lineage = runs[1].registered_model
+    lineage = RegisteredModel.objects.get(training_runs=runs[1])
     clearing = clear_stale_pointers(registered_model=lineage, actor=ANA, now=clock())
     look(clock)
     resume_operations(clock=clock)
@@ -192,21 +192,22 @@ def test_each_plane_has_its_own_alarm_and_a_confirmation_is_of_one_plane_and_of_
 
     # No file is deleted on that evidence, and no version either.
     assert "what uses it is unknown: Vertex AI suddenly" in why_needed(old)
-    run = TrainingRun.objects.versions().first()
-    plan = preview_deletion(lineage=run.registered_model, runs=[run])
+    run = TrainingRun.objects.versions()[0]
+    lineage = RegisteredModel.objects.get(training_runs=run)
+    plan = preview_deletion(lineage=lineage, runs=[run])
     assert plan.unknown[0].startswith("Cloud Run: Cloud Run suddenly lacks")
 
     confirm_plane(finding=alarms["cloud_run"], actor=ANA, now=clock())
     done = look(clock)
     assert open_kinds() == {"plane_shrunk": 3, "service_missing": 5}
-    missing = Finding.objects.filter(kind=FindingKind.SERVICE_MISSING).first()
+    missing = Finding.objects.filter(kind=FindingKind.SERVICE_MISSING)[0]
     operation = repair_finding(finding=missing, actor=ANA, now=clock())
     assert finish(operation, clock).status == "succeeded"
 
     # A finding from before the alarm is not repaired; a person confirms what they saw, not more.
     stale = Finding.objects.create(
         kind=FindingKind.STALE_POINTER, subject=run.vertex_model_resource_name, title="It is gone",
-        registered_model=run.registered_model, first_seen_at=clock(), last_seen_at=clock(),
+        registered_model=lineage, first_seen_at=clock(), last_seen_at=clock(),
     )  # fmt: skip
     with pytest.raises(NoRepair) as refused:
         repair_finding(finding=stale, actor=ANA, now=clock())

@@ -143,8 +143,10 @@ def test_an_endpoint_whose_version_is_gone_says_so_and_offers_to_train(
     operation = finish(verb(endpoint=endpoint, actor=ANA, now=clock(), **asked), clock)
     assert operation.error_code == "model_not_found"
     assert operation.advice == "Train the model again, or deploy another version."
-    name = gone.registered_model.model_name
-    assert f"{name} v{gone.version} is not registered any more; the history" in operation.error
+    assert (
+        f"{gone.model_name} v{gone.version} is not registered any more; the history"
+        in operation.error
+    )
     with pytest.raises(Conflict):
         retry_operation(operation=operation, actor=ANA)
 

@@ -18,6 +18,7 @@ from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import began, note_finding, reopen_expired
 from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next
 from ml_platform.services.repairs.steps import CLOSE, RepairState
 from ml_platform.tests.factories import ProjectFactory
 
@@ -47,6 +48,8 @@ def test_a_repair_says_that_a_finding_is_closed_exactly_when_it_is() -> None:
             work: Work[RepairState] = Work(operation, 0, Clock(NOW), NOW)
             work.state = RepairState(ended_as=status)
             outcome = CLOSE.run(work)
+            assert isinstance(outcome, Next)
+            assert outcome.change
             with transaction.atomic():
                 outcome.change()
             row.refresh_from_db()
