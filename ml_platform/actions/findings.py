@@ -1,4 +1,4 @@
-"""Findings: repair one, adopt or delete an unmanaged model, ignore one, reopen it."""
+"""Findings: repair, ignore or reopen one, adopt or delete an unmanaged model, confirm an alarm."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from ml_platform.models import Finding, Operation
 from ml_platform.models.states import FindingStatus
 from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.decisions import (
+    confirm_plane,
     ignore_finding,
     reopen_finding,
+    require_alarm,
     require_status,
 )
 from ml_platform.services.registration.adoption import adopt_model
@@ -19,6 +21,7 @@ from ml_platform.services.repairs.reconciliation import (
     repair_finding,
     require_choice,
     require_repairable,
+    why_plane_unbelieved,
 )
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 
@@ -35,9 +38,9 @@ def find_finding(caller: Caller, key: object) -> Finding:
     return caller.find(rows, key)
 
 
-def _repair(finding: Finding, given: RepairNameIn | None, caller: Caller) -> Operation:
+def _repair(facts: tuple[Finding, str], given: RepairNameIn | None, caller: Caller) -> Operation:
     return repair_finding(
-        finding=finding,
+        finding=facts[0],
         actor=caller.actor,
         now=caller.now(),
         repair=given.repair if given else "",
@@ -80,10 +83,14 @@ REPAIR: Action[Finding, Operation] = Action(
     name="repair-finding",
     right=Right.ADMINISTER,
     find=find_finding,
-    require=require_repairable,
+    facts=lambda findings, _, caller: [
+        (finding, why_plane_unbelieved(finding)) for finding in findings
+    ],
+    require=lambda facts: require_repairable(*facts),
     input="RepairNameIn",
     run=_repair,
 )
+"""Its facts are the finding, and why its plane is not believed now."""
 ADOPT: Action[Finding, Operation] = Action(
     name="adopt-finding",
     right=Right.ADMINISTER,
@@ -119,4 +126,13 @@ REOPEN: Action[Finding, Operation] = Action(
         finding=finding, actor=caller.actor, now=caller.now()
     ),
 )
-ACTIONS: tuple[Action[Any, Any], ...] = (REPAIR, ADOPT, DELETE_UNMANAGED, IGNORE, REOPEN)
+CONFIRM: Action[Finding, Operation] = Action(
+    name="confirm-plane",
+    right=Right.ADMINISTER,
+    find=find_finding,
+    require=require_alarm,
+    run=lambda finding, _, caller: confirm_plane(
+        finding=finding, actor=caller.actor, now=caller.now()
+    ),
+)
+ACTIONS: tuple[Action[Any, Any], ...] = (REPAIR, ADOPT, DELETE_UNMANAGED, IGNORE, REOPEN, CONFIRM)

@@ -54,6 +54,7 @@ WORKFLOWS: dict[str, Workflow] = {
         confirm.WORKFLOW,
         decisions.IGNORING,
         decisions.REOPENING,
+        decisions.CONFIRMING,
         pointers.CLEARING,
         pointers.RESTORING,
         unmanaged_models.WORKFLOW,

@@ -14,6 +14,7 @@ from ml_platform import kpis
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.findings import (
     ADOPT,
+    CONFIRM,
     DELETE_UNMANAGED,
     IGNORE,
     REOPEN,
@@ -64,6 +65,7 @@ def registry_health(request: HttpRequest) -> HttpResponse:
         "may_check": may_check(caller),
         "tabs": tabs,
         # Whether the planes agree; only on the tab of open findings.
+        "times": serialize.drift_figures(kpis.drift_times(now=now, projects=scope.limit)),
         "healthy": not by_kind and tabs[0].current and not counts.vertex_reason,
         "groups": serialize.finding_groups(shown, now),
         "pager": pager,
@@ -102,8 +104,8 @@ def _preview(row: Finding) -> list[str]:
 
 
 def _repairs(caller: Caller, row: Finding) -> list[Button]:
-    if not is_offered(REPAIR, row):
-        return []
+    if not is_offered(REPAIR, (row, "")):  # whether its plane is believed is told in the tooltip
+        return _confirm(caller, row)
     return [
         button(
             caller,
@@ -116,6 +118,19 @@ def _repairs(caller: Caller, row: Finding) -> list[Button]:
         )
         for number, repair in enumerate(repairs_of(row))
     ]
+
+
+def _confirm(caller: Caller, row: Finding) -> list[Button]:
+    """Confirm an alarm about a whole plane."""
+    return offered(
+        caller,
+        CONFIRM,
+        row,
+        "Confirm that they are gone",
+        name=f"Confirm: {row.title}",
+        confirm=f"{row.title}. Is this true?\nThe next sweep makes a finding for each.",
+        tone="danger",
+    )
 
 
 def ignore_button(caller: Caller, row: Finding) -> Button | None:

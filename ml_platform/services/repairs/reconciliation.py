@@ -14,6 +14,7 @@ from ml_platform.services.findings.kinds import Repair, facts_of
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock
+from ml_platform.services.registry.brake import PlaneShrunk, why_unbelieved
 
 from .changed_services import put_back_service, take_over_service
 from .duplicate_versions import purge_surplus
@@ -52,25 +53,29 @@ def repairs_of(finding: Finding) -> tuple[Repair, ...]:
     return tuple(repair for repair in facts_of(finding).repairs if repair.is_possible(finding))
 
 
-def require_repairable(finding: Finding) -> tuple[Repair, ...]:
+def require_repairable(finding: Finding, unbelieved: str = "") -> tuple[Repair, ...]:
     """Check that a finding has a repair; returns those that are possible.
 
-    :raises NoRepair: it is not open, or it has no repair.
+    :raises NoRepair: it is not open, it has no repair, or its plane is `unbelieved`.
     """
     _require_open(finding)
     possible = repairs_of(finding)
     if not possible:
         raise NoRepair(f"{finding.title}: this finding has no safe repair.", advice=finding.repair)
+    if unbelieved:
+        raise NoRepair(unbelieved, code=PlaneShrunk.code, advice=PlaneShrunk.advice)
     return possible
 
 
 def find_repair(finding: Finding, name: str) -> Repair:
     """Return the repair of that name; '' is the only one of its kind.
 
-    :raises NoRepair: the finding is not open, or that repair is not possible for it.
+    :raises NoRepair: the finding is not open, its plane is not believed now, or that repair is not
+        possible for it.
     :raises RepairNotNamed: its kind has several, and none of them was named.
     """
-    possible, known = require_repairable(finding), facts_of(finding).repairs
+    possible = require_repairable(finding, why_plane_unbelieved(finding))
+    known = facts_of(finding).repairs
     if not name and len(known) > 1:
         choices = ", ".join(f"{repair.slug} ({repair.button})" for repair in possible)
         raise RepairNotNamed(
@@ -85,6 +90,12 @@ def find_repair(finding: Finding, name: str) -> Repair:
             advice=f"Possible: {', '.join(repair.slug for repair in possible)}.",
         )
     return asked
+
+
+def why_plane_unbelieved(finding: Finding) -> str:
+    """Why the plane of a finding is not believed now, so that it is not repaired; '' if it is."""
+    plane = facts_of(finding).plane
+    return why_unbelieved(plane) if plane else ""
 
 
 def require_choice(finding: Finding) -> None:
