@@ -53,7 +53,8 @@ def _send_next() -> bool:
         event = waiting.select_for_update(skip_locked=skip).first()
         if event is None:
             return False
-        Event.objects.filter(pk=event.pk).update(sent=True)
+        event.sent = True
+        event.save(update_fields=["sent"])
         _send(event)
     return True
 

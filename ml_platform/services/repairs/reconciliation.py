@@ -67,14 +67,14 @@ def require_repairable(finding: Finding, unbelieved: str = "") -> tuple[Repair, 
     return possible
 
 
-def find_repair(finding: Finding, name: str) -> Repair:
+def find_repair(finding: Finding, name: str, unbelieved: str = "") -> Repair:
     """Return the repair of that name; '' is the only one of its kind.
 
-    :raises NoRepair: the finding is not open, its plane is not believed now, or that repair is not
+    :raises NoRepair: the finding is not open, its plane is `unbelieved`, or that repair is not
         possible for it.
     :raises RepairNotNamed: its kind has several, and none of them was named.
     """
-    possible = require_repairable(finding, why_plane_unbelieved(finding))
+    possible = require_repairable(finding, unbelieved)
     known = facts_of(finding).repairs
     if not name and len(known) > 1:
         choices = ", ".join(f"{repair.slug} ({repair.button})" for repair in possible)
@@ -123,7 +123,8 @@ def repair_finding(*, finding: Finding, actor: Actor, now: datetime, repair: str
     :raises RepairNotNamed: its kind has several repairs.
     :raises Busy: another operation holds the lineage.
     """
-    open_it: Callable[..., Operation] = find_repair(finding, repair).load()
+    found = find_repair(finding, repair, why_plane_unbelieved(finding))
+    open_it: Callable[..., Operation] = found.load()
     lineage = finding.registered_model
     return open_it(finding=finding, registered_model=lineage, actor=actor, now=now)
 
