@@ -26,6 +26,11 @@ def lock_row(rows: QuerySet[Row]) -> Row:
     return rows.select_for_update(no_key=True).get()
 
 
+def lock_free_row(rows: QuerySet[Row]) -> Row | None:
+    """Lock, in the caller's transaction, the first row that no transaction has locked."""
+    return rows.order_by("pk").select_for_update(skip_locked=True).first()
+
+
 def lock_rows(rows: QuerySet[Any]) -> list[Any]:
     """Lock the rows in the caller's transaction, to change them; returns their keys, in order.
 

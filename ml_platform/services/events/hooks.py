@@ -6,10 +6,11 @@ import logging
 from collections.abc import Collection
 from types import MappingProxyType
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 
 from ml_platform.compat import task
 from ml_platform.models import Event
+from ml_platform.models.locking import lock_free_row
 from ml_platform.models.states import EventKind
 from ml_platform.signals import SIGNALS, Happened
 
@@ -48,9 +49,7 @@ def send_due() -> int:
 
 def _send_next() -> bool:
     with transaction.atomic():
-        waiting = Event.objects.filter(sent=False, kind__in=SIGNALS).order_by("seq")
-        skip = connection.features.has_select_for_update_skip_locked
-        event = waiting.select_for_update(skip_locked=skip).first()
+        event = lock_free_row(Event.objects.filter(sent=False, kind__in=SIGNALS))
         if event is None:
             return False
         event.sent = True
