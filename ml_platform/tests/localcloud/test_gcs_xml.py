@@ -161,7 +161,10 @@ def test_an_object_is_written_read_and_deleted_with_its_metadata(
     assert ask(cloud, "DELETE", path).status_code == 204
     gone = ask(cloud, "GET", path)
     assert (gone.status_code, code_of(gone)) == (404, "NoSuchKey")
-    assert code_of(ask(cloud, "GET", "/no-such-bucket/a")) == "NoSuchBucket"
+    before = cloud.effects.count()
+    for none in ("/no-such-bucket/a", "/favicon.ico"):
+        assert code_of(ask(cloud, "GET", none)) == "NoSuchBucket"
+    assert cloud.effects.count() == before
     assert gone.headers["Content-Type"].startswith("application/xml")
 
 
