@@ -161,7 +161,6 @@ def test_an_object_is_written_read_and_deleted_with_its_metadata(
     assert ask(cloud, "DELETE", path).status_code == 204
     gone = ask(cloud, "GET", path)
     assert (gone.status_code, code_of(gone)) == (404, "NoSuchKey")
-    assert code_of(ask(cloud, "GET", "/no-such-bucket/a")) == "NoSuchBucket"
     assert gone.headers["Content-Type"].startswith("application/xml")
 
 
@@ -232,6 +231,12 @@ def test_what_is_not_served_is_not_implemented(cloud: LocalCloud, bucket: Bucket
     assert blob is not None
     assert blob.metageneration == 1
     assert ask(cloud, "PUT", path, headers={"x-goog-acl": "project-private"}).status_code == 200
+
+
+def test_a_path_of_no_bucket_is_no_call(cloud: LocalCloud) -> None:
+    for none in ("/no-such-bucket/a", "/favicon.ico"):
+        assert code_of(ask(cloud, "GET", none)) == "NoSuchBucket"
+    assert cloud.effects.count() == 0
 
 
 def test_the_host_may_name_the_bucket(cloud: LocalCloud, bucket: Bucket) -> None:

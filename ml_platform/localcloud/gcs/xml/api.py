@@ -37,6 +37,7 @@ class XmlApi:
         clock: Clock,
     ) -> None:
         self._dispatch, self._find, self._clock = dispatch, storage.tables.find, clock
+        self._has_bucket = storage.has_bucket
         self._known = Known(storage.hmac_keys.secret_of, public_keys)
         self._of_object: _Verbs = {
             "GET": self._get,
@@ -66,6 +67,9 @@ class XmlApi:
         do = (self._of_object if name else self._of_bucket).get(request.verb)
         if do is None:
             raise asked.unserved(f"{request.verb} of {'an object' if name else 'a bucket'}")
+        if not self._has_bucket(bucket):
+            # No call of Cloud Storage: a browser asks for /favicon.ico.
+            raise HttpError(404, "NoSuchBucket", f"There is no bucket {bucket}.")
         return do(replace(request, query=query, headers=headers), bucket, name)
 
     def _call(
