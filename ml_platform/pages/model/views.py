@@ -36,6 +36,7 @@ from ml_platform.services.deployment.deployable import choose_endpoint, with_dif
 from ml_platform.services.registry.artifacts import human_size
 from ml_platform.services.registry.protection import why_protected
 from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
+from ml_platform.services.registry.vertex_endpoints import deployments_at
 from ml_platform.services.scheduling.ringing import with_job_finding
 from ml_platform.text import counted
 
@@ -89,7 +90,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
         # Which aliases forbid to delete all versions, as far as the versions of this page show.
         "delete_why": " ".join(filter(None, map(_why_protected, shown))),
         "facts": _facts(row),
-        "serving": _serving(endpoints, training),
+        "serving": [*_serving(endpoints, training), *_at_vertex_endpoints(row)],
         "versions": [
             _version(run, row, endpoints, caller, known, now)
             | _chosen(request, run, compared, pictured)
@@ -130,6 +131,17 @@ def _serving(endpoints: Sequence[DeployedEndpoint], training: str) -> list[Link]
         Link(text=f"v{e.run.version} on {e.service_name}", url=f"{training}#endpoint-{e.pk}")
         for e in endpoints
         if e.is_active and e.run
+    ]
+
+
+def _at_vertex_endpoints(row: RegisteredModel) -> list[Link]:
+    """`version 5 in Vertex AI at its endpoint front (100 %)`, as the newest sweep listed them."""
+    return [
+        Link(
+            text=f"version {one.version or '?'} in Vertex AI at its endpoint {one.endpoint} "
+            f"({one.percent} %)"
+        )
+        for one in deployments_at(row)
     ]
 
 
