@@ -24,4 +24,9 @@ class Migration(migrations.Migration):
                 ('seen_sweep', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='ml_platform.sweep')),
             ],
         ),
+        migrations.AddField(
+            model_name='trainingrun',
+            name='remark',
+            field=models.TextField(blank=True, db_default='', default='', help_text='Which metrics were not kept, and why.'),
+        ),
     ]
