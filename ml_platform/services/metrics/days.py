@@ -76,6 +76,22 @@ def store_days(
     )
 
 
+def note_unread(endpoint: DeployedEndpoint, days: Sequence[date], now: datetime) -> None:
+    """Note that these days of a service could not be read, so that a total of several services is
+    not taken for whole (law 15). What another collection has read stays."""
+    rows = [
+        ServiceDailyMetrics(
+            service_name=endpoint.service_name,
+            endpoint=endpoint,
+            project_id=endpoint.project_id,
+            day=day,
+            read_at=now,
+        )
+        for day in days
+    ]
+    ServiceDailyMetrics.objects.bulk_create(rows, ignore_conflicts=True)
+
+
 def read_days(
     service: str, first: date, last: date, heartbeat: Heartbeat
 ) -> dict[date, dict[str, float | int]]:

@@ -41,7 +41,7 @@ from ml_platform.services.operations.work import Clock, Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 from ml_platform.text import counted
 
-from .days import read_days, store_days
+from .days import note_unread, read_days, store_days
 
 DAYS_BACK = 40
 """Cloud Monitoring stores six weeks: https://cloud.google.com/monitoring/quotas#data_retention"""
@@ -195,7 +195,7 @@ def _collect_next(work: Work[MetricsState], write_line: WriteLine) -> Outcome:
     else:
         reason = f"{endpoint.service_name}: {answer.reason}"
         state = replace(state, unknown=(*state.unknown, reason))
-        line, change = f"Unknown: {reason}", None
+        line, change = f"Unknown: {reason}", partial(note_unread, endpoint, missing, work.clock())
     work.state = logged(replace(state, asked=state.asked + 1), [line])
     write_lines(write_line, [line])
     return Continue(note=line, change=change)
@@ -227,7 +227,8 @@ def daily_totals(
     """Return the totals of all services by day, oldest first; a day that nobody read is left out.
 
     The median is weighted by requests, over the services whose median is known; p95, CPU and
-    memory are those of the worst service. None is a number that no service has.
+    memory are those of the worst service. None is a number that no service has. A day on which one
+    of them could not be read has no number at all: those of a part are not those of the whole.
     """
     rows = ServiceDailyMetrics.objects.filter(day__gt=today - timedelta(days=days))
     if projects is not None:
@@ -243,20 +244,22 @@ def daily_totals(
         most_cpu=Max("cpu"),
         most_memory=Max("memory"),
         all_instances=Sum("instances"),
+        unread=Count("pk", filter=Q(complete=False)),
     )
-    return [
-        {
-            "day": row["day"].isoformat(),
-            "requests": row["total"],
-            "errors": row["failed"],
-            "latency_p50": _median(row),
-            "latency_p95": row["p95"],
-            "cpu": row["most_cpu"],
-            "memory": row["most_memory"],
-            "instances": row["all_instances"],
-        }
-        for row in weighed.order_by("day")
-    ]
+    return [{"day": row["day"].isoformat(), **_totals(row)} for row in weighed.order_by("day")]
+
+
+def _totals(row: Mapping[str, Any]) -> dict[str, Any]:
+    totals = {
+        "requests": row["total"],
+        "errors": row["failed"],
+        "latency_p50": _median(row),
+        "latency_p95": row["p95"],
+        "cpu": row["most_cpu"],
+        "memory": row["most_memory"],
+        "instances": row["all_instances"],
+    }
+    return dict.fromkeys(totals) if row["unread"] else totals
 
 
 def _median(row: Mapping[str, Any]) -> float | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, Event, Operation, ServiceDailyMetrics
 from ml_platform.services.deployment.endpoint_state import record_stopped
 from ml_platform.services.metrics.service_metrics import (
@@ -108,8 +109,16 @@ def test_what_cannot_be_read_is_unknown_and_read_the_next_time(cloud: LocalCloud
     assert (report.services, report.days, len(report.unknown)) == (2, 3, 1)
     assert report.unknown[0].startswith("one: ")
     assert report.summary == "Read 3 days of 2 active services, 1 unknown."
-    assert not ServiceDailyMetrics.objects.filter(service_name="one").exists()
+    assert not ServiceDailyMetrics.objects.filter(service_name="one", complete=True).exists()
+    # What one service had is not the total of both, neither in a sum nor as the worst.
+    assert [set(day.values()) - {day["day"]} for day in daily_totals(today=TODAY)] == [{None}] * 3
+    two = DeployedEndpoint.objects.get(service_name="two").project
+    DeployedEndpoint.objects.update(project=two)
+    ServiceDailyMetrics.objects.update(project=two)
+    assert kpis.traffic(None, today=TODAY)[two.pk].days[-3:] == (None, None, None)
     assert collect().days == 3
+    assert [day["requests"] for day in daily_totals(today=TODAY)] == [None, None, 5]
+    assert kpis.traffic(None, today=TODAY)[two.pk].days[-1] == 5
     assert ServiceDailyMetrics.objects.get(service_name="one", day=ago(1)).requests == 5
 
 
