@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Invalid
-from ml_platform.models import MirroredEndpoint, RegisteredModel
+from ml_platform.models import MirroredEndpoint
 from ml_platform.models.registered_model import RegisteredModelQuerySet
 
 
@@ -45,10 +45,10 @@ def deployments_of(endpoints: Iterable[MirroredEndpoint]) -> Iterator[Deployment
                 )
 
 
-def deployments_at(model: RegisteredModel) -> list[Deployment]:
-    """Return where a model is deployed, its newest versions first."""
+def deployments_at(resource_name: str) -> list[Deployment]:
+    """Return where the model of that name is deployed, its newest versions first."""
     with suppress(Invalid):
-        name = ModelName.parse(model.vertex_model_resource_name)
+        name = ModelName.parse(resource_name)
         rows = deployments_of(MirroredEndpoint.objects.order_by("display_name", "pk"))
         found = [one for one in rows if same_resource(one.model, name)]
         return sorted(found, key=lambda one: one.version.zfill(20), reverse=True)

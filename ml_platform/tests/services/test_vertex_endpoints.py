@@ -75,6 +75,9 @@ def test_what_an_endpoint_serves_is_listed_and_shown(
         assert Finding.objects.count() == 0
         assert done.counts["vertex_endpoints"] == 1
         assert audit.counts(done, project=lineage.project)["vertex_endpoints"] == 1
+        told = admin_client.get(f"/api/models/{lineage.pk}/").json()["vertex_endpoints"]
+        assert [(at["endpoint"], at["display_name"]) for at in told] == [(endpoint, "front")]
+        assert [(at["vertex_model_version"], at["percent"]) for at in told] == [("1", 100)]
         shown = [admin_client.get(page).content.decode() for page in pages]
         assert "version 1 in Vertex AI at its endpoint front (100 %)" in shown[0]
         assert f"{model_id}@1 (100 %)" in shown[1]
@@ -118,7 +121,7 @@ def test_a_version_that_our_rows_gave_up_is_named_with_its_run(
 
 
 def test_endpoints_that_cannot_be_listed_are_unknown_and_not_none(
-    cloud: LocalCloud, settings: Any
+    cloud: LocalCloud, settings: Any, admin_client: Client
 ) -> None:
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, "RETRY_TIMEOUT": 0.0}
     lineage = managed(cloud)
@@ -133,6 +136,10 @@ def test_endpoints_that_cannot_be_listed_are_unknown_and_not_none(
     assert compare_sweep(done) == AuditVerdict.UNKNOWN
     assert MirroredEndpoint.objects.count() == 1
     assert Finding.objects.get(kind=KIND).status == "open"
+    page = admin_client.get(reverse("ml_platform:model", args=[lineage.pk])).content.decode()
+    assert "at its endpoint front (100 %), as last seen" in page
+    assert "unknown at endpoints of Vertex AI: " in page
+    assert admin_client.get(f"/api/models/{lineage.pk}/").json()["vertex_endpoints"] is None
 
 
 def test_they_are_listed_once_for_each_hundred(cloud: LocalCloud) -> None:
