@@ -59,7 +59,7 @@ def store_days(
     rows = [
         ServiceDailyMetrics(
             service_name=endpoint.service_name,
-            endpoint=endpoint,
+            endpoint_id=endpoint.pk,
             project_id=endpoint.project_id,
             day=day,
             complete=True,
@@ -82,7 +82,7 @@ def note_unread(endpoint: DeployedEndpoint, days: Sequence[date], now: datetime)
     rows = [
         ServiceDailyMetrics(
             service_name=endpoint.service_name,
-            endpoint=endpoint,
+            endpoint_id=endpoint.pk,
             project_id=endpoint.project_id,
             day=day,
             read_at=now,
