@@ -69,6 +69,8 @@ class Known:
     """The same for the artifacts in Cloud Storage."""
     fresh_since: datetime | None = None
     """Before when an answer of Vertex AI is too old."""
+    endpoints_unread: str = ""
+    """Why the newest sweep did not read the endpoints of Vertex AI."""
 
     def deploy(
         self,
@@ -111,7 +113,13 @@ def read_known(lineages: Iterable[RegisteredModel], services: Iterable[str]) -> 
     """The newest sweep and the locks of these models and services; two statements."""
     reading = kpis.vertex_reading()
     locks = read_locks(lineages, services)
-    return Known(reading.unread, locks, reading.artifacts_unread, reading.fresh_since)
+    return Known(
+        reading.unread,
+        locks,
+        reading.artifacts_unread,
+        reading.fresh_since,
+        reading.endpoints_unread,
+    )
 
 
 def _of_runs(

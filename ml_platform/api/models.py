@@ -30,6 +30,7 @@ from ml_platform.api.schemas.models import (
     ModelsQuery,
     VersionsOut,
     VersionsQuery,
+    deployed_json,
     version_json,
 )
 from ml_platform.api.schemas.operations import OperationOut, accepted
@@ -37,6 +38,7 @@ from ml_platform.kpis import registered_models, vertex_reading
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, snapshot
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.registry.model_list import model_filter
+from ml_platform.services.registry.vertex_endpoints import deployments_at
 
 from .live_verification import verify_page
 
@@ -97,8 +99,11 @@ def get_model(request: Any, model_id: int) -> HttpResponse:
         endpoints = list(ENDPOINTS.filter(registered_model=model_id).order_by("-created_at", "-pk"))
         serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
         reading = vertex_reading()
+        deployed = deployments_at(row["vertex_model_resource_name"])
     [body] = lines_json([row], serving, url_of("models/"), reading)
     body["description"] = row["description"]
+    unread = bool(reading.endpoints_unread)
+    body["vertex_endpoints"] = None if unread else [deployed_json(one) for one in deployed]
     body["endpoints"] = [endpoint_json(endpoint) for endpoint in endpoints]
     return reply(body)
 

@@ -104,6 +104,17 @@ class ModelName(_ResourceName):
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointName(_ResourceName):
+    """A Vertex AI endpoint; ids as in google/cloud/aiplatform_v1/types/endpoint_service.py."""
+
+    endpoint_id: str
+
+    _form = _IN_LOCATION + "/endpoints/{0.endpoint_id}"
+    _pattern = re.compile(_WHERE + r"/endpoints/(?P<endpoint_id>[a-z0-9-]{1,63})")
+    _what = "Vertex AI endpoint"
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineJobName(_ResourceName):
     """A pipeline job; ids as in google/cloud/aiplatform_v1/types/pipeline_service.py."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_platform.errors import PlatformError
 
-from .names import JobName, ModelName, OperationName, PipelineJobName, ServiceName
+from .names import EndpointName, JobName, ModelName, OperationName, PipelineJobName, ServiceName
 from .raw import RemoteValue
 
 
@@ -37,6 +37,30 @@ class RemoteModel(RemoteValue):
     def pointer(self) -> ModelName:
         """The name with its version."""
         return self.name.at(self.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployedVersion(RemoteValue):
+    """A version that is deployed to a Vertex AI endpoint, with its share of the traffic.
+
+    `model` is the resource name as Google gave it, '' if it gave none; `version` may be an alias,
+    or ''.
+    """
+
+    deployed_id: str
+    model: str
+    version: str
+    percent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteEndpoint(RemoteValue):
+    """A Vertex AI endpoint, and what is deployed to it."""
+
+    name: EndpointName
+    display_name: str
+    deployed: tuple[DeployedVersion, ...]
+    create_time: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The Vertex AI Model Registry: models and their versions."""
+"""The Vertex AI Model Registry: models and their versions; and the endpoints that serve them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from ml_platform.errors import DEFECT, Invalid
 
-from .names import ModelName, OperationName, check_alias
+from .names import EndpointName, ModelName, OperationName, check_alias
 from .raw import read_time
 from .transport import channels, operations
-from .types import RemoteModel, RemoteOperation
+from .types import DeployedVersion, RemoteEndpoint, RemoteModel, RemoteOperation
 
 
 def list_models(*, filter: str = "", page_size: int = 100) -> Iterator[tuple[RemoteModel, ...]]:
@@ -31,6 +31,15 @@ def list_model_versions(
     """
     request = {"name": channels.checked(name.bare), "filter": filter, "page_size": page_size}
     return channels.rpc_pages("ModelService.ListModelVersions", request, _read_models)
+
+
+def list_endpoints(*, page_size: int = 100) -> Iterator[tuple[RemoteEndpoint, ...]]:
+    """Yield the endpoints of the location page by page, with what is deployed to them.
+
+    A page that cannot be read raises, so a listing that ends is complete.
+    """
+    request = {"parent": channels.location_path(), "page_size": page_size}
+    return channels.rpc_pages("EndpointService.ListEndpoints", request, _read_endpoints)
 
 
 def get_model(name: ModelName) -> RemoteModel:
@@ -144,6 +153,29 @@ def _numbered(name: ModelName) -> ModelName:
     if not name.version.isdigit():
         raise Invalid(f"{name} has no version number.", advice=DEFECT)
     return name
+
+
+def _read_endpoints(page: Any) -> tuple[RemoteEndpoint, ...]:
+    return tuple(map(_read_endpoint, page.endpoints))
+
+
+def _read_endpoint(raw: Any) -> RemoteEndpoint:
+    return RemoteEndpoint(
+        name=EndpointName.parse(raw.name),
+        display_name=raw.display_name,
+        deployed=tuple(
+            DeployedVersion(
+                deployed_id=one.id,
+                model=one.model.partition("@")[0],
+                version=one.model_version_id or one.model.partition("@")[2],
+                # One that the split does not name gets no traffic (`traffic_split` in
+                # google/cloud/aiplatform_v1/types/endpoint.py).
+                percent=raw.traffic_split.get(one.id, 0),
+            )
+            for one in raw.deployed_models
+        ),
+        create_time=read_time(raw, "create_time"),
+    )
 
 
 def _read_models(page: Any) -> tuple[RemoteModel, ...]:

@@ -78,7 +78,11 @@ def _traffic_by(
         rows.filter(day__gte=first, day__lt=today)
         .order_by()
         .values(column, "day")
-        .annotate(requests=Total("requests"), p95=Max("latency_p95"))
+        .annotate(
+            requests=Total("requests"),
+            p95=Max("latency_p95"),
+            unread=Count("pk", filter=Q(complete=False)),
+        )
     )
     found: dict[Any, dict[int, Mapping[str, Any]]] = {}
     for row in days:
@@ -87,8 +91,10 @@ def _traffic_by(
 
 
 def _traffic(by_day: Mapping[int, Mapping[str, Any]]) -> Traffic:
-    counts = [by_day[n]["requests"] if n in by_day else None for n in range(2 * TRAFFIC_DAYS)]
-    worst = [by_day[n]["p95"] for n in by_day if n >= TRAFFIC_DAYS]
+    # A day on which one of the services could not be read is unknown: a part is not the whole.
+    whole = {n: row for n, row in by_day.items() if not row["unread"]}
+    counts = [whole[n]["requests"] if n in whole else None for n in range(2 * TRAFFIC_DAYS)]
+    worst = [row["p95"] for n, row in whole.items() if n >= TRAFFIC_DAYS]
     return Traffic(
         requests=Sum.over(counts[TRAFFIC_DAYS:]),
         before=Sum.over(counts[:TRAFFIC_DAYS]),

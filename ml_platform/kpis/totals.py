@@ -149,6 +149,8 @@ class VertexReading:
     unread: str
     artifacts_unread: str
     """The same of the artifacts in Cloud Storage."""
+    endpoints_unread: str
+    """The same of the endpoints of Vertex AI."""
     swept_at: datetime | None = None
     read_at: datetime | None = None
     """When Vertex AI was last read completely."""
@@ -161,12 +163,15 @@ def vertex_reading() -> VertexReading:
     finished = Sweep.objects.finished()
     newest: Any = finished.annotate(now=Now()).first()
     if newest is None:
-        return VertexReading(unread=NEVER_SWEPT, artifacts_unread=NEVER_SWEPT)
+        return VertexReading(
+            unread=NEVER_SWEPT, artifacts_unread=NEVER_SWEPT, endpoints_unread=NEVER_SWEPT
+        )
     unread = unread_because(newest.planes, "vertex")
     read = finished.filter(planes__vertex__read=True).first() if unread else newest
     return VertexReading(
         unread=unread,
         artifacts_unread=unread_because(newest.planes, "gcs"),
+        endpoints_unread=unread_because(newest.planes, "vertex_endpoints"),
         swept_at=newest.finished_at,
         read_at=read.finished_at if read else None,
         fresh_since=newest.now - fresh_for(),

@@ -38,6 +38,7 @@ PLANES = {
     "gcs": ("Cloud Storage", "run folders that hold a saved model"),
     "cloud_run": ("Cloud Run", "services that Cloud Run lists"),
     "scheduler": ("Cloud Scheduler", "jobs that Cloud Scheduler lists"),
+    "vertex_endpoints": ("Vertex AI endpoints", "endpoints that Vertex AI lists"),
 }
 EXISTS = {
     Existence.YES: "Yes",

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ml_platform', '0016_alarm'),
+        ('ml_platform', '0017_mirrored_endpoint'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

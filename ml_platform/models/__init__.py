@@ -17,6 +17,7 @@ from .snapshots import snapshot
 from .sweep import (
     Finding,
     MirroredArtifacts,
+    MirroredEndpoint,
     MirroredJob,
     MirroredModel,
     MirroredService,
@@ -36,6 +37,7 @@ __all__ = [
     "Installation",
     "Manifest",
     "MirroredArtifacts",
+    "MirroredEndpoint",
     "MirroredJob",
     "MirroredModel",
     "MirroredService",

@@ -10,7 +10,8 @@ from .deployed_endpoint import DeployedEndpoint
 
 
 class ServiceDailyMetrics(models.Model):
-    """One UTC day of a Cloud Run service. None means that Cloud Monitoring had no data."""
+    """One UTC day of a Cloud Run service. None means that Cloud Monitoring had no data, or, where
+    the day is not complete, that it could not be read."""
 
     service_name = models.CharField(max_length=63)
     endpoint = models.ForeignKey(

@@ -165,6 +165,23 @@ class MirroredJob(models.Model):
         return self.job_id
 
 
+class MirroredEndpoint(models.Model):
+    """A Vertex AI endpoint as it was listed. We create none: people deploy versions to them."""
+
+    endpoint_id = models.CharField(max_length=63, unique=True)
+    resource_name = models.CharField(max_length=255)
+    display_name = models.CharField(max_length=128, blank=True, default="")
+    deployed = models.JSONField(
+        default=list, help_text="Of each deployed version: id, model, version, percent."
+    )
+    remote_created_at = models.DateTimeField(null=True)
+    seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.display_name or self.endpoint_id
+
+
 PLANE_SHRUNK = "plane_shrunk"
 """The kind of finding that is about a whole plane."""
 

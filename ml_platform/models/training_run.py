@@ -82,6 +82,9 @@ class TrainingRun(models.Model):
     stage = models.CharField(max_length=64, blank=True, default="")
     progress = models.PositiveSmallIntegerField(default=0, help_text="Per cent, 0 to 100.")
     error = models.TextField(blank=True, default="")
+    remark = models.TextField(
+        blank=True, default="", db_default="", help_text="Which metrics were not kept, and why."
+    )
     template_uri = models.CharField(
         max_length=1024, blank=True, default="", help_text="Compiled pipeline: gs:// or a path."
     )

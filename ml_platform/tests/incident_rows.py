@@ -32,7 +32,9 @@ UNMANAGED = {
     "trd-test-20260129-123106": "252311530295525376",
     "trd-test-20260129-123928": "4998894431311495168",
 }
-ALL_READ = {name: {"read": True} for name in ("vertex", "gcs", "cloud_run", "scheduler")}
+ALL_READ = {
+    name: {"read": True} for name in ("vertex", "gcs", "cloud_run", "scheduler", "vertex_endpoints")
+}
 
 
 def incident_rows(now: datetime) -> Project:

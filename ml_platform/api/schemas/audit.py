@@ -141,7 +141,9 @@ class FourCountsOut(Out):
             "id": 12,
             "status": "complete",
             "actor": "ana",
-            "planes": dict.fromkeys(("vertex", "gcs", "cloud_run", "scheduler"), READ_EXAMPLE),
+            "planes": dict.fromkeys(
+                ("vertex", "gcs", "cloud_run", "scheduler", "vertex_endpoints"), READ_EXAMPLE
+            ),
             "counts": {
                 "rows": 10,
                 "registered": 8,
@@ -149,6 +151,7 @@ class FourCountsOut(Out):
                 "gcs": 8,
                 "cloud_run": 2,
                 "scheduler": 7,
+                "vertex_endpoints": 0,
             },
             "started_at": "2026-02-08T12:10:00Z",
             "finished_at": "2026-02-08T12:10:04Z",

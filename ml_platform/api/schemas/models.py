@@ -13,6 +13,7 @@ from ml_platform.models import (
 )
 from ml_platform.models.manifest import FilesState, ManifestOrigin
 from ml_platform.models.states import Approval, ModelType
+from ml_platform.services.registry.vertex_endpoints import Deployment as Deployed
 
 from .base import (
     EXAMPLES,
@@ -187,12 +188,48 @@ class ModelOut(Out):
     url: str
 
 
-@example(MODEL_EXAMPLE | {"description": "Ranks by margin.", "endpoints": [ENDPOINT_EXAMPLE]})
+class AtVertexEndpoint(Out):
+    """A version that people deployed to an endpoint of Vertex AI."""
+
+    endpoint: str
+    display_name: str
+    vertex_model_version: str
+    percent: int = Field(description="Its share of the endpoint's traffic.")
+
+
+@example(
+    MODEL_EXAMPLE
+    | {
+        "description": "Ranks by margin.",
+        "endpoints": [ENDPOINT_EXAMPLE],
+        "vertex_endpoints": [
+            {
+                "endpoint": "projects/1/locations/europe-central2/endpoints/81",
+                "display_name": "front",
+                "vertex_model_version": "3",
+                "percent": 100,
+            }
+        ],
+    }
+)
 class ModelDetail(ModelOut):
     """A lineage with its texts and its endpoints."""
 
     description: str
     endpoints: list[EndpointOut]
+    vertex_endpoints: list[AtVertexEndpoint] | None = Field(
+        description="Null if the newest sweep could not list the endpoints of Vertex AI."
+    )
+
+
+def deployed_json(deployed: Deployed) -> Json:
+    """A version at an endpoint of Vertex AI."""
+    return {
+        "endpoint": deployed.endpoint.resource_name,
+        "display_name": deployed.endpoint.display_name,
+        "vertex_model_version": deployed.version,
+        "percent": deployed.percent,
+    }
 
 
 class ModelsKpi(Out):

@@ -46,6 +46,7 @@ RUN_EXAMPLE = {
     "stage": "",
     "progress": 100,
     "error": "",
+    "remark": "",
     "template_uri": "gs://artifacts/pipelines/rank.json",
     "parameters": {"epochs": 20},
     "pipeline_job_name": "projects/1/locations/europe-central2/pipelineJobs/run-9c1d",
@@ -96,6 +97,7 @@ class RunOut(Out):
     stage: str
     progress: int
     error: str
+    remark: str = Field(description="Which metrics were not kept, and why.")
     template_uri: str
     parameters: Any
     pipeline_job_name: str
@@ -140,6 +142,7 @@ def run_json(run: TrainingRun) -> Json:
         "stage": run.stage,
         "progress": run.progress,
         "error": run.error,
+        "remark": run.remark,
         "template_uri": run.template_uri,
         "parameters": run.parameters,
         "pipeline_job_name": run.pipeline_job_name,

@@ -42,7 +42,8 @@ class ProjectCardOut(Out):
 
 
 class ServiceDayOut(Out):
-    """Traffic of a day that was read, of all services that were read; null is unknown, not zero."""
+    """Traffic of a day of all services. Null is unknown, not zero: each number is, if one of the
+    services could not be read. A day that nobody read is left out."""
 
     day: date
     requests: int | None

@@ -43,6 +43,11 @@ _CLIENTS = {
         "ModelServiceClient",
         "{location}-aiplatform.googleapis.com",
     ),
+    "EndpointService": (
+        "google.cloud.aiplatform_v1.services.endpoint_service",
+        "EndpointServiceClient",
+        "{location}-aiplatform.googleapis.com",
+    ),
     "PipelineService": (
         "google.cloud.aiplatform_v1.services.pipeline_service",
         "PipelineServiceClient",

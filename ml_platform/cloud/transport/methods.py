@@ -39,6 +39,7 @@ METHODS: dict[str, Kind] = {
     "ModelService.MergeVersionAliases": Kind.CHANGE,
     "ModelService.DeleteModel": Kind.CHANGE,
     "ModelService.DeleteModelVersion": Kind.CHANGE,
+    "EndpointService.ListEndpoints": Kind.LIST,
     "PipelineService.GetPipelineJob": Kind.GET,
     "PipelineService.ListPipelineJobs": Kind.LIST,
     "PipelineService.CreatePipelineJob": Kind.CREATE,
@@ -69,6 +70,7 @@ METHODS: dict[str, Kind] = {
 
 _PLANES = {
     "ModelService": "Vertex AI Model Registry",
+    "EndpointService": "Vertex AI endpoints",
     "PipelineService": "Vertex AI Pipelines",
     "Operations": "Google's long-running operations",
     "Services": "Cloud Run",

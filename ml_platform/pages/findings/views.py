@@ -5,6 +5,7 @@ Both pages read only our database.
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import uuid4
 
 from django.http import HttpRequest, HttpResponse
@@ -22,7 +23,7 @@ from ml_platform.actions.findings import (
     find_finding,
 )
 from ml_platform.actions.system import may_check
-from ml_platform.models import Finding, Sweep
+from ml_platform.models import Finding, MirroredEndpoint, Sweep
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus
 from ml_platform.pages.common.buttons import button, is_offered, offered
@@ -32,12 +33,14 @@ from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.context import Button, Link, Values
 from ml_platform.pages.view_models.count_strip import truth_strip
+from ml_platform.pages.view_models.times import moment
 from ml_platform.services.findings.kinds import worst_first
 from ml_platform.services.repairs.reconciliation import repairs_of
 
 FINDINGS_A_PAGE = 50
 SWEEPS_SHOWN = 20
 PROJECTS_SHOWN = 500
+ENDPOINTS_SHOWN = 100
 FINDING_TABS: dict[str, tuple[str, list[str]]] = {
     "open": ("Open", [FindingStatus.OPEN]),
     "ignored": ("Ignored", [FindingStatus.IGNORED]),
@@ -69,6 +72,7 @@ def registry_health(request: HttpRequest) -> HttpResponse:
         "healthy": not by_kind and tabs[0].current and not counts.vertex_reason,
         "groups": serialize.finding_groups(shown, now),
         "pager": pager,
+        "endpoints": _endpoints(now) if scope.everything else [],
         "sweeps": [
             serialize.sweep_row(sweep, now, named=scope.everything)
             for sweep in Sweep.objects.with_state(now=now).order_by("-id")[:SWEEPS_SHOWN]
@@ -92,6 +96,24 @@ def finding(request: HttpRequest, finding_id: int) -> HttpResponse:
         "choosing": _choosing(caller, row),
     }
     return render_page(request, "finding", found)
+
+
+def _endpoints(now: datetime) -> list[Values]:
+    """The Vertex AI endpoints of the newest reading, with what they serve."""
+    rows = MirroredEndpoint.objects.order_by("display_name", "pk")[:ENDPOINTS_SHOWN]
+    return [
+        {
+            "name": str(row),
+            "deployed": [
+                f"{one['model'].rpartition('/')[2] or 'a model without a name'}"
+                f"@{one['version'] or '?'} ({one['percent']} %)"
+                for one in row.deployed
+            ],
+            "created": moment(row.remote_created_at, now),
+            "seen": moment(row.seen_at, now),
+        }
+        for row in rows
+    ]
 
 
 def _preview(row: Finding) -> list[str]:

@@ -9,6 +9,7 @@ from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
+from ml_platform import kpis
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known, read_known
 from ml_platform.actions.models import AliasFacts, find_model
@@ -36,6 +37,7 @@ from ml_platform.services.deployment.deployable import choose_endpoint, with_dif
 from ml_platform.services.registry.artifacts import human_size
 from ml_platform.services.registry.protection import why_protected
 from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
+from ml_platform.services.registry.vertex_endpoints import deployments_at
 from ml_platform.services.scheduling.ringing import with_job_finding
 from ml_platform.text import counted
 
@@ -89,7 +91,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
         # Which aliases forbid to delete all versions, as far as the versions of this page show.
         "delete_why": " ".join(filter(None, map(_why_protected, shown))),
         "facts": _facts(row),
-        "serving": _serving(endpoints, training),
+        "serving": [*_serving(endpoints, training), *_at_vertex_endpoints(row, known)],
         "versions": [
             _version(run, row, endpoints, caller, known, now)
             | _chosen(request, run, compared, pictured)
@@ -131,6 +133,19 @@ def _serving(endpoints: Sequence[DeployedEndpoint], training: str) -> list[Link]
         for e in endpoints
         if e.is_active and e.run
     ]
+
+
+def _at_vertex_endpoints(row: RegisteredModel, known: Known) -> list[Link]:
+    """`version 5 in Vertex AI at its endpoint front (100 %)`, as they were last listed."""
+    unread = known.endpoints_unread
+    found = [
+        f"version {one.version or '?'} in Vertex AI at its endpoint {one.endpoint} "
+        f"({one.percent} %){', as last seen' if unread else ''}"
+        for one in deployments_at(row.vertex_model_resource_name)
+    ]
+    if unread and unread != kpis.NEVER_SWEPT:
+        found.append(f"unknown at endpoints of Vertex AI: {unread}")
+    return [Link(text=text) for text in found]
 
 
 def _comparison(request: HttpRequest, compared: Sequence[TrainingRun]) -> Values:

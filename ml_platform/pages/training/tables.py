@@ -111,7 +111,7 @@ def run_rows(runs: Iterable[TrainingRun], *, caller: Caller, now: datetime) -> l
             "progress": run.progress if run.status in TRAINING_RUN_STATUSES else None,
             "version": f"v{run.version}" if run.version else "",
             "by": run.schedule.name if run.schedule else _creator(run),
-            "note": readable(run.error),
+            "note": readable(" ".join(filter(None, (run.error, run.remark)))),
             "metric": main_metric(run.metrics),
             "created": moment(run.created_at, now),
             "took": duration(elapsed(run.submitted_at, run.finished_at, now)),

@@ -95,6 +95,7 @@ PLANE_NAMES: Mapping[str, str] = {
     "gcs": "Cloud Storage",
     "cloud_run": "Cloud Run",
     "scheduler": "Cloud Scheduler",
+    "vertex_endpoints": "Vertex AI endpoints",
 }
 
 

@@ -85,11 +85,17 @@ def history_chart(points: Sequence[HistoryPoint], drift: Sequence[int | None] = 
 
 
 def _bars(drift: Sequence[int | None]) -> list[Values]:
+    """A bar for each day with findings, and a pale one for each day that nobody counted: no bar is
+    no finding."""
     top = max((count for count in drift if count), default=1)
     return [
-        {"x": x, "height": round(DRIFT_HEIGHT * count / top, 1)}
+        {
+            "x": x,
+            "height": DRIFT_HEIGHT if count is None else round(DRIFT_HEIGHT * count / top, 1),
+            "known": count is not None,
+        }
         for x, count in enumerate(drift)
-        if count
+        if count != 0
     ]
 
 

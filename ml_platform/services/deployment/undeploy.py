@@ -15,6 +15,7 @@ from ml_platform.models.locking import lock_row
 from ml_platform.models.states import EventKind, OperationKind
 from ml_platform.services.access.rights import Right
 from ml_platform.services.installation import marker
+from ml_platform.services.metrics.unread_days import keep_unread_days
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import record, refusals_recorded
 from ml_platform.services.operations.store import Actor, open_operation
@@ -103,6 +104,7 @@ def delete_endpoint(
             )
         require_removable(row)
         served = f" It served {row.run} last." if row.run else ""
+        keep_unread_days(row, now)
         row.delete()
         return record(
             workflow=DELETION,

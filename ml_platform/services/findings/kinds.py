@@ -273,6 +273,17 @@ class FindingKind(StrEnum):
             ),
         ),
     )
+    VERTEX_ENDPOINT_UNREGISTERED = (
+        "vertex_endpoint_unregistered",
+        Facts(
+            label="Unregistered at an endpoint",
+            meaning="A Vertex AI endpoint serves a version of our model that is not registered.",
+            note=("{n} unregistered at an endpoint", "{n} unregistered at endpoints"),
+            tone="bad",
+            plane="vertex_endpoints",
+            comparison=f"{_SWEEPS}.vertex_endpoints.compare_vertex_endpoints",
+        ),
+    )
     SCHEDULE_MISSING = (
         "schedule_missing",
         Facts(

@@ -59,7 +59,7 @@ def store_days(
     rows = [
         ServiceDailyMetrics(
             service_name=endpoint.service_name,
-            endpoint=endpoint,
+            endpoint_id=endpoint.pk,
             project_id=endpoint.project_id,
             day=day,
             complete=True,
@@ -74,6 +74,22 @@ def store_days(
         unique_fields=["service_name", "day"],
         update_fields=["endpoint", "project", "complete", "read_at", *SERIES],
     )
+
+
+def note_unread(endpoint: DeployedEndpoint, days: Sequence[date], now: datetime) -> None:
+    """Note that these days of a service could not be read, so that a total of several services is
+    not taken for whole (law 15). What another collection has read stays."""
+    rows = [
+        ServiceDailyMetrics(
+            service_name=endpoint.service_name,
+            endpoint_id=endpoint.pk,
+            project_id=endpoint.project_id,
+            day=day,
+            read_at=now,
+        )
+        for day in days
+    ]
+    ServiceDailyMetrics.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def read_days(

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
 from django.db.models import (
-    Case,
-    CharField,
     Count,
     F,
     FloatField,
     Max,
-    OuterRef,
     Q,
     QuerySet,
-    Subquery,
     Sum,
-    When,
 )
-from django.db.models.functions import Cast
 
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.conf import require_settings
-from ml_platform.models import DeployedEndpoint, Event, Operation, ServiceDailyMetrics
-from ml_platform.models.states import EventKind, OperationKind
+from ml_platform.models import DeployedEndpoint, Operation, ServiceDailyMetrics
+from ml_platform.models.states import OperationKind
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.log import (
     LoggedState,
@@ -41,10 +35,9 @@ from ml_platform.services.operations.work import Clock, Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 from ml_platform.text import counted
 
-from .days import read_days, store_days
+from .days import note_unread, read_days, store_days
+from .unread_days import deleted_after, missing_days, served
 
-DAYS_BACK = 40
-"""Cloud Monitoring stores six weeks: https://cloud.google.com/monitoring/quotas#data_retention"""
 STEP = "read_metrics"
 
 
@@ -54,6 +47,8 @@ class MetricsState(LoggedState):
 
     after: int = 0
     """The id of the last endpoint that was considered."""
+    after_deleted: str = ""
+    """The last service whose endpoint is deleted that was considered, in the order of names."""
     services: int = 0
     asked: int = 0
     """The number of services for which Cloud Monitoring was called."""
@@ -121,67 +116,35 @@ def metrics_report_of(operation: Operation) -> MetricsReport:
 
 def _rehearse(now: datetime, write_line: WriteLine) -> MetricsReport:
     services = days = 0
-    for endpoint in _served(now).iterator():
+    for endpoint in served(now).iterator():
         services += endpoint.is_active
         if missing := missing_days(endpoint=endpoint, now=now, stopped_at=endpoint.stopped_at):
             services += not endpoint.is_active
             days += len(missing)
-            write_lines(
-                write_line,
-                [f"Would read {counted(len(missing), 'day')} of {endpoint.service_name}."],
-            )
+            write_lines(write_line, [_would_read(endpoint, missing)])
+    name = ""
+    while deleted := deleted_after(name, now):
+        (endpoint, missing), services = deleted, services + 1
+        days, name = days + len(missing), endpoint.service_name
+        write_lines(write_line, [_would_read(endpoint, missing)])
     return MetricsReport(services=services, days=days)
 
 
-def _served(now: datetime) -> QuerySet[Any]:
-    """The services that are active, or were on a day that Cloud Monitoring still has; those have
-    `stopped_at`."""
-    stops = Event.objects.filter(
-        kind=EventKind.UNDEPLOYED,
-        subject_type="deployedendpoint",
-        subject_id=Cast(OuterRef("pk"), CharField()),
-    )
-    stopped_at = Case(When(is_active=False, then=Subquery(stops.order_by("-seq").values("at")[:1])))
-    rows = DeployedEndpoint.objects.annotate(stopped_at=stopped_at)
-    recent = Q(is_active=True) | Q(stopped_at__gte=now - timedelta(days=DAYS_BACK + 1))
-    return rows.filter(recent).order_by("pk")
-
-
-def missing_days(
-    *, endpoint: DeployedEndpoint, now: datetime, stopped_at: datetime | None = None
-) -> list[date]:
-    """Return the past days since its first deploy that are not stored, oldest first.
-
-    The day on which it was stopped is its last one.
-    """
-    today = now.astimezone(UTC).date()
-    if stopped_at is not None:
-        today = min(today, stopped_at.astimezone(UTC).date() + timedelta(days=1))
-    began = min(filter(None, (endpoint.deployed_at, endpoint.created_at))).astimezone(UTC).date()
-    first = max(began, today - timedelta(days=DAYS_BACK))
-    kept = set(
-        ServiceDailyMetrics.objects.filter(
-            service_name=endpoint.service_name, day__gte=first, complete=True
-        ).values_list("day", flat=True)
-    )
-    days = (first + timedelta(days=n) for n in range((today - first).days))
-    return [day for day in days if day not in kept]
+def _would_read(endpoint: DeployedEndpoint, days: Sequence[date]) -> str:
+    return f"Would read {counted(len(days), 'day')} of {endpoint.service_name}."
 
 
 def _collect_next(work: Work[MetricsState], write_line: WriteLine) -> Outcome:
     """Read one more service; fail if none of the services could be read."""
-    state = work.state
-    now = work.clock()
-    endpoint = _served(now).filter(pk__gt=state.after).first()
-    if endpoint is None:
+    found = _next_service(work.state, work.clock())
+    if found is None:
+        state = work.state
         if state.unknown and len(state.unknown) == state.asked:
             # A retry begins again.
-            work.state = replace(state, after=0, services=0, asked=0, unknown=())
+            work.state = replace(state, after=0, after_deleted="", services=0, asked=0, unknown=())
             raise NothingRead(f"No metrics could be read. {state.unknown[0]}")
         return Next(note=metrics_report_of(work.operation).summary)
-    missing = missing_days(endpoint=endpoint, now=now, stopped_at=endpoint.stopped_at)
-    counts = endpoint.is_active or bool(missing)
-    state = replace(state, after=endpoint.pk, services=state.services + counts)
+    endpoint, missing, state = found
     if not missing:
         work.state = state
         return Continue(note=endpoint.service_name)
@@ -195,10 +158,27 @@ def _collect_next(work: Work[MetricsState], write_line: WriteLine) -> Outcome:
     else:
         reason = f"{endpoint.service_name}: {answer.reason}"
         state = replace(state, unknown=(*state.unknown, reason))
-        line, change = f"Unknown: {reason}", None
+        line, change = f"Unknown: {reason}", partial(note_unread, endpoint, missing, work.clock())
     work.state = logged(replace(state, asked=state.asked + 1), [line])
     write_lines(write_line, [line])
     return Continue(note=line, change=change)
+
+
+def _next_service(
+    state: MetricsState, now: datetime
+) -> tuple[DeployedEndpoint, list[date], MetricsState] | None:
+    """The next service, its days that are not read, and the state behind it; None at the end."""
+    endpoint = served(now).filter(pk__gt=state.after).first()
+    if endpoint is not None:
+        missing = missing_days(endpoint=endpoint, now=now, stopped_at=endpoint.stopped_at)
+        counts = endpoint.is_active or bool(missing)
+        behind = replace(state, after=endpoint.pk, services=state.services + counts)
+        return endpoint, missing, behind
+    if (deleted := deleted_after(state.after_deleted, now)) is None:
+        return None
+    endpoint, missing = deleted
+    name, services = endpoint.service_name, state.services + 1
+    return endpoint, missing, replace(state, after_deleted=name, services=services)
 
 
 def workflow(*, write_line: WriteLine = lambda line: None) -> Workflow:
@@ -227,9 +207,11 @@ def daily_totals(
     """Return the totals of all services by day, oldest first; a day that nobody read is left out.
 
     The median is weighted by requests, over the services whose median is known; p95, CPU and
-    memory are those of the worst service. None is a number that no service has.
+    memory are those of the worst service. None is a number that no service has. A day on which one
+    of them could not be read has no number at all: those of a part are not those of the whole.
     """
-    rows = ServiceDailyMetrics.objects.filter(day__gt=today - timedelta(days=days))
+    since = today - timedelta(days=days)
+    rows = ServiceDailyMetrics.objects.filter(day__gt=since, day__lt=today)
     if projects is not None:
         rows = rows.filter(project__in=projects.order_by().values("pk"))
     weighed = rows.values("day").annotate(
@@ -243,20 +225,22 @@ def daily_totals(
         most_cpu=Max("cpu"),
         most_memory=Max("memory"),
         all_instances=Sum("instances"),
+        unread=Count("pk", filter=Q(complete=False)),
     )
-    return [
-        {
-            "day": row["day"].isoformat(),
-            "requests": row["total"],
-            "errors": row["failed"],
-            "latency_p50": _median(row),
-            "latency_p95": row["p95"],
-            "cpu": row["most_cpu"],
-            "memory": row["most_memory"],
-            "instances": row["all_instances"],
-        }
-        for row in weighed.order_by("day")
-    ]
+    return [{"day": row["day"].isoformat(), **_totals(row)} for row in weighed.order_by("day")]
+
+
+def _totals(row: Mapping[str, Any]) -> dict[str, Any]:
+    totals = {
+        "requests": row["total"],
+        "errors": row["failed"],
+        "latency_p50": _median(row),
+        "latency_p95": row["p95"],
+        "cpu": row["most_cpu"],
+        "memory": row["most_memory"],
+        "instances": row["all_instances"],
+    }
+    return dict.fromkeys(totals) if row["unread"] else totals
 
 
 def _median(row: Mapping[str, Any]) -> float | None:

@@ -19,6 +19,7 @@ from ml_platform.models import (
     DeployedEndpoint,
     Finding,
     MirroredArtifacts,
+    MirroredEndpoint,
     MirroredJob,
     MirroredModel,
     MirroredService,
@@ -34,6 +35,7 @@ from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
 from ml_platform.services.findings.kinds import FindingKind, kinds_of, worst_first
 from ml_platform.services.findings.store import standing
 from ml_platform.services.registry.brake import PlaneShrunk
+from ml_platform.services.registry.vertex_endpoints import count_serving
 
 
 class AuditVerdict(StrEnum):
@@ -127,6 +129,7 @@ def counts(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | Non
             "gcs": MirroredArtifacts.objects,
             "cloud_run": MirroredService.objects,
             "scheduler": MirroredJob.objects,
+            "vertex_endpoints": MirroredEndpoint.objects,
         }
         remote = {name: table.count() for name, table in tables.items()}
         return _known(sweep, _ours(RegisteredModel.objects.all()) | remote)
@@ -153,6 +156,7 @@ def counts_of(
         "gcs": folders.count(),
         "cloud_run": services.count(),
         "scheduler": jobs.count(),
+        "vertex_endpoints": count_serving(rows),
     }
     return _known(sweep, _ours(rows) | remote)
 
@@ -162,9 +166,9 @@ def _ours(rows: RegisteredModelQuerySet) -> dict[str, int | None]:
 
 
 def _known(sweep: Sweep, numbers: Mapping[str, int | None]) -> dict[str, int | None]:
-    missing = unread(sweep)
-    if "scheduler" not in sweep.planes:  # a sweep of the release before
-        missing.append("scheduler")
+    # A sweep of the release before has fewer planes.
+    later = {"scheduler", "vertex_endpoints"} - sweep.planes.keys()
+    missing = {*unread(sweep), *later}
     return {name: None if name in missing else number for name, number in numbers.items()}
 
 

@@ -16,11 +16,12 @@ from django.utils.module_loading import import_string
 from ml_platform.cloud import cloud_run, scheduler, vertex
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.transport.channels import request_reason, shared_retry_budget
-from ml_platform.cloud.types import RemoteJob, RemoteModel, RemoteService
+from ml_platform.cloud.types import RemoteEndpoint, RemoteJob, RemoteModel, RemoteService
 from ml_platform.conf import get_settings, require_settings
 from ml_platform.errors import Invalid
 from ml_platform.models import (
     MirroredArtifacts,
+    MirroredEndpoint,
     MirroredJob,
     MirroredModel,
     MirroredService,
@@ -286,6 +287,23 @@ def _model_row(model: RemoteModel, us: Identity) -> Json:
     }
 
 
+def _endpoint_row(endpoint: RemoteEndpoint, _: Identity) -> Json:
+    return {
+        "resource_name": str(endpoint.name),
+        "display_name": endpoint.display_name[:128],
+        "deployed": [
+            {
+                "id": one.deployed_id,
+                "model": one.model,
+                "version": one.version,
+                "percent": one.percent,
+            }
+            for one in endpoint.deployed
+        ],
+        "remote_created_at": endpoint.create_time,
+    }
+
+
 def _service_row(service: RemoteService, us: Identity) -> Json:
     return {
         "uri": service.uri,
@@ -350,5 +368,12 @@ PLANES: Mapping[str, Plane] = {
         row=_job_row,
         table=MirroredJob,
         key="job_id",
+    ),
+    "vertex_endpoints": Plane(
+        pages=lambda: vertex.list_endpoints(page_size=100),
+        name=lambda endpoint: endpoint.name.endpoint_id,
+        row=_endpoint_row,
+        table=MirroredEndpoint,
+        key="endpoint_id",
     ),
 }

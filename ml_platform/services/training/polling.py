@@ -167,11 +167,17 @@ def _succeed(run: TrainingRun, actor: Actor, now: datetime, result: PollResult) 
             _running(run).update(error=f"{NO_RESULTS} {answer.reason}")
         return
     found = answer.value
-    status = RunStatus.COMPLETED if found.blessed else RunStatus.NOT_BLESSED
-    changes = {"is_blessed": found.blessed, "metrics": found.metrics, "error": found.remark}
+    blessed = not found.not_blessed
+    status = RunStatus.COMPLETED if blessed else RunStatus.NOT_BLESSED
+    changes = {
+        "is_blessed": blessed,
+        "metrics": found.metrics,
+        "remark": found.remark,
+        "error": found.not_blessed,
+    }
     with transaction.atomic():  # a blessed run and its registration are committed together
         moved = _move(run, status, actor, now, result, **changes, stage="", progress=100)
-        if moved and found.blessed:
+        if moved and blessed:
             run.refresh_from_db()
             register_run(run=run, actor=actor, now=now)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ METRICS_BYTES = 256 << 10
 SHOWN = 5
 """Values of a metrics.json that are not stored and that the remark names; it counts the others."""
 LARGEST = 1e300
+_KINDS = {str: "a text", bool: "true or false", type(None): "null", list: "a list"}
 _VERDICTS: Mapping[frozenset[str], str] = {
     frozenset({"BLESSED"}): "",
     frozenset({"NOT_BLESSED"}): "The evaluator did not bless the model.",
@@ -40,9 +42,10 @@ _STAGE_OF = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """The results of a run that succeeded; `remark` names their problems."""
+    """The results of a run that succeeded: why it is not blessed, '' if it is, and its metrics;
+    `remark` says which of them were not kept, and why."""
 
-    blessed: bool
+    not_blessed: str
     metrics: dict[str, float]
     remark: str = ""
 
@@ -79,25 +82,26 @@ def read_results(prefix: str) -> Results:
     """
     path = ObjectPath.parse(prefix)
     pages = storage.list_objects(path.bucket, f"{path.key}evaluator/")
-    blessed, remark = compare_blessing(
-        found.name.split("/")[-1] for page in pages for found in page
-    )
+    not_blessed = compare_blessing(found.name.split("/")[-1] for page in pages for found in page)
     file = f"{path.key}metrics.json"
     try:
-        metrics, missed = metrics_of(
+        metrics, remark = metrics_of(
             storage.read_text(path.bucket, file, limit_bytes=METRICS_BYTES)
         )
     except CloudAbsent:
-        metrics, missed = {}, ""
+        metrics, remark = {}, ""
     except CloudRejected as error:
-        metrics, missed = {}, f"Its metrics cannot be read: {error}"
-    return Results(blessed=blessed, metrics=metrics, remark=f"{remark} {missed}".strip())
+        metrics, remark = {}, f"Its metrics cannot be read: {error}"
+    return Results(not_blessed=not_blessed, metrics=metrics, remark=remark)
 
 
-def compare_blessing(names: Iterable[str]) -> tuple[bool, str]:
-    """Whether the evaluator's files bless the run, and why not. Only a lone BLESSED does."""
-    remark = _VERDICTS[frozenset(names) & {"BLESSED", "NOT_BLESSED"}]
-    return not remark, remark
+def compare_blessing(names: Iterable[str]) -> str:
+    """Why the evaluator's files do not bless the run, '' if they do. Only a lone BLESSED does."""
+    return _VERDICTS[frozenset(names) & {"BLESSED", "NOT_BLESSED"}]
+
+
+class _Object(tuple[tuple[str, Any], ...]):
+    """A JSON object with all its members: a name may be there twice."""
 
 
 def metrics_of(text: str) -> tuple[dict[str, float], str]:
@@ -107,26 +111,47 @@ def metrics_of(text: str) -> tuple[dict[str, float], str]:
     metrics file, is read as these names.
     """
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_Object)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        return {}, f"Its metrics cannot be read: metrics.json is not JSON ({where})."
     except (ValueError, RecursionError):
-        return {}, "Its metrics cannot be read: metrics.json is not JSON."
+        return {}, "Its metrics cannot be read: metrics.json is too deep, or has too long a number."
     metrics: dict[str, float] = {}
     missed: list[str] = []
     for name, value in _leaves(document):
-        is_new = bool(name) and name not in metrics and len(metrics) < METRICS_MAX
-        if is_new and name.isprintable() and _is_number(value):
-            metrics[name] = value
+        if why := _flaw_of(name, value, metrics):
+            missed.append(f"{in_one_line(name)[:80] or 'a value'} ({why})")
         else:
-            missed.append(in_one_line(name)[:80] or "a value without a name")
+            metrics[name] = value
     return metrics, _remark_on(missed) if missed else ""
+
+
+def _flaw_of(name: str, value: Any, stored: Mapping[str, float]) -> str:
+    """Why a value is none of the metrics, '' if it is one."""
+    if why := _why_no_number(value):
+        return why
+    if not name:
+        return "without a name"
+    if not name.isprintable():
+        return "a name that cannot be shown"
+    if name in stored:
+        return "given twice"
+    return f"more than {METRICS_MAX}" if len(stored) == METRICS_MAX else ""
+
+
+def _why_no_number(value: Any) -> str:
+    """Why a value is not a finite number, '' if it is."""
+    if kind := _KINDS.get(type(value)):
+        return kind
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "infinite"
+    return "" if abs(value) < LARGEST else "too large"
 
 
 def _remark_on(missed: Sequence[str]) -> str:
     more = f" and {len(missed) - SHOWN} more" if len(missed) > SHOWN else ""
-    return (
-        f"Metrics that were not stored: {', '.join(missed[:SHOWN])}{more}. Up to {METRICS_MAX} "
-        "finite numbers with a name are stored."
-    )
+    return f"Metrics that were not stored: {', '.join(missed[:SHOWN])}{more}."
 
 
 def _leaves(document: Any) -> Iterator[tuple[str, Any]]:
@@ -144,17 +169,11 @@ def _leaves(document: Any) -> Iterator[tuple[str, Any]]:
 
 def _inner(value: Any) -> list[tuple[str, Any]] | None:
     """The items of an object or of a list of named numbers; None for any other value."""
-    if isinstance(value, dict):
-        return list(value.items())
-    if not (isinstance(value, list) and all(map(_is_named_number, value))):
+    if isinstance(value, _Object):
+        return list(value)
+    if not isinstance(value, list):
         return None
-    return [(item["name"], item["numberValue"]) for item in value]
-
-
-def _is_named_number(item: Any) -> bool:
-    return isinstance(item, dict) and isinstance(item.get("name"), str) and "numberValue" in item
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is a finite number, not NaN: that is below no other number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+    items = [dict(item) if isinstance(item, _Object) else {} for item in value]
+    if not all(isinstance(item.get("name"), str) and "numberValue" in item for item in items):
+        return None
+    return [(item["name"], item["numberValue"]) for item in items]

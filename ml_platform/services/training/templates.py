@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from ml_platform.errors import Invalid
 from .plain_values import flaw_in
 from .template_files import BadTemplate, parse_document, read_document
 
+PARAMETERS_BYTES = 256 << 10
+"""The parameters of a run, as JSON: as much as one request of our API holds."""
 OLD_SCHEMA = (2, 0, 0)
 """Up to this version Vertex AI takes values in the deprecated `RuntimeConfig.parameters`
 (google/cloud/aiplatform_v1/types/pipeline_job.py)."""
@@ -218,6 +221,12 @@ def check_values(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if flaw := flaw_in(name) or flaw_in(value):
             raise BadParameters(f"The parameter {name:.80} {flaw.what}.", advice=flaw.advice)
+    size = len(json.dumps(given, ensure_ascii=False).encode())
+    if size > PARAMETERS_BYTES:
+        raise BadParameters(
+            f"The parameters take {size:,} bytes as JSON, more than {PARAMETERS_BYTES:,}.",
+            advice="Put what is long into a file in Cloud Storage, and pass its address.",
+        )
 
 
 def _at(spec: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ SORTED_INSERTS = {
     "open_operation": "operations: one row",
     "_bind": "idempotency: one row",
     "store_days": "metrics: the days of one service, oldest first",
+    "note_unread": "metrics: the same",
     "_keep": "daily_counts: the projects of one day, by key",
 }
 """Inserts that may meet rows of others; they wait in the order in which they are given."""

@@ -296,6 +296,7 @@ def test_an_endless_text_is_cut():
 def test_every_method_belongs_to_a_plane():
     assert {plane(method) for method in METHODS} == {
         "Vertex AI Model Registry",
+        "Vertex AI endpoints",
         "Vertex AI Pipelines",
         "Google's long-running operations",
         "Cloud Run",

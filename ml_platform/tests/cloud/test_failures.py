@@ -67,6 +67,9 @@ REMOTES = {
     "vertex.list_model_versions": Remote(
         "ModelService.ListModelVersions", lambda: list(vertex.list_model_versions(MODEL))
     ),
+    "vertex.list_endpoints": Remote(
+        "EndpointService.ListEndpoints", lambda: list(vertex.list_endpoints())
+    ),
     "vertex.get_model": Remote("ModelService.GetModel", lambda: vertex.get_model(MODEL)),
     "vertex.upload_model": Remote(
         "ModelService.UploadModel",

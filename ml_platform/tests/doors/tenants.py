@@ -91,6 +91,7 @@ def full_tenant(word: str) -> Tenant:
         ServiceDailyMetrics.objects.create(
             service_name=endpoint.service_name, endpoint=endpoint, project=project,
             day=now.date() - timedelta(days=days), requests=1000, latency_p95=77.0, read_at=now,
+            complete=True,
         )  # fmt: skip
     return Tenant(
         word,

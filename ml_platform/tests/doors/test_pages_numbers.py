@@ -172,7 +172,7 @@ def test_traffic_compares_seven_full_days_with_the_seven_before():
     project = endpoint.project
     for ago, requests, p95 in ((0, 999, 999.0), (1, 70, 80.0), (7, 30, 95.0), (8, 50, 300.0)):
         ServiceDailyMetrics.objects.create(
-            service_name="svc", endpoint=endpoint, project=project, read_at=NOW,
+            service_name="svc", endpoint=endpoint, project=project, read_at=NOW, complete=True,
             day=NOW.date() - timedelta(days=ago), requests=requests, latency_p95=p95,
         )  # fmt: skip
     ServiceDailyMetrics.objects.create(

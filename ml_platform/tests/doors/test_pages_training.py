@@ -166,7 +166,7 @@ def test_traffic_and_latency_are_of_the_last_seven_full_days_and_a_dash_when_unr
     now = timezone.now()
     for ago, requests in ((0, 5000), (1, 1000), (7, 200), (8, 70)):
         ServiceDailyMetrics.objects.create(
-            service_name="svc", endpoint=endpoint, project=project, read_at=now,
+            service_name="svc", endpoint=endpoint, project=project, read_at=now, complete=True,
             day=now.date() - timedelta(days=ago), requests=requests, latency_p95=80 + ago,
         )  # fmt: skip
     assert "svc ✓ Active m v1 1,200 (2 of 7 days) 87 ms" in table(admin, project, "endpoints")

@@ -152,7 +152,9 @@ def test_the_json_of_the_audit_keeps_its_form(incident: Project) -> None:
     assert said["sweep"].keys() == {"id", "status", "started_at", "finished_at", "held", "left_out"}
     assert (said["sweep"]["id"], said["sweep"]["status"]) == (sweep.pk, "complete")
     read = {"read": True, "reason": "", "code": ""}
-    assert said["planes"] == dict.fromkeys(("vertex", "gcs", "cloud_run", "scheduler"), read)
+    assert said["planes"] == dict.fromkeys(
+        ("vertex", "gcs", "cloud_run", "scheduler", "vertex_endpoints"), read
+    )
     assert said["counts"] == {
         "rows": 10,
         "registered": 8,
@@ -160,6 +162,7 @@ def test_the_json_of_the_audit_keeps_its_form(incident: Project) -> None:
         "gcs": 7,
         "cloud_run": 0,
         "scheduler": 0,
+        "vertex_endpoints": 0,
     }
     vertex = {row["id"]: row for row in said["vertex"]}
     assert len(vertex) == 9
@@ -225,6 +228,7 @@ def test_the_audit_of_a_project_shows_only_that_project(
         "gcs": 1,
         "cloud_run": 0,
         "scheduler": 0,
+        "vertex_endpoints": 0,
     }
     assert run("audit_registry", "--project", str(incident))[0] == 1
 
@@ -348,7 +352,7 @@ def test_reconciling_repairs_what_is_safe_and_leaves_the_unmanaged(cloud: LocalC
 def test_reconciling_with_the_choice_to_delete_brings_the_counts_together() -> None:
     code, text = run("reconcile_registry", "--yes", "--unmanaged", "delete")
     assert code == 0
-    assert [number for number in cells(text, 2) if number.isdigit()][-6:-3] == ["8", "7", "7"]
+    assert [number for number in cells(text, 2) if number.isdigit()][-7:-4] == ["8", "7", "7"]
     assert "The planes agree." in text
     assert run("audit_registry")[0] == 0
     code, text = run("reconcile_registry", "--yes")

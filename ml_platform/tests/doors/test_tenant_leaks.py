@@ -128,7 +128,7 @@ def test_every_number_of_a_member_is_that_of_their_own_projects(mine: Tenant):
     assert [day["requests"] for day in kpis["services"]][-3:] == [1000, 1000, 1000]
     assert before["/api/audit/"]["sweep"]["counts"] == {
         "rows": 1, "registered": 1, "vertex": 1, "gcs": 0, "cloud_run": 1,
-        "scheduler": 0, "held": 1,
+        "scheduler": 0, "vertex_endpoints": 0, "held": 1,
         "left_out": [{"what": "acorn-rank", "why": "it is newer"}],
     }  # fmt: skip
     theirs = full_tenant("zebra")

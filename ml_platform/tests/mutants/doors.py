@@ -166,7 +166,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
             young_pipeline_is_forgotten=(" and now - run.submitted_at >= SETTLING:", ":"),
             unblessed_is_completed=(
-                "RunStatus.COMPLETED if found.blessed else RunStatus.NOT_BLESSED",
+                "RunStatus.COMPLETED if blessed else RunStatus.NOT_BLESSED",
                 "RunStatus.COMPLETED",
             ),
         ),

@@ -18,6 +18,7 @@ from ml_platform.models import (
     AwaitingRemoval,
     Finding,
     MirroredArtifacts,
+    MirroredEndpoint,
     MirroredJob,
     MirroredModel,
     MirroredService,
@@ -150,6 +151,19 @@ def left_files() -> None:
     )
 
 
+def at_vertex_endpoint(sweep: Sweep, version: str) -> None:
+    """Mirror a Vertex AI endpoint with a version of a model of ours."""
+    name = f"projects/{PROJECT_NUMBER}/locations/{get_settings().LOCATION}"
+    deployed = {"id": "7", "version": version, "percent": 100}
+    MirroredEndpoint.objects.create(
+        endpoint_id="9",
+        resource_name=f"{name}/endpoints/9",
+        deployed=[deployed | {"model": f"{name}/models/{own_id(registered())}"}],
+        seen_sweep=sweep,
+        seen_at=LONG_AGO,
+    )
+
+
 def job_at_scheduler(sweep: Sweep, spec: JobSpec, **fields: Any) -> None:
     """Mirror the job of that specification."""
     values = {name: getattr(spec, name) for name in ("schedule", "time_zone", "uri")}
@@ -208,6 +222,7 @@ MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
     FindingKind.SERVICE_CHANGED: another_image_serves,
     FindingKind.LABELS_CHANGED: without_labels,
     FindingKind.SERVICE_LABELS_CHANGED: lambda sweep: another_serves(sweep, owner=""),
+    FindingKind.VERTEX_ENDPOINT_UNREGISTERED: lambda sweep: at_vertex_endpoint(sweep, "2"),
     FindingKind.SCHEDULE_MISSING: lambda sweep: scheduled(sweep, listed=False),
     FindingKind.SCHEDULE_PAUSED: lambda sweep: scheduled(sweep, state="paused"),
     FindingKind.SCHEDULE_CHANGED: lambda sweep: scheduled(sweep, schedule="0 0 1 1 *"),

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, Event, Operation, ServiceDailyMetrics
 from ml_platform.services.deployment.endpoint_state import record_stopped
+from ml_platform.services.deployment.undeploy import delete_endpoint
 from ml_platform.services.metrics.service_metrics import (
-    DAYS_BACK,
     MetricsReport,
     collect_metrics,
     daily_totals,
 )
+from ml_platform.services.metrics.unread_days import DAYS_BACK
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.operations.store import Subject, open_operation
@@ -108,8 +110,16 @@ def test_what_cannot_be_read_is_unknown_and_read_the_next_time(cloud: LocalCloud
     assert (report.services, report.days, len(report.unknown)) == (2, 3, 1)
     assert report.unknown[0].startswith("one: ")
     assert report.summary == "Read 3 days of 2 active services, 1 unknown."
-    assert not ServiceDailyMetrics.objects.filter(service_name="one").exists()
+    assert not ServiceDailyMetrics.objects.filter(service_name="one", complete=True).exists()
+    # What one service had is not the total of both, neither in a sum nor as the worst.
+    assert [set(day.values()) - {day["day"]} for day in daily_totals(today=TODAY)] == [{None}] * 3
+    two = DeployedEndpoint.objects.get(service_name="two").project
+    DeployedEndpoint.objects.update(project=two)
+    ServiceDailyMetrics.objects.update(project=two)
+    assert kpis.traffic(None, today=TODAY)[two.pk].days[-3:] == (None, None, None)
     assert collect().days == 3
+    assert [day["requests"] for day in daily_totals(today=TODAY)] == [None, None, 5]
+    assert kpis.traffic(None, today=TODAY)[two.pk].days[-1] == 5
     assert ServiceDailyMetrics.objects.get(service_name="one", day=ago(1)).requests == 5
 
 
@@ -269,3 +279,22 @@ def test_what_was_stopped_today_is_read_to_its_end_tomorrow(cloud: LocalCloud):
     assert collect(NOW + timedelta(days=1)).days == 1
     assert ServiceDailyMetrics.objects.get().requests == 9
     assert collect(NOW + timedelta(days=DAYS_BACK + 5)).days == 0
+
+
+def test_the_last_day_of_a_service_whose_endpoint_was_deleted_is_read(cloud: LocalCloud):
+    deleted = a_service("deleted")
+    cloud.monitoring.seed("deleted", ago(1), requests=5)
+    record_stopped(service="deleted")
+    Event.objects.update(at=NOW - timedelta(hours=20))  # yesterday at six
+    deleted.refresh_from_db()
+    delete_endpoint(endpoint=deleted, actor=ANA, now=NOW - timedelta(hours=19))
+    assert [day["requests"] for day in daily_totals(today=TODAY)] == [None] * 3
+    lines: list[str] = []
+    assert collect(dry_run=True, write_line=lines.append).days == 3
+    assert lines == ["Would read 3 days of deleted."]
+    cloud.faults.order("MetricService.ListTimeSeries", "error", code="PERMISSION_DENIED")
+    assert collect().operation.error_code == "nothing_read"  # type: ignore[union-attr]
+    assert (collect().days, collect().days) == (3, 0)
+    last = ServiceDailyMetrics.objects.get(day=ago(1))
+    assert (last.requests, last.complete, last.endpoint) == (5, True, None)
+    assert [day["requests"] for day in daily_totals(today=TODAY)] == [None, None, 5]

@@ -66,6 +66,7 @@ def test_planes_that_agree_make_no_finding(cloud: LocalCloud) -> None:
     assert lineage.registry_state == RegistryState.VERIFIED
     assert lineage.registry_checked_at == done.started_at
     counts = {"rows": 1, "registered": 1, "vertex": 1, "gcs": 1, "cloud_run": 0, "scheduler": 0}
+    counts["vertex_endpoints"] = 0
     theirs = {"vertex": 0, "cloud_run": 0, "scheduler": 0}
     assert done.counts == counts | {"theirs": theirs, "held": 0, "left_out": [], "of": {}}
     calls = {call.method: call.reason for call in cloud.effects.calls()}
@@ -74,6 +75,7 @@ def test_planes_that_agree_make_no_finding(cloud: LocalCloud) -> None:
         "storage.objects.list": f"sweep {done.pk}",
         "Services.ListServices": f"sweep {done.pk}",
         "CloudScheduler.ListJobs": f"sweep {done.pk}",
+        "EndpointService.ListEndpoints": f"sweep {done.pk}",
     }
 
 

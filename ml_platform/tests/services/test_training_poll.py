@@ -137,8 +137,9 @@ def test_only_a_clear_blessing_counts_and_metrics_decide_nothing(
     poll(clock)
     run.refresh_from_db()
     assert run.status == status
-    assert run.error.startswith(remark)
-    assert bool(run.error) is bool(remark)
+    told = f"{run.error}{run.remark}"
+    assert told.startswith(remark)
+    assert bool(told) is bool(remark)
 
 
 def many_live_runs(project: Project, clock: CloudClock, count: int) -> list[TrainingRun]:

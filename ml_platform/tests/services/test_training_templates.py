@@ -15,6 +15,7 @@ from ml_platform.services.training.template_files import LIMIT_BYTES, BadTemplat
 from ml_platform.services.training.templates import (
     BadParameters,
     check_parameters,
+    check_values,
     parse_template,
     read_template,
 )
@@ -179,6 +180,11 @@ def test_an_artifact_that_a_run_cannot_give_is_refused() -> None:
 def test_parameters_that_do_not_fit_are_refused(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadParameters, match=sentence):
         check_parameters(template=parse_template(json.dumps(SPEC), "t"), given=given)
+
+
+def test_parameters_that_are_too_long_are_refused_with_the_limit() -> None:
+    with pytest.raises(BadParameters, match=r"take 300,012 bytes as JSON, more than 262,144\."):
+        check_values({"note": "x" * 300_000})
 
 
 def test_an_unknown_parameter_is_answered_with_the_known_ones() -> None:

@@ -22,6 +22,7 @@ from .ground import DROP, begin, tuned
 
 IMPORTED = (
     "google.auth.credentials",
+    "google.cloud.aiplatform_v1.services.endpoint_service",
     "google.cloud.aiplatform_v1.services.model_service",
     "google.cloud.aiplatform_v1.services.pipeline_service",
     "google.cloud.run_v2.services.services",
