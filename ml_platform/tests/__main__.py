@@ -5,7 +5,8 @@ out between the two: `pytest.ini` says by which markers, and why.
 
 `python -m ml_platform.tests [pytest arguments]` says what it found, and fails rather than leave
 something out. `python -m ml_platform.tests --quick [pytest arguments]` runs what most changes need
-on SQLite alone: the quick tests of unit, services, doors and architecture.
+on SQLite alone: the quick tests of unit, services, doors and architecture, all cases of those
+without a database and the first case of each other.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 def _run_quick(arguments: list[str]) -> int:
     folders = [] if _names_a_path(arguments) else [str(Path(__file__).with_name(f)) for f in QUICK]
-    marks = ["-m", "not slow and not on_postgresql"]
+    marks = ["-m", "not slow and not on_postgresql", "--first-cases"]
     # One more than cores, for while the others wait.
     workers = _workers((os.cpu_count() or 1) + 1)
     run = _pytest("sqlite", ["-q", *workers, *marks, *folders, *arguments])

@@ -24,7 +24,7 @@ from ml_platform.guard import DATABASE_FAILURES
 from ml_platform.models import Operation
 from ml_platform.models.states import OperationStatus
 
-from .store import FURTHEST, claim, due
+from .store import FURTHEST, at_hand, claim, due_one
 from .work import Clock, DatabaseFailed, Json, LeaseLost, Work, drop_connection, leave
 from .workflow import (
     Continue,
@@ -124,7 +124,7 @@ def _is_known(operation_id: uuid.UUID, workflows: Mapping[str, Workflow], now: d
     A newer release may know them, so the operation is left unclaimed and checked again later.
     After PATIENCE it is claimed anyway, and fails.
     """
-    operation = due(now).filter(pk=operation_id).first()
+    operation = due_one(operation_id=operation_id, now=now)
     if operation is None:
         return True  # the claim finds that too
     workflow = _known(operation, workflows)
@@ -133,7 +133,7 @@ def _is_known(operation_id: uuid.UUID, workflows: Mapping[str, Workflow], now: d
     history = written(operation.steps, _UNKNOWN, now, status="waiting", note=operation.step)
     if now - datetime.fromisoformat(history[-1]["started_at"]) > PATIENCE:
         return True
-    due(now).filter(pk=operation_id, fence=operation.fence).update(
+    at_hand(now).filter(pk=operation_id, fence=operation.fence).update(
         steps=history, next_attempt_at=now + UNKNOWN_PAUSE
     )
     return False

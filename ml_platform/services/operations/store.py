@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -194,14 +195,14 @@ def held_by(holder: Operation, *, project_id: Any) -> str:
 def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work[Any] | None:
     """Claim the operation if it is due and free; None if it is not, or its lineage is locked."""
     now = clock()
-    ready = due(now).filter(pk=operation_id)
-    before = ready.only("status", "fence", "lease_until", "lineage_key", "service_key").first()
+    before = due_one(operation_id=operation_id, now=now)
     if before is None:
         return None
+    ready = at_hand(now) if before.status == OperationStatus.RUNNING else due(now)
     try:
         with transaction.atomic():
             _queue_up(before)
-            claimed = ready.filter(fence=before.fence).update(
+            claimed = ready.filter(pk=operation_id, fence=before.fence).update(
                 status=OperationStatus.RUNNING,
                 fence=F("fence") + 1,
                 lease_until=lease_end(now),
@@ -234,23 +235,44 @@ def _queue_up(operation: Operation) -> None:
 
 
 def due(now: datetime) -> QuerySet[Operation]:
-    """Live operations that no worker holds, whose time has come and whose locks are free.
+    """Live operations that no worker holds, whose time has come and whose locks are free."""
+    return at_hand(now).filter(_locks_are_free())
+
+
+def at_hand(now: datetime) -> QuerySet[Operation]:
+    """Live operations that no worker holds and whose time has come, whoever has their locks.
 
     A time further ahead than the engine writes is of a clock that was ahead, and counts as come.
     """
     ahead = lease_end(now) + FURTHEST
-    running = Operation.objects.filter(status=OperationStatus.RUNNING)
-    held = [
-        Exists(running.filter(~Q(**{lock: ""}), **{lock: OuterRef(lock)}))
-        for lock in ("lineage_key", "service_key")
-    ]
     return Operation.objects.live().filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=now) | Q(lease_until__gt=ahead),
         Q(next_attempt_at__isnull=True)
         | Q(next_attempt_at__lte=now)
         | Q(next_attempt_at__gt=ahead),
-        Q(status=OperationStatus.RUNNING) | ~(held[0] | held[1]),
     )
+
+
+@cache
+def _locks_are_free() -> Q:
+    """A running operation has its locks; one that waits must find no other that has them.
+
+    Kept, since building it costs as much as asking the database.
+    """
+    running = Operation.objects.filter(status=OperationStatus.RUNNING)
+    held = [
+        Exists(running.filter(~Q(**{lock: ""}), **{lock: OuterRef(lock)}))
+        for lock in ("lineage_key", "service_key")
+    ]
+    return Q(status=OperationStatus.RUNNING) | ~(held[0] | held[1])
+
+
+def due_one(*, operation_id: uuid.UUID, now: datetime) -> Operation | None:
+    """The operation, if it is due; one that runs has its locks, so they are not asked for."""
+    operation = at_hand(now).filter(pk=operation_id).first()
+    if operation is None or operation.status == OperationStatus.RUNNING:
+        return operation
+    return operation if due(now).filter(pk=operation_id).exists() else None
 
 
 def due_operations(*, now: datetime, limit: int = 1000) -> list[uuid.UUID]:

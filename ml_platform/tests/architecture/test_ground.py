@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -77,12 +79,17 @@ def test_a_missing_browser_is_said_in_one_line_and_fails(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_inner_loop_leaves_out_what_is_slow():
-    this = str(Path(__file__).relative_to(ROOT))
-    quick = run("-m", "ml_platform.tests", "--quick", this, "--collect-only", "-v")
+def test_the_inner_loop_leaves_out_what_is_slow_and_further_cases_on_a_database():
+    tests = Path(__file__).parents[1].relative_to(ROOT)
+    names = ("architecture/test_ground.py", "unit/test_constraints.py", "unit/test_drift.py")
+    files = [str(tests / name) for name in names]
+    quick = run("-m", "ml_platform.tests", "--quick", *files, "--collect-only", "-v")
     assert quick.returncode == 0, quick.stderr
-    assert "test_the_network_is_closed_beyond_this_machine" in quick.stdout
-    assert "test_a_missing_browser_is_said_in_one_line_and_fails" not in quick.stdout
+    cases = Counter(re.findall(r"<Function (\w+)", quick.stdout))
+    assert cases["test_the_network_is_closed_beyond_this_machine"] == 1
+    assert cases["test_a_missing_browser_is_said_in_one_line_and_fails"] == 0
+    assert cases["test_a_run_that_may_still_finish_keeps_its_lineage"] == 1  # of 22
+    assert cases["test_a_pointer_is_name_version_and_label"] == 13  # without a database
 
 
 @pytest.mark.slow

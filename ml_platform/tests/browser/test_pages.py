@@ -11,6 +11,7 @@ from ml_platform.tests.browser.conftest import under_a_strict_policy
 from ml_platform.tests.incident_rows import incident_rows, operations_of
 
 pytestmark = pytest.mark.any_database
+USUAL = {"width": 1280, "height": 720}
 
 
 @pytest.fixture
@@ -31,28 +32,21 @@ def urls(live_server, browser_page, log_in):
     return [live_server.url + path for path in paths]
 
 
-def test_a_strict_policy_breaks_nothing_and_the_style_sheet_applies(urls, browser_page):
-    # The fixture fails on whatever the console complains of, refused styles and scripts too.
+@pytest.mark.timeout(300)  # two audits of each of two dozen pages
+def test_every_page_is_styled_accessible_in_both_themes_and_fits_a_small_window(urls, browser_page):
+    """Each page is loaded once. The fixture fails on whatever the console complains of, refused
+    styles and scripts too."""
     for url in urls:
+        browser_page.set_viewport_size(USUAL)
         browser_page.goto(url)
         assert browser_page.evaluate("getComputedStyle(document.body).margin") == "0px"
-
-
-def test_nothing_is_wider_than_a_window_of_360_pixels(urls, browser_page):
-    browser_page.set_viewport_size({"width": 360, "height": 720})
-    for url in urls:
-        browser_page.goto(url)
+        for scheme in ("light", "dark"):
+            browser_page.emulate_media(color_scheme=scheme)
+            found = Axe().run(browser_page)
+            assert found.violations_count == 0, f"{url} {scheme}\n{found.generate_report()}"
+        browser_page.set_viewport_size({"width": 360, "height": 720})
         width = browser_page.evaluate("document.documentElement.scrollWidth")
         assert width == 360, url
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation(urls, browser_page, scheme: str):
-    browser_page.emulate_media(color_scheme=scheme)
-    for url in urls:
-        browser_page.goto(url)
-        found = Axe().run(browser_page)
-        assert found.violations_count == 0, f"{url}\n{found.generate_report()}"
 
 
 def test_dark_and_light_differ_and_a_host_can_pin_one(urls, browser_page):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -36,22 +38,25 @@ def end_connection() -> None:
     if connection.vendor != "postgresql":
         raise OperationalError("disk I/O error")
     pid = connection.connection.info.backend_pid
-    with psycopg.connect(host=postgres_host(), user=USER, autocommit=True) as other:
-        other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    _administrator().execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+
+@cache
+def _administrator() -> psycopg.Connection[Any]:
+    """Kept for all deaths: each connection is a process of the server."""
+    kept = psycopg.connect(host=postgres_host(), user=USER, autocommit=True)
+    atexit.register(kept.close)
+    return kept
 
 
 @contextmanager
-def dying_at_statement(death: Death, *, after: bool) -> Iterator[None]:
-    """Django's connection ends before or after one statement."""
+def dying_at_statement(death: Death) -> Iterator[None]:
+    """Django's connection ends before one statement."""
 
     def run(execute: Callable[..., Any], *args: Any) -> Any:
-        due = death.is_due()
-        if due and not after:
+        if death.is_due():
             end_connection()
-        found = execute(*args)
-        if due and after:
-            end_connection()
-        return found
+        return execute(*args)
 
     with connection.execute_wrapper(run):
         yield

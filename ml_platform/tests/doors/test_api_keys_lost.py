@@ -75,9 +75,9 @@ def made_by(root: Client, project: Project, verb: Callable[[Project, int], Actio
     return {name: count - before[name] for name, count in counts().items()}
 
 
+# After a statement is before the next one, or before the commit.
 WAYS = {
-    "before a statement": lambda death: dying_at_statement(death, after=False),
-    "after a statement": lambda death: dying_at_statement(death, after=True),
+    "before a statement": dying_at_statement,
     "before a commit": lambda death: dying_at_commit(death, after=False),
     "after a commit": lambda death: dying_at_commit(death, after=True),
 }

@@ -359,6 +359,7 @@ def test_an_unmanaged_model_is_adopted_or_deleted_as_a_person_chooses(
 # ---- bodies --------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("body", "kind", "status", "code"),
     [

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
     from ml_platform.models import Operation
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 URI = "gs://demo-artifacts/mine/pushed_model/1"
 
 

@@ -24,6 +24,7 @@ UPLOAD = "ModelService.UploadModel"
 ENDINGS = [*(f"fail:{stage}" for stage in STAGES), "not_blessed", "hang", "cancel"]
 
 
+@pytest.mark.any_database
 @pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -77,6 +77,7 @@ def test_the_page_counts_what_the_starting_page_counts(admin):
     assert "chern_hybrid_v2" not in names(admin, project)
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("state", "looked", "says", "deploys"),
     [

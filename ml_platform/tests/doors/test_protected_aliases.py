@@ -37,7 +37,7 @@ from .api_tools import bearer, keeps_contract, member_of, post
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 PROTECTED = ["champion", "production"]
 MEMBER = (Right.VIEW, Right.TRAIN, Right.DEPLOY, Right.DELETE)
 DELETES = ("ModelService.DeleteModel", "ModelService.DeleteModelVersion")

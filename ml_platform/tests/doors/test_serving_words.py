@@ -106,27 +106,31 @@ def project() -> Project:
     return made
 
 
-@pytest.mark.parametrize(
-    ("versions", "serves", "word"),
-    [
-        ((True,), (1,), "deployed"),
-        ((True, True), (1,), "outdated"),
-        ((True, True), (1, 2), "deployed"),
-        ((True, True), (), "idle"),
-        # A newer version that cannot be deployed does not make the model outdated.
-        ((True, False), (1,), "deployed"),
-        ((True, None), (1,), "deployed"),
-        ((True, True, False), (1,), "outdated"),
-        ((True, True, None), (2,), "deployed"),
-        # Nothing newer could be deployed, although nobody could deploy this one today.
-        ((None,), (1,), "deployed"),
-        ((False,), (1,), "deployed"),
-        ((None,), (), "idle"),
-    ],
+DECIDED: tuple[tuple[tuple[bool | None, ...], tuple[int, ...], str], ...] = (
+    ((True,), (1,), "deployed"),
+    ((True, True), (1,), "outdated"),
+    ((True, True), (1, 2), "deployed"),
+    ((True, True), (), "idle"),
+    # A newer version that cannot be deployed does not make the model outdated.
+    ((True, False), (1,), "deployed"),
+    ((True, None), (1,), "deployed"),
+    ((True, True, False), (1,), "outdated"),
+    ((True, True, None), (2,), "deployed"),
+    # Nothing newer could be deployed, although nobody could deploy this one today.
+    ((None,), (1,), "deployed"),
+    ((False,), (1,), "deployed"),
+    ((None,), (), "idle"),
 )
-def test_the_newest_version_that_could_be_deployed_decides(project, versions, serves, word):
-    name = model(project, *versions, serves=serves).model_name
-    assert all(told == {name: word} for told in said(project).values())
+"""Verdicts of a model's versions, which of them are served, and what the model is called."""
+
+
+def test_the_newest_version_that_could_be_deployed_decides(project):
+    words = {
+        model(project, *versions, serves=serves).model_name: word
+        for versions, serves, word in DECIDED
+    }
+    for door, told in said(project).items():
+        assert told == words, door
 
 
 def test_a_version_that_is_gone_is_not_the_newest_and_what_serves_it_is_outdated(project):

@@ -25,7 +25,7 @@ from .api_tools import bearer, contract, keeps_contract, logged_in, member_of, p
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 ALL = {"versions": "all"}
 PATHS = [

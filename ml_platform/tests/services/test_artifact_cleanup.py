@@ -182,6 +182,7 @@ def test_a_marked_run_cannot_be_registered(cloud: LocalCloud, clock: Clock):
     assert cloud.effects.count("ModelService.UploadModel") == 0
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", ["storage.objects.list", "storage.objects.delete"])
 def test_a_call_that_fails_is_gone_over_again(

@@ -83,6 +83,7 @@ def see_through(cloud: LocalCloud, clock: CloudClock, firing: Firing, ending: st
     return firing.run
 
 
+@pytest.mark.any_database
 @pytest.mark.django_db
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_manual_run_without_success_leaves_no_lineage_and_the_counts_as_they_were(
@@ -109,6 +110,7 @@ def test_a_manual_run_without_success_leaves_no_lineage_and_the_counts_as_they_w
     assert cloud.effects.count("ModelService.UploadModel") == 1
 
 
+@pytest.mark.any_database
 @pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +27,7 @@ from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import DeployedEndpointFactory
+from ml_platform.tests.memory import peak_of
 
 from .world import (
     ANA,
@@ -497,12 +497,7 @@ def peak_of_deleting(cloud: LocalCloud, clock: Clock, objects: int) -> int:
         for number in range(objects - 1):
             write_artifact(cloud, run, f"data/{number:05}")
     delete(lineage, run, clock=clock)
-    tracemalloc.start()
-    try:
-        settle(clock)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    peak = peak_of(lambda: settle(clock))
     assert artifacts(cloud, run) == []
     return peak
 

@@ -38,7 +38,7 @@ from .world import ANA, BUCKET, Clock, a_lineage, a_run, artifacts, write_artifa
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 Labels = dict[str, str]
 
 

@@ -173,6 +173,7 @@ def test_the_marker_of_another_installation_is_never_replaced(cloud: LocalCloud,
     assert writes(cloud) == 0
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     "trouble",
     ["denied", "unavailable", "missing", "no JSON", "a list", "no nonce", "too long"],

@@ -180,6 +180,7 @@ def test_a_model_that_is_there_after_all_keeps_its_pointer(cloud: LocalCloud) ->
     assert Finding.objects.get().status == FindingStatus.GONE
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("method", ["ModelService.GetModel", "ModelService.ListModels"])
 @pytest.mark.parametrize("fault", ["UNAVAILABLE", "PERMISSION_DENIED", "hang"])
 def test_an_answer_that_proves_nothing_clears_nothing(

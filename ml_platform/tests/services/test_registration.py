@@ -294,6 +294,7 @@ def test_a_forced_version_is_approved_from_its_pipeline_on_and_deployed(
     assert deployment.status == "succeeded"
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("folders", "chosen"),
     [
@@ -331,6 +332,7 @@ UNSEEN: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("fault", UNSEEN, ids=str)
 def test_after_a_second_upload_the_copy_of_the_first_is_found_whatever_the_listing_says_at_first(
     cloud: LocalCloud, settings: Any, fault: dict[str, Any]

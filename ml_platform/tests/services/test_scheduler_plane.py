@@ -149,6 +149,7 @@ DEEDS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.any_database
 @DEEDS
 def test_a_deed_at_a_schedules_job_is_found_and_repaired(
     clock: CloudClock, console: Console, deed: str, ending: str, status: tuple[str, bool]
@@ -270,6 +271,7 @@ def test_a_call_that_comes_keeps_a_schedule_in_time(clock: CloudClock) -> None:
     assert "schedule_overdue" not in found()
 
 
+@pytest.mark.any_database
 @DEEDS
 def test_a_deed_at_a_job_of_the_platform_is_found_and_repaired(
     clock: CloudClock, console: Console, deed: str, ending: str, status: tuple[str, bool]
@@ -324,6 +326,7 @@ def test_jobs_of_others_are_theirs_and_make_no_finding(clock: CloudClock, consol
     assert MirroredJob.objects.get().theirs
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     "code", ["PERMISSION_DENIED", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED"]
 )

@@ -118,6 +118,7 @@ def test_a_schedule_carries_its_lineage_which_counts_nowhere(
     assert other.registered_model == schedule.registered_model
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -298,6 +299,7 @@ FAULTS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.any_database
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 @pytest.mark.parametrize("method", ["CreateJob", "PauseJob", "ResumeJob", "DeleteJob"])

@@ -49,6 +49,7 @@ def left(cloud: LocalCloud) -> list[str]:
     return [name for name in cloud.storage.names(BUCKET) if name != MARKER]
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("uri", "name"),
     [

@@ -137,6 +137,7 @@ def vertex_findings() -> list[Any]:
     return list(found.order_by("pk").values("status", "consecutive_sightings", "last_sweep"))
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED"])
 @pytest.mark.parametrize("nth", [1, 2])
 def test_a_page_that_cannot_be_read_concludes_nothing(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +15,7 @@ from ml_platform.services.operations.store import Actor
 from ml_platform.services.registry import manifest
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.tests.memory import peak_of
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -31,19 +29,11 @@ def seed(cloud: LocalCloud, start: int, end: int) -> None:
         cloud.models.seed(str(10**9 + n), display_name=f"model-{n}")
 
 
-def peak_of(work: Callable[[], object]) -> int:
-    gc.collect()  # what other tests left is not of this work
-    tracemalloc.start()
-    work()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return peak
-
-
 def look() -> Sweep:
     return sweep(actor=ANA, clock=database_now)
 
 
+@pytest.mark.any_database
 @pytest.mark.django_db(transaction=True)  # each commit frees what its transaction held
 @pytest.mark.timeout(300)  # memory is traced, which makes everything five times slower
 @pytest.mark.slow
@@ -61,8 +51,9 @@ def test_three_thousand_models_cost_thirty_calls_and_the_memory_of_a_page(
     assert cloud.effects.count() == 34
     assert MirroredModel.objects.count() == 3000
     assert Finding.objects.filter(status=FindingStatus.OPEN).count() == 3000
-    # What other threads of this process hold at that moment is counted too, but not twice.
-    large = min(large, peak_of(look))
+    if large >= 1.2 * small:
+        # What other threads of this process hold at that moment is counted too, but not twice.
+        large = peak_of(look)
     assert large < 1.2 * small, f"{small:,} bytes for 1,000 models, {large:,} for 3,000"
 
 
@@ -94,6 +85,7 @@ def test_the_number_of_statements_grows_with_chunks_and_not_with_rows(cloud: Loc
     assert len(many) - len(few) <= 2 * 5, "two more pages: the clock, a transaction, the rows"
 
 
+@pytest.mark.on_postgresql
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(300)
 @pytest.mark.slow
@@ -104,11 +96,12 @@ def test_many_files_need_the_memory_of_a_page_and_of_the_lists_that_are_kept(
     monkeypatch.setattr(manifest, "KEPT", 500)
 
     def fill(start: int, end: int) -> None:
-        for n in range(start, end):
-            folder = f"runs/{n % 2}/pushed_model/{n}"
-            for file in range(1000):
-                cloud.storage.write("demo-artifacts", f"{folder}/assets/{file}", b"")
-            cloud.storage.write("demo-artifacts", f"{folder}/saved_model.pb", b"")
+        with cloud.storage.tables.transaction():
+            for n in range(start, end):
+                folder = f"runs/{n % 2}/pushed_model/{n}"
+                for file in range(1000):
+                    cloud.storage.write("demo-artifacts", f"{folder}/assets/{file}", b"")
+                cloud.storage.write("demo-artifacts", f"{folder}/saved_model.pb", b"")
 
     fill(0, 2)
     look()  # so that imports and caches are not measured

@@ -94,6 +94,7 @@ def test_a_revision_is_made_without_traffic_and_gets_it_when_it_was_compared(
     assert latest_only(endpoint.service_name) == [("", 100)]
 
 
+@pytest.mark.any_database
 @CHANGES
 def test_files_that_are_replaced_while_it_starts_never_serve(
     cloud: LocalCloud,
@@ -120,7 +121,13 @@ def test_files_that_are_replaced_while_it_starts_never_serve(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(8))
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(pytest.param(part, marks=pytest.mark.any_database) for part in range(4)),
+        *(pytest.param(part, marks=pytest.mark.on_postgresql) for part in range(4, 8)),
+    ],
+)
 def test_of_200_tries_none_whose_bytes_differ_gets_traffic(
     cloud: LocalCloud, clock: Clock, part: int
 ) -> None:

@@ -85,6 +85,7 @@ def test_a_run_is_submitted_as_one_job_with_our_labels(
     assert RegisteredModel.objects.count() == 0
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     "name",
     ["", "x" * 64, "Chern", "1st", "-a", "a b", "a/b", "<b>x</b>", "модель", "chern\n", "é"],
@@ -165,6 +166,7 @@ FAULTS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_a_submission_that_met_trouble_ends_as_exactly_one_job(
     cloud: LocalCloud, clock: CloudClock, project: Project, fault: dict[str, Any]

@@ -77,6 +77,7 @@ def test_a_run_is_followed_to_its_success_and_registered(
     assert RegisteredModel.objects.registered().get().latest_run == run
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("stage", ["ingest", "train", "evaluate", "push"])
 def test_a_run_that_fails_keeps_its_stage_and_error(
     cloud: LocalCloud, clock: CloudClock, project: Project, stage: str
@@ -105,6 +106,7 @@ def test_a_run_that_is_not_blessed_is_not_registered(
     assert not Operation.objects.filter(kind=OperationKind.REGISTER).exists()
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("change", "status", "remark"),
     [
@@ -312,6 +314,7 @@ def test_a_job_that_is_not_shown_yet_is_not_taken_for_gone(
     assert poll(clock).ended == {"completed": 1}
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED"])
 @pytest.mark.parametrize("method", [LIST, GET, "storage.objects.list", "storage.objects.get"])
 def test_an_answer_that_proves_nothing_changes_nothing(

@@ -42,6 +42,7 @@ def delete(world: World, run: TrainingRun) -> Operation:
     return delete_versions(lineage=lineage, runs=[run], actor=BO, now=world.now())
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("name", COURSES)
 def test_a_course_that_a_defect_would_end_badly_ends_well(world: World, name: str) -> None:
     with Judge(world.cloud).sitting() as judge:
