@@ -14,7 +14,7 @@ from .metrics import service_metrics
 from .registration import adoption, approval, register
 from .registry import aliases, relabel
 from .removal import removal
-from .repairs import duplicate_versions, labels, pointers, services, unmanaged_models
+from .repairs import duplicate_versions, files, labels, pointers, services, unmanaged_models
 from .scheduling import job, platform_jobs
 from .scheduling import repairs as job_repairs
 from .sweeps import operation as sweeps
@@ -53,6 +53,7 @@ WORKFLOWS: dict[str, Workflow] = {
         duplicate_versions.WORKFLOW,
         labels.VERSION,
         labels.SERVICE,
+        files.WORKFLOW,
         services.LEFTOVER,
         services.CHECK,
         job_repairs.SCHEDULE,

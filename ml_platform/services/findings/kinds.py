@@ -42,6 +42,15 @@ class Repair:
         return import_string(self.path)
 
 
+_RESTORE = Repair(
+    path=f"{_REPAIRS}.repair_files",
+    button="Restore the recorded files",
+    changes_production=True,
+    settled_by_recheck=True,
+    needs_run=True,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the platform knows about a kind."""
@@ -136,6 +145,7 @@ class FindingKind(StrEnum):
             tone="bad",
             plane="gcs",
             comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
+            repair=_RESTORE,
         ),
     )
     ARTIFACTS_CHANGED = (
@@ -147,6 +157,7 @@ class FindingKind(StrEnum):
             tone="bad",
             plane="gcs",
             comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
+            repair=_RESTORE,
         ),
     )
     ARTIFACTS_INCOMPLETE = (
@@ -158,6 +169,7 @@ class FindingKind(StrEnum):
             tone="bad",
             plane="gcs",
             comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
+            repair=_RESTORE,
         ),
     )
     SERVICE_MISSING = (

@@ -16,6 +16,7 @@ from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock
 
 from .duplicate_versions import purge_surplus
+from .files import restore_files
 from .labels import relabel_service, relabel_version
 from .pointers import clear_stale_pointers, restore_lost_versions
 from .services import look_at_service
@@ -118,6 +119,15 @@ def repair_labels(
     if finding.run is None:
         raise NoRepair("The run of this version was deleted.", advice="Check the registry again.")
     return relabel_version(run=finding.run, registered_model=registered_model, actor=actor, now=now)
+
+
+def repair_files(
+    *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
+) -> Operation:
+    """Bring back the recorded files of the version, where Cloud Storage still has them."""
+    if finding.run is None:
+        raise NoRepair("The run of this version was deleted.", advice="Check the registry again.")
+    return restore_files(run=finding.run, registered_model=registered_model, actor=actor, now=now)
 
 
 def repair_service_labels(

@@ -79,6 +79,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "lost-is-back": Scenario(repairs.lost, repairs.bring_back),
     "relabel-version": Scenario(repairs.without_labels, repairs.relabel),
     "relabel-service": Scenario(repairs.service_without_labels, repairs.relabel, SLOW),
+    "restore-files": Scenario(repairs.other_files, repairs.repair_found),
     "service-is-gone": Scenario(repairs.without_service, repairs.look),
     "adopt": Scenario(repairs.unmanaged, repairs.adopt),
     "delete-unmanaged": Scenario(repairs.unmanaged, repairs.delete_theirs, SLOW),
