@@ -108,7 +108,7 @@ def move_default(play: Play) -> None:
 
 def edit_files(play: Play) -> None:
     """A file of a pushed model is overwritten, truncated, deleted or added, or two are swapped."""
-    _edit(play, play.pick(TrainingRun.objects.exclude(gcs_artifacts_path="")))
+    edit_run(play, play.pick(TrainingRun.objects.exclude(gcs_artifacts_path="")))
 
 
 def edit_what_is_deployed(play: Play) -> None:
@@ -116,11 +116,11 @@ def edit_what_is_deployed(play: Play) -> None:
     deploys = Operation.objects.live().filter(kind__in=SERVING)
     runs = [run for run in deploys.values_list("data__run", flat=True) if run]
     if runs:
-        _edit(play, play.pick(TrainingRun.objects.filter(pk__in=runs)))
+        edit_run(play, play.pick(TrainingRun.objects.filter(pk__in=runs)))
         play.world.forward(1)  # an edit of the same instant may be before or after a comparison
 
 
-def _edit(play: Play, run: TrainingRun | None) -> None:
+def edit_run(play: Play, run: TrainingRun | None) -> None:
     cloud = play.world.cloud
     folder = f"{prefix_of(run)}{PUSHED}" if run else ""
     names = [name for name, _ in planes.objects(cloud, folder)] if folder else []
