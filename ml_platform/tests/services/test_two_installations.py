@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
 pytestmark = pytest.mark.django_db
-PROJECT = 7
+PROJECT = 70_007
 
 
 @pytest.fixture
