@@ -27,9 +27,17 @@ _OUTCOMES = {404: DeleteOutcome.GONE, 412: DeleteOutcome.CHANGED}
 
 
 def list_objects(
-    bucket: str, prefix: str, *, glob: str = "", after: str = "", page_size: int = 1000
+    bucket: str,
+    prefix: str,
+    *,
+    glob: str = "",
+    after: str = "",
+    page_size: int = 1000,
+    versions: bool = False,
+    soft_deleted: bool = False,
 ) -> Iterator[tuple[RemoteObject, ...]]:
-    """Yield the objects below `prefix` whose names sort behind `after`, page by page.
+    """Yield the objects below `prefix` whose names sort behind `after`, page by page; with
+    `versions` noncurrent versions too, with `soft_deleted` only soft-deleted objects.
 
     A page that cannot be read raises.
     """
@@ -41,6 +49,8 @@ def list_objects(
         match_glob=glob or None,
         start_offset=after or None,
         page_size=page_size,
+        versions=versions or None,
+        soft_deleted=soft_deleted or None,
     )
 
 
@@ -149,6 +159,44 @@ def delete_objects(bucket: str, objects: Iterable[tuple[str, int]]) -> list[Dele
     for start in range(0, len(wanted), BATCH):
         outcomes += _delete_batch(bucket, wanted[start : start + BATCH])
     return outcomes
+
+
+def copy_generation(bucket: str, key: str, generation: int, *, over: int) -> None:
+    """Make a noncurrent version of an object the live one, with its metadata.
+
+    :raises CloudConflict: the live object has another generation than `over`; 0 is none.
+    :raises CloudAbsent: there is no such generation.
+    """
+    holder = channels.storage_client().bucket(bucket)
+
+    def copy() -> None:
+        made = holder.copy_blob(
+            holder.blob(key),
+            holder,
+            source_generation=generation,
+            if_generation_match=over,
+            timeout=_timeout(),
+            retry=None,
+        )
+        _require_kind("storage#object", made._properties)  # noqa: SLF001
+
+    channels.call("storage.objects.copy", copy)
+
+
+def restore_soft_deleted(bucket: str, key: str, generation: int, *, over: int) -> None:
+    """Make a soft-deleted object the live one.
+
+    Errors as with `copy_generation`.
+    """
+    holder = channels.storage_client().bucket(bucket)
+
+    def restore() -> None:
+        made = holder.restore_blob(
+            key, generation=generation, if_generation_match=over, timeout=_timeout(), retry=None
+        )
+        _require_kind("storage#object", made._properties)  # noqa: SLF001
+
+    channels.call("storage.objects.restore", restore)
 
 
 def get_bucket(bucket: str) -> RemoteBucket:

@@ -17,6 +17,7 @@ from .removal import removal
 from .repairs import (
     changed_services,
     duplicate_versions,
+    files,
     labels,
     pointers,
     services,
@@ -61,6 +62,7 @@ WORKFLOWS: dict[str, Workflow] = {
         duplicate_versions.WORKFLOW,
         labels.VERSION,
         labels.SERVICE,
+        files.WORKFLOW,
         services.LEFTOVER,
         services.CHECK,
         changed_services.WORKFLOW,

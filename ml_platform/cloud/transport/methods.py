@@ -65,6 +65,8 @@ METHODS: dict[str, Kind] = {
     "storage.objects.get": Kind.GET,
     "storage.objects.list": Kind.LIST,
     "storage.objects.insert": Kind.CREATE,
+    "storage.objects.copy": Kind.CHANGE,
+    "storage.objects.restore": Kind.CHANGE,
     "storage.batch": Kind.CREATE,  # NOT_FOUND of a part is about its object
 }
 

@@ -27,9 +27,10 @@ DELETE_SURPLUS = (
     "Read all versions of this model, then delete exactly those with our labels whose run is "
     "deleted, or is another version that exists. Files are not deleted."
 )
-NO_ARTIFACTS_REPAIR = (
-    "No automatic repair: a version is its files. Restore them (object versions, soft delete), or "
-    "delete the version."
+RESTORE_FILES = (
+    "Bring back the recorded files where object versions or soft delete still have them, then "
+    "compare all with the manifest. Otherwise roll back, train again, or delete the version: other "
+    "bytes are another version."
 )
 DELETE_LEFT = (
     "End the hold or retention, or grant storage.objects.delete; then delete what is left, if "
@@ -119,7 +120,7 @@ def compare_artifacts(
         kind=kind,
         subject=artifacts_subject(run.pk),
         title=f"{version_name(run)} {what}",
-        repair=NO_ARTIFACTS_REPAIR,
+        repair=RESTORE_FILES,
         evidence=evidence,
         project_id=run.project_id,
         lineage_id=run.registered_model_id,

@@ -55,6 +55,15 @@ class Repair:
         return import_string(self.path)
 
 
+_RESTORE = Repair(
+    path=f"{_REPAIRS}.repair_files",
+    button="Restore the recorded files",
+    changes_production=True,
+    settled_by_recheck=True,
+    needs_run=True,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the platform knows about a kind."""
@@ -170,6 +179,7 @@ class FindingKind(StrEnum):
             tone="bad",
             plane="gcs",
             comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
+            repair=_RESTORE,
         ),
     )
     ARTIFACTS_CHANGED = (
@@ -181,6 +191,7 @@ class FindingKind(StrEnum):
             tone="bad",
             plane="gcs",
             comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
+            repair=_RESTORE,
         ),
     )
     ARTIFACTS_INCOMPLETE = (
@@ -192,6 +203,7 @@ class FindingKind(StrEnum):
             tone="bad",
             plane="gcs",
             comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
+            repair=_RESTORE,
         ),
     )
     SERVICE_MISSING = (

@@ -34,8 +34,13 @@ from ml_platform.services.operations.subjects import run_of, subject_of_run, sub
 from ml_platform.services.operations.work import Work, record_change
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.services.registry.aliases import move_default, note_aliases
-from ml_platform.services.registry.lineages import claim_lineage, record_version, sync_version_cache
-from ml_platform.services.registry.manifest import keep_manifest, take_manifest, trust_label
+from ml_platform.services.registry.lineages import (
+    claim_lineage,
+    record_version,
+    sync_version_cache,
+    take_own_uid,
+)
+from ml_platform.services.registry.manifest import Taken, keep_manifest, take_manifest, trust_label
 from ml_platform.services.registry.mirror import mirror_version
 from ml_platform.services.registry.verification import find_artifacts
 from ml_platform.text import counted
@@ -153,8 +158,15 @@ def _find_artifacts(work: Work[RegistrationState]) -> Outcome:
             advice="Check whether the pipeline pushed its model, then retry.",
         ) from absent
     work.state = replace(work.state, artifact_uri=uri)
-    keep = partial(keep_manifest, run, taken, ManifestOrigin.REGISTRATION, work.clock())
-    return Next(note=f"{counted(taken.count, 'file')} at {uri}", change=keep)
+    return Next(
+        note=f"{counted(taken.count, 'file')} at {uri}",
+        change=partial(_found_artifacts, run, taken, work.clock()),
+    )
+
+
+def _found_artifacts(run: TrainingRun, taken: Taken, now: datetime) -> None:
+    take_own_uid(run=run)
+    keep_manifest(run, taken, ManifestOrigin.REGISTRATION, now)
 
 
 def _record(work: Work[RegistrationState]) -> Outcome:

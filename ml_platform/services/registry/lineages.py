@@ -12,8 +12,15 @@ from django.db.models import F
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import lock_row, lock_rows
-from ml_platform.models.states import HOLDS_POINTER, EventKind, Registration, RegistryState
+from ml_platform.models.states import (
+    HOLDS_POINTER,
+    EventKind,
+    OperationKind,
+    Registration,
+    RegistryState,
+)
 from ml_platform.services.installation.identity import own_uid
+from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.operations.subjects import subject_of_version
 from ml_platform.services.operations.work import record_change
 
@@ -26,6 +33,35 @@ def lineage_uid(*, project_id: Any, model_name: str) -> uuid.UUID:
     uid, and with it other ids at Google.
     """
     return own_uid(f"{project_id}:{model_name}")
+
+
+def take_own_uid(*, run: TrainingRun) -> None:
+    """Derive the uid of the run's lineage again, in the caller's transaction, if no model in Vertex
+    AI can have an id of it yet.
+
+    A release before there were installations derived it from the project and the name only, so
+    another installation may have the same (law 7). A lineage that had a version keeps its uid, as
+    one does of which an upload may still appear.
+    """
+    key: dict[str, Any] = {"project_id": run.project_id, "model_name": run.model_name}
+    uid, unused = lineage_uid(**key), {"generation": 1, "total_versions": 0}
+    rows = RegisteredModel.objects.filter(**key, **unused).exclude(uid=uid)
+    if not rows.exists():
+        return
+    lineage = lock_row(RegisteredModel.objects.filter(**key))
+    were = TrainingRun.objects.filter(registered_model=lineage)
+    if not were.exclude(registration=Registration.NONE).exists() and not _was_sent(**key):
+        rows.filter(pk=lineage.pk).update(uid=uid)
+
+
+def _was_sent(*, project_id: Any, model_name: str) -> bool:
+    """Whether a registration of the lineage has come to its upload."""
+    about = Operation.objects.filter(
+        kind=OperationKind.REGISTER,
+        lineage_key=lineage_key(project_id=project_id, model_name=model_name),
+    )
+    histories = about.values_list("steps", flat=True)
+    return any(entry.get("step") == "upload" for steps in histories for entry in steps)
 
 
 def claim_lineage(*, project_id: Any, model_name: str, model_type: str) -> RegisteredModel:

@@ -18,6 +18,7 @@ from ml_platform.services.registry.brake import PlaneShrunk, why_unbelieved
 
 from .changed_services import put_back_service, take_over_service
 from .duplicate_versions import purge_surplus
+from .files import restore_files
 from .labels import relabel_service, relabel_version
 from .pointers import clear_stale_pointers, restore_lost_versions
 from .services import look_at_service
@@ -164,6 +165,15 @@ def repair_labels(
     if finding.run is None:
         raise NoRepair("The run of this version was deleted.", advice="Check the registry again.")
     return relabel_version(run=finding.run, registered_model=registered_model, actor=actor, now=now)
+
+
+def repair_files(
+    *, finding: Finding, registered_model: RegisteredModel, actor: Actor, now: datetime
+) -> Operation:
+    """Bring back the recorded files of the version, where Cloud Storage still has them."""
+    if finding.run is None:
+        raise NoRepair("The run of this version was deleted.", advice="Check the registry again.")
+    return restore_files(run=finding.run, registered_model=registered_model, actor=actor, now=now)
 
 
 def repair_service_labels(

@@ -129,6 +129,12 @@ REMOTES = {
     "storage.write_text": Remote(
         "storage.objects.insert", lambda: storage.write_text("bucket", "a", "a")
     ),
+    "storage.copy_generation": Remote(
+        "storage.objects.copy", lambda: storage.copy_generation("bucket", "a", 1, over=0)
+    ),
+    "storage.restore_soft_deleted": Remote(
+        "storage.objects.restore", lambda: storage.restore_soft_deleted("bucket", "a", 1, over=0)
+    ),
     "storage.get_bucket": Remote("storage.buckets.get", lambda: storage.get_bucket("bucket")),
     "cloud_run.get_revision": Remote(
         "Revisions.GetRevision", lambda: cloud_run.get_revision("s", "s-00001")

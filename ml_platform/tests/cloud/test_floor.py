@@ -24,10 +24,21 @@ from .test_failures import REMOTES, Remote
 
 BUCKET = "bucket"
 DOOMED = [("a", 1)]
+GENERATIONS = {"live": 1, "soft": 1}
 STORAGE = {
     **{name: remote for name, remote in REMOTES.items() if remote.method.startswith("storage.")},
     "storage.delete_objects": Remote(
         "storage.batch", lambda: storage.delete_objects(BUCKET, DOOMED)
+    ),
+    "storage.copy_generation": Remote(
+        "storage.objects.copy",
+        lambda: storage.copy_generation(BUCKET, "a", GENERATIONS["live"], over=GENERATIONS["live"]),
+    ),
+    "storage.restore_soft_deleted": Remote(
+        "storage.objects.restore",
+        lambda: storage.restore_soft_deleted(
+            BUCKET, "a", GENERATIONS["soft"], over=GENERATIONS["live"]
+        ),
     ),
 }
 TORN: tuple[dict[str, Any], ...] = (
@@ -71,8 +82,10 @@ def category(method: str) -> type[CloudUnavailable]:
 def test_a_torn_answer_of_cloud_storage_is_unknown_and_ends_in_time(
     cloud, limits, monkeypatch, name, order
 ):
+    soft = cloud.storage.write(BUCKET, "a", b"before")
     generation = cloud.storage.write(BUCKET, "a", b"a")
     monkeypatch.setattr(f"{__name__}.DOOMED", [("a", generation)])
+    monkeypatch.setattr(f"{__name__}.GENERATIONS", {"live": generation, "soft": soft})
     cloud.storage.write(BUCKET, "runs/1", b"a")
     channels.storage_client()
     limits(CALL_TIMEOUT=0.4, RETRY_TIMEOUT=0.0)

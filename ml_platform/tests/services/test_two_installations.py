@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from django.test import override_settings
@@ -21,11 +22,16 @@ from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry import relabel
 from ml_platform.services.registry.labels import INSTALLATION, OWNER, RUN, labels_for
+from ml_platform.services.registry.lineages import lineage_uid
 from ml_platform.services.registry.service_names import service_name
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.operation import check_registry
 from ml_platform.services.sweeps.sweep import sweep
-from ml_platform.tests.factories import DeployedEndpointFactory, ProjectFactory
+from ml_platform.tests.factories import (
+    DeployedEndpointFactory,
+    ProjectFactory,
+    RegisteredModelFactory,
+)
 
 from .installations import MARKER, another_database
 from .world import ANA, BUCKET, Clock, a_lineage, a_run, registered_lineage, settle
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
 
 pytestmark = pytest.mark.django_db
-PROJECT = 7
+PROJECT = 70_007
 
 
 @pytest.fixture
@@ -44,6 +50,18 @@ def clock(cloud: LocalCloud) -> Clock:
 
 def models() -> dict[str, RemoteModel]:
     return {model.name.model_id: model for page in vertex.list_models() for model in page}
+
+
+def an_upload_was_sent(clock: Clock, *, project: int, name: str) -> Operation:
+    """A registration of that name failed after its upload, which may still appear."""
+    return Operation.objects.create(
+        kind="register",
+        status="failed",
+        actor_label="a",
+        finished_at=clock(),
+        lineage_key=f"{project}:{name}",
+        steps=[{"step": "upload"}],
+    )
 
 
 def look(clock: Clock) -> Any:
@@ -90,6 +108,33 @@ def test_both_register_and_neither_uploads_into_the_others_model(
         project="p", model=lineage.model_name, installation="tests", lineage=lineage.uid
     )
     assert name != service
+
+
+def test_a_name_of_an_old_release_that_was_never_registered_gets_an_id_of_its_own(
+    cloud: LocalCloud, clock: Clock, first: tuple[RemoteModel, str]
+):
+    theirs, _ = first
+    shared = UUID(theirs.name.model_id.split("-")[1])  # derived from project and name alone
+    run = a_run(cloud, project_id=PROJECT)
+    row = RegisteredModelFactory.create(
+        project_id=PROJECT, model_name=run.model_name, uid=shared, total_versions=0
+    )
+    sent = an_upload_was_sent(clock, project=PROJECT, name=run.model_name)
+    opened = register_run(run=run, actor=ANA, now=clock())
+    settle(clock)
+    opened.refresh_from_db()
+    assert (opened.error_code, list(models())) == ("foreign_model", [theirs.name.model_id])
+    row.refresh_from_db()
+    assert row.uid == shared  # an upload with this id may still appear
+    sent.delete()
+    register_run(run=run, actor=ANA, now=clock())
+    settle(clock)
+    run.refresh_from_db()
+    row.refresh_from_db()
+    assert (run.registration, run.registered_model) == (Registration.REGISTERED, row)
+    assert row.uid == lineage_uid(project_id=PROJECT, model_name=run.model_name) != shared
+    assert models().pop(theirs.name.model_id) == theirs
+    assert len(models()) == 2
 
 
 def test_what_belongs_to_the_other_is_shown_as_theirs_and_is_no_finding(
@@ -152,13 +197,15 @@ def test_labels_of_a_release_without_uids_are_ours_while_our_tables_have_the_run
 def test_a_model_whose_old_labels_name_a_run_of_another_database_gets_no_version(
     cloud: LocalCloud, clock: Clock
 ):
-    """Both databases are of a release before there were uids: their lineages have equal uids."""
+    """Both databases are of a release before there were uids: their lineages have equal uids, and
+    ours keeps it, because an upload of it was sent."""
     lineage, [run] = a_lineage(cloud, clock)
     uid, project = lineage.uid, run.project
     name = ModelName.parse(run.vertex_model_resource_name).at("1")
     vertex.update_model_labels(name, {OWNER: "tests", RUN: run.uid.hex})
     another_database()
     RegisteredModel.objects.create(project=project, model_name="chern", model_type="", uid=uid)
+    an_upload_was_sent(clock, project=project.pk, name="chern")
     mine = a_run(cloud, project=project)
     operation = register_run(run=mine, actor=ANA, now=clock())
     settle(clock)

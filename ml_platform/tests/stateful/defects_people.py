@@ -154,6 +154,26 @@ def deploy_compares_nothing() -> list[Any]:
     return [swap("deployment.same_files._difference", lambda *_: "")]
 
 
+def compared_once() -> list[Any]:
+    """What happens to the files between the comparison and the traffic is not looked at."""
+    return [swap("deployment.rollout.replaced_while_starting", lambda *_: "")]
+
+
+def waits_for_ever() -> list[Any]:
+    return [swap("operations.engine._require_patience", nothing)]
+
+
+def withdrawn_is_deployed() -> list[Any]:
+    from ml_platform.models import TrainingRun
+
+    return [patch.object(TrainingRun, "is_accepted", property(lambda _: True))]
+
+
+def pause_is_believed() -> list[Any]:
+    """A sweep takes the jobs of schedules for what they were."""
+    return [swap("sweeps.jobs.compare_schedule", nothing)]
+
+
 def labels_are_replaced() -> list[Any]:
     """A deploy writes its labels in place of all that are there."""
     return _after_writing(lambda message, spec: _replace(message.labels, spec.labels))
@@ -260,6 +280,22 @@ DEFECTS: tuple[tuple[tuple[str, ...], dict[str, tuple[str, Callable[[], list[Any
             "missing-is-verified": ("missing files are verified", missing_is_verified),
             "deploy-compares-nothing": ("a deploy compares no files", deploy_compares_nothing),
         },
+    ),
+    (
+        ("edit_what_is_deployed", "slow", "deploy", "redeploy"),
+        {"compared-once": ("files are not compared before the traffic", compared_once)},
+    ),
+    (
+        ("never_ends", "deploy", "delete_one"),
+        {"waits-for-ever": ("what never ends is waited for", waits_for_ever)},
+    ),
+    (
+        ("decide", "deploy", "redeploy"),
+        {"withdrawn-is-deployed": ("a deploy asks no judgement", withdrawn_is_deployed)},
+    ),
+    (
+        ("plan", "meddle_with_job", "sweep_all"),
+        {"pause-is-believed": ("a job is not compared with its schedule", pause_is_believed)},
     ),
     (
         ("edit_service", "deploy", "redeploy"),

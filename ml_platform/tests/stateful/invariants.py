@@ -41,6 +41,7 @@ SERVICE_CHANGES = {
     "Services.UpdateService": (EndpointState.DEPLOYING,),
     "Services.DeleteService": (EndpointState.DEPLOYING, EndpointState.UNDEPLOYING),
 }
+_LOOKS = ("ModelService.GetModel", "ModelService.ListModelVersions")
 LAG = 30.0
 """Seconds for which a read may not show what was born."""
 
@@ -61,7 +62,8 @@ class Effect:
     marker: Mapping[str, str] = field(default_factory=dict)
     """What the marker in the bucket says."""
     strangers: bool = False
-    """Whether none of the other versions of the model that gets one has our labels."""
+    """Whether none of the other versions of the model that gets one had our labels when the
+    operation read it."""
 
     @cached_property
     def operation(self) -> Operation | None:
@@ -417,7 +419,21 @@ class Judge:
         model_id, _, number = call.resource.rpartition("/")[2].partition("@")
         there = [v for v in planes.versions(self.cloud) if v.model_id == model_id]
         others = [v for v in there if v.version != number]
-        return bool(others) and not any(planes.is_ours(v.labels) for v in others)
+        if not others or any(planes.is_ours(v.labels) for v in others):
+            return False
+        return not self._changed_since_the_look(call, model_id)
+
+    def _changed_since_the_look(self, upload: Call, model_id: str) -> bool:
+        """Whether people changed the model after the operation read it: an upload has no
+        precondition, so this is the moment in which nobody can see it."""
+
+        def about(call: Call) -> bool:
+            return call.resource.rpartition("/")[2].partition("@")[0] == model_id
+
+        calls = [call for call in self.cloud.effects.calls("ModelService.*") if about(call)]
+        looks = [c.seq for c in calls if c.reason == upload.reason and c.method in _LOOKS]
+        theirs = [c.seq for c in calls if c.mutating and not c.reason.startswith("operation ")]
+        return bool(looks) and any(seq > max(looks) for seq in theirs)
 
     def _is_reborn(self, call: Call) -> bool:
         """Remember which models went; whether this one comes for a second time."""

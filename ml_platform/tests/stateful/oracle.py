@@ -8,9 +8,17 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ml_platform.models import Finding, Manifest, Operation, RegisteredModel, Sweep
+from ml_platform.models import (
+    Finding,
+    Manifest,
+    Operation,
+    RegisteredModel,
+    Sweep,
+    TrainingRun,
+)
 from ml_platform.models.states import (
     STANDING_FINDING_STATUSES,
+    Approval,
     OperationKind,
     OperationStatus,
     Registration,
@@ -31,8 +39,13 @@ LONGEST_HOURS = 26.0
 
 
 def after_turn(play: Play) -> list[str]:
-    """What is wrong after this turn, by I10, I16 and I18."""
-    return [*theirs_is_theirs(play), *their_fields_stay(play), *no_other_files_serve(play)]
+    """What is wrong after this turn, by I10, I16, I18 and I20."""
+    return [
+        *theirs_is_theirs(play),
+        *their_fields_stay(play),
+        *no_withdrawn_version_is_deployed(play),
+        *no_other_files_serve(play),  # the last one: it notes which operations were judged
+    ]
 
 
 def theirs_is_theirs(play: Play) -> Iterator[str]:
@@ -74,9 +87,26 @@ def no_other_files_serve(play: Play) -> Iterator[str]:
 
 
 def _compared_at(operation: Operation) -> datetime | None:
-    """When the last step began that compares the files."""
-    times = [s["started_at"] for s in operation.steps if s.get("step") == "confirm"]
-    return datetime.fromisoformat(times[-1]) if times else None
+    """When the step ended that compared the files of the last revision: the first look at it."""
+    ended = None
+    for step in operation.steps:
+        if step.get("step") == "upsert":
+            ended = None
+        elif step.get("step") == "confirm":
+            ended = ended or step.get("finished_at")
+    return datetime.fromisoformat(ended) if ended else None
+
+
+def no_withdrawn_version_is_deployed(play: Play) -> Iterator[str]:
+    """I20: no deploy succeeds that began to verify a version after its approval was withdrawn."""
+    ended = Operation.objects.filter(kind__in=SERVING, status=OperationStatus.SUCCEEDED)
+    for operation in ended.exclude(pk__in=play.succeeded):
+        began = [s["started_at"] for s in operation.steps if s.get("step") == "verify_model"]
+        run = TrainingRun.objects.filter(pk=operation.data.get("run")).first()
+        if not began or run is None or run.approval != Approval.WITHDRAWN:
+            continue
+        if run.approval_at and run.approval_at < datetime.fromisoformat(began[-1]):
+            yield f"I20 no withdrawn version is deployed: {operation}"
 
 
 def verified_is_the_same(world: World, swept: Sweep) -> Iterator[str]:

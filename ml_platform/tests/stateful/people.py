@@ -18,6 +18,7 @@ from .world import prefix_of
 if TYPE_CHECKING:
     from .play import Play
 
+SERVING = (OperationKind.DEPLOY, OperationKind.REDEPLOY)
 SECOND_FILE = "pushed_model/1/variables/variables.index"
 """A saved model has several files, which can be swapped."""
 
@@ -107,11 +108,23 @@ def move_default(play: Play) -> None:
 
 def edit_files(play: Play) -> None:
     """A file of a pushed model is overwritten, truncated, deleted or added, or two are swapped."""
-    run = play.pick(TrainingRun.objects.exclude(gcs_artifacts_path=""))
+    edit_run(play, play.pick(TrainingRun.objects.exclude(gcs_artifacts_path="")))
+
+
+def edit_what_is_deployed(play: Play) -> None:
+    """The same, of a version that is being deployed: between two of its comparisons."""
+    deploys = Operation.objects.live().filter(kind__in=SERVING)
+    runs = [run for run in deploys.values_list("data__run", flat=True) if run]
+    if runs:
+        edit_run(play, play.pick(TrainingRun.objects.filter(pk__in=runs)))
+        play.world.forward(1)  # an edit of the same instant may be before or after a comparison
+
+
+def edit_run(play: Play, run: TrainingRun | None) -> None:
     cloud = play.world.cloud
-    folder = run and f"{prefix_of(run)}{PUSHED}"
-    names = [name for name, _ in planes.objects(cloud, folder)] if run else []
-    if not names:
+    folder = f"{prefix_of(run)}{PUSHED}" if run else ""
+    names = [name for name, _ in planes.objects(cloud, folder)] if folder else []
+    if run is None or not names:
         return
     way, name = play.dice.choice(WAYS), play.dice.choice(names)
     play.tell(f"  {way} {name}")
@@ -227,7 +240,7 @@ def _lacks(shown: Mapping[str, str], labels: Mapping[str, str]) -> bool:
 
 def restore_files(play: Play, runs: Collection[TrainingRun]) -> None:
     """The files of these versions are those of their manifests again."""
-    for manifest in Manifest.objects.filter(run__in=runs).order_by("run"):
+    for manifest in Manifest.objects.filter(run__in=runs).exclude(files=None).order_by("run"):
         folder = manifest.folder.removeprefix(f"gs://{planes.BUCKET}/")
         wanted = {f"{folder}{name}": crc32c for name, _, crc32c, _ in manifest.files or ()}
         there = play.world.cloud.storage.tables.each(planes.BUCKET, folder)
@@ -242,7 +255,7 @@ def restore_files(play: Play, runs: Collection[TrainingRun]) -> None:
 
 
 PEOPLE: tuple[tuple[int, tuple[Callable[[Play], None], ...]], ...] = (
-    (2, (edit_files, relabel, copy_model, share_folder, edit_service, hold)),
+    (2, (edit_files, edit_what_is_deployed, relabel, copy_model, share_folder, edit_service, hold)),
     (2, (edit_and_deploy,)),
     (1, (release, move_default, unlabel_service)),
 )

@@ -42,8 +42,9 @@ from ml_platform.tests.boundaries import BrokenInvariant
 
 from . import planes
 from .neighbours import confirm
-from .oracle import after_turn, verified_is_the_same, waited
+from .oracle import DIFFERENCES, after_turn, verified_is_the_same, waited
 from .people import put_labels_back, restore_files, take_back
+from .people_jobs import approve_again
 from .play import Luck, Play
 from .rules import REPAIRABLE
 from .settled import unsettled
@@ -57,14 +58,8 @@ def come_to_rest(play: Play) -> None:
 
     :raises BrokenInvariant: with every invariant that does not hold.
     """
-    play.luck = Luck()
-    play.meanwhile = ()
-    play.tell("rest")
     world = play.world
-    world.cloud.faults.clear()
-    world.cloud.run.reset()
-    world.cloud.core.operations.lro_seconds = 0.0
-    _confirm_alarms(play)
+    _end_trouble(play)
     wrong = [*_let_end(play), *_look_at_files(play)]
     take_back(play)
     _finish_training(world)
@@ -75,6 +70,7 @@ def come_to_rest(play: Play) -> None:
         _reconcile(play)
         if number == 0:
             put_labels_back(play)
+            restore_files(play, _with_other_files())
         after = _state(world)
         restless = [name for name in before if before[name] != after[name]]
         if not restless:
@@ -91,12 +87,28 @@ def come_to_rest(play: Play) -> None:
         raise BrokenInvariant("; ".join(wrong))
 
 
+def _end_trouble(play: Play) -> None:
+    play.luck = Luck()
+    play.meanwhile = ()
+    play.tell("rest")
+    cloud = play.world.cloud
+    cloud.faults.clear()
+    cloud.run.reset()
+    cloud.core.operations.lro_seconds = 0.0
+    _confirm_alarms(play)
+
+
 def _let_end(play: Play) -> list[str]:
-    """I19: everything ends while people's changes stand."""
+    """I19: everything ends while people's changes stand; then they approve what they withdrew."""
     play.world.forward(700)
     began = play.world.now()
-    settle(play.world)
-    return [*waited(began, play.world.now()), *after_turn(play)]
+    try:
+        settle(play.world)
+    except AssertionError as live:
+        return [f"I19 nothing waits for ever: {live}"]
+    wrong = [*waited(began, play.world.now()), *after_turn(play)]
+    approve_again(play)
+    return wrong
 
 
 def _look_at_files(play: Play) -> list[str]:
@@ -111,6 +123,12 @@ def _look_at_files(play: Play) -> list[str]:
     restored = [run for run in versions.order_by("pk") if run.pk in served or play.happens(0.5)]
     restore_files(play, restored)
     return wrong
+
+
+def _with_other_files() -> list[TrainingRun]:
+    """The versions whose files no repair could bring back: some were added, or have expired."""
+    found = Finding.objects.open().filter(kind__in=DIFFERENCES)
+    return [finding.run for finding in found.select_related("run") if finding.run]
 
 
 def _marks_without_cause() -> list[str]:

@@ -44,7 +44,16 @@ from ml_platform.tests.services.training_tools import TEMPLATE_URI
 from . import planes
 from .neighbours import BACKUPS, NEIGHBOURS
 from .oracle import verified_is_the_same
-from .people import PEOPLE, SECOND_FILE, edit_files, hold, our_versions, release
+from .people import (
+    PEOPLE,
+    SECOND_FILE,
+    edit_files,
+    edit_what_is_deployed,
+    hold,
+    our_versions,
+    release,
+)
+from .people_jobs import JOBS
 from .people_services import edit_and_deploy, edit_service
 from .play import Play, Rule
 from .world import BO, World, settle
@@ -362,6 +371,7 @@ RULES: Mapping[str, tuple[int, Rule]] = {
     rule.__name__: (weight, rule)
     for weight, rules in (
         *PEOPLE,
+        *JOBS,
         *((*NEIGHBOURS, *BACKUPS) if connection.vendor == "sqlite" else ()),
         (20, (Play.work,)),
         (10, (register_new,)),
@@ -416,6 +426,7 @@ MEANWHILE: tuple[Rule, ...] = (
     vanish_model,
     register_new,
     edit_files,
+    edit_what_is_deployed,
     edit_service,
     edit_and_deploy,
     hold,

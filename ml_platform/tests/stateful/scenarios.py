@@ -83,6 +83,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "take-over": Scenario(
         repairs.given_other_files, partial(repairs.repair_found, name="take_over"), SLOW
     ),
+    "restore-files": Scenario(repairs.other_files, repairs.repair_found),
     "service-is-gone": Scenario(repairs.without_service, repairs.look),
     "adopt": Scenario(repairs.unmanaged, repairs.adopt),
     "delete-unmanaged": Scenario(repairs.unmanaged, repairs.delete_theirs, SLOW),

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 from google.cloud.run_v2.types import service as service_types
 
-from ml_platform.cloud import scheduler, vertex
+from ml_platform.cloud import scheduler, storage, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.transport import channels
@@ -233,6 +233,19 @@ def left_files(world: World) -> Facts:
     settle(world)
     hold(world.cloud, name, on=False)
     return {"finding": Finding.objects.get(kind=FindingKind.ARTIFACTS_LEFT).pk}
+
+
+def other_files(world: World) -> Facts:
+    """A person overwrote one of two files of a version, and deleted the other."""
+    [run] = world.a_lineage(versions=1)
+    second = f"{prefix_of(run)}pushed_model/1/variables/index"
+    world.cloud.storage.write(planes.BUCKET, second, b"index")
+    sweep(actor=BO, clock=world.now)  # it takes the manifest
+    world.forward(60)
+    world.write(run, "pushed_model/1/saved_model.pb", b"other")
+    storage.delete_objects(planes.BUCKET, list(planes.objects(world.cloud, second)))
+    sweep(actor=BO, clock=world.now)
+    return {"finding": Finding.objects.open().get().pk}
 
 
 def repair_found(hands: Hands, facts: Facts, name: str = "") -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from django.db.models import Q, QuerySet
+from google.cloud.scheduler_v1.types import Job
 
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
@@ -34,15 +35,18 @@ from ml_platform.models.states import (
     OperationKind,
     OperationStatus,
     Registration,
+    ScheduleState,
 )
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.registry.artifacts import MODEL_FILE, run_prefix
 from ml_platform.services.registry.labels import ENDPOINT, LINEAGE, RUN
 from ml_platform.services.scheduling.job import job_id_of
+from ml_platform.services.scheduling.platform_jobs import jobs_set_up
 from ml_platform.tests.event_log import disagreements
 
 from . import planes
 from .invariants import DELETIONS
+from .people_jobs import THEIR_CRON, THEIR_TARGET
 
 if TYPE_CHECKING:
     from ml_platform.localcloud.core.call_log import Call
@@ -273,12 +277,25 @@ def _says_so(operation: Operation, call: Call) -> bool:
 
 
 def jobs_match_schedules(world: World) -> Wrong:
-    """I13: Cloud Scheduler has a job of each live schedule, and of no other."""
+    """I13: Cloud Scheduler has a job of each live schedule, and of no other; each rings or is
+    paused as its schedule says, at the hours and the address that we gave it."""
     kept = {job_id_of(schedule): schedule for schedule in TrainingSchedule.objects.all()}
     live = {name for name, schedule in kept.items() if schedule.state in LIVE_SCHEDULE_STATES}
     jobs = planes.jobs(world.cloud).keys() & kept.keys()
     for name in live ^ jobs:
         yield f"{kept[name]} is {kept[name].state}, its job is there: {name in jobs}"
+    shown = planes.jobs(world.cloud)
+    for name in sorted(live & jobs):
+        job, rings = shown[name], kept[name].state == ScheduleState.ACTIVE
+        if (job.state == Job.State.ENABLED) != rings:
+            yield f"{kept[name]} is {kept[name].state}, its job is {job.state}"
+    ours = {*(live & jobs), *(shown.keys() & jobs_set_up().keys())}
+    for name in sorted(ours):
+        if shown[name].schedule == THEIR_CRON or shown[name].http_target.uri == THEIR_TARGET:
+            yield f"the job {name} is as people changed it"
+    for name in sorted(jobs_set_up()):
+        if name not in shown or shown[name].state != Job.State.ENABLED:
+            yield f"the job {name} was set up and does not ring"
 
 
 def success_is_a_version(world: World) -> Wrong:

@@ -30,17 +30,22 @@ from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.labels import OWNER
 from ml_platform.services.registry.lineages import lineage_of
 from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.tests.boundaries import BrokenInvariant
+from ml_platform.tests.services.between.harness import take_to
+from ml_platform.tests.services.training_tools import CloudClock
 
 from . import people, people_services, planes
 from .by_hand import by_hand, rpc, see, write_object
 from .courses import registered
 from .invariants import Judge
+from .mutants import seeded
 from .neighbours import Neighbour, confirm, neighbour_works, restore_backup, take_backup
 from .oracle import after_turn, verified_is_the_same, waited
 from .play import Play
 from .rest import come_to_rest
 from .rules import strange_folder
 from .scenes_installation import marked_by_another
+from .swaps import swaps
 from .world import BO, prefix_of, settle
 
 if TYPE_CHECKING:
@@ -105,6 +110,27 @@ def test_a_deletion_of_a_relabelled_version_is_refused_and_one_by_us_would_be_se
     with request_reason(f"operation {operation.pk}"):
         vertex.delete_model(ModelName.parse(run.vertex_model_resource_name))
     assert "S14" in {wrong[:3] for wrong in play.judge.broken}
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_upload_beside_labels_that_were_replaced_is_seen_unless_nobody_could_know(
+    play: Play, late: bool
+) -> None:
+    registered(play.world)
+    operation = register_run(run=play.world.a_run(), actor=BO, now=play.world.now())
+    with (
+        patch("ml_platform.services.registration.upload.require_ours"),
+        patch.object(play.dice, "choice", lambda found: found[0]),
+    ):
+        if not late:
+            people.relabel(play)
+        take_to("upload", operation, CloudClock(play.world.cloud, play.world.now()))
+        if late:
+            people.relabel(play)
+        settle(play.world)
+    operation.refresh_from_db()
+    assert operation.status == "succeeded"
+    assert {wrong[:3] for wrong in play.judge.broken} == (set() if late else {"S14"})
 
 
 def test_a_field_that_a_person_set_on_a_service_is_watched(play: Play) -> None:
@@ -256,3 +282,9 @@ def test_who_confirms_the_installation_brings_to_rest_what_a_copy_of_it_stopped(
     assert Operation.objects.get(kind="delete").error_code == "installation_unconfirmed"
     come_to_rest(play)
     assert Installation.objects.get().stopped_at is None
+
+
+def test_files_that_change_at_any_moment_of_a_deploy_get_no_traffic(world: World) -> None:
+    assert swaps(world.cloud, tries=8)["succeeded"] > 0
+    with seeded("compared-once"), pytest.raises(BrokenInvariant, match="serves with"):
+        swaps(world.cloud, tries=40)

@@ -116,9 +116,11 @@ class World:
         self.write(run)
         return run
 
-    def write(self, run: TrainingRun, name: str = "pushed_model/1/saved_model.pb") -> None:
+    def write(
+        self, run: TrainingRun, name: str = "pushed_model/1/saved_model.pb", data: bytes = b"model"
+    ) -> None:
         """Put a file below the run's prefix."""
-        self.cloud.storage.write(planes.BUCKET, prefix_of(run) + name, b"model")
+        self.cloud.storage.write(planes.BUCKET, prefix_of(run) + name, data)
 
     def a_lineage(self, versions: int = 1, name: str = "chern") -> list[TrainingRun]:
         """Versions that agree on all planes, as their registration would have left them."""
@@ -192,11 +194,11 @@ def _tables() -> tuple[str, ...]:
 
 def settle(hands: Hands) -> None:
     """Let workers go on, and time pass, until nothing is left to do."""
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         resume_operations(clock=hands.now)
         if not (wait := _seconds_to_next(hands.now())):
             return
-        hands.forward(wait)
+        hands.forward(max(wait, number // 50 * 30.0))  # what never ends is looked at less often
     raise AssertionError(list(Operation.objects.live().values("kind", "step", "error", "steps")))
 
 

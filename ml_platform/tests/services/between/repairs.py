@@ -6,13 +6,16 @@ from collections.abc import Generator
 
 from django.db import transaction
 
-from ml_platform.cloud import vertex
+from ml_platform.cloud import storage, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.states import Registration
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registry.lineages import clear_pointer, lose_versions
+from ml_platform.services.registry.manifest import keep_manifest, take_manifest
 from ml_platform.services.repairs.duplicate_versions import purge_surplus
+from ml_platform.services.repairs.files import restore_files
 from ml_platform.services.repairs.labels import relabel_version
 from ml_platform.services.repairs.pointers import clear_stale_pointers, restore_lost_versions
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
@@ -21,6 +24,7 @@ from ml_platform.tests.services.test_surplus import forget, late
 from ml_platform.tests.services.vertex_rows import managed, replace_model
 from ml_platform.tests.services.world import (
     ANA,
+    BUCKET,
     a_lineage,
     vertex_versions,
 )
@@ -139,6 +143,24 @@ def a_version_that_another_owner_labels_meanwhile_is_not_relabeled(w: World) -> 
     yield None
     ended(operation, "failed", "not_ours")
     assert vertex.get_model(pointer(run)).labels == OTHERS
+
+
+@before("restore")
+def a_file_that_somebody_puts_there_meanwhile_is_not_overwritten_unread(w: World) -> Played:
+    lineage, (run,) = a_lineage(w.cloud, w.clock)
+    [name] = w.cloud.storage.names(BUCKET, run.gcs_artifacts_path.removeprefix(f"gs://{BUCKET}/"))
+    taken = take_manifest(run.gcs_artifacts_path + "pushed_model/1")
+    with transaction.atomic():
+        keep_manifest(run, taken, ManifestOrigin.REGISTRATION, w.clock())
+    w.cloud.storage.write(BUCKET, name, b"other")
+    operation = restore_files(run=run, registered_model=lineage, actor=ANA, now=w.clock())
+    yield operation
+    seen = w.cloud.storage.write(BUCKET, name, b"third")
+    yield None
+    ended(operation, "succeeded")
+    assert take_manifest(taken.folder).digest == taken.digest
+    kept = storage.list_objects(BUCKET, name, soft_deleted=True)
+    assert seen in {item.generation for page in kept for item in page}
 
 
 @before("label")

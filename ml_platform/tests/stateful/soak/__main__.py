@@ -23,8 +23,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--defect", choices=sorted(DEFECTS), default="", help="seeded on purpose")
     asked = parser.parse_args(arguments)
-    # pg_ctl is forked beside gRPC's threads, which gRPC would tell at each restart.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # pg_ctl is forked beside gRPC's threads. gRPC's handlers of a fork would start its own threads
+    # again in the child, whose abort leaves the database stopped.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     with standing("postgresql") as cloud:
         from .course import soak
         from .report import table
