@@ -32,11 +32,22 @@ class RemoteModel(RemoteValue):
     endpoints: tuple[str, ...] = ()
     """The Vertex AI endpoints that serve it; Vertex AI refuses its deletion until they do not."""
     etag: str = ""
+    description: str = ""
+    """Of the model."""
+    version_description: str = ""
 
     @property
     def pointer(self) -> ModelName:
         """The name with its version."""
         return self.name.at(self.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteEvaluation(RemoteValue):
+    """An evaluation of a version of a model; `metrics` has its plain numbers only."""
+
+    metrics: Mapping[str, float] = field(hash=False)
+    create_time: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,10 @@ CLEAR_POINTERS = (
     "history keeps them."
 )
 RESTORE = "Check the version's label, then point at it again."
+NO_REPAIR = (
+    "No automatic repair: our records are not wrong. Correct the labels of that version in Vertex "
+    "AI, delete it there, or move the alias default to one of our versions."
+)
 CHOOSE = "No automatic repair: adopt it into a project, delete it, or leave it."
 CHOOSE_FOR_COPY = CHOOSE.replace("delete it", "delete it in the Google Cloud console")
 
@@ -60,7 +64,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedModel:
-    """A model as Vertex AI listed it: a listing shows its default version."""
+    """A model as Vertex AI listed it, with its default version; or another of its versions."""
 
     name: ModelName
     display_name: str
@@ -71,6 +75,8 @@ class ListedModel:
     run_uid: str
     artifact_uri: str
     created_at: datetime | None
+    aliases: tuple[str, ...] = ()
+    """Of a version whose model's versions were read one by one."""
 
     @property
     def pointer(self) -> ModelName:
@@ -127,13 +133,15 @@ def compare_lineage(
             made_at=seen.created_at,
             artifact_uri=seen.artifact_uri,
         )
+    lost = ours is not None and ours.registration == Registration.LOST
+    back = ours if ours and lost and is_same(ours.last_vertex_version, seen.pointer) else None
     return _discrepancy(
         FindingKind.VERSION_MISMATCH,
         lineage,
         f"{lineage.model_name}: the default version in Vertex AI is {_whose(lineage, labelled)}",
-        CHECK_VERSIONS,
+        RESTORE if back else NO_REPAIR,
         said,
-        run_id=ours.pk if ours else None,
+        run_id=back.pk if back else None,
     )
 
 
@@ -206,24 +214,32 @@ def _discrepancy(
 
 
 def compare_unclaimed(
-    seen: ListedModel, labelled: TrainingRun | None, place: Location, *, own: bool
+    seen: ListedModel,
+    labelled: TrainingRun | None,
+    place: Location,
+    *,
+    own: bool,
+    current: str = "",
 ) -> Discrepancy:
     """Classify a listed model that none of our versions points at.
 
-    `own` says whether it is, or was, the model of the lineage whose run its label names. A model
-    that is not was made outside the platform, so only a person knows what it is for.
+    `own` says whether it is, or was, the model of the lineage whose run its label names, and
+    `current` which model that lineage points at now: its lost versions are restored only there. A
+    model that is not its own was made outside the platform, so only a person knows what it is for.
     """
     if labelled and own and is_surplus(labelled, seen, place):
         return compare_surplus(labelled, seen.pointer)
     ours = labelled if labelled and place.owns(seen) else None
     lost = ours is not None and ours.registration == Registration.LOST
-    if ours and lost and is_same(ours.last_vertex_version, seen.pointer):
-        return _is_back(ours, seen)
+    back = ours if ours and lost and is_same(ours.last_vertex_version, seen.pointer) else None
+    replaced = bool(current) and not is_same(current, seen.name)
+    if back and not replaced:
+        return _is_back(back, seen)
     copied = ours if not own else None
     return Discrepancy(
         kind=FindingKind.UNMANAGED,
         subject=str(seen.name),
-        title=f"{seen.display_name} is in Vertex AI {_why_unmanaged(seen, copied)}",
+        title=f"{seen.display_name} is in Vertex AI {_why_unmanaged(seen, copied, back)}",
         repair=CHOOSE_FOR_COPY if seen.owner else CHOOSE,
         evidence={
             "display_name": seen.display_name,
@@ -232,6 +248,7 @@ def compare_unclaimed(
             "bucket": seen.bucket,
             "vertex_label_mlp_owner": seen.owner,
             **(_copied(copied, seen) if copied else {}),
+            **({"was": version_name(back), "our_pointer": current} if back else {}),
         },
         project_id=ours.project_id if ours else None,
     )
@@ -255,7 +272,9 @@ def _is_back(lost: TrainingRun, seen: ListedModel) -> Discrepancy:
     )
 
 
-def _why_unmanaged(seen: ListedModel, copied: TrainingRun | None) -> str:
+def _why_unmanaged(seen: ListedModel, copied: TrainingRun | None, back: TrainingRun | None) -> str:
+    if back:
+        return f"again: {version_name(back)} was lost, and {back.model_name} is another model now"
     if copied:
         return (
             f"as a copy of {version_name(copied)}: it has its labels, but an id that we never gave"

@@ -18,7 +18,7 @@ from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, Platform
 from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.states import FindingStatus
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.findings.store import ENDED_AS, end_findings, link_findings
+from ml_platform.services.findings.store import ENDED_AS, end_findings, link_findings, standing
 from ml_platform.services.installation import marker
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.repeats import RepeatState, note_end, require_hope
@@ -27,6 +27,7 @@ from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 
+STAYS_OPEN = "There was nothing to repair. The finding stays until a sweep no longer sees it."
 T = TypeVar("T")
 S = TypeVar("S", bound=State)
 R = TypeVar("R", bound="RepairState")
@@ -179,7 +180,8 @@ def _close(work: Work[RepairState]) -> Outcome:
     repaired = status == FindingStatus.REPAIRED
     repairs = {kind: kind.facts.repair for kind in FindingKind}
     kinds = [kind for kind, r in repairs.items() if repaired or (r and r.settled_by_recheck)]
-    return close(work, status=status, kinds=kinds)
+    left = standing().filter(operation=work.operation).exclude(kind__in=kinds)
+    return close(work, status=status, kinds=kinds, note=STAYS_OPEN if left.exists() else "")
 
 
 CLOSE = Step(name="close", title="End the finding", run=_close)
