@@ -26,13 +26,22 @@ from .action import Action
 from .caller import Caller
 
 if TYPE_CHECKING:
-    from .inputs import AdoptIn, TypedNameIn
+    from .inputs import AdoptIn, RepairNameIn, TypedNameIn
 
 
 def find_finding(caller: Caller, key: object) -> Finding:
     """The finding of that key."""
     rows = Finding.objects.select_related("registered_model", "run", "project")
     return caller.find(rows, key)
+
+
+def _repair(finding: Finding, given: RepairNameIn | None, caller: Caller) -> Operation:
+    return repair_finding(
+        finding=finding,
+        actor=caller.actor,
+        now=caller.now(),
+        repair=given.repair if given else "",
+    )
 
 
 def _adopt(finding: Finding, given: AdoptIn, caller: Caller) -> Operation:
@@ -72,9 +81,8 @@ REPAIR: Action[Finding, Operation] = Action(
     right=Right.ADMINISTER,
     find=find_finding,
     require=require_repairable,
-    run=lambda finding, _, caller: repair_finding(
-        finding=finding, actor=caller.actor, now=caller.now()
-    ),
+    input="RepairNameIn",
+    run=_repair,
 )
 ADOPT: Action[Finding, Operation] = Action(
     name="adopt-finding",

@@ -245,14 +245,36 @@ class ScheduleFromRunIn(TimesIn):
     run: BodyId
 
 
+class RepairNameIn(In):
+    """Which repair of a finding; empty for the only one of its kind."""
+
+    repair: str = Field("", max_length=32)
+
+
 class RepairIn(In):
     """The repair of a finding; an unmanaged model needs a user's choice."""
 
-    action: Literal["repair", "adopt", "delete"]
+    action: Literal["repair", "adopt", "delete"] | None = Field(
+        None, description="May be left out where `repair` is given."
+    )
+    repair: str = Field(
+        "",
+        max_length=32,
+        description="Which of the finding's `repairs`, where its kind has several.",
+        examples=["put_back"],
+    )
     project: BodyId | None = Field(None, description="For adopt: the project that the model joins.")
     model_name: str = Field(
         "", max_length=63, description="For adopt: its name here.", examples=["chern_rank_v5"]
     )
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        if self.action is None and not self.repair:
+            raise _choose("Name the action, or the repair")
+        if self.repair and self.action in ("adopt", "delete"):
+            raise _choose(f"With the action {self.action}, name no repair")
+        return self
 
 
 class AdoptIn(In):

@@ -11,7 +11,7 @@ from ml_platform import kpis
 from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.findings import ADOPT, DELETE_UNMANAGED, IGNORE, REOPEN, REPAIR
-from ml_platform.actions.inputs import AdoptIn, IgnoreIn, RepairIn
+from ml_platform.actions.inputs import AdoptIn, IgnoreIn, RepairIn, RepairNameIn
 from ml_platform.actions.system import CHECK
 from ml_platform.api.http.lists import answer_list, matching
 from ml_platform.api.schemas.audit import (
@@ -78,12 +78,14 @@ def run(request: Any) -> HttpResponse:
     operation_id="repair_finding",
 )
 def repair(request: Any, finding_id: int, body: RepairIn) -> HttpResponse:
-    """Open the safe repair of a finding; adopt or delete an unmanaged model."""
-    given = None
-    if body.action == "adopt":
+    """Open a repair of a finding; adopt or delete an unmanaged model."""
+    given: AdoptIn | RepairNameIn | None = RepairNameIn(repair=body.repair)
+    if body.action == "delete":
+        given = None
+    elif body.action == "adopt":
         project = "" if body.project is None else str(body.project)
         given = AdoptIn(project=project, model_name=body.model_name)
-    return accepted(perform(REPAIRS[body.action], finding_id, given, request.auth))
+    return accepted(perform(REPAIRS[body.action or "repair"], finding_id, given, request.auth))
 
 
 @router.post(

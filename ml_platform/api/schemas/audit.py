@@ -12,6 +12,7 @@ from ml_platform.models import (
     Finding,
     Sweep,
 )
+from ml_platform.services.repairs.reconciliation import repairs_of
 
 from .base import (
     PAGE_EXAMPLE,
@@ -82,6 +83,7 @@ class FindingOut(Out):
     title: str
     evidence: dict[str, Any]
     repair: str
+    repairs: list[str] = Field(description="The names of its possible repairs, the safe one first.")
     project: ProjectRef | None
     model: int | None
     run: int | None
@@ -141,6 +143,7 @@ class FourCountsOut(Out):
                 "title": "chern_rank_v1 v1 is not in Vertex AI",
                 "evidence": {"looks": 2},
                 "repair": "Clear the pointer; the history keeps its value.",
+                "repairs": ["repair"],
                 "project": PROJECT_EXAMPLE,
                 "model": 3,
                 "run": 9,
@@ -192,6 +195,7 @@ def finding_json(finding: Finding) -> Json:
         "title": finding.title,
         "evidence": finding.evidence,
         "repair": finding.repair,
+        "repairs": [repair.slug for repair in repairs_of(finding)],
         "project": project_json(finding.project) if finding.project else None,
         "model": finding.registered_model_id,
         "run": finding.run_id,

@@ -31,7 +31,7 @@ from ml_platform.models import Finding, Operation
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 from ml_platform.services.findings.kinds import FindingKind, facts_of, worst_first
-from ml_platform.services.repairs.reconciliation import finish_operation, is_safe
+from ml_platform.services.repairs.reconciliation import finish_operation, is_safe, repairs_of
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.audit import AuditVerdict
 from ml_platform.text import counted
@@ -66,6 +66,11 @@ class Command(PlatformCommand):
             help="What to do with models in Vertex AI that are not registered (default: leave).",
         )
         parser.add_argument("--project", metavar="NAME", help="The project for --unmanaged adopt.")
+        parser.add_argument(
+            "--repair",
+            choices=sorted({one.slug for kind in FindingKind for one in kind.facts.alternatives}),
+            help="This repair in place of the safe one, where a finding has it.",
+        )
 
     def work(self, **options: Any) -> int:
         """Sweep, repair, and sweep again."""
@@ -83,7 +88,7 @@ class Command(PlatformCommand):
             if not options["yes"] and not self._confirmed(len(wanted)):
                 console.print("Nothing was changed.")
                 return EXIT_CODES[audit.compare_sweep(done)]
-            self._repair(console, wanted, options["unmanaged"], project, caller)
+            self._repair(console, wanted, options, project, caller)
             done = perform(SWEEP, "", None, caller)
             print_counts(console, done, None)
         print_verdict(console, done, None)
@@ -108,7 +113,8 @@ class Command(PlatformCommand):
         rows = Finding.objects.open().filter(kind__in=kinds).order_by(worst_first(), "pk")
         wanted: list[int] = []
         for number, finding in enumerate(rows.iterator(), 1):
-            kind, done, what = facts_of(finding), is_safe(finding), finding.repair
+            kind, what = facts_of(finding), finding.repair
+            done = bool(_chosen(finding, options["repair"]))
             if kind.needs_choice:
                 done = options["unmanaged"] != "leave"
                 what = UNMANAGED[options["unmanaged"]].format(project=project)
@@ -129,7 +135,7 @@ class Command(PlatformCommand):
         self,
         console: Console,
         wanted: list[int],
-        unmanaged: str,
+        options: dict[str, Any],
         project: Model | None,
         caller: Caller,
     ) -> None:
@@ -139,7 +145,7 @@ class Command(PlatformCommand):
             finding = Finding.objects.select_related("registered_model", "run").get(pk=pk)
             try:
                 operation = finish_operation(
-                    operation=_open(finding, unmanaged, project, caller), clock=database_now
+                    operation=_open(finding, options, project, caller), clock=database_now
                 )
             except PlatformError as error:
                 console.print(f"[red]refused[/] {escape(finding.title)}: {escape(str(error))}")
@@ -147,10 +153,23 @@ class Command(PlatformCommand):
             _print_outcome(console, finding, operation)
 
 
-def _open(finding: Finding, unmanaged: str, project: Model | None, caller: Caller) -> Operation:
+def _chosen(finding: Finding, asked: str | None) -> str:
+    """Return the name of the repair to make: the one asked for where it is possible, otherwise the
+    safe one; '' for none."""
+    possible = [repair.slug for repair in repairs_of(finding)]
+    if asked in possible:
+        return asked
+    safe = facts_of(finding).repair
+    return safe.slug if safe and is_safe(finding) else ""
+
+
+def _open(
+    finding: Finding, options: dict[str, Any], project: Model | None, caller: Caller
+) -> Operation:
     if not facts_of(finding).needs_choice:
-        return perform(REPAIR, finding.pk, None, caller)
-    if unmanaged == "delete":
+        named = {"repair": _chosen(finding, options["repair"])}
+        return perform(REPAIR, finding.pk, named, caller)
+    if options["unmanaged"] == "delete":
         return perform(DELETE_UNMANAGED, finding.pk, None, caller)
     name = str(finding.evidence["display_name"])
     given = {"project": str(project and project.pk), "model_name": name}

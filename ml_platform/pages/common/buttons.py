@@ -40,6 +40,7 @@ def button(
     confirm: str = "",
     tone: str = "plain",
     reason: str = "",
+    fields: tuple[tuple[str, str], ...] = (),
 ) -> Button:
     """The button of an action; one that cannot be pressed now says why in its tooltip.
 
@@ -57,6 +58,7 @@ def button(
         tone=tone,
         key=uuid4().hex,
         reason=reason,
+        fields=fields,
         keep=KEEPS.get(action.name, "Keep it") if tone == "danger" else "",
     )
 

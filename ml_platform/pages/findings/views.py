@@ -31,8 +31,8 @@ from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.context import Button, Link, Values
 from ml_platform.pages.view_models.count_strip import truth_strip
-from ml_platform.services.findings.kinds import facts_of, worst_first
-from ml_platform.services.repairs.reconciliation import is_safe
+from ml_platform.services.findings.kinds import worst_first
+from ml_platform.services.repairs.reconciliation import repairs_of
 
 FINDINGS_A_PAGE = 50
 SWEEPS_SHOWN = 20
@@ -85,7 +85,7 @@ def finding(request: HttpRequest, finding_id: int) -> HttpResponse:
         "row": serialize.finding_row(row, database_now()),
         "model": Link(text=lineage.model_name, url=model_url(lineage.pk)) if lineage else None,
         "preview": _preview(row) if row.status == FindingStatus.OPEN else [],
-        "repair": _repair(caller, row),
+        "repairs": _repairs(caller, row),
         "ignore": ignore_button(caller, row),
         "choosing": _choosing(caller, row),
     }
@@ -94,19 +94,28 @@ def finding(request: HttpRequest, finding_id: int) -> HttpResponse:
 
 def _preview(row: Finding) -> list[str]:
     """What the repair does, in order; for a finding without one, what a user can do."""
-    repair = facts_of(row).repair
-    if repair is None or not is_safe(row):
+    possible = repairs_of(row)
+    if not possible:
         return [row.repair]
-    return [RECHECKED_FIRST, row.repair, *([] if repair.changes_production else [RECORDS_ONLY])]
+    records_only = not any(repair.changes_production for repair in possible)
+    return [RECHECKED_FIRST, row.repair, *([RECORDS_ONLY] if records_only else [])]
 
 
-def _repair(caller: Caller, row: Finding) -> Button | None:
-    repair = facts_of(row).repair
-    if repair is None or not is_offered(REPAIR, row):
-        return None
-    return button(
-        caller, REPAIR, row, repair.button, name=f"{repair.button}: {row.title}", tone="main"
-    )
+def _repairs(caller: Caller, row: Finding) -> list[Button]:
+    if not is_offered(REPAIR, row):
+        return []
+    return [
+        button(
+            caller,
+            REPAIR,
+            row,
+            repair.button,
+            name=f"{repair.button}: {row.title}",
+            tone="plain" if number else "main",
+            fields=(("repair", repair.slug),),
+        )
+        for number, repair in enumerate(repairs_of(row))
+    ]
 
 
 def ignore_button(caller: Caller, row: Finding) -> Button | None:

@@ -49,6 +49,8 @@ class Button:
     keep: str = ""
     """The label of the button that leaves things as they are, for an action that deletes."""
     tone: str = "plain"
+    fields: tuple[tuple[str, str], ...] = ()
+    """Hidden fields of its form: names with values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,10 +24,12 @@ _JOBS = "ml_platform.services.scheduling.repairs"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """The repair of a kind that needs no decision by a person."""
+    """One repair of a kind."""
 
     path: str
     """Function that opens it: `(*, finding, registered_model, actor, now) -> Operation`."""
+    slug: str = "repair"
+    """How API and commands name it, unique among the repairs of its kind."""
     button: str
     changes_production: bool
     """Whether it changes Google Cloud; otherwise it changes our records only."""
@@ -37,6 +39,16 @@ class Repair:
     """Whether it changes a registered model, its versions or its schedule."""
     needs_run: bool = False
     """Whether it needs to know the version that the finding is about."""
+
+    def why_not(self, finding: Finding) -> str:
+        """Return why the comparison excluded it for this finding, '' if it did not."""
+        return str(finding.evidence.get(f"no_{self.slug}", ""))
+
+    def is_possible(self, finding: Finding) -> bool:
+        """Whether the finding has what this repair needs, and was not excluded from it."""
+        without_model = self.needs_model and finding.registered_model_id is None
+        without_run = self.needs_run and finding.run_id is None
+        return not (without_model or without_run or self.why_not(finding))
 
     def load(self) -> Any:
         """Return the function that opens the repair."""
@@ -57,12 +69,20 @@ class Facts:
     plane: str = ""
     """The plane that a sweep must have read to find them; '' when our records suffice."""
     repair: Repair | None = None
+    """The safe repair: the one that needs no decision by a person."""
+    alternatives: tuple[Repair, ...] = ()
+    """Other repairs. Where there are several, a person names the one they want."""
     needs_choice: bool = False
     """Whether a person has to choose: adopt the model, delete it or leave it."""
     closed_by_sweep: bool = True
     """Whether a sweep that does not see one closes it; otherwise only its repair does."""
     right: Right = Right.ADMINISTER
     """The right to repair it, to ignore it, or to choose."""
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """All repairs, the safe one first."""
+        return (*((self.repair,) if self.repair else ()), *self.alternatives)
 
 
 class FindingKind(StrEnum):
@@ -140,9 +160,19 @@ class FindingKind(StrEnum):
             comparison=f"{_SWEEPS}.versions.compare_versions",
             repair=Repair(
                 path=f"{_ALIASES}.take_over_alias",
+                slug="take_over",
                 button="Take it over",
                 changes_production=False,
                 settled_by_recheck=True,
+            ),
+            alternatives=(
+                Repair(
+                    path=f"{_ALIASES}.put_alias_back",
+                    slug="put_back",
+                    button="Put ours back",
+                    changes_production=True,
+                    settled_by_recheck=True,
+                ),
             ),
         ),
     )

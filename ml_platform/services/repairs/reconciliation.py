@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from ml_platform.errors import Conflict
+from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, FindingStatus, Registration
 from ml_platform.services.cleanup.orphans import clean_up_orphan
@@ -31,27 +31,60 @@ class NoRepair(Conflict):
     advice = "Reload the finding to see its possible repairs."
 
 
+class RepairNotNamed(Invalid):
+    """The kind has several repairs, and none of them was named."""
+
+    code = "repair_not_named"
+
+
 def is_safe(finding: Finding) -> bool:
     """Whether it has a repair that needs no decision by a person.
 
-    Without the registered model that it changes, it has none.
+    Without the registered model that it changes, it has none, nor where a protected alias moved.
     """
     repair = facts_of(finding).repair
-    if repair is None or (repair.needs_model and finding.registered_model_id is None):
-        return False
-    return finding.run_id is not None or not repair.needs_run
+    chosen = finding.evidence.get("protected") is True
+    return repair is not None and repair.is_possible(finding) and not chosen
 
 
-def require_repairable(finding: Finding) -> tuple[RegisteredModel | None, Repair]:
-    """Check that a finding has a repair that needs no decision by a person; returns its model too.
+def repairs_of(finding: Finding) -> tuple[Repair, ...]:
+    """Return the repairs that are possible for this finding, the safe one first."""
+    return tuple(repair for repair in facts_of(finding).repairs if repair.is_possible(finding))
 
-    :raises NoRepair: it is not open, or its kind has no repair.
+
+def require_repairable(finding: Finding) -> tuple[Repair, ...]:
+    """Check that a finding has a repair; returns those that are possible.
+
+    :raises NoRepair: it is not open, or it has no repair.
     """
     _require_open(finding)
-    lineage, repair = finding.registered_model, facts_of(finding).repair
-    if repair is None or not is_safe(finding):
+    possible = repairs_of(finding)
+    if not possible:
         raise NoRepair(f"{finding.title}: this finding has no safe repair.", advice=finding.repair)
-    return lineage, repair
+    return possible
+
+
+def find_repair(finding: Finding, name: str) -> Repair:
+    """Return the repair of that name; '' is the only one of its kind.
+
+    :raises NoRepair: the finding is not open, or that repair is not possible for it.
+    :raises RepairNotNamed: its kind has several, and none of them was named.
+    """
+    possible, known = require_repairable(finding), facts_of(finding).repairs
+    if not name and len(known) > 1:
+        choices = ", ".join(f"{repair.slug} ({repair.button})" for repair in possible)
+        raise RepairNotNamed(
+            f"{finding.title}: this finding has several repairs.",
+            advice=f"Name one in `repair`: {choices}.",
+        )
+    asked = next((repair for repair in known if name in ("", repair.slug)), None)
+    if asked is None or asked not in possible:
+        why = asked.why_not(finding) if asked else ""
+        raise NoRepair(
+            f"{finding.title}: the repair {name!r} is not possible. {why}".strip(),
+            advice=f"Possible: {', '.join(repair.slug for repair in possible)}.",
+        )
+    return asked
 
 
 def require_choice(finding: Finding) -> None:
@@ -72,14 +105,15 @@ def _require_open(finding: Finding) -> None:
         raise NoRepair(f"This finding is {finding.get_status_display().lower()}.")
 
 
-def repair_finding(*, finding: Finding, actor: Actor, now: datetime) -> Operation:
-    """Open the safe repair of a finding.
+def repair_finding(*, finding: Finding, actor: Actor, now: datetime, repair: str = "") -> Operation:
+    """Open the repair of that name; without a name, the only one that its kind has.
 
-    :raises NoRepair: it is not open, or its repair needs a decision by a person.
+    :raises NoRepair: it is not open, or has no such repair.
+    :raises RepairNotNamed: its kind has several repairs.
     :raises Busy: another operation holds the lineage.
     """
-    lineage, repair = require_repairable(finding)
-    open_it: Callable[..., Operation] = repair.load()
+    open_it: Callable[..., Operation] = find_repair(finding, repair).load()
+    lineage = finding.registered_model
     return open_it(finding=finding, registered_model=lineage, actor=actor, now=now)
 
 

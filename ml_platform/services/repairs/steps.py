@@ -178,8 +178,11 @@ def _close(work: Work[RepairState]) -> Outcome:
     """Close repaired findings. If there was no problem, close only what a new check settles."""
     status = FindingStatus(work.state.ended_as)
     repaired = status == FindingStatus.REPAIRED
-    repairs = {kind: kind.facts.repair for kind in FindingKind}
-    kinds = [kind for kind, r in repairs.items() if repaired or (r and r.settled_by_recheck)]
+    kinds = [
+        kind
+        for kind in FindingKind
+        if repaired or any(repair.settled_by_recheck for repair in kind.facts.repairs)
+    ]
     left = standing().filter(operation=work.operation).exclude(kind__in=kinds)
     return close(work, status=status, kinds=kinds, note=STAYS_OPEN if left.exists() else "")
 

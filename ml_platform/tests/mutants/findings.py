@@ -186,8 +186,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "services/test_reconciliation.py::test_a_finding_that_ended_cannot_be_repaired",
             ),
             unsafe_kind_is_repaired=(
-                "if repair is None or not is_safe(finding):",
-                "if repair is None:",
+                "    possible = repairs_of(finding)\n",
+                "    possible = facts_of(finding).repairs\n",
                 "services/test_service_repairs.py"
                 "::test_what_may_not_be_recorded_is_left_to_a_person",
             ),

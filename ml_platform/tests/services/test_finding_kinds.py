@@ -52,7 +52,7 @@ from ml_platform.tests.factories import (
 )
 
 KINDS = pytest.mark.parametrize("kind", FindingKind)
-EACH_REPAIR = pytest.mark.parametrize("kind", [kind for kind in FindingKind if kind.facts.repair])
+EACH_REPAIR = pytest.mark.parametrize("kind", [kind for kind in FindingKind if kind.facts.repairs])
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 
@@ -226,11 +226,11 @@ def test_it_has_words_a_tone_a_plane_and_a_right(kind: FindingKind):
 
 @EACH_REPAIR
 def test_its_repair_can_be_opened(kind: FindingKind):
-    repair = kind.facts.repair
-    assert repair is not None
-    assert repair.button
-    opens = inspect.signature(repair.load(), eval_str=True)
-    assert list(opens.parameters) == ["finding", "registered_model", "actor", "now"]
+    for repair in kind.facts.repairs:
+        assert repair.button
+        opens = inspect.signature(repair.load(), eval_str=True)
+        assert list(opens.parameters) == ["finding", "registered_model", "actor", "now"]
+    assert len({repair.slug for repair in kind.facts.repairs}) == len(kind.facts.repairs)
 
 
 @KINDS
@@ -256,11 +256,10 @@ def test_findings_come_worst_first_and_unknown_kinds_last():
 
 def documented(kind: str, facts: Facts) -> str:
     plane = PLANE_NAMES.get(facts.plane, "our records")
-    if facts.repair:
-        where = "Google Cloud" if facts.repair.changes_production else "our records"
-        repair = f"{facts.repair.button} ({where})"
-    else:
-        repair = "adopt, delete or leave" if facts.needs_choice else "none"
+    places = {True: "Google Cloud", False: "our records"}
+    told = [f"{one.button} ({places[one.changes_production]})" for one in facts.repairs]
+    none = "adopt, delete or leave" if facts.needs_choice else "none"
+    repair = " or ".join(told) or none
     return f"| `{kind}` | {plane} | {facts.meaning} | {repair} |"
 
 

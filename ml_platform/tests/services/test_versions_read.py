@@ -17,8 +17,12 @@ from ml_platform.services.registration.approval import approve_version
 from ml_platform.services.registry.aliases import set_aliases
 from ml_platform.services.registry.labels import RUN, labels_for
 from ml_platform.services.registry.lineages import sync_version_cache
-from ml_platform.services.repairs import aliases as alias_repairs
-from ml_platform.services.repairs.reconciliation import finish_operation, repair_finding
+from ml_platform.services.repairs.reconciliation import (
+    NoRepair,
+    finish_operation,
+    is_safe,
+    repair_finding,
+)
 from ml_platform.services.sweeps import version_reading
 from ml_platform.services.sweeps.sweep import sweep
 
@@ -66,18 +70,14 @@ def finding(kind: FindingKind) -> Finding:
     return Finding.objects.get(kind=kind, status=FindingStatus.OPEN)
 
 
-def repair(kind: FindingKind, clock: Clock) -> Operation:
-    opened = repair_finding(finding=finding(kind), actor=ANA, now=clock())
+def repair(kind: FindingKind, clock: Clock, named: str = "") -> Operation:
+    named = named or ("take_over" if kind == ALIAS else "")
+    opened = repair_finding(finding=finding(kind), actor=ANA, now=clock(), repair=named)
     return finish_operation(operation=opened, clock=clock, pause=no_pause)
 
 
 def put_back(clock: Clock) -> Operation:
-    one = finding(ALIAS)
-    assert one.registered_model
-    opened = alias_repairs.put_alias_back(
-        finding=one, registered_model=one.registered_model, actor=ANA, now=clock()
-    )
-    return finish_operation(operation=opened, clock=clock, pause=no_pause)
+    return repair(ALIAS, clock, "put_back")
 
 
 def kinds() -> list[str]:
@@ -134,7 +134,10 @@ def test_an_alias_of_one_side_only_is_found_and_taken_over(
     look(clock)
     words = "on no version in Vertex AI, on v1" if before else "on v1 in Vertex AI, on no version"
     assert words in finding(ALIAS).title
-    assert ("no_put_back" in finding(ALIAS).evidence) is (not before)
+    assert is_safe(finding(ALIAS))
+    if not before:
+        with pytest.raises(NoRepair, match="not an alias by our pattern"):
+            put_back(clock)
     assert repair(ALIAS, clock).status == OperationStatus.SUCCEEDED
     assert ours(lineage) == theirs(lineage)
     look(clock)
@@ -149,7 +152,7 @@ def test_a_protected_alias_is_put_back_or_taken_over_as_a_person_chooses(
     settle(clock)
     in_console(lineage, 2, "champion")
     look(clock)
-    assert finding(ALIAS).evidence["protected"] is True
+    assert not is_safe(finding(ALIAS))
     assert "a person chooses" in finding(ALIAS).repair
     cloud.faults.order("ModelService.MergeVersionAliases", "lost", code="UNAVAILABLE")
     assert put_back(clock).status == OperationStatus.SUCCEEDED
