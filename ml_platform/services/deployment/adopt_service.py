@@ -52,13 +52,11 @@ class AdoptServiceState(ServiceState):
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def open_service_adoption(*, service_name: str, adoption: Operation, now: datetime) -> Operation:
+def open_service_adoption(
+    *, service_name: str, lineage: RegisteredModel, actor: Actor, now: datetime
+) -> Operation:
     """Open, in the transaction that ends a model's adoption, that of its service. It begins when
     that operation has ended."""
-    lineage = RegisteredModel.objects.get(pk=adoption.lineage_id or 0)
-    actor = Actor(
-        label=adoption.actor_label, origin=adoption.origin, user_id=adoption.actor_id
-    )
     operation, _ = open_operation(
         workflow=WORKFLOW,
         subject=Subject(

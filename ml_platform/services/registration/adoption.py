@@ -181,8 +181,12 @@ def _label(work: Work[AdoptionState]) -> Outcome:
 def _end(work: Work[AdoptionState]) -> None:
     end_findings(operation=work.operation, status=FindingStatus.REPAIRED, now=work.clock())
     if work.state.service:
+        by = work.operation
         open_service_adoption(
-            service_name=work.state.service, adoption=work.operation, now=work.clock()
+            service_name=work.state.service,
+            lineage=RegisteredModel.objects.get(training_runs=work.state.runs[0]),
+            actor=Actor(label=by.actor_label, origin=by.origin, user_id=by.actor_id),
+            now=work.clock(),
         )
 
 

@@ -71,6 +71,7 @@ def test_planes_that_agree_make_no_finding(cloud: LocalCloud) -> None:
     calls = {call.method: call.reason for call in cloud.effects.calls()}
     assert calls == {
         "ModelService.ListModels": f"sweep {done.pk}",
+        "ModelService.ListModelVersions": f"sweep {done.pk}",
         "storage.objects.list": f"sweep {done.pk}",
         "Services.ListServices": f"sweep {done.pk}",
         "CloudScheduler.ListJobs": f"sweep {done.pk}",
