@@ -15,9 +15,9 @@ from uuid import UUID, uuid4
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import RemoteService
-from ml_platform.errors import Conflict, Invalid
+from ml_platform.errors import Conflict, Invalid, OutcomeUnknown, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import OperationKind, Registration, RunStatus
+from ml_platform.models.states import EndpointState, OperationKind, Registration, RunStatus
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.subjects import lineage_lock, version_name
@@ -26,8 +26,8 @@ from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, 
 from ml_platform.services.registry.identification import holds_files_of
 from ml_platform.services.registry.labels import ENDPOINT, OWNER, labels_for
 
-from .endpoint_state import record_serving
-from .service_polling import ServiceState, after_start, require_not_refused, wait_for
+from .endpoint_state import record_serving, sync_run_status
+from .service_polling import ServiceState, after_start, not_done, require_not_refused, wait_for
 from .serving import ServingConfig, belongs_to, compare_service
 
 SERVICE_TYPE = "service"
@@ -82,10 +82,10 @@ def open_service_adoption(
 
 def _look(work: Work[AdoptServiceState]) -> Outcome:
     """Read the service and what it serves, before our labels are written and after it."""
-    service = cloud_run.get_service(work.state.service)
-    if belongs_to(service, UUID(work.state.uid)):
+    service, uid = cloud_run.get_service(work.state.service), UUID(work.state.uid)
+    if belongs_to(service, uid):
         return Next(to="record", note=f"{service.service_id} has our labels.")
-    if DeployedEndpoint.objects.filter(service_name=service.service_id).exists():
+    if DeployedEndpoint.objects.filter(service_name=service.service_id).exclude(uid=uid).exists():
         raise NotAdoptable(f"There is an endpoint {service.service_id} already.")
     if owner := service.labels.get(OWNER) or service.labels.get(ENDPOINT):
         raise NotAdoptable(f"{service.service_id} has the labels of {owner}.")
@@ -96,9 +96,29 @@ def _look(work: Work[AdoptServiceState]) -> Outcome:
         raise NotAdoptable(judged.reason)
     require_not_refused(work)
     run = _served(work, service)
-    labels = labels_for(endpoint=UUID(work.state.uid), run=run.uid, operation=work.operation.pk)
+    labels = labels_for(endpoint=uid, run=run.uid, operation=work.operation.pk)
     work.state = replace(work.state, etag=service.etag, run=run.pk, labels=labels, ended=False)
-    return Next(to="label", note=f"{service.service_id} serves {version_name(run)} alone.")
+    return Next(
+        to="label",
+        note=f"{service.service_id} serves {version_name(run)} alone.",
+        change=partial(_mark, work, run),
+    )
+
+
+def _mark(work: Work[AdoptServiceState], run: TrainingRun) -> None:
+    """Record that the service is about to become ours, which protects the version."""
+    DeployedEndpoint.objects.get_or_create(
+        uid=UUID(work.state.uid),
+        defaults={
+            "project_id": run.project_id,
+            "registered_model": run.registered_model,
+            "service_name": work.state.service,
+            "state": EndpointState.DEPLOYING,
+            "intended_run": run,
+            "created_by_id": work.operation.actor_id,
+        },
+    )
+    TrainingRun.objects.filter(pk=run.pk).move(to=RunStatus.DEPLOYING)
 
 
 def _served(work: Work[AdoptServiceState], service: RemoteService) -> TrainingRun:
@@ -123,7 +143,13 @@ def _label(work: Work[AdoptServiceState]) -> Outcome:
     if service.etag != work.state.etag:
         return Next(to=LOOK, note=f"{service.service_id} has changed since it was read.")
     work.state = replace(work.state, sent=True)
-    return after_start(work, cloud_run.relabel_service(service, work.state.labels), to=LOOK)
+    try:
+        started = cloud_run.relabel_service(service, work.state.labels)
+    except OutcomeUnknown:
+        raise
+    except PlatformError as error:
+        raise not_done(work, error) from error
+    return after_start(work, started, to=LOOK)
 
 
 def _record(work: Work[AdoptServiceState]) -> Outcome:
@@ -136,16 +162,6 @@ def _record(work: Work[AdoptServiceState]) -> Outcome:
 
 
 def _serve(work: Work[AdoptServiceState], run: TrainingRun, service: RemoteService) -> None:
-    DeployedEndpoint.objects.get_or_create(
-        uid=UUID(work.state.uid),
-        defaults={
-            "project_id": run.project_id,
-            "registered_model": run.registered_model,
-            "service_name": service.service_id,
-            "created_by_id": work.operation.actor_id,
-        },
-    )
-    TrainingRun.objects.filter(pk=run.pk).move(to=RunStatus.DEPLOYING)
     record_serving(
         service=service.service_id,
         run_id=run.pk,
@@ -172,6 +188,19 @@ def _config_of(service: RemoteService) -> ServingConfig:
     return ServingConfig(image=spec.image)
 
 
+def _unmark(work: Work[AdoptServiceState], error: PlatformError | None = None) -> None:
+    """Forget the endpoint if our labels were not sent. If they may be there, it stays as one that
+    is being deployed, which protects the version until a retry or an undeploy."""
+    work.retry_at = LOOK
+    mine = DeployedEndpoint.objects.filter(uid=UUID(work.state.uid), is_active=False)
+    if work.state.sent:
+        mine.update(error=str(error or ""))
+    else:
+        mine.delete()
+    if work.state.run:
+        sync_run_status(work.state.run)
+
+
 WORKFLOW = Workflow(
     slug="adopt-service",
     kind=OperationKind.ADOPT,
@@ -189,4 +218,6 @@ WORKFLOW = Workflow(
         ),
         Step(name="record", title="Record the endpoint", run=_record),
     ),
+    on_failure=_unmark,
+    on_cancel=_unmark,
 )

@@ -133,16 +133,29 @@ def compare_lineage(
             made_at=seen.created_at,
             artifact_uri=seen.artifact_uri,
         )
-    lost = ours is not None and ours.registration == Registration.LOST
-    back = ours if ours and lost and is_same(ours.last_vertex_version, seen.pointer) else None
+    about, repair = _repair_of(seen, ours, pointed)
     return _discrepancy(
         FindingKind.VERSION_MISMATCH,
         lineage,
         f"{lineage.model_name}: the default version in Vertex AI is {_whose(lineage, labelled)}",
-        RESTORE if back else NO_REPAIR,
+        repair,
         said,
-        run_id=back.pk if back else None,
+        run_id=about.pk if about else None,
     )
+
+
+def _repair_of(
+    seen: ListedModel, ours: TrainingRun | None, pointed: TrainingRun | None
+) -> tuple[TrainingRun | None, str]:
+    """Return the version that a repair would change, None if it would change nothing, and what it
+    does: restore a lost version that is this one, or lose one that was replaced by this one."""
+    lost = ours is not None and ours.registration == Registration.LOST
+    if ours and lost and is_same(ours.last_vertex_version, seen.pointer):
+        return ours, RESTORE
+    since = pointed.registered_at if pointed else None
+    if since and seen.created_at and seen.created_at > since + REBORN_MARGIN:
+        return pointed, CHECK_VERSIONS
+    return None, NO_REPAIR
 
 
 def agrees(

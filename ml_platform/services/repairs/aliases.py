@@ -143,7 +143,9 @@ def _decide(work: Work[AliasRepairState]) -> Outcome:
 
 def _put_back(work: Work[AliasRepairState]) -> Outcome:
     alias, name = work.state.alias, ModelName.parse(work.state.model)
-    ours = next((run for run in _recorded(work) if alias in run.aliases), None)
+    _, there, ours = _look(work)  # again: a merge of aliases cannot be conditional
+    if there != work.state.seen:
+        return Next(note=f"{alias} is where our records have it.")
     if ours:
         vertex.merge_version_aliases(name.at(ours.vertex_model_version), [alias])
         return Next(note=f"{alias} is on v{ours.version} in Vertex AI again.")

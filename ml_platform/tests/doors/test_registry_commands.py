@@ -400,7 +400,10 @@ def test_on_a_terminal_it_asks(monkeypatch: pytest.MonkeyPatch, answer: str, lef
 
 def test_a_name_is_given_for_a_name() -> None:
     arguments = ["--unmanaged", "adopt", "--project", "test_v1", "--name", "size"]
-    assert run("reconcile_registry", "--yes", *arguments) == (1, "Give --name SHOWN=NAME, not size.")
+    assert run("reconcile_registry", "--yes", *arguments) == (
+        1,
+        "Give --name SHOWN=NAME, not size.",
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--unmanaged", "adopt"], ["--project", "test_v1"]])

@@ -18,6 +18,7 @@ from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 from ml_platform.services.deployment.deployable import NotDeployable
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.approval import approve_version
 from ml_platform.services.registration.vertex_facts import proposed_name, unknown_words
@@ -232,6 +233,23 @@ def test_a_service_that_does_not_serve_it_stays_as_it_is(
     assert words in operation.error
     assert cloud_run.get_service("rank-live") == before
     assert not DeployedEndpoint.objects.exists()
+
+
+def test_a_refused_label_leaves_no_endpoint_and_may_be_retried(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    seed(cloud)
+    serve()
+    cloud.faults.order("Services.UpdateService", "error", code="PERMISSION_DENIED", times=None)
+    adopted(clock, service_name="rank-live")
+    cloud.faults.clear()
+    operation = Operation.objects.get(workflow="adopt-service")
+    assert operation.status == OperationStatus.FAILED
+    assert not DeployedEndpoint.objects.exists()
+    assert TrainingRun.objects.get().status == "completed"
+    retry_operation(operation=operation, actor=ANA)
+    settle(clock)
+    assert DeployedEndpoint.objects.get().is_active
 
 
 def test_a_label_that_somebody_sets_meanwhile_stays(
