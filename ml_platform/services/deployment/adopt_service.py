@@ -111,7 +111,7 @@ def _mark(work: Work[AdoptServiceState], run: TrainingRun) -> None:
         uid=UUID(work.state.uid),
         defaults={
             "project_id": run.project_id,
-            "registered_model": run.registered_model,
+            "registered_model_id": work.operation.lineage_id or 0,
             "service_name": work.state.service,
             "state": EndpointState.DEPLOYING,
             "intended_run": run,

@@ -18,7 +18,12 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, CloudRejected, CloudUnavailable, Invalid
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.manifest import ManifestOrigin
-from ml_platform.models.states import EventKind, Registration, RunStatus
+from ml_platform.models.states import (
+    DEPLOYABLE_RUN_STATUSES,
+    EventKind,
+    Registration,
+    RunStatus,
+)
 from ml_platform.services.installation.identity import identity
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Outcome
@@ -120,7 +125,7 @@ def record_adopted(work: Work[S], lineage: RegisteredModel) -> None:
 
 def _labelled(version: Mapping[str, Any], lineage: RegisteredModel) -> TrainingRun | None:
     """The run that the version's label names, if it is of the same project (law 10)."""
-    uid = version["labels"].get(RUN, "")
+    uid = version.get("labels", {}).get(RUN, "")
     if not is_uid(uid):
         return None
     return TrainingRun.objects.filter(uid=uid, project_id=lineage.project_id).first()
@@ -128,8 +133,9 @@ def _labelled(version: Mapping[str, Any], lineage: RegisteredModel) -> TrainingR
 
 def _waits(run: TrainingRun, lineage: RegisteredModel) -> bool:
     """Whether it is a run of the lineage that never became a version."""
+    ended = run.status in DEPLOYABLE_RUN_STATUSES and bool(run.gcs_artifacts_path)
     named = run.model_name == lineage.model_name
-    return named and run.registration == Registration.NONE and bool(run.gcs_artifacts_path)
+    return named and ended and run.registration == Registration.NONE
 
 
 def _new_run(
@@ -141,12 +147,13 @@ def _new_run(
     """A completed run that nobody judged. What an earlier run of ours knew of it is taken over."""
     made = datetime.fromisoformat(version["made"]) if version["made"] else now
     users = get_user_model()._default_manager  # noqa: SLF001 - Django's documented name
-    by = {f"{get_user_model().USERNAME_FIELD}__iexact": version["creator"]}
-    user = users.filter(**by).first() if version["creator"] else None
+    creator = version.get("creator", "")  # an operation of the release before does not have it
+    by = {f"{get_user_model().USERNAME_FIELD}__iexact": creator}
+    user = users.filter(**by).first() if creator else None
     return TrainingRun(
         project_id=lineage.project_id,
         model_name=lineage.model_name,
-        model_type=version["type"] or (earlier.model_type if earlier else lineage.model_type),
+        model_type=version.get("type") or (earlier.model_type if earlier else lineage.model_type),
         status=RunStatus.COMPLETED,
         progress=100,
         parameters=kept_parameters(version),

@@ -60,8 +60,9 @@ def described(version: RemoteModel) -> dict[str, Any]:
 def kept_parameters(version: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of the run that an adopted version becomes: where its files are, and what has
     no column of ours."""
-    labels = {key: value for key, value in version["labels"].items() if not key.startswith(OURS)}
-    told = {"creator": version["creator"], "description": version["description"], "labels": labels}
+    labels = version.get("labels", {})
+    theirs = {key: value for key, value in labels.items() if not key.startswith(OURS)}
+    told = {name: version.get(name) for name in ("creator", "description")} | {"labels": theirs}
     known = {name: value for name, value in told.items() if value}
     return {"adopted_from": version["artifact_uri"], **({"adopted": known} if known else {})}
 

@@ -9,6 +9,7 @@ import pytest
 
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.transport import channels
 from ml_platform.models import Finding, MirroredModel, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus, OperationStatus, Registration
@@ -130,7 +131,7 @@ def test_an_alias_of_one_side_only_is_found_and_taken_over(
         in_console(lineage, 1, change)
     else:
         request = {"name": str(name_of(lineage).at("1")), "version_aliases": [change]}
-        vertex.channels.rpc("ModelService.MergeVersionAliases", request, lambda _: None)
+        channels.rpc("ModelService.MergeVersionAliases", request, lambda _: None)
     look(clock)
     words = "on no version in Vertex AI, on v1" if before else "on v1 in Vertex AI, on no version"
     assert words in finding(ALIAS).title
