@@ -58,6 +58,8 @@ def _adopt(finding: Finding, given: AdoptIn, caller: Caller) -> Operation:
         resource_name=finding.subject,
         project=caller.find_project(given.project),
         model_name=given.model_name,
+        model_type=given.model_type,
+        service_name=given.service_name,
         actor=caller.actor,
         now=caller.now(),
     )

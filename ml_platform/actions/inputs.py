@@ -301,6 +301,15 @@ class RepairIn(In):
     model_name: str = Field(
         "", max_length=63, description="For adopt: its name here.", examples=["chern_rank_v5"]
     )
+    model_type: ModelType | Literal[""] = Field(
+        "", description="For adopt: its type; left out, what its labels in Vertex AI tell."
+    )
+    service_name: str = Field(
+        "",
+        max_length=63,
+        description="For adopt: the service on Cloud Run that serves it, to be adopted too.",
+        examples=["chern-rank"],
+    )
 
     @model_validator(mode="after")
     def _says_what(self) -> Self:
@@ -312,10 +321,12 @@ class RepairIn(In):
 
 
 class AdoptIn(In):
-    """The project and the name for an unmanaged model."""
+    """The project and the name for an unmanaged model, its type and the service that serves it."""
 
     project: str
     model_name: str = Field(max_length=1000)
+    model_type: ModelType | Literal[""] = ""
+    service_name: str = Field("", max_length=63)
 
 
 class TypedNameIn(In):

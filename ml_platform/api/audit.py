@@ -84,7 +84,12 @@ def repair(request: Any, finding_id: int, body: RepairIn) -> HttpResponse:
         given = None
     elif body.action == "adopt":
         project = "" if body.project is None else str(body.project)
-        given = AdoptIn(project=project, model_name=body.model_name)
+        given = AdoptIn(
+            project=project,
+            model_name=body.model_name,
+            model_type=body.model_type,
+            service_name=body.service_name,
+        )
     return accepted(perform(REPAIRS[body.action or "repair"], finding_id, given, request.auth))
 
 

@@ -7,7 +7,7 @@ answer with the project *id*.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self, TypeAlias, get_args
@@ -215,6 +215,14 @@ def same_resource(a: ResourceName | str, b: ResourceName | str) -> bool:
     one = parse_resource(a) if isinstance(a, str) else a
     two = parse_resource(b) if isinstance(b, str) else b
     return type(one) is type(two) and replace(one, project="p") == replace(two, project="p")
+
+
+def spellings(name: ModelName, projects: Iterable[str]) -> set[str]:
+    """The ways to write a model's name: with each of these names of its project, and its own.
+
+    A row may have the number of the project where an answer has its id, or the other way round.
+    """
+    return {str(replace(name, project=project)) for project in (*projects, name.project)}
 
 
 def model_id(uid: UUID, generation: int) -> str:

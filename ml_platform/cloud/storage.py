@@ -39,11 +39,16 @@ def list_objects(
     """Yield the objects below `prefix` whose names sort behind `after`, page by page; with
     `versions` noncurrent versions too, with `soft_deleted` only soft-deleted objects.
 
-    A page that cannot be read raises.
+    In `glob`, `*` stays within a folder and `**` does not. A page that cannot be read raises, and
+    so does one with an object that does not match: a server that does not know `matchGlob` would
+    list them all.
     """
+    asked = _pattern_of(glob) if glob else None
     return _pages(
         bucket,
-        lambda page: tuple(found for found in map(_read_object, page) if found.name > after),
+        lambda page: tuple(
+            found for found in (_read_object(blob, asked) for blob in page) if found.name > after
+        ),
         fields="items(name,size,crc32c,generation,updated)",
         prefix=prefix,
         match_glob=glob or None,
@@ -327,9 +332,21 @@ def _text(value: Any) -> str:
     return value
 
 
-def _read_object(blob: Any) -> RemoteObject:
+def _pattern_of(glob: str) -> re.Pattern[str]:
+    """What a glob matches, with `*` and `**` only:
+    https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob"""
+    regex = re.escape(glob)
+    for wild, means in ((r"\*\*/", "(?:.*/)?"), (r"\*\*", ".*"), (r"\*", "[^/]*")):
+        regex = regex.replace(wild, means)
+    return re.compile(regex, re.DOTALL)
+
+
+def _read_object(blob: Any, asked: re.Pattern[str] | None = None) -> RemoteObject:
+    name = _text(blob.name)
+    if asked and not asked.fullmatch(name):
+        raise Unreadable(f"it lists {name!r}, which does not match")
     return RemoteObject(
-        name=_text(blob.name),
+        name=name,
         size=int(blob.size),
         crc32c=blob.crc32c or "",
         generation=int(blob.generation),

@@ -32,6 +32,9 @@ class RemoteModel(RemoteValue):
     endpoints: tuple[str, ...] = ()
     """The Vertex AI endpoints that serve it; Vertex AI refuses its deletion until they do not."""
     etag: str = ""
+    description: str = ""
+    """Of the model."""
+    version_description: str = ""
 
     @property
     def pointer(self) -> ModelName:
@@ -60,6 +63,14 @@ class RemoteEndpoint(RemoteValue):
     name: EndpointName
     display_name: str
     deployed: tuple[DeployedVersion, ...]
+    create_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteEvaluation(RemoteValue):
+    """An evaluation of a version of a model; `metrics` has its plain numbers only."""
+
+    metrics: Mapping[str, float] = field(hash=False)
     create_time: datetime | None
 
 

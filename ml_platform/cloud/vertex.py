@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 from ml_platform.errors import DEFECT, Invalid
@@ -10,7 +11,13 @@ from ml_platform.errors import DEFECT, Invalid
 from .names import EndpointName, ModelName, OperationName, check_alias
 from .raw import read_time
 from .transport import channels, operations
-from .types import DeployedVersion, RemoteEndpoint, RemoteModel, RemoteOperation
+from .types import (
+    DeployedVersion,
+    RemoteEndpoint,
+    RemoteEvaluation,
+    RemoteModel,
+    RemoteOperation,
+)
 
 
 def list_models(*, filter: str = "", page_size: int = 100) -> Iterator[tuple[RemoteModel, ...]]:
@@ -49,6 +56,15 @@ def get_model(name: ModelName) -> RemoteModel:
     """
     request = {"name": channels.checked(name)}
     return channels.rpc("ModelService.GetModel", request, _read_model)
+
+
+def list_evaluations(name: ModelName) -> Iterator[tuple[RemoteEvaluation, ...]]:
+    """Yield the evaluations of one version page by page.
+
+    :raises Invalid: the name has no version number.
+    """
+    request = {"parent": channels.checked(_numbered(name)), "page_size": 100}
+    return channels.rpc_pages("ModelService.ListModelEvaluations", request, _read_evaluations)
 
 
 def upload_model(
@@ -196,4 +212,20 @@ def _read_model(raw: Any) -> RemoteModel:
         update_time=read_time(raw, "update_time"),
         endpoints=tuple(dict.fromkeys(each.endpoint for each in raw.deployed_models)),
         etag=raw.etag,
+        description=raw.description,
+        version_description=raw.version_description,
+    )
+
+
+def _read_evaluations(page: Any) -> tuple[RemoteEvaluation, ...]:
+    return tuple(map(_read_evaluation, page.model_evaluations))
+
+
+def _read_evaluation(raw: Any) -> RemoteEvaluation:
+    """`metrics` is any JSON: https://cloud.google.com/vertex-ai/docs/evaluation/introduction."""
+    values = raw.metrics.struct_value.fields.items()
+    numbers = {n: v.number_value for n, v in values if v.WhichOneof("kind") == "number_value"}
+    return RemoteEvaluation(
+        metrics={name: number for name, number in numbers.items() if isfinite(number)},
+        create_time=read_time(raw, "create_time"),
     )

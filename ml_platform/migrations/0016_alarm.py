@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ml_platform', '0014_service_configuration'),
+        ('ml_platform', '0015_adoption'),
     ]
 
     operations = [

@@ -87,6 +87,20 @@ class MirroredModel(models.Model):
     run_uid = models.CharField(max_length=32, blank=True, default="")
     remote_created_at = models.DateTimeField(null=True)
     remote_updated_at = models.DateTimeField(null=True)
+    revision = models.CharField(
+        max_length=320,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Its update time and etag: another one says that it, or a version, changed.",
+    )
+    versions = models.JSONField(null=True, help_text="All its versions, as they were last read.")
+    versions_revision = models.CharField(
+        max_length=320, blank=True, default="", db_default="", help_text="Its revision then."
+    )
+    versions_read_at = models.DateTimeField(
+        null=True, help_text="When they were last read, or could not be."
+    )
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
     seen_at = models.DateTimeField()
 

@@ -6,14 +6,15 @@ from ml_platform.services.operations.workflow import Workflow
 
 from .cleanup import artifacts, orphans
 from .deletion import steps as deletion
+from .deployment import adopt_service, undeploy
 from .deployment import steps as deployment
-from .deployment import undeploy
 from .findings import decisions
 from .installation import confirm
 from .metrics import service_metrics
-from .registration import adoption, approval, register
+from .registration import adoption, approval, more_versions, register
 from .registry import aliases, relabel
 from .removal import removal
+from .repairs import aliases as alias_repairs
 from .repairs import (
     changed_services,
     duplicate_versions,
@@ -36,6 +37,8 @@ WORKFLOWS: dict[str, Workflow] = {
         runs.DELETION,
         register.WORKFLOW,
         adoption.WORKFLOW,
+        more_versions.WORKFLOW,
+        adopt_service.WORKFLOW,
         approval.APPROVING,
         approval.WITHDRAWING,
         aliases.WORKFLOW,
@@ -60,6 +63,8 @@ WORKFLOWS: dict[str, Workflow] = {
         pointers.RESTORING,
         unmanaged_models.WORKFLOW,
         duplicate_versions.WORKFLOW,
+        alias_repairs.TAKE_OVER,
+        alias_repairs.PUT_BACK,
         labels.VERSION,
         labels.SERVICE,
         files.WORKFLOW,

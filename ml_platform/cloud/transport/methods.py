@@ -34,6 +34,7 @@ METHODS: dict[str, Kind] = {
     "ModelService.GetModel": Kind.GET,
     "ModelService.ListModels": Kind.LIST,
     "ModelService.ListModelVersions": Kind.GET,  # it names the model whose versions it lists
+    "ModelService.ListModelEvaluations": Kind.LIST,
     "ModelService.UploadModel": Kind.CREATE,
     "ModelService.UpdateModel": Kind.CHANGE,
     "ModelService.MergeVersionAliases": Kind.CHANGE,

@@ -31,6 +31,7 @@ from ml_platform.models import Finding, Operation
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
 from ml_platform.services.findings.kinds import FindingKind, facts_of, worst_first
+from ml_platform.services.registration.vertex_facts import proposed_name
 from ml_platform.services.repairs.reconciliation import finish_operation, is_safe, repairs_of
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.audit import AuditVerdict
@@ -66,6 +67,13 @@ class Command(PlatformCommand):
             help="What to do with models in Vertex AI that are not registered (default: leave).",
         )
         parser.add_argument("--project", metavar="NAME", help="The project for --unmanaged adopt.")
+        parser.add_argument(
+            "--name",
+            action="append",
+            metavar="SHOWN=NAME",
+            help="The name that an adopted model gets, for the one that Vertex AI shows; without, "
+            "it is proposed from that: lower case, with _ for what is not allowed.",
+        )
         parser.add_argument(
             "--repair",
             choices=sorted({one.slug for kind in FindingKind for one in kind.facts.alternatives}),
@@ -103,6 +111,8 @@ class Command(PlatformCommand):
         """
         if (options["unmanaged"] == "adopt") != bool(options["project"]):
             raise CommandError("Give --unmanaged adopt and --project NAME together.")
+        if wrong := [pair for pair in options["name"] or () if "=" not in pair]:
+            raise CommandError(f"Give --name SHOWN=NAME, not {wrong[0]}.")
         if not (options["yes"] or options["dry_run"] or sys.stdin.isatty()):
             raise CommandError("There is no terminal to confirm on: give --yes or --dry-run.")
         return audit.find_project(options["project"]) if options["project"] else None
@@ -125,6 +135,8 @@ class Command(PlatformCommand):
             if kind.needs_choice:
                 done = options["unmanaged"] != "leave"
                 what = UNMANAGED[options["unmanaged"]].format(project=project)
+                if options["unmanaged"] == "adopt":
+                    what = f"{what[:-1]} as {_name_for(finding, options)}."
             if done:
                 wanted.append(finding.pk)
             if number <= SHOWN:
@@ -170,6 +182,13 @@ def _chosen(finding: Finding, asked: str | None) -> str:
     return safe.slug if safe and is_safe(finding) else ""
 
 
+def _name_for(finding: Finding, options: dict[str, Any]) -> str:
+    """Return the name that an adopted model gets: as given, or proposed."""
+    shown = str(finding.evidence["display_name"])
+    given = dict(pair.rpartition("=")[::2] for pair in options["name"] or ())
+    return given.get(shown) or proposed_name(shown)
+
+
 def _open(
     finding: Finding, options: dict[str, Any], project: Model | None, caller: Caller
 ) -> Operation:
@@ -178,8 +197,7 @@ def _open(
         return perform(REPAIR, finding.pk, named, caller)
     if options["unmanaged"] == "delete":
         return perform(DELETE_UNMANAGED, finding.pk, None, caller)
-    name = str(finding.evidence["display_name"])
-    given = {"project": str(project and project.pk), "model_name": name}
+    given = {"project": str(project and project.pk), "model_name": _name_for(finding, options)}
     return perform(ADOPT, finding.pk, given, caller)
 
 

@@ -5,9 +5,11 @@ Both pages read only our database.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import uuid4
 
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
@@ -23,9 +25,16 @@ from ml_platform.actions.findings import (
     find_finding,
 )
 from ml_platform.actions.system import may_check
-from ml_platform.models import Finding, MirroredEndpoint, Sweep
+from ml_platform.models import (
+    DeployedEndpoint,
+    Finding,
+    MirroredEndpoint,
+    MirroredModel,
+    MirroredService,
+    Sweep,
+)
 from ml_platform.models.clock import database_now
-from ml_platform.models.states import FindingStatus
+from ml_platform.models.states import FindingStatus, ModelType
 from ml_platform.pages.common.buttons import button, is_offered, offered
 from ml_platform.pages.common.queries import numbered_page, tabs_of
 from ml_platform.pages.layout import caller_of, page, render_page
@@ -35,6 +44,13 @@ from ml_platform.pages.view_models.context import Button, Link, Values
 from ml_platform.pages.view_models.count_strip import truth_strip
 from ml_platform.pages.view_models.times import moment
 from ml_platform.services.findings.kinds import worst_first
+from ml_platform.services.registration.vertex_facts import (
+    CREATOR,
+    PROJECT,
+    label_of,
+    proposed_name,
+    type_of,
+)
 from ml_platform.services.repairs.reconciliation import repairs_of
 
 FINDINGS_A_PAGE = 50
@@ -47,6 +63,12 @@ FINDING_TABS: dict[str, tuple[str, list[str]]] = {
     "ended": ("Ended", [FindingStatus.REPAIRED, FindingStatus.GONE]),
 }
 RECHECKED_FIRST = "The repair checks the current state first. If that is unclear, nothing changes."
+READ_AT_ADOPTION = (
+    "Its metrics, dates, description and labels are read from Vertex AI; the operation says what "
+    "Vertex AI does not tell."
+)
+NOT_JUDGED = "Its versions are not judged: approve one to deploy it. Its files stay where they are."
+SERVICES_SHOWN = 100
 RECORDS_ONLY = "Nothing is changed in Google Cloud."
 
 
@@ -168,11 +190,33 @@ def ignore_button(caller: Caller, row: Finding) -> Button | None:
     return next(iter(buttons), None)
 
 
+def _services_of_nobody() -> QuerySet[MirroredService, str]:
+    """The services that no label and no endpoint claims: one of them may serve the model."""
+    known = DeployedEndpoint.objects.values("service_name")
+    services = MirroredService.objects.filter(owner="", theirs=False)
+    free = services.exclude(service_name__in=known).order_by("service_name")
+    return free.values_list("service_name", flat=True)[:SERVICES_SHOWN]
+
+
+def _told(labels: Mapping[str, str]) -> list[str]:
+    """What its labels tell, what they do not, and what an adoption reads beside them."""
+    told = {"type": type_of(labels), "author": label_of(labels, CREATOR)}
+    known = ", ".join(f"the {what} {value}" for what, value in told.items() if value)
+    unknown = " and ".join(f"the {what}" for what, value in told.items() if not value)
+    says = [f"Its labels tell {known}."] if known else []
+    if unknown:
+        says.append(f"Unknown: {unknown}.")
+    return [*says, READ_AT_ADOPTION, NOT_JUDGED]
+
+
 def _choosing(caller: Caller, row: Finding) -> Values | None:
     """The two choices for an unmanaged model."""
     if ADOPT.refusal(caller, row):
         return None
     name = str(row.evidence.get("display_name", ""))
+    mirrored = MirroredModel.objects.filter(resource_name=row.subject).first()
+    labels = mirrored.labels if mirrored else {}
+    told_type, project = type_of(labels), label_of(labels, PROJECT)
     owned = bool(row.evidence.get("vertex_label_mlp_owner"))
     adopt_url, delete_url = (
         reverse("ml_platform:do", args=[action.name, row.pk])
@@ -180,11 +224,21 @@ def _choosing(caller: Caller, row: Finding) -> Values | None:
     )
     return {
         "name": name,
-        "suggested": name.lower(),
+        "suggested": proposed_name(name),
         "projects": [
-            {"value": str(project.pk), "label": str(project)}
-            for project in caller.scope.projects[:PROJECTS_SHOWN]
+            {
+                "value": str(each.pk),
+                "label": str(each),
+                "chosen": bool(project) and proposed_name(str(each)) == proposed_name(project),
+            }
+            for each in caller.scope.projects[:PROJECTS_SHOWN]
         ],
+        "types": [
+            {"value": value, "label": label, "chosen": value == told_type}
+            for value, label in ModelType.choices
+        ],
+        "services": list(_services_of_nobody()),
+        "told": _told(labels),
         "adopt_url": adopt_url,
         # Only its owner may delete it, in Google's console.
         "delete_url": "" if owned else delete_url,

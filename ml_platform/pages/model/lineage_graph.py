@@ -8,6 +8,7 @@ from itertools import pairwise, product
 
 from django.urls import reverse
 
+from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, Finding, Manifest, MirroredArtifacts, TrainingRun
 from ml_platform.models.manifest import DIFFERING, FilesState
 from ml_platform.models.states import Registration
@@ -64,19 +65,21 @@ def draw(
     }
 
 
-def artifacts_badge(run: TrainingRun, unread: str, now: datetime) -> Badge:
-    """Whether a sweep found the artifacts in Cloud Storage; unread is unknown, not missing."""
+def artifacts_badge(run: TrainingRun, known: Known, now: datetime) -> Badge:
+    """Whether a sweep found the artifacts lately; what was not read is unknown, not missing."""
     if run.registration == Registration.DELETED:
         return badge("Deleted", "quiet")
     seen = MirroredArtifacts.objects.filter(prefix=run.gcs_artifacts_path).first()
     missing = Finding.objects.open().filter(run=run, kind=FindingKind.ARTIFACTS_MISSING)
     if missing.exists():
         return badge("Missing", "bad")
-    if unread or seen is None:
-        return badge("Unknown", "unknown", unread or "No sweep has found it yet.")
+    if known.artifacts_unread or seen is None:
+        why = known.artifacts_unread or "No sweep has found it yet."
+        return badge("Unknown", "unknown", why)
     if other := files_badge(run):
         return other
-    return badge(f"Seen {relative(now - seen.seen_at)}", "good")
+    old = known.fresh_since is not None and seen.seen_at < known.fresh_since
+    return badge(f"Seen {relative(now - seen.seen_at)}", "unknown" if old else "good")
 
 
 def files_badge(run: TrainingRun) -> Badge | None:

@@ -100,7 +100,7 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
         "metric": common_name(main_metric(run.metrics) for run in shown),
         "versions_pager": pager,
         "comparison": _comparison(request, compared),
-        "picture": pictured and _picture(pictured, endpoints, verdict, known.artifacts_unread, now),
+        "picture": pictured and _picture(pictured, endpoints, verdict, known, now),
         "history": history(row, now),
     }
     return render_page(request, "model", found)
@@ -270,9 +270,9 @@ def _picture(
     run: TrainingRun,
     endpoints: Sequence[DeployedEndpoint],
     verdict: RegistryVerdict,
-    unread: str,
+    known: Known,
     now: datetime,
 ) -> Values:
     mine = [e for e in endpoints if run.pk in (e.run_id, e.intended_run_id)]
-    state = artifacts_badge(run, unread, now)
+    state = artifacts_badge(run, known, now)
     return draw(run, mine, version_state=_version_badge(run, verdict, now), artifacts=state)

@@ -33,6 +33,9 @@ NAMES: Mapping[str, str] = {
     "our_pointer": "We point at",
     "our_versions": "Versions we record",
     "our_registration": "We record it as",
+    "our_version": "Our records have it on version",
+    "vertex_version": "Vertex AI has it on version",
+    "more_versions": "Versions without a record",
 }
 """Labels for evidence keys; an empty one hides the key."""
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z)")

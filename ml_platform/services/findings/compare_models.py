@@ -26,6 +26,10 @@ CLEAR_POINTERS = (
     "history keeps them."
 )
 RESTORE = "Check the version's label, then point at it again."
+NO_REPAIR = (
+    "No automatic repair: our records are not wrong. Correct the labels of that version in Vertex "
+    "AI, delete it there, or move the alias default to one of our versions."
+)
 CHOOSE = "No automatic repair: adopt it into a project, delete it, or leave it."
 CHOOSE_FOR_COPY = CHOOSE.replace("delete it", "delete it in the Google Cloud console")
 
@@ -60,7 +64,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedModel:
-    """A model as Vertex AI listed it: a listing shows its default version."""
+    """A model as Vertex AI listed it, with its default version; or another of its versions."""
 
     name: ModelName
     display_name: str
@@ -72,6 +76,8 @@ class ListedModel:
     artifact_uri: str
     created_at: datetime | None
     updated_at: datetime | None = None
+    aliases: tuple[str, ...] = ()
+    """Of a version whose model's versions were read one by one."""
 
     @property
     def pointer(self) -> ModelName:
@@ -130,15 +136,30 @@ def compare_lineage(
             artifact_uri=seen.artifact_uri,
             changed_at=seen.updated_at,
         )
+    about, repair = _repair_of(seen, ours, pointed)
     return _discrepancy(
         FindingKind.VERSION_MISMATCH,
         lineage,
         f"{lineage.model_name}: the default version in Vertex AI is {_whose(lineage, labelled)}",
-        CHECK_VERSIONS,
+        repair,
         said,
-        run_id=ours.pk if ours else None,
+        run_id=about.pk if about else None,
         changed_at=seen.updated_at,
     )
+
+
+def _repair_of(
+    seen: ListedModel, ours: TrainingRun | None, pointed: TrainingRun | None
+) -> tuple[TrainingRun | None, str]:
+    """Return the version that a repair would change, None if it would change nothing, and what it
+    does: restore a lost version that is this one, or lose one that was replaced by this one."""
+    lost = ours is not None and ours.registration == Registration.LOST
+    if ours and lost and is_same(ours.last_vertex_version, seen.pointer):
+        return ours, RESTORE
+    since = pointed.registered_at if pointed else None
+    if since and seen.created_at and seen.created_at > since + REBORN_MARGIN:
+        return pointed, CHECK_VERSIONS
+    return None, NO_REPAIR
 
 
 def agrees(
@@ -219,24 +240,32 @@ def _discrepancy(
 
 
 def compare_unclaimed(
-    seen: ListedModel, labelled: TrainingRun | None, place: Location, *, own: bool
+    seen: ListedModel,
+    labelled: TrainingRun | None,
+    place: Location,
+    *,
+    own: bool,
+    current: str = "",
 ) -> Discrepancy:
     """Classify a listed model that none of our versions points at.
 
-    `own` says whether it is, or was, the model of the lineage whose run its label names. A model
-    that is not was made outside the platform, so only a person knows what it is for.
+    `own` says whether it is, or was, the model of the lineage whose run its label names, and
+    `current` which model that lineage points at now: its lost versions are restored only there. A
+    model that is not its own was made outside the platform, so only a person knows what it is for.
     """
     if labelled and own and is_surplus(labelled, seen, place):
         return replace(compare_surplus(labelled, seen.pointer), changed_at=seen.updated_at)
     ours = labelled if labelled and place.owns(seen) else None
     lost = ours is not None and ours.registration == Registration.LOST
-    if ours and lost and is_same(ours.last_vertex_version, seen.pointer):
-        return _is_back(ours, seen)
+    back = ours if ours and lost and is_same(ours.last_vertex_version, seen.pointer) else None
+    replaced = bool(current) and not is_same(current, seen.name)
+    if back and not replaced:
+        return _is_back(back, seen)
     copied = ours if not own else None
     return Discrepancy(
         kind=FindingKind.UNMANAGED,
         subject=str(seen.name),
-        title=f"{seen.display_name} is in Vertex AI {_why_unmanaged(seen, copied)}",
+        title=f"{seen.display_name} is in Vertex AI {_why_unmanaged(seen, copied, back)}",
         repair=CHOOSE_FOR_COPY if seen.owner else CHOOSE,
         evidence={
             "display_name": seen.display_name,
@@ -245,6 +274,7 @@ def compare_unclaimed(
             "bucket": seen.bucket,
             "vertex_label_mlp_owner": seen.owner,
             **(_copied(copied, seen) if copied else {}),
+            **({"was": version_name(back), "our_pointer": current} if back else {}),
         },
         project_id=ours.project_id if ours else None,
         changed_at=seen.created_at,
@@ -270,7 +300,9 @@ def _is_back(lost: TrainingRun, seen: ListedModel) -> Discrepancy:
     )
 
 
-def _why_unmanaged(seen: ListedModel, copied: TrainingRun | None) -> str:
+def _why_unmanaged(seen: ListedModel, copied: TrainingRun | None, back: TrainingRun | None) -> str:
+    if back:
+        return f"again: {version_name(back)} was lost, and {back.model_name} is another model now"
     if copied:
         return (
             f"as a copy of {version_name(copied)}: it has its labels, but an id that we never gave"

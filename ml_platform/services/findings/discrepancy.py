@@ -161,6 +161,21 @@ def is_same(pointer: str, name: ModelName) -> bool:
     return False
 
 
+def _where(run: TrainingRun, there: ModelName) -> str:
+    """`3 there`, or how its model differs: `3 of model mr-7-2`, `3 in us-central1`."""
+    number = run.vertex_model_version
+    try:
+        name = ModelName.parse(run.vertex_model_resource_name)
+    except Invalid:
+        return f"{number} of {run.vertex_model_resource_name}"
+    if same_resource(name, there.bare):
+        return f"{number} there"
+    of_model = "" if name.model_id == there.model_id else f" of model {name.model_id}"
+    return f"{number}{of_model}" + (
+        f" in {name.location}" if name.location != there.location else ""
+    )
+
+
 def may_be_ours(run: TrainingRun, pointer: ModelName) -> bool:
     """Whether one of our uploads may have made that version.
 
@@ -178,7 +193,7 @@ def compare_surplus(run: TrainingRun, *found: ModelName) -> Discrepancy:
     """
     numbers = ", ".join(f"v{name.version}" for name in found)
     deleted = run.registration == Registration.DELETED
-    which = "is deleted" if deleted else f"is version {run.vertex_model_version} there"
+    which = "is deleted" if deleted else f"is version {_where(run, found[0])}"
     return Discrepancy(
         kind=FindingKind.SURPLUS_VERSION,
         subject=str(found[0].bare),

@@ -19,6 +19,7 @@ from ml_platform.services.access.rights import Right
 
 _SWEEPS = "ml_platform.services.sweeps"
 _REPAIRS = "ml_platform.services.repairs.reconciliation"
+_ALIASES = "ml_platform.services.repairs.aliases"
 _JOBS = "ml_platform.services.scheduling.repairs"
 
 
@@ -149,6 +150,7 @@ class FindingKind(StrEnum):
                 path=f"{_REPAIRS}.repair_pointers",
                 button="Correct the pointers",
                 changes_production=False,
+                needs_run=True,
             ),
         ),
     )
@@ -167,6 +169,33 @@ class FindingKind(StrEnum):
                 changes_production=True,
                 settled_by_recheck=True,
                 needs_run=True,
+            ),
+        ),
+    )
+    ALIAS_MOVED = (
+        "alias_moved",
+        Facts(
+            label="Alias moved",
+            meaning="Vertex AI has an alias on another version than our records.",
+            note=("{n} alias moved", "{n} aliases moved"),
+            tone="bad",
+            plane="vertex",
+            comparison=f"{_SWEEPS}.versions.compare_versions",
+            repair=Repair(
+                path=f"{_ALIASES}.take_over_alias",
+                slug="take_over",
+                button="Take it over",
+                changes_production=False,
+                settled_by_recheck=True,
+            ),
+            alternatives=(
+                Repair(
+                    path=f"{_ALIASES}.put_alias_back",
+                    slug="put_back",
+                    button="Put ours back",
+                    changes_production=True,
+                    settled_by_recheck=True,
+                ),
             ),
         ),
     )
@@ -428,6 +457,23 @@ class FindingKind(StrEnum):
             plane="vertex",
             comparison=f"{_SWEEPS}.models.compare_unclaimed_models",
             needs_choice=True,
+        ),
+    )
+    MORE_VERSIONS = (
+        "more_versions",
+        Facts(
+            label="More versions",
+            meaning="Vertex AI has versions of a registered model that no record has.",
+            note=("{n} with more versions", "{n} with more versions"),
+            tone="warn",
+            plane="vertex",
+            comparison=f"{_SWEEPS}.versions.compare_versions",
+            repair=Repair(
+                path="ml_platform.services.registration.more_versions.adopt_rest",
+                button="Adopt the rest",
+                changes_production=True,
+                settled_by_recheck=True,
+            ),
         ),
     )
     SURPLUS_VERSION = (

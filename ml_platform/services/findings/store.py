@@ -202,11 +202,16 @@ def note_finding(
         known.save()
 
 
-def hold_findings(*, subjects: Collection[str], sweep: Sweep) -> None:
+def hold_findings(
+    *,
+    subjects: Collection[str],
+    sweep: Sweep,
+    kinds: Collection[FindingKind] = tuple(FindingKind),
+) -> None:
     """Keep the findings on these subjects unchanged: this sweep could not compare them."""
 
     def mark_seen(subjects: Sequence[str]) -> None:
-        held = standing().filter(subject__in=subjects)
+        held = standing().filter(subject__in=subjects, kind__in=kinds)
         update_rows(held.filter(_before(sweep)), last_sweep=sweep)
 
     write_each(list(subjects), mark_seen)

@@ -135,6 +135,17 @@ def note_aliases(*, run: TrainingRun, aliases: Sequence[str], taken: Collection[
     TrainingRun.objects.filter(pk=run.pk).update(aliases=list(aliases))
 
 
+def record_alias(alias: str, *, lineage_id: int, run_id: int | None) -> None:
+    """Record, in the caller's transaction, that this version of the lineage has the alias; with
+    None, that none of its versions has it."""
+    versions = TrainingRun.objects.versions().filter(registered_model=lineage_id)
+    lock_rows(versions)
+    for run in versions:
+        held = {*run.aliases} - {alias} | ({alias} if run.pk == run_id else set())
+        if held != {*run.aliases}:
+            TrainingRun.objects.filter(pk=run.pk).update(aliases=sorted(held))
+
+
 def move_default(*, run_id: int) -> None:
     """Record, in the caller's transaction, that the default alias moved to this version."""
     run = TrainingRun.objects.get(pk=run_id)

@@ -10,6 +10,7 @@ from ml_platform.models import Finding
 
 PLANES: Mapping[str, tuple[str, str]] = {
     "vertex": ("Vertex AI", "model"),
+    "vertex_endpoints": ("Vertex AI", "endpoint"),
     "gcs": ("Cloud Storage", "run folder"),
     "cloud_run": ("Cloud Run", "service"),
     "scheduler": ("Cloud Scheduler", "job"),

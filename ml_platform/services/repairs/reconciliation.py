@@ -43,10 +43,11 @@ class RepairNotNamed(Invalid):
 def is_safe(finding: Finding) -> bool:
     """Whether it has a repair that needs no decision by a person.
 
-    Without the registered model that it changes, it has none.
+    Without the registered model that it changes, it has none, nor where a protected alias moved.
     """
     repair = facts_of(finding).repair
-    return repair is not None and repair.is_possible(finding)
+    chosen = finding.evidence.get("protected") is True
+    return repair is not None and repair.is_possible(finding) and not chosen
 
 
 def repairs_of(finding: Finding) -> tuple[Repair, ...]:

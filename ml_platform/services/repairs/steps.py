@@ -18,7 +18,12 @@ from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, Platform
 from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.states import FindingStatus
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.findings.store import end_findings, findings_of, link_findings
+from ml_platform.services.findings.store import (
+    end_findings,
+    findings_of,
+    link_findings,
+    standing,
+)
 from ml_platform.services.installation import marker
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.repeats import RepeatState, note_end, require_hope
@@ -28,6 +33,7 @@ from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.brake import PLANES, PlaneShrunk, why_unbelieved
 
+STAYS_OPEN = "There was nothing to repair. The finding stays until a sweep no longer sees it."
 T = TypeVar("T")
 S = TypeVar("S", bound=State)
 R = TypeVar("R", bound="RepairState")
@@ -207,7 +213,8 @@ def _close(work: Work[RepairState]) -> Outcome:
         for kind in FindingKind
         if repaired or any(repair.settled_by_recheck for repair in kind.facts.repairs)
     ]
-    return close(work, status=status, kinds=kinds)
+    left = standing().filter(operation=work.operation).exclude(kind__in=kinds)
+    return close(work, status=status, kinds=kinds, note=STAYS_OPEN if left.exists() else "")
 
 
 CLOSE = Step(name="close", title="End the finding", run=_close)

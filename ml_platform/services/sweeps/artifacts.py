@@ -18,6 +18,7 @@ from ml_platform.models.manifest import FilesState, ManifestOrigin
 from ml_platform.services.findings import discrepancy
 from ml_platform.services.findings.discrepancy import artifacts_of, artifacts_subject
 from ml_platform.services.findings.exclusions import UNSTORED, WORKED_ON, Reading
+from ml_platform.services.findings.model_rows import VERSION_COLUMNS
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.manifest import (
     NO_CHECKSUM,
@@ -28,7 +29,7 @@ from ml_platform.services.registry.manifest import (
     take_manifest,
 )
 
-from .models import VERSION_COLUMNS, Compared
+from .models import Compared
 
 ADOPTED_EVERY = timedelta(days=1)
 """The files of adopted versions are elsewhere: each folder needs a listing of its own."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db.models import Model, QuerySet
 
-from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.names import ModelName, spellings
 from ml_platform.conf import require_settings
 from ml_platform.errors import Invalid, NotFound
 from ml_platform.models import (
@@ -35,6 +35,7 @@ from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
 from ml_platform.services.findings.kinds import FindingKind, kinds_of, worst_first
 from ml_platform.services.findings.store import standing
 from ml_platform.services.registry.brake import PlaneShrunk
+from ml_platform.services.registry.project_names import project_names, project_number
 from ml_platform.services.registry.vertex_endpoints import count_serving
 
 
@@ -208,11 +209,10 @@ def of_project(rows: QuerySet[Finding], project: Model | None) -> QuerySet[Findi
 def vertex_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[VertexRow]:
     """Yield what Vertex AI listed, with our verdict; for a project, only what concerns it."""
     read = bool(sweep.planes["vertex"]["read"])
-    here = f"projects/{require_settings().PROJECT_ID}"
+    projects = project_names(project_number())
     for chunk in chunks(MirroredModel.objects.all()):
-        names = [row.resource_name for row in chunk]
-        # Our tables may have the project's id where Vertex AI has its number.
-        names += [f"{here}/{name.split('/', 2)[2]}" for name in names]
+        listed = (ModelName.parse(row.resource_name) for row in chunk)
+        names = [name for each in listed for name in spellings(each, projects)]
         lineages, found = _lineages_of(names), _findings_on(names)
         for row in chunk:
             lineage, finding = lineages.get(row.model_id), found.get(row.model_id)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.models import Count
 
-from ml_platform.cloud.names import ModelName
+from ml_platform.cloud.names import ModelName, spellings
 from ml_platform.conf import require_settings
 from ml_platform.errors import Invalid
 from ml_platform.models import MirroredModel, RegisteredModel, Sweep, TrainingRun
@@ -45,17 +44,28 @@ from ml_platform.services.findings.exclusions import (
     Touched,
 )
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.model_rows import (
+    LINEAGE_COLUMNS,
+    SEEN_COLUMNS,
+    VERSION_COLUMNS,
+    key_of,
+    labelled_runs,
+    read_place,
+    seen_by_id,
+    seen_of,
+)
 from ml_platform.services.findings.store import (
     end_surplus,
     hold_findings,
     looks_at,
     standing,
 )
-from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.aliases import DEFAULT, move_default
-from ml_platform.services.registry.labels import is_uid, owner
 from ml_platform.services.registry.manifest import with_other_files
 from ml_platform.services.registry.ownership import own_models
+from ml_platform.services.registry.project_names import project_names
+
+from .version_reading import recorded_instead
 
 
 class Compared(NamedTuple):
@@ -85,7 +95,7 @@ def compare_orphans(reading: Reading) -> Iterator[Compared]:
         touched = reading.touched().lineages
         result = Compared([], [])
         for orphan in chunk:
-            if _key(orphan) in touched:
+            if key_of(orphan) in touched:
                 subject = orphan_subject(orphan.pk)
                 result.leave_out(subject, orphan.model_name, WORKED_ON, orphan.project_id)
             else:
@@ -104,16 +114,14 @@ def _counts(chunk: list[RegisteredModel], related: str) -> dict[int, int]:
 
 def compare_lineages(reading: Reading) -> Iterator[Compared]:
     """Compare each registered model with what Vertex AI lists under its resource name."""
-    place = _place()
-    for chunk in reading.chunks(RegisteredModel.objects.registered().only(*_LINEAGE)):
+    place = read_place()
+    for chunk in reading.chunks(RegisteredModel.objects.registered().only(*LINEAGE_COLUMNS)):
         names = [_name_of(lineage) for lineage in chunk]
-        seen = _seen_by_id({name.model_id for name in names if name})
-        listed = {
-            lineage: seen.get(name.model_id)
-            for lineage, name in zip(chunk, names, strict=True)
-            if name
-        }
-        labelled = _labelled(seen.values())
+        listed = _listed(chunk, names)
+        labelled = labelled_runs(filter(None, listed.values()))
+        instead = recorded_instead(listed, labelled, place)
+        listed = {**listed, **instead}
+        labelled |= labelled_runs(instead.values())
         pointed = _pointed_at(listed, labelled, place)
         touched = reading.touched().lineages
         result = Compared([], [])
@@ -130,7 +138,7 @@ def compare_lineages(reading: Reading) -> Iterator[Compared]:
             version = pointed.get(lineage.pk)
             if discrepancy := compare_lineage(lineage, model, run, place, pointed=version):
                 result.found.append(discrepancy)
-            elif run is not None:
+            elif run is not None and lineage not in instead:
                 defaults.append(run.pk)
         _hold_labels(chunk, compared, reading.sweep)
         yield result
@@ -138,6 +146,15 @@ def compare_lineages(reading: Reading) -> Iterator[Compared]:
         # After the findings of the chunk were written: the states depend on their sightings.
         ids = [lineage.pk for lineage in compared]
         _write_states(ids, result.found, looks_at(result.found), reading.sweep)
+
+
+def _listed(
+    chunk: Iterable[RegisteredModel], names: Iterable[ModelName | None]
+) -> dict[RegisteredModel, ListedModel | None]:
+    """The listed model of each lineage whose resource name is valid."""
+    named = {lineage: name for lineage, name in zip(chunk, names, strict=True) if name}
+    seen = seen_by_id({name.model_id for name in named.values()})
+    return {lineage: seen.get(name.model_id) for lineage, name in named.items()}
 
 
 def _pointed_at(
@@ -192,7 +209,7 @@ def _why_left_out(
     """Return why a lineage must not be compared, '' when it may be."""
     if name is None or not place.holds(name):
         return ELSEWHERE
-    if _key(lineage) in touched:
+    if key_of(lineage) in touched:
         return WORKED_ON
     if name.model_id in reading.unstored["vertex"]:
         return UNSTORED
@@ -242,10 +259,11 @@ def _name_of(lineage: RegisteredModel) -> ModelName | None:
 
 def compare_unclaimed_models(reading: Reading) -> Iterator[Compared]:
     """Classify each listed model that none of our versions points at."""
-    place = _place()
-    for chunk in reading.chunks(MirroredModel.objects.filter(theirs=False).only(*_SEEN)):
-        models = _unclaimed(chunk, place)
-        labelled = _labelled(models)
+    place = read_place()
+    projects = project_names(place.number)
+    for chunk in reading.chunks(MirroredModel.objects.filter(theirs=False).only(*SEEN_COLUMNS)):
+        models = _unclaimed(chunk, projects)
+        labelled = labelled_runs(models)
         own = own_models(
             {run.registered_model_id for run in labelled.values() if run.registered_model_id}
         )
@@ -259,7 +277,10 @@ def compare_unclaimed_models(reading: Reading) -> Iterator[Compared]:
                 continue
             of_run = own.get(run.registered_model_id or 0) if run else None
             is_own = of_run is not None and of_run.holds(seen.name)
-            result.found.append(compare_unclaimed(seen, run, place, own=is_own))
+            lineage = run.registered_model if run else None
+            current = lineage.vertex_model_resource_name if lineage else ""
+            found = compare_unclaimed(seen, run, place, own=is_own, current=current)
+            result.found.append(found)
             if run and not is_own:
                 end_surplus(
                     subject=str(seen.name),
@@ -277,14 +298,13 @@ def _why_not(seen: ListedModel, run: TrainingRun | None, reading: Reading, touch
     if seen.created_at is not None and seen.created_at > reading.sweep.started_at + SKEW:
         return NEW
     worked_on = seen.name.model_id in touched.models
-    return WORKED_ON if worked_on or (run and _key(run) in touched.lineages) else ""
+    return WORKED_ON if worked_on or (run and key_of(run) in touched.lineages) else ""
 
 
-def _unclaimed(chunk: list[MirroredModel], place: Location) -> list[ListedModel]:
-    """Return the models of the chunk that no version points at, by project id or by number."""
-    models = [_seen(row) for row in chunk]
-    by_name = {str(seen.name): seen for seen in models}
-    by_name |= {str(replace(seen.name, project=place.project)): seen for seen in models}
+def _unclaimed(chunk: list[MirroredModel], projects: Collection[str]) -> list[ListedModel]:
+    """Return the models of the chunk that no version points at, with any name of the project."""
+    models = [seen_of(row) for row in chunk]
+    by_name = {name: seen for seen in models for name in spellings(seen.name, projects)}
     pointed = (
         TrainingRun.objects.versions()
         .filter(vertex_model_resource_name__in=list(by_name))
@@ -293,64 +313,3 @@ def _unclaimed(chunk: list[MirroredModel], place: Location) -> list[ListedModel]
     )
     claimed = {by_name[name].name for name in pointed}
     return [seen for seen in models if seen.name not in claimed]
-
-
-# ---- what they read ------------------------------------------------------------------------------
-
-# Only the columns that the comparisons use: a sweep reads many thousands of rows.
-_LINEAGE = (
-    "project", "model_name", "vertex_model_resource_name", "total_versions",
-    "latest_registered_at", "created_at",
-)  # fmt: skip
-VERSION_COLUMNS = (
-    "uid", "registered_model", "project", "model_name", "version", "registration",
-    "vertex_model_resource_name", "vertex_model_version", "last_vertex_version",
-    "gcs_artifacts_path", "parameters",
-)  # fmt: skip
-_SEEN = (
-    "model_id", "resource_name", "display_name", "version", "owner", "theirs", "run_uid",
-    "artifact_uri",
-    "remote_created_at", "remote_updated_at",
-)  # fmt: skip
-
-
-def _key(about: RegisteredModel | TrainingRun) -> str:
-    return lineage_key(project_id=about.project_id, model_name=about.model_name)
-
-
-def _place() -> Location:
-    settings = require_settings()
-    one = MirroredModel.objects.order_by("pk").first()
-    number = ModelName.parse(one.resource_name).project if one else ""
-    return Location(
-        project=settings.PROJECT_ID,
-        number=number if number.isdigit() else "",
-        location=settings.LOCATION,
-        owner=owner(),
-    )
-
-
-def _seen(row: MirroredModel) -> ListedModel:
-    return ListedModel(
-        name=ModelName.parse(row.resource_name),
-        display_name=row.display_name,
-        version=row.version,
-        owner=row.owner,
-        theirs=row.theirs,
-        run_uid=row.run_uid,
-        artifact_uri=row.artifact_uri,
-        created_at=row.remote_created_at,
-        updated_at=row.remote_updated_at,
-    )
-
-
-def _seen_by_id(model_ids: Collection[str]) -> dict[str, ListedModel]:
-    rows = MirroredModel.objects.filter(model_id__in=model_ids).only(*_SEEN)
-    return {row.model_id: _seen(row) for row in rows}
-
-
-def _labelled(models: Iterable[ListedModel]) -> dict[str, TrainingRun]:
-    """Return the runs that the labels of these models name, by uid."""
-    uids = {seen.run_uid for seen in models if is_uid(seen.run_uid)}
-    runs = TrainingRun.objects.filter(uid__in=uids).only(*VERSION_COLUMNS)
-    return {run.uid.hex: run for run in runs}

@@ -17,6 +17,7 @@ from ml_platform.models import (
     DeployedEndpoint,
     Finding,
     MirroredArtifacts,
+    MirroredEndpoint,
     MirroredJob,
     MirroredModel,
     MirroredService,
@@ -162,8 +163,14 @@ def _jobs(rows: Sequence[MirroredJob]) -> Sequence[str]:
     return [r.job_id for r in rows if r.theirs or r.resource_name in ringing or r.job_id in ours]
 
 
+def _endpoints(rows: Sequence[MirroredEndpoint]) -> Sequence[str]:
+    """People make and delete them, we do not."""
+    return [row.endpoint_id for row in rows]
+
+
 MISSED: Mapping[str, Callable[[Any], Sequence[str]]] = {
     "vertex": _models,
+    "vertex_endpoints": _endpoints,
     "gcs": _folders,
     "cloud_run": _services,
     "scheduler": _jobs,

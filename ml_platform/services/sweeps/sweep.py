@@ -45,6 +45,7 @@ from .audit import unread_kinds
 from .daily_counts import keep_daily_counts
 from .pushed_models import read_pushed_models
 from .shrinking import judge
+from .version_reading import read_changed_versions
 
 log = logging.getLogger("ml_platform.jobs")
 
@@ -99,6 +100,9 @@ def _read_and_compare(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> Non
             if current.planes[name]["read"]:
                 unstored = {one.what for one in left_out[name]}
                 current.planes[name] |= _forget_unseen(name, current, unstored, had)
+        if current.planes["vertex"]["read"]:
+            renew = partial(_renew_lease, current, clock, heartbeat)
+            read_changed_versions(began=current.started_at, renew=renew)
     reading = Reading(
         sweep=current,
         now=clock(),
@@ -212,11 +216,8 @@ def _keep_page(plane: Plane, page: Sequence[Any], seen: Json, us: Identity) -> l
 
 
 def _upsert(plane: Plane, rows: Sequence[Json]) -> None:
-    columns = [
-        field.name
-        for field in plane.table._meta.concrete_fields  # noqa: SLF001 - Django's documented name
-        if field.name not in ("id", plane.key)
-    ]
+    # Other columns stay: the versions of a model are not read with its listing.
+    columns = [name for name in rows[0] if name != plane.key]
     plane.table._default_manager.bulk_create(  # noqa: SLF001 - Django's documented name
         [plane.table(**row) for row in rows],
         update_conflicts=True,
@@ -284,6 +285,7 @@ def _model_row(model: RemoteModel, us: Identity) -> Json:
         "run_uid": model.labels.get(RUN, "")[:32],
         "remote_created_at": model.create_time,
         "remote_updated_at": model.update_time,
+        "revision": f"{model.update_time} {model.etag}"[:320],
     }
 
 

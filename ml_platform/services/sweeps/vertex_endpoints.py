@@ -18,11 +18,12 @@ from ml_platform.services.findings.compare_vertex_endpoints import (
 )
 from ml_platform.services.findings.discrepancy import pointer_text
 from ml_platform.services.findings.exclusions import UNSTORED, WORKED_ON, Reading, Touched
+from ml_platform.services.findings.model_rows import VERSION_COLUMNS
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.registry.ownership import OwnModels, own_models
 from ml_platform.services.registry.vertex_endpoints import Deployment, deployments_of
 
-from .models import VERSION_COLUMNS, Compared
+from .models import Compared
 
 UNTOLD = "Vertex AI does not say which version it is"
 _MADE_BY_US = re.compile(r"mr-([0-9a-f]{32})-[0-9]+")

@@ -191,6 +191,16 @@ def test_a_listing_that_cannot_be_read_is_not_an_empty_one(limits, body):
     assert isinstance(answer, Unknown)
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "runs/1/metrics.json", "runs/1/pushed_model/1"])
+def test_a_server_that_ignores_the_glob_is_not_believed(limits, name):
+    """Otherwise an object beside the models would make a run's folder of `gs://bucket/`."""
+    with answering(said(listing(name=name))) as url:
+        limits(LOCAL_CLOUD_HTTP=url, RETRY_TIMEOUT=0.0)
+        pages = storage.list_objects(BUCKET, "runs/", glob="runs/**/pushed_model/*/**")
+        answer = ask(lambda: list(pages))
+    assert isinstance(answer, Unknown)
+
+
 def test_a_listing_that_says_that_it_is_empty_is_empty(limits):
     with answering(said('{"kind": "storage#objects"}')) as url:
         limits(LOCAL_CLOUD_HTTP=url)

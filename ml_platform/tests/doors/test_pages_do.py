@@ -17,11 +17,15 @@ from ml_platform.cloud.transport import channels
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
+    MirroredModel,
+    MirroredService,
     Operation,
     RegisteredModel,
+    Sweep,
     TrainingRun,
     TrainingSchedule,
 )
+from ml_platform.models.clock import database_now
 from ml_platform.models.states import (
     EndpointState,
     FindingStatus,
@@ -360,12 +364,32 @@ def test_an_unmanaged_model_is_deleted_only_under_its_typed_name(admin, lineage)
 
 def test_an_unmanaged_model_is_adopted_into_the_chosen_project(admin, lineage):
     name = "projects/1/locations/europe-central2/models/77"
-    finding = finding_of(FindingKind.UNMANAGED, subject=name, evidence={"display_name": "T"})
-    answer = press(
-        admin, "adopt-finding", finding.pk, model_name="t", project=str(lineage.project_id)
-    )
+    shown = {"display_name": "Chern Rank"}
+    finding = finding_of(FindingKind.UNMANAGED, subject=name, evidence=shown)
+    seen = {"seen_sweep": Sweep.objects.create(actor_label="ana"), "seen_at": database_now()}
+    labels = {"model_type": "ranking", "project": str(lineage.project)}
+    MirroredModel.objects.create(model_id="77", resource_name=name, labels=labels, **seen)
+    MirroredService.objects.create(service_name="rank-live", **seen)
+    MirroredService.objects.create(service_name="ours", owner="tests", **seen)
+    page = admin.get(f"/registry-health/findings/{finding.pk}/").content.decode()
+    for part in (
+        'name="model_name" value="chern_rank"',
+        f'<option value="{lineage.project_id}" selected>',
+        '<option value="ranking" selected>',
+        "<option>rank-live</option>",
+        "Its labels tell the type ranking.",
+        "Unknown: the author.",
+        "it gets our labels and an active endpoint; what it serves stays",
+        "Its versions are not judged: approve one to deploy it.",
+    ):
+        assert part in page
+    assert "<option>ours</option>" not in page
+    chosen = {"model_name": "t", "project": str(lineage.project_id), "model_type": ""}
+    answer = press(admin, "adopt-finding", finding.pk, **chosen, service_name="rank-live")
     assert answer.status_code == 302
-    assert Operation.objects.get().kind == OperationKind.ADOPT
+    operation = Operation.objects.get()
+    assert operation.kind == OperationKind.ADOPT
+    assert operation.data["service"] == "rank-live"
 
 
 def test_a_finding_of_ours_is_no_choice(admin, lineage):

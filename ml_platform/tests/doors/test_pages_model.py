@@ -12,9 +12,17 @@ from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
+from ml_platform.actions.endpoints import Known
 from ml_platform.cloud.transport import channels
 from ml_platform.errors import Conflict
-from ml_platform.models import Finding, Operation, RegisteredModel, Sweep, TrainingRun
+from ml_platform.models import (
+    Finding,
+    MirroredArtifacts,
+    Operation,
+    RegisteredModel,
+    Sweep,
+    TrainingRun,
+)
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import (
     OperationKind,
@@ -22,6 +30,7 @@ from ml_platform.models.states import (
     Registration,
     RegistryState,
 )
+from ml_platform.pages.model.lineage_graph import artifacts_badge
 from ml_platform.pages.model.metric_comparison import Measured, compare
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.endpoint_state import mark_version_lost
@@ -29,11 +38,13 @@ from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import keep_findings
 from ml_platform.services.operations.history import record_refusal
+from ml_platform.services.operations.locks import read_locks
 from ml_platform.services.operations.store import Actor, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage, subject_of_version
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
+    LONG_AGO,
     DeployedEndpointFactory,
     RegisteredModelFactory,
     TrainingScheduleFactory,
@@ -364,3 +375,16 @@ def test_versions_come_in_pages(admin, lineage):
     assert following is not None
     rest = admin.get(url_of(lineage, following[1].replace("&amp;", "&"))).content.decode()
     assert rest.count('id="version-') == 13
+
+
+def test_artifacts_that_no_sweep_has_seen_lately_are_grey():
+    lineage = RegisteredModelFactory.create()
+    run = version_of(lineage)
+    sweep = Sweep.objects.create(actor_label="ana")
+    seen = {"folders": {}, "seen_sweep": sweep, "seen_at": LONG_AGO}
+    MirroredArtifacts.objects.create(prefix=run.gcs_artifacts_path, **seen)
+    tones = {
+        artifacts_badge(run, Known("", read_locks([], []), fresh_since=since), LONG_AGO).tone
+        for since in (LONG_AGO + timedelta(seconds=1), LONG_AGO - timedelta(seconds=1))
+    }
+    assert tones == {"unknown", "good"}

@@ -361,9 +361,14 @@ def test_reconciling_with_the_choice_to_delete_brings_the_counts_together() -> N
 
 @pytest.mark.usefixtures("incident")
 def test_reconciling_with_the_choice_to_adopt_registers_them(cloud: LocalCloud) -> None:
-    code, _ = run("reconcile_registry", "--yes", "--unmanaged", "adopt", "--project", "test_v1")
+    cloud.models.seed("79", display_name="Chern Rank (v2)")
+    cloud.models.seed("80", display_name="Größe")
+    asked = ("--unmanaged", "adopt", "--project", "test_v1", "--name", "Größe=size")
+    code, text = run("reconcile_registry", "--yes", *asked)
     assert code == 0
-    assert RegisteredModel.objects.registered().count() == 9
+    assert "Adopt it into the project test_v1 as chern_rank_v2." in " ".join(text.split())
+    assert RegisteredModel.objects.registered().count() == 11
+    assert RegisteredModel.objects.filter(model_name__in=["chern_rank_v2", "size"]).count() == 2
     assert cloud.effects.count("ModelService.DeleteModel") == 0
 
 
@@ -403,6 +408,14 @@ def test_on_a_terminal_it_asks(monkeypatch: pytest.MonkeyPatch, answer: str, lef
     code, text = run("reconcile_registry")
     assert "Repair 3 findings? [y/N]" in text
     assert (code, RegisteredModel.objects.count()) == (1, left)
+
+
+def test_a_name_is_given_for_a_name() -> None:
+    arguments = ["--unmanaged", "adopt", "--project", "test_v1", "--name", "size"]
+    assert run("reconcile_registry", "--yes", *arguments) == (
+        1,
+        "Give --name SHOWN=NAME, not size.",
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--unmanaged", "adopt"], ["--project", "test_v1"]])

@@ -97,21 +97,24 @@ DEFECTS: tuple[Defect, ...] = tuple(
             "services/registration/adoption.py",
             case("a_model_that_was_claimed_meanwhile_is_not_adopted"),
             claimed_model_is_adopted=(
-                "    require_unclaimed(name)\n    _require_free(state",
-                "    _require_free(state",
+                "    require_unclaimed(ModelName.parse(state.location))\n",
+                "",
             ),
             taken_name_is_adopted=(
                 "    _require_free(state.project, state.model_name)\n",
                 "",
                 case("a_name_that_was_registered_meanwhile_is_not_adopted_under"),
             ),
+        ),
+        defects_in(
+            "services/registration/adopted_versions.py",
+            case("labels_that_somebody_set_meanwhile_stay_beside_ours"),
             labels_of_others_are_lost=(
                 "dict(version.labels) | ours",
                 "ours",
-                case("labels_that_somebody_set_meanwhile_stay_beside_ours"),
             ),
             owner_label_is_overwritten=(
-                "    _require_no_owner(name, [version])\n",
+                "    require_no_owner(name, [version])\n",
                 "",
                 case("a_version_that_another_installation_claimed_meanwhile_keeps_its_label"),
             ),

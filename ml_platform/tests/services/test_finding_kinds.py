@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,16 @@ def comes_back(sweep: Sweep, registration: Registration) -> None:
     listed(sweep, own_id(run), owner=owner(), run_uid=run.uid.hex)
     clear_pointer(run=run, registration=registration)
     sync_version_cache(registered_model=RegisteredModel.objects.get())
+
+
+def with_versions(sweep: Sweep, *numbers: str, aliases: Sequence[str] = ()) -> None:
+    """Vertex AI has our version with these aliases, and beside it versions that nobody recorded."""
+    run = registered()
+    ours = {"owner": owner(), "run_uid": run.uid.hex}
+    plain = {"owner": "", "run_uid": "", "theirs": False, "artifact_uri": "", "created_at": ""}
+    versions = [{"version": number, "aliases": [], **plain} for number in ("1", *numbers)]
+    versions[0] |= {"aliases": list(aliases), **ours}
+    listed(sweep, own_id(run), versions=versions, versions_read_at=database_now(), **ours)
 
 
 def without_labels(sweep: Sweep) -> None:
@@ -221,6 +231,8 @@ MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
     FindingKind.SERVICE_MISMATCH: another_serves,
     FindingKind.SERVICE_CHANGED: another_image_serves,
     FindingKind.LABELS_CHANGED: without_labels,
+    FindingKind.ALIAS_MOVED: lambda sweep: with_versions(sweep, aliases=["champion"]),
+    FindingKind.MORE_VERSIONS: lambda sweep: with_versions(sweep, "2"),
     FindingKind.SERVICE_LABELS_CHANGED: lambda sweep: another_serves(sweep, owner=""),
     FindingKind.VERTEX_ENDPOINT_UNREGISTERED: lambda sweep: at_vertex_endpoint(sweep, "2"),
     FindingKind.SCHEDULE_MISSING: lambda sweep: scheduled(sweep, listed=False),

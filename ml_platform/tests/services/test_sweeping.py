@@ -25,12 +25,16 @@ from ml_platform.models.states import (
     RegistryState,
     ScheduleState,
 )
-from ml_platform.services.findings.exclusions import NEW, WORKED_ON
+from ml_platform.services.findings.exclusions import NEW, WORKED_ON, Reading
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.registry.lineages import lose_versions
+from ml_platform.services.repairs.pointers import clear_stale_pointers
+from ml_platform.services.repairs.reconciliation import finish_operation, is_safe
+from ml_platform.services.repairs.steps import STAYS_OPEN
 from ml_platform.services.sweeps import audit
-from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.services.sweeps.models import compare_unclaimed_models
+from ml_platform.services.sweeps.sweep import PLANES, sweep
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     ProjectFactory,
@@ -72,6 +76,7 @@ def test_planes_that_agree_make_no_finding(cloud: LocalCloud) -> None:
     calls = {call.method: call.reason for call in cloud.effects.calls()}
     assert calls == {
         "ModelService.ListModels": f"sweep {done.pk}",
+        "ModelService.ListModelVersions": f"sweep {done.pk}",
         "storage.objects.list": f"sweep {done.pk}",
         "Services.ListServices": f"sweep {done.pk}",
         "CloudScheduler.ListJobs": f"sweep {done.pk}",
@@ -302,6 +307,16 @@ def test_a_default_version_that_is_not_ours_is_a_mismatch(cloud: LocalCloud) -> 
     assert finding.title.endswith("labeled as a run of other")
     assert finding.evidence["vertex_label_mlp_run"] == other.latest_run.uid.hex
     assert lineage.registry_state == RegistryState.SUSPECTED
+    assert is_safe(finding), "it was created after ours was registered, so ours is lost"
+    TrainingRun.objects.update(registered_at=database_now())
+    look()
+    finding.refresh_from_db()
+    assert not is_safe(finding), "our pointers are not wrong, so there is nothing to correct"
+    assert "No automatic repair" in finding.repair
+    opened = clear_stale_pointers(registered_model=lineage, actor=ANA, now=database_now())
+    operation = finish_operation(operation=opened, clock=database_now)
+    finding.refresh_from_db()
+    assert (operation.steps[-1]["note"], finding.status) == (STAYS_OPEN, FindingStatus.OPEN)
 
 
 def test_a_label_of_another_tenants_run_is_not_told(cloud: LocalCloud) -> None:
@@ -354,6 +369,27 @@ def test_a_pointer_may_name_the_project_by_its_id(cloud: LocalCloud) -> None:
     done = look()
     assert Finding.objects.count() == 0
     assert [row.lineage for row in audit.vertex_rows(done)] == [lineage.model_name]
+
+
+@pytest.mark.parametrize("listed", ["demo-project", "123456789012"])
+def test_ids_and_numbers_of_the_project_may_stand_side_by_side(
+    cloud: LocalCloud, listed: str
+) -> None:
+    """Rows with the number of the project, answers with its id: no model is unmanaged for that."""
+    names = [managed(cloud).model_name for _ in range(3)]
+    done = look()
+    for row in MirroredModel.objects.all():
+        row.resource_name = row.resource_name.replace("123456789012", listed)
+        row.save()
+    reading = Reading(
+        sweep=done,
+        now=database_now(),
+        unstored=dict.fromkeys(PLANES, ()),
+        heartbeat=lambda: None,
+    )
+    found = [each for one in compare_unclaimed_models(reading) for each in one.found]
+    assert found == []
+    assert sorted(row.lineage for row in audit.vertex_rows(done)) == sorted(names)
 
 
 def test_a_lost_version_that_is_back_can_be_restored(cloud: LocalCloud) -> None:

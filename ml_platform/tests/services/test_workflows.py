@@ -97,15 +97,19 @@ OLD_ROWS = [
 
 
 NEWER = {
+    "adopt-more-versions",
+    "adopt-service",
     "approve-version",
     "confirm-installation",
     "label-installation",
     "relabel-service",
     "relabel-version",
+    "put-alias-back",
     "remove-files",
     "repair-job",
     "repair-schedule",
     "restore-files",
+    "take-over-alias",
     "withdraw-approval",
 }
 """Workflows of later releases, whose rows always have the slug."""

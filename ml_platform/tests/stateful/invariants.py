@@ -83,8 +83,9 @@ class Effect:
 
     @property
     def relabels_service(self) -> bool:
-        """Whether it writes our labels on a service that has lost them."""
-        return self.operation is not None and self.operation.workflow == "relabel-service"
+        """Whether it writes our labels on a service that has lost them, or that is adopted."""
+        relabels = ("relabel-service", "adopt-service")
+        return self.operation is not None and self.operation.workflow in relabels
 
     @property
     def writes_labels_only(self) -> bool:

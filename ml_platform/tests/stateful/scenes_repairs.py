@@ -9,10 +9,11 @@ from typing import Any
 from django.db import transaction
 from google.cloud.run_v2.types import service as service_types
 
-from ml_platform.cloud import scheduler, storage, vertex
+from ml_platform.cloud import cloud_run, scheduler, storage, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.transport import channels
+from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
@@ -94,6 +95,30 @@ def adopt(hands: Hands, facts: Facts) -> None:
             resource_name=THEIRS,
             project=Project.objects.get(pk=facts["project"]),
             model_name="adopted",
+            actor=BO,
+            now=hands.now(),
+        )
+    settle(hands)
+
+
+def unmanaged_and_serving(world: World) -> Facts:
+    """A model of others, and the service on Cloud Run that others made for it."""
+    uri = f"gs://{planes.BUCKET}/theirs/1"
+    world.cloud.storage.write(planes.BUCKET, "theirs/1/saved_model.pb", b"theirs")
+    world.cloud.models.seed("4711", display_name="theirs", artifact_uri=uri)
+    spec = ServiceSpec(image="theirs", labels={"team": "red"}, env={ARTIFACT_ENV: uri})
+    cloud_run.create_service("theirs-live", spec)
+    world.forward(300)
+    return {"project": world.project.pk}
+
+
+def adopt_with_service(hands: Hands, facts: Facts) -> None:
+    if not RegisteredModel.objects.exists():
+        adopt_model(
+            resource_name=THEIRS,
+            project=Project.objects.get(pk=facts["project"]),
+            model_name="adopted",
+            service_name="theirs-live",
             actor=BO,
             now=hands.now(),
         )
@@ -253,6 +278,40 @@ def repair_found(hands: Hands, facts: Facts, name: str = "") -> None:
     if finding.operation_id is None:
         repair_finding(finding=finding, repair=name, actor=BO, now=hands.now())
     settle(hands)
+
+
+def repair_by(name: str) -> Callable[[Hands, Facts], None]:
+    return lambda hands, facts: repair_found(hands, facts, name)
+
+
+def moved_alias(world: World) -> Facts:
+    """A person moved an alias in the console, and a sweep saw it."""
+    facts = versions(2)(world)
+    run = TrainingRun.objects.get(pk=facts["run"])
+    name = ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
+    vertex.merge_version_aliases(name, ["blue"])
+    return facts | _found(world, FindingKind.ALIAS_MOVED)
+
+
+def more_versions(world: World) -> Facts:
+    """A person uploaded a version by hand, and a sweep saw it."""
+    facts = versions(1)(world)
+    lineage = RegisteredModel.objects.get(pk=facts["lineage"])
+    world.cloud.storage.write(planes.BUCKET, "theirs/1/saved_model.pb", b"theirs")
+    vertex.upload_model(
+        display_name=lineage.model_name,
+        artifact_uri=f"gs://{planes.BUCKET}/theirs/1",
+        serving_image="image",
+        labels={"team": "red"},
+        parent_model=ModelName.parse(lineage.vertex_model_resource_name),
+    )
+    return facts | _found(world, FindingKind.MORE_VERSIONS)
+
+
+def _found(world: World, kind: FindingKind) -> Facts:
+    world.forward(300)
+    sweep(actor=BO, clock=world.now)
+    return {"finding": Finding.objects.open().get(kind=kind).pk}
 
 
 def paused_by_hand(prepare: Callable[[World], Facts]) -> Callable[[World], Facts]:

@@ -119,6 +119,11 @@ def artifacts_are_there(world: World) -> Wrong:
                 yield f"{run} has no {key}"
 
 
+def _named_by(run: TrainingRun) -> set[str]:
+    """The labels of revisions that serve a run: those of an adopted service have none of ours."""
+    return {run.uid.hex, *([""] if "adopted_from" in run.parameters else ())}
+
+
 def _artifacts_of(world: World, run: TrainingRun) -> str:
     """Where Vertex AI says that the model of this version, or of the one it was, is."""
     pointer = ModelName.parse(
@@ -166,7 +171,7 @@ def the_version_is_what_serves(world: World) -> Wrong:
             continue
         if run.registration not in (Registration.REGISTERED, Registration.LOST):
             yield f"{endpoint} serves {run}, which is {run.registration}"
-        elif (served := planes.served_by(world.cloud, key)) != {run.uid.hex}:
+        elif not (served := planes.served_by(world.cloud, key)) or served - _named_by(run):
             yield f"{endpoint} serves {run.uid.hex}, and its traffic goes to {sorted(served)}"
         elif (uri := planes.env_of(shown[key])[ARTIFACT_ENV]) != _artifacts_of(world, run):
             yield f"{endpoint} serves {run} from {uri}, not {_artifacts_of(world, run)}"

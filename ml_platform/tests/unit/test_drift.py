@@ -98,6 +98,18 @@ def test_while_the_number_is_not_known_any_number_may_be_ours() -> None:
             "which is version 2 there",
         ),
         (
+            replace(SEEN, version="3"),
+            changed(RUN, vertex_model_resource_name=str(replace(NAME, location="us-east1"))),
+            FindingKind.SURPLUS_VERSION,
+            "which is version 2 in us-east1",
+        ),
+        (
+            replace(SEEN, version="3"),
+            changed(RUN, vertex_model_resource_name=str(replace(NAME, model_id="m2"))),
+            FindingKind.SURPLUS_VERSION,
+            "which is version 2 of model m2",
+        ),
+        (
             SEEN,
             changed(RUN, registration=Registration.DELETED, **NOWHERE),
             FindingKind.SURPLUS_VERSION,
@@ -172,6 +184,14 @@ def test_what_no_version_points_at_is_unmanaged_or_back(
 ) -> None:
     drift = compare_unclaimed(seen, run, HERE, own=True)
     assert (drift.kind, drift.project_id) == (kind, project)
+
+
+def test_a_lost_version_that_is_back_is_restored_only_into_its_own_model() -> None:
+    back = compare_unclaimed(SEEN, LOST, HERE, own=True, current=str(replace(NAME, project="acme")))
+    assert back.kind == FindingKind.VERSION_MISMATCH
+    replaced = str(replace(NAME, model_id="m2"))
+    drift = compare_unclaimed(SEEN, LOST, HERE, own=True, current=replaced)
+    assert (drift.kind, drift.evidence["our_pointer"]) == (FindingKind.UNMANAGED, replaced)
 
 
 def test_artifacts_are_there_or_missing() -> None:

@@ -8,9 +8,10 @@ from django.db import transaction
 
 from ml_platform.cloud import storage, vertex
 from ml_platform.cloud.names import ModelName
-from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.states import Registration
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registry.lineages import clear_pointer, lose_versions
 from ml_platform.services.registry.manifest import keep_manifest, take_manifest
@@ -18,7 +19,9 @@ from ml_platform.services.repairs.duplicate_versions import purge_surplus
 from ml_platform.services.repairs.files import restore_files
 from ml_platform.services.repairs.labels import relabel_version
 from ml_platform.services.repairs.pointers import clear_stale_pointers, restore_lost_versions
+from ml_platform.services.repairs.reconciliation import repair_finding
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
+from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import ProjectFactory, RegisteredModelFactory, version_of
 from ml_platform.tests.services.test_surplus import forget, late
 from ml_platform.tests.services.vertex_rows import managed, replace_model
@@ -161,6 +164,21 @@ def a_file_that_somebody_puts_there_meanwhile_is_not_overwritten_unread(w: World
     assert take_manifest(taken.folder).digest == taken.digest
     kept = storage.list_objects(BUCKET, name, soft_deleted=True)
     assert seen in {item.generation for page in kept for item in page}
+
+
+@before("put_back")
+def an_alias_that_was_moved_again_meanwhile_is_not_put_back(w: World) -> Played:
+    lineage, runs = a_lineage(w.cloud, w.clock, versions=3)
+    TrainingRun.objects.filter(pk=runs[0].pk).update(aliases=["blue"])
+    vertex.merge_version_aliases(pointer(runs[1]), ["blue"])
+    sweep(actor=ANA, clock=w.clock)
+    finding = Finding.objects.get(kind=FindingKind.ALIAS_MOVED)
+    operation = repair_finding(finding=finding, actor=ANA, now=w.clock(), repair="put_back")
+    yield operation
+    vertex.merge_version_aliases(pointer(runs[2]), ["blue"])
+    yield None
+    ended(operation, "failed", "alias_moved_again")
+    assert set(vertex_versions(lineage)["3"]) == {"blue", "default"}
 
 
 @before("label")
