@@ -105,6 +105,7 @@ NEWER = {
     "remove-files",
     "repair-job",
     "repair-schedule",
+    "take-over-service",
     "withdraw-approval",
 }
 """Workflows of later releases, whose rows always have the slug."""
