@@ -13,6 +13,7 @@ import pytest
 from ml_platform.cloud.types import Ingress
 from ml_platform.models import DeployedEndpoint, Event, Finding, Operation
 from ml_platform.models.states import EventKind, FindingStatus
+from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.engine import advance
@@ -22,7 +23,7 @@ from ml_platform.services.workflows import WORKFLOWS
 
 from .deploy_tools import deploy, deployed, finish, service_of
 from .people import edit_service, see_service
-from .test_others_changes import container, drop_env, set_all_that_is_theirs, set_env
+from .test_others_changes import PINNED, container, drop_env, set_all_that_is_theirs, set_env
 from .world import ANA, Clock
 
 if TYPE_CHECKING:
@@ -218,8 +219,7 @@ def test_the_files_of_another_version_are_taken_over_as_that_version(
     endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
     first, other = endpoint.registered_model.training_runs.order_by("version")
-    uri = service_of(endpoint).env["AIP_STORAGE_URI"]
-    theirs = f"{other.gcs_artifacts_path}{uri.partition('/pushed_model/')[1].strip('/')}"
+    theirs = f"{other.gcs_artifacts_path}pushed_model/1"
     edit_service(endpoint.service_name, lambda s: set_env(s, "AIP_STORAGE_URI", theirs))
     assert look(clock) == ["service_changed"]
     finding = Finding.objects.open().get()
@@ -312,3 +312,25 @@ def test_who_changed_it_and_when_is_in_the_evidence(
     assert finding.evidence["last_changed_at"] == shown.update_time.isoformat(timespec="seconds")
     assert finding.evidence["since_revision"] == shown.latest_created_revision.rpartition("/")[2]
     assert finding.evidence["our_revision"] == endpoint.revision
+
+
+def test_a_version_whose_files_an_older_revision_serves_is_not_deleted(
+    endpoint: DeployedEndpoint, clock: Clock
+) -> None:
+    """Its revision has the labels of the version before: people changed the files only."""
+    other = endpoint.registered_model.training_runs.get(version=2)
+    address = service_of(endpoint).env["AIP_STORAGE_URI"]
+    theirs = f"{other.gcs_artifacts_path}pushed_model/1"
+    edit_service(endpoint.service_name, lambda s: set_env(s, "AIP_STORAGE_URI", theirs))
+    given = see_service(endpoint.service_name).latest_ready_revision.rpartition("/")[2]
+
+    def stay_with_it(service: Any) -> None:
+        set_env(service, "AIP_STORAGE_URI", address)
+        service.traffic = [{"type_": PINNED, "revision": given, "percent": 100}]
+
+    edit_service(endpoint.service_name, stay_with_it)
+    lineage = endpoint.registered_model
+    operation = delete_versions(lineage=lineage, runs=[other], actor=ANA, now=clock())
+    finish(operation, clock)
+    assert (operation.status, operation.error_code) == ("failed", "model_deployed")
+    assert f"Cloud Run serves it as {endpoint.service_name}" in operation.error

@@ -101,6 +101,7 @@ NEWER = {
     "adopt-service",
     "approve-version",
     "confirm-installation",
+    "confirm-plane",
     "label-installation",
     "relabel-service",
     "relabel-version",
@@ -110,6 +111,7 @@ NEWER = {
     "repair-schedule",
     "restore-files",
     "take-over-alias",
+    "take-over-service",
     "withdraw-approval",
 }
 """Workflows of later releases, whose rows always have the slug."""

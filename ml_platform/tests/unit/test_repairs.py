@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ml_platform.models import Finding
+from ml_platform.models.states import FindingStatus
 from ml_platform.services.findings.kinds import FindingKind, Repair
 from ml_platform.services.repairs.reconciliation import (
     NoRepair,
@@ -59,3 +60,6 @@ def test_the_only_repair_of_a_kind_needs_no_name():
     assert find_repair(row, "") == find_repair(row, "repair") == only
     with pytest.raises(NoRepair):
         find_repair(Finding(kind=FindingKind.LEFTOVER_SERVICE, title="It differs"), "")
+    row.status = FindingStatus.REPAIRED
+    assert repairs_of(row) == ()
+    assert repairs_of(Finding(kind="of_a_newer_release")) == ()
