@@ -192,7 +192,8 @@ def _unmark(work: Work[AdoptServiceState], error: PlatformError | None = None) -
     """Forget the endpoint if our labels were not sent. If they may be there, it stays as one that
     is being deployed, which protects the version until a retry or an undeploy."""
     work.retry_at = LOOK
-    mine = DeployedEndpoint.objects.filter(uid=UUID(work.state.uid), is_active=False)
+    uid, name = UUID(work.state.uid), work.state.service
+    mine = DeployedEndpoint.objects.filter(service_name=name, uid=uid, is_active=False)
     if work.state.sent:
         mine.update(error=str(error or ""))
     else:

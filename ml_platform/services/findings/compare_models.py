@@ -153,9 +153,9 @@ def _repair_of(
 ) -> tuple[TrainingRun | None, str]:
     """Return the version that a repair would change, None if it would change nothing, and what it
     does: restore a lost version that is this one, or lose one that was replaced by this one."""
-    lost = ours is not None and ours.registration == Registration.LOST
-    if ours and lost and is_same(ours.last_vertex_version, seen.pointer):
-        return ours, RESTORE
+    if ours and ours.registration == Registration.LOST:
+        back = is_same(ours.last_vertex_version, seen.pointer)
+        return (ours, RESTORE) if back else (None, NO_REPAIR)
     since = pointed.registered_at if pointed else None
     if since and seen.created_at and seen.created_at > since + REBORN_MARGIN:
         return pointed, CHECK_VERSIONS

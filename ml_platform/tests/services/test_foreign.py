@@ -277,6 +277,7 @@ def test_relabeling_adds_our_labels_and_changes_nothing_else(
     lineage, (run,) = a_lineage(cloud, clock)
     clock.forward(A_WHILE)
     vertex.merge_version_aliases(pointer_of(run), ["best"])
+    TrainingRun.objects.filter(pk=run.pk).update(aliases=["best", "default"])
     was = vertex.get_model(pointer_of(run))
     hurt(run, damage)
     look(clock)

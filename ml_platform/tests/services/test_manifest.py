@@ -216,7 +216,9 @@ def test_a_sweep_lists_the_pushed_models_whole_and_nothing_twice(
     cloud.effects.reset()
     look(clock)
     assert cloud.effects.count("storage.*") == cloud.effects.count("storage.objects.list") == 3
-    assert cloud.effects.count() == 6
+    models = RegisteredModel.objects.count()
+    assert cloud.effects.count("ModelService.ListModelVersions") == models
+    assert cloud.effects.count() == 6 + models
     names = ", ".join(f"assets/{n:04}" for n in range(5))
     wanted = (FindingKind.ARTIFACTS_CHANGED, f"added: {names} and 692 more")
     assert found() == [wanted] * 3
