@@ -36,6 +36,8 @@ class Repair:
     """Whether it changes a registered model, its versions or its schedule."""
     needs_run: bool = False
     """Whether it needs to know the version that the finding is about."""
+    needs_evidence: str = ""
+    """The evidence without which a finding of the kind has no repair."""
 
     def load(self) -> Any:
         """Return the function that opens the repair."""
@@ -48,6 +50,7 @@ _RESTORE = Repair(
     changes_production=True,
     settled_by_recheck=True,
     needs_run=True,
+    needs_evidence="restores_to",
 )
 
 

@@ -40,6 +40,8 @@ def is_safe(finding: Finding) -> bool:
     repair = facts_of(finding).repair
     if repair is None or (repair.needs_model and finding.registered_model_id is None):
         return False
+    if repair.needs_evidence and repair.needs_evidence not in finding.evidence:
+        return False
     return finding.run_id is not None or not repair.needs_run
 
 
