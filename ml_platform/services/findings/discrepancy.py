@@ -36,6 +36,12 @@ DELETE_LEFT = (
     "End the hold or retention, or grant storage.objects.delete; then delete what is left, if "
     "nothing uses it. The daily cleanup tries it too."
 )
+NOT_OUR_FILES = (
+    "No automatic repair: {why}. Put the recorded files back, roll back, train again, or delete "
+    "the version: other bytes are another version."
+)
+RESTORES_TO = "restores_to"
+"""The evidence of findings whose files a repair can write: the run's own folder."""
 _WITH_OTHER_FILES = {
     FilesState.CHANGED: (FindingKind.ARTIFACTS_CHANGED, "has other files than its manifest"),
     FilesState.INCOMPLETE: (FindingKind.ARTIFACTS_INCOMPLETE, "lacks files of its manifest"),
@@ -116,11 +122,18 @@ def compare_artifacts(
         }
     else:
         return None
+    repair = RESTORE_FILES
+    if manifest is None:
+        repair = NOT_OUR_FILES.format(why="no manifest of its files was recorded")
+    elif not run.gcs_artifacts_path:
+        repair = NOT_OUR_FILES.format(why="they are in a folder that is not the platform's")
+    else:
+        evidence[RESTORES_TO] = manifest.folder
     return Discrepancy(
         kind=kind,
         subject=artifacts_subject(run.pk),
         title=f"{version_name(run)} {what}",
-        repair=RESTORE_FILES,
+        repair=repair,
         evidence=evidence,
         project_id=run.project_id,
         lineage_id=run.registered_model_id,

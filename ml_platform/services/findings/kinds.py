@@ -40,6 +40,8 @@ class Repair:
     """Whether it changes a registered model, its versions or its schedule."""
     needs_run: bool = False
     """Whether it needs to know the version that the finding is about."""
+    needs_evidence: str = ""
+    """The evidence without which a finding of the kind has no repair."""
 
     def why_not(self, finding: Finding) -> str:
         """Return why the comparison excluded it for this finding, '' if it did not."""
@@ -49,7 +51,8 @@ class Repair:
         """Whether the finding has what this repair needs, and was not excluded from it."""
         without_model = self.needs_model and finding.registered_model_id is None
         without_run = self.needs_run and finding.run_id is None
-        return not (without_model or without_run or self.why_not(finding))
+        untold = bool(self.needs_evidence) and self.needs_evidence not in finding.evidence
+        return not (without_model or without_run or untold or self.why_not(finding))
 
     def load(self) -> Any:
         """Return the function that opens the repair."""
@@ -62,6 +65,7 @@ _RESTORE = Repair(
     changes_production=True,
     settled_by_recheck=True,
     needs_run=True,
+    needs_evidence="restores_to",
 )
 
 

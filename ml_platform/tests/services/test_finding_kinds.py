@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -293,11 +294,14 @@ def test_its_repair_can_be_opened(kind: FindingKind):
 @KINDS
 def test_it_is_safe_to_repair_only_with_a_repair_and_a_record(kind: FindingKind):
     repair = kind.facts.repair
-    alone = is_safe(Finding(kind=kind, run_id=1))
-    assert alone is (repair is not None and not repair.needs_model)
-    assert is_safe(Finding(kind=kind, registered_model_id=1, run_id=1)) is (repair is not None)
-    without_run = is_safe(Finding(kind=kind, registered_model_id=1))
+    told = {repair.needs_evidence: "gs://b/runs/1/"} if repair and repair.needs_evidence else {}
+    finding = partial(Finding, kind=kind, evidence=told)
+    assert is_safe(finding(run_id=1)) is (repair is not None and not repair.needs_model)
+    assert is_safe(finding(registered_model_id=1, run_id=1)) is (repair is not None)
+    without_run = is_safe(finding(registered_model_id=1))
     assert without_run is (repair is not None and not repair.needs_run)
+    untold = is_safe(Finding(kind=kind, registered_model_id=1, run_id=1))
+    assert untold is (repair is not None and not repair.needs_evidence)
 
 
 @pytest.mark.django_db

@@ -29,7 +29,6 @@ from ml_platform.services.operations.store import Actor, Busy
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registry.labels import OWNER, RUN
 from ml_platform.services.registry.lineages import lose_versions
-from ml_platform.services.repairs.files import NotRestorable
 from ml_platform.services.repairs.pointers import clear_stale_pointers, restore_lost_versions
 from ml_platform.services.repairs.reconciliation import NoRepair, finish_operation, repair_finding
 from ml_platform.services.repairs.unmanaged_models import Managed, delete_unmanaged_model
@@ -449,12 +448,10 @@ def test_a_model_is_adopted_or_deleted_but_not_both(cloud: LocalCloud) -> None:
         delete_unmanaged_model(resource_name=NAME.format(77), actor=ANA, now=database_now())
 
 
-def test_missing_artifacts_of_which_no_manifest_is_known_are_not_repaired(
-    cloud: LocalCloud,
-) -> None:
+def test_missing_artifacts_have_no_repair_without_a_person(cloud: LocalCloud) -> None:
     managed(cloud, artifacts=False)
     look()
-    with pytest.raises(NotRestorable, match="no manifest"):
+    with pytest.raises(NoRepair):
         repair(kind=FindingKind.ARTIFACTS_MISSING)
     assert BUCKET in Finding.objects.get().evidence["artifacts"]
 
