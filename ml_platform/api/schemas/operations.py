@@ -56,6 +56,7 @@ OPERATION_EXAMPLE = {
     ],
     "remote_operation": "",
     "cancel_requested": False,
+    "changed": [],
     "error": None,
     "created_at": "2026-02-08T12:15:00Z",
     "started_at": "2026-02-08T12:15:00Z",
@@ -119,6 +120,10 @@ class OperationOut(Out):
     steps: list[StepOut]
     remote_operation: str
     cancel_requested: bool
+    changed: list[str] = Field(
+        description="What it changed although it failed, in sentences: a deploy that met a missing "
+        "model clears the pointer to it."
+    )
     error: OperationError | None
     created_at: datetime
     started_at: datetime | None
@@ -179,6 +184,7 @@ def operation_json(operation: Operation) -> Json:
         "steps": [_step_json(step) for step in operation.steps],
         "remote_operation": operation.remote_operation,
         "cancel_requested": operation.cancel_requested,
+        "changed": operation.data.get("changed", []),
         "error": error if operation.error else None,
         "created_at": when(operation.created_at),
         "started_at": when(operation.started_at),

@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.operations import CANCEL, RETRY, find_operation
+from ml_platform.actions.runs import REGISTER, to_register
 from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun, TrainingSchedule
 from ml_platform.models.clock import database_now
 from ml_platform.models.operation import OperationQuerySet
@@ -19,6 +20,7 @@ from ml_platform.models.states import LIVE_OPERATION_STATUSES, OperationStatus
 from ml_platform.pages.common.buttons import button, is_offered, offered
 from ml_platform.pages.common.queries import numbered_page, tabs_of
 from ml_platform.pages.layout import caller_of, page, render_page
+from ml_platform.pages.training.buttons import register_button, train_again
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models.badges import STEP_BADGES, badge
 from ml_platform.pages.view_models.context import Button, Link, Values
@@ -112,7 +114,7 @@ def _buttons(caller: Caller, row: Operation) -> list[Button]:
     if retry := offered(caller, RETRY, row, "Retry", name=f"Retry: {name}"):
         return retry
     if not row.cancel_requested and not is_offered(CANCEL, row):
-        return []
+        return _instead(caller, row)
     cancel = button(
         caller,
         CANCEL,
@@ -123,6 +125,18 @@ def _buttons(caller: Caller, row: Operation) -> list[Button]:
         tone="danger",
     )
     return [cancel]
+
+
+def _instead(caller: Caller, row: Operation) -> list[Button]:
+    """What can work after a deploy whose model is gone: register its run again, or train again."""
+    if row.status != OperationStatus.FAILED or row.error_code != "model_not_found":
+        return []
+    runs = caller.scope.only(TrainingRun.objects.select_related("registered_model"))
+    run = runs.filter(pk=row.data.get("run", 0)).first()
+    if run is None:
+        return []
+    again = is_offered(REGISTER, to_register(run)) and row.data.get("registers")
+    return [*([register_button(caller, run)] if again else []), *train_again(caller, run)]
 
 
 def _waits_for(row: Operation, scope: Scope) -> Link | None:

@@ -62,6 +62,13 @@ def _rerun_button(caller: Caller, run: TrainingRun, what: str) -> Button:
     )
 
 
+def train_again(caller: Caller, run: TrainingRun) -> list[Button]:
+    """Train the model of a run again, if its run can be repeated."""
+    if not is_offered(runs.RERUN, run):
+        return []
+    return [_rerun_button(caller, run, f"run {run.pk} of {run.model_name}")]
+
+
 def register_button(caller: Caller, run: TrainingRun) -> Button:
     """Make a run a version; one that its evaluator did not bless only with a reason."""
     what = f"run {run.pk} of {run.model_name}"

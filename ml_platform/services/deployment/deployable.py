@@ -179,7 +179,7 @@ _NO_VERSION = {
     Registration.LOST: (
         MODEL_NOT_FOUND,
         "model_not_found",
-        "Deploy another version, or register this run again.",
+        "Register this run again, train the model again, or deploy another version.",
     ),
 }
 

@@ -29,8 +29,14 @@ class DeployState(ServiceState):
     """The model or its artifacts are known to be gone, so the pointer to them is cleared."""
     said: str = ""
     nothing_left: bool = False
+    model_gone: bool = False
+    """Vertex AI has no version of the model at all."""
     cleared: str = ""
-    """The message with which the pointer was cleared."""
+    """The pointer that was cleared."""
+    changed: tuple[str, ...] = ()
+    """What the end without success changed of what was registered, in sentences."""
+    registers: bool = False
+    """The files of the version that is gone are there, so that its run can be registered again."""
 
     last: Mapping[str, Any] = field(default_factory=dict)
     """The configuration that the service was last given by us."""

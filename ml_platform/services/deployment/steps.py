@@ -7,8 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from ml_platform.cloud import cloud_run, storage
-from ml_platform.cloud.names import ObjectPath
+from ml_platform.cloud import cloud_run
 from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.states import OperationKind
@@ -26,14 +25,14 @@ from ml_platform.services.registry.verification import (
 from ml_platform.text import counted
 
 from . import rollout as bring_up
-from .deployable import MODEL_NOT_FOUND, NotDeployable, require_deployable
+from .deployable import require_deployable
 from .endpoint_state import (
     abort_deploy,
     mark_deploying,
     mark_outcome_unknown,
-    mark_version_lost,
     record_serving,
 )
+from .missing import artifacts_missing, clear_stale, model_missing, require_retryable
 from .same_files import keep_first_manifest, require_same_files
 from .service_polling import endpoint_of, wait_for
 from .serving import ServingConfig
@@ -55,11 +54,8 @@ def _verify_model(work: Work[DeployState]) -> Outcome:
         if seconds := seconds_until_consistent(run.registered_at, now=work.clock()):
             return Poll(seconds=seconds, note=f"{absent} It is so new that it may still appear.")
         require_listing()
-        work.state = replace(work.state, established=True, said=str(absent))
-        raise NotDeployable(
-            MODEL_NOT_FOUND, code="model_not_found", advice="Deploy another version."
-        ) from absent
-    work.state = replace(work.state, artifact_uri=model.artifact_uri, marked=True)
+        raise model_missing(work, run, absent) from absent
+    work.state = replace(work.state, artifact_uri=model.artifact_uri, marked=True, changed=())
     config = ServingConfig.from_dict(work.state.config)
     return Next(
         note=f"{model.pointer}",
@@ -79,17 +75,7 @@ def _verify_artifacts(work: Work[DeployState]) -> Outcome:
     try:
         taken = take_manifest(uri)
     except CloudAbsent as absent:
-        path = run.gcs_artifacts_path
-        folder = ObjectPath.parse(path).folder if path else run_prefix(run=run)
-        nothing_left = not storage.has_objects(folder.bucket, folder.key)
-        work.state = replace(
-            work.state, established=True, said=str(absent), nothing_left=nothing_left
-        )
-        raise NotDeployable(
-            f"Model artifacts not found in GCS at {uri}. They may have been deleted.",
-            code="artifacts_not_found",
-            advice="Restore them in the bucket, or deploy another version.",
-        ) from absent
+        raise artifacts_missing(work, run, absent) from absent
     require_same_files(run, taken)
     return Next(
         note=f"{counted(taken.count, 'file')} at {uri}, digest {taken.digest}",
@@ -161,7 +147,7 @@ def _failed(work: Work[DeployState], error: PlatformError) -> None:
         DeployedEndpoint.objects.filter(service_name=work.state.service).update(error=str(error))
         return
     note_foreign(work, error)
-    _clear_stale(work, error)
+    clear_stale(work, error)
     _stand_down(work, str(error))
     learnt = work.state  # a retry starts from the request, because all may have changed
     work.state = DeployState(
@@ -170,6 +156,8 @@ def _failed(work: Work[DeployState], error: PlatformError) -> None:
         config=learnt.config,
         said=learnt.said,
         cleared=learnt.cleared,
+        changed=learnt.changed,
+        registers=learnt.registers,
         sent=learnt.sent,
         tries=learnt.tries + 1,
         created=learnt.created,
@@ -178,20 +166,6 @@ def _failed(work: Work[DeployState], error: PlatformError) -> None:
         other=learnt.other,
     )
     work.retry_at = FIRST_STEP
-
-
-def _clear_stale(work: Work[DeployState], error: PlatformError) -> None:
-    """Clear the pointer to what is known to be gone; the operation stores the message."""
-    if not work.state.established:
-        return
-    run = asked_run(work)
-    if error.code == "model_not_found":
-        pointer = f"{run.vertex_model_resource_name}@{run.vertex_model_version}"
-        work.state = replace(work.state, cleared=pointer)
-        mark_version_lost(run_id=run.pk, operation=work.operation)
-    elif work.state.nothing_left:
-        work.state = replace(work.state, cleared=run.gcs_artifacts_path)
-        TrainingRun.objects.filter(pk=run.pk).update(gcs_artifacts_path="")
 
 
 def _stand_down(work: Work[DeployState], error: str) -> None:
@@ -227,6 +201,7 @@ def _workflow(slug: str, kind: OperationKind, title: str, past: str) -> Workflow
         steps=(*_verifying(), *_bringing_up(), *_ending()),
         on_failure=_failed,
         on_cancel=lambda work: _stand_down(work, ""),
+        require_retryable=require_retryable,
     )
 
 

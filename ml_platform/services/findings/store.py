@@ -213,6 +213,19 @@ def end_left(*, run_id: int, operation: Operation, now: datetime) -> None:
     _end(found, FindingStatus.REPAIRED, now, by=operation, operation=operation)
 
 
+def end_pointer(
+    *, lineage_id: int | None, subject: str, operation: Operation, now: datetime
+) -> None:
+    """End the finding that a lineage points at nothing, if no version of it does any more."""
+    found = standing().filter(
+        kind=FindingKind.STALE_POINTER,
+        subject=subject,
+        registered_model=lineage_id,
+        registered_model__total_versions=0,
+    )
+    _end(found, FindingStatus.REPAIRED, now, by=operation, operation=operation)
+
+
 def link_findings(
     *,
     operation: Operation,

@@ -1,11 +1,12 @@
-"""Our own changes in the mirror of Vertex AI, so that no count waits for the next sweep."""
+"""What we changed, or learnt to be gone, in the mirror, so that no count waits for a sweep."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from ml_platform.cloud.names import ModelName
-from ml_platform.models import MirroredModel, Sweep, TrainingRun
+from ml_platform.models import MirroredArtifacts, MirroredModel, Sweep, TrainingRun
+from ml_platform.models.locking import delete_rows
 
 from .labels import labels_for, owner
 
@@ -34,5 +35,10 @@ def mirror_version(*, run: TrainingRun, pointer: ModelName, artifacts: str, now:
 
 
 def unmirror_model(*, name: ModelName) -> None:
-    """Note, in the caller's transaction, that we deleted the whole model."""
+    """Note, in the caller's transaction, that the whole model is gone."""
     MirroredModel.objects.filter(model_id=name.model_id).delete()
+
+
+def unmirror_artifacts(*, prefix: str) -> None:
+    """Note, in the caller's transaction, that nothing is left below that folder."""
+    delete_rows(MirroredArtifacts.objects.filter(prefix=prefix))

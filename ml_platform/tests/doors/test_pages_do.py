@@ -27,6 +27,7 @@ from ml_platform.models.states import (
     FindingStatus,
     OperationKind,
     OperationStatus,
+    Registration,
     RegistryState,
     RunStatus,
 )
@@ -290,6 +291,22 @@ def test_a_submission_that_failed_tells_to_rerun_the_run(admin):
     )
     assert "Rerun it" in why(admin, "retry-operation", operation.pk)
     assert press(admin, "retry-operation", operation.pk).status_code == 409
+
+
+@pytest.mark.parametrize("registers", [True, False])
+def test_a_deploy_whose_model_is_gone_offers_what_can_work(admin, lineage, registers: bool):
+    run = TrainingRunFactory.create(
+        completed=True, project=lineage.project, registered_model=lineage,
+        registration=Registration.LOST, template_uri="gs://b/t.json",
+    )  # fmt: skip
+    operation = operation_with(
+        "failed", kind=OperationKind.DEPLOY, workflow="deploy-version", step="verify_model",
+        error_code="model_not_found", data={"v": 1, "run": run.pk, "registers": registers},
+    )  # fmt: skip
+    body = admin.get(f"/operations/{operation.pk}/").content.decode()
+    shown = re.findall(r'class="mlp-act[^>]*aria-label="(\w+) ', body)
+    assert shown == (["Register", "Run"] if registers else ["Run"])
+    assert "Register this run again" in why(admin, "retry-operation", operation.pk)
 
 
 def test_retrying_rings_for_a_worker(admin):

@@ -114,17 +114,25 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "services/test_deployment_trouble.py"
                 "::test_a_listing_that_fails_beside_a_not_found_clears_nothing",
             ),
+            deploy_sent_is_stood_down=(
+                "    if work.state.sent:\n        mark",
+                "    if False:\n        mark",
+                "services/test_deployment_trouble.py"
+                "::test_a_right_lost_after_the_upsert_is_waited_for_and_the_version_stays_protected",
+            ),
+        ),
+        defects_in(
+            "services/deployment/missing.py",
+            TROUBLE,
             pointer_of_missing_artifacts_stays=(
                 'TrainingRun.objects.filter(pk=run.pk).update(gcs_artifacts_path="")',
                 "pass",
                 "services/test_deployment_trouble.py"
                 "::test_missing_artifacts_stop_the_deploy_and_what_pointed_at_them_is_cleared",
             ),
-            deploy_sent_is_stood_down=(
-                "    if work.state.sent:\n        mark",
-                "    if False:\n        mark",
-                "services/test_deployment_trouble.py"
-                "::test_a_right_lost_after_the_upsert_is_waited_for_and_the_version_stays_protected",
+            mirror_waits_for_the_sweep=(
+                "        if work.state.model_gone:\n",
+                "        if False:\n",
             ),
         ),
         defects_in(

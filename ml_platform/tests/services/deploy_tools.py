@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ml_platform.cloud import cloud_run
+from ml_platform.cloud import cloud_run, storage
 from ml_platform.cloud.types import RemoteService
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.services.deployment.deploy import deploy_run
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
 from ml_platform.services.operations.worker import resume_operations
 
-from .world import ANA, Clock, a_lineage, settle
+from .world import ANA, BUCKET, Clock, a_lineage, settle
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -72,3 +72,9 @@ def facts(endpoint: DeployedEndpoint) -> tuple[str, bool, int | None, int | None
 def status(run: TrainingRun) -> str:
     run.refresh_from_db()
     return run.status
+
+
+def remove_artifacts(cloud: LocalCloud, run: TrainingRun) -> None:
+    prefix = run.gcs_artifacts_path.removeprefix(f"gs://{BUCKET}/")
+    found = [o for page in storage.list_objects(BUCKET, prefix) for o in page]
+    storage.delete_objects(BUCKET, [(o.name, o.generation) for o in found])

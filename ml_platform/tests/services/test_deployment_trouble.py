@@ -6,16 +6,28 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ml_platform.cloud import cloud_run, storage, vertex
+from ml_platform import kpis
+from ml_platform.api.schemas.operations import operation_json
+from ml_platform.cloud import cloud_run, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.transport import channels
-from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import Registration, RunStatus
+from ml_platform.errors import Conflict
+from ml_platform.models import (
+    DeployedEndpoint,
+    Event,
+    Finding,
+    Operation,
+    RegisteredModel,
+    TrainingRun,
+)
+from ml_platform.models.states import EventKind, Registration, RunStatus
+from ml_platform.services.deployment.deploy import redeploy_endpoint, rollback_endpoint
 from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import register_run
+from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 
 from .deploy_tools import (
@@ -25,13 +37,14 @@ from .deploy_tools import (
     facts,
     finish,
     go_on,
+    remove_artifacts,
     service_of,
     services,
     status,
     undeploy,
 )
 from .people import deploy_by_hand
-from .world import ANA, BUCKET, Clock, a_lineage, a_run, artifacts, settle, write_artifact
+from .world import ANA, Clock, a_lineage, a_run, artifacts, settle, write_artifact
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -64,8 +77,14 @@ def test_a_model_deleted_in_the_console_stops_the_deploy_and_its_pointer_is_clea
     resume_operations(clock=clock)
     operation.refresh_from_db()
     assert (operation.status, operation.error_code) == ("failed", "model_not_found")
-    assert operation.error == NOT_FOUND
+    model_id = pointer.rpartition("/")[2].partition("@")[0]
+    changed = (
+        f"{run} is not registered any more, its last one, so {lineage.model_name} is no registered "
+        f"model now; the history keeps its pointer {model_id}@1."
+    ).replace(str(run), f"{lineage.model_name} v1")
+    assert operation.error == f"{NOT_FOUND} {changed}"
     assert operation.data["cleared"] == pointer
+    assert operation_json(operation)["changed"] == [changed]
     lineage.refresh_from_db()
     assert status(run) == RunStatus.DEPLOY_FAILED
     assert (run.registration, run.last_vertex_version) == (Registration.LOST, pointer)
@@ -73,10 +92,67 @@ def test_a_model_deleted_in_the_console_stops_the_deploy_and_its_pointer_is_clea
     assert (lineage.total_versions, lineage.generation) == (0, 2)
     assert RegisteredModel.objects.registered().count() == 0
     endpoint = DeployedEndpoint.objects.get()
-    assert (*facts(endpoint), endpoint.error) == ("inactive", False, None, None, NOT_FOUND)
+    assert (*facts(endpoint), endpoint.error) == ("inactive", False, None, None, operation.error)
     assert uploads(cloud) == 0
     assert cloud.effects.count("Services.*") == 0
     assert len(artifacts(cloud, run)) == 1
+
+
+def test_a_missing_model_leaves_counts_that_agree_and_offers_what_can_work(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    _, (seen,) = a_lineage(cloud, clock, name="seen")
+    _, (run,) = a_lineage(cloud, clock)
+    a_lineage(cloud, clock, name="another")
+    clock.forward(A_WHILE)
+    delete_in_console(seen)
+    sweep(actor=ANA, clock=clock)
+    delete_in_console(run)
+    finish(deploy(seen, clock), clock)
+    operation = finish(deploy(run, clock), clock)
+    counts = kpis.four_counts()
+    assert (counts.database, counts.vertex, counts.points_at_nothing) == (1, 1, 0)
+    assert counts.agree is True
+    assert list(Finding.objects.values_list("kind", "status")) == [("stale_pointer", "repaired")]
+    lost = Event.objects.filter(kind=EventKind.VERSION_LOST).latest("seq")
+    assert (lost.operation_id, lost.lineage_id) == (operation.pk, run.registered_model_id)
+    with pytest.raises(Conflict) as refused:
+        retry_operation(operation=operation, actor=ANA)
+    assert refused.value.code == "model_not_found"
+    assert "register this run again" in refused.value.advice.lower()
+    assert operation.advice.startswith(f"Its files are in Cloud Storage: register run {run.pk}")
+    run.refresh_from_db()
+    finish(register_run(run=run, actor=ANA, now=clock()), clock)
+    retry_operation(operation=operation, actor=ANA)  # the way is free again
+    assert finish(operation, clock).status == "succeeded"
+    assert operation_json(operation)["changed"] == []
+
+
+@pytest.mark.parametrize("verb", [redeploy_endpoint, rollback_endpoint])
+def test_an_endpoint_whose_version_is_gone_says_so_and_offers_to_train(
+    cloud: LocalCloud, clock: Clock, verb: Any
+) -> None:
+    endpoint, runs = deployed(cloud, clock, versions=2)
+    finish(deploy(runs[1], clock), clock)
+    endpoint.refresh_from_db()
+    gone = runs[0] if verb is rollback_endpoint else runs[1]
+    delete_in_console(gone)
+    remove_artifacts(cloud, gone)
+    clock.forward(A_WHILE)
+    asked = {} if verb is rollback_endpoint else {"config": ServingConfig(concurrency=7)}
+    operation = finish(verb(endpoint=endpoint, actor=ANA, now=clock(), **asked), clock)
+    assert operation.error_code == "model_not_found"
+    assert operation.advice == "Train the model again, or deploy another version."
+    assert (
+        f"{gone.model_name} v{gone.version} is not registered any more; the history"
+        in operation.error
+    )
+    with pytest.raises(Conflict):
+        retry_operation(operation=operation, actor=ANA)
+
+
+def delete_in_console(run: TrainingRun) -> None:
+    vertex.delete_model(ModelName.parse(run.vertex_model_resource_name))
 
 
 def test_only_the_version_that_is_gone_is_cleared(cloud: LocalCloud, clock: Clock) -> None:
@@ -164,12 +240,6 @@ def test_artifacts_restored_in_the_bucket_are_the_runs_again(
     assert status(run) == RunStatus.DEPLOYED
     assert run.gcs_artifacts_path == path
     assert services() == {DeployedEndpoint.objects.get().service_name: run.uid.hex}
-
-
-def remove_artifacts(cloud: LocalCloud, run: TrainingRun) -> None:
-    prefix = run.gcs_artifacts_path.removeprefix(f"gs://{BUCKET}/")
-    found = [o for page in storage.list_objects(BUCKET, prefix) for o in page]
-    storage.delete_objects(BUCKET, [(o.name, o.generation) for o in found])
 
 
 # ---- what cannot be known ----------------------------------------------------------------------
