@@ -67,6 +67,8 @@ class Settings:
     """Age in days from which a lineage that was never registered is an orphan."""
     AUDIT_INTERVAL_HOURS: float = 1.0
     """Hours between two audits; what was last verified three of them ago is shown as unknown."""
+    IGNORED_FINDING_DAYS: int = 90
+    """Days after which a finding that somebody ignored is open again."""
     PROTECTED_ALIASES: tuple[str, ...] = ("champion", "production")
     """Aliases that protect their version from deletion; administrators may move or remove them."""
     BASE_TEMPLATE: str = OWN_BASE
@@ -136,6 +138,10 @@ RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     "AUDIT_INTERVAL_HOURS": (
         lambda hours: 0 < hours <= 8760,
         "Give the hours between two audits, as audit-registry is scheduled; a year at most.",
+    ),
+    "IGNORED_FINDING_DAYS": (
+        lambda days: 1 <= days <= 3650,
+        "Give the days for which a finding stays ignored, from 1 to 3650.",
     ),
     "PROTECTED_ALIASES": (
         lambda aliases: all(_may_be_protected(alias) for alias in aliases),

@@ -1,4 +1,4 @@
-"""Findings: repair one, adopt or delete an unmanaged model, ignore one, reopen it."""
+"""Findings: repair, ignore or reopen one, adopt or delete an unmanaged model, confirm an alarm."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from ml_platform.models import Finding, Operation
 from ml_platform.models.states import FindingStatus
 from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.decisions import (
+    confirm_plane,
     ignore_finding,
     reopen_finding,
+    require_alarm,
     require_status,
 )
 from ml_platform.services.registration.adoption import adopt_model
@@ -19,6 +21,7 @@ from ml_platform.services.repairs.reconciliation import (
     repair_finding,
     require_choice,
     require_repairable,
+    why_plane_unbelieved,
 )
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 
@@ -71,11 +74,15 @@ REPAIR: Action[Finding, Operation] = Action(
     name="repair-finding",
     right=Right.ADMINISTER,
     find=find_finding,
-    require=require_repairable,
-    run=lambda finding, _, caller: repair_finding(
-        finding=finding, actor=caller.actor, now=caller.now()
+    facts=lambda findings, _, caller: [
+        (finding, why_plane_unbelieved(finding)) for finding in findings
+    ],
+    require=lambda facts: require_repairable(*facts),
+    run=lambda facts, _, caller: repair_finding(
+        finding=facts[0], actor=caller.actor, now=caller.now()
     ),
 )
+"""Its facts are the finding, and why its plane is not believed now."""
 ADOPT: Action[Finding, Operation] = Action(
     name="adopt-finding",
     right=Right.ADMINISTER,
@@ -111,4 +118,13 @@ REOPEN: Action[Finding, Operation] = Action(
         finding=finding, actor=caller.actor, now=caller.now()
     ),
 )
-ACTIONS: tuple[Action[Any, Any], ...] = (REPAIR, ADOPT, DELETE_UNMANAGED, IGNORE, REOPEN)
+CONFIRM: Action[Finding, Operation] = Action(
+    name="confirm-plane",
+    right=Right.ADMINISTER,
+    find=find_finding,
+    require=require_alarm,
+    run=lambda finding, _, caller: confirm_plane(
+        finding=finding, actor=caller.actor, now=caller.now()
+    ),
+)
+ACTIONS: tuple[Action[Any, Any], ...] = (REPAIR, ADOPT, DELETE_UNMANAGED, IGNORE, REOPEN, CONFIRM)

@@ -10,7 +10,7 @@ from ninja import Query, Router
 from ml_platform import kpis
 from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
-from ml_platform.actions.findings import ADOPT, DELETE_UNMANAGED, IGNORE, REOPEN, REPAIR
+from ml_platform.actions.findings import ADOPT, CONFIRM, DELETE_UNMANAGED, IGNORE, REOPEN, REPAIR
 from ml_platform.actions.inputs import AdoptIn, IgnoreIn, RepairIn
 from ml_platform.actions.system import CHECK
 from ml_platform.api.http.lists import answer_list, matching
@@ -104,3 +104,14 @@ def ignore(request: Any, finding_id: int, body: IgnoreIn) -> HttpResponse:
 def reopen(request: Any, finding_id: int) -> HttpResponse:
     """Count an ignored finding again."""
     return reply(operation_json(perform(REOPEN, finding_id, None, request.auth)))
+
+
+@router.post(
+    "/findings/{int:finding_id}/confirm/",
+    response={200: OperationOut},
+    operation_id="confirm_plane",
+)
+def confirm(request: Any, finding_id: int) -> HttpResponse:
+    """Confirm the alarm that a plane suddenly lacks much of what it had: the next sweep believes
+    it, and makes a finding for each."""
+    return reply(operation_json(perform(CONFIRM, finding_id, None, request.auth)))

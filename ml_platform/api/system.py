@@ -32,7 +32,7 @@ def get_kpis(request: Any) -> HttpResponse:
     """The four counts, the assets, up to a hundred project cards and the open findings."""
     caller: Caller = request.auth
     caller.require(Right.VIEW)
-    limit = caller.scope.limit
+    limit, now = caller.scope.limit, database_now()
     with snapshot():
         cards = kpis.project_cards(caller.scope.projects[:CARDS])
         body = {
@@ -43,7 +43,8 @@ def get_kpis(request: Any) -> HttpResponse:
                 for card in cards
             ],
             "findings": kpis.open_findings(limit),
-            "services": daily_totals(today=database_now().date(), projects=limit),
+            "drift": asdict(kpis.drift_times(now=now, projects=limit)),
+            "services": daily_totals(today=now.date(), projects=limit),
         }
     return reply(body)
 

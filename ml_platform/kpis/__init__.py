@@ -15,6 +15,7 @@ from .days import (
     service_traffic,
     traffic,
 )
+from .drift_times import DriftTimes, Times, drift_times
 from .sums import Sum
 from .totals import (
     NEVER_SWEPT,
@@ -37,14 +38,17 @@ __all__ = [
     "NEVER_SWEPT",
     "WORST_P95",
     "Assets",
+    "DriftTimes",
     "FourCounts",
     "HistoryPoint",
     "ProjectCard",
     "Sum",
+    "Times",
     "Traffic",
     "VertexReading",
     "assets",
     "drift_history",
+    "drift_times",
     "four_counts",
     "fresh_for",
     "history",

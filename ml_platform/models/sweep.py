@@ -159,12 +159,20 @@ class MirroredJob(models.Model):
         return self.job_id
 
 
+PLANE_SHRUNK = "plane_shrunk"
+"""The kind of finding that is about a whole plane."""
+
+
 class FindingQuerySet(models.QuerySet["Finding"]):
     """A queryset of findings."""
 
     def open(self) -> Self:
         """Findings that are neither repaired nor ignored, and were seen by the last sweep."""
         return self.filter(status=FindingStatus.OPEN)
+
+    def alarms(self) -> Self:
+        """The standing alarms, by their planes: what such a plane does not list proves nothing."""
+        return self.filter(kind=PLANE_SHRUNK, status__in=STANDING_FINDING_STATUSES)
 
 
 class Finding(models.Model):
@@ -197,9 +205,18 @@ class Finding(models.Model):
     last_sweep = models.ForeignKey(
         Sweep, null=True, on_delete=models.SET_NULL, related_name="findings"
     )
+    began_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it began to disagree; empty if that is not known."
+    )
+    began_told = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Google tells when; otherwise it did not begin before that time.",
+    )
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
+    ignored_at = models.DateTimeField(null=True, blank=True)
     ignored_by = models.CharField(max_length=150, blank=True, default="")
     ignored_reason = models.TextField(blank=True, default="")
     operation = models.ForeignKey(

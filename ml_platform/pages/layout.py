@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
+from django.db.models import Subquery
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
@@ -21,11 +22,12 @@ from ml_platform.actions.invalid import InvalidInput
 from ml_platform.conf import OWN_BASE, get_settings
 from ml_platform.errors import NotFound, PlatformError
 from ml_platform.http_status import status_of
-from ml_platform.models import Installation, Operation, snapshot
-from ml_platform.pages.view_models.context import Values
+from ml_platform.models import Finding, Installation, Operation, snapshot
+from ml_platform.pages.view_models.context import Link, Values
 from ml_platform.services.access.rights import Right, has_right, require_right
 from ml_platform.services.access.scope import scope_of
 from ml_platform.services.operations.store import Busy
+from ml_platform.services.registry.brake import why_shrunk
 
 KEY_MAX = 64
 SECTIONS: Mapping[str, str] = {
@@ -195,14 +197,20 @@ def render_page(
         "own_base": base == OWN_BASE,
         "user": request.user.get_username(),
         "findings_open": findings_open,
-        "stopped": _stopped(request),
+        **_warnings(request),
     }
     context = {"base_template": base, "frame": frame, "page": found}
     return TemplateResponse(request, f"ml_platform/{name}.html", context, status=status)
 
 
-def _stopped(request: HttpRequest) -> str:
-    """Why nothing is deleted at Google, for those who may administer; '' if it is."""
+def _warnings(request: HttpRequest) -> Values:
+    """For those who may administer: why nothing is deleted at Google, and the first alarm about a
+    plane; one statement. Before the first sweep there is no installation, and no alarm."""
     if not has_right(request.user, Right.ADMINISTER):
-        return ""
-    return Installation.objects.values_list("stopped_reason", flat=True).first() or ""
+        return {"stopped": "", "shrunk": None}
+    alarm = Subquery(Finding.objects.alarms().order_by("pk").values("subject")[:1])
+    row = Installation.objects.values_list("stopped_reason", alarm).first()
+    stopped, plane = row or ("", None)
+    url = reverse("ml_platform:registry_health")
+    shrunk = Link(text=why_shrunk(plane), url=url) if plane else None
+    return {"stopped": stopped, "shrunk": shrunk}

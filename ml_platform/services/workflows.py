@@ -47,6 +47,7 @@ WORKFLOWS: dict[str, Workflow] = {
         confirm.WORKFLOW,
         decisions.IGNORING,
         decisions.REOPENING,
+        decisions.CONFIRMING,
         pointers.CLEARING,
         pointers.RESTORING,
         unmanaged_models.WORKFLOW,

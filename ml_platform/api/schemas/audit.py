@@ -12,6 +12,8 @@ from ml_platform.models import (
     Finding,
     Sweep,
 )
+from ml_platform.models.states import FindingStatus
+from ml_platform.services.findings.store import ignored_until
 
 from .base import (
     PAGE_EXAMPLE,
@@ -73,6 +75,14 @@ class SweepOut(Out):
     finished_at: datetime | None
 
 
+class Ignored(Out):
+    """Who ignored a finding, why, and until when."""
+
+    by: str
+    reason: str
+    until: datetime | None
+
+
 class FindingOut(Out):
     """One disagreement between planes."""
 
@@ -86,9 +96,18 @@ class FindingOut(Out):
     model: int | None
     run: int | None
     looks: int
+    began_at: datetime | None = Field(
+        description="When it began to disagree: as Google tells it if `began_told`, otherwise not "
+        "before this time. Null if that is not known."
+    )
+    began_told: bool
     first_seen_at: datetime
     last_seen_at: datetime
     ended_at: datetime | None
+    repaired_at: datetime | None
+    ignored: Ignored | None = Field(
+        description="Who left it out of the counts; it is open again when that has expired."
+    )
     operation: str | None
 
 
@@ -145,9 +164,13 @@ class FourCountsOut(Out):
                 "model": 3,
                 "run": 9,
                 "looks": 2,
+                "began_at": "2026-02-08T10:10:00Z",
+                "began_told": False,
                 "first_seen_at": "2026-02-08T11:10:00Z",
                 "last_seen_at": "2026-02-08T12:10:00Z",
                 "ended_at": None,
+                "repaired_at": None,
+                "ignored": None,
                 "operation": None,
             }
         ],
@@ -196,10 +219,22 @@ def finding_json(finding: Finding) -> Json:
         "model": finding.registered_model_id,
         "run": finding.run_id,
         "looks": finding.consecutive_sightings,
+        "began_at": when(finding.began_at),
+        "began_told": finding.began_told,
         "first_seen_at": when(finding.first_seen_at),
         "last_seen_at": when(finding.last_seen_at),
         "ended_at": when(finding.ended_at),
+        "repaired_at": when(finding.ended_at if finding.status == FindingStatus.REPAIRED else None),
+        "ignored": _ignored(finding) if finding.ignored_by else None,
         "operation": str(finding.operation_id) if finding.operation_id else None,
+    }
+
+
+def _ignored(finding: Finding) -> Json:
+    return {
+        "by": finding.ignored_by,
+        "reason": finding.ignored_reason,
+        "until": when(ignored_until(finding)),
     }
 
 

@@ -52,6 +52,27 @@ class ServiceDayOut(Out):
     instances: float | None
 
 
+class TimesOut(Out):
+    """Seconds; null when none is known."""
+
+    p50: float | None
+    p95: float | None
+    known: int = Field(description="How many findings the percentiles are of.")
+    unknown: int = Field(description="How many more there were, whose time is not known.")
+    at_most: int = Field(
+        description="How many of the known ones Google does not tell: they count from the sweep "
+        "before, so their time is at most this."
+    )
+
+
+class DriftTimesOut(Out):
+    """How long the disagreements of the last days took to be seen, and then to be repaired."""
+
+    days: int
+    detect: TimesOut
+    repair: TimesOut
+
+
 @example(
     {
         "counts": COUNTS_EXAMPLE,
@@ -80,6 +101,11 @@ class ServiceDayOut(Out):
             }
         ],
         "findings": {"stale_pointer": 1},
+        "drift": {
+            "days": 30,
+            "detect": {"p50": 1800.0, "p95": 3600.0, "known": 4, "unknown": 0, "at_most": 3},
+            "repair": {"p50": None, "p95": None, "known": 0, "unknown": 0, "at_most": 0},
+        },
         "services": [
             {
                 "day": "2026-02-07",
@@ -101,6 +127,7 @@ class KpisOut(Out):
     assets: AssetsOut
     projects: list[ProjectCardOut]
     findings: dict[str, int]
+    drift: DriftTimesOut
     services: list[ServiceDayOut]
 
 

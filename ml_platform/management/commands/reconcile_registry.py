@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -78,7 +78,7 @@ class Command(PlatformCommand):
         wanted: list[int] = []
         unknown = audit.compare_sweep(done) == AuditVerdict.UNKNOWN
         if not unknown:
-            wanted = self._plan(console, options, project)
+            wanted = self._plan(console, options, project, audit.unread_kinds(done))
         if wanted and not options["dry_run"]:
             if not options["yes"] and not self._confirmed(len(wanted)):
                 console.print("Nothing was changed.")
@@ -102,9 +102,16 @@ class Command(PlatformCommand):
             raise CommandError("There is no terminal to confirm on: give --yes or --dry-run.")
         return audit.find_project(options["project"]) if options["project"] else None
 
-    def _plan(self, console: Console, options: dict[str, Any], project: Model | None) -> list[int]:
-        """Print what would be done; returns the ids of the findings to repair."""
-        kinds = options["kind"] or list(FindingKind)
+    def _plan(
+        self,
+        console: Console,
+        options: dict[str, Any],
+        project: Model | None,
+        unread: Collection[FindingKind],
+    ) -> list[int]:
+        """Print what would be done; returns the ids of the findings to repair. Those of a plane
+        that is not believed stay."""
+        kinds = [kind for kind in options["kind"] or FindingKind if kind not in unread]
         rows = Finding.objects.open().filter(kind__in=kinds).order_by(worst_first(), "pk")
         wanted: list[int] = []
         for number, finding in enumerate(rows.iterator(), 1):

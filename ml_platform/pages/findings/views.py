@@ -14,6 +14,7 @@ from ml_platform import kpis
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.findings import (
     ADOPT,
+    CONFIRM,
     DELETE_UNMANAGED,
     IGNORE,
     REOPEN,
@@ -64,6 +65,7 @@ def registry_health(request: HttpRequest) -> HttpResponse:
         "may_check": may_check(caller),
         "tabs": tabs,
         # Whether the planes agree; only on the tab of open findings.
+        "times": serialize.drift_figures(kpis.drift_times(now=now, projects=scope.limit)),
         "healthy": not by_kind and tabs[0].current and not counts.vertex_reason,
         "groups": serialize.finding_groups(shown, now),
         "pager": pager,
@@ -102,10 +104,24 @@ def _preview(row: Finding) -> list[str]:
 
 def _repair(caller: Caller, row: Finding) -> Button | None:
     repair = facts_of(row).repair
-    if repair is None or not is_offered(REPAIR, row):
-        return None
+    facts = (row, "")  # whether its plane is believed is told in the button's tooltip
+    if repair is None or not is_offered(REPAIR, facts):
+        return next(iter(_confirm(caller, row)), None)
     return button(
         caller, REPAIR, row, repair.button, name=f"{repair.button}: {row.title}", tone="main"
+    )
+
+
+def _confirm(caller: Caller, row: Finding) -> list[Button]:
+    """Confirm an alarm about a whole plane."""
+    return offered(
+        caller,
+        CONFIRM,
+        row,
+        "Confirm that they are gone",
+        name=f"Confirm: {row.title}",
+        confirm=f"{row.title}. Is this true?\nThe next sweep makes a finding for each.",
+        tone="danger",
     )
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from itertools import groupby
 
 from django.urls import reverse
 
-from ml_platform.kpis import WORST_P95, Assets, ProjectCard, Sum, Traffic, unread_because
+from ml_platform.kpis import (
+    WORST_P95,
+    Assets,
+    DriftTimes,
+    ProjectCard,
+    Sum,
+    Times,
+    Traffic,
+    unread_because,
+)
 from ml_platform.models import Finding, Operation, Sweep
 from ml_platform.models.states import (
     LIVE_OPERATION_STATUSES,
@@ -18,6 +27,7 @@ from ml_platform.models.states import (
 )
 from ml_platform.pages.view_models.context import Values
 from ml_platform.services.findings.kinds import FindingKind, facts_of
+from ml_platform.services.findings.store import ignored_until
 from ml_platform.services.operations.workflow import workflow_of
 from ml_platform.text import counted
 
@@ -127,11 +137,33 @@ def _change(now: int | None, before: int | None) -> str:
     return f"{sign}{abs(share)} %"
 
 
+def drift_figures(times: DriftTimes) -> tuple[Figure, ...]:
+    """How long findings took to be seen, and to be repaired."""
+    hint = f"Of the last {times.days} days. Half took at most p50, nineteen of twenty at most p95."
+    return tuple(
+        Figure(
+            name=f"{name}, {share}",
+            value=duration(None if seconds is None else timedelta(seconds=seconds)) or "unknown",
+            note=_of_how_many(of),
+            hint=hint,
+        )
+        for name, of in (("Time to detect", times.detect), ("Time to repair", times.repair))
+        for share, seconds in (("p50", of.p50), ("p95", of.p95))
+    )
+
+
+def _of_how_many(times: Times) -> str:
+    told = [counted(times.known, "finding")]
+    told += [f"{times.at_most} at most"] if times.at_most else []
+    told += [f"{times.unknown} unknown"] if times.unknown else []
+    return " · ".join(told)
+
+
 def finding_row(finding: Finding, now: datetime) -> Values:
     """A finding; its project and operation must be loaded."""
     kind = facts_of(finding)
     status = FindingStatus(finding.status)
-    ignored = f"{finding.ignored_by}: {finding.ignored_reason}"
+    was = status == FindingStatus.OPEN and finding.ignored_by
     return {
         "id": finding.pk,
         "title": finding.title,
@@ -143,9 +175,19 @@ def finding_row(finding: Finding, now: datetime) -> Values:
         "first_seen": moment(finding.first_seen_at, now),
         "ended": moment(finding.ended_at, now),
         "status": badge(str(status.label), FINDING_STATUS_TONES[status]),
-        "ignored": ignored if status == FindingStatus.IGNORED else "",
+        "began": moment(finding.began_at, now),
+        "began_word": "began" if finding.began_told else "began after",
+        "ignored": _ignored(finding) if was or status == FindingStatus.IGNORED else "",
+        "ignored_word": "Was ignored" if was else "Ignored",
+        "repaired": status == FindingStatus.REPAIRED,
         "operation": str(finding.operation_id or ""),
     }
+
+
+def _ignored(finding: Finding) -> str:
+    until = ignored_until(finding)
+    words = f" until {until.day} {until:%B %Y}" if until else ""
+    return f"by {finding.ignored_by}{words}: {finding.ignored_reason}"
 
 
 def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[Values, ...]:

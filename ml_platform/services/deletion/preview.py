@@ -17,6 +17,7 @@ from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.operations.locks import Locks, read_locks
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure
+from ml_platform.services.registry.brake import require_believed
 from ml_platform.services.registry.labels import RUN
 from ml_platform.services.registry.protection import ProtectedAlias, why_protected
 from ml_platform.services.registry.references import Pointers, names_of
@@ -111,7 +112,11 @@ def _read(plane: str, read: Callable[[], T], unknown: list[str]) -> T | None:
 
 def services_of(runs: Sequence[TrainingRun]) -> list[ServiceFacts]:
     """The services that serve one of the runs, as Cloud Run shows them now. Any owner label counts,
-    because a run's uid is unique."""
+    because a run's uid is unique.
+
+    :raises PlaneShrunk: Cloud Run suddenly lacks services, so what does not serve is unknown.
+    """
+    require_believed("cloud_run")
     uids = {run.uid.hex for run in runs}
     return [
         ServiceFacts(service_name=service.service_id, run_uid=uid)

@@ -13,6 +13,7 @@ from ml_platform.services.findings.store import end_pointer
 from ml_platform.services.operations.subjects import version_name
 from ml_platform.services.operations.work import Work
 from ml_platform.services.registry.artifacts import run_prefix
+from ml_platform.services.registry.brake import require_believed
 from ml_platform.services.registry.mirror import unmirror_artifacts, unmirror_model
 from ml_platform.services.registry.verification import verify_gcs_artifacts_exist
 
@@ -65,7 +66,11 @@ def _what_is_cleared(run: TrainingRun, name: ModelName) -> str:
 def artifacts_missing(
     work: Work[DeployState], run: TrainingRun, absent: CloudAbsent
 ) -> NotDeployable:
-    """Note that the version has no saved model; returns the error that tells what follows."""
+    """Note that the version has no saved model; returns the error that tells what follows.
+
+    :raises PlaneShrunk: Cloud Storage suddenly lacks folders, so its absence proves nothing.
+    """
+    require_believed("gcs")
     path = run.gcs_artifacts_path
     folder = ObjectPath.parse(path).folder if path else run_prefix(run=run)
     nothing_left = not storage.has_objects(folder.bucket, folder.key)

@@ -31,6 +31,7 @@ def compare_labels(
     labelled_run: str,
     made_at: datetime | None,
     artifact_uri: str,
+    changed_at: datetime | None,
 ) -> Discrepancy:
     """Describe a version that is in Vertex AI where we recorded it, without our labels.
 
@@ -56,6 +57,7 @@ def compare_labels(
         project_id=run.project_id,
         lineage_id=run.registered_model_id,
         run_id=None if why else run.pk,
+        changed_at=changed_at,
     )
 
 
@@ -71,6 +73,7 @@ def note_foreign(work: Work[Any], error: PlatformError) -> None:
                 labelled_run=model.labels.get(RUN, ""),
                 made_at=model.version_create_time or model.create_time,
                 artifact_uri=model.artifact_uri,
+                changed_at=model.update_time,
             )
             note_finding(discrepancy=found, now=work.clock(), operation=work.operation)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -71,6 +71,7 @@ class ListedModel:
     run_uid: str
     artifact_uri: str
     created_at: datetime | None
+    updated_at: datetime | None = None
 
     @property
     def pointer(self) -> ModelName:
@@ -113,11 +114,12 @@ def compare_lineage(
     }
     ours = labelled if labelled and labelled.registered_model_id == lineage.pk else None
     if ours and is_surplus(ours, seen, place):
-        return compare_surplus(ours, seen.pointer)
+        return replace(compare_surplus(ours, seen.pointer), changed_at=seen.updated_at)
     created = seen.created_at
     if not ours and created is not None and created > registered_since(lineage) + REBORN_MARGIN:
         said["vertex_created_at"] = created.isoformat(timespec="seconds")
-        return _stale(lineage, said, "another model has that id in Vertex AI, created after ours")
+        why = "another model has that id in Vertex AI, created after ours"
+        return _stale(lineage, said, why, changed_at=created)
     if pointed and labelled in (None, pointed):
         return compare_labels(
             pointed,
@@ -126,6 +128,7 @@ def compare_lineage(
             labelled_run=seen.run_uid,
             made_at=seen.created_at,
             artifact_uri=seen.artifact_uri,
+            changed_at=seen.updated_at,
         )
     return _discrepancy(
         FindingKind.VERSION_MISMATCH,
@@ -134,6 +137,7 @@ def compare_lineage(
         CHECK_VERSIONS,
         said,
         run_id=ours.pk if ours else None,
+        changed_at=seen.updated_at,
     )
 
 
@@ -168,7 +172,13 @@ def _is_foreign(lineage: RegisteredModel, labelled: TrainingRun | None) -> bool:
     return labelled is not None and labelled.project_id != lineage.project_id
 
 
-def _stale(lineage: RegisteredModel, said: Mapping[str, Any], why: str = "") -> Discrepancy:
+def _stale(
+    lineage: RegisteredModel,
+    said: Mapping[str, Any],
+    why: str = "",
+    *,
+    changed_at: datetime | None = None,
+) -> Discrepancy:
     model_id = ModelName.parse(lineage.vertex_model_resource_name).model_id
     return _discrepancy(
         FindingKind.STALE_POINTER,
@@ -176,6 +186,7 @@ def _stale(lineage: RegisteredModel, said: Mapping[str, Any], why: str = "") -> 
         f"{lineage.model_name} points at {model_id}: {why or 'Vertex AI does not list it'}",
         CHECK_VERSIONS if why else CLEAR_POINTERS,
         said,
+        changed_at=changed_at,
     )
 
 
@@ -187,6 +198,7 @@ def _discrepancy(
     said: Mapping[str, Any],
     *,
     run_id: int | None = None,
+    changed_at: datetime | None = None,
 ) -> Discrepancy:
     return Discrepancy(
         kind=kind,
@@ -202,6 +214,7 @@ def _discrepancy(
         project_id=lineage.project_id,
         lineage_id=lineage.pk,
         run_id=run_id,
+        changed_at=changed_at,
     )
 
 
@@ -214,7 +227,7 @@ def compare_unclaimed(
     that is not was made outside the platform, so only a person knows what it is for.
     """
     if labelled and own and is_surplus(labelled, seen, place):
-        return compare_surplus(labelled, seen.pointer)
+        return replace(compare_surplus(labelled, seen.pointer), changed_at=seen.updated_at)
     ours = labelled if labelled and place.owns(seen) else None
     lost = ours is not None and ours.registration == Registration.LOST
     if ours and lost and is_same(ours.last_vertex_version, seen.pointer):
@@ -234,6 +247,7 @@ def compare_unclaimed(
             **(_copied(copied, seen) if copied else {}),
         },
         project_id=ours.project_id if ours else None,
+        changed_at=seen.created_at,
     )
 
 
@@ -252,6 +266,7 @@ def _is_back(lost: TrainingRun, seen: ListedModel) -> Discrepancy:
         project_id=lost.project_id,
         lineage_id=lost.registered_model_id,
         run_id=lost.pk,
+        changed_at=seen.updated_at,
     )
 
 

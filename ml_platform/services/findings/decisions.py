@@ -46,6 +46,49 @@ REOPENING = Workflow(
 )
 
 
+CONFIRMING = Workflow(
+    slug="confirm-plane",
+    kind=OperationKind.REPAIR,
+    title="Confirm that {}",
+    past="confirmed that {}",
+)
+_EVENTS = {
+    FindingStatus.IGNORED: EventKind.FINDING_IGNORED,
+    FindingStatus.OPEN: EventKind.FINDING_REOPENED,
+    FindingStatus.REPAIRED: EventKind.FINDING_REPAIRED,
+}
+
+
+def require_alarm(finding: Finding) -> None:
+    """Check that a finding is an open alarm about a whole plane.
+
+    :raises Conflict: it is something else, or is not open.
+    """
+    require_status(finding, FindingStatus.OPEN)
+    if not facts_of(finding).is_alarm:
+        raise Conflict(
+            f"{finding.title}: only an alarm about a whole plane is confirmed.",
+            code="no_alarm",
+            advice=finding.repair,
+        )
+
+
+def confirm_plane(*, finding: Finding, actor: Actor, now: datetime) -> Operation:
+    """Say that a plane really lacks what the alarm counts: the next sweep believes that, and no
+    more than that.
+
+    :raises Conflict: the alarm is not open any more.
+    """
+    return _decide(
+        finding=finding,
+        moves=(FindingStatus.OPEN, FindingStatus.REPAIRED),
+        workflow=CONFIRMING,
+        actor=actor,
+        reason="",
+        now=now,
+    )
+
+
 def ignore_finding(*, finding: Finding, actor: Actor, reason: str, now: datetime) -> Operation:
     """Leave an open finding out of the counts, for a reason; sweeps keep it ignored.
 
@@ -100,8 +143,10 @@ def _decide(
         lock_rows(RegisteredModel.objects.filter(pk__in=[finding.registered_model_id]))
         moved = Finding.objects.filter(pk=finding.pk, status=before).update(
             status=after,
+            ignored_at=now if ignored else None,
             ignored_by=actor.label[:150] if ignored else "",
             ignored_reason=reason if ignored else "",
+            ended_at=now if after == FindingStatus.REPAIRED else None,
         )
         finding.refresh_from_db()
         if not moved:
@@ -113,7 +158,7 @@ def _decide(
             now=now,
             note=f"{facts_of(finding).label}: {finding.title}",
             reason=reason,
-            event=EventKind.FINDING_IGNORED if ignored else EventKind.FINDING_REOPENED,
+            event=_EVENTS[after],
             before={"status": before},
             after={"status": after, "kind": finding.kind},
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from ml_platform.cloud.names import ModelName, same_resource
@@ -52,6 +53,8 @@ class Discrepancy:
     project_id: Any = None
     lineage_id: int | None = None
     run_id: int | None = None
+    changed_at: datetime | None = None
+    """When what disagrees was made or changed, as Google tells it."""
 
 
 def artifacts_of(run: TrainingRun) -> str:

@@ -14,6 +14,7 @@ from django.db.models import Case, IntegerField, Value, When
 from django.utils.module_loading import import_string
 
 from ml_platform.models import Finding
+from ml_platform.models.sweep import PLANE_SHRUNK
 from ml_platform.services.access.rights import Right
 
 _SWEEPS = "ml_platform.services.sweeps"
@@ -58,6 +59,8 @@ class Facts:
     repair: Repair | None = None
     needs_choice: bool = False
     """Whether a person has to choose: adopt the model, delete it or leave it."""
+    is_alarm: bool = False
+    """Whether it is about a whole plane: a person has to confirm it before anything is repaired."""
     closed_by_sweep: bool = True
     """Whether a sweep that does not see one closes it; otherwise only its repair does."""
     right: Right = Right.ADMINISTER
@@ -76,6 +79,17 @@ class FindingKind(StrEnum):
         [kind.facts] = facts
         return kind
 
+    PLANE_SHRUNK = (
+        PLANE_SHRUNK,
+        Facts(
+            label="Plane shrunk",
+            meaning="A plane suddenly lacks more than a tenth of what it had.",
+            note=("{n} plane not believed", "{n} planes not believed"),
+            tone="bad",
+            comparison=f"{_SWEEPS}.shrinking.compare_planes",
+            is_alarm=True,
+        ),
+    )
     STALE_POINTER = (
         "stale_pointer",
         Facts(

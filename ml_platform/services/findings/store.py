@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import CharField, F, JSONField, Q, QuerySet, Value
 from django.db.models.functions import Cast, JSONObject
 
+from ml_platform.conf import get_settings
 from ml_platform.models import Finding, Operation, RegisteredModel, Sweep
 from ml_platform.models.locking import PART, lock_rows, update_rows
 from ml_platform.models.states import STANDING_FINDING_STATUSES, EventKind, FindingStatus
@@ -21,12 +22,6 @@ from ml_platform.services.operations.work import event_of
 from .discrepancy import Discrepancy
 from .exclusions import LeftOut, Reading
 from .row_by_row import write_each
-
-ENDED_AS = {
-    FindingStatus.REPAIRED: "The finding is repaired.",
-    FindingStatus.GONE: "There was nothing left to repair. The finding is closed.",
-}
-"""The note of the last step of a repair."""
 
 
 def standing() -> QuerySet[Finding]:
@@ -90,9 +85,12 @@ def _see_first(found: Sequence[Discrepancy], *, sweep: Sweep, now: datetime) -> 
     there = list(_of(found).only("pk", "kind", "subject"))
     known = {_key(finding) for finding in there}
     new = [discrepancy for discrepancy in found if _key(discrepancy) not in known]
-    Finding.objects.bulk_create([_new(one, sweep, now) for one in new], ignore_conflicts=True)
     if not new:
         return
+    planes = {one.kind.facts.plane for one in new}
+    right_at = {plane: _last_right(plane, before=sweep) for plane in planes}
+    rows = [_new(one, sweep, now, right_at=right_at[one.kind.facts.plane]) for one in new]
+    Finding.objects.bulk_create(rows, ignore_conflicts=True)
     # From the rows, because a sweep beside this one may have inserted some of them first; in one
     # statement, because the events of a whole chunk would double the memory of a sweep.
     opened = _of(new).filter(first_sweep=sweep).exclude(pk__in=[row.pk for row in there])
@@ -150,11 +148,39 @@ def _update(finding: Finding, discrepancy: Discrepancy) -> bool:
     return differs
 
 
-def _new(discrepancy: Discrepancy, sweep: Sweep | None, now: datetime) -> Finding:
+def _last_right(plane: str, *, before: Sweep | None = None) -> datetime | None:
+    """When the last finished sweep began that read the plane, and so did not see the finding."""
+    earlier = Sweep.objects.finished()
+    if before is not None:
+        earlier = earlier.filter(pk__lt=before.pk)
+    if plane:
+        earlier = earlier.filter(**{f"planes__{plane}__read": True})
+    return earlier.values_list("started_at", flat=True).first()
+
+
+def began(
+    *, told: datetime | None, right_at: datetime | None, seen_at: datetime
+) -> tuple[datetime | None, bool]:
+    """Return when a disagreement began, and whether Google tells it.
+
+    What Google tells is the time of another change if it is before a sweep that saw no
+    disagreement. Otherwise it did not begin before that sweep; None if there was none.
+    """
+    if told is not None and told <= seen_at and (right_at is None or told >= right_at):
+        return told, True
+    return right_at, False
+
+
+def _new(
+    discrepancy: Discrepancy, sweep: Sweep | None, now: datetime, *, right_at: datetime | None
+) -> Finding:
+    began_at, told = began(told=discrepancy.changed_at, right_at=right_at, seen_at=now)
     return Finding(
         kind=discrepancy.kind,
         subject=discrepancy.subject,
         **_columns(discrepancy),
+        began_at=began_at,
+        began_told=told,
         first_sweep=sweep,
         last_sweep=sweep,
         first_seen_at=now,
@@ -168,7 +194,9 @@ def note_finding(
     """Write, in the caller's transaction, a finding that an operation made, not a sweep."""
     known = _of([discrepancy]).first()
     if known is None:
-        Finding.objects.bulk_create([_new(discrepancy, None, now)], ignore_conflicts=True)
+        right_at = _last_right(discrepancy.kind.facts.plane)
+        new = _new(discrepancy, None, now, right_at=right_at)
+        Finding.objects.bulk_create([new], ignore_conflicts=True)
         opened = _of([discrepancy]).filter(first_sweep=None, first_seen_at=now)
         _record(EventKind.FINDING_OPENED, opened, after=FindingStatus.OPEN, by=operation)
     elif _update(known, discrepancy):
@@ -189,6 +217,33 @@ def close_unseen(*, kinds: Collection[FindingKind], sweep: Sweep, now: datetime)
     """Close the findings of these kinds that this sweep, which compared all rows, did not see."""
     unseen = standing().filter(kind__in=kinds, last_seen_at__lte=sweep.started_at)
     return _end(unseen.filter(_before(sweep)), FindingStatus.GONE, now, by=sweep)
+
+
+def reopen_expired(*, sweep: Sweep, now: datetime) -> int:
+    """Open the findings again that were ignored IGNORED_FINDING_DAYS ago; returns how many.
+
+    Who ignored one, and why, stays in its row until somebody decides again.
+    """
+    ignored = Finding.objects.filter(status=FindingStatus.IGNORED)
+    # The release before does not write the time: it counts from the next sweep on.
+    update_rows(ignored.filter(ignored_at=None), ignored_at=now)
+    with transaction.atomic():
+        locked = lock_rows(ignored.filter(ignored_at__lte=now - ignored_for()))
+        for start in range(0, len(locked), PART):
+            rows = Finding.objects.filter(pk__in=locked[start : start + PART])
+            _record(EventKind.FINDING_REOPENED, rows, after=FindingStatus.OPEN, by=sweep)
+            rows.update(status=FindingStatus.OPEN)
+    return len(locked)
+
+
+def ignored_for() -> timedelta:
+    """For how long a finding stays ignored."""
+    return timedelta(days=get_settings().IGNORED_FINDING_DAYS)
+
+
+def ignored_until(finding: Finding) -> datetime | None:
+    """When a finding that was ignored is open again, or was opened again."""
+    return finding.ignored_at + ignored_for() if finding.ignored_at else None
 
 
 def end_surplus(*, subject: str, lineage_id: int | None, sweep: Sweep, now: datetime) -> None:
@@ -247,8 +302,12 @@ def end_findings(
     kinds: Collection[FindingKind] = tuple(FindingKind),
 ) -> None:
     """Close the findings that are linked to an operation."""
-    worked_on = standing().filter(operation=operation, kind__in=kinds)
-    _end(worked_on, status, now, by=operation)
+    _end(findings_of(operation).filter(kind__in=kinds), status, now, by=operation)
+
+
+def findings_of(operation: Operation) -> QuerySet[Finding]:
+    """The standing findings that are linked to an operation."""
+    return standing().filter(operation=operation)
 
 
 _ENDS = {
@@ -286,12 +345,13 @@ def _record(
     operation = by if isinstance(by, Operation) else None
     actor = {"actor_label": by.actor_label, "origin": "sweep"} if isinstance(by, Sweep) else {}
     opened = kind == EventKind.FINDING_OPENED
+    expired = kind == EventKind.FINDING_REOPENED
     outbox.record(
         event_of(
             kind,
             operation,
             before={} if opened else {"status": finding.status},
-            after={"status": after, "kind": finding.kind},
+            after={"status": after, "kind": finding.kind} | (_expiry(finding) if expired else {}),
             project_id=finding.project_id,
             subject_type="finding",
             subject_id=str(finding.pk),
@@ -301,3 +361,11 @@ def _record(
         )
         for finding in findings
     )
+
+
+def _expiry(finding: Finding) -> dict[str, str]:
+    until = ignored_until(finding)
+    return {
+        "ignored_by": finding.ignored_by,
+        "ignored_until": until.isoformat(timespec="seconds") if until else "",
+    }

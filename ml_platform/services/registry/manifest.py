@@ -51,6 +51,8 @@ class Taken:
     count: int = 0
     bytes: int = 0
     has_model: bool = False
+    changed_at: datetime | None = None
+    """When the newest of them was written."""
     files: list[File] | None = field(default_factory=list)
     """None if there are more than KEPT."""
     _hash: Any = field(default_factory=hashlib.sha256)
@@ -61,6 +63,8 @@ class Taken:
         self.count += 1
         self.bytes += item.size
         self.has_model = self.has_model or name == MODEL_FILE
+        if item.updated and (self.changed_at is None or item.updated > self.changed_at):
+            self.changed_at = item.updated
         self._complete = self._complete and bool(item.crc32c)
         self._hash.update(json.dumps([name, item.size, item.crc32c]).encode() + b"\n")
         if self.files is None or self.count > KEPT:

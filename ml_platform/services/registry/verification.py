@@ -16,6 +16,7 @@ from ml_platform.services.installation.identity import Identity
 from ml_platform.services.operations.workflow import Poll
 
 from .artifacts import MODEL_FILE, newest_folder, run_prefix
+from .brake import require_believed
 from .identification import holds_files_of
 from .labels import RUN, labels_for, wrong_label
 
@@ -29,8 +30,10 @@ def require_listing() -> None:
     NOT_FOUND proves that a model is gone only if the listing works: in a location that cannot be
     read, every name may seem to be missing (law 3).
 
+    :raises PlaneShrunk: it suddenly lacks much of what it had.
     :raises PlatformError: the listing failed.
     """
+    require_believed("vertex")
     next(iter(vertex.list_models(page_size=1)), None)
 
 

@@ -19,6 +19,7 @@ from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix
+from ml_platform.services.registry.brake import why_unbelieved
 from ml_platform.services.registry.labels import labels_for, wrong_label
 from ml_platform.services.registry.references import Pointer, Pointers, names_of
 
@@ -39,6 +40,8 @@ class Going:
 
 
 NOTHING_ELSE = Going()
+ASKED = ("vertex", "cloud_run")
+"""The planes that say who uses files."""
 
 
 def users_of(folder: str, pointers: Pointers, going: Going = NOTHING_ELSE) -> list[Pointer]:
@@ -52,6 +55,8 @@ def users_of(folder: str, pointers: Pointers, going: Going = NOTHING_ELSE) -> li
 
 def why_used(folder: str, pointers: Answer[Pointers], *, project_id: Any = None) -> str:
     """Why others keep a folder's files, '' if nobody does; not to know it is a reason too."""
+    if why := why_unbelieved(*ASKED):
+        return f"what uses it is unknown: {why}"
     if not isinstance(pointers, Present):
         return f"what uses it is unknown: {pointers.reason}"
     users = ask(lambda: users_of(folder, pointers.value))
@@ -76,7 +81,8 @@ def why_needed(run: TrainingRun) -> str:
         return _why_in_vertex(run)
     if run.registration not in (Registration.NONE, Registration.DELETED):
         return f"it is {run.get_registration_display().lower()}."
-    return ""
+    why = why_unbelieved(*ASKED)
+    return f"what uses it is unknown: {why}" if why else ""
 
 
 def busy_operations(run_id: Any) -> QuerySet[Operation]:
@@ -94,4 +100,4 @@ def _why_in_vertex(run: TrainingRun) -> str:
     if isinstance(answer, Present):
         wrong = wrong_label(answer.value.labels, labels_for(run=run.uid))
         return f"Vertex AI has it, but {wrong}." if wrong else "Vertex AI has it."
-    return "" if isinstance(answer, Absent) else answer.reason
+    return why_unbelieved("vertex") if isinstance(answer, Absent) else answer.reason

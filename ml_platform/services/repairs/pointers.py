@@ -16,7 +16,13 @@ from ml_platform.cloud.answers import Absent, Present
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import EventKind, OperationKind, Registration, RegistryState
+from ml_platform.models.states import (
+    EventKind,
+    FindingStatus,
+    OperationKind,
+    Registration,
+    RegistryState,
+)
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_lineage
@@ -38,7 +44,15 @@ from ml_platform.services.registry.verification import (
 )
 from ml_platform.text import counted
 
-from .steps import CLOSE, RepairState, nothing_to_repair, open_repair, read, read_present
+from .steps import (
+    CLOSE,
+    RepairState,
+    close,
+    nothing_to_repair,
+    open_repair,
+    read,
+    read_present,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +219,33 @@ def _record_restored(work: Work[PointerState]) -> None:
     sync_version_cache(registered_model=lineage)
 
 
+# ---- the end -----------------------------------------------------------------------------------
+
+
+def _close(work: Work[PointerState]) -> Outcome:
+    """Close the findings; a version that still differs stays open, whatever else was repaired."""
+    if work.state.ended_as != FindingStatus.REPAIRED or _default_is_recorded(work):
+        return CLOSE.run(work)
+    return close(work, status=FindingStatus.REPAIRED, kinds=[FindingKind.STALE_POINTER])
+
+
+def _default_is_recorded(work: Work[PointerState]) -> bool:
+    """Whether the default version in Vertex AI is one that we recorded as that version, read now;
+    without a version of ours there is nothing that may differ."""
+    runs = {run.vertex_model_version: run for run in _versions(work)}
+    if not runs:
+        return True
+    name = ModelName.parse(next(iter(runs.values())).vertex_model_resource_name)
+    model = _read(lambda: vertex.get_model(name), sent=True)
+    if isinstance(model, Absent):
+        return False
+    run = runs.get(model.value.version)
+    return run is not None and is_version_of(model.value, run)
+
+
+_END = replace(CLOSE, run=_close)
+
+
 def _versions(work: Work[PointerState]) -> QuerySet[TrainingRun]:
     return TrainingRun.objects.versions().filter(registered_model_id=int(work.operation.subject_id))
 
@@ -229,7 +270,7 @@ CLEARING = Workflow(
                 note="Pointers cleared; the history keeps them.", change=partial(_record_lost, work)
             ),
         ),
-        CLOSE,
+        _END,
     ),
 )
 RESTORING = Workflow(
@@ -252,6 +293,6 @@ RESTORING = Workflow(
                 note="They are versions again.", change=partial(_record_restored, work)
             ),
         ),
-        CLOSE,
+        _END,
     ),
 )

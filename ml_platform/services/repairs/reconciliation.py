@@ -14,6 +14,7 @@ from ml_platform.services.findings.kinds import Repair, facts_of
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock
+from ml_platform.services.registry.brake import PlaneShrunk, why_unbelieved
 
 from .duplicate_versions import purge_surplus
 from .labels import relabel_service, relabel_version
@@ -42,16 +43,26 @@ def is_safe(finding: Finding) -> bool:
     return finding.run_id is not None or not repair.needs_run
 
 
-def require_repairable(finding: Finding) -> tuple[RegisteredModel | None, Repair]:
+def require_repairable(
+    finding: Finding, unbelieved: str = ""
+) -> tuple[RegisteredModel | None, Repair]:
     """Check that a finding has a repair that needs no decision by a person; returns its model too.
 
-    :raises NoRepair: it is not open, or its kind has no repair.
+    :raises NoRepair: it is not open, its kind has no repair, or its plane is `unbelieved`.
     """
     _require_open(finding)
     lineage, repair = finding.registered_model, facts_of(finding).repair
     if repair is None or not is_safe(finding):
         raise NoRepair(f"{finding.title}: this finding has no safe repair.", advice=finding.repair)
+    if unbelieved:
+        raise NoRepair(unbelieved, code=PlaneShrunk.code, advice=PlaneShrunk.advice)
     return lineage, repair
+
+
+def why_plane_unbelieved(finding: Finding) -> str:
+    """Why the plane of a finding is not believed now, so that it is not repaired; '' if it is."""
+    plane = facts_of(finding).plane
+    return why_unbelieved(plane) if plane else ""
 
 
 def require_choice(finding: Finding) -> None:
@@ -78,7 +89,7 @@ def repair_finding(*, finding: Finding, actor: Actor, now: datetime) -> Operatio
     :raises NoRepair: it is not open, or its repair needs a decision by a person.
     :raises Busy: another operation holds the lineage.
     """
-    lineage, repair = require_repairable(finding)
+    lineage, repair = require_repairable(finding, why_plane_unbelieved(finding))
     open_it: Callable[..., Operation] = repair.load()
     return open_it(finding=finding, registered_model=lineage, actor=actor, now=now)
 

@@ -18,7 +18,7 @@ from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, Platform
 from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.states import FindingStatus
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.findings.store import ENDED_AS, end_findings, link_findings
+from ml_platform.services.findings.store import end_findings, findings_of, link_findings
 from ml_platform.services.installation import marker
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.repeats import RepeatState, note_end, require_hope
@@ -26,6 +26,7 @@ from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.registry.brake import PLANES, PlaneShrunk, why_unbelieved
 
 T = TypeVar("T")
 S = TypeVar("S", bound=State)
@@ -78,7 +79,12 @@ def read(call: Callable[[], T], *, service: str, sent: bool = False) -> Present[
     answer = ask(call)
     if isinstance(answer, Unknown):
         raise _unread(answer.reason, answer.code, service, sent)
+    if isinstance(answer, Absent) and not sent and (why := why_unbelieved(_PLANE_OF[service])):
+        raise _unread(why, PlaneShrunk.code, service, sent)
     return answer
+
+
+_PLANE_OF = {title: plane for plane, (title, _) in PLANES.items()}
 
 
 def read_present(call: Callable[[], T], *, service: str, sent: bool = False) -> T:
@@ -95,6 +101,8 @@ def read_present(call: Callable[[], T], *, service: str, sent: bool = False) -> 
 def _unread(reason: str, code: str, service: str, sent: bool) -> PlatformError:  # noqa: FBT001
     if sent:
         return CloudUnavailable(reason, code=code)
+    if code == PlaneShrunk.code:
+        return PlatformError(reason, code=code, advice=PlaneShrunk.advice)
     return PlatformError(
         reason,
         code="cloud_unavailable",
@@ -166,11 +174,28 @@ def close(
     note: str = "",
     kinds: Collection[FindingKind] = tuple(FindingKind),
 ) -> Next:
-    """Close the findings of a repair, those of these kinds."""
+    """Close the findings of a repair, those of these kinds; the note says which stay open.
+
+    It reads them first: a finding that has ended stays ended, so the note is true when it is
+    written.
+    """
+    there = list(findings_of(work.operation).order_by("pk"))
+    stay = [finding.title for finding in there if finding.kind not in kinds]
+    ended = [] if note else [_ended(status, len(there) - len(stay))]
+    left = [f"Still open: {title}. A sweep that does not see it closes it." for title in stay]
     change = partial(
         end_findings, operation=work.operation, status=status, now=work.clock(), kinds=kinds
     )
-    return Next(note=note or ENDED_AS[status], change=change)
+    return Next(note=" ".join(filter(None, [note, *ended, *left])), change=change)
+
+
+def _ended(status: FindingStatus, number: int) -> str:
+    if not number:
+        return ""
+    which = "The finding is" if number == 1 else f"{number} findings are"
+    if status == FindingStatus.REPAIRED:
+        return f"{which} repaired."
+    return f"There was nothing left to repair. {which} closed."
 
 
 def _close(work: Work[RepairState]) -> Outcome:

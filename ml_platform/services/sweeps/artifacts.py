@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,8 @@ class Look:
     difference: Mapping[str, Any] = field(default_factory=dict)
     unknown: str = ""
     stored: bool = False
+    changed_at: datetime | None = None
+    """When the newest file was written, of files that differ."""
 
 
 Looker = Callable[[TrainingRun, Manifest | None], Look]
@@ -91,7 +93,7 @@ def _compare(reading: Reading, runs: Sequence[TrainingRun], look: Looker) -> Com
         if manifest and not seen.stored:
             looks.append((manifest, seen))
         if found := discrepancy.compare_artifacts(run, manifest, seen.state, seen.difference):
-            result.found.append(found)
+            result.found.append(replace(found, changed_at=seen.changed_at))
     _write(reading, looks)
     mark_lineages({run.registered_model_id for run in runs if run.registered_model_id})
     return result
@@ -139,7 +141,12 @@ def _look_in_mirror(
     if seen["digest"] == manifest.digest:
         return Look(FilesState.VERIFIED)
     difference = seen.get("difference", {})
-    return Look(state_after(difference), difference)
+    changed = seen.get("changed_at")
+    return Look(
+        state_after(difference),
+        difference,
+        changed_at=datetime.fromisoformat(changed) if changed else None,
+    )
 
 
 # ---- the files of adopted versions ---------------------------------------------------------------
@@ -169,4 +176,4 @@ def _look_at_adopted(reading: Reading, run: TrainingRun, manifest: Manifest | No
     if taken.digest == manifest.digest:
         return Look(FilesState.VERIFIED)
     difference = compare_files(manifest.files, taken)
-    return Look(state_after(difference), difference)
+    return Look(state_after(difference), difference, changed_at=taken.changed_at)

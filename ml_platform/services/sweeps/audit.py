@@ -33,6 +33,7 @@ from ml_platform.services.access.scope import all_projects
 from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
 from ml_platform.services.findings.kinds import FindingKind, kinds_of, worst_first
 from ml_platform.services.findings.store import standing
+from ml_platform.services.registry.brake import PlaneShrunk
 
 
 class AuditVerdict(StrEnum):
@@ -104,14 +105,15 @@ def find_project(name: str) -> Any:
 
 
 def compare_sweep(sweep: Sweep, *, project: Model | None = None) -> AuditVerdict:
-    """Return whether the planes agree; unknown when one of them could not be read."""
-    if unread(sweep):
-        return AuditVerdict.UNKNOWN
-    return (
-        AuditVerdict.DIFFER
-        if of_project(Finding.objects.open(), project).exists()
-        else AuditVerdict.AGREE
-    )
+    """Return whether the planes agree; unknown when one of them could not be read.
+
+    A plane that has shrunk was read, and differs: its alarm is a finding of no project.
+    """
+    blind = unread(sweep)
+    read = all(sweep.planes[name].get("code") == PlaneShrunk.code for name in blind)
+    if read and of_project(Finding.objects.open(), project).exists():
+        return AuditVerdict.DIFFER
+    return AuditVerdict.UNKNOWN if blind else AuditVerdict.AGREE
 
 
 def counts(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | None]:

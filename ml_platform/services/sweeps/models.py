@@ -310,7 +310,7 @@ VERSION_COLUMNS = (
 _SEEN = (
     "model_id", "resource_name", "display_name", "version", "owner", "theirs", "run_uid",
     "artifact_uri",
-    "remote_created_at",
+    "remote_created_at", "remote_updated_at",
 )  # fmt: skip
 
 
@@ -340,6 +340,7 @@ def _seen(row: MirroredModel) -> ListedModel:
         run_uid=row.run_uid,
         artifact_uri=row.artifact_uri,
         created_at=row.remote_created_at,
+        updated_at=row.remote_updated_at,
     )
 
 

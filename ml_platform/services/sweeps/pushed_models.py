@@ -46,6 +46,7 @@ class PushedModels:
         if manifest and manifest.folder == taken.folder and manifest.digest != taken.digest:
             manifest.refresh_from_db(fields=["files"])
             seen["difference"] = compare_files(manifest.files, taken)
+            seen["changed_at"] = taken.changed_at.isoformat() if taken.changed_at else ""
         if not taken.has_model:
             return
         self.folders[number] = seen

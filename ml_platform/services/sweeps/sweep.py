@@ -32,7 +32,7 @@ from ml_platform.models.states import SweepStatus
 from ml_platform.services.findings.exclusions import LeftOut, Reading, count_left_out, tell_left_out
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.row_by_row import write_each
-from ml_platform.services.findings.store import close_unseen, write_findings
+from ml_platform.services.findings.store import close_unseen, reopen_expired, write_findings
 from ml_platform.services.installation.identity import Identity, identity
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_end
@@ -42,6 +42,7 @@ from ml_platform.services.scheduling.job import our_address
 from .audit import unread_kinds
 from .daily_counts import keep_daily_counts
 from .pushed_models import read_pushed_models
+from .shrinking import judge
 
 log = logging.getLogger("ml_platform.jobs")
 
@@ -91,7 +92,11 @@ def _read_and_compare(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> Non
     with request_reason(f"sweep {current.pk}"), shared_retry_budget():
         for name, plane in PLANES.items():
             left_out[name] = []
+            had = plane.table._default_manager.count()  # noqa: SLF001 - Django's documented name
             current.planes[name] = _read_plane(plane, current, clock, heartbeat, left_out[name])
+            if current.planes[name]["read"]:
+                unstored = {one.what for one in left_out[name]}
+                current.planes[name] |= _forget_unseen(name, current, unstored, had)
     reading = Reading(
         sweep=current,
         now=clock(),
@@ -121,6 +126,7 @@ def compare(reading: Reading) -> list[LeftOut]:
             held += write_findings(reading=reading, found=found, left_out=left_out)
     closed = [kind for kind in kinds if kind.facts.closed_by_sweep]
     close_unseen(kinds=closed, sweep=reading.sweep, now=reading.now)
+    reopen_expired(sweep=reading.sweep, now=reading.now)
     return held
 
 
@@ -170,7 +176,6 @@ def _read_plane(
     if not isinstance(answer, Present):
         code = getattr(answer, "code", "cloud_absent")
         return {"read": False, "reason": answer.reason, "code": code}
-    _delete_unseen(plane, sweep, {one.what for one in left_out})
     read = {"read": True, "reason": "", "code": "", "pages": answer.value}
     return read | count_left_out(left_out)
 
@@ -218,18 +223,22 @@ def _upsert(plane: Plane, rows: Sequence[Json]) -> None:
     )
 
 
-def _delete_unseen(plane: Plane, sweep: Sweep, unstored: Collection[str]) -> None:
-    """Delete the mirror rows that this complete reading did not list.
+def _forget_unseen(name: str, sweep: Sweep, unstored: Collection[str], had: int) -> Json:
+    """Delete the mirror rows that this complete reading did not list, of the `had` before it.
 
     Rows that a concurrent sweep has seen stay, as do those that were listed but could
-    not be stored.
+    not be stored. If it lacks too many, all stay, and the plane counts as not read.
     """
+    plane = PLANES[name]
     seen = Q(seen_sweep__gte=sweep.pk) | Q(seen_at__gt=sweep.started_at)
     unseen = plane.table._default_manager.exclude(seen)  # noqa: SLF001 - Django's documented name
     if unstored:
         keys = unseen.values_list("pk", plane.key).iterator()
         unseen = unseen.exclude(pk__in=[pk for pk, key in keys if key in unstored])
+    if shrunk := judge(name, had=had, unseen=unseen):
+        return shrunk
     delete_rows(unseen)
+    return {}
 
 
 def _counts(planes: Mapping[str, Json]) -> Json:

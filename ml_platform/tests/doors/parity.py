@@ -118,7 +118,7 @@ def _findings(project: Any) -> States:
 
     def finding(kind: str, status: str, number: int) -> int:
         lineage = RegisteredModelFactory.create(project=project)
-        unmanaged = kind == FindingKind.UNMANAGED
+        unmanaged = kind in (FindingKind.UNMANAGED, FindingKind.PLANE_SHRUNK)
         row = Finding.objects.create(
             kind=kind,
             subject=UNMANAGED if unmanaged else f"s{number}",
@@ -139,6 +139,7 @@ def _findings(project: Any) -> States:
         "ignored": finding(FindingKind.ORPHAN, FindingStatus.IGNORED, 2),
         "gone": finding(FindingKind.ORPHAN, FindingStatus.GONE, 3),
         "unmanaged": finding(FindingKind.UNMANAGED, FindingStatus.OPEN, 4),
+        "alarm": finding(FindingKind.PLANE_SHRUNK, FindingStatus.OPEN, 5),
     }
 
 
@@ -201,6 +202,7 @@ DOORS: Mapping[str, tuple[str, str, Any, dict[str, str]]] = {
     "delete-unmanaged": ("finding", f"{FINDINGS}repair/", {"action": "delete"}, {"name": "it"}),
     "ignore-finding": ("finding", f"{FINDINGS}ignore/", WHY, WHY),
     "reopen-finding": ("finding", f"{FINDINGS}reopen/", {}, {}),
+    "confirm-plane": ("finding", f"{FINDINGS}confirm/", {}, {}),
     "retry-operation": ("operation", f"{OPERATIONS}retry/", {}, {}),
     "cancel-operation": ("operation", f"{OPERATIONS}cancel/", {}, {}),
 }

@@ -356,7 +356,8 @@ def test_a_finding_is_ignored_with_a_reason_and_counted_again(admin):
     assert press(admin, "ignore-finding", finding.pk, reason="Known.").status_code == 302
     finding.refresh_from_db()
     assert (finding.status, finding.ignored_by) == (FindingStatus.IGNORED, "root")
-    assert "by root: Known." in text_of(admin, f"/registry-health/findings/{finding.pk}/")
+    page = text_of(admin, f"/registry-health/findings/{finding.pk}/")
+    assert re.search(r" Ignored by root until \d+ \w+ \d{4}: Known\. ", page)
     assert press(admin, "reopen-finding", finding.pk).status_code == 302
     finding.refresh_from_db()
     assert finding.status == FindingStatus.OPEN
@@ -401,7 +402,7 @@ def subjects(lineage: RegisteredModel, endpoint: DeployedEndpoint) -> dict[str, 
     parts = {"run": lineage.latest_run_id, "endpoint": endpoint.pk, "schedule": schedule.pk}
     parts |= {"operation": operation.pk, "finding": finding.pk, "model": lineage.pk}
     special = {"redeploy": "endpoint", "rollback": "endpoint", "undeploy": "endpoint",
-               "rerun": "run", "delete-unmanaged": "finding",
+               "rerun": "run", "delete-unmanaged": "finding", "confirm-plane": "finding",
                "approve-version": "run", "withdraw-approval": "run"}  # fmt: skip
     return {
         verb: parts[special.get(verb, verb.rpartition("-")[2])]

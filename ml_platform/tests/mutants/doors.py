@@ -82,7 +82,10 @@ DEFECTS: tuple[Defect, ...] = tuple(
             assets_of_everybody=("kpis.assets(limit)", "kpis.assets(None)"),
             counts_of_everybody=("kpis.four_counts(limit)", "kpis.four_counts(None)"),
             findings_of_everybody=("kpis.open_findings(limit)", "kpis.open_findings(None)"),
-            traffic_of_everybody=(", projects=limit)", ", projects=None)"),
+            traffic_of_everybody=(
+                "today=now.date(), projects=limit)",
+                "today=now.date(), projects=None)",
+            ),
         ),
         defects_in(
             "api/runs.py",

@@ -11,6 +11,7 @@ SERVICE_DRIFT = "unit/test_service_drift.py"
 SWEEPING = "services/test_sweeping.py"
 ENDS = "services/test_sweeping_ends.py"
 FOREIGN = "services/test_foreign.py"
+BRAKE = "services/test_brake.py"
 RECONCILIATION = "services/test_reconciliation.py"
 
 DEFECTS: tuple[Defect, ...] = tuple(
@@ -130,6 +131,38 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "return unseen.filter(_before(sweep)).count()",
                 "services/test_sweeping.py"
                 "::test_a_model_that_is_listed_again_ends_its_finding_and_is_verified",
+            ),
+        ),
+        defects_in(
+            "services/findings/store.py",
+            "services/test_finding_ends.py",
+            ignored_for_ever=(
+                "ignored_at__lte=now - ignored_for()",
+                "ignored_at__lte=now - 9 * ignored_for()",
+            ),
+            google_tells_an_earlier_change=(
+                " and (right_at is None or told >= right_at):",
+                ":",
+            ),
+        ),
+        defects_in(
+            "services/sweeps/shrinking.py",
+            BRAKE,
+            short_listing_is_believed=(
+                "return lacks > FLOOR and lacks * PARTS > had",
+                "return False",
+            ),
+            confirmation_is_of_whatever_lacks=(
+                "lacks=max(0, lacks - _confirmed(name))",
+                "lacks=0 if _confirmed(name) else lacks",
+            ),
+        ),
+        defects_in(
+            "services/registry/brake.py",
+            BRAKE,
+            not_found_proves_under_an_alarm=(
+                "    if why := why_unbelieved(*planes):\n        raise",
+                "    if why := '':\n        raise",
             ),
         ),
         defects_in(

@@ -34,6 +34,7 @@ from ml_platform.services.findings.exclusions import Reading
 from ml_platform.services.findings.kinds import Facts, FindingKind, worst_first
 from ml_platform.services.findings.store import write_findings
 from ml_platform.services.operations.store import Actor, open_operation
+from ml_platform.services.registry.brake import PlaneShrunk
 from ml_platform.services.registry.labels import owner
 from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
 from ml_platform.services.registry.manifest import Taken, compare_files, keep_manifest
@@ -163,7 +164,18 @@ def set_up(sweep: Sweep, *, listed: bool = True, **fields: Any) -> None:
         job_at_scheduler(sweep, spec_of(spec), **fields)
 
 
+def shrinks(sweep: Sweep) -> None:
+    sweep.planes["gcs"] = {
+        "read": False,
+        "code": PlaneShrunk.code,
+        "had": 9,
+        "lacks": 5,
+        "named": [],
+    }
+
+
 MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
+    FindingKind.PLANE_SHRUNK: shrinks,
     FindingKind.ORPHAN: lambda sweep: RegisteredModelFactory.create(),
     FindingKind.STALE_POINTER: lambda sweep: registered(),
     FindingKind.ARTIFACTS_MISSING: lambda sweep: registered(),
@@ -255,12 +267,13 @@ def test_findings_come_worst_first_and_unknown_kinds_last():
 
 
 def documented(kind: str, facts: Facts) -> str:
-    plane = PLANE_NAMES.get(facts.plane, "our records")
+    plane = "any plane" if facts.is_alarm else PLANE_NAMES.get(facts.plane, "our records")
     if facts.repair:
         where = "Google Cloud" if facts.repair.changes_production else "our records"
         repair = f"{facts.repair.button} ({where})"
     else:
         repair = "adopt, delete or leave" if facts.needs_choice else "none"
+        repair = "confirm, or wait" if facts.is_alarm else repair
     return f"| `{kind}` | {plane} | {facts.meaning} | {repair} |"
 
 

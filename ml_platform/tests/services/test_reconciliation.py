@@ -213,6 +213,25 @@ def test_a_single_version_that_is_gone_is_lost_and_its_siblings_stay(cloud: Loca
     assert (lineage.total_versions, lineage.generation) == (2, 1)
 
 
+def test_a_version_that_still_differs_after_another_was_lost_stays_open(cloud: LocalCloud) -> None:
+    lineage = managed(cloud, versions=2)
+    name = ModelName.parse(lineage.vertex_model_resource_name)
+    now = database_now()
+    finding = Finding.objects.create(
+        kind=FindingKind.VERSION_MISMATCH, subject=str(name), title="It differs", repair="r",
+        registered_model=lineage, first_seen_at=now, last_seen_at=now,
+    )  # fmt: skip
+    TrainingRun.objects.update(registered_at=now - timedelta(minutes=2))
+    vertex.update_model_labels(name.at("2"), {})
+    vertex.delete_model_version(name.at("1"))
+    operation = finish(repair_finding(finding=finding, actor=ANA, now=now))
+    assert operation.status == OperationStatus.SUCCEEDED
+    assert TrainingRun.objects.filter(registration=Registration.LOST).count() == 1
+    finding.refresh_from_db()
+    assert finding.status == FindingStatus.OPEN
+    assert operation.steps[-1]["note"].startswith("Still open: It differs.")
+
+
 def test_a_model_born_again_under_our_id_is_not_ours(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
     replace_model(cloud, lineage, run_uid="0" * 32)

@@ -99,6 +99,7 @@ OLD_ROWS = [
 NEWER = {
     "approve-version",
     "confirm-installation",
+    "confirm-plane",
     "label-installation",
     "relabel-service",
     "relabel-version",

@@ -27,6 +27,7 @@ from ml_platform.services.deletion.state import pointer_of
 from ml_platform.services.deployment.deploy import redeploy_endpoint
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
 from ml_platform.services.findings.compare_services import REDEPLOY, SEND_TRAFFIC
+from ml_platform.services.findings.decisions import confirm_plane
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.registration.register import register_run
@@ -62,6 +63,7 @@ def come_to_rest(play: Play) -> None:
     world.cloud.faults.clear()
     world.cloud.run.reset()
     world.cloud.core.operations.lro_seconds = 0.0
+    _confirm_alarms(play)
     wrong = [*_let_end(play), *_look_at_files(play)]
     take_back(play)
     _finish_training(world)
@@ -218,6 +220,8 @@ def _reconcile(play: Play) -> None:
     world = play.world
     world.forward(60)
     sweep(actor=BO, clock=world.now)
+    if _confirm_alarms(play):
+        sweep(actor=BO, clock=world.now)
     for finding in Finding.objects.filter(status="open", kind__in=REPAIRABLE):
         play.tell(f"  repair {finding.kind} {finding.title}")
         _try(play, lambda f=finding: repair_finding(finding=f, actor=BO, now=world.now()))
@@ -226,6 +230,15 @@ def _reconcile(play: Play) -> None:
         if _has_stale(world, lineage):
             clear_stale_pointers(registered_model=lineage, actor=BO, now=world.now())
             settle(world)
+
+
+def _confirm_alarms(play: Play) -> bool:
+    """A plane that shrank is as people left it; returns whether one did."""
+    alarms = list(Finding.objects.alarms())
+    for alarm in alarms:
+        play.tell(f"  confirm {alarm.title}")
+        confirm_plane(finding=alarm, actor=BO, now=play.world.now())
+    return bool(alarms)
 
 
 def _has_stale(world: World, lineage: RegisteredModel) -> bool:
