@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
@@ -69,6 +69,19 @@ class Known:
     """The same for the artifacts in Cloud Storage."""
     fresh_since: datetime | None = None
     """Before when an answer of Vertex AI is too old."""
+    serving_unread: str = ""
+    """Why the newest sweep does not say what the endpoints serve, '' when it does."""
+
+    @classmethod
+    def of(cls, reading: kpis.VertexReading, locks: Locks) -> Self:
+        """The facts of that reading and these locks."""
+        return cls(
+            reading.unread,
+            locks,
+            reading.artifacts_unread,
+            reading.fresh_since,
+            reading.serving_unread,
+        )
 
     def deploy(
         self,
@@ -109,9 +122,7 @@ class Known:
 
 def read_known(lineages: Iterable[RegisteredModel], services: Iterable[str]) -> Known:
     """The newest sweep and the locks of these models and services; two statements."""
-    reading = kpis.vertex_reading()
-    locks = read_locks(lineages, services)
-    return Known(reading.unread, locks, reading.artifacts_unread, reading.fresh_since)
+    return Known.of(kpis.vertex_reading(), read_locks(lineages, services))
 
 
 def _of_runs(

@@ -6,6 +6,8 @@ projects; None means the whole installation.
 
 from __future__ import annotations
 
+from ml_platform.models.serving_truth import fresh_for
+
 from .days import (
     WORST_P95,
     HistoryPoint,
@@ -15,6 +17,7 @@ from .days import (
     service_traffic,
     traffic,
 )
+from .serving import ServingCount, serving_count
 from .sums import Sum
 from .totals import (
     NEVER_SWEPT,
@@ -24,7 +27,6 @@ from .totals import (
     VertexReading,
     assets,
     four_counts,
-    fresh_for,
     open_findings,
     project_cards,
     registered_models,
@@ -40,6 +42,7 @@ __all__ = [
     "FourCounts",
     "HistoryPoint",
     "ProjectCard",
+    "ServingCount",
     "Sum",
     "Traffic",
     "VertexReading",
@@ -53,6 +56,7 @@ __all__ = [
     "registered_models",
     "registry_page_models",
     "service_traffic",
+    "serving_count",
     "traffic",
     "unread_because",
     "vertex_reading",

@@ -38,6 +38,8 @@ PLANES = {
     "gcs": ("Cloud Storage", "run folders that hold a saved model"),
     "cloud_run": ("Cloud Run", "services that Cloud Run lists"),
     "scheduler": ("Cloud Scheduler", "jobs that Cloud Scheduler lists"),
+    "endpoints": ("Endpoints", "active endpoints in our table"),
+    "serving": ("Serving", "of them, those that serve registered, verified versions only"),
 }
 EXISTS = {
     Existence.YES: "Yes",

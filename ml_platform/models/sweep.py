@@ -125,7 +125,7 @@ class MirroredService(models.Model):
     ready = models.BooleanField(null=True)
     newest_revision = models.CharField(max_length=128, blank=True, default="")
     serving_revisions = models.JSONField(
-        default=list, help_text="Revisions that requests may reach."
+        default=list, help_text="For the release before; EndpointTraffic has what is served."
     )
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
     seen_at = models.DateTimeField()

@@ -213,6 +213,12 @@ def end_left(*, run_id: int, operation: Operation, now: datetime) -> None:
     _end(found, FindingStatus.REPAIRED, now, by=operation, operation=operation)
 
 
+def end_serving(*, run_id: int, operation: Operation, now: datetime) -> None:
+    """End the findings that something serves this run, which is a version now."""
+    found = standing().filter(kind=FindingKind.SERVING_UNVERIFIED, run=run_id)
+    _end(found, FindingStatus.REPAIRED, now, by=operation, operation=operation)
+
+
 def link_findings(
     *,
     operation: Operation,

@@ -25,7 +25,7 @@ from ml_platform.models.states import (
 from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.compare_labels import note_foreign
 from ml_platform.services.findings.discrepancy import compare_surplus
-from ml_platform.services.findings.store import note_finding
+from ml_platform.services.findings.store import end_serving, note_finding
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.retry_cancel import ask_again
@@ -35,7 +35,13 @@ from ml_platform.services.operations.work import Work, record_change
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.services.registry.aliases import move_default, note_aliases
 from ml_platform.services.registry.lineages import claim_lineage, record_version, sync_version_cache
-from ml_platform.services.registry.manifest import keep_manifest, take_manifest, trust_label
+from ml_platform.services.registry.manifest import (
+    Taken,
+    difference_from_manifest,
+    keep_manifest,
+    take_manifest,
+    trust_label,
+)
 from ml_platform.services.registry.mirror import mirror_version
 from ml_platform.services.registry.verification import find_artifacts
 from ml_platform.text import counted
@@ -152,9 +158,24 @@ def _find_artifacts(work: Work[RegistrationState]) -> Outcome:
             code="artifacts_missing",
             advice="Check whether the pipeline pushed its model, then retry.",
         ) from absent
+    _require_same_version(run, taken)
     work.state = replace(work.state, artifact_uri=uri)
     keep = partial(keep_manifest, run, taken, ManifestOrigin.REGISTRATION, work.clock())
     return Next(note=f"{counted(taken.count, 'file')} at {uri}", change=keep)
+
+
+def _require_same_version(run: TrainingRun, taken: Taken) -> None:
+    """Check that a version that was lost comes back with its own files (law 12).
+
+    :raises NotRegistrable: they differ from its manifest.
+    """
+    why = difference_from_manifest(run, taken) if run.version else ""
+    if why:
+        raise NotRegistrable(
+            f"The files of {run.model_name} v{run.version} are not those of its manifest: {why}.",
+            code="artifacts_changed",
+            advice="Restore them in the bucket, or train the model again.",
+        )
 
 
 def _record(work: Work[RegistrationState]) -> Outcome:
@@ -213,6 +234,7 @@ def _register(work: Work[RegistrationState], pointer: ModelName) -> None:
     sync_version_cache(registered_model=lineage)
     Operation.objects.filter(pk=work.operation.pk).update(lineage=lineage)
     mirror_version(run=run, pointer=pointer, artifacts=work.state.artifact_uri, now=work.clock())
+    end_serving(run_id=run.pk, operation=work.operation, now=work.clock())
     if surplus := [ModelName.parse(name) for name in work.state.surplus]:
         run.refresh_from_db()
         note_finding(

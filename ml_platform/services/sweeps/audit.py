@@ -26,13 +26,17 @@ from ml_platform.models import (
     Sweep,
     TrainingRun,
     TrainingSchedule,
+    serving_truth,
 )
 from ml_platform.models.registered_model import RegisteredModelQuerySet
 from ml_platform.models.serving_status import with_serving_status
+from ml_platform.models.serving_truth import ServingTruth
 from ml_platform.services.access.scope import all_projects
 from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
 from ml_platform.services.findings.kinds import FindingKind, kinds_of, worst_first
 from ml_platform.services.findings.store import standing
+
+SCHEDULER = "scheduler"
 
 
 class AuditVerdict(StrEnum):
@@ -104,14 +108,33 @@ def find_project(name: str) -> Any:
 
 
 def compare_sweep(sweep: Sweep, *, project: Model | None = None) -> AuditVerdict:
-    """Return whether the planes agree; unknown when one of them could not be read."""
-    if unread(sweep):
+    """Return whether the planes agree, and all that active endpoints serve is verified.
+
+    It is unknown when a plane could not be read; but Cloud Scheduler, which decides no count, hides
+    no difference between the others.
+    """
+    missing = unread(sweep)
+    if set(missing) - {SCHEDULER}:
         return AuditVerdict.UNKNOWN
-    return (
-        AuditVerdict.DIFFER
-        if of_project(Finding.objects.open(), project).exists()
-        else AuditVerdict.AGREE
-    )
+    found = Finding.objects.open().exclude(kind__in=unread_kinds(sweep))
+    serving = count_serving(sweep, project=project)
+    if of_project(found, project).exists() or serving["serving"] != serving["endpoints"]:
+        return AuditVerdict.DIFFER
+    return AuditVerdict.UNKNOWN if missing else AuditVerdict.AGREE
+
+
+def count_serving(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | None]:
+    """Return the number of active endpoints, and of those whose traffic all goes to versions that
+    are registered, verified and unchanged; None where the sweep could not read a plane."""
+    rows = DeployedEndpoint.objects.all()
+    rows = rows if project is None else rows.filter(project=project.pk)
+    counts = serving_truth.count_serving(rows, now=sweep.finished_at or sweep.started_at)
+    by_truth = {truth: sum(found.values()) for truth, found in counts.items()}
+    known = not set(unread(sweep)) & set(serving_truth.PLANES)
+    return {
+        "endpoints": sum(by_truth.values()),
+        "serving": by_truth[ServingTruth.VERIFIED] if known else None,
+    }
 
 
 def counts(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | None]:
@@ -127,9 +150,11 @@ def counts(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | Non
             "scheduler": MirroredJob.objects,
         }
         remote = {name: table.count() for name, table in tables.items()}
-        return _known(sweep, _ours(RegisteredModel.objects.all()) | remote)
-    listed = sum(1 for _ in vertex_rows(sweep, project=project))
-    return counts_of(sweep, projects=[project.pk], vertex=listed)
+        found = _known(sweep, _ours(RegisteredModel.objects.all()) | remote)
+    else:
+        listed = sum(1 for _ in vertex_rows(sweep, project=project))
+        found = counts_of(sweep, projects=[project.pk], vertex=listed)
+    return found | count_serving(sweep, project=project)
 
 
 def counts_of(
@@ -161,8 +186,8 @@ def _ours(rows: RegisteredModelQuerySet) -> dict[str, int | None]:
 
 def _known(sweep: Sweep, numbers: Mapping[str, int | None]) -> dict[str, int | None]:
     missing = unread(sweep)
-    if "scheduler" not in sweep.planes:  # a sweep of the release before
-        missing.append("scheduler")
+    if SCHEDULER not in sweep.planes:  # a sweep of the release before
+        missing.append(SCHEDULER)
     return {name: None if name in missing else number for name, number in numbers.items()}
 
 

@@ -15,6 +15,7 @@ from ml_platform.cloud.types import JobSpec, RemoteObject
 from ml_platform.conf import get_settings
 from ml_platform.models import (
     AwaitingRemoval,
+    EndpointTraffic,
     Finding,
     MirroredArtifacts,
     MirroredJob,
@@ -108,6 +109,22 @@ def nothing_serves(sweep: Sweep) -> None:
     DeployedEndpointFactory.create(serving=True, registered_model=run.registered_model, run=run)
 
 
+def a_lost_version_serves(sweep: Sweep) -> None:
+    """A service serves a version that was lost; one of its model's stays."""
+    run = registered()
+    clear_pointer(run=run, registration=Registration.LOST)
+    endpoint = DeployedEndpointFactory.create(
+        serving=True, registered_model=run.registered_model, run=run
+    )
+    labels = {
+        "endpoint_uid": endpoint.uid.hex, "run_uid": run.uid.hex, "newest_revision": "r",
+    }  # fmt: skip
+    serving(sweep, endpoint.service_name, **labels)
+    EndpointTraffic.objects.create(
+        endpoint=endpoint, run=run, revision="r", percent=100, seen_at=LONG_AGO
+    )
+
+
 def other_files(sweep: Sweep, *names: str) -> None:
     """Mirror a run's folder that has `names` instead of the two files of its manifest."""
     run = registered()
@@ -176,6 +193,7 @@ MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
     FindingKind.LEFTOVER_SERVICE: lambda sweep: serving(sweep, "leftover"),
     FindingKind.SERVICE_MISSING: nothing_serves,
     FindingKind.SERVICE_MISMATCH: another_serves,
+    FindingKind.SERVING_UNVERIFIED: a_lost_version_serves,
     FindingKind.LABELS_CHANGED: without_labels,
     FindingKind.SERVICE_LABELS_CHANGED: lambda sweep: another_serves(sweep, owner=""),
     FindingKind.SCHEDULE_MISSING: lambda sweep: scheduled(sweep, listed=False),
