@@ -13,6 +13,7 @@ from google.cloud.run_v2.types import revision as revision_types
 from google.cloud.run_v2.types import service as service_types
 from google.cloud.scheduler_v1.types import job as job_types
 
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.localcloud.run.rollout import REVISION, SERVICE
 from ml_platform.localcloud.scheduler.executions import JOB
 from ml_platform.localcloud.vertex.models.rules import Model, Parent
@@ -103,6 +104,20 @@ def served_by(cloud: LocalCloud, key: str) -> set[str]:
     names = {(t.revision or latest).rpartition("/")[2] for t in service.traffic_statuses}
     blobs = [cloud.store.get(REVISION, f"{key}/{name}") for name in names]
     return {_Revision.FromString(blob).labels.get(RUN, "") for blob in blobs if blob}
+
+
+def addresses_served_by(cloud: LocalCloud, key: str) -> set[str]:
+    """The addresses of the models that the revisions read which requests to a service reach."""
+    service = services(cloud)[key]
+    names = {t.revision.rpartition("/")[2] for t in service.traffic_statuses}
+    blobs = [cloud.store.get(REVISION, f"{key}/{name}") for name in names]
+    revisions = [_Revision.FromString(blob) for blob in blobs if blob]
+    return {
+        each.value.rstrip("/")
+        for revision in revisions
+        for each in revision.containers[0].env
+        if each.name == ARTIFACT_ENV
+    }
 
 
 def pointers(cloud: LocalCloud) -> list[tuple[str, str]]:
