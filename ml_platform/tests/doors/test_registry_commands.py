@@ -160,6 +160,8 @@ def test_the_json_of_the_audit_keeps_its_form(incident: Project) -> None:
         "gcs": 7,
         "cloud_run": 0,
         "scheduler": 0,
+        "endpoints": 0,
+        "serving": 0,
     }
     vertex = {row["id"]: row for row in said["vertex"]}
     assert len(vertex) == 9
@@ -225,6 +227,8 @@ def test_the_audit_of_a_project_shows_only_that_project(
         "gcs": 1,
         "cloud_run": 0,
         "scheduler": 0,
+        "endpoints": 0,
+        "serving": 0,
     }
     assert run("audit_registry", "--project", str(incident))[0] == 1
 
