@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
@@ -69,8 +69,22 @@ class Known:
     """The same for the artifacts in Cloud Storage."""
     fresh_since: datetime | None = None
     """Before when an answer of Vertex AI is too old."""
+    serving_unread: str = ""
+    """Why the newest sweep does not say what the endpoints serve, '' when it does."""
     endpoints_unread: str = ""
     """Why the newest sweep did not read the endpoints of Vertex AI."""
+
+    @classmethod
+    def of(cls, reading: kpis.VertexReading, locks: Locks) -> Self:
+        """The facts of that reading and these locks."""
+        return cls(
+            reading.unread,
+            locks,
+            reading.artifacts_unread,
+            reading.fresh_since,
+            reading.serving_unread,
+            reading.endpoints_unread,
+        )
 
     def deploy(
         self,
@@ -111,15 +125,7 @@ class Known:
 
 def read_known(lineages: Iterable[RegisteredModel], services: Iterable[str]) -> Known:
     """The newest sweep and the locks of these models and services; two statements."""
-    reading = kpis.vertex_reading()
-    locks = read_locks(lineages, services)
-    return Known(
-        reading.unread,
-        locks,
-        reading.artifacts_unread,
-        reading.fresh_since,
-        reading.endpoints_unread,
-    )
+    return Known.of(kpis.vertex_reading(), read_locks(lineages, services))
 
 
 def _of_runs(

@@ -32,7 +32,7 @@ REPAIRS = {"repair": REPAIR, "adopt": ADOPT, "delete": DELETE_UNMANAGED}
 
 @router.get("/", response=AuditOut, operation_id="get_audit")
 def audit(request: Any, query: Query[AuditQuery]) -> HttpResponse:
-    """The newest sweep, the four counts, and the findings that are not repaired."""
+    """The newest sweep, the five counts, and the findings that are not repaired."""
     caller: Caller = request.auth
     findings = caller.only(Finding.objects.select_related("project"))
     rows = matching(findings, query, kind="kind")
@@ -49,9 +49,10 @@ def audit(request: Any, query: Query[AuditQuery]) -> HttpResponse:
 
 def _newest_sweep(caller: Caller) -> Json:
     newest = Sweep.objects.finished().first()
-    counts = kpis.four_counts(caller.scope.limit)
+    limit = caller.scope.limit
+    counts, serving = kpis.four_counts(limit), kpis.serving_count(limit)
     sweep = _sweep_of(caller, newest, counts.vertex) if newest else None
-    return {"sweep": sweep, "counts": counts_json(counts)}
+    return {"sweep": sweep, "counts": counts_json(counts, serving)}
 
 
 def _sweep_of(caller: Caller, sweep: Sweep, vertex: int | None) -> Json:

@@ -20,6 +20,7 @@ from ml_platform.api.schemas.endpoints import (
 )
 from ml_platform.api.schemas.operations import OperationOut, accepted, operation_json
 from ml_platform.errors import Invalid
+from ml_platform.models.serving_truth import with_serving_truth
 
 router = Router(tags=["endpoints"])
 
@@ -28,7 +29,7 @@ router = Router(tags=["endpoints"])
 def list_endpoints(request: Any, query: Query[EndpointsQuery]) -> HttpResponse:
     """Endpoints, the newest first."""
     rows = matching(
-        request.auth.only(ENDPOINTS),
+        with_serving_truth(request.auth.only(ENDPOINTS)),
         query,
         search="service_name__icontains",
         active="is_active",
@@ -41,7 +42,7 @@ def list_endpoints(request: Any, query: Query[EndpointsQuery]) -> HttpResponse:
 @router.get("/{int:endpoint_id}/", response=EndpointOut, operation_id="get_endpoint")
 def get_endpoint(request: Any, endpoint_id: int) -> HttpResponse:
     """One endpoint."""
-    return reply(endpoint_json(request.auth.find(ENDPOINTS, endpoint_id)))
+    return reply(endpoint_json(request.auth.find(with_serving_truth(ENDPOINTS), endpoint_id)))
 
 
 @router.post(

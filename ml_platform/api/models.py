@@ -36,6 +36,7 @@ from ml_platform.api.schemas.models import (
 from ml_platform.api.schemas.operations import OperationOut, accepted
 from ml_platform.kpis import registered_models, vertex_reading
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, snapshot
+from ml_platform.models.serving_truth import with_serving_truth
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.registry.model_list import model_filter
 from ml_platform.services.registry.vertex_endpoints import deployments_at
@@ -96,7 +97,8 @@ def get_model(request: Any, model_id: int) -> HttpResponse:
     caller: Caller = request.auth
     with snapshot():
         row = caller.find(rows_of(RegisteredModel.objects.all()), model_id)
-        endpoints = list(ENDPOINTS.filter(registered_model=model_id).order_by("-created_at", "-pk"))
+        rows = with_serving_truth(ENDPOINTS.filter(registered_model=model_id))
+        endpoints = list(rows.order_by("-created_at", "-pk"))
         serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
         reading = vertex_reading()
         deployed = deployments_at(row["vertex_model_resource_name"])

@@ -29,14 +29,14 @@ CARDS = 100
 
 @router.get("/kpis/", response=KpisOut, operation_id="get_kpis")
 def get_kpis(request: Any) -> HttpResponse:
-    """The four counts, the assets, up to a hundred project cards and the open findings."""
+    """The five counts, the assets, up to a hundred project cards and the open findings."""
     caller: Caller = request.auth
     caller.require(Right.VIEW)
     limit, now = caller.scope.limit, database_now()
     with snapshot():
         cards = kpis.project_cards(caller.scope.projects[:CARDS])
         body = {
-            "counts": counts_json(kpis.four_counts(limit)),
+            "counts": counts_json(kpis.four_counts(limit), kpis.serving_count(limit)),
             "assets": asdict(kpis.assets(limit)),
             "projects": [
                 asdict(card) | {"latest_registered_at": when(card.latest_registered_at)}

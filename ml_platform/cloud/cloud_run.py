@@ -9,7 +9,14 @@ from ml_platform.errors import CloudUnavailable
 
 from .names import OperationName, ServiceName
 from .raw import clean
-from .run_messages import new_service, read_service, read_texts, write_spec, write_targets
+from .run_messages import (
+    artifact_uri,
+    new_service,
+    read_service,
+    read_texts,
+    write_spec,
+    write_targets,
+)
 from .transport import channels, operations
 from .transport.codes import Unreadable
 from .types import RemoteOperation, RemoteRevision, RemoteService, ServiceSpec, TrafficTarget
@@ -180,7 +187,9 @@ def _read_policy(raw: Any) -> Any:
 def _read_revision(raw: Any) -> RemoteRevision:
     if not raw.name:
         raise Unreadable("the revision has no name")
-    return RemoteRevision(labels=dict(raw.labels), texts=read_texts(raw))
+    return RemoteRevision(
+        labels=dict(raw.labels), texts=read_texts(raw), artifact_uri=artifact_uri(raw)
+    )
 
 
 def _read_services(page: Any) -> tuple[RemoteService, ...]:

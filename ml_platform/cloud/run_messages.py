@@ -175,10 +175,11 @@ def read_service(raw: Any) -> RemoteService:
         latest_ready_revision=_last(raw.latest_ready_revision),
         latest_created_revision=_last(raw.latest_created_revision),
         traffic=tuple(
-            TrafficShare(revision=_last(t.revision), percent=t.percent)
+            TrafficShare(revision=_last(t.revision), percent=t.percent, tag=t.tag, url=t.uri)
             for t in raw.traffic_statuses
         ),
         targets=read_targets(raw),
+        create_time=read_time(raw, "create_time"),
         percent_of_newest=(_percent_of_latest(raw) or pinned) if raw.traffic else 100,
         changed_by=raw.last_modifier,
         changed_at=read_time(raw, "update_time"),
@@ -215,6 +216,13 @@ def _from_secrets(container: Any) -> tuple[str, ...]:
 
 def _ingress(raw: Any) -> Ingress:
     return _INGRESS_READ.get(enum_name(raw, "ingress"), Ingress.UNKNOWN)
+
+
+def artifact_uri(raw: Any) -> str:
+    """The address of the model that a revision reads, '' for none."""
+    container = main_container(raw)
+    env = container.env if container else ()
+    return next((each.value for each in env if each.name == ARTIFACT_ENV), "")
 
 
 def read_texts(raw: Any) -> tuple[str, ...]:

@@ -222,10 +222,13 @@ class ServiceSpec(RemoteValue):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficShare(RemoteValue):
-    """Share of a service's traffic, in percent, that one revision receives."""
+    """Share of a service's traffic, in percent, that one revision receives; requests to the `url`
+    of its tag reach it in any case."""
 
     revision: str
     percent: int
+    tag: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +264,7 @@ class RemoteService(RemoteValue):
     """What it has in the fields that we set."""
     targets: tuple[TrafficTarget, ...] = ()
     """The traffic that was asked for; `traffic` is what the revisions get."""
+    create_time: datetime | None = None
     percent_of_newest: int = 100
     """Percent of the traffic that was asked for its newest ready revision, by its name or as the
     latest; the other revisions get the rest."""
@@ -288,6 +292,8 @@ class RemoteRevision(RemoteValue):
 
     labels: Mapping[str, str] = field(hash=False)
     texts: tuple[str, ...] = ()
+    artifact_uri: str = ""
+    """The address of its model, '' for none."""
 
 
 class JobState(StrEnum):

@@ -6,6 +6,8 @@ projects; None means the whole installation.
 
 from __future__ import annotations
 
+from ml_platform.models.serving_truth import fresh_for
+
 from .days import (
     WORST_P95,
     HistoryPoint,
@@ -16,6 +18,7 @@ from .days import (
     traffic,
 )
 from .drift_times import DriftTimes, Times, drift_times
+from .serving import ServingCount, serving_count
 from .sums import Sum
 from .totals import (
     NEVER_SWEPT,
@@ -25,7 +28,6 @@ from .totals import (
     VertexReading,
     assets,
     four_counts,
-    fresh_for,
     open_findings,
     project_cards,
     registered_models,
@@ -42,6 +44,7 @@ __all__ = [
     "FourCounts",
     "HistoryPoint",
     "ProjectCard",
+    "ServingCount",
     "Sum",
     "Times",
     "Traffic",
@@ -57,6 +60,7 @@ __all__ = [
     "registered_models",
     "registry_page_models",
     "service_traffic",
+    "serving_count",
     "traffic",
     "unread_because",
     "vertex_reading",

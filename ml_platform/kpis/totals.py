@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
 from django.db.models import Count, F, Max, Model, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce, Now, StrIndex, Substr
 
-from ml_platform.conf import get_settings
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
@@ -22,6 +21,7 @@ from ml_platform.models import (
     snapshot,
 )
 from ml_platform.models.serving_status import ServingStatus, has_serving_status
+from ml_platform.models.serving_truth import fresh_for
 from ml_platform.models.states import (
     LIVE_SCHEDULE_STATES,
     TRAINING_RUN_STATUSES,
@@ -151,11 +151,18 @@ class VertexReading:
     """The same of the artifacts in Cloud Storage."""
     endpoints_unread: str
     """The same of the endpoints of Vertex AI."""
+    services_unread: str
+    """The same of the services on Cloud Run."""
     swept_at: datetime | None = None
     read_at: datetime | None = None
     """When Vertex AI was last read completely."""
     fresh_since: datetime | None = None
     """What was last verified before this time is unknown now, by the clock of the database."""
+
+    @property
+    def serving_unread(self) -> str:
+        """Why the newest sweep does not say what endpoints serve, '' when it does."""
+        return self.services_unread or self.unread or self.artifacts_unread
 
 
 def vertex_reading() -> VertexReading:
@@ -164,7 +171,10 @@ def vertex_reading() -> VertexReading:
     newest: Any = finished.annotate(now=Now()).first()
     if newest is None:
         return VertexReading(
-            unread=NEVER_SWEPT, artifacts_unread=NEVER_SWEPT, endpoints_unread=NEVER_SWEPT
+            unread=NEVER_SWEPT,
+            artifacts_unread=NEVER_SWEPT,
+            endpoints_unread=NEVER_SWEPT,
+            services_unread=NEVER_SWEPT,
         )
     unread = unread_because(newest.planes, "vertex")
     read = finished.filter(planes__vertex__read=True).first() if unread else newest
@@ -172,15 +182,11 @@ def vertex_reading() -> VertexReading:
         unread=unread,
         artifacts_unread=unread_because(newest.planes, "gcs"),
         endpoints_unread=unread_because(newest.planes, "vertex_endpoints"),
+        services_unread=unread_because(newest.planes, "cloud_run"),
         swept_at=newest.finished_at,
         read_at=read.finished_at if read else None,
         fresh_since=newest.now - fresh_for(),
     )
-
-
-def fresh_for() -> timedelta:
-    """Return for how long a verification describes the present: three intervals of the audit."""
-    return 3 * timedelta(hours=get_settings().AUDIT_INTERVAL_HOURS)
 
 
 def _vertex_count(projects: Projects) -> int:

@@ -39,6 +39,8 @@ PLANES = {
     "cloud_run": ("Cloud Run", "services that Cloud Run lists"),
     "scheduler": ("Cloud Scheduler", "jobs that Cloud Scheduler lists"),
     "vertex_endpoints": ("Vertex AI endpoints", "endpoints that Vertex AI lists"),
+    "endpoints": ("Endpoints", "active endpoints in our table"),
+    "serving": ("Serving", "of them, those that serve registered, verified versions only"),
 }
 EXISTS = {
     Existence.YES: "Yes",

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ml_platform', '0012_approval'),
+        ('ml_platform', '0013_endpoint_traffic'),
     ]
 
     operations = [

@@ -6,6 +6,7 @@ from .api_token import ApiToken, IdempotentResponse
 from .awaiting_removal import AwaitingRemoval
 from .daily_count import DailyCount
 from .deployed_endpoint import DeployedEndpoint
+from .endpoint_traffic import EndpointTraffic
 from .event import Event
 from .installation import Installation
 from .manifest import Manifest
@@ -31,6 +32,7 @@ __all__ = [
     "AwaitingRemoval",
     "DailyCount",
     "DeployedEndpoint",
+    "EndpointTraffic",
     "Event",
     "Finding",
     "IdempotentResponse",

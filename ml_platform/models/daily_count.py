@@ -34,6 +34,12 @@ class DailyCount(db.Model):
     findings = db.PositiveIntegerField(
         null=True, help_text="Open or ignored; null before the first sweep that counted."
     )
+    endpoints_active = db.PositiveIntegerField(null=True, help_text="Null as `serving_verified`.")
+    serving_verified = db.PositiveIntegerField(
+        null=True,
+        help_text="By `ServingTruth`, of the active endpoints; null before the first sweep that "
+        "counted, and when it could not read a plane.",
+    )
     counted_at = db.DateTimeField()
 
     class Meta:

@@ -64,6 +64,7 @@ def _needs() -> dict[RetentionReason, Q]:
     Cleanup never deletes what a schedule or an unfinished run needs (law 9).
     """
     from .deployed_endpoint import DeployedEndpoint
+    from .endpoint_traffic import EndpointTraffic
     from .operation import Operation
     from .training_run import TrainingRun
     from .training_schedule import TrainingSchedule
@@ -78,7 +79,8 @@ def _needs() -> dict[RetentionReason, Q]:
         RetentionReason.SCHEDULE: Q(Exists(schedules.filter(registered_model=lineage))),
         RetentionReason.ENDPOINT: Q(
             Exists(DeployedEndpoint.objects.filter(registered_model=lineage))
-        ),
+        )
+        | Q(Exists(EndpointTraffic.objects.filter(run__registered_model=lineage))),
         RetentionReason.OPERATION: Q(Exists(Operation.objects.live().filter(lineage=lineage))),
     }
 

@@ -140,7 +140,7 @@ class MirroredService(models.Model):
     ready = models.BooleanField(null=True)
     newest_revision = models.CharField(max_length=128, blank=True, default="")
     serving_revisions = models.JSONField(
-        default=list, help_text="Revisions that requests may reach."
+        default=list, help_text="For the release before; EndpointTraffic has what is served."
     )
     spec = models.JSONField(
         null=True, help_text="What it has in the fields that we set; values are digests."

@@ -13,7 +13,7 @@ from ml_platform.pages.layout import caller_of, page, render_page
 from ml_platform.pages.operations.views import operations_of
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.charts import history_chart
-from ml_platform.pages.view_models.count_strip import truth_strip
+from ml_platform.pages.view_models.count_strip import read_truth
 
 CARDS = 12
 RECENT_SHOWN = 8
@@ -21,7 +21,7 @@ RECENT_SHOWN = 8
 
 @page
 def start(request: HttpRequest) -> HttpResponse:
-    """Show the four counts, the assets, the project cards and the newest operations."""
+    """Show the five counts, the assets, the project cards and the newest operations."""
     now, caller = database_now(), caller_of(request)
     scope = caller.scope
     by_kind = kpis.open_findings(scope.limit)
@@ -29,7 +29,7 @@ def start(request: HttpRequest) -> HttpResponse:
     traffic = kpis.traffic([card.pk for card in cards], today=now.date())
     rows = operations_of(scope)
     found = {
-        "truth": truth_strip(counts=kpis.four_counts(scope.limit), findings=by_kind, now=now),
+        "truth": read_truth(scope.limit, by_kind, now),
         "may_check": may_check(caller),
         "assets": serialize.asset_figures(kpis.assets(scope.limit)),
         "chart": history_chart(

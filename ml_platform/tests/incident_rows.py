@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from ml_platform.models import Finding, MirroredModel, Operation, Project, RegisteredModel, Sweep
-from ml_platform.models.states import OperationKind, OperationStatus, SweepStatus
+from ml_platform.models import (
+    DeployedEndpoint,
+    EndpointTraffic,
+    Finding,
+    Manifest,
+    MirroredModel,
+    Operation,
+    Project,
+    RegisteredModel,
+    Sweep,
+)
+from ml_platform.models.manifest import FilesState
+from ml_platform.models.states import OperationKind, OperationStatus, RegistryState, SweepStatus
 from ml_platform.services.findings.kinds import FindingKind
 
 from .factories import (
@@ -79,6 +90,22 @@ def finished_sweep(now: datetime, **changes: object) -> Sweep:
     }
     sweep: Sweep = Sweep.objects.create(**{**values, **changes})
     return sweep
+
+
+def seen_to_serve(endpoint: DeployedEndpoint, now: datetime, **changes: object) -> None:
+    """A finished sweep saw that all of the endpoint's traffic goes to its version, and verified
+    that, unless told otherwise."""
+    sweep, run = finished_sweep(now), endpoint.run
+    assert run is not None
+    RegisteredModel.objects.filter(pk=endpoint.registered_model_id).update(
+        registry_state=RegistryState.VERIFIED, registry_checked_at=sweep.started_at
+    )
+    Manifest.objects.create(
+        run=run, folder=f"{run.gcs_artifacts_path}pushed_model/1/", digest="d", file_count=1,
+        total_bytes=1, taken_at=now, state=FilesState.VERIFIED,
+    )  # fmt: skip
+    values = {"revision": "r-1", "percent": 100, "run": run, "seen_at": sweep.started_at}
+    EndpointTraffic.objects.create(endpoint=endpoint, **{**values, **changes})
 
 
 def _mirror(sweep: Sweep, now: datetime) -> None:

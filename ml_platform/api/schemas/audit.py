@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ninja import Field
 
-from ml_platform.kpis import FourCounts
+from ml_platform.kpis import FourCounts, ServingCount
 from ml_platform.models import (
     Finding,
     Sweep,
@@ -42,6 +42,16 @@ COUNTS_EXAMPLE = {
     "points_at_nothing": 1,
     "not_seen_yet": 0,
     "only_in_vertex": 2,
+    "serving": {
+        "active": 4,
+        "verified": 3,
+        "unverified": 1,
+        "unknown": 0,
+        "last": 3,
+        "reason": "",
+        "read_at": "2026-02-08T12:10:00Z",
+        "whole": False,
+    },
 }
 
 
@@ -113,8 +123,24 @@ class FindingOut(Out):
     operation: str | None
 
 
+class ServingOut(Out):
+    """The active endpoints, and how many of them have all their traffic on versions that are
+    registered, verified lately and unchanged."""
+
+    active: int
+    verified: int | None
+    unverified: int = Field(description="Those that serve something else, as far as it is known.")
+    unknown: int = Field(description="`active - verified - unverified`; all others if unread.")
+    last: int | None = Field(
+        description="What the last readings say; `verified` is null when a plane was not read."
+    )
+    reason: str
+    read_at: datetime | None
+    whole: bool | None
+
+
 class FourCountsOut(Out):
-    """The number of registered models in each of the four places that show it."""
+    """The number of registered models in each of the four places that show it, and what serves."""
 
     database: int
     projects: int
@@ -133,6 +159,7 @@ class FourCountsOut(Out):
     only_in_vertex: int | None = Field(
         description="`database - points_at_nothing - not_seen_yet + only_in_vertex = vertex`."
     )
+    serving: ServingOut
 
 
 @example(
@@ -245,8 +272,8 @@ def _ignored(finding: Finding) -> Json:
     }
 
 
-def counts_json(counts: FourCounts) -> Json:
-    """The four counts."""
+def counts_json(counts: FourCounts, serving: ServingCount) -> Json:
+    """The four counts, and the fifth of what serves."""
     return {
         "database": counts.database,
         "projects": counts.projects,
@@ -260,4 +287,14 @@ def counts_json(counts: FourCounts) -> Json:
         "points_at_nothing": counts.points_at_nothing,
         "not_seen_yet": counts.not_seen_yet,
         "only_in_vertex": counts.only_in_vertex,
+        "serving": {
+            "active": serving.active,
+            "verified": serving.verified,
+            "unverified": serving.unverified,
+            "unknown": serving.unknown,
+            "last": serving.last,
+            "reason": serving.reason,
+            "read_at": when(serving.read_at),
+            "whole": serving.whole,
+        },
     }

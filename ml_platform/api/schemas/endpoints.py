@@ -43,6 +43,7 @@ ENDPOINT_EXAMPLE = {
     "intended_run": None,
     "previous_run": {"id": 12, "version": 1},
     "is_outdated": True,
+    "serving_truth": "verified",
     "service_url": "https://chern-rank-v4-abc.a.run.app",
     "revision": "chern-rank-v4-00002-abc",
     "config": {"cpu": "1", "memory": "2Gi"},
@@ -77,6 +78,10 @@ class EndpointOut(Out):
     intended_run: RunRef | None
     previous_run: RunRef | None
     is_outdated: bool
+    serving_truth: Literal["verified", "unverified", "unknown"] | None = Field(
+        description="Whether all that it serves is registered, verified and unchanged, as the last "
+        "readings say; null if it is not active."
+    )
     service_url: str
     revision: str
     config: Any
@@ -91,7 +96,7 @@ EXAMPLES["EndpointsOut"] = {"items": [ENDPOINT_EXAMPLE], "pagination": PAGE_EXAM
 
 
 def endpoint_json(endpoint: DeployedEndpoint) -> Json:
-    """An endpoint, with its lineage and its runs read beside it."""
+    """An endpoint that `with_serving_truth` has annotated, with its lineage and runs beside it."""
     latest = endpoint.registered_model.latest_run_id
     return {
         "id": endpoint.pk,
@@ -108,6 +113,7 @@ def endpoint_json(endpoint: DeployedEndpoint) -> Json:
         "intended_run": run_ref(endpoint.intended_run),
         "previous_run": run_ref(endpoint.previous_run),
         "is_outdated": endpoint.is_active and latest is not None and endpoint.run_id != latest,
+        "serving_truth": endpoint.serving_truth if endpoint.is_active else None,  # type: ignore[attr-defined]
         "service_url": endpoint.url,
         "revision": endpoint.revision,
         "config": endpoint.config,

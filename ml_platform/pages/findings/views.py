@@ -41,7 +41,7 @@ from ml_platform.pages.layout import caller_of, page, render_page
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.context import Button, Link, Values
-from ml_platform.pages.view_models.count_strip import truth_strip
+from ml_platform.pages.view_models.count_strip import read_truth
 from ml_platform.pages.view_models.times import moment
 from ml_platform.services.findings.kinds import worst_first
 from ml_platform.services.registration.vertex_facts import (
@@ -74,7 +74,7 @@ RECORDS_ONLY = "Nothing is changed in Google Cloud."
 
 @page
 def registry_health(request: HttpRequest) -> HttpResponse:
-    """Show the four counts, one page of findings and the newest sweeps."""
+    """Show the five counts, one page of findings and the newest sweeps."""
     now, caller = database_now(), caller_of(request)
     scope = caller.scope
     by_kind = kpis.open_findings(scope.limit)
@@ -84,14 +84,14 @@ def registry_health(request: HttpRequest) -> HttpResponse:
     shown, pager = numbered_page(
         findings.order_by(worst_first(), "title", "pk"), request, size=FINDINGS_A_PAGE
     )
-    counts = kpis.four_counts(scope.limit)
+    truth = read_truth(scope.limit, by_kind, now)
     found = {
-        "truth": truth_strip(counts=counts, findings=by_kind, now=now),
+        "truth": truth,
         "may_check": may_check(caller),
         "tabs": tabs,
         # Whether the planes agree; only on the tab of open findings.
         "times": serialize.drift_figures(kpis.drift_times(now=now, projects=scope.limit)),
-        "healthy": not by_kind and tabs[0].current and not counts.vertex_reason,
+        "healthy": not by_kind and tabs[0].current and not truth["unknown"],
         "groups": serialize.finding_groups(shown, now),
         "pager": pager,
         "endpoints": _endpoints(now) if scope.everything else [],

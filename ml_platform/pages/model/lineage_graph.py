@@ -33,6 +33,7 @@ def draw(
     *,
     version_state: Badge,
     artifacts: Badge,
+    serving_unread: str,
 ) -> Values:
     """Lay out the graph: the version's sources are left of it, its endpoints right."""
     serving = endpoints[:ENDPOINTS_SHOWN]
@@ -51,7 +52,7 @@ def draw(
     ]
     never = _node(4, middle, "Endpoint", "none", badge("Never deployed", "quiet"))
     served = [
-        _endpoint(row * (NODE_HEIGHT + GAP_Y), endpoint, training)
+        _endpoint(row * (NODE_HEIGHT + GAP_Y), endpoint, training, serving_unread)
         for row, endpoint in enumerate(serving)
     ] or [never]
     return {
@@ -102,8 +103,8 @@ def _origin(run: TrainingRun, training: str) -> tuple[str, str, Badge, str]:
     return "Schedule", schedule.name, schedule_badge(schedule), f"{training}#schedule-{schedule.pk}"
 
 
-def _endpoint(y: int, endpoint: DeployedEndpoint, training: str) -> Values:
-    state = deleted_badge(endpoint) or endpoint_badge(endpoint)
+def _endpoint(y: int, endpoint: DeployedEndpoint, training: str, unread: str) -> Values:
+    state = deleted_badge(endpoint) or endpoint_badge(endpoint, unread=unread)
     url = f"{training}#endpoint-{endpoint.pk}"
     return _node(4, y, "Endpoint", endpoint.service_name, state, url)
 

@@ -21,6 +21,7 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.clock import database_now
+from ml_platform.models.serving_truth import with_serving_truth
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 from ml_platform.pages.common.buttons import alias_button, approval_button, deploy_button
 from ml_platform.pages.common.queries import cursor_page, query_url, read_versions
@@ -69,8 +70,10 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
     known = read_known([row], [])
     verdict = verdict_of(row, known.unread, known.fresh_since)
     training = reverse("ml_platform:training", args=[row.project_id])
-    deployed = DeployedEndpoint.objects.filter(registered_model=row).order_by("pk")
-    endpoints = list(with_differences(deployed.select_related("run", "intended_run")))
+    deployed = with_serving_truth(DeployedEndpoint.objects.filter(registered_model=row))
+    endpoints = list(
+        with_differences(deployed.select_related("run", "intended_run")).order_by("pk")
+    )
     numbered = row.training_runs.filter(version__isnull=False)
     numbered = numbered.select_related("created_by", "manifest").prefetch_related(
         Prefetch("schedule", with_job_finding(TrainingSchedule.objects.all()))
@@ -274,5 +277,10 @@ def _picture(
     now: datetime,
 ) -> Values:
     mine = [e for e in endpoints if run.pk in (e.run_id, e.intended_run_id)]
-    state = artifacts_badge(run, known, now)
-    return draw(run, mine, version_state=_version_badge(run, verdict, now), artifacts=state)
+    return draw(
+        run,
+        mine,
+        version_state=_version_badge(run, verdict, now),
+        artifacts=artifacts_badge(run, known, now),
+        serving_unread=known.serving_unread,
+    )

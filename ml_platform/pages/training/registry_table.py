@@ -54,7 +54,7 @@ def registry_table(
         model_filter(**filters, unread=reading.unread, fresh_since=reading.fresh_since)
     )
     shown, pager = cursor_page(rows, request, order=form.order(), size=MODELS_A_PAGE, name="models")
-    known = Known(reading.unread, locks, fresh_since=reading.fresh_since)
+    known = Known.of(reading, locks)
     table = _rows(shown, caller, known, now)
     return {
         "form": form,

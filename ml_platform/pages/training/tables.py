@@ -14,6 +14,7 @@ from ml_platform.actions.schedules import CREATE_FROM_RUN
 from ml_platform.errors import Invalid
 from ml_platform.kpis import Traffic, service_traffic
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
+from ml_platform.models.serving_truth import ServingTruth
 from ml_platform.models.states import TRAINING_RUN_STATUSES, EndpointState, ScheduleState
 from ml_platform.pages.common.buttons import endpoint_buttons
 from ml_platform.pages.view_models.badges import ENDPOINT_TONES, RUN_TONES, SCHEDULE_TONES, badge
@@ -30,6 +31,8 @@ from .registry_table import model_url
 
 TIMES_SHOWN = 3
 MODEL_DELETED = "Its version was deleted, so it cannot be deployed again."
+SERVES_UNVERIFIED = "It serves what is not a registered, verified version."
+NOT_VERIFIED_YET = "What it serves is not verified yet."
 RESTORABLE = "It is stopped and can be deployed again."
 
 
@@ -55,7 +58,7 @@ def endpoint_rows(
                 url=model_url(endpoint.registered_model_id),
             ),
             "version": _version(endpoint),
-            "state": endpoint_badge(endpoint),
+            "state": endpoint_badge(endpoint, unread=known.serving_unread),
             "deleted": deleted_badge(endpoint),
             "note": endpoint.error,
             **(
@@ -68,12 +71,20 @@ def endpoint_rows(
     ]
 
 
-def endpoint_badge(endpoint: DeployedEndpoint) -> Badge:
-    """Whether an endpoint is active, changing or stopped."""
+def endpoint_badge(endpoint: DeployedEndpoint, *, unread: str) -> Badge:
+    """Whether an endpoint that `with_serving_truth` has annotated is active, changing or stopped.
+
+    An active one is good only if what it serves is verified; `unread` is why that is unknown now.
+    """
     if endpoint.state == EndpointState.INACTIVE:
         hint = "" if endpoint.model_deleted else RESTORABLE
         return badge("Stopped", "quiet", hint)
-    return badge(endpoint.get_state_display(), ENDPOINT_TONES[endpoint.state])
+    truth: str = endpoint.serving_truth  # type: ignore[attr-defined] # annotated
+    if endpoint.state != EndpointState.ACTIVE or (truth == ServingTruth.VERIFIED and not unread):
+        return badge(endpoint.get_state_display(), ENDPOINT_TONES[endpoint.state])
+    if truth == ServingTruth.UNVERIFIED:
+        return badge("Active, unverified", "bad", SERVES_UNVERIFIED)
+    return badge("Active", "unknown", unread or NOT_VERIFIED_YET)
 
 
 def deleted_badge(endpoint: DeployedEndpoint) -> Badge | None:

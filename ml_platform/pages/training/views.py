@@ -12,6 +12,7 @@ from django.urls import reverse
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.clock import database_now
+from ml_platform.models.serving_truth import with_serving_truth
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
 from ml_platform.pages.common.queries import NEWEST, cursor_page, numbered_page, tabs_of
 from ml_platform.pages.layout import caller_of, page, render_page
@@ -76,7 +77,7 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
 
 
 def _endpoints(project: Any) -> QuerySet[DeployedEndpoint]:
-    rows = DeployedEndpoint.objects.filter(project=project)
+    rows = with_serving_truth(DeployedEndpoint.objects.filter(project=project))
     return with_differences(
         rows.select_related("registered_model", "run", "intended_run", "previous_run")
     )

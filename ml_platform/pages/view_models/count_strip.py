@@ -1,4 +1,4 @@
-"""The registry truth strip: the four counts, and whether they agree."""
+"""The registry truth strip: the four counts and what serves, and whether they agree."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from collections.abc import Mapping
 from datetime import datetime
 from itertools import pairwise
 
-from ml_platform.kpis import FourCounts, fresh_for
+from django.urls import reverse
+
+from ml_platform import kpis
+from ml_platform.kpis import FourCounts, ServingCount, Sum, fresh_for
+from ml_platform.kpis.totals import Projects
+from ml_platform.models import EndpointTraffic
 from ml_platform.pages.view_models.context import Values
+from ml_platform.services.findings.compare_serving import serving_title
 from ml_platform.services.findings.kinds import FindingKind
 
 from .badges import badge
 from .context import Badge
+from .serialize import in_words
 from .times import moment
 
 STALE, UNMANAGED = FindingKind.STALE_POINTER, FindingKind.UNMANAGED
@@ -23,18 +30,50 @@ PLANES = (
     ("registry_page", "Registry page", "Rows of the Model Registry tables"),
     ("vertex", "Vertex AI", "Models that the newest sweep found in the Vertex AI Model Registry"),
 )
+SERVING = (
+    "Active endpoints whose traffic all goes to registered versions that the last sweeps verified"
+)
 UNKNOWN = "?"
 OLD = "The newest sweep is more than three audits old."
 
 
-def truth_strip(*, counts: FourCounts, findings: Mapping[str, int], now: datetime) -> Values:
-    """Compare the counts. Equal counts prove nothing while a finding is open: errors may cancel."""
+def read_truth(projects: Projects, findings: Mapping[str, int], now: datetime) -> Values:
+    """Read the counts of these projects and compare them."""
+    serving = kpis.serving_count(projects)
+    requests = None
+    if first := serving.first:
+        name, project = first.endpoint.service_name, first.endpoint.project_id
+        traffic = kpis.service_traffic([name], project_id=project, today=now.date())
+        requests = traffic[name].requests if name in traffic else None
+    return truth_strip(
+        counts=kpis.four_counts(projects),
+        serving=serving,
+        requests=requests,
+        findings=findings,
+        now=now,
+    )
+
+
+def truth_strip(
+    *,
+    counts: FourCounts,
+    serving: ServingCount,
+    requests: Sum | None = None,
+    findings: Mapping[str, int],
+    now: datetime,
+) -> Values:
+    """Compare the counts. Equal counts prove nothing while a finding is open: errors may cancel.
+
+    `requests` are those of the endpoint that `serving` names, None if they are unknown.
+    """
     planes = _planes(counts, now)
     open_findings = sum(findings.values())
+    verdict = _verdict(counts, serving, open_findings, old=_is_old(counts, now))
     return {
         "planes": planes,
-        "verdict": _verdict(counts, open_findings, old=_is_old(counts, now)),
-        "quiet": counts.agree is True and not open_findings and not _is_old(counts, now),
+        "serving": _serving(serving, requests, now),
+        "verdict": verdict,
+        "quiet": verdict.tone == "good",
         # How one count becomes the other: `8 - 1 points at nothing + 2 only in Vertex AI = 9`.
         "sum": _sum(counts),
         "agreed": f"{counts.database:,}",
@@ -67,15 +106,54 @@ def _sum(counts: FourCounts) -> str:
     return f"{counts.database:,} {' '.join(told)} = {counts.vertex:,}"
 
 
-def _verdict(counts: FourCounts, open_findings: int, *, old: bool) -> Badge:
+def _serving(serving: ServingCount, requests: Sum | None, now: datetime) -> Values:
+    """The fifth box, and what makes it differ, with a link to that endpoint."""
+    unknown = serving.verified is None
+    count = serving.last if unknown else serving.verified
+    tone = {True: "plain", False: "bad", None: "unknown"}[serving.whole]
+    return {
+        "count": f"{_shown(count)} of {serving.active:,}",
+        "last": moment(serving.read_at, now) if unknown else None,
+        "hint": SERVING,
+        "tone": "unknown" if unknown and serving.whole is not False else tone,
+        "say": _difference(serving, requests),
+        "url": _endpoint_url(serving.first) if serving.first else "",
+    }
+
+
+def _difference(serving: ServingCount, requests: Sum | None) -> str:
+    if row := serving.first:
+        more = serving.unverified - 1
+        others = f" · and {more:,} more" if more else ""
+        return f"{serving_title(row.endpoint, row)} · {_in_requests(requests)}{others}"
+    if serving.reason:
+        return f"What serves is unknown: {serving.reason}" if serving.active else ""
+    return f"{serving.unknown:,} not verified yet" if serving.unknown else ""
+
+
+def _in_requests(requests: Sum | None) -> str:
+    known = in_words(requests or Sum.over([None]))
+    return f"{known} requests in 7 days" if requests else f"{known} of requests in 7 days"
+
+
+def _endpoint_url(row: EndpointTraffic) -> str:
+    training = reverse("ml_platform:training", args=[row.endpoint.project_id])
+    return f"{training}#endpoint-{row.endpoint_id}"
+
+
+def _verdict(counts: FourCounts, serving: ServingCount, open_findings: int, *, old: bool) -> Badge:
     if counts.agree is False:
         return badge("They differ", "bad")
+    if serving.whole is False:
+        return badge("Not all that serves is verified", "bad")
     if old:
         return badge("Not checked lately", "unknown", OLD)
     if counts.agree is None:
         return badge("Vertex AI is unknown", "unknown", counts.vertex_reason)
     if open_findings:
         return badge("Equal counts, open findings", "warn")
+    if serving.whole is None:
+        return badge("What serves is unknown", "unknown", serving.reason)
     return badge("They agree", "good")
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from django.db.models import CharField, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Cast
 
-from ml_platform.models import AwaitingRemoval, DeployedEndpoint, TrainingRun
+from ml_platform.models import AwaitingRemoval, DeployedEndpoint, EndpointTraffic, TrainingRun
 from ml_platform.models.states import LIVE_RUN_STATUSES, Registration
 from ml_platform.services.removal.guard import busy_operations
 
@@ -27,6 +27,7 @@ def candidates(state: ArtifactState) -> QuerySet[TrainingRun]:
     served = DeployedEndpoint.objects.protecting().filter(
         Q(run=this) | Q(intended_run=this) | Q(previous_run=this)
     )
+    reached = EndpointTraffic.objects.filter(run=this)
     busy = busy_operations(Cast(this, CharField()))
     waiting = AwaitingRemoval.objects.filter(run=this)
     ended = TrainingRun.objects.exclude(status__in=LIVE_RUN_STATUSES)
@@ -34,5 +35,5 @@ def candidates(state: ArtifactState) -> QuerySet[TrainingRun]:
         ended.exclude(gcs_artifacts_path="")
         .filter(registration__in=states, created_at__lt=old)
         .filter(Q(finished_at__isnull=True) | Q(finished_at__lt=old))
-        .exclude(Exists(served) | Exists(busy) | Exists(waiting))
+        .exclude(Exists(served) | Exists(reached) | Exists(busy) | Exists(waiting))
     )

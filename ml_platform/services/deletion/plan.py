@@ -12,7 +12,7 @@ from itertools import chain
 
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict, PlatformError
-from ml_platform.models import DeployedEndpoint
+from ml_platform.models import DeployedEndpoint, EndpointTraffic
 from ml_platform.models.states import PROTECTING_ENDPOINT_STATES
 from ml_platform.services.registry.artifacts import Size
 
@@ -51,6 +51,8 @@ class ServiceFacts:
 
     service_name: str
     run_uid: str
+    by: str = ""
+    """Which revision serves it, and what that gets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +96,18 @@ def plan_deletion(
     versions: Sequence[VersionFacts],
     doomed: Collection[int],
     endpoints: Iterable[DeployedEndpoint],
+    traffic: Iterable[EndpointTraffic] = (),
     services: Sequence[ServiceFacts] = (),
     busy: PlatformError | None = None,
     unknown: Sequence[str] = (),
 ) -> DeletionPlan:
-    """Plan to delete the versions whose run ids are `doomed` from a lineage's `versions`."""
+    """Plan to delete the versions whose run ids are `doomed` from a lineage's `versions`.
+
+    `traffic` is what requests to endpoints reach by our rows, `services` by Cloud Run now.
+    """
     going = tuple(version for version in versions if version.run_id in doomed)
     staying = tuple(version for version in versions if version.run_id not in doomed)
+    reached = [row for row in traffic if row.run_id in doomed]
     touched = tuple(e for e in endpoints if {e.run_id, e.intended_run_id} & set(doomed))
     registered = [version for version in staying if version.vertex]
     newest = max(registered, key=lambda version: version.number, default=None)
@@ -111,7 +118,7 @@ def plan_deletion(
         endpoints_marked=tuple(e for e in touched if not protects(e)),
         default_moves_to=newest if loses_default else None,
         ends_registration=not registered and any(version.vertex for version in going),
-        blocks=tuple(_blocks(going, touched, services, busy)),
+        blocks=tuple(_blocks(going, touched, reached, services, busy)),
         unknown=tuple(unknown),
     )
 
@@ -137,10 +144,26 @@ def served_by(endpoint: DeployedEndpoint) -> DeployedModel:
     )
 
 
+def served_by_revision(row: EndpointTraffic) -> DeployedModel:
+    """The error where requests to an endpoint reach a version, as a sweep or an operation saw.
+
+    The endpoint of another project is not named (law 10).
+    """
+    where = f"{row.revision} of {row.endpoint.service_name}"
+    if row.run is None or row.endpoint.project_id != row.run.project_id:
+        where = "of an endpoint of another project"
+    return DeployedModel(
+        f"Cannot delete a deployed model. Revision {where} has {row.words}.",
+        advice="On Cloud Run, send that traffic to another revision and remove the tag; then check "
+        "the registry again. Or undeploy the endpoint.",
+    )
+
+
 def served_on_cloud_run(service: ServiceFacts) -> DeployedModel:
     """The error where Cloud Run serves a version, whatever our rows say."""
+    by = f": {service.by}" if service.by else ""
     return DeployedModel(
-        f"Cannot delete a deployed model. Cloud Run serves it as {service.service_name}.",
+        f"Cannot delete a deployed model. Cloud Run serves it as {service.service_name}{by}.",
         advice="Undeploy or delete that service first.",
     )
 
@@ -157,17 +180,11 @@ def served_in_vertex_ai(model: RemoteModel) -> DeployedModel:
 def _blocks(
     going: Sequence[VersionFacts],
     endpoints: Sequence[DeployedEndpoint],
+    traffic: Sequence[EndpointTraffic],
     services: Sequence[ServiceFacts],
     busy: PlatformError | None,
 ) -> Iterator[Block]:
-    serving = [endpoint for endpoint in endpoints if protects(endpoint)]
-    for endpoint in serving:
-        yield Block(error=served_by(endpoint), endpoint_id=endpoint.id)
-    known = {endpoint.service_name for endpoint in serving}
-    uids = {version.run_uid for version in going}
-    for service in services:
-        if service.run_uid in uids and service.service_name not in known:
-            yield Block(error=served_on_cloud_run(service))
+    yield from _serving(going, endpoints, traffic, services)
     errors = [(v.protected, v.unsafe, v.refused) for v in going]
     for error in (*chain.from_iterable(zip(*errors, strict=True)), busy):
         if error is not None:
@@ -179,3 +196,24 @@ def _blocks(
             advice="It is deleted already, or was never registered.",
         )
         yield Block(error=missing)
+
+
+def _serving(
+    going: Sequence[VersionFacts],
+    endpoints: Sequence[DeployedEndpoint],
+    traffic: Sequence[EndpointTraffic],
+    services: Sequence[ServiceFacts],
+) -> Iterator[Block]:
+    """What serves a version, each service once: by our rows first."""
+    serving = [endpoint for endpoint in endpoints if protects(endpoint)]
+    for endpoint in serving:
+        yield Block(error=served_by(endpoint), endpoint_id=endpoint.id)
+    known = {endpoint.service_name for endpoint in serving}
+    for row in traffic:
+        if row.endpoint.service_name not in known:
+            yield Block(error=served_by_revision(row))
+    known |= {row.endpoint.service_name for row in traffic}
+    uids = {version.run_uid for version in going}
+    for service in services:
+        if service.run_uid in uids and service.service_name not in known:
+            yield Block(error=served_on_cloud_run(service))

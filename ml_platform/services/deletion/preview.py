@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
@@ -13,7 +13,8 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import RemoteModel, RemoteService
 from ml_platform.errors import CloudAbsent, Conflict, Invalid
-from ml_platform.models import RegisteredModel, TrainingRun
+from ml_platform.models import EndpointTraffic, RegisteredModel, TrainingRun
+from ml_platform.models.endpoint_traffic import traffic_words
 from ml_platform.models.states import Registration
 from ml_platform.services.operations.locks import Locks, read_locks
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure
@@ -85,6 +86,7 @@ def plan_by_rows(
         versions=versions,
         doomed=doomed,
         endpoints=lineage.deployed_endpoints.all(),
+        traffic=EndpointTraffic.objects.filter(run__in=doomed).select_related("endpoint", "run"),
         services=services,
         busy=locks.busy(lineage.model_name, lineage),
     )
@@ -119,28 +121,43 @@ def services_of(runs: Sequence[TrainingRun]) -> list[ServiceFacts]:
     require_believed("cloud_run")
     uids = {run.uid.hex for run in runs}
     return [
-        ServiceFacts(service_name=service.service_id, run_uid=uid)
+        ServiceFacts(service_name=service.service_id, run_uid=uid, by=by)
         for page in cloud_run.list_services()
         for service in page
-        for uid in sorted(_served_by(service, uids))
+        for uid, by in sorted(_served_by(service, uids).items())
     ]
 
 
-def _served_by(service: RemoteService, uids: Collection[str]) -> set[str]:
-    """Which of the runs the newest revision serves, or another one that requests may reach.
+def _served_by(service: RemoteService, uids: Collection[str]) -> dict[str, str]:
+    """Which of the runs the newest revision serves, or another one that requests may reach; and
+    which revision that is, in words.
 
     A revision whose labels were removed, or that was given other files, has the address of its
     model.
     """
-    model = service.env.get(ARTIFACT_ENV, "")
-    runs = {service.labels.get(RUN, ""), *(uid for uid in uids if uid in model)}
+    newest = service.latest_created_revision
+    found = dict.fromkeys(_runs_of(service.labels, service.env.get(ARTIFACT_ENV, ""), uids), newest)
     for revision in service.serving:
-        if revision != service.latest_created_revision:
+        if revision != newest:
             with suppress(CloudAbsent):  # a revision that is gone serves nothing
-                found = cloud_run.get_revision(service.service_id, revision)
-                texts = " ".join(found.texts)
-                runs |= {found.labels.get(RUN, ""), *(uid for uid in uids if uid in texts)}
-    return runs & set(uids)
+                seen = cloud_run.get_revision(service.service_id, revision)
+                for uid in _runs_of(seen.labels, " ".join(seen.texts), uids):
+                    found.setdefault(uid, revision)
+    return {uid: f"revision {name} has {_gets(service, name)}" for uid, name in found.items()}
+
+
+def _runs_of(labels: Mapping[str, str], model: str, uids: Collection[str]) -> set[str]:
+    return {uid for uid in uids if uid == labels.get(RUN, "") or uid in model}
+
+
+def _gets(service: RemoteService, revision: str) -> str:
+    shares = [
+        share
+        for share in service.traffic
+        if (share.revision or service.latest_ready_revision) == revision
+    ]
+    tags = ", ".join(share.tag for share in shares if share.tag)
+    return traffic_words(sum(share.percent for share in shares), tags)
 
 
 def refused_versions(runs: Iterable[TrainingRun]) -> dict[int, ForeignVersion | DeployedModel]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from django.db.models import Q
 
 from ml_platform.cloud.names import ModelName
-from ml_platform.models import DeployedEndpoint, TrainingRun
+from ml_platform.models import DeployedEndpoint, EndpointTraffic, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import EventKind, Registration
 from ml_platform.models.training_run import TrainingRunQuerySet
@@ -21,7 +21,7 @@ from ml_platform.services.registry.mirror import unmirror_model
 from ml_platform.services.removal import waiting
 from ml_platform.services.removal.steps import RemovalState
 
-from .plan import protects, served_by
+from .plan import protects, served_by, served_by_revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,9 @@ def mark_deleting(run_ids: Sequence[int]) -> None:
     ):
         if protects(endpoint):
             raise served_by(endpoint)
+    reached = EndpointTraffic.objects.filter(run__in=run_ids).select_related("endpoint", "run")
+    for row in reached:
+        raise served_by_revision(row)
     versions = TrainingRun.objects.filter(pk__in=run_ids, registration=Registration.REGISTERED)
     update_rows(versions, registration=Registration.DELETING)
 

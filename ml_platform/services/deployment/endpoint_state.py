@@ -103,6 +103,8 @@ def abort_deploy(
         endpoint.written = {**endpoint.written, "revision": revision}
     endpoint.revision = revision or endpoint.revision
     endpoint.save()
+    if gone:
+        endpoint.traffic.all().delete()
     if served and gone:
         _record_event(EventKind.UNDEPLOYED, endpoint, state, operation)
     sync_run_status(run_id, error=error)
@@ -136,6 +138,7 @@ def record_stopped(*, service: str, operation: Operation | None = None) -> None:
     endpoint.intended_run = None
     endpoint.url = endpoint.revision = endpoint.error = ""
     endpoint.save()
+    endpoint.traffic.all().delete()
     _record_event(EventKind.UNDEPLOYED, endpoint, state, operation)
     if endpoint.run_id is not None:
         sync_run_status(endpoint.run_id)

@@ -40,6 +40,7 @@ from .service_polling import (
     require_ours,
     tolerate_denied_after_send,
     was_made_here,
+    with_traffic,
 )
 from .serving import ServingConfig, compare_revision, compare_service, service_spec, share_of
 from .state import DeployFailed, DeployState, asked_run
@@ -60,6 +61,10 @@ def look(work: Work[DeployState]) -> Outcome:
         return _about_to_send(work, str(absent))
     _keep_off_foreign(work, service, endpoint)
     work.state = replace(work.state, gone=False)
+    return with_traffic(work, _prepare(work, service, endpoint), service, endpoint)
+
+
+def _prepare(work: Work[DeployState], service: RemoteService, endpoint: DeployedEndpoint) -> Next:
     if _is_made(work, service):
         return Next(to="confirm", note="An earlier attempt deployed it.")
     require_not_refused(work)
@@ -156,9 +161,11 @@ def confirm(work: Work[DeployState]) -> Outcome:
     if judged.serves is None and not is_late(work):
         return Poll(note=judged.reason)
     if judged.serves:
-        return _ready(work, service, endpoint, judged.reason)
-    late = f"Cloud Run was at it for {LONGEST}: " if judged.serves is None else ""
-    return _take_back(work, service, endpoint, late + judged.reason)
+        outcome = _ready(work, service, endpoint, judged.reason)
+    else:
+        late = f"Cloud Run was at it for {LONGEST}: " if judged.serves is None else ""
+        outcome = _take_back(work, service, endpoint, late + judged.reason)
+    return with_traffic(work, outcome, service, endpoint)
 
 
 def _ready(

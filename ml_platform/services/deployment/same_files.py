@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from ml_platform.errors import CloudAbsent
-from ml_platform.models import Manifest, TrainingRun
+from ml_platform.models import TrainingRun
 from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.services.registry.manifest import (
     Taken,
-    compare_files,
-    difference_text,
+    difference_from_manifest,
     keep_manifest,
+    manifest_for,
     take_manifest,
 )
 
@@ -23,7 +23,7 @@ def require_same_files(run: TrainingRun, taken: Taken) -> None:
 
     :raises NotDeployable: they are not; the message names the first of them.
     """
-    if why := _difference(run, taken):
+    if why := difference_from_manifest(run, taken):
         raise NotDeployable(
             f"The files of {run.model_name} v{run.version} are not those of its manifest: {why}.",
             code="artifacts_changed",
@@ -52,7 +52,7 @@ def replaced_while_starting(run: TrainingRun, uri: str) -> str:
     :raises CloudAbsent: the saved model is gone.
     :raises CloudUnavailable: they could not be listed.
     """
-    return _difference(run, take_manifest(uri))
+    return difference_from_manifest(run, take_manifest(uri))
 
 
 def difference_now(run: TrainingRun, uri: str) -> str:
@@ -61,25 +61,10 @@ def difference_now(run: TrainingRun, uri: str) -> str:
     :raises CloudAbsent: there is no file.
     :raises CloudUnavailable: they could not be listed.
     """
-    return _difference(run, take_manifest(uri, needs=""))
+    return difference_from_manifest(run, take_manifest(uri, needs=""))
 
 
 def keep_first_manifest(run: TrainingRun, taken: Taken, now: datetime) -> None:
     """Take, in the caller's transaction, the manifest of a version that has none."""
-    if _manifest(run, taken) is None:
+    if manifest_for(run, taken) is None:
         keep_manifest(run, taken, ManifestOrigin.DEPLOY, now)
-
-
-def _manifest(run: TrainingRun, taken: Taken) -> Manifest | None:
-    """The manifest of the version. A sweep has guessed which folder Vertex AI has for a version
-    without one: a manifest that it took of another folder does not count."""
-    row = Manifest.objects.filter(run=run).first()
-    guessed = row and row.origin == ManifestOrigin.SWEEP and row.folder != taken.folder
-    return None if guessed else row
-
-
-def _difference(run: TrainingRun, taken: Taken) -> str:
-    row = _manifest(run, taken)
-    if row is None or row.digest == taken.digest:
-        return ""
-    return difference_text(compare_files(row.files, taken))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.names import OperationName
@@ -24,6 +24,7 @@ from ml_platform.models.clock import past
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, WaitEnded
+from ml_platform.services.registry.endpoint_traffic import keep_traffic, read_traffic
 from ml_platform.services.registry.labels import ENDPOINT, labels_for, wrong_label
 
 from .deployable import ForeignService
@@ -93,6 +94,23 @@ def was_made_here(service: RemoteService, endpoint: DeployedEndpoint) -> bool:
             if labels.get(ENDPOINT) == endpoint.uid.hex:
                 return True
     return False
+
+
+def with_traffic(
+    work: Work[Any], outcome: Outcome, service: RemoteService, endpoint: DeployedEndpoint
+) -> Outcome:
+    """The same outcome; what the service serves now is recorded with it."""
+    if not isinstance(outcome, Next):
+        return outcome
+    now, change = work.clock(), outcome.change
+    rows = read_traffic({endpoint.pk: service})
+
+    def keep() -> None:
+        if change is not None:
+            change()
+        keep_traffic(rows, endpoints=[endpoint.pk], now=now, began=now)
+
+    return replace(outcome, change=keep)
 
 
 @contextmanager

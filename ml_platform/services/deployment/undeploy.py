@@ -43,6 +43,7 @@ from .service_polling import (
     tolerate_denied_after_send,
     wait_for,
     was_made_here,
+    with_traffic,
 )
 from .serving import belongs_to
 
@@ -152,10 +153,11 @@ def _look(work: Work[ServiceState]) -> Outcome:
     require_not_late(work)
     marker.require_ours(clock=work.clock)
     work.state = replace(work.state, etag=service.etag, sent=True)
-    return Next(
+    found = Next(
         note=f"{endpoint.service_name} exists and is ours.",
         change=partial(mark_undeploying, service=endpoint.service_name),
     )
+    return with_traffic(work, found, service, endpoint)
 
 
 def _delete(work: Work[ServiceState]) -> Outcome:

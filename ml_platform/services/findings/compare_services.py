@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ml_platform.models import DeployedEndpoint, MirroredService, TrainingRun
+from ml_platform.models import DeployedEndpoint, EndpointTraffic, MirroredService, TrainingRun
 from ml_platform.models.states import EndpointState, Registration
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.subjects import version_name
@@ -122,14 +123,15 @@ def compare_endpoint(
     endpoint: DeployedEndpoint,
     seen: MirroredService | None,
     run: TrainingRun | None,
+    traffic: Sequence[EndpointTraffic] = (),
     *,
     owner: str,
     change: Change | None = None,
 ) -> Discrepancy | None:
     """Compare an active endpoint with the service of its name; None when they agree.
 
-    Which version it serves is what its label says; other files or settings under the same label
-    are a `change`.
+    `traffic` is what requests to the service reach. Which version it serves is what its label
+    says; other files or settings under the same label are a `change`.
     """
     if seen is None:
         return _of_endpoint(
@@ -147,11 +149,11 @@ def compare_endpoint(
             endpoint,
             f"{endpoint} on Cloud Run does not carry the labels of this endpoint",
             FOREIGN_SERVICE if theirs else RELABEL,
-            _said_to(endpoint, seen, run),
+            _said_to(endpoint, seen, run, traffic),
             None if theirs else endpoint.run,
         )
     if endpoint.run and seen.run_uid == endpoint.run.uid.hex:
-        return _compare_traffic(endpoint, seen) or _compare_change(endpoint, seen, change)
+        return _compare_traffic(endpoint, seen, traffic) or _compare_change(endpoint, seen, change)
     known = run if run and run.registered_model_id == endpoint.registered_model_id else None
     safe = known if known and known.registration == Registration.REGISTERED else None
     return _of_endpoint(
@@ -160,14 +162,17 @@ def compare_endpoint(
         f"{endpoint} serves {version_name(known) if known else 'none of our versions'}, "
         f"but its endpoint records {_recorded(endpoint)}",
         RECORD_SERVED if safe else REDEPLOY,
-        _said_to(endpoint, seen, run),
+        _said_to(endpoint, seen, run, traffic),
         safe,
     )
 
 
-def _compare_traffic(endpoint: DeployedEndpoint, seen: MirroredService) -> Discrepancy | None:
+def _compare_traffic(
+    endpoint: DeployedEndpoint, seen: MirroredService, traffic: Sequence[EndpointTraffic]
+) -> Discrepancy | None:
     """Requests must go to the newest revision, or to the one that we saw serve the version."""
-    unexpected = sorted(set(seen.serving_revisions) - {seen.newest_revision, endpoint.revision})
+    expected = {seen.newest_revision, endpoint.revision}
+    unexpected = sorted({row.revision for row in traffic} - expected)
     if not unexpected:
         return None
     return _of_endpoint(
@@ -176,7 +181,7 @@ def _compare_traffic(endpoint: DeployedEndpoint, seen: MirroredService) -> Discr
         f"{endpoint} sends requests to {', '.join(unexpected)}, "
         f"but its endpoint records {_recorded(endpoint)}",
         SEND_TRAFFIC,
-        _evidence(seen),
+        _evidence(seen, traffic),
         None,
     )
 
@@ -242,15 +247,21 @@ def _of_endpoint(
 
 
 def _said_to(
-    endpoint: DeployedEndpoint, seen: MirroredService, run: TrainingRun | None
+    endpoint: DeployedEndpoint,
+    seen: MirroredService,
+    run: TrainingRun | None,
+    traffic: Sequence[EndpointTraffic],
 ) -> dict[str, Any]:
     """Return the evidence without labels that name rows of another project (law 10)."""
     if run is None or run.project_id == endpoint.project_id:
-        return _evidence(seen)
-    return _evidence(seen) | {"cloud_run_label_mlp_endpoint": "", "cloud_run_label_mlp_run": ""}
+        return _evidence(seen, traffic)
+    return _evidence(seen, traffic) | {
+        "cloud_run_label_mlp_endpoint": "",
+        "cloud_run_label_mlp_run": "",
+    }
 
 
-def _evidence(seen: MirroredService) -> dict[str, Any]:
+def _evidence(seen: MirroredService, traffic: Sequence[EndpointTraffic] = ()) -> dict[str, Any]:
     return {
         "service_name": seen.service_name,
         "url": seen.uri,
@@ -258,5 +269,5 @@ def _evidence(seen: MirroredService) -> dict[str, Any]:
         "cloud_run_label_mlp_endpoint": seen.endpoint_uid,
         "cloud_run_label_mlp_run": seen.run_uid,
         "newest_revision": seen.newest_revision,
-        "serving_revisions": seen.serving_revisions,
+        **({"traffic": [str(row) for row in traffic]} if traffic else {}),
     }

@@ -124,6 +124,23 @@ class FindingKind(StrEnum):
             is_alarm=True,
         ),
     )
+    SERVING_UNVERIFIED = (
+        "serving_unverified",
+        Facts(
+            label="Serving unverified",
+            meaning="An active endpoint serves what is not a registered, verified version.",
+            note=("{n} serves what is not verified", "{n} serve what is not verified"),
+            tone="bad",
+            plane="cloud_run",
+            comparison=f"{_SWEEPS}.services.compare_endpoints",
+            repair=Repair(
+                path="ml_platform.services.registration.again.register_served",
+                button="Register again",
+                changes_production=True,
+                needs_run=True,
+            ),
+        ),
+    )
     STALE_POINTER = (
         "stale_pointer",
         Facts(

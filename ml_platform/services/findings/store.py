@@ -272,6 +272,12 @@ def end_left(*, run_id: int, operation: Operation, now: datetime) -> None:
     _end(found, FindingStatus.REPAIRED, now, by=operation, operation=operation)
 
 
+def end_serving(*, run_id: int, operation: Operation, now: datetime) -> None:
+    """End the findings that something serves this run, which is a version now."""
+    found = standing().filter(kind=FindingKind.SERVING_UNVERIFIED, run=run_id)
+    _end(found, FindingStatus.REPAIRED, now, by=operation, operation=operation)
+
+
 def end_changed(*, subject: str, operation: Operation, now: datetime) -> None:
     """End the finding that others changed a service: a deploy has written our fields again."""
     found = standing().filter(kind=FindingKind.SERVICE_CHANGED, subject=subject)

@@ -25,7 +25,7 @@ from ml_platform.models.states import (
 from ml_platform.services.access.rights import Right
 from ml_platform.services.findings.compare_labels import note_foreign
 from ml_platform.services.findings.discrepancy import compare_surplus
-from ml_platform.services.findings.store import note_finding
+from ml_platform.services.findings.store import end_serving, note_finding
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.retry_cancel import ask_again
@@ -40,7 +40,13 @@ from ml_platform.services.registry.lineages import (
     sync_version_cache,
     take_own_uid,
 )
-from ml_platform.services.registry.manifest import Taken, keep_manifest, take_manifest, trust_label
+from ml_platform.services.registry.manifest import (
+    Taken,
+    difference_from_manifest,
+    keep_manifest,
+    take_manifest,
+    trust_label,
+)
 from ml_platform.services.registry.mirror import mirror_version
 from ml_platform.services.registry.verification import find_artifacts
 from ml_platform.text import counted
@@ -157,6 +163,7 @@ def _find_artifacts(work: Work[RegistrationState]) -> Outcome:
             code="artifacts_missing",
             advice="Check whether the pipeline pushed its model, then retry.",
         ) from absent
+    _require_same_version(run, taken)
     work.state = replace(work.state, artifact_uri=uri)
     return Next(
         note=f"{counted(taken.count, 'file')} at {uri}",
@@ -167,6 +174,20 @@ def _find_artifacts(work: Work[RegistrationState]) -> Outcome:
 def _found_artifacts(run: TrainingRun, taken: Taken, now: datetime) -> None:
     take_own_uid(run=run)
     keep_manifest(run, taken, ManifestOrigin.REGISTRATION, now)
+
+
+def _require_same_version(run: TrainingRun, taken: Taken) -> None:
+    """Check that a version that was lost comes back with its own files (law 12).
+
+    :raises NotRegistrable: they differ from its manifest.
+    """
+    why = difference_from_manifest(run, taken) if run.version else ""
+    if why:
+        raise NotRegistrable(
+            f"The files of {run.model_name} v{run.version} are not those of its manifest: {why}.",
+            code="artifacts_changed",
+            advice="Restore them in the bucket, or train the model again.",
+        )
 
 
 def _record(work: Work[RegistrationState]) -> Outcome:
@@ -225,6 +246,7 @@ def _register(work: Work[RegistrationState], pointer: ModelName) -> None:
     sync_version_cache(registered_model=lineage)
     Operation.objects.filter(pk=work.operation.pk).update(lineage=lineage)
     mirror_version(run=run, pointer=pointer, artifacts=work.state.artifact_uri, now=work.clock())
+    end_serving(run_id=run.pk, operation=work.operation, now=work.clock())
     if surplus := [ModelName.parse(name) for name in work.state.surplus]:
         run.refresh_from_db()
         note_finding(

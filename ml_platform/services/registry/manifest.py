@@ -137,6 +137,22 @@ def digest_of(run: TrainingRun) -> str:
     return found.first() or ""
 
 
+def manifest_for(run: TrainingRun, taken: Taken) -> Manifest | None:
+    """The manifest of the version. A sweep has guessed which folder Vertex AI has for a version
+    without one: a manifest that it took of another folder does not count."""
+    row = Manifest.objects.filter(run=run).first()
+    guessed = row and row.origin == ManifestOrigin.SWEEP and row.folder != taken.folder
+    return None if guessed else row
+
+
+def difference_from_manifest(run: TrainingRun, taken: Taken) -> str:
+    """How these files differ from the version's manifest, in words; '' if they do not."""
+    row = manifest_for(run, taken)
+    if row is None or row.digest == taken.digest:
+        return ""
+    return difference_text(compare_files(row.files, taken))
+
+
 def compare_files(was: list[File] | None, taken: Taken) -> dict[str, Any]:
     """How the files differ from a manifest's list: by word, their number and the first names.
 

@@ -16,7 +16,7 @@ from ml_platform.cloud import vertex
 from ml_platform.cloud.answers import Absent, Answer, Present, ask
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import PlatformError
-from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
+from ml_platform.models import DeployedEndpoint, EndpointTraffic, Operation, TrainingRun
 from ml_platform.models.states import Registration
 from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix
 from ml_platform.services.registry.brake import why_unbelieved
@@ -77,6 +77,8 @@ def why_needed(run: TrainingRun) -> str:
     serving = DeployedEndpoint.objects.protecting().filter(Q(run=run) | Q(intended_run=run))
     if endpoint := serving.first():
         return f"endpoint {endpoint.service_name} is {endpoint.state}."
+    if traffic := EndpointTraffic.objects.filter(run=run).select_related("endpoint").first():
+        return f"revision {traffic.revision} of {traffic.endpoint} has {traffic.words}."
     if run.registration == Registration.LOST:
         return _why_in_vertex(run)
     if run.registration not in (Registration.NONE, Registration.DELETED):

@@ -31,6 +31,7 @@ from ml_platform.services.deployment.service_polling import (
     require_not_refused,
     require_ours,
     wait_for,
+    with_traffic,
 )
 from ml_platform.services.deployment.serving import compare_service
 from ml_platform.services.findings.compare_services import service_subject
@@ -194,7 +195,8 @@ def _look_at_service(work: Work[CheckState]) -> Outcome:
     answer = _read(lambda: cloud_run.get_service(endpoint.service_name))
     if isinstance(answer, Absent):
         return _end_endpoint(work, endpoint, answer.reason)
-    return _record_served(work, endpoint, answer.value)
+    service = answer.value
+    return with_traffic(work, _record_served(work, endpoint, service), service, endpoint)
 
 
 def _end_endpoint(work: Work[CheckState], endpoint: DeployedEndpoint, reason: str) -> Outcome:

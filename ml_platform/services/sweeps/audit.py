@@ -27,16 +27,19 @@ from ml_platform.models import (
     Sweep,
     TrainingRun,
     TrainingSchedule,
+    serving_truth,
 )
 from ml_platform.models.registered_model import RegisteredModelQuerySet
 from ml_platform.models.serving_status import with_serving_status
+from ml_platform.models.serving_truth import ServingTruth
 from ml_platform.services.access.scope import all_projects
 from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
 from ml_platform.services.findings.kinds import FindingKind, kinds_of, worst_first
 from ml_platform.services.findings.store import standing
 from ml_platform.services.registry.brake import PlaneShrunk
 from ml_platform.services.registry.project_names import project_names, project_number
-from ml_platform.services.registry.vertex_endpoints import count_serving
+
+DECIDE_NO_COUNT = frozenset({"scheduler", "vertex_endpoints"})
 
 
 class AuditVerdict(StrEnum):
@@ -108,15 +111,33 @@ def find_project(name: str) -> Any:
 
 
 def compare_sweep(sweep: Sweep, *, project: Model | None = None) -> AuditVerdict:
-    """Return whether the planes agree; unknown when one of them could not be read.
+    """Return whether the planes agree, and all that active endpoints serve is verified.
 
-    A plane that has shrunk was read, and differs: its alarm is a finding of no project.
+    It is unknown when a plane could not be read; but those that decide no count hide no difference
+    between the others. A plane that has shrunk was read, and differs: its alarm is a finding.
     """
-    blind = unread(sweep)
-    read = all(sweep.planes[name].get("code") == PlaneShrunk.code for name in blind)
-    if read and of_project(Finding.objects.open(), project).exists():
+    blind = {name for name in unread(sweep) if sweep.planes[name].get("code") != PlaneShrunk.code}
+    if blind - DECIDE_NO_COUNT:
+        return AuditVerdict.UNKNOWN
+    found = Finding.objects.open().exclude(kind__in=unread_kinds(sweep))
+    serving = count_serving(sweep, project=project)
+    if of_project(found, project).exists() or serving["serving"] != serving["endpoints"]:
         return AuditVerdict.DIFFER
     return AuditVerdict.UNKNOWN if blind else AuditVerdict.AGREE
+
+
+def count_serving(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | None]:
+    """Return the number of active endpoints, and of those whose traffic all goes to versions that
+    are registered, verified and unchanged; None where the sweep could not read a plane."""
+    rows = DeployedEndpoint.objects.all()
+    rows = rows if project is None else rows.filter(project=project.pk)
+    counts = serving_truth.count_serving(rows, now=sweep.finished_at or sweep.started_at)
+    by_truth = {truth: sum(found.values()) for truth, found in counts.items()}
+    known = not set(unread(sweep)) & set(serving_truth.PLANES)
+    return {
+        "endpoints": sum(by_truth.values()),
+        "serving": by_truth[ServingTruth.VERIFIED] if known else None,
+    }
 
 
 def counts(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | None]:
@@ -133,9 +154,11 @@ def counts(sweep: Sweep, *, project: Model | None = None) -> dict[str, int | Non
             "vertex_endpoints": MirroredEndpoint.objects,
         }
         remote = {name: table.count() for name, table in tables.items()}
-        return _known(sweep, _ours(RegisteredModel.objects.all()) | remote)
-    listed = sum(1 for _ in vertex_rows(sweep, project=project))
-    return counts_of(sweep, projects=[project.pk], vertex=listed)
+        found = _known(sweep, _ours(RegisteredModel.objects.all()) | remote)
+    else:
+        listed = sum(1 for _ in vertex_rows(sweep, project=project))
+        found = counts_of(sweep, projects=[project.pk], vertex=listed)
+    return found | count_serving(sweep, project=project)
 
 
 def counts_of(
@@ -157,7 +180,7 @@ def counts_of(
         "gcs": folders.count(),
         "cloud_run": services.count(),
         "scheduler": jobs.count(),
-        "vertex_endpoints": count_serving(rows),
+        "vertex_endpoints": count_served(rows),
     }
     return _known(sweep, _ours(rows) | remote)
 
@@ -168,8 +191,7 @@ def _ours(rows: RegisteredModelQuerySet) -> dict[str, int | None]:
 
 def _known(sweep: Sweep, numbers: Mapping[str, int | None]) -> dict[str, int | None]:
     # A sweep of the release before has fewer planes.
-    later = {"scheduler", "vertex_endpoints"} - sweep.planes.keys()
-    missing = {*unread(sweep), *later}
+    missing = {*unread(sweep), *(DECIDE_NO_COUNT - sweep.planes.keys())}
     return {name: None if name in missing else number for name, number in numbers.items()}
 
 

@@ -10,24 +10,33 @@ from typing import Any, TypeAlias
 from django.db import transaction
 from django.db.models import Count, QuerySet, Sum
 
-from ml_platform.models import DailyCount, Finding, RegisteredModel, TrainingRun
+from ml_platform.models import (
+    DailyCount,
+    DeployedEndpoint,
+    Finding,
+    RegisteredModel,
+    TrainingRun,
+)
 from ml_platform.models.serving_status import ServingStatus, has_serving_status
+from ml_platform.models.serving_truth import ServingTruth, count_serving
 from ml_platform.models.states import STANDING_FINDING_STATUSES
 
 DAYS_BEFORE = 90
 """Days before the first kept count for which the registrations of that moment are kept."""
-Counts: TypeAlias = dict[Any, dict[str, int]]
+Counts: TypeAlias = dict[Any, dict[str, Any]]
 """Numbers by project; None is of no project."""
 
 
-def keep_daily_counts(*, now: datetime) -> None:
+def keep_daily_counts(*, now: datetime, serving_known: bool = True) -> None:
     """Keep the counts of this moment as those of the day; a later sweep of the day replaces them.
+
+    `serving_known` is whether this sweep has read the planes that decide what is verified.
 
     The first time, the days before are kept too, as far as the versions that are registered now
     tell: what was deleted before is not known.
     """
     today = now.astimezone(UTC).date()
-    counts = _counts_now()
+    counts = _counts_now(now, serving_known=serving_known)
     with transaction.atomic():
         if not DailyCount.objects.exists():
             for rows in _days_before(today, now):
@@ -35,8 +44,10 @@ def keep_daily_counts(*, now: datetime) -> None:
         _keep(_rows(today, now, counts))
 
 
-def _counts_now() -> Counts:
-    counts: Counts = defaultdict(lambda: {"models": 0, "versions": 0, "deployed": 0, "findings": 0})
+def _counts_now(now: datetime, *, serving_known: bool) -> Counts:
+    none = dict.fromkeys(("models", "versions", "deployed", "findings"), 0)
+    unserved = dict.fromkeys(("endpoints_active", "serving_verified"), 0 if serving_known else None)
+    counts: Counts = defaultdict(lambda: {**none, **unserved})
     models = RegisteredModel.objects.registered().order_by().values("project")
     registered: Any = models.annotate(
         models=Count("pk"),
@@ -49,6 +60,11 @@ def _counts_now() -> Counts:
     standing: Any = rows.values("project").annotate(findings=Count("pk"))
     for row in standing:
         counts[row.pop("project")].update(row)
+    endpoints = count_serving(DeployedEndpoint.objects.all(), now=now) if serving_known else {}
+    for truth, by_project in endpoints.items():
+        for project, n in by_project.items():
+            counts[project]["endpoints_active"] += n
+            counts[project]["serving_verified"] += n if truth == ServingTruth.VERIFIED else 0
     counts[None]  # the row that says that this day was counted
     return counts
 
@@ -96,5 +112,14 @@ def _keep(rows: list[DailyCount]) -> None:
         batch_size=500,
         update_conflicts=True,
         unique_fields=["day", "project_key"],
-        update_fields=["project", "models", "versions", "deployed", "findings", "counted_at"],
+        update_fields=[
+            "project",
+            "models",
+            "versions",
+            "deployed",
+            "findings",
+            "endpoints_active",
+            "serving_verified",
+            "counted_at",
+        ],
     )

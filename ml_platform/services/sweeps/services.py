@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
-from ml_platform.cloud.types import ServiceSpec
+from ml_platform.cloud.types import RemoteService, ServiceSpec
 from ml_platform.errors import Invalid
-from ml_platform.models import DeployedEndpoint, MirroredService, TrainingRun
+from ml_platform.models import DeployedEndpoint, MirroredService, Sweep, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import EndpointState
 from ml_platform.services.deployment.others_changes import version_of_files
@@ -29,6 +31,7 @@ from ml_platform.services.findings.compare_services import (
     compare_leftover,
     service_subject,
 )
+from ml_platform.services.findings.compare_serving import serving_subject
 from ml_platform.services.findings.exclusions import (
     NEW,
     UNSTORED,
@@ -36,12 +39,26 @@ from ml_platform.services.findings.exclusions import (
     Reading,
     Touched,
 )
+from ml_platform.services.findings.store import hold_findings
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.operations.work import Json
+from ml_platform.services.registry.endpoint_traffic import keep_traffic, read_traffic
 from ml_platform.services.registry.labels import is_uid, owner
 from ml_platform.services.registry.ownership import is_own_service
 
 from .models import Compared
+from .serving import Traffic, find_unverified, traffic_of
+
+
+def keep_traffic_of(services: Sequence[RemoteService], sweep: Sweep, now: datetime) -> None:
+    """Write what listed services of our endpoints serve, and which versions these are."""
+    named = {service.service_id: service for service in services}
+    rows = DeployedEndpoint.objects.protecting().filter(service_name__in=named)
+    ours = {pk: named[name] for pk, name in rows.values_list("pk", "service_name")}
+    if ours:
+        found = read_traffic(ours)
+        with transaction.atomic():
+            keep_traffic(found, endpoints=ours, now=now, began=sweep.started_at)
 
 
 def compare_leftovers(reading: Reading) -> Iterator[Compared]:
@@ -68,34 +85,48 @@ def compare_leftovers(reading: Reading) -> Iterator[Compared]:
 
 
 def compare_endpoints(reading: Reading) -> Iterator[Compared]:
-    """Compare each active endpoint with the service of its name; yields each chunk."""
+    """Compare each active endpoint with the service of its name, and with what that serves; yields
+    each chunk."""
     for chunk in reading.chunks(_endpoints().filter(is_active=True)):
         names = [row.service_name for row in chunk]
         mirrored = MirroredService.objects.filter(service_name__in=names)
         services = {row.service_name: row for row in mirrored}
         runs = _runs(services.values())
+        traffic = traffic_of(chunk, now=reading.now)
         touched = reading.touched()
         result = Compared([], [])
         taken: dict[int, Json] = {}
+        compared: Traffic = {}
         for row in chunk:
             seen = services.get(row.service_name)
             run = runs.get(seen.run_uid) if seen else None
-            young = row.deployed_at is not None and row.deployed_at > reading.sweep.started_at
-            moving = WORKED_ON if row.state != EndpointState.ACTIVE else ""
-            why = NEW if young else moving or _why_not(reading, touched, row.service_name, row)
-            if why:
+            if why := _why_left_out(reading, touched, row):
                 result.leave_out(
                     service_subject(row.service_name), row.service_name, why, row.project_id
                 )
-            elif discrepancy := compare_endpoint(
-                row, seen, run, owner=owner(), change=_change(row, seen)
+                continue
+            compared[row] = traffic.get(row, [])
+            if discrepancy := compare_endpoint(
+                row, seen, run, compared[row], owner=owner(), change=_change(row, seen)
             ):
                 result.found.append(discrepancy)
             elif seen and seen.spec and _written(row) is None:
                 with suppress(Invalid):
                     taken[row.pk] = _as_written(row, read_seen(seen.spec))
         _take(chunk, taken)
+        unverified = find_unverified(reading, compared)
+        result.found.extend(unverified.found)
+        left_out = [serving_subject(row.service_name) for row in chunk if row not in compared]
+        hold_findings(subjects=[*left_out, *unverified.held], sweep=reading.sweep)
         yield result
+
+
+def _why_left_out(reading: Reading, touched: Touched, row: DeployedEndpoint) -> str:
+    """Return why an active endpoint must not be compared, '' when it may be."""
+    if row.deployed_at is not None and row.deployed_at > reading.sweep.started_at:
+        return NEW
+    moving = WORKED_ON if row.state != EndpointState.ACTIVE else ""
+    return moving or _why_not(reading, touched, row.service_name, row)
 
 
 def _written(row: DeployedEndpoint) -> ServiceSpec | None:

@@ -29,6 +29,7 @@ from ml_platform.models import (
     Sweep,
 )
 from ml_platform.models.locking import delete_rows, update_rows
+from ml_platform.models.serving_truth import PLANES as SERVING_PLANES
 from ml_platform.models.states import SweepStatus
 from ml_platform.services.deployment.our_fields import keep_seen
 from ml_platform.services.findings.exclusions import LeftOut, Reading, count_left_out, tell_left_out
@@ -44,6 +45,7 @@ from ml_platform.services.scheduling.job import our_address
 from .audit import unread_kinds
 from .daily_counts import keep_daily_counts
 from .pushed_models import read_pushed_models
+from .services import keep_traffic_of
 from .shrinking import judge
 from .version_reading import read_changed_versions
 
@@ -63,6 +65,8 @@ class Plane:
     row: Callable[[Any, Identity], Json]
     table: type[Model]
     key: str
+    keep: Callable[[Sequence[Any], Sweep, datetime], object] = lambda page, sweep, now: None
+    """Writes what else a page says about our rows."""
 
 
 def sweep(*, actor: Actor, clock: Clock, heartbeat: Heartbeat = lambda: None) -> Sweep:
@@ -115,7 +119,8 @@ def _read_and_compare(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> Non
     current.status = SweepStatus.COMPLETE if complete else SweepStatus.PARTIAL
     current.finished_at = clock()
     current.save()
-    keep_daily_counts(now=current.finished_at)
+    known = all(current.planes[plane]["read"] for plane in SERVING_PLANES)
+    keep_daily_counts(now=current.finished_at, serving_known=known)
 
 
 def compare(reading: Reading) -> list[LeftOut]:
@@ -125,6 +130,9 @@ def compare(reading: Reading) -> list[LeftOut]:
     """
     unread = unread_kinds(reading.sweep)
     kinds = [kind for kind in FindingKind if kind not in unread]
+    # Vertex AI and the files come before the services that serve them.
+    places = [*PLANES, ""]
+    kinds.sort(key=lambda kind: places.index(kind.facts.plane))
     comparisons = dict.fromkeys(kind.facts.comparison for kind in kinds)
     held: list[LeftOut] = []
     for path in comparisons:
@@ -193,8 +201,10 @@ def _copy(
     pages, us = 0, identity()
     for page in plane.pages():
         pages += 1
-        seen = {"seen_sweep": sweep, "seen_at": _renew_lease(sweep, clock, heartbeat)}
+        now = _renew_lease(sweep, clock, heartbeat)
+        seen = {"seen_sweep": sweep, "seen_at": now}
         left_out += _keep_page(plane, page, seen, us)
+        plane.keep(page, sweep, now)
     return pages
 
 
@@ -315,7 +325,6 @@ def _service_row(service: RemoteService, us: Identity) -> Json:
         "run_uid": service.labels.get(RUN, "")[:32],
         "ready": service.ready,
         "newest_revision": service.latest_created_revision,
-        "serving_revisions": list(service.serving),
         "spec": keep_seen(service.spec) if service.spec else None,
         "changed_by": service.changed_by[:255],
         "changed_at": service.changed_at,
@@ -363,6 +372,7 @@ PLANES: Mapping[str, Plane] = {
         row=_service_row,
         table=MirroredService,
         key="service_name",
+        keep=keep_traffic_of,
     ),
     "scheduler": Plane(
         pages=scheduler.list_jobs,

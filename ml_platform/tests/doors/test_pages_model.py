@@ -16,6 +16,7 @@ from ml_platform.actions.endpoints import Known
 from ml_platform.cloud.transport import channels
 from ml_platform.errors import Conflict
 from ml_platform.models import (
+    EndpointTraffic,
     Finding,
     MirroredArtifacts,
     Operation,
@@ -163,15 +164,19 @@ def test_the_picture_shows_each_node_with_its_state(admin, lineage):
     schedule = TrainingScheduleFactory.create(registered_model=lineage, name="Nightly")
     TrainingRun.objects.filter(pk=lineage.latest_run_id).update(schedule=schedule)
     for name, changes in (("svc-a", {"serving": True}), ("svc-b", {"model_deleted": True})):
-        DeployedEndpointFactory.create(
+        endpoint = DeployedEndpointFactory.create(
             registered_model=lineage, run=lineage.latest_run, service_name=name, **changes
         )
+        if endpoint.is_active:
+            EndpointTraffic.objects.create(
+                endpoint=endpoint, run=None, revision="r", percent=100, seen_at=timezone.now()
+            )
     text = text_of(admin, url_of(lineage))
     picture = text[text.index("Where v3 comes from") : text.index("Versions 3 versions")]
     assert "Schedule Nightly ✓ Active" in picture
     assert "✓ Completed Artifacts" in picture
     assert "? Unknown Version v3 ? Unknown" in picture
-    assert "Endpoint svc-a ✓ Active Endpoint svc-b ! Model Deleted" in picture
+    assert "Endpoint svc-a ✕ Active, unverified Endpoint svc-b ! Model Deleted" in picture
     assert "Where v1 comes from" in text_of(admin, url_of(lineage, "?picture=1"))
     assert "Endpoint none" in text_of(admin, url_of(lineage, "?picture=1"))
 

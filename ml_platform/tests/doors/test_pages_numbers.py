@@ -131,6 +131,7 @@ def test_numbers_take_the_same_queries_however_much_there_is(
     assert len(shown) == projects
     for queries, call in (
         (5, kpis.four_counts),
+        (2, kpis.serving_count),
         (4, kpis.assets),
         (3, lambda: kpis.project_cards(shown)),
         (5, lambda: kpis.history(today=NOW.date())),

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from ml_platform.kpis import FourCounts, HistoryPoint
+from ml_platform.kpis import FourCounts, HistoryPoint, ServingCount
 from ml_platform.models.states import OperationStatus
 from ml_platform.pages.view_models import badges as words
 from ml_platform.pages.view_models.charts import HEIGHT, LABEL_GAP, history_chart, nice_top
@@ -23,7 +23,8 @@ def strip(database=8, projects=8, registry_page=8, vertex=8, findings=None, **re
     counts = FourCounts(
         database=database, projects=projects, registry_page=registry_page, vertex=vertex, **rest
     )
-    return truth_strip(counts=counts, findings=findings or {}, now=NOW)
+    whole = ServingCount(active=4, verified=4, last=4)
+    return truth_strip(counts=counts, serving=whole, findings=findings or {}, now=NOW)
 
 
 def test_equal_counts_without_findings_are_one_quiet_line():

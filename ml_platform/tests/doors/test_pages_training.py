@@ -24,7 +24,7 @@ from ml_platform.tests.factories import (
     TrainingScheduleFactory,
     version_of,
 )
-from ml_platform.tests.incident_rows import finished_sweep, incident_rows
+from ml_platform.tests.incident_rows import finished_sweep, incident_rows, seen_to_serve
 
 from .api_tools import member_of
 
@@ -126,7 +126,7 @@ def test_a_missing_model_cannot_be_deployed_and_the_button_says_why(admin, proje
 @pytest.mark.parametrize(
     ("changes", "says", "button"),
     [
-        ({"serving": True}, "✓ Active", "serves v1 already"),
+        ({"serving": True}, "? Active", "serves v1 already"),
         ({}, "○ Stopped", "Deploy"),
         ({"model_deleted": True}, "! Model Deleted", "cannot be restored"),
         ({"state": EndpointState.UNDEPLOYING, "is_active": True}, "↻ Undeploying", "Undeploy"),
@@ -163,6 +163,7 @@ def test_traffic_and_latency_are_of_the_last_seven_full_days_and_a_dash_when_unr
     endpoint = DeployedEndpointFactory.create(
         registered_model=lineage, run=lineage.latest_run, service_name="svc", serving=True
     )
+    seen_to_serve(endpoint, timezone.now())
     assert "svc ✓ Active m v1 – – –" in table(admin, project, "endpoints")  # noqa: RUF001
     now = timezone.now()
     for ago, requests in ((0, 5000), (1, 1000), (7, 200), (8, 70)):

@@ -163,6 +163,8 @@ def test_the_json_of_the_audit_keeps_its_form(incident: Project) -> None:
         "cloud_run": 0,
         "scheduler": 0,
         "vertex_endpoints": 0,
+        "endpoints": 0,
+        "serving": 0,
     }
     vertex = {row["id"]: row for row in said["vertex"]}
     assert len(vertex) == 9
@@ -229,6 +231,8 @@ def test_the_audit_of_a_project_shows_only_that_project(
         "cloud_run": 0,
         "scheduler": 0,
         "vertex_endpoints": 0,
+        "endpoints": 0,
+        "serving": 0,
     }
     assert run("audit_registry", "--project", str(incident))[0] == 1
 

@@ -145,7 +145,21 @@ def test_after_three_audits_an_answer_is_unknown_everywhere(
 def test_old_counts_are_not_called_equal(project):
     now = database_now()
     told: dict[str, Any] = {"database": 1, "projects": 1, "registry_page": 1, "vertex": 1}
-    for age, label in ((2.9, "They agree"), (3.1, "Not checked lately")):
+    whole: dict[str, Any] = {"active": 4, "verified": 4, "last": 4}
+    unread = whole | {"verified": None, "reason": "Quota."}
+    for age, serving, label in (
+        (2.9, whole, "They agree"),
+        (3.1, whole, "Not checked lately"),
+        (2.9, whole | {"verified": 3}, "What serves is unknown"),
+        (2.9, unread, "What serves is unknown"),
+        (2.9, whole | {"verified": 3, "unverified": 1}, "Not all that serves is verified"),
+        (2.9, unread | {"unverified": 1}, "Not all that serves is verified"),
+    ):
         counts = kpis.FourCounts(**told, swept_at=now - timedelta(hours=age))
-        strip = truth_strip(counts=counts, findings={}, now=now)
+        count = kpis.ServingCount(**serving, read_at=now - timedelta(hours=9))
+        strip = truth_strip(counts=counts, serving=count, findings={}, now=now)
         assert (strip["verdict"].label, strip["quiet"]) == (label, label == "They agree")
+        # What is not read keeps its last number, with its age, and is not called whole.
+        assert (strip["serving"]["last"] is None) is (serving["verified"] is not None)
+        assert strip["serving"]["count"] == f"{serving['verified'] or 4} of 4"
+        assert (strip["serving"]["tone"] == "plain") is (serving is whole)

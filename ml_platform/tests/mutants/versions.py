@@ -376,7 +376,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/deployment/same_files.py",
+            "services/registry/manifest.py",
             MANIFEST,
             deploy_takes_other_files=(
                 "if row is None or row.digest == taken.digest:",

@@ -17,6 +17,7 @@ from ml_platform.cloud.types import JobSpec, RemoteObject, ServiceSpec
 from ml_platform.conf import get_settings
 from ml_platform.models import (
     AwaitingRemoval,
+    EndpointTraffic,
     Finding,
     MirroredArtifacts,
     MirroredEndpoint,
@@ -138,6 +139,22 @@ def nothing_serves(sweep: Sweep) -> None:
     DeployedEndpointFactory.create(serving=True, registered_model=run.registered_model, run=run)
 
 
+def a_lost_version_serves(sweep: Sweep) -> None:
+    """A service serves a version that was lost; one of its model's stays."""
+    run = registered()
+    clear_pointer(run=run, registration=Registration.LOST)
+    endpoint = DeployedEndpointFactory.create(
+        serving=True, registered_model=run.registered_model, run=run
+    )
+    labels = {
+        "endpoint_uid": endpoint.uid.hex, "run_uid": run.uid.hex, "newest_revision": "r",
+    }  # fmt: skip
+    serving(sweep, endpoint.service_name, **labels)
+    EndpointTraffic.objects.create(
+        endpoint=endpoint, run=run, revision="r", percent=100, seen_at=LONG_AGO
+    )
+
+
 def other_files(sweep: Sweep, *names: str) -> None:
     """Mirror a run's folder that has `names` instead of the two files of its manifest."""
     run = registered()
@@ -231,6 +248,7 @@ MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
     FindingKind.SERVICE_MISSING: nothing_serves,
     FindingKind.SERVICE_MISMATCH: another_serves,
     FindingKind.SERVICE_CHANGED: another_image_serves,
+    FindingKind.SERVING_UNVERIFIED: a_lost_version_serves,
     FindingKind.LABELS_CHANGED: without_labels,
     FindingKind.ALIAS_MOVED: lambda sweep: with_versions(sweep, aliases=["champion"]),
     FindingKind.MORE_VERSIONS: lambda sweep: with_versions(sweep, "2"),

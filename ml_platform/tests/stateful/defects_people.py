@@ -151,7 +151,7 @@ def missing_is_verified() -> list[Any]:
 
 
 def deploy_compares_nothing() -> list[Any]:
-    return [swap("deployment.same_files._difference", lambda *_: "")]
+    return [swap("deployment.same_files.difference_from_manifest", lambda *_: "")]
 
 
 def compared_once() -> list[Any]:

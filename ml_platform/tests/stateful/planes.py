@@ -114,6 +114,20 @@ def _run_of(revision: Any) -> str:
     return found[1] if found else revision.labels.get(RUN, "")
 
 
+def addresses_served_by(cloud: LocalCloud, key: str) -> set[str]:
+    """The addresses of the models that the revisions read which requests to a service reach."""
+    service = services(cloud)[key]
+    names = {t.revision.rpartition("/")[2] for t in service.traffic_statuses}
+    blobs = [cloud.store.get(REVISION, f"{key}/{name}") for name in names]
+    revisions = [_Revision.FromString(blob) for blob in blobs if blob]
+    return {
+        each.value.rstrip("/")
+        for revision in revisions
+        for each in revision.containers[0].env
+        if each.name == ARTIFACT_ENV
+    }
+
+
 def pointers(cloud: LocalCloud) -> list[tuple[str, str]]:
     """What points at files: (who, bucket/path) of every version, and of every revision of a service
     that is the newest or that requests or tags reach."""

@@ -20,11 +20,13 @@ from ml_platform.kpis import four_counts
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
+    Manifest,
     Operation,
     RegisteredModel,
     TrainingRun,
     TrainingSchedule,
 )
+from ml_platform.models.serving_truth import ServingTruth, with_serving_truth
 from ml_platform.models.states import (
     HOLDS_POINTER,
     LIVE_OPERATION_STATUSES,
@@ -106,6 +108,41 @@ def versions_are_there(world: World) -> Wrong:
         label = there.labels.get(RUN) if there is not None else "nothing"
         if label != run.uid.hex:
             yield f"{run} is at {model_id}@{run.vertex_model_version}, where {label} is"
+
+
+def the_fifth_count_is_true(world: World) -> Wrong:
+    """I20: an endpoint is counted as verified only if each revision that its requests reach reads
+    the files of a registered version, as they were registered; as unverified, only if one does
+    not."""
+    active = DeployedEndpoint.objects.filter(is_active=True)
+    for endpoint in with_serving_truth(active, now=world.now()):
+        whole = _serves_versions(world, endpoint.service_name)
+        counted = endpoint.serving_truth
+        never = ServingTruth.UNVERIFIED if whole else ServingTruth.VERIFIED
+        if counted == never:
+            yield f"{endpoint} is counted as {counted}; it serves versions only: {whole}"
+
+
+def _serves_versions(world: World, key: str) -> bool:
+    """Whether the local cloud has the service, and each of its revisions with requests reads a
+    version's files."""
+    if key not in planes.services(world.cloud):
+        return False
+    read = planes.addresses_served_by(world.cloud, key)
+    there = {(v.model_id, v.version) for v in planes.versions(world.cloud)}
+    manifests = Manifest.objects.filter(run__registration__in=HOLDS_POINTER).select_related("run")
+    held = {
+        manifest.folder.rstrip("/")
+        for manifest in manifests
+        if _pointer_of(manifest.run) in there
+        and planes.digest_of(world.cloud, manifest.folder) == manifest.digest
+    }
+    return bool(read) and read <= held
+
+
+def _pointer_of(run: TrainingRun) -> tuple[str, str]:
+    name = ModelName.parse(run.vertex_model_resource_name)
+    return name.model_id, run.vertex_model_version
 
 
 def artifacts_are_there(world: World) -> Wrong:
@@ -321,6 +358,7 @@ SETTLED: Mapping[str, Callable[[World], Wrong]] = {
     "I1 caches are recounts": caches_are_recounts,
     "I2 versions are there": versions_are_there,
     "I3 artifacts are there": artifacts_are_there,
+    "I20 the fifth count is true": the_fifth_count_is_true,
     "I4 services match": services_match,
     "I4 the version is what serves": the_version_is_what_serves,
     "I4 settings are ours": settings_are_ours,

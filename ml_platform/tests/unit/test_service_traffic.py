@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ml_platform.models import EndpointTraffic
 from ml_platform.services.findings.compare_services import SEND_TRAFFIC, compare_endpoint
 from ml_platform.services.findings.kinds import FindingKind
 
@@ -25,8 +26,9 @@ from .test_service_drift import ROW, RUN, SEEN
 def test_requests_go_to_the_newest_revision_or_to_the_one_that_we_saw(
     serving: tuple[str, ...], strange: str
 ):
-    seen = changed(SEEN, newest_revision="chern-3", serving_revisions=serving)
-    found = compare_endpoint(changed(ROW, revision="chern-2"), seen, RUN, owner="us")
+    seen = changed(SEEN, newest_revision="chern-3")
+    traffic = [EndpointTraffic(revision=name, percent=50) for name in serving]
+    found = compare_endpoint(changed(ROW, revision="chern-2"), seen, RUN, traffic, owner="us")
     if not strange:
         assert found is None
         return
