@@ -38,6 +38,7 @@ from ml_platform.services.findings.kinds import FindingKind, kinds_of, worst_fir
 from ml_platform.services.findings.store import standing
 from ml_platform.services.registry.brake import PlaneShrunk
 from ml_platform.services.registry.project_names import project_names, project_number
+from ml_platform.services.registry.vertex_endpoints import count_serving as count_served
 
 DECIDE_NO_COUNT = frozenset({"scheduler", "vertex_endpoints"})
 
