@@ -133,7 +133,9 @@ def compare(reading: Reading) -> list[LeftOut]:
     # Vertex AI and the files come before the services that serve them.
     places = [*PLANES, ""]
     kinds.sort(key=lambda kind: places.index(kind.facts.plane))
-    comparisons = dict.fromkeys(kind.facts.comparison for kind in kinds)
+    # Cloud Run last: what serves is judged by what the others have said of its version.
+    in_order = sorted(kinds, key=lambda kind: kind.facts.plane == "cloud_run")
+    comparisons = dict.fromkeys(kind.facts.comparison for kind in in_order)
     held: list[LeftOut] = []
     for path in comparisons:
         for found, left_out in import_string(path)(reading):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ml_platform.localcloud.server.rpc import grpc_server
-from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.tests.factories import ProjectFactory
 
 from .console import endpoints, files, jobs, models, pipelines, services
@@ -31,13 +30,6 @@ SCENES: Mapping[str, Sequence[Row]] = {
     "pipelines": pipelines.ROWS,
 }
 READS = ("Get", "List", "Search", "Test", "Wait")
-AWAITED = {
-    "service_changed": "Cloud Run's content is not compared yet.",
-    "alias_moved": "A moved alias is not found yet.",
-    "more_versions": "Versions that no row has are not found yet.",
-    "serving_unverified": "What active endpoints serve is not judged yet.",
-}
-"""Kinds of these rows that no release has yet; empty at the end."""
 
 
 def changing(cloud: LocalCloud) -> set[str]:
@@ -61,11 +53,6 @@ def test_each_method_that_changes_something_has_a_row(cloud: LocalCloud) -> None
     for row in rows:
         assert bool(row.finds) != bool(row.why), row.method
         assert not row.why or row.why.endswith("."), row.method
-
-
-def test_what_is_awaited_is_not_there_yet() -> None:
-    """Take a kind out of AWAITED when it has come: its rows then judge it."""
-    assert AWAITED.keys() & {kind.value for kind in FindingKind} == set()
 
 
 @pytest.mark.django_db
@@ -93,8 +80,7 @@ def play(scene: Scene, row: Row) -> None:
     undo = row.act(scene)
     outcomes = {call.outcome for call in scene.cloud.effects.calls(row.method)[before:]}
     assert ("OK" in outcomes) != row.refused, (about, outcomes)
-    wanted = [kind for kind in row.finds if kind not in AWAITED]
-    assert scene.look() == wanted, about
+    assert scene.look() == list(row.finds), about
     if row.tells:
         row.tells(scene)
     if row.finds:
