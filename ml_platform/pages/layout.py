@@ -195,7 +195,6 @@ def render_page(
     frame = {
         "section": SECTIONS.get(name, name),
         "own_base": base == OWN_BASE,
-        "main": "main" if base == OWN_BASE else "div",
         "user": request.user.get_username(),
         "findings_open": findings_open,
         **_warnings(request),

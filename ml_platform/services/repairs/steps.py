@@ -33,7 +33,7 @@ from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.brake import PLANES, PlaneShrunk, why_unbelieved
 
-STAYS_OPEN = "There was nothing to repair. The finding stays until a sweep no longer sees it."
+STAYS_OPEN = "There was nothing to repair."
 T = TypeVar("T")
 S = TypeVar("S", bound=State)
 R = TypeVar("R", bound="RepairState")

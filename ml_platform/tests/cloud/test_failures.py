@@ -70,6 +70,9 @@ REMOTES = {
     "vertex.list_endpoints": Remote(
         "EndpointService.ListEndpoints", lambda: list(vertex.list_endpoints())
     ),
+    "vertex.list_evaluations": Remote(
+        "ModelService.ListModelEvaluations", lambda: list(vertex.list_evaluations(MODEL.at("1")))
+    ),
     "vertex.get_model": Remote("ModelService.GetModel", lambda: vertex.get_model(MODEL)),
     "vertex.upload_model": Remote(
         "ModelService.UploadModel",

@@ -11,9 +11,11 @@ import pytest
 from ml_platform.cloud import cloud_run, pipelines, scheduler, storage, types, vertex
 from ml_platform.cloud.names import ModelName, ObjectPath, PipelineJobName
 from ml_platform.cloud.raw import RemoteValue
+from ml_platform.cloud.transport import channels
 from ml_platform.cloud.transport.errors import from_status
 from ml_platform.cloud.types import DeleteOutcome, JobSpec, ServiceSpec
 from ml_platform.errors import CloudRejected, Invalid, PlatformError, storable
+from ml_platform.tests.services.people import vertex_endpoint
 from ml_platform.tests.soiled import soil_the_wire
 
 BUCKET = "demo-artifacts"
@@ -28,6 +30,7 @@ def told(revision: str) -> Iterator[Any]:
     """Everything that the window's reads hand on."""
     yield vertex.get_model(MODEL)
     yield [*vertex.list_models(), *vertex.list_model_versions(MODEL)]
+    yield [*vertex.list_endpoints(), *vertex.list_evaluations(MODEL.at("1"))]
     yield vertex.update_model_labels(MODEL.at("1"), {"team": "red"})
     yield pipelines.get_pipeline_job(JOB)
     yield list(pipelines.list_pipeline_jobs())
@@ -85,9 +88,13 @@ def seed(cloud: Any) -> None:
 def test_every_text_that_leaves_the_window_can_be_kept(cloud, monkeypatch):
     seed(cloud)
     revision = cloud_run.get_service("serving").latest_created_revision
+    channels.client("ModelService").import_model_evaluation(
+        parent=str(MODEL), model_evaluation={"metrics": {"accuracy": 0.9}}
+    )
     soil_the_wire(monkeypatch)
     seen: set[type] = set()
-    heard = [text for value in told(revision) for text in texts(value, seen)]
+    with vertex_endpoint(cloud, str(MODEL.at("1"))):
+        heard = [text for value in told(revision) for text in texts(value, seen)]
     assert [text for text in heard if text != storable(text)] == []
     assert sum("\ufffd" in text for text in heard) > 40, "the wire was dirty"
     known = {

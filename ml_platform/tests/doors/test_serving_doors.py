@@ -76,7 +76,7 @@ def test_an_endpoint_that_serves_a_lost_version_is_green_nowhere(
     assert "svc ✓ Active" in table(admin, project, "endpoints")
     ServiceDailyMetrics.objects.create(
         service_name="svc", project=project, read_at=now, day=now.date() - timedelta(days=1),
-        requests=13_119,
+        requests=13_119, complete=True,
     )  # fmt: skip
     lose(endpoint)
     assert seen() == ("unverified", 1, 0, 1, False)

@@ -218,7 +218,7 @@ def test_a_sweep_lists_the_pushed_models_whole_and_nothing_twice(
     assert cloud.effects.count("storage.*") == cloud.effects.count("storage.objects.list") == 3
     models = RegisteredModel.objects.count()
     assert cloud.effects.count("ModelService.ListModelVersions") == models
-    assert cloud.effects.count() == 6 + models
+    assert cloud.effects.count() == 7 + models  # one for each other plane
     names = ", ".join(f"assets/{n:04}" for n in range(5))
     wanted = (FindingKind.ARTIFACTS_CHANGED, f"added: {names} and 692 more")
     assert found() == [wanted] * 3

@@ -220,7 +220,7 @@ def test_a_version_that_still_differs_after_another_was_lost_stays_open(cloud: L
     now = database_now()
     finding = Finding.objects.create(
         kind=FindingKind.VERSION_MISMATCH, subject=str(name), title="It differs", repair="r",
-        registered_model=lineage, first_seen_at=now, last_seen_at=now,
+        registered_model=lineage, run=lineage.latest_run, first_seen_at=now, last_seen_at=now,
     )  # fmt: skip
     TrainingRun.objects.update(registered_at=now - timedelta(minutes=2))
     vertex.update_model_labels(name.at("2"), {})

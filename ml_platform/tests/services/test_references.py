@@ -17,6 +17,7 @@ from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import (
     AwaitingRemoval,
     DeployedEndpoint,
+    EndpointTraffic,
     Operation,
     RegisteredModel,
     TrainingRun,
@@ -25,6 +26,7 @@ from ml_platform.models.states import Registration
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.cleanup.state import ArtifactCleanup
 from ml_platform.services.deletion.delete import delete_versions
+from ml_platform.services.deletion.plan import DeployedModel
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import retry_operation
@@ -464,6 +466,9 @@ def test_a_version_is_served_although_the_labels_of_its_service_were_taken_away(
     edit_service(endpoint.service_name, lambda service: service.labels.clear())
     DeployedEndpoint.objects.update(is_active=False, state="inactive")
     lineage = RegisteredModel.objects.get()
+    with pytest.raises(DeployedModel, match="has 100 % of the traffic"):
+        delete(clock, lineage, run)
+    EndpointTraffic.objects.all().delete()  # as before it was ever read
     assert delete(clock, lineage, run).error_code == "model_deployed"
     assert len(artifacts(cloud, run)) == 1
 

@@ -176,7 +176,9 @@ def test_each_change_of_files_is_found_by_the_next_sweep(play: Play, way: str) -
 
 def test_a_deploy_of_other_files_than_the_manifests_is_seen(play: Play) -> None:
     run = registered(play.world)
-    with patch("ml_platform.services.deployment.same_files._difference", lambda *_: ""):
+    with patch(
+        "ml_platform.services.deployment.same_files.difference_from_manifest", lambda *_: ""
+    ):
         deploy_run(run=run, actor=BO, now=play.world.now())
         write_object(file_of(run), b"other")
         settle(play.world)
