@@ -111,7 +111,7 @@ def versions_are_there(world: World) -> Wrong:
 
 
 def the_fifth_count_is_true(world: World) -> Wrong:
-    """I20: an endpoint is counted as verified only if each revision that its requests reach reads
+    """I21: an endpoint is counted as verified only if each revision that its requests reach reads
     the files of a registered version, as they were registered; as unverified, only if one does
     not."""
     active = DeployedEndpoint.objects.filter(is_active=True)
@@ -358,7 +358,7 @@ SETTLED: Mapping[str, Callable[[World], Wrong]] = {
     "I1 caches are recounts": caches_are_recounts,
     "I2 versions are there": versions_are_there,
     "I3 artifacts are there": artifacts_are_there,
-    "I20 the fifth count is true": the_fifth_count_is_true,
+    "I21 the fifth count is true": the_fifth_count_is_true,
     "I4 services match": services_match,
     "I4 the version is what serves": the_version_is_what_serves,
     "I4 settings are ours": settings_are_ours,
