@@ -10,7 +10,6 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections, router
 from django.db.models import CharField, IntegerField, UUIDField
-from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
 
@@ -93,6 +92,8 @@ def _middleware() -> set[str]:
 
 
 def _no_sign_in_page() -> str:
+    from django.shortcuts import resolve_url  # it loads templates, which a start does not need
+
     try:
         address = resolve_url(settings.LOGIN_URL)
         if address.startswith("/") and not address.startswith("//"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -32,6 +33,9 @@ NO_REPAIR = (
 )
 CHOOSE = "No automatic repair: adopt it into a project, delete it, or leave it."
 CHOOSE_FOR_COPY = CHOOSE.replace("delete it", "delete it in the Google Cloud console")
+
+
+_RUN_FOLDER = re.compile(r"/([0-9a-f]{32})/pushed_model/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,12 @@ class ListedModel:
     updated_at: datetime | None = None
     aliases: tuple[str, ...] = ()
     """Of a version whose model's versions were read one by one."""
+
+    @property
+    def files_uid(self) -> str:
+        """The uid of the run in whose folder its files are, '' for none."""
+        found = _RUN_FOLDER.search(self.artifact_uri)
+        return found[1] if found else ""
 
     @property
     def pointer(self) -> ModelName:

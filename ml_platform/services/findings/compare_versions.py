@@ -46,6 +46,7 @@ def more_of(
         version
         for version in versions
         if version.version not in pointed
+        and not is_unlabelled_upload(version, labelled.get(version.files_uid))
         and is_unrecorded(version, labelled.get(version.run_uid), lineage, place)
     ]
 
@@ -67,6 +68,14 @@ def is_unrecorded(
     if run.registration == Registration.LOST:
         return not is_same(run.last_vertex_version, version.pointer)
     return not may_be_ours(run, version.pointer)
+
+
+def is_unlabelled_upload(version: ListedModel, run: TrainingRun | None) -> bool:
+    """Whether it has the files of a run that is no version yet, and lost that run's label: when it
+    has it again, the registration of the run records it."""
+    if run is None or run.registration != Registration.NONE:
+        return False
+    return version.run_uid != run.uid.hex
 
 
 def is_run_of(run: TrainingRun, lineage: RegisteredModel) -> bool:

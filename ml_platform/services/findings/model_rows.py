@@ -73,8 +73,9 @@ def seen_by_id(model_ids: Collection[str]) -> dict[str, ListedModel]:
 
 
 def labelled_runs(models: Iterable[ListedModel]) -> dict[str, TrainingRun]:
-    """Return the runs that the labels of these models or versions name, by uid."""
-    uids = {seen.run_uid for seen in models if is_uid(seen.run_uid)}
+    """Return the runs that the labels or folders of these models or versions name, by uid."""
+    named = {uid for seen in models for uid in (seen.run_uid, seen.files_uid)}
+    uids = set(filter(is_uid, named))
     runs = TrainingRun.objects.filter(uid__in=uids).select_related("registered_model")
     model = "registered_model__vertex_model_resource_name"
     return {run.uid.hex: run for run in runs.only(*VERSION_COLUMNS, "status", model)}

@@ -30,7 +30,12 @@ from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.retry_cancel import ask_again
 from ml_platform.services.operations.store import Actor, open_operation
-from ml_platform.services.operations.subjects import run_of, subject_of_run, subject_of_version
+from ml_platform.services.operations.subjects import (
+    run_of,
+    subject_of_run,
+    subject_of_version,
+    version_name,
+)
 from ml_platform.services.operations.work import Work, record_change
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
 from ml_platform.services.registry.aliases import move_default, note_aliases
@@ -197,10 +202,28 @@ def _record(work: Work[RegistrationState]) -> Outcome:
     if work.state.again and (pause := look_for_copies(work, run)):
         return pause
     pointer = ModelName.parse(work.state.pointer)
+    _require_unrecorded(run, pointer)
     return Next(
         note=f"It is {pointer.model_id}@{pointer.version} in Vertex AI.",
         change=partial(_register, work, pointer),
     )
+
+
+def _require_unrecorded(run: TrainingRun, pointer: ModelName) -> None:
+    """Check that no other run has this version: its label was lost for a while, and it was adopted.
+
+    :raises NotRegistrable: one has.
+    """
+    same = {
+        "vertex_model_resource_name": str(pointer.bare),
+        "vertex_model_version": pointer.version,
+    }
+    if other := TrainingRun.objects.filter(**same).exclude(pk=run.pk).first():
+        raise NotRegistrable(
+            f"{pointer} is recorded as {version_name(other)} already.",
+            code="recorded_already",
+            advice="It was adopted while its label was missing. Use that version.",
+        )
 
 
 def _register(work: Work[RegistrationState], pointer: ModelName) -> None:

@@ -39,8 +39,12 @@ def our_versions(play: Play) -> list[planes.Version]:
 
 
 def copy_model(play: Play) -> None:
-    """A version is copied into a model of its own, with its labels and the address of its files."""
-    if not (found := our_versions(play)):
+    """A version is copied into a model of its own, with its labels and the address of its files.
+
+    Not while listings lag: the guard of files reads one, and cannot see a copy that it does not
+    show yet (docs/reliability.md).
+    """
+    if play.lagging or not (found := our_versions(play)):
         return
     source, copy = play.dice.choice(found), f"copy-{len(play.world.copies)}"
     play.world.copies.add(copy)

@@ -109,6 +109,8 @@ class Play:
     """What is wrong after each turn."""
     told: list[str] = field(default_factory=list)
     """What happened, for people."""
+    lagging: bool = False
+    """Whether reads do not show what is young."""
     theirs: dict[str, bytes] = field(default_factory=dict)
     """What belongs to others, as it was when they made it."""
     made: list[tuple[type, int]] = field(default_factory=list)
@@ -241,12 +243,14 @@ class Play:
 
     def lag(self) -> None:
         """Reads do not show what is younger than some seconds, until they are healed."""
+        self.lagging = True
         seconds = self.dice.choice([5.0, LAG - 5])
         for glob in STALE:
             self.world.cloud.faults.order(glob, "stale", seconds=seconds, times=None)
 
     def heal(self) -> None:
         """Every plane answers again, and shows what is there."""
+        self.lagging = False
         self.world.cloud.faults.clear()
 
     def slow(self) -> None:

@@ -164,6 +164,15 @@ def _follow_advice(play: Play) -> None:
         if operation.status == OperationStatus.FAILED:
             play.tell(f"  retry {operation}")
             _try(play, lambda op=operation: retry_operation(operation=op, actor=BO))
+    settle(world)
+    for endpoint in DeployedEndpoint.objects.exclude(state__in=("active", "inactive")):
+        # The retry failed as well, for example because the model is gone.
+        if _last_of(endpoint).status == OperationStatus.FAILED:
+            play.tell(f"  undeploy {endpoint}")
+            _try(
+                play,
+                lambda e=endpoint: undeploy_endpoint(endpoint=e, actor=BO, now=world.now()),
+            )
     _end_what_is_left(play)
     shown = planes.services(world.cloud)
     for endpoint in DeployedEndpoint.objects.filter(is_active=True):
