@@ -152,6 +152,8 @@ def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
     )
     # A version that another of our rows points at stays, whatever its label.
     staying = [v for v in ours if v.labels.get(RUN) not in doomed or v.version in pointed_at]
+    # One that lost the label of its run may be anybody's by now, so it gets no alias of us.
+    heirs = [v for v in staying if v.labels.get(RUN)]
     alone = len(ours) == len(versions) and not staying
     pointer = _copy_of(work, pointer, [v for v in ours if v not in staying]) or pointer
     require_all_unprotected(v for v in versions if alone or v.version == pointer.version)
@@ -160,10 +162,10 @@ def _choose(work: Work[DeletionState], pointer: ModelName) -> Next | Poll:
     work.state = replace(
         work.state,
         target=str(pointer.bare if alone else pointer),
-        only_theirs_stay=is_default and not staying and not alone,
+        only_theirs_stay=is_default and not heirs and not alone,
     )
-    if is_default and staying:
-        newest = max(staying, key=lambda version: int(version.version))
+    if is_default and heirs:
+        newest = max(heirs, key=lambda version: int(version.version))
         work.state = replace(work.state, default_to=str(newest.pointer))
         return Next(note=f"{pointer} is there and is the default.")
     marker.require_ours(clock=work.clock)

@@ -63,10 +63,12 @@ def copy_model(play: Play) -> None:
 def relabel(play: Play) -> None:
     """Labels of a version are replaced, or some of them; the files and the name stay.
 
-    Not while a deletion is on its way to it: DeleteModel takes no etag.
+    Not while a deletion is on its way to it, or gives it the default alias: DeleteModel and
+    MergeVersionAliases take no etag.
     """
     deletions = Operation.objects.filter(kind=OperationKind.DELETE)
     sent = {target for operation in deletions for target in operation.data.get("sent", ())}
+    sent |= {operation.data.get("default_to", "") for operation in deletions}
     going = {name.rpartition("/")[2].partition("@")[0] for name in sent}
     if not (found := [v for v in our_versions(play) if v.model_id not in going]):
         return
