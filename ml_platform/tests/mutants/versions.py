@@ -165,8 +165,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "::test_a_sibling_stays_though_its_label_is_that_of_the_version_which_goes",
             ),
             newest_heir_as_text=(
-                "max(staying, key=lambda version: int(version.version))",
-                "max(staying, key=lambda version: version.version)",
+                "max(heirs, key=lambda version: int(version.version))",
+                "max(heirs, key=lambda version: version.version)",
                 f"{AGAIN}::test_the_default_goes_to_ten_not_to_nine",
             ),
             strangers_version_goes_with_the_model=(
