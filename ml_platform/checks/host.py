@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import inf
-from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
@@ -64,8 +63,7 @@ def _database() -> Iterator[CheckMessage]:
 
 
 def _sign_in() -> Iterator[CheckMessage]:
-    missing = [name for name in (SESSIONS, SIGN_IN) if name not in _middleware()]
-    if missing:
+    if missing := _missing_middleware():
         yield Error(
             f"MIDDLEWARE has no {' and no '.join(missing)}.",
             hint="Pages and API need to know who asks. Add it, or a subclass of it.",
@@ -80,22 +78,22 @@ def _sign_in() -> Iterator[CheckMessage]:
         )
 
 
-def _middleware() -> set[str]:
-    """Dotted paths of the middleware and of the classes that they are made from."""
-    found = set()
-    for path in settings.MIDDLEWARE:
-        found.add(path)
-        made: Any = import_string(path)
-        for parent in getattr(made, "__mro__", ()):
-            found.add(f"{parent.__module__}.{parent.__qualname__}")
-    return found
+def _missing_middleware() -> list[str]:
+    """Those that neither stand in MIDDLEWARE nor have a subclass there."""
+    missing = [name for name in (SESSIONS, SIGN_IN) if name not in settings.MIDDLEWARE]
+    if not missing:  # the usual case imports nothing
+        return []
+    parents = {
+        f"{parent.__module__}.{parent.__qualname__}"
+        for path in settings.MIDDLEWARE
+        for parent in getattr(import_string(path), "__mro__", ())
+    }
+    return [name for name in missing if name not in parents]
 
 
 def _no_sign_in_page() -> str:
-    from django.shortcuts import resolve_url  # it loads templates, which a start does not need
-
     try:
-        address = resolve_url(settings.LOGIN_URL)
+        address = _address_of(str(settings.LOGIN_URL))
         if address.startswith("/") and not address.startswith("//"):
             resolve(address.partition("?")[0])
     except NoReverseMatch:
@@ -103,6 +101,16 @@ def _no_sign_in_page() -> str:
     except Resolver404:
         return ", where no page is."
     return ""
+
+
+def _address_of(url: str) -> str:
+    """As `django.shortcuts.resolve_url` does, which loads the templates."""
+    try:
+        return reverse(url)
+    except NoReverseMatch:
+        if "/" not in url and "." not in url:
+            raise
+        return url
 
 
 def _mounted() -> Iterator[CheckMessage]:
