@@ -23,7 +23,7 @@ from ml_platform.services.operations.store import Busy
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import NotRegistrable, register_run
 from ml_platform.services.registry.artifacts import UnsafePath, guard
-from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.registry.labels import RUN, labels_for
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import DeployedEndpointFactory
@@ -416,6 +416,23 @@ def test_what_went_or_changed_meanwhile_does_not_count_as_freed(
     operation.refresh_from_db()
     assert artifacts(cloud, run) == []
     assert operation.steps[-1]["note"] == "2 objects, 10 bytes"
+
+
+def test_a_version_that_lost_the_label_of_its_run_is_not_made_the_default(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    cloud.models.behavior.default_moves = False
+    lineage, runs = a_lineage(cloud, clock, versions=2)
+    name = ModelName.parse(lineage.vertex_model_resource_name)
+    labels = dict(vertex.get_model(name.at("1")).labels)
+    vertex.merge_version_aliases(name.at("2"), ["default"])
+    del labels[RUN]
+    vertex.update_model_labels(name.at("1"), labels)
+    operation = delete(lineage, runs[1], clock=clock)
+    settle(clock)
+    operation.refresh_from_db()
+    assert (operation.status, operation.error_code) == ("failed", "default_version")
+    assert vertex_versions(lineage) == {"1": (), "2": ("default",)}
 
 
 def test_a_default_version_is_not_handed_to_somebody_elses_version(

@@ -17,6 +17,7 @@ from ml_platform.services.findings.compare_models import (
     compare_lineage,
     compare_unclaimed,
 )
+from ml_platform.services.findings.compare_versions import is_unlabelled_upload
 from ml_platform.services.findings.discrepancy import (
     compare_artifacts,
     compare_orphan,
@@ -215,3 +216,17 @@ def test_titles_fit_their_column() -> None:
     for drift in (compare_lineage(long, None, None, HERE), compare_lineage(long, SEEN, far, HERE)):
         assert drift is not None
         assert max(len(drift.title), len(drift.repair), len(drift.subject)) <= 255
+
+
+def test_an_upload_of_a_run_that_lost_its_label_is_known_by_its_folder():
+    """Registering the run records it, when it has its label again; nobody adopts it before."""
+    uid = "9c1d" * 8
+    waiting = changed(RUN, registration=Registration.NONE)
+    folder = f"gs://bucket/runs/{uid}/pushed_model/1"
+    unlabelled = replace(SEEN, run_uid="", artifact_uri=folder)
+    assert unlabelled.files_uid == uid
+    assert replace(SEEN, artifact_uri="gs://bucket/theirs/1").files_uid == ""
+    assert is_unlabelled_upload(unlabelled, waiting)
+    assert not is_unlabelled_upload(replace(unlabelled, run_uid=waiting.uid.hex), waiting)
+    assert not is_unlabelled_upload(unlabelled, None)
+    assert not is_unlabelled_upload(unlabelled, changed(RUN, registration=Registration.LOST))
