@@ -65,7 +65,7 @@ class RestoreState(RepairState):
     """What the restoration of a version's files remembers."""
 
     run: int = 0
-    todo: tuple[tuple[str, int, int, bool], ...] = ()
+    waiting: tuple[tuple[str, int, int, bool], ...] = ()
     """Of each file: its name in the bucket, the generation to bring back, the live generation that
     it replaces (0 for none), and whether it is soft-deleted."""
     restored: int = 0
@@ -117,10 +117,10 @@ def _look(work: Work[RestoreState]) -> Outcome:
     taken = Taken(manifest.folder) if isinstance(answer, Absent) else answer.value
     if taken.digest == manifest.digest:
         return _verified(work, manifest)
-    todo = _plan(manifest, taken)
+    waiting = _plan(manifest, taken)
     marker.require_ours(clock=work.clock)
-    work.state = replace(work.state, todo=tuple(todo[:BATCH]))
-    return Next(note=f"Cloud Storage still has {counted(len(todo), 'recorded file')}.")
+    work.state = replace(work.state, waiting=tuple(waiting[:BATCH]))
+    return Next(note=f"Cloud Storage still has {counted(len(waiting), 'recorded file')}.")
 
 
 def _verified(work: Work[RestoreState], manifest: Manifest) -> Next:
@@ -210,14 +210,14 @@ def _matching(
 
 def _restore(work: Work[RestoreState]) -> Outcome:
     """Bring back the next file, if nobody has changed it since it was read."""
-    (name, generation, live, soft), *left = work.state.todo
+    (name, generation, live, soft), *left = work.state.waiting
     bucket = ObjectPath.parse(_manifest(_run(work)).folder).bucket
     bring = storage.restore_soft_deleted if soft else storage.copy_generation
     try:
         bring(bucket, name, generation, over=live)
     except CloudAbsent as gone:  # it has expired since it was listed
         raise CloudConflict(str(gone)) from gone
-    work.state = replace(work.state, todo=tuple(left), restored=work.state.restored + 1)
+    work.state = replace(work.state, waiting=tuple(left), restored=work.state.restored + 1)
     note = f"{in_one_line(name)} is again what it was in generation {generation}."
     return Continue(note=note) if left else Next(to="look", note=note)
 
