@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .api_token import ApiToken, IdempotentResponse
+from .archived_project import ArchivedProject
 from .awaiting_removal import AwaitingRemoval
 from .daily_count import DailyCount
 from .deployed_endpoint import DeployedEndpoint
@@ -29,6 +30,7 @@ from .training_schedule import TrainingSchedule
 
 __all__ = [
     "ApiToken",
+    "ArchivedProject",
     "AwaitingRemoval",
     "DailyCount",
     "DeployedEndpoint",

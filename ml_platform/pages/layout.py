@@ -32,6 +32,8 @@ from ml_platform.services.registry.brake import why_shrunk
 KEY_MAX = 64
 SECTIONS: Mapping[str, str] = {
     "training": "projects",
+    "project": "projects",
+    "new_project": "projects",
     "model": "projects",
     "delete": "projects",
     "new_run": "projects",

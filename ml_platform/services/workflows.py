@@ -11,6 +11,9 @@ from .deployment import steps as deployment
 from .findings import decisions
 from .installation import confirm
 from .metrics import service_metrics
+from .people import anonymisation
+from .projects import archive
+from .projects import changes as projects
 from .registration import adoption, approval, more_versions, register
 from .registry import aliases, relabel
 from .removal import removal
@@ -54,6 +57,12 @@ WORKFLOWS: dict[str, Workflow] = {
         job.END,
         platform_jobs.WORKFLOW,
         sweeps.WORKFLOW,
+        projects.CREATING,
+        projects.RENAMING,
+        projects.ADDING,
+        projects.REMOVING,
+        archive.ARCHIVING,
+        archive.UNARCHIVING,
         relabel.WORKFLOW,
         confirm.WORKFLOW,
         decisions.IGNORING,
@@ -76,6 +85,7 @@ WORKFLOWS: dict[str, Workflow] = {
         orphans.ORPHAN,
         orphans.ALL_ORPHANS,
         artifacts.WORKFLOW,
+        anonymisation.WORKFLOW,
         removal.WORKFLOW,
         service_metrics.WORKFLOW,
     )
