@@ -12,6 +12,14 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AlterModelOptions(
+            name='mirroredartifacts',
+            options={'verbose_name_plural': 'mirrored artifacts'},
+        ),
+        migrations.AlterModelOptions(
+            name='servicedailymetrics',
+            options={'verbose_name_plural': 'service daily metrics'},
+        ),
         migrations.AlterField(
             model_name='event',
             name='kind',
