@@ -102,9 +102,9 @@ def unarchive_project(*, project: Any, actor: Actor, reason: str, now: datetime)
     """
     with transaction.atomic():
         lock_row(all_projects().filter(pk=project.pk))
-        marks = ArchivedProject.objects.filter(project=project.pk)
-        require_archived(archived=marks.exists())
-        marks.delete()
+        mark = ArchivedProject.objects.filter(project=project.pk).first()
+        require_archived(archived=mark is not None)
+        ArchivedProject.objects.filter(pk=mark and mark.pk).delete()
         return record(
             workflow=UNARCHIVING,
             subject=subject_of_project(project),
