@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import ProgrammingError, connection
+from django.db import ProgrammingError
 
 from ml_platform.checks import check_settings
 from ml_platform.errors import CloudUnavailable, Misconfigured, PlatformError
 from ml_platform.guard import DATABASE_FAILURES
+from ml_platform.models.database import write_connection
 
 FAILED = 1
 UNREADABLE = 2
@@ -22,7 +23,7 @@ UNREADABLE = 2
 
 def _driver_error() -> type[Exception]:
     """The driver's own error, which Django lets pass when it closes a server-side cursor."""
-    error: type[Exception] = connection.Database.Error  # type: ignore[attr-defined]
+    error: type[Exception] = write_connection().Database.Error  # type: ignore[attr-defined]
     return error
 
 

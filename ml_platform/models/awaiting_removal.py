@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.db import models
 
+from .database import PlatformModel
 from .operation import Operation
 from .training_run import TrainingRun
 
 
-class AwaitingRemoval(models.Model):
+class AwaitingRemoval(PlatformModel):
     """The folder of a deleted version. Its row is deleted when no file is left.
 
     It is written in the transaction that ends the deletion in Vertex AI. The files may go when a

@@ -6,8 +6,10 @@ from django.db import models as db
 
 from ml_platform.conf import project_model
 
+from .database import PlatformModel
 
-class DailyCount(db.Model):
+
+class DailyCount(PlatformModel):
     """The counts of one project as the last sweep of a UTC day saw them. They are never computed
     again, so what is deleted later does not change the past.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -11,6 +12,7 @@ from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
 
+from .database import PlatformModel, PlatformQuerySet
 from .registered_model import RegisteredModel
 from .states import PROTECTING_ENDPOINT_STATES, EndpointState
 from .training_run import TrainingRun
@@ -19,7 +21,7 @@ SERVICE_NAME_MAX = 49
 """`service_id` has fewer than 50 characters (google-cloud-run, types/service.py)."""
 
 
-class DeployedEndpointQuerySet(models.QuerySet["DeployedEndpoint"]):
+class DeployedEndpointQuerySet(PlatformQuerySet["DeployedEndpoint"]):
     """A queryset of endpoints."""
 
     def protecting(self) -> DeployedEndpointQuerySet:
@@ -27,7 +29,7 @@ class DeployedEndpointQuerySet(models.QuerySet["DeployedEndpoint"]):
         return self.filter(Q(is_active=True) | Q(state__in=PROTECTING_ENDPOINT_STATES))
 
 
-class DeployedEndpoint(models.Model):
+class DeployedEndpoint(PlatformModel):
     """One Cloud Run service. `is_active`: it serves; `model_deleted`: it cannot serve again."""
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -85,7 +87,7 @@ class DeployedEndpoint(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
 
-    objects = DeployedEndpointQuerySet.as_manager()
+    objects: ClassVar = DeployedEndpointQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.db import models
 
+from .database import PlatformModel
 from .deployed_endpoint import DeployedEndpoint
 from .training_run import TrainingRun
 
 
-class EndpointTraffic(models.Model):
+class EndpointTraffic(PlatformModel):
     """A revision that requests may reach: by a share of the traffic, or by its tag.
 
     Each row protects its version, whatever version the endpoint's own row names. The rows of an

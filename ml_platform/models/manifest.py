@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from .database import PlatformModel
 from .training_run import TrainingRun
 
 
@@ -30,7 +31,7 @@ DIFFERING = (FilesState.CHANGED, FilesState.INCOMPLETE, FilesState.MISSING)
 """States in which the files in Cloud Storage are not those of the version."""
 
 
-class Manifest(models.Model):
+class Manifest(PlatformModel):
     """The files of one version. A row of its own, because few readers need the list."""
 
     # Without a constraint, because the release before this one deletes runs and knows no manifest.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Self
+from typing import ClassVar, Self
 
 from django.core.validators import RegexValidator
 from django.db import models
@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
 
+from .database import PlatformModel, PlatformQuerySet
 from .states import (
     LIVE_SCHEDULE_STATES,
     ModelType,
@@ -28,7 +29,7 @@ validate_model_name = RegexValidator(
 )
 
 
-class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
+class RegisteredModelQuerySet(PlatformQuerySet["RegisteredModel"]):
     """The queryset of all counts and lists of registered models, so that they agree (law 1)."""
 
     def registered(self) -> Self:
@@ -85,7 +86,7 @@ def _needs() -> dict[RetentionReason, Q]:
     }
 
 
-class RegisteredModel(models.Model):
+class RegisteredModel(PlatformModel):
     """A named lineage, with a summary of its versions: the runs that point at Vertex AI."""
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -124,7 +125,7 @@ class RegisteredModel(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
 
-    objects = RegisteredModelQuerySet.as_manager()
+    objects: ClassVar = RegisteredModelQuerySet.as_manager()
 
     class Meta:
         # With Django's own view and delete: the rights of `services.rights`.

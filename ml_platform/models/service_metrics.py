@@ -6,10 +6,11 @@ from django.db import models
 
 from ml_platform.conf import project_model
 
+from .database import PlatformModel
 from .deployed_endpoint import DeployedEndpoint
 
 
-class ServiceDailyMetrics(models.Model):
+class ServiceDailyMetrics(PlatformModel):
     """One UTC day of a Cloud Run service. None means that Cloud Monitoring had no data, or, where
     the day is not complete, that it could not be read."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Self
+from typing import ClassVar, Self
 
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
 
+from .database import PlatformModel, PlatformQuerySet
 from .operation import Operation
 from .registered_model import RegisteredModel
 from .states import (
@@ -23,7 +24,7 @@ from .states import (
 from .training_run import TrainingRun
 
 
-class SweepQuerySet(models.QuerySet["Sweep"]):
+class SweepQuerySet(PlatformQuerySet["Sweep"]):
     """A queryset of sweeps."""
 
     def finished(self) -> Self:
@@ -46,7 +47,7 @@ def _abandoned(now: datetime) -> Q:
     return Q(status=SweepStatus.RUNNING) & (Q(lease_until=None) | Q(lease_until__lt=now))
 
 
-class Sweep(models.Model):
+class Sweep(PlatformModel):
     """One comparison of our database with Google. `planes` has what was read, or why it was not."""
 
     status = models.CharField(
@@ -61,7 +62,7 @@ class Sweep(models.Model):
         null=True, blank=True, help_text="The process that sweeps renews it while it lives."
     )
 
-    objects = SweepQuerySet.as_manager()
+    objects: ClassVar = SweepQuerySet.as_manager()
 
     class Meta:
         get_latest_by = "id"
@@ -73,7 +74,7 @@ class Sweep(models.Model):
 THEIRS = "Whether its labels name another installation."
 
 
-class MirroredModel(models.Model):
+class MirroredModel(PlatformModel):
     """A model as Vertex AI listed it, with its default version."""
 
     model_id = models.CharField(max_length=63, unique=True)
@@ -111,7 +112,7 @@ class MirroredModel(models.Model):
         return self.display_name
 
 
-class MirroredArtifacts(models.Model):
+class MirroredArtifacts(PlatformModel):
     """The prefix of a run in GCS with a model that can be served."""
 
     prefix = models.CharField(max_length=1024, unique=True, help_text="gs://bucket/key/")
@@ -127,7 +128,7 @@ class MirroredArtifacts(models.Model):
         return self.prefix
 
 
-class MirroredService(models.Model):
+class MirroredService(PlatformModel):
     """A Cloud Run service as it was listed."""
 
     service_name = models.CharField(max_length=63, unique=True)
@@ -154,7 +155,7 @@ class MirroredService(models.Model):
         return self.service_name
 
 
-class MirroredJob(models.Model):
+class MirroredJob(PlatformModel):
     """A Cloud Scheduler job as it was listed."""
 
     job_id = models.CharField(max_length=500, unique=True)
@@ -179,7 +180,7 @@ class MirroredJob(models.Model):
         return self.job_id
 
 
-class MirroredEndpoint(models.Model):
+class MirroredEndpoint(PlatformModel):
     """A Vertex AI endpoint as it was listed. We create none: people deploy versions to them."""
 
     endpoint_id = models.CharField(max_length=63, unique=True)
@@ -200,7 +201,7 @@ PLANE_SHRUNK = "plane_shrunk"
 """The kind of finding that is about a whole plane."""
 
 
-class FindingQuerySet(models.QuerySet["Finding"]):
+class FindingQuerySet(PlatformQuerySet["Finding"]):
     """A queryset of findings."""
 
     def open(self) -> Self:
@@ -212,7 +213,7 @@ class FindingQuerySet(models.QuerySet["Finding"]):
         return self.filter(kind=PLANE_SHRUNK, status__in=STANDING_FINDING_STATUSES)
 
 
-class Finding(models.Model):
+class Finding(PlatformModel):
     """One disagreement between our database and Google, with its evidence and its repair."""
 
     # Without choices, so that a new kind needs no migration: `services/findings/kinds.py` has them.
@@ -260,7 +261,7 @@ class Finding(models.Model):
         Operation, null=True, blank=True, on_delete=models.SET_NULL, related_name="findings"
     )
 
-    objects = FindingQuerySet.as_manager()
+    objects: ClassVar = FindingQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
 
+from .database import PlatformModel, PlatformQuerySet
 from .judgement import ALLOWS_DEPLOY, allows_deploy
 from .registered_model import MODEL_NAME_MAX, RegisteredModel, validate_model_name
 from .states import (
@@ -28,7 +29,7 @@ from .states import (
 )
 
 
-class TrainingRunQuerySet(models.QuerySet["TrainingRun"]):
+class TrainingRunQuerySet(PlatformQuerySet["TrainingRun"]):
     """Runs, and those of them that are versions."""
 
     def live(self) -> Self:
@@ -52,7 +53,7 @@ class TrainingRunQuerySet(models.QuerySet["TrainingRun"]):
         return self.filter(status__in=sources_of(RUN_MOVES, to)).update(status=to, **changes)
 
 
-class TrainingRun(models.Model):
+class TrainingRun(PlatformModel):
     """One pipeline execution of a project."""
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -144,7 +145,7 @@ class TrainingRun(models.Model):
     )
     updated_at = models.DateTimeField(auto_now=True)
 
-    objects = TrainingRunQuerySet.as_manager()
+    objects: ClassVar = TrainingRunQuerySet.as_manager()
 
     class Meta:
         constraints = [

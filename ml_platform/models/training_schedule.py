@@ -11,11 +11,12 @@ from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
 
+from .database import PlatformModel
 from .registered_model import MODEL_NAME_MAX, RegisteredModel, validate_model_name
 from .states import LIVE_SCHEDULE_STATES, Frequency, ModelType, ScheduleState
 
 
-class TrainingSchedule(models.Model):
+class TrainingSchedule(PlatformModel):
     """Owns its lineage's name before the first success; ended, it outlives an orphan."""
 
     uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)

@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 
 from ml_platform.conf import get_settings, project_model
 from ml_platform.errors import Denied, NotFound
+from ml_platform.models.database import write_alias
 from ml_platform.pagination import BadCursor, read_value
 
 Rows = TypeVar("Rows", bound=QuerySet[Any, Any])
@@ -69,7 +70,7 @@ def _find(rows: QuerySet[M, R], key: object) -> R:
 def all_projects() -> QuerySet[Any]:
     """Every project, ours or the host's own, in the order of their ids."""
     model: type[Model] = apps.get_model(project_model())
-    return model._default_manager.order_by("pk")  # noqa: SLF001 - Django's documented name
+    return model._default_manager.using(write_alias()).order_by("pk")  # noqa: SLF001 - Django's documented name
 
 
 def scope_of(user: AbstractBaseUser | AnonymousUser) -> Scope:
@@ -82,7 +83,7 @@ def scope_of(user: AbstractBaseUser | AnonymousUser) -> Scope:
     if _may_view_all(user):
         return Scope(projects, everything=True)
     if path := get_settings().PROJECTS_FOR_USER:
-        theirs = import_string(path)(user).values("pk")
+        theirs = import_string(path)(user).using(write_alias()).values("pk")
         return Scope(projects.filter(pk__in=theirs), everything=False)
     if not user.is_authenticated or not hasattr(projects.model, "members"):
         return Scope(projects.none(), everything=False)

@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from django.db import transaction
-
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.cloud.types import RemoteModel, RemoteOperation
@@ -21,6 +19,7 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import AwaitingRemoval, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
 from ml_platform.services.deployment.service_polling import tolerate_denied_after_send
@@ -97,7 +96,7 @@ def _require_unprotected(work: Work[DeletionState], runs: Sequence[TrainingRun])
             if run is None and version.labels.get(RUN) not in doomed:
                 continue
             if run and why_protected("", version.aliases):
-                with transaction.atomic():
+                with atomic():
                     note_aliases(run=run, aliases=sorted(version.aliases))
             require_all_unprotected([version])
 

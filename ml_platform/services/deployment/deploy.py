@@ -10,10 +10,9 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import count
 
-from django.db import transaction
-
 from ml_platform.conf import get_settings
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.store import Actor, Subject, answered_before, open_operation
@@ -158,7 +157,7 @@ def _open(
         target = with_differences(DeployedEndpoint.objects.filter(service_name=service)).first()
         own = ServingConfig.from_dict(target.config if target else {})
         config = (facts.config or own).with_image()
-        with transaction.atomic():
+        with atomic():
             operation, new = open_operation(
                 workflow=workflow,
                 subject=replace(subject, service_key=service),

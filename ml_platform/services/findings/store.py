@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import transaction
 from django.db.models import CharField, F, JSONField, Q, QuerySet, Value
 from django.db.models.functions import Cast, JSONObject
 
 from ml_platform.conf import get_settings
 from ml_platform.models import Finding, Operation, RegisteredModel, Sweep
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import PART, lock_rows, update_rows
 from ml_platform.models.states import STANDING_FINDING_STATUSES, EventKind, FindingStatus
 from ml_platform.services.events import outbox
@@ -231,7 +231,7 @@ def reopen_expired(*, sweep: Sweep, now: datetime) -> int:
     ignored = Finding.objects.filter(status=FindingStatus.IGNORED)
     # The release before does not write the time: it counts from the next sweep on.
     update_rows(ignored.filter(ignored_at=None), ignored_at=now)
-    with transaction.atomic():
+    with atomic():
         locked = lock_rows(ignored.filter(ignored_at__lte=now - ignored_for()))
         for start in range(0, len(locked), PART):
             rows = Finding.objects.filter(pk__in=locked[start : start + PART])
@@ -341,7 +341,7 @@ def _end(
     **fields: Any,
 ) -> int:
     """End the findings and record it, in one transaction; returns how many there were."""
-    with transaction.atomic():
+    with atomic():
         locked = lock_rows(found)
         for start in range(0, len(locked), PART):
             rows = Finding.objects.filter(pk__in=locked[start : start + PART])

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
 
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, RegisteredModel
+from ml_platform.models.database import atomic
 from ml_platform.models.registered_model import validate_model_name
 from ml_platform.models.states import FindingStatus, ModelType, OperationKind
 from ml_platform.services.deployment.adopt_service import open_service_adoption
@@ -85,7 +85,7 @@ def adopt_model(
         model_type=model_type,
         service=service_name,
     )
-    with transaction.atomic():
+    with atomic():
         operation, _ = open_operation(
             workflow=WORKFLOW,
             subject=Subject(

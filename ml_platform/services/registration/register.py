@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from django.db import transaction
 from django.db.models import F
 
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
@@ -84,7 +84,7 @@ def register_run(
     kept = refusals_recorded(
         workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=force_reason
     )
-    with kept, transaction.atomic():
+    with kept, atomic():
         require_registrable(run=run, force_reason=reason)
         operation, new = open_operation(
             workflow=WORKFLOW,

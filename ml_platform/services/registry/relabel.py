@@ -6,13 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from django.db import transaction
-
 from ml_platform.cloud import vertex
 from ml_platform.cloud.answers import Answer, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import CloudConflict, Invalid
 from ml_platform.models import MirroredModel, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.models.states import OperationKind
 from ml_platform.services.installation import marker
 from ml_platform.services.installation.identity import identity
@@ -55,7 +54,7 @@ def relabel_versions(*, actor: Actor, clock: Clock) -> None:
     """Have a worker write our uid on all our versions, if some lack it and nothing does it yet."""
     if not is_needed():
         return
-    with suppress(Busy), transaction.atomic():
+    with suppress(Busy), atomic():
         operation, _ = open_operation(
             workflow=WORKFLOW,
             subject=Subject(type=LABELS, id="", name="our versions", service_key=LABELS),

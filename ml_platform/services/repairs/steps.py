@@ -8,14 +8,13 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from django.db import transaction
-
 from ml_platform.cloud import vertex
 from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.cloud.types import RemoteModel, RemoteOperation
 from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel
+from ml_platform.models.database import atomic
 from ml_platform.models.states import FindingStatus
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import (
@@ -62,7 +61,7 @@ def open_repair(
     :raises Busy: another operation holds what it would change.
     """
     findings = {"subject": about} if isinstance(about, str) else {"lineage": about}
-    with transaction.atomic():
+    with atomic():
         operation, _ = open_operation(
             workflow=workflow, subject=subject, actor=actor, now=now, state=state
         )

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import Model
 
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, TrainingRun, TrainingSchedule
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_row
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, Frequency, ScheduleState
 from ml_platform.services.operations.store import Actor, answered_before
@@ -100,12 +101,12 @@ def create_schedule(
             f"{first.isoformat()} has passed.", code="bad_time", advice="Use a time in the future."
         )
     check_recipe(template_uri=template_uri, parameters=parameters)
-    with transaction.atomic():
+    with atomic():
         schedule.registered_model = claim_lineage(
             project_id=project.pk, model_name=model_name, model_type=model_type
         )
         try:
-            with transaction.atomic():
+            with atomic():
                 schedule.save(force_insert=True)
         except IntegrityError as error:
             if known := answered_before(**replay):
@@ -179,7 +180,7 @@ def trigger_schedule(
     :raises Conflict: the schedule has ended.
     """
     uid = keyed_uid("trigger", schedule.uid.hex, idempotency_key) if idempotency_key else uuid4()
-    with transaction.atomic():
+    with atomic():
         locked = lock_row(TrainingSchedule.objects.filter(pk=schedule.pk))
         require_live(locked)
         return _start(locked, uid, None, actor, now)
@@ -197,7 +198,7 @@ def fire_schedule(
 
     :raises Invalid: `scheduled_for` has no time zone.
     """
-    with transaction.atomic():
+    with atomic():
         locked = lock_row(TrainingSchedule.objects.filter(pk=schedule.pk))
         tick = tick_of(frequency=locked.frequency, time_zone=locked.time_zone, at=scheduled_for)
         if known := TrainingRun.objects.filter(schedule=locked, scheduled_for=tick).first():
@@ -265,7 +266,7 @@ def _turn(
     now: datetime,
     next_run_at: datetime | None = None,
 ) -> Operation:
-    with transaction.atomic():
+    with atomic():
         there = TrainingSchedule.objects.filter(pk=schedule.pk, state__in=_MOVES[to])
         if not there.update(state=to, next_run_at=next_run_at):
             raise _wrong_state(TrainingSchedule.objects.get(pk=schedule.pk))

@@ -8,11 +8,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import transaction
-
 from ml_platform.cloud.answers import Absent, Unknown, ask
 from ml_platform.conf import require_settings
 from ml_platform.models import AwaitingRemoval, Manifest, MirroredArtifacts, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.manifest import FilesState, ManifestOrigin
 from ml_platform.services.findings import discrepancy
@@ -111,7 +110,7 @@ def _write(reading: Reading, looks: Iterable[tuple[Manifest, Look]]) -> None:
         row.state, row.difference = seen.state, dict(seen.difference)
         row.checked_at = reading.sweep.started_at
         changed.append(row)
-    with transaction.atomic():
+    with atomic():
         lock_rows(Manifest.objects.filter(pk__in=[*same, *(row.pk for row in changed)]))
         Manifest.objects.bulk_update(changed, ["state", "difference", "checked_at"])
         Manifest.objects.filter(pk__in=same).update(checked_at=reading.sweep.started_at)
@@ -171,7 +170,7 @@ def _look_at_adopted(reading: Reading, run: TrainingRun, manifest: Manifest | No
         return Look(FilesState.MISSING if manifest else FilesState.UNCHECKED)
     taken = answer.value
     if manifest is None:
-        with transaction.atomic():
+        with atomic():
             keep_manifest(run, taken, ManifestOrigin.SWEEP, reading.sweep.started_at)
         return Look()
     if taken.digest == manifest.digest:

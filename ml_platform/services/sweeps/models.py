@@ -11,13 +11,13 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from django.db import transaction
 from django.db.models import Count
 
 from ml_platform.cloud.names import ModelName, spellings
 from ml_platform.conf import require_settings
 from ml_platform.errors import Invalid
 from ml_platform.models import MirroredModel, RegisteredModel, Sweep, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import RegistryState
 from ml_platform.services.findings.compare_models import (
@@ -243,7 +243,7 @@ def _follow_defaults(listed: Collection[int]) -> None:
     versions = TrainingRun.objects.versions().filter(pk__in=listed)
     for pk, aliases in versions.order_by("pk").values_list("pk", "aliases"):
         if DEFAULT not in aliases:
-            with transaction.atomic():
+            with atomic():
                 move_default(run_id=pk)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import RemoteService, ServiceSpec
 from ml_platform.errors import Invalid
 from ml_platform.models import DeployedEndpoint, MirroredService, Sweep, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import EndpointState
 from ml_platform.services.deployment.others_changes import version_of_files
@@ -57,7 +57,7 @@ def keep_traffic_of(services: Sequence[RemoteService], sweep: Sweep, now: dateti
     ours = {pk: named[name] for pk, name in rows.values_list("pk", "service_name")}
     if ours:
         found = read_traffic(ours)
-        with transaction.atomic():
+        with atomic():
             keep_traffic(found, endpoints=ours, now=now, began=sweep.started_at)
 
 

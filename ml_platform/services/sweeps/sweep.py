@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import Error, connection
+from django.db import Error
 from django.db.models import Model, Q, QuerySet
 from django.utils.module_loading import import_string
 
@@ -28,6 +28,7 @@ from ml_platform.models import (
     RegisteredModel,
     Sweep,
 )
+from ml_platform.models.database import write_connection
 from ml_platform.models.locking import delete_rows, update_rows
 from ml_platform.models.serving_truth import PLANES as SERVING_PLANES
 from ml_platform.models.states import SweepStatus
@@ -175,6 +176,7 @@ def _interrupt(current: Sweep, clock: Clock) -> None:
             log.warning(
                 "%s could not be marked as interrupted (%s); its lease will end.", current, words
             )
+            connection = write_connection()
             if connection.in_atomic_block:
                 return
             connection.close()

@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import transaction
-
 from ml_platform.cloud import pipelines, storage
 from ml_platform.cloud.names import PipelineJobName
 from ml_platform.cloud.types import RemotePipelineJob
@@ -23,6 +21,7 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import Operation, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.models.states import EventKind, OperationKind, RunStatus
 from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.access.rights import Right
@@ -168,7 +167,7 @@ def end_run(
 
     If no operation ends the run, `columns` has the subject and the actor of the event.
     """
-    with transaction.atomic():
+    with atomic():
         run = TrainingRun.objects.filter(pk=run_id, status=source)
         moved = run.move(to=to, finished_at=now, **changes)
         if moved:

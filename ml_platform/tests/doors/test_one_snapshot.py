@@ -287,21 +287,21 @@ class OnOther:
 
 
 def test_it_is_in_the_database_that_the_hosts_router_writes_to(projects, settings, monkeypatch):
-    begun: list[str | None] = []
     monkeypatch.setattr(
-        "ml_platform.models.snapshots.connections", {"other": connection, "default": None}
+        "ml_platform.models.database.connections", {"other": connection, "default": None}
     )
+    begun: list[str | None] = []
     real = transaction.atomic
 
-    def atomic(using: str | None = None, **more: Any) -> Any:
+    def atomic(using: str | None = None) -> Any:
         begun.append(using)
-        return real(using=using, **more)
+        return real()
 
-    monkeypatch.setattr("ml_platform.models.snapshots.transaction.atomic", atomic)
+    monkeypatch.setattr("ml_platform.models.database.transaction.atomic", atomic)
     settings.DATABASE_ROUTERS = [f"{__name__}.OnOther"]
     with snapshot():
         pass
-    assert begun == [connection.alias]
+    assert begun == ["other"]
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -209,6 +209,19 @@ def test_a_database_of_another_kind_is_refused(settings, monkeypatch):
     assert (message.id, message.msg) == ("mlp.E017", "The database 'default' is mysql.")
 
 
+class UsersElsewhere:
+    """A router with a database for users alone."""
+
+    def db_for_write(self, model: type, **hints: object) -> str | None:
+        return "people" if model.__name__ == "User" else None
+
+
+def test_a_router_that_writes_to_several_databases_is_refused(settings):
+    settings.DATABASE_ROUTERS = [f"{__name__}.UsersElsewhere"]
+    (message,) = found(settings, GOOD)
+    assert (message.id, message.msg.endswith("users to default and people.")) == ("mlp.E017", True)
+
+
 def test_django_itself_runs_the_checks(settings):
     settings.ML_PLATFORM = {**GOOD, "LOCATION": "mars"}
     assert "mlp.E004" in [message.id for message in checks.run_checks()]
