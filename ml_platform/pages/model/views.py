@@ -33,12 +33,12 @@ from ml_platform.pages.view_models.metrics import common_name, main_metric, numb
 from ml_platform.pages.view_models.times import moment
 from ml_platform.pagination import Order
 from ml_platform.services.access.rights import Right
+from ml_platform.services.artifacts.folders import human_size
 from ml_platform.services.deletion.preview import DELETABLE
 from ml_platform.services.deployment.deployable import choose_endpoint, with_differences
-from ml_platform.services.registry.artifacts import human_size
+from ml_platform.services.mirror.vertex_endpoints import deployments_at
 from ml_platform.services.registry.protection import why_protected
 from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
-from ml_platform.services.registry.vertex_endpoints import deployments_at
 from ml_platform.services.scheduling.ringing import with_job_finding
 from ml_platform.text import counted
 

@@ -9,8 +9,8 @@ from ml_platform.errors import PlatformError
 from ml_platform.models import TrainingRun
 from ml_platform.services.operations.subjects import version_name
 from ml_platform.services.operations.work import Work
-from ml_platform.services.registry.identification import reason_not_ours
-from ml_platform.services.registry.labels import OWNER, RUN, other_owner
+from ml_platform.services.ownership.identification import reason_not_ours
+from ml_platform.services.ownership.labels import OWNER, RUN, other_owner
 from ml_platform.services.registry.verification import ForeignVersion
 
 from .discrepancy import Discrepancy, pointer_text

@@ -13,7 +13,7 @@ from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.subjects import version_name
-from ml_platform.services.registry.identification import REBORN_MARGIN
+from ml_platform.services.ownership.identification import REBORN_MARGIN
 
 from .compare_labels import compare_labels
 from .discrepancy import Discrepancy, compare_surplus, is_same, may_be_ours, pointer_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.registry.vertex_endpoints import Deployment
+from ml_platform.services.mirror.vertex_endpoints import Deployment
 
 from .discrepancy import Discrepancy
 

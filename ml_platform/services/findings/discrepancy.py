@@ -17,9 +17,9 @@ from ml_platform.errors import Invalid
 from ml_platform.models import AwaitingRemoval, Manifest, RegisteredModel, TrainingRun
 from ml_platform.models.manifest import FilesState
 from ml_platform.models.states import Registration
+from ml_platform.services.artifacts.manifest import difference_text
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.subjects import version_name
-from ml_platform.services.registry.manifest import difference_text
 from ml_platform.text import counted
 
 DELETE_ORPHAN = "Delete the name; {schedules} and {runs} stay, detached from it."

@@ -22,8 +22,8 @@ from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
+from ml_platform.services.ownership.service_names import check_service_name
 from ml_platform.services.registry.lineages import claim_lineage
-from ml_platform.services.registry.service_names import check_service_name
 from ml_platform.services.registry.verification import read_versions
 from ml_platform.services.repairs.unmanaged_models import require_unclaimed, subject_of
 from ml_platform.text import counted

@@ -26,10 +26,10 @@ from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.ownership.labels import OWNER, RUN, are_ours, is_uid
+from ml_platform.services.ownership.own_resources import require_own
 from ml_platform.services.registry.aliases import DEFAULT, move_default
-from ml_platform.services.registry.labels import OWNER, RUN, are_ours, is_uid
 from ml_platform.services.registry.lineages import lock_version, sync_version_cache
-from ml_platform.services.registry.ownership import require_own
 from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import (
     may_still_appear,

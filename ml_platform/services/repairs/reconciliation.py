@@ -11,10 +11,10 @@ from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredM
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, FindingStatus, Registration
 from ml_platform.services.cleanup.orphans import clean_up_orphan
 from ml_platform.services.findings.kinds import FindingKind, Repair, facts_of
+from ml_platform.services.mirror.brake import PlaneShrunk, why_unbelieved
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock
-from ml_platform.services.registry.brake import PlaneShrunk, why_unbelieved
 
 from .changed_services import put_back_service, take_over_service
 from .duplicate_versions import purge_surplus

@@ -25,13 +25,13 @@ from ml_platform.services.findings.store import (
     standing,
 )
 from ml_platform.services.installation import marker
+from ml_platform.services.mirror.brake import PLANES, PlaneShrunk, why_unbelieved
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.repeats import RepeatState, note_end, require_hope
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.brake import PLANES, PlaneShrunk, why_unbelieved
 
 STAYS_OPEN = "There was nothing to repair."
 T = TypeVar("T")

@@ -15,12 +15,7 @@ from ml_platform.conf import require_settings
 from ml_platform.models import AwaitingRemoval, Manifest, MirroredArtifacts, TrainingRun
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.manifest import FilesState, ManifestOrigin
-from ml_platform.services.findings import discrepancy
-from ml_platform.services.findings.discrepancy import artifacts_of, artifacts_subject
-from ml_platform.services.findings.exclusions import UNSTORED, WORKED_ON, Reading
-from ml_platform.services.findings.model_rows import VERSION_COLUMNS
-from ml_platform.services.operations.store import lineage_key
-from ml_platform.services.registry.manifest import (
+from ml_platform.services.artifacts.manifest import (
     NO_CHECKSUM,
     compare_files,
     keep_manifest,
@@ -28,6 +23,11 @@ from ml_platform.services.registry.manifest import (
     state_after,
     take_manifest,
 )
+from ml_platform.services.findings import discrepancy
+from ml_platform.services.findings.discrepancy import artifacts_of, artifacts_subject
+from ml_platform.services.findings.exclusions import UNSTORED, WORKED_ON, Reading
+from ml_platform.services.findings.model_rows import VERSION_COLUMNS
+from ml_platform.services.operations.store import lineage_key
 
 from .models import Compared
 

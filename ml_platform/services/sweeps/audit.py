@@ -36,9 +36,9 @@ from ml_platform.services.access.scope import all_projects
 from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
 from ml_platform.services.findings.kinds import FindingKind, kinds_of, worst_first
 from ml_platform.services.findings.store import standing
-from ml_platform.services.registry.brake import PlaneShrunk
-from ml_platform.services.registry.project_names import project_names, project_number
-from ml_platform.services.registry.vertex_endpoints import count_serving as count_served
+from ml_platform.services.mirror.brake import PlaneShrunk
+from ml_platform.services.mirror.project_names import project_names, project_number
+from ml_platform.services.mirror.vertex_endpoints import count_serving as count_served
 
 DECIDE_NO_COUNT = frozenset({"scheduler", "vertex_endpoints"})
 

@@ -20,6 +20,7 @@ from ml_platform.errors import Invalid
 from ml_platform.models import MirroredModel, RegisteredModel, Sweep, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import RegistryState
+from ml_platform.services.artifacts.manifest import with_other_files
 from ml_platform.services.findings.compare_models import (
     ListedModel,
     Location,
@@ -60,10 +61,9 @@ from ml_platform.services.findings.store import (
     looks_at,
     standing,
 )
+from ml_platform.services.mirror.project_names import project_names
+from ml_platform.services.ownership.own_resources import own_models
 from ml_platform.services.registry.aliases import DEFAULT, move_default
-from ml_platform.services.registry.manifest import with_other_files
-from ml_platform.services.registry.ownership import own_models
-from ml_platform.services.registry.project_names import project_names
 
 from .version_reading import recorded_instead
 

@@ -15,16 +15,6 @@ from ml_platform.errors import Invalid
 from ml_platform.models import DeployedEndpoint, MirroredService, Sweep, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import EndpointState
-from ml_platform.services.deployment.others_changes import version_of_files
-from ml_platform.services.deployment.our_fields import (
-    as_seen,
-    compare_seen,
-    keep_written,
-    read_seen,
-    read_written,
-    take_over,
-)
-from ml_platform.services.deployment.serving import ServingConfig, service_spec
 from ml_platform.services.findings.compare_services import (
     Change,
     compare_endpoint,
@@ -42,9 +32,19 @@ from ml_platform.services.findings.exclusions import (
 from ml_platform.services.findings.store import hold_findings
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.operations.work import Json
-from ml_platform.services.registry.endpoint_traffic import keep_traffic, read_traffic
-from ml_platform.services.registry.labels import is_uid, owner
-from ml_platform.services.registry.ownership import is_own_service
+from ml_platform.services.ownership.labels import is_uid, owner
+from ml_platform.services.ownership.own_resources import is_own_service
+from ml_platform.services.serving.config import ServingConfig, service_spec
+from ml_platform.services.serving.others_changes import version_of_files
+from ml_platform.services.serving.our_fields import (
+    as_seen,
+    compare_seen,
+    keep_written,
+    read_seen,
+    read_written,
+    take_over,
+)
+from ml_platform.services.serving.revisions import keep_traffic, read_traffic
 
 from .models import Compared
 from .serving import Traffic, find_unverified, traffic_of

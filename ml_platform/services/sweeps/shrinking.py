@@ -36,9 +36,9 @@ from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.exclusions import Reading, chunks
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import hold_findings
+from ml_platform.services.mirror.brake import PLANES, PlaneShrunk, why_shrunk
 from ml_platform.services.operations.work import Json
-from ml_platform.services.registry.brake import PLANES, PlaneShrunk, why_shrunk
-from ml_platform.services.registry.labels import owner
+from ml_platform.services.ownership.labels import owner
 from ml_platform.services.scheduling.platform_jobs import jobs_set_up
 from ml_platform.text import counted
 

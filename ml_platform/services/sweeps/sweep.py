@@ -31,7 +31,6 @@ from ml_platform.models import (
 from ml_platform.models.locking import delete_rows, update_rows
 from ml_platform.models.serving_truth import PLANES as SERVING_PLANES
 from ml_platform.models.states import SweepStatus
-from ml_platform.services.deployment.our_fields import keep_seen
 from ml_platform.services.findings.exclusions import LeftOut, Reading, count_left_out, tell_left_out
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.row_by_row import write_each
@@ -39,8 +38,9 @@ from ml_platform.services.findings.store import close_unseen, reopen_expired, wr
 from ml_platform.services.installation.identity import Identity, identity
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_end
-from ml_platform.services.registry.labels import ENDPOINT, INSTALLATION, OWNER, RUN
+from ml_platform.services.ownership.labels import ENDPOINT, INSTALLATION, OWNER, RUN
 from ml_platform.services.scheduling.job import our_address
+from ml_platform.services.serving.our_fields import keep_seen
 
 from .audit import unread_kinds
 from .daily_counts import keep_daily_counts

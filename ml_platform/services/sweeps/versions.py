@@ -20,7 +20,7 @@ from ml_platform.services.findings.model_rows import (
     recorded_versions,
 )
 from ml_platform.services.findings.store import hold_findings, standing
-from ml_platform.services.registry.project_names import project_names
+from ml_platform.services.mirror.project_names import project_names
 
 from .models import Compared
 

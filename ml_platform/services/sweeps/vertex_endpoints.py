@@ -19,9 +19,9 @@ from ml_platform.services.findings.compare_vertex_endpoints import (
 from ml_platform.services.findings.discrepancy import pointer_text
 from ml_platform.services.findings.exclusions import UNSTORED, WORKED_ON, Reading, Touched
 from ml_platform.services.findings.model_rows import VERSION_COLUMNS
+from ml_platform.services.mirror.vertex_endpoints import Deployment, deployments_of
 from ml_platform.services.operations.store import lineage_key
-from ml_platform.services.registry.ownership import OwnModels, own_models
-from ml_platform.services.registry.vertex_endpoints import Deployment, deployments_of
+from ml_platform.services.ownership.own_resources import OwnModels, own_models
 
 from .models import Compared
 

@@ -31,7 +31,7 @@ from ml_platform.services.operations.store import Subject
 from ml_platform.services.operations.subjects import run_of, subject_of_run
 from ml_platform.services.operations.work import Json, Work, record_change
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.labels import RUN, labels_for
+from ml_platform.services.ownership.labels import RUN, labels_for
 
 from .templates import check_parameters, read_template, template_of
 

@@ -29,7 +29,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/registry/identification.py",
+            "services/ownership/identification.py",
             FOREIGN,
             another_owner_is_relabeled=("    if theirs:\n", "    if False:\n"),
             later_version_is_relabeled=(
@@ -158,7 +158,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/registry/brake.py",
+            "services/mirror/brake.py",
             BRAKE,
             not_found_proves_under_an_alarm=(
                 "    if why := why_unbelieved(*planes):\n        raise",

@@ -34,19 +34,19 @@ from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.states import OperationStatus, Registration
 from ml_platform.pages.view_models.badges import ICONS, PLANE_NAMES
 from ml_platform.services.access.rights import Right
-from ml_platform.services.deployment.our_fields import keep_seen, keep_written
+from ml_platform.services.artifacts.manifest import Taken, compare_files, keep_manifest
 from ml_platform.services.findings.exclusions import Reading
 from ml_platform.services.findings.kinds import Facts, FindingKind, worst_first
 from ml_platform.services.findings.store import write_findings
+from ml_platform.services.mirror.brake import PlaneShrunk
 from ml_platform.services.operations.store import Actor, open_operation
-from ml_platform.services.registry.brake import PlaneShrunk
-from ml_platform.services.registry.labels import owner
+from ml_platform.services.ownership.labels import owner
 from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
-from ml_platform.services.registry.manifest import Taken, compare_files, keep_manifest
 from ml_platform.services.repairs.reconciliation import is_safe
 from ml_platform.services.scheduling.job import job_spec
 from ml_platform.services.scheduling.platform_jobs import WORKFLOW, SetupState, subject_of_job
 from ml_platform.services.scheduling.platform_jobs import job_spec as spec_of
+from ml_platform.services.serving.our_fields import keep_seen, keep_written
 from ml_platform.services.sweeps.sweep import PLANES
 from ml_platform.tests.factories import (
     LONG_AGO,

@@ -25,11 +25,11 @@ from ml_platform.models import (
 )
 from ml_platform.models.manifest import ManifestOrigin
 from ml_platform.models.states import RegistryState
+from ml_platform.services.artifacts import manifest as manifests
+from ml_platform.services.artifacts.manifest import take_manifest
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry import manifest as manifests
-from ml_platform.services.registry.manifest import take_manifest
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import ProjectFactory
 

@@ -14,9 +14,9 @@ from ml_platform.models import Finding, MirroredModel, Operation, RegisteredMode
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus, OperationStatus, Registration
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.ownership.labels import RUN, labels_for
 from ml_platform.services.registration.approval import approve_version
 from ml_platform.services.registry.aliases import set_aliases
-from ml_platform.services.registry.labels import RUN, labels_for
 from ml_platform.services.registry.lineages import sync_version_cache
 from ml_platform.services.repairs.reconciliation import (
     NoRepair,

@@ -41,7 +41,7 @@ def foreign_is_gone() -> list[Any]:
 
 
 def copy_is_ours() -> list[Any]:
-    from ml_platform.services.registry.ownership import OwnModels
+    from ml_platform.services.ownership.own_resources import OwnModels
 
     return [patch.object(OwnModels, "holds", lambda *_: True)]
 
@@ -59,33 +59,33 @@ def variables_only() -> list[Any]:
 
 
 def newest_revision_only() -> list[Any]:
-    return [swap("registry.references._texts", lambda service: list(service.texts))]
+    return [swap("removal.references._texts", lambda service: list(service.texts))]
 
 
 def default_version_only() -> list[Any]:
-    return [swap("registry.references._versions", lambda _: [])]
+    return [swap("removal.references._versions", lambda _: [])]
 
 
 def gs_addresses_only() -> list[Any]:
     import re
 
-    return [swap("registry.references._ADDRESS", re.compile(r"gs://[^\s\"'`,;<>|(){}\[\]]+"))]
+    return [swap("removal.references._ADDRESS", re.compile(r"gs://[^\s\"'`,;<>|(){}\[\]]+"))]
 
 
 def own_labels_only() -> list[Any]:
     """Models without our owner label use nothing."""
-    from ml_platform.services.registry import references
+    from ml_platform.services.removal import references
 
     original = references._of_models
 
     def ours(*given: Any) -> Iterator[Any]:
         return (found for found in original(*given) if found[1].run_uid)
 
-    return [swap("registry.references._of_models", ours)]
+    return [swap("removal.references._of_models", ours)]
 
 
 def services_use_nothing() -> list[Any]:
-    return [swap("registry.references._of_services", lambda _: iter(()))]
+    return [swap("removal.references._of_services", lambda _: iter(()))]
 
 
 def cleanup_asks_nobody() -> list[Any]:
@@ -93,7 +93,7 @@ def cleanup_asks_nobody() -> list[Any]:
 
 
 def strays_ask_nobody() -> list[Any]:
-    from ml_platform.services.registry.references import Pointers
+    from ml_platform.services.removal.references import Pointers
 
     return [swap("cleanup.strays.read_pointers", lambda **_: Pointers())]
 
@@ -109,7 +109,7 @@ def manifest_follows() -> list[Any]:
     """A sweep takes the files of today for the version's."""
     from ml_platform.models import Manifest
     from ml_platform.models.manifest import FilesState
-    from ml_platform.services.registry.manifest import take_manifest
+    from ml_platform.services.artifacts.manifest import take_manifest
     from ml_platform.services.sweeps import artifacts
 
     original = artifacts._write
@@ -125,7 +125,7 @@ def manifest_follows() -> list[Any]:
 
 
 def checksums_left_out() -> list[Any]:
-    from ml_platform.services.registry.manifest import Taken
+    from ml_platform.services.artifacts.manifest import Taken
 
     original = Taken.add
 

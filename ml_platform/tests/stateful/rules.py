@@ -27,11 +27,11 @@ from ml_platform.services.deployment.undeploy import delete_endpoint, undeploy_e
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
 from ml_platform.services.operations.worker import resume_operations, run_until_idle
+from ml_platform.services.ownership.service_names import service_name
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.aliases import set_aliases
 from ml_platform.services.registry.lineages import lineage_uid
-from ml_platform.services.registry.service_names import service_name
 from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.repairs.reconciliation import repair_finding, repairs_of
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model

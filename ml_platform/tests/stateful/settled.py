@@ -39,9 +39,9 @@ from ml_platform.models.states import (
     Registration,
     ScheduleState,
 )
+from ml_platform.services.artifacts.folders import MODEL_FILE, run_prefix
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.registry.artifacts import MODEL_FILE, run_prefix
-from ml_platform.services.registry.labels import ENDPOINT, LINEAGE, RUN
+from ml_platform.services.ownership.labels import ENDPOINT, LINEAGE, RUN
 from ml_platform.services.scheduling.job import job_id_of
 from ml_platform.services.scheduling.platform_jobs import jobs_set_up
 from ml_platform.tests.event_log import disagreements

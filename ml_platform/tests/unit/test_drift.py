@@ -23,7 +23,7 @@ from ml_platform.services.findings.discrepancy import (
     compare_orphan,
 )
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.registry.identification import REBORN_MARGIN
+from ml_platform.services.ownership.identification import REBORN_MARGIN
 
 from .rows import changed
 

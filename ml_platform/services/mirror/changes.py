@@ -7,8 +7,7 @@ from datetime import datetime
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import MirroredArtifacts, MirroredModel, Sweep, TrainingRun
 from ml_platform.models.locking import delete_rows
-
-from .labels import labels_for, owner
+from ml_platform.services.ownership.labels import labels_for, owner
 
 
 def mirror_version(*, run: TrainingRun, pointer: ModelName, artifacts: str, now: datetime) -> None:

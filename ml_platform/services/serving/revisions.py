@@ -22,10 +22,9 @@ from ml_platform.cloud.types import RemoteService
 from ml_platform.conf import require_settings
 from ml_platform.models import DeployedEndpoint, EndpointTraffic, TrainingRun
 from ml_platform.models.locking import lock_rows
-
-from .identification import holds_files_of
-from .labels import RUN, is_uid
-from .references import name_below
+from ml_platform.services.ownership.identification import holds_files_of
+from ml_platform.services.ownership.labels import RUN, is_uid
+from ml_platform.services.removal.references import name_below
 
 PUSHED = "/pushed_model/"
 

@@ -14,11 +14,11 @@ from ml_platform.cloud.types import RemoteService, ServiceSpec
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.states import Registration
-from ml_platform.services.registry.identification import holds_files_of
-from ml_platform.services.registry.labels import LINEAGE, OPERATION, RUN, is_uid
+from ml_platform.services.ownership.identification import holds_files_of
+from ml_platform.services.ownership.labels import LINEAGE, OPERATION, RUN, is_uid
 
+from .config import ServingConfig, service_spec
 from .our_fields import Difference, NotExpressible, differences, take_over, with_theirs
-from .serving import ServingConfig, service_spec
 
 ATTEMPT = "mlp_attempt"
 """Label that distinguishes the attempts of an operation, which may deploy the same version."""

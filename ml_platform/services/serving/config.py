@@ -28,7 +28,7 @@ from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import Ingress, RemoteService, ServiceSpec
 from ml_platform.conf import get_settings
 from ml_platform.errors import Invalid
-from ml_platform.services.registry.labels import labels_for, wrong_label
+from ml_platform.services.ownership.labels import labels_for, wrong_label
 
 PORT = 8080
 # From this many CPUs on: the least and the most memory in MiB

@@ -9,8 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from ml_platform.models import TrainingRun
-
-from .artifacts import run_prefix
+from ml_platform.services.artifacts.folders import run_prefix
 
 REBORN_MARGIN = timedelta(minutes=5)
 """A model counts as created after our version only beyond this difference of the clocks."""

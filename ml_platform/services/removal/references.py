@@ -23,9 +23,8 @@ from ml_platform.conf import require_settings
 from ml_platform.errors import CloudAbsent
 from ml_platform.models import TrainingRun
 from ml_platform.services.operations.work import Heartbeat
-
-from .labels import RUN, is_uid
-from .verification import read_versions
+from ml_platform.services.ownership.labels import RUN, is_uid
+from ml_platform.services.registry.verification import read_versions
 
 EVERYTHING = ""
 """Marks the artifacts root; a model stored there may use any folder below it."""

@@ -18,7 +18,7 @@ from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import Ingress, ServiceSpec
 from ml_platform.errors import Invalid
 
-from .serving import ServingConfig
+from .config import ServingConfig
 
 _LEFT_OPEN: Mapping[str, Any] = {"ingress": Ingress.ALL, "service_account": ""}
 """Settings with the value by which a configuration leaves them to others."""

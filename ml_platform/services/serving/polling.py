@@ -16,6 +16,7 @@ from ml_platform.errors import (
     CloudDenied,
     CloudRejected,
     CloudUnavailable,
+    Conflict,
     NotFound,
     PlatformError,
 )
@@ -24,16 +25,25 @@ from ml_platform.models.clock import past
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, WaitEnded
-from ml_platform.services.registry.endpoint_traffic import keep_traffic, read_traffic
-from ml_platform.services.registry.labels import ENDPOINT, labels_for, wrong_label
+from ml_platform.services.ownership.labels import ENDPOINT, labels_for, wrong_label
 
-from .deployable import ForeignService
+from .revisions import keep_traffic, read_traffic
 
 REFUSALS = 3
 """How often a long-running operation may end in an error before the whole one fails."""
 LONGEST = timedelta(minutes=30)
 """How long Cloud Run may take to deploy or delete a service. Then we read the service, and fail
 if the change is not done."""
+
+
+class ForeignService(Conflict):
+    """The service belongs to another owner; it was not changed."""
+
+    code = "foreign_service"
+    advice = (
+        "Choose another service name; if it is ours, relabel it: repair the finding about its "
+        "labels."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

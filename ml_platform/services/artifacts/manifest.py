@@ -27,7 +27,7 @@ from ml_platform.models.manifest import DIFFERING, FilesState, ManifestOrigin
 from ml_platform.models.states import RegistryState
 from ml_platform.text import in_one_line
 
-from .artifacts import MODEL_FILE
+from .folders import MODEL_FILE
 
 DIGEST_LENGTH = 40
 """Hexadecimal digits of the SHA-256: a label's value has at most 63 characters."""
