@@ -14,7 +14,7 @@ from ml_platform.kpis import FourCounts, ServingCount, Sum, fresh_for
 from ml_platform.kpis.totals import Projects
 from ml_platform.models import EndpointTraffic
 from ml_platform.pages.view_models.context import Values
-from ml_platform.services.findings.compare_serving import serving_title
+from ml_platform.services.findings.comparisons.serving import serving_title
 from ml_platform.services.findings.kinds import FindingKind
 
 from .badges import badge

@@ -23,7 +23,7 @@ from ml_platform.errors import (
 from ml_platform.models import AwaitingRemoval, TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
-from ml_platform.services.findings.compare_labels import note_foreign
+from ml_platform.services.findings.comparisons.labels import note_foreign
 from ml_platform.services.installation import marker
 from ml_platform.services.operations.repeats import note_end, require_hope
 from ml_platform.services.operations.work import Work

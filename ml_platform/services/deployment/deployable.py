@@ -19,7 +19,7 @@ from ml_platform.models.states import (
     EndpointState,
     Registration,
 )
-from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.comparisons.services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import standing
 from ml_platform.services.operations.locks import NO_LOCKS, Locks

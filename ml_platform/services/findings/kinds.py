@@ -132,7 +132,7 @@ class FindingKind(StrEnum):
             note=("{n} serves what is not verified", "{n} serve what is not verified"),
             tone="bad",
             plane="cloud_run",
-            comparison=f"{_SWEEPS}.services.compare_endpoints",
+            comparison=f"{_SWEEPS}.planes.services.compare_endpoints",
             repair=Repair(
                 path="ml_platform.services.registration.again.register_served",
                 button="Register again",
@@ -149,7 +149,7 @@ class FindingKind(StrEnum):
             note=("{n} points at nothing", "{n} point at nothing"),
             tone="bad",
             plane="vertex",
-            comparison=f"{_SWEEPS}.models.compare_lineages",
+            comparison=f"{_SWEEPS}.planes.models.compare_lineages",
             repair=Repair(
                 path=f"{_REPAIRS}.repair_pointers",
                 button="Clear the pointers",
@@ -166,7 +166,7 @@ class FindingKind(StrEnum):
             note=("{n} version differs", "{n} versions differ"),
             tone="bad",
             plane="vertex",
-            comparison=f"{_SWEEPS}.models.compare_unclaimed_models",
+            comparison=f"{_SWEEPS}.planes.models.compare_unclaimed_models",
             repair=Repair(
                 path=f"{_REPAIRS}.repair_pointers",
                 button="Correct the pointers",
@@ -183,7 +183,7 @@ class FindingKind(StrEnum):
             note=("{n} without our labels", "{n} without our labels"),
             tone="bad",
             plane="vertex",
-            comparison=f"{_SWEEPS}.models.compare_lineages",
+            comparison=f"{_SWEEPS}.planes.models.compare_lineages",
             repair=Repair(
                 path=f"{_REPAIRS}.repair_labels",
                 button="Relabel the version",
@@ -201,7 +201,7 @@ class FindingKind(StrEnum):
             note=("{n} alias moved", "{n} aliases moved"),
             tone="bad",
             plane="vertex",
-            comparison=f"{_SWEEPS}.versions.compare_versions",
+            comparison=f"{_SWEEPS}.planes.versions.compare_versions",
             repair=Repair(
                 path=f"{_ALIASES}.take_over_alias",
                 slug="take_over",
@@ -228,7 +228,7 @@ class FindingKind(StrEnum):
             note=("{n} without artifacts", "{n} without artifacts"),
             tone="bad",
             plane="gcs",
-            comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
+            comparison=f"{_SWEEPS}.planes.artifacts.compare_artifacts",
             repair=_RESTORE,
         ),
     )
@@ -240,7 +240,7 @@ class FindingKind(StrEnum):
             note=("{n} with other files", "{n} with other files"),
             tone="bad",
             plane="gcs",
-            comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
+            comparison=f"{_SWEEPS}.planes.artifacts.compare_artifacts",
             repair=_RESTORE,
         ),
     )
@@ -252,7 +252,7 @@ class FindingKind(StrEnum):
             note=("{n} lacks files", "{n} lack files"),
             tone="bad",
             plane="gcs",
-            comparison=f"{_SWEEPS}.artifacts.compare_artifacts",
+            comparison=f"{_SWEEPS}.planes.artifacts.compare_artifacts",
             repair=_RESTORE,
         ),
     )
@@ -264,7 +264,7 @@ class FindingKind(StrEnum):
             note=("{n} service missing", "{n} services missing"),
             tone="bad",
             plane="cloud_run",
-            comparison=f"{_SWEEPS}.services.compare_endpoints",
+            comparison=f"{_SWEEPS}.planes.services.compare_endpoints",
             repair=Repair(
                 path=f"{_REPAIRS}.repair_endpoint",
                 button="Record what is there",
@@ -281,7 +281,7 @@ class FindingKind(StrEnum):
             note=("{n} serves another", "{n} serve another"),
             tone="bad",
             plane="cloud_run",
-            comparison=f"{_SWEEPS}.services.compare_endpoints",
+            comparison=f"{_SWEEPS}.planes.services.compare_endpoints",
             repair=Repair(
                 path=f"{_REPAIRS}.repair_endpoint",
                 button="Record what it serves",
@@ -299,7 +299,7 @@ class FindingKind(StrEnum):
             note=("{n} service without our labels", "{n} services without our labels"),
             tone="bad",
             plane="cloud_run",
-            comparison=f"{_SWEEPS}.services.compare_endpoints",
+            comparison=f"{_SWEEPS}.planes.services.compare_endpoints",
             repair=Repair(
                 path=f"{_REPAIRS}.repair_service_labels",
                 button="Relabel the service",
@@ -317,7 +317,7 @@ class FindingKind(StrEnum):
             note=("{n} service changed", "{n} services changed"),
             tone="bad",
             plane="cloud_run",
-            comparison=f"{_SWEEPS}.services.compare_endpoints",
+            comparison=f"{_SWEEPS}.planes.services.compare_endpoints",
             repair=Repair(
                 path=f"{_REPAIRS}.repair_change",
                 slug="take_over",
@@ -343,7 +343,7 @@ class FindingKind(StrEnum):
             note=("{n} unregistered at an endpoint", "{n} unregistered at endpoints"),
             tone="bad",
             plane="vertex_endpoints",
-            comparison=f"{_SWEEPS}.vertex_endpoints.compare_vertex_endpoints",
+            comparison=f"{_SWEEPS}.planes.vertex_endpoints.compare_vertex_endpoints",
         ),
     )
     SCHEDULE_MISSING = (
@@ -354,7 +354,7 @@ class FindingKind(StrEnum):
             note=("{n} schedule without a job", "{n} schedules without a job"),
             tone="bad",
             plane="scheduler",
-            comparison=f"{_SWEEPS}.jobs.compare_schedules",
+            comparison=f"{_SWEEPS}.planes.jobs.compare_schedules",
             repair=Repair(
                 path=f"{_JOBS}.repair_schedule",
                 button="Create the job again",
@@ -371,7 +371,7 @@ class FindingKind(StrEnum):
             note=("{n} schedule's job paused", "{n} schedules' jobs paused"),
             tone="bad",
             plane="scheduler",
-            comparison=f"{_SWEEPS}.jobs.compare_schedules",
+            comparison=f"{_SWEEPS}.planes.jobs.compare_schedules",
             repair=Repair(
                 path=f"{_JOBS}.repair_schedule",
                 button="Resume the job",
@@ -388,7 +388,7 @@ class FindingKind(StrEnum):
             note=("{n} schedule changed", "{n} schedules changed"),
             tone="bad",
             plane="scheduler",
-            comparison=f"{_SWEEPS}.jobs.compare_schedules",
+            comparison=f"{_SWEEPS}.planes.jobs.compare_schedules",
             repair=Repair(
                 path=f"{_JOBS}.repair_schedule",
                 button="Put ours back",
@@ -405,7 +405,7 @@ class FindingKind(StrEnum):
             note=("{n} schedule overdue", "{n} schedules overdue"),
             tone="bad",
             plane="scheduler",
-            comparison=f"{_SWEEPS}.jobs.compare_schedules",
+            comparison=f"{_SWEEPS}.planes.jobs.compare_schedules",
             repair=Repair(
                 path=f"{_JOBS}.repair_schedule",
                 button="Correct the job, expect the next time",
@@ -422,7 +422,7 @@ class FindingKind(StrEnum):
             note=("{n} job missing", "{n} jobs missing"),
             tone="bad",
             plane="scheduler",
-            comparison=f"{_SWEEPS}.jobs.compare_platform_jobs",
+            comparison=f"{_SWEEPS}.planes.jobs.compare_platform_jobs",
             repair=Repair(
                 path=f"{_JOBS}.repair_job",
                 button="Create the job again",
@@ -440,7 +440,7 @@ class FindingKind(StrEnum):
             note=("{n} job paused", "{n} jobs paused"),
             tone="bad",
             plane="scheduler",
-            comparison=f"{_SWEEPS}.jobs.compare_platform_jobs",
+            comparison=f"{_SWEEPS}.planes.jobs.compare_platform_jobs",
             repair=Repair(
                 path=f"{_JOBS}.repair_job",
                 button="Resume the job",
@@ -458,7 +458,7 @@ class FindingKind(StrEnum):
             note=("{n} job changed", "{n} jobs changed"),
             tone="bad",
             plane="scheduler",
-            comparison=f"{_SWEEPS}.jobs.compare_platform_jobs",
+            comparison=f"{_SWEEPS}.planes.jobs.compare_platform_jobs",
             repair=Repair(
                 path=f"{_JOBS}.repair_job",
                 button="Put ours back",
@@ -476,7 +476,7 @@ class FindingKind(StrEnum):
             note=("{n} only in Vertex AI", "{n} only in Vertex AI"),
             tone="warn",
             plane="vertex",
-            comparison=f"{_SWEEPS}.models.compare_unclaimed_models",
+            comparison=f"{_SWEEPS}.planes.models.compare_unclaimed_models",
             needs_choice=True,
         ),
     )
@@ -488,7 +488,7 @@ class FindingKind(StrEnum):
             note=("{n} with more versions", "{n} with more versions"),
             tone="warn",
             plane="vertex",
-            comparison=f"{_SWEEPS}.versions.compare_versions",
+            comparison=f"{_SWEEPS}.planes.versions.compare_versions",
             repair=Repair(
                 path="ml_platform.services.registration.more_versions.adopt_rest",
                 button="Adopt the rest",
@@ -505,7 +505,7 @@ class FindingKind(StrEnum):
             note=("{n} surplus version", "{n} surplus versions"),
             tone="warn",
             plane="vertex",
-            comparison=f"{_SWEEPS}.models.compare_unclaimed_models",
+            comparison=f"{_SWEEPS}.planes.models.compare_unclaimed_models",
             # A listing shows only a model's default version, so no sweep can see that one is gone.
             closed_by_sweep=False,
             repair=Repair(
@@ -523,7 +523,7 @@ class FindingKind(StrEnum):
             note=("{n} leftover service", "{n} leftover services"),
             tone="warn",
             plane="cloud_run",
-            comparison=f"{_SWEEPS}.services.compare_leftovers",
+            comparison=f"{_SWEEPS}.planes.services.compare_leftovers",
             repair=Repair(
                 path="ml_platform.services.repairs.services.delete_leftover",
                 button="Delete the service",
@@ -538,7 +538,7 @@ class FindingKind(StrEnum):
             meaning="Cloud Storage refused to delete files of a deleted version.",
             note=("{n} left files", "{n} left files"),
             tone="warn",
-            comparison=f"{_SWEEPS}.artifacts.compare_left",
+            comparison=f"{_SWEEPS}.planes.artifacts.compare_left",
             repair=Repair(
                 path="ml_platform.services.removal.removal.remove_left",
                 button="Delete what is left",
@@ -554,7 +554,7 @@ class FindingKind(StrEnum):
             meaning="A model name was never registered, and nothing needs it.",
             note=("{n} never registered", "{n} never registered"),
             tone="quiet",
-            comparison=f"{_SWEEPS}.models.compare_orphans",
+            comparison=f"{_SWEEPS}.planes.models.compare_orphans",
             repair=Repair(
                 path=f"{_REPAIRS}.repair_orphan",
                 button="Delete the orphan",

@@ -30,7 +30,7 @@ from ml_platform.services.artifacts.manifest import (
     take_manifest,
     trust_label,
 )
-from ml_platform.services.findings.compare_labels import note_foreign
+from ml_platform.services.findings.comparisons.labels import note_foreign
 from ml_platform.services.findings.discrepancy import compare_surplus
 from ml_platform.services.findings.store import end_serving, note_finding
 from ml_platform.services.mirror.changes import mirror_version

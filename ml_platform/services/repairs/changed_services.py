@@ -15,7 +15,7 @@ from ml_platform.models.states import EndpointState, FindingStatus, OperationKin
 from ml_platform.services.artifacts.manifest import digest_of
 from ml_platform.services.deployment.deploy import redeploy_endpoint
 from ml_platform.services.deployment.endpoint_state import record_serving
-from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.comparisons.services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_endpoint, version_name

@@ -19,7 +19,7 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import FindingStatus, OperationKind, Registration
-from ml_platform.services.findings.compare_labels import note_foreign
+from ml_platform.services.findings.comparisons.labels import note_foreign
 from ml_platform.services.findings.discrepancy import may_be_ours
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor

@@ -22,7 +22,7 @@ from ml_platform.models.locking import update_rows
 from ml_platform.models.states import FindingStatus, OperationKind, Registration, RegistryState
 from ml_platform.services.artifacts.manifest import digest_of
 from ml_platform.services.deployment.same_files import difference_now
-from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.comparisons.services import service_subject
 from ml_platform.services.findings.discrepancy import pointer_text
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor

@@ -22,7 +22,7 @@ from ml_platform.models.states import (
     RunStatus,
 )
 from ml_platform.services.deployment.endpoint_state import record_serving, record_stopped
-from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.comparisons.services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.installation import marker
 from ml_platform.services.operations.store import Actor, Subject

@@ -40,9 +40,8 @@ from ml_platform.services.mirror.brake import PLANES, PlaneShrunk, why_shrunk
 from ml_platform.services.operations.work import Json
 from ml_platform.services.ownership.labels import owner
 from ml_platform.services.scheduling.platform_jobs import jobs_set_up
+from ml_platform.services.sweeps.planes.models import Compared
 from ml_platform.text import counted
-
-from .models import Compared
 
 FLOOR = 3
 """So many may go at once without an alarm: a person deletes a few things in an afternoon, and in a

@@ -41,13 +41,13 @@ from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_e
 from ml_platform.services.ownership.labels import ENDPOINT, INSTALLATION, OWNER, RUN
 from ml_platform.services.scheduling.job import our_address
 from ml_platform.services.serving.our_fields import keep_seen
+from ml_platform.services.sweeps.planes.services import keep_traffic_of
 
 from .audit import unread_kinds
+from .changed_versions import read_changed_versions
 from .daily_counts import keep_daily_counts
 from .pushed_models import read_pushed_models
-from .services import keep_traffic_of
 from .shrinking import judge
-from .version_reading import read_changed_versions
 
 log = logging.getLogger("ml_platform.jobs")
 

@@ -432,7 +432,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/sweeps/artifacts.py",
+            "services/sweeps/planes/artifacts.py",
             MANIFEST,
             adopted_folder_is_never_read_again=(
                 "last > reading.now - ADOPTED_EVERY",

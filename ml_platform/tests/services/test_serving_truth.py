@@ -27,7 +27,7 @@ from ml_platform.models.states import EndpointState
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.plan import DeployedModel
 from ml_platform.services.deletion.preview import preview_deletion
-from ml_platform.services.findings.compare_serving import REGISTER_AGAIN
+from ml_platform.services.findings.comparisons.serving import REGISTER_AGAIN
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.removal.guard import why_needed
 from ml_platform.services.repairs.reconciliation import is_safe, repair_finding

@@ -100,9 +100,9 @@ def strays_ask_nobody() -> list[Any]:
 
 def files_are_believed() -> list[Any]:
     from ml_platform.models.manifest import FilesState
-    from ml_platform.services.sweeps.artifacts import Look
+    from ml_platform.services.sweeps.planes.artifacts import Look
 
-    return [swap("sweeps.artifacts._look_in_mirror", lambda *_: Look(FilesState.VERIFIED))]
+    return [swap("sweeps.planes.artifacts._look_in_mirror", lambda *_: Look(FilesState.VERIFIED))]
 
 
 def manifest_follows() -> list[Any]:
@@ -110,7 +110,7 @@ def manifest_follows() -> list[Any]:
     from ml_platform.models import Manifest
     from ml_platform.models.manifest import FilesState
     from ml_platform.services.artifacts.manifest import take_manifest
-    from ml_platform.services.sweeps import artifacts
+    from ml_platform.services.sweeps.planes import artifacts
 
     original = artifacts._write
 
@@ -121,7 +121,7 @@ def manifest_follows() -> list[Any]:
                 taken = take_manifest(row.folder, needs="")
                 Manifest.objects.filter(pk=row.pk).update(digest=taken.digest, files=taken.files)
 
-    return [swap("sweeps.artifacts._write", renewing)]
+    return [swap("sweeps.planes.artifacts._write", renewing)]
 
 
 def checksums_left_out() -> list[Any]:
@@ -147,7 +147,7 @@ def missing_is_verified() -> list[Any]:
         missing = set(difference) == {"missing"}
         return FilesState.VERIFIED if missing else FilesState.CHANGED
 
-    return [swap("sweeps.artifacts.state_after", state)]
+    return [swap("sweeps.planes.artifacts.state_after", state)]
 
 
 def deploy_compares_nothing() -> list[Any]:
@@ -171,7 +171,7 @@ def withdrawn_is_deployed() -> list[Any]:
 
 def pause_is_believed() -> list[Any]:
     """A sweep takes the jobs of schedules for what they were."""
-    return [swap("sweeps.jobs.compare_schedule", nothing)]
+    return [swap("sweeps.planes.jobs.compare_schedule", nothing)]
 
 
 def labels_are_replaced() -> list[Any]:
@@ -197,7 +197,7 @@ def annotations_are_dropped() -> list[Any]:
 
 
 def change_is_unseen() -> list[Any]:
-    return [swap("sweeps.services.compare_seen", lambda *_: ())]
+    return [swap("sweeps.planes.services.compare_seen", lambda *_: ())]
 
 
 def take_over_forgets() -> list[Any]:

@@ -11,13 +11,13 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.manifest import FilesState
 from ml_platform.models.states import Registration
-from ml_platform.services.findings.compare_models import (
+from ml_platform.services.findings.comparisons.models import (
     ListedModel,
     Location,
     compare_lineage,
     compare_unclaimed,
 )
-from ml_platform.services.findings.compare_versions import is_unlabelled_upload
+from ml_platform.services.findings.comparisons.versions import is_unlabelled_upload
 from ml_platform.services.findings.discrepancy import (
     compare_artifacts,
     compare_orphan,

@@ -8,7 +8,7 @@ import pytest
 
 from ml_platform.models import DeployedEndpoint, MirroredService, RegisteredModel, TrainingRun
 from ml_platform.models.states import EndpointState, Registration
-from ml_platform.services.findings.compare_services import (
+from ml_platform.services.findings.comparisons.services import (
     DELETE_SERVICE,
     END_ENDPOINT,
     FOREIGN_SERVICE,

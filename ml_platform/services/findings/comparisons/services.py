@@ -9,10 +9,9 @@ from typing import Any
 
 from ml_platform.models import DeployedEndpoint, EndpointTraffic, MirroredService, TrainingRun
 from ml_platform.models.states import EndpointState, Registration
+from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.subjects import version_name
-
-from .discrepancy import Discrepancy
 
 DELETE_SERVICE = (
     "Read the service and its labels again. If no endpoint needs it, delete it and verify that it "

@@ -19,7 +19,7 @@ from ml_platform.models import (
 from ml_platform.models.manifest import FilesState
 from ml_platform.models.serving_truth import UNVERIFIED, ServedVersion, with_served_version
 from ml_platform.models.states import Registration, RegistryState
-from ml_platform.services.findings.compare_serving import (
+from ml_platform.services.findings.comparisons.serving import (
     REQUEST_DAYS,
     compare_serving,
     requests_text,

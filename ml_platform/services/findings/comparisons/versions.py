@@ -9,13 +9,13 @@ from ml_platform.cloud.names import check_alias
 from ml_platform.errors import Invalid
 from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import DEPLOYABLE_RUN_STATUSES, Registration
+from ml_platform.services.findings.discrepancy import Discrepancy, is_same, may_be_ours
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.registry.aliases import DEFAULT
 from ml_platform.services.registry.protection import protected_of
 from ml_platform.text import counted
 
-from .compare_models import ListedModel, Location
-from .discrepancy import Discrepancy, is_same, may_be_ours
+from .models import ListedModel, Location
 
 ADOPT_REST = (
     "Read all versions again. Record each that no record has as a version of this model, with what "

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration
+from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.mirror.vertex_endpoints import Deployment
-
-from .discrepancy import Discrepancy
 
 UNDEPLOY = (
     "No automatic repair: who deployed it knows who calls it. Undeploy it from that endpoint in "

@@ -21,7 +21,7 @@ from ml_platform.models import MirroredModel, RegisteredModel, Sweep, TrainingRu
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import RegistryState
 from ml_platform.services.artifacts.manifest import with_other_files
-from ml_platform.services.findings.compare_models import (
+from ml_platform.services.findings.comparisons.models import (
     ListedModel,
     Location,
     agrees,
@@ -64,8 +64,7 @@ from ml_platform.services.findings.store import (
 from ml_platform.services.mirror.project_names import project_names
 from ml_platform.services.ownership.own_resources import own_models
 from ml_platform.services.registry.aliases import DEFAULT, move_default
-
-from .version_reading import recorded_instead
+from ml_platform.services.sweeps.changed_versions import recorded_instead
 
 
 class Compared(NamedTuple):

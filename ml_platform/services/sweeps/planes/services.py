@@ -15,13 +15,13 @@ from ml_platform.errors import Invalid
 from ml_platform.models import DeployedEndpoint, MirroredService, Sweep, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import EndpointState
-from ml_platform.services.findings.compare_services import (
+from ml_platform.services.findings.comparisons.services import (
     Change,
     compare_endpoint,
     compare_leftover,
     service_subject,
 )
-from ml_platform.services.findings.compare_serving import serving_subject
+from ml_platform.services.findings.comparisons.serving import serving_subject
 from ml_platform.services.findings.exclusions import (
     NEW,
     UNSTORED,

@@ -9,10 +9,9 @@ from typing import Any
 
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.serving_truth import ServedVersion
+from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.subjects import version_name
-
-from .discrepancy import Discrepancy
 
 REQUEST_DAYS = timedelta(days=7)
 REGISTER_AGAIN = (

@@ -7,8 +7,12 @@ from itertools import chain
 
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import MirroredModel, RegisteredModel, Sweep
-from ml_platform.services.findings.compare_models import Location, registered_since
-from ml_platform.services.findings.compare_versions import compare_aliases, compare_more, more_of
+from ml_platform.services.findings.comparisons.models import Location, registered_since
+from ml_platform.services.findings.comparisons.versions import (
+    compare_aliases,
+    compare_more,
+    more_of,
+)
 from ml_platform.services.findings.exclusions import Reading
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.model_rows import (

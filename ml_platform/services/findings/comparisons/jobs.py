@@ -8,9 +8,8 @@ from typing import Any
 from ml_platform.cloud.types import JobSpec, JobState
 from ml_platform.models import MirroredJob, TrainingSchedule
 from ml_platform.models.states import ScheduleState
+from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.kinds import FindingKind
-
-from .discrepancy import Discrepancy
 
 LATE = timedelta(minutes=15)
 """A call that failed is repeated within minutes; after this, the run of a time is overdue."""

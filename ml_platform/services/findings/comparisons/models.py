@@ -11,12 +11,18 @@ from typing import Any
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import HOLDS_POINTER, Registration
+from ml_platform.services.findings.discrepancy import (
+    Discrepancy,
+    compare_surplus,
+    is_same,
+    may_be_ours,
+    pointer_text,
+)
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.subjects import version_name
 from ml_platform.services.ownership.identification import REBORN_MARGIN
 
-from .compare_labels import compare_labels
-from .discrepancy import Discrepancy, compare_surplus, is_same, may_be_ours, pointer_text
+from .labels import compare_labels
 
 CHECK_VERSIONS = (
     "Ask Vertex AI for each version by name and label, and record as lost only those that it "

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from ml_platform.errors import Misconfigured
 from ml_platform.models import MirroredJob, TrainingSchedule
 from ml_platform.models.states import LIVE_SCHEDULE_STATES
-from ml_platform.services.findings.compare_jobs import (
+from ml_platform.services.findings.comparisons.jobs import (
     compare_platform_job,
     compare_schedule,
     job_subject,

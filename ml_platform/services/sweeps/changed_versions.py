@@ -18,8 +18,8 @@ from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import MirroredModel, RegisteredModel, TrainingRun
 from ml_platform.models.locking import update_rows
-from ml_platform.services.findings.compare_models import ListedModel, Location, agrees
-from ml_platform.services.findings.compare_versions import more_of
+from ml_platform.services.findings.comparisons.models import ListedModel, Location, agrees
+from ml_platform.services.findings.comparisons.versions import more_of
 from ml_platform.services.findings.exclusions import chunks
 from ml_platform.services.findings.model_rows import (
     labelled_runs,

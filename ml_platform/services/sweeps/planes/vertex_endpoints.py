@@ -12,7 +12,7 @@ from django.db.models import Q
 from ml_platform.cloud.names import ModelName
 from ml_platform.conf import require_settings
 from ml_platform.models import MirroredEndpoint, RegisteredModel, TrainingRun
-from ml_platform.services.findings.compare_vertex_endpoints import (
+from ml_platform.services.findings.comparisons.vertex_endpoints import (
     compare_deployment,
     deployment_subject,
 )

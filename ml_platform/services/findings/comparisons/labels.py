@@ -7,15 +7,14 @@ from typing import Any
 
 from ml_platform.errors import PlatformError
 from ml_platform.models import TrainingRun
+from ml_platform.services.findings.discrepancy import Discrepancy, pointer_text
+from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.store import note_finding
 from ml_platform.services.operations.subjects import version_name
 from ml_platform.services.operations.work import Work
 from ml_platform.services.ownership.identification import reason_not_ours
 from ml_platform.services.ownership.labels import OWNER, RUN, other_owner
 from ml_platform.services.registry.verification import ForeignVersion
-
-from .discrepancy import Discrepancy, pointer_text
-from .kinds import FindingKind
-from .store import note_finding
 
 RELABEL = (
     "Read the version again. If its creation time, its address and its files are those that we "
