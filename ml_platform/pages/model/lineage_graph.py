@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, Finding, Manifest, MirroredArtifacts, TrainingRun
-from ml_platform.models.manifest import DIFFERING, FilesState
+from ml_platform.models.registry.manifest import DIFFERING, FilesState
 from ml_platform.models.states import Registration
 from ml_platform.pages.training.tables import deleted_badge, endpoint_badge, schedule_badge
 from ml_platform.pages.view_models.badges import RUN_TONES, badge

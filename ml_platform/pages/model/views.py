@@ -21,7 +21,7 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.serving_truth import with_serving_truth
+from ml_platform.models.endpoints.serving_truth import with_serving_truth
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 from ml_platform.pages.common.buttons import alias_button, approval_button, deploy_button
 from ml_platform.pages.common.queries import cursor_page, query_url, read_versions

@@ -23,7 +23,7 @@ from ml_platform.cloud.types import RemoteObject
 from ml_platform.errors import CloudAbsent, CloudUnavailable, storable
 from ml_platform.models import Manifest, RegisteredModel, TrainingRun
 from ml_platform.models.locking import update_rows
-from ml_platform.models.manifest import DIFFERING, FilesState, ManifestOrigin
+from ml_platform.models.registry.manifest import DIFFERING, FilesState, ManifestOrigin
 from ml_platform.models.states import RegistryState
 from ml_platform.text import in_one_line
 

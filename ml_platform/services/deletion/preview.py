@@ -14,7 +14,7 @@ from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import RemoteModel, RemoteService
 from ml_platform.errors import CloudAbsent, Conflict, Invalid
 from ml_platform.models import EndpointTraffic, RegisteredModel, TrainingRun
-from ml_platform.models.endpoint_traffic import traffic_words
+from ml_platform.models.endpoints.endpoint_traffic import traffic_words
 from ml_platform.models.states import Registration
 from ml_platform.services.artifacts.folders import UnsafePath, deletable_prefix, measure
 from ml_platform.services.mirror.brake import require_believed

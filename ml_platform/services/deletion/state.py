@@ -10,8 +10,8 @@ from django.db.models import Q
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import DeployedEndpoint, EndpointTraffic, TrainingRun
 from ml_platform.models.locking import update_rows
+from ml_platform.models.registry.training_run import TrainingRunQuerySet
 from ml_platform.models.states import EventKind, Registration
-from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.artifacts.folders import deletable_prefix
 from ml_platform.services.mirror.changes import unmirror_model
 from ml_platform.services.operations import worker

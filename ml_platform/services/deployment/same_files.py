@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ml_platform.errors import CloudAbsent
 from ml_platform.models import TrainingRun
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.services.artifacts.manifest import (
     Taken,
     difference_from_manifest,

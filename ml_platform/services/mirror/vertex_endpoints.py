@@ -10,7 +10,7 @@ from typing import Any
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Invalid
 from ml_platform.models import MirroredEndpoint
-from ml_platform.models.registered_model import RegisteredModelQuerySet
+from ml_platform.models.registry.registered_model import RegisteredModelQuerySet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, CloudRejected, CloudUnavailable, Invalid
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.models.states import (
     DEPLOYABLE_RUN_STATUSES,
     EventKind,

@@ -13,7 +13,7 @@ from django.db import transaction
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, RegisteredModel
-from ml_platform.models.registered_model import validate_model_name
+from ml_platform.models.registry.registered_model import validate_model_name
 from ml_platform.models.states import FindingStatus, ModelType, OperationKind
 from ml_platform.services.deployment.adopt_service import open_service_adoption
 from ml_platform.services.findings.kinds import FindingKind

@@ -12,7 +12,7 @@ from django.db.models import F
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
     Approval,

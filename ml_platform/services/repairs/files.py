@@ -20,7 +20,7 @@ from ml_platform.cloud.names import ObjectPath
 from ml_platform.cloud.types import RemoteObject
 from ml_platform.errors import CloudAbsent, CloudConflict, Conflict, NotFound
 from ml_platform.models import Manifest, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.manifest import FilesState
+from ml_platform.models.registry.manifest import FilesState
 from ml_platform.models.states import OperationKind, Registration
 from ml_platform.services.artifacts.folders import run_prefix
 from ml_platform.services.artifacts.manifest import File, Taken, mark_lineages, take_manifest

@@ -25,13 +25,13 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
+from ml_platform.models.registry.training_run import TrainingRunQuerySet
 from ml_platform.models.states import (
     LIVE_SCHEDULE_STATES,
     EndpointState,
     FindingStatus,
     Registration,
 )
-from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.exclusions import Reading, chunks
 from ml_platform.services.findings.kinds import FindingKind

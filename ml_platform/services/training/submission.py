@@ -23,8 +23,8 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import Operation, TrainingRun
+from ml_platform.models.registry.training_run import TrainingRunQuerySet
 from ml_platform.models.states import EventKind, OperationKind, RunStatus
-from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.access.rights import Right
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Subject

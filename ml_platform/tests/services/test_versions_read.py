@@ -13,7 +13,7 @@ from ml_platform.cloud.transport import channels
 from ml_platform.models import Finding, MirroredModel, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus, OperationStatus, Registration
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import FindingKind, Kind
 from ml_platform.services.ownership.labels import RUN, labels_for
 from ml_platform.services.registration.approval import approve_version
 from ml_platform.services.registry.aliases import set_aliases
@@ -67,11 +67,11 @@ def theirs(lineage: RegisteredModel) -> dict[int | None, list[str]]:
     return {number: [a for a in found[number] if a != "default"] for number in sorted(found)}
 
 
-def finding(kind: FindingKind) -> Finding:
+def finding(kind: Kind) -> Finding:
     return Finding.objects.get(kind=kind, status=FindingStatus.OPEN)
 
 
-def repair(kind: FindingKind, clock: Clock, named: str = "") -> Operation:
+def repair(kind: Kind, clock: Clock, named: str = "") -> Operation:
     named = named or ("take_over" if kind == ALIAS else "")
     opened = repair_finding(finding=finding(kind), actor=ANA, now=clock(), repair=named)
     return finish_operation(operation=opened, clock=clock, pause=no_pause)

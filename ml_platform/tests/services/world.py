@@ -13,7 +13,7 @@ from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.cloud.types import RemoteObject
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.models.states import Registration
 from ml_platform.services.artifacts.manifest import Taken, keep_manifest
 from ml_platform.services.operations.store import Actor

@@ -99,7 +99,7 @@ def strays_ask_nobody() -> list[Any]:
 
 
 def files_are_believed() -> list[Any]:
-    from ml_platform.models.manifest import FilesState
+    from ml_platform.models.registry.manifest import FilesState
     from ml_platform.services.sweeps.planes.artifacts import Look
 
     return [swap("sweeps.planes.artifacts._look_in_mirror", lambda *_: Look(FilesState.VERIFIED))]
@@ -108,7 +108,7 @@ def files_are_believed() -> list[Any]:
 def manifest_follows() -> list[Any]:
     """A sweep takes the files of today for the version's."""
     from ml_platform.models import Manifest
-    from ml_platform.models.manifest import FilesState
+    from ml_platform.models.registry.manifest import FilesState
     from ml_platform.services.artifacts.manifest import take_manifest
     from ml_platform.services.sweeps.planes import artifacts
 
@@ -141,7 +141,7 @@ def difference_is_not_told() -> list[Any]:
 
 def missing_is_verified() -> list[Any]:
     """A version of which files are missing is taken for verified."""
-    from ml_platform.models.manifest import FilesState
+    from ml_platform.models.registry.manifest import FilesState
 
     def state(difference: Any) -> FilesState:
         missing = set(difference) == {"missing"}

@@ -22,7 +22,7 @@ from ml_platform.models import (
     RegisteredModel,
     TrainingRun,
 )
-from ml_platform.models.manifest import FilesState
+from ml_platform.models.registry.manifest import FilesState
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.deploy import deploy_run
 from ml_platform.services.operations.worker import resume_operations

@@ -18,7 +18,7 @@ from ml_platform.services.findings.discrepancy import (
     may_be_ours,
     pointer_text,
 )
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import FindingKind, Kind
 from ml_platform.services.operations.subjects import version_name
 from ml_platform.services.ownership.identification import REBORN_MARGIN
 
@@ -228,7 +228,7 @@ def _stale(
 
 
 def _discrepancy(
-    kind: FindingKind,
+    kind: Kind,
     lineage: RegisteredModel,
     title: str,
     repair: str,

@@ -10,7 +10,7 @@ from typing import Any
 from ml_platform.models import DeployedEndpoint, EndpointTraffic, MirroredService, TrainingRun
 from ml_platform.models.states import EndpointState, Registration
 from ml_platform.services.findings.discrepancy import Discrepancy
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import FindingKind, Kind
 from ml_platform.services.operations.subjects import version_name
 
 DELETE_SERVICE = (
@@ -221,7 +221,7 @@ def _recorded(endpoint: DeployedEndpoint) -> str:
 
 
 def _of_endpoint(
-    kind: FindingKind,
+    kind: Kind,
     endpoint: DeployedEndpoint,
     title: str,
     repair: str,

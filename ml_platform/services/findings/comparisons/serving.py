@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from ml_platform.models import DeployedEndpoint, TrainingRun
-from ml_platform.models.serving_truth import ServedVersion
+from ml_platform.models.endpoints.serving_truth import ServedVersion
 from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.subjects import version_name

@@ -14,7 +14,7 @@ from ml_platform.cloud.answers import Absent, Unknown, ask
 from ml_platform.conf import require_settings
 from ml_platform.models import AwaitingRemoval, Manifest, MirroredArtifacts, TrainingRun
 from ml_platform.models.locking import lock_rows
-from ml_platform.models.manifest import FilesState, ManifestOrigin
+from ml_platform.models.registry.manifest import FilesState, ManifestOrigin
 from ml_platform.services.artifacts.manifest import (
     NO_CHECKSUM,
     compare_files,

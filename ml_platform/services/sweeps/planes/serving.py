@@ -16,8 +16,12 @@ from ml_platform.models import (
     ServiceDailyMetrics,
     TrainingRun,
 )
-from ml_platform.models.manifest import FilesState
-from ml_platform.models.serving_truth import UNVERIFIED, ServedVersion, with_served_version
+from ml_platform.models.endpoints.serving_truth import (
+    UNVERIFIED,
+    ServedVersion,
+    with_served_version,
+)
+from ml_platform.models.registry.manifest import FilesState
 from ml_platform.models.states import Registration, RegistryState
 from ml_platform.services.findings.comparisons.serving import (
     REQUEST_DAYS,

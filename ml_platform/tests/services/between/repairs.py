@@ -9,7 +9,7 @@ from django.db import transaction
 from ml_platform.cloud import storage, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.models.states import Registration
 from ml_platform.services.artifacts.manifest import keep_manifest, take_manifest
 from ml_platform.services.findings.kinds import FindingKind

@@ -12,8 +12,7 @@ from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
-
-from .states import (
+from ml_platform.models.states import (
     LIVE_SCHEDULE_STATES,
     ModelType,
     RegistryState,
@@ -63,9 +62,10 @@ def _needs() -> dict[RetentionReason, Q]:
 
     Cleanup never deletes what a schedule or an unfinished run needs (law 9).
     """
-    from .deployed_endpoint import DeployedEndpoint
-    from .endpoint_traffic import EndpointTraffic
-    from .operation import Operation
+    from ml_platform.models.endpoints.deployed_endpoint import DeployedEndpoint
+    from ml_platform.models.endpoints.endpoint_traffic import EndpointTraffic
+    from ml_platform.models.operation import Operation
+
     from .training_run import TrainingRun
     from .training_schedule import TrainingSchedule
 

@@ -10,9 +10,9 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
+from ml_platform.models.states import LIVE_SCHEDULE_STATES, Frequency, ModelType, ScheduleState
 
 from .registered_model import MODEL_NAME_MAX, RegisteredModel, validate_model_name
-from .states import LIVE_SCHEDULE_STATES, Frequency, ModelType, ScheduleState
 
 
 class TrainingSchedule(models.Model):

@@ -25,12 +25,12 @@ from django.db.models import (
 from django.db.models.functions import Now
 
 from ml_platform.conf import get_settings
+from ml_platform.models.registry.manifest import DIFFERING, FilesState
+from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
+from ml_platform.models.sweeps.sweep import Sweep
 
 from .deployed_endpoint import DeployedEndpoint
 from .endpoint_traffic import EndpointTraffic
-from .manifest import DIFFERING, FilesState
-from .states import HOLDS_POINTER, Registration, RegistryState
-from .sweep import Sweep
 
 PLANES = ("cloud_run", "vertex", "gcs")
 """The planes that decide it, in this order; what is not read of one is unknown."""

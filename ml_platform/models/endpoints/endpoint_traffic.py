@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from django.db import models
 
+from ml_platform.models.registry.training_run import TrainingRun
+
 from .deployed_endpoint import DeployedEndpoint
-from .training_run import TrainingRun
 
 
 class EndpointTraffic(models.Model):

@@ -11,10 +11,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
-
-from .judgement import ALLOWS_DEPLOY, allows_deploy
-from .registered_model import MODEL_NAME_MAX, RegisteredModel, validate_model_name
-from .states import (
+from ml_platform.models.states import (
     DEPLOYABLE_RUN_STATUSES,
     HOLDS_POINTER,
     LIVE_RUN_STATUSES,
@@ -26,6 +23,9 @@ from .states import (
     RunStatus,
     sources_of,
 )
+
+from .judgement import ALLOWS_DEPLOY, allows_deploy
+from .registered_model import MODEL_NAME_MAX, RegisteredModel, validate_model_name
 
 
 class TrainingRunQuerySet(models.QuerySet["TrainingRun"]):

@@ -22,9 +22,10 @@ from django.db.models import (
     When,
 )
 
+from ml_platform.models.registry.training_run import TrainingRun
+from ml_platform.models.states import HOLDS_POINTER
+
 from .deployed_endpoint import DeployedEndpoint
-from .states import HOLDS_POINTER
-from .training_run import TrainingRun
 
 
 class ServingStatus(TextChoices):

@@ -10,10 +10,9 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
-
-from .registered_model import RegisteredModel
-from .states import PROTECTING_ENDPOINT_STATES, EndpointState
-from .training_run import TrainingRun
+from ml_platform.models.registry.registered_model import RegisteredModel
+from ml_platform.models.registry.training_run import TrainingRun
+from ml_platform.models.states import PROTECTING_ENDPOINT_STATES, EndpointState
 
 SERVICE_NAME_MAX = 49
 """`service_id` has fewer than 50 characters (google-cloud-run, types/service.py)."""

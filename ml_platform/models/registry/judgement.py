@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from django.db.models import Q
 
-from .states import Approval
+from ml_platform.models.states import Approval
 
 
 def allows_deploy(*, is_blessed: bool | None, approval: str) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
-from .operation import Operation
+from ml_platform.models.operation import Operation
+
 from .training_run import TrainingRun
 
 
