@@ -45,7 +45,9 @@ READ = """() => [...document.querySelectorAll(".mlp, .mlp *")].map((element) => 
     const read = {};
     for (const part of ["", "::before", "::after"]) {
         const style = getComputedStyle(element, part);
-        for (const name of style) read[part + name] = style.getPropertyValue(name);
+        for (const name of style)  // custom properties of a host mean nothing to our rules
+            if (!name.startsWith("--") || name.startsWith("--mlp"))
+                read[part + name] = style.getPropertyValue(name);
     }
     return [element.tagName + "." + element.className, read];
 })"""
@@ -56,7 +58,7 @@ CHANGES = f"""() => ({READ})().flatMap(([name, read], place) => Object.keys(read
 FILES = {
     "Bootstrap 5": (
         "django-include-bootstrap",
-        "django_include_bootstrap/static/css/bootstrap.css",
+        "django_include_bootstrap/static/css/bootstrap.min.css",
     ),
     "Tailwind 4": ("django-unfold", "unfold/static/unfold/css/styles.css"),
 }
