@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .registered_model import RegisteredModel
+from ml_platform.models.registry.registered_model import RegisteredModel
 
 READ_ONLY = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 

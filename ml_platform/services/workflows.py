@@ -11,8 +11,9 @@ from .deployment import steps as deployment
 from .findings import decisions
 from .installation import confirm
 from .metrics import service_metrics
+from .ownership import uid_labels
 from .registration import adoption, approval, more_versions, register
-from .registry import aliases, relabel
+from .registry import aliases
 from .removal import removal
 from .repairs import aliases as alias_repairs
 from .repairs import (
@@ -54,7 +55,7 @@ WORKFLOWS: dict[str, Workflow] = {
         job.END,
         platform_jobs.WORKFLOW,
         sweeps.WORKFLOW,
-        relabel.WORKFLOW,
+        uid_labels.WORKFLOW,
         confirm.WORKFLOW,
         decisions.IGNORING,
         decisions.REOPENING,

@@ -30,7 +30,7 @@ from ml_platform.management.report import (
 from ml_platform.models import Finding, Operation
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
-from ml_platform.services.findings.kinds import FindingKind, facts_of, worst_first
+from ml_platform.services.findings.kinds import KINDS, Kind, facts_of, worst_first
 from ml_platform.services.registration.vertex_facts import proposed_name
 from ml_platform.services.repairs.reconciliation import finish_operation, is_safe, repairs_of
 from ml_platform.services.sweeps import audit
@@ -57,7 +57,7 @@ class Command(PlatformCommand):
         parser.add_argument(
             "--kind",
             action="append",
-            choices=list(FindingKind),
+            choices=list(KINDS),
             help="Only these findings; may be given several times.",
         )
         parser.add_argument(
@@ -76,7 +76,7 @@ class Command(PlatformCommand):
         )
         parser.add_argument(
             "--repair",
-            choices=sorted({one.slug for kind in FindingKind for one in kind.facts.alternatives}),
+            choices=sorted({one.slug for kind in KINDS for one in kind.facts.alternatives}),
             help="This repair in place of the safe one, where a finding has it.",
         )
 
@@ -122,11 +122,11 @@ class Command(PlatformCommand):
         console: Console,
         options: dict[str, Any],
         project: Model | None,
-        unread: Collection[FindingKind],
+        unread: Collection[Kind],
     ) -> list[int]:
         """Print what would be done; returns the ids of the findings to repair. Those of a plane
         that is not believed stay."""
-        kinds = [kind for kind in options["kind"] or FindingKind if kind not in unread]
+        kinds = [kind for kind in options["kind"] or KINDS if kind not in unread]
         rows = Finding.objects.open().filter(kind__in=kinds).order_by(worst_first(), "pk")
         wanted: list[int] = []
         for number, finding in enumerate(rows.iterator(), 1):

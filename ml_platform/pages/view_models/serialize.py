@@ -26,7 +26,7 @@ from ml_platform.models.states import (
     SweepStatus,
 )
 from ml_platform.pages.view_models.context import Values
-from ml_platform.services.findings.kinds import FindingKind, facts_of
+from ml_platform.services.findings.kinds import facts_of, kind_of
 from ml_platform.services.findings.store import ignored_until
 from ml_platform.services.operations.workflow import workflow_of
 from ml_platform.text import counted
@@ -194,8 +194,8 @@ def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[Values, ...]
     """Findings by kind; the rows must be sorted by kind."""
     return tuple(
         {
-            "kind": FindingKind(kind).facts.label,
-            "meaning": FindingKind(kind).facts.meaning,
+            "kind": kind_of(kind).facts.label,
+            "meaning": kind_of(kind).facts.meaning,
             "rows": tuple(finding_row(finding, now) for finding in found),
         }
         for kind, found in groupby(rows, key=lambda finding: finding.kind)

@@ -17,7 +17,7 @@ from django.db.models.functions import Cast
 from ml_platform.errors import DEFECT, Conflict
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.locking import lock_rows, update_rows
-from ml_platform.models.registered_model import RegisteredModelQuerySet
+from ml_platform.models.registry.registered_model import RegisteredModelQuerySet
 from ml_platform.models.states import RetentionReason
 from ml_platform.services.findings.store import end_orphans
 from ml_platform.services.operations.history import record_deletions

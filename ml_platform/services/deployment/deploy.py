@@ -23,7 +23,8 @@ from ml_platform.services.operations.subjects import (
 )
 from ml_platform.services.operations.work import Json
 from ml_platform.services.operations.workflow import Workflow
-from ml_platform.services.registry import service_names
+from ml_platform.services.ownership import service_names
+from ml_platform.services.serving.config import ServingConfig
 
 from .deployable import (
     NEVER_SERVED,
@@ -36,7 +37,6 @@ from .deployable import (
     with_differences,
 )
 from .endpoint_state import mark_deploying
-from .serving import ServingConfig
 from .state import DeployState
 from .steps import DEPLOY, REDEPLOY, ROLLBACK
 

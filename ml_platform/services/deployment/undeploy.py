@@ -29,10 +29,8 @@ from ml_platform.services.operations.workflow import (
     Workflow,
 )
 from ml_platform.services.registry.verification import seconds_until_consistent
-
-from .deployable import UndeployFacts, require_removable, require_undeploy
-from .endpoint_state import abort_undeploy, mark_undeploying, record_stopped
-from .service_polling import (
+from ml_platform.services.serving.config import belongs_to
+from ml_platform.services.serving.polling import (
     ServiceState,
     after_start,
     endpoint_of,
@@ -45,7 +43,9 @@ from .service_polling import (
     was_made_here,
     with_traffic,
 )
-from .serving import belongs_to
+
+from .deployable import UndeployFacts, require_removable, require_undeploy
+from .endpoint_state import abort_undeploy, mark_undeploying, record_stopped
 
 
 def undeploy_endpoint(

@@ -10,13 +10,13 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import require_settings
 from ml_platform.models import MirroredModel, RegisteredModel, TrainingRun
+from ml_platform.services.findings.comparisons.models import ListedModel, Location
 from ml_platform.services.installation.identity import Identity, identity
+from ml_platform.services.mirror.project_names import project_number
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.operations.work import Json
-from ml_platform.services.registry.labels import INSTALLATION, OWNER, RUN, is_uid, owner
-from ml_platform.services.registry.project_names import project_number
+from ml_platform.services.ownership.labels import INSTALLATION, OWNER, RUN, is_uid, owner
 
-from .compare_models import ListedModel, Location
 from .discrepancy import is_same
 
 # Only the columns that the comparisons use: a sweep reads many thousands of rows.

@@ -16,7 +16,7 @@ from ml_platform.models import Finding, Operation, RegisteredModel, Sweep
 from ml_platform.models.locking import PART, lock_rows, update_rows
 from ml_platform.models.states import STANDING_FINDING_STATUSES, EventKind, FindingStatus
 from ml_platform.services.events import outbox
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import KINDS, FindingKind, Kind
 from ml_platform.services.operations.work import event_of
 
 from .discrepancy import Discrepancy
@@ -206,7 +206,7 @@ def hold_findings(
     *,
     subjects: Collection[str],
     sweep: Sweep,
-    kinds: Collection[FindingKind] = tuple(FindingKind),
+    kinds: Collection[Kind] = KINDS,
 ) -> None:
     """Keep the findings on these subjects unchanged: this sweep could not compare them."""
 
@@ -217,7 +217,7 @@ def hold_findings(
     write_each(list(subjects), mark_seen)
 
 
-def close_unseen(*, kinds: Collection[FindingKind], sweep: Sweep, now: datetime) -> int:
+def close_unseen(*, kinds: Collection[Kind], sweep: Sweep, now: datetime) -> int:
     """Close the findings of these kinds that this sweep, which compared all rows, did not see."""
     unseen = standing().filter(kind__in=kinds, last_seen_at__lte=sweep.started_at)
     return _end(unseen.filter(_before(sweep)), FindingStatus.GONE, now, by=sweep)
@@ -300,7 +300,7 @@ def end_pointer(
 def link_findings(
     *,
     operation: Operation,
-    kinds: Collection[FindingKind],
+    kinds: Collection[Kind],
     subject: str = "",
     lineage: RegisteredModel | None = None,
 ) -> None:
@@ -315,7 +315,7 @@ def end_findings(
     operation: Operation,
     status: FindingStatus,
     now: datetime,
-    kinds: Collection[FindingKind] = tuple(FindingKind),
+    kinds: Collection[Kind] = KINDS,
 ) -> None:
     """Close the findings that are linked to an operation."""
     _end(findings_of(operation).filter(kind__in=kinds), status, now, by=operation)

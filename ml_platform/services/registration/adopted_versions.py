@@ -17,18 +17,18 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, CloudRejected, CloudUnavailable, Invalid
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.models.states import (
     DEPLOYABLE_RUN_STATUSES,
     EventKind,
     Registration,
     RunStatus,
 )
+from ml_platform.services.artifacts.manifest import Taken, keep_manifest, take_manifest, trust_label
 from ml_platform.services.installation.identity import identity
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Outcome
-from ml_platform.services.registry.aliases import record_alias
-from ml_platform.services.registry.labels import (
+from ml_platform.services.ownership.labels import (
     DIGEST,
     INSTALLATION,
     OWNER,
@@ -36,8 +36,8 @@ from ml_platform.services.registry.labels import (
     is_uid,
     labels_for,
 )
+from ml_platform.services.registry.aliases import record_alias
 from ml_platform.services.registry.lineages import record_version, sync_version_cache
-from ml_platform.services.registry.manifest import Taken, keep_manifest, take_manifest, trust_label
 from ml_platform.services.registry.protection import protected_of
 from ml_platform.services.registry.verification import may_still_appear
 from ml_platform.services.repairs.steps import RepairState

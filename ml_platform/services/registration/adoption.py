@@ -13,7 +13,7 @@ from django.db import transaction
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, RegisteredModel
-from ml_platform.models.registered_model import validate_model_name
+from ml_platform.models.registry.registered_model import validate_model_name
 from ml_platform.models.states import FindingStatus, ModelType, OperationKind
 from ml_platform.services.deployment.adopt_service import open_service_adoption
 from ml_platform.services.findings.kinds import FindingKind
@@ -22,8 +22,8 @@ from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
+from ml_platform.services.ownership.service_names import check_service_name
 from ml_platform.services.registry.lineages import claim_lineage
-from ml_platform.services.registry.service_names import check_service_name
 from ml_platform.services.registry.verification import read_versions
 from ml_platform.services.repairs.unmanaged_models import require_unclaimed, subject_of
 from ml_platform.text import counted

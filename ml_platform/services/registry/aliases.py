@@ -29,7 +29,7 @@ from .protection import changed_of, require_unmoved, require_unmoved_now
 from .verification import may_still_appear, require_own_version
 
 DEFAULT = "default"
-_NOTE_FOREIGN = "ml_platform.services.findings.compare_labels.note_foreign"
+_NOTE_FOREIGN = "ml_platform.services.findings.comparisons.labels.note_foreign"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,17 +12,26 @@ from ml_platform.cloud.types import RemoteService, ServiceSpec
 from ml_platform.errors import CloudConflict, Conflict, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.states import EndpointState, FindingStatus, OperationKind, RunStatus
+from ml_platform.services.artifacts.manifest import digest_of
 from ml_platform.services.deployment.deploy import redeploy_endpoint
 from ml_platform.services.deployment.endpoint_state import record_serving
-from ml_platform.services.deployment.others_changes import version_of_files
-from ml_platform.services.deployment.our_fields import (
+from ml_platform.services.findings.comparisons.services import service_subject
+from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.subjects import subject_of_endpoint, version_name
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.ownership.labels import DIGEST, RUN
+from ml_platform.services.serving.config import ServingConfig, compare_service
+from ml_platform.services.serving.others_changes import version_of_files
+from ml_platform.services.serving.our_fields import (
     NotExpressible,
     differences,
     read_written,
     take_over,
     with_theirs,
 )
-from ml_platform.services.deployment.service_polling import (
+from ml_platform.services.serving.polling import (
     ServiceState,
     after_start,
     endpoint_of,
@@ -30,15 +39,6 @@ from ml_platform.services.deployment.service_polling import (
     require_ours,
     wait_for,
 )
-from ml_platform.services.deployment.serving import ServingConfig, compare_service
-from ml_platform.services.findings.compare_services import service_subject
-from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.operations.store import Actor
-from ml_platform.services.operations.subjects import subject_of_endpoint, version_name
-from ml_platform.services.operations.work import Work
-from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.labels import DIGEST, RUN
-from ml_platform.services.registry.manifest import digest_of
 
 from .steps import close, open_repair, read_present
 

@@ -28,8 +28,8 @@ from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.identification import REBORN_MARGIN
-from ml_platform.services.registry.labels import RUN, is_version_of
+from ml_platform.services.ownership.identification import REBORN_MARGIN
+from ml_platform.services.ownership.labels import RUN, is_version_of
 from ml_platform.services.registry.lineages import (
     clear_pointer,
     lock_lineage,

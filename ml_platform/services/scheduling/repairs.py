@@ -10,7 +10,7 @@ from typing import Any
 from ml_platform.errors import NotFound
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingSchedule
 from ml_platform.models.states import FindingStatus, OperationKind, ScheduleState
-from ml_platform.services.findings.compare_jobs import (
+from ml_platform.services.findings.comparisons.jobs import (
     JOB_KINDS,
     SCHEDULE_KINDS,
     job_subject,

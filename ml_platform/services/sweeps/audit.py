@@ -27,18 +27,18 @@ from ml_platform.models import (
     Sweep,
     TrainingRun,
     TrainingSchedule,
-    serving_truth,
 )
-from ml_platform.models.registered_model import RegisteredModelQuerySet
-from ml_platform.models.serving_status import with_serving_status
-from ml_platform.models.serving_truth import ServingTruth
+from ml_platform.models.endpoints import serving_truth
+from ml_platform.models.endpoints.serving_status import with_serving_status
+from ml_platform.models.endpoints.serving_truth import ServingTruth
+from ml_platform.models.registry.registered_model import RegisteredModelQuerySet
 from ml_platform.services.access.scope import all_projects
 from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
-from ml_platform.services.findings.kinds import FindingKind, kinds_of, worst_first
+from ml_platform.services.findings.kinds import Kind, kinds_of, worst_first
 from ml_platform.services.findings.store import standing
-from ml_platform.services.registry.brake import PlaneShrunk
-from ml_platform.services.registry.project_names import project_names, project_number
-from ml_platform.services.registry.vertex_endpoints import count_serving as count_served
+from ml_platform.services.mirror.brake import PlaneShrunk
+from ml_platform.services.mirror.project_names import project_names, project_number
+from ml_platform.services.mirror.vertex_endpoints import count_serving as count_served
 
 DECIDE_NO_COUNT = frozenset({"scheduler", "vertex_endpoints"})
 
@@ -213,7 +213,7 @@ def unread(sweep: Sweep) -> list[str]:
     return [name for name, plane in sweep.planes.items() if not plane["read"]]
 
 
-def unread_kinds(sweep: Sweep) -> list[FindingKind]:
+def unread_kinds(sweep: Sweep) -> list[Kind]:
     """Return the kinds of findings that the sweep could not compare: those findings are old."""
     return [kind for name in unread(sweep) for kind in kinds_of(name)]
 

@@ -17,8 +17,8 @@ from ml_platform.models import (
     RegisteredModel,
     TrainingRun,
 )
-from ml_platform.models.serving_status import ServingStatus, has_serving_status
-from ml_platform.models.serving_truth import ServingTruth, count_serving
+from ml_platform.models.endpoints.serving_status import ServingStatus, has_serving_status
+from ml_platform.models.endpoints.serving_truth import ServingTruth, count_serving
 from ml_platform.models.states import STANDING_FINDING_STATUSES
 
 DAYS_BEFORE = 90

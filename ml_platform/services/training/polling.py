@@ -20,13 +20,13 @@ from ml_platform.cloud.names import PipelineJobName, label_filter
 from ml_platform.cloud.transport.channels import request_reason
 from ml_platform.cloud.types import PipelineState, RemotePipelineJob
 from ml_platform.models import TrainingRun
+from ml_platform.models.registry.training_run import TrainingRunQuerySet
 from ml_platform.models.states import RunStatus
-from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_run
 from ml_platform.services.operations.work import Clock
+from ml_platform.services.ownership.labels import OWNER, RUN, owner
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry.labels import OWNER, RUN, owner
 
 from .results import Results, error_of, percent_of, read_results, stage_of
 from .submission import end_run

@@ -14,7 +14,7 @@ from django.db.models import Model, ProtectedError
 from ml_platform.conf import require_settings
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, TrainingRun, TrainingSchedule
-from ml_platform.models.registered_model import validate_model_name
+from ml_platform.models.registry.registered_model import validate_model_name
 from ml_platform.models.states import (
     LIVE_RUN_STATUSES,
     TRAINING_RUN_STATUSES,

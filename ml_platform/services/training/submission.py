@@ -23,15 +23,15 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import Operation, TrainingRun
+from ml_platform.models.registry.training_run import TrainingRunQuerySet
 from ml_platform.models.states import EventKind, OperationKind, RunStatus
-from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.access.rights import Right
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Subject
 from ml_platform.services.operations.subjects import run_of, subject_of_run
 from ml_platform.services.operations.work import Json, Work, record_change
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.labels import RUN, labels_for
+from ml_platform.services.ownership.labels import RUN, labels_for
 
 from .templates import check_parameters, read_template, template_of
 

@@ -27,13 +27,13 @@ from ml_platform.models import (
 )
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationKind, ScheduleState
-from ml_platform.services.deployment.serving import ServingConfig, service_spec
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.history import record
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
-from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.repairs.reconciliation import finish_operation
+from ml_platform.services.serving.config import ServingConfig, service_spec
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,

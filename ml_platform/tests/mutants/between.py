@@ -141,7 +141,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/registry/labels.py",
+            "services/ownership/labels.py",
             case("the_old_name_of_another_installation_is_not_restored_onto"),
             owner_label_is_not_compared=(
                 "return {OWNER: us.name, INSTALLATION: us.uid, **labels}",

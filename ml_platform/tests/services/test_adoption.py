@@ -19,10 +19,10 @@ from ml_platform.models.states import OperationStatus
 from ml_platform.services.deployment.deployable import NotDeployable
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.approval import approve_version
 from ml_platform.services.registration.vertex_facts import proposed_name, unknown_words
-from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.registry.lineages import lose_versions
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import ProjectFactory

@@ -11,7 +11,7 @@ from django.db import IntegrityError, connections, transaction
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Event, Operation, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.models.judgement import allows_deploy
+from ml_platform.models.registry.judgement import allows_deploy
 from ml_platform.models.states import EventKind, Registration
 from ml_platform.services.deployment.deployable import NotDeployable, require_deployable
 from ml_platform.services.registration.approval import approve_version, withdraw_approval

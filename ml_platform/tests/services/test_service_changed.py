@@ -14,10 +14,10 @@ from ml_platform.cloud.types import Ingress
 from ml_platform.models import DeployedEndpoint, Event, Finding, Operation
 from ml_platform.models.states import EventKind, FindingStatus
 from ml_platform.services.deletion.delete import delete_versions
-from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.repairs.reconciliation import NoRepair, repair_finding, repairs_of
+from ml_platform.services.serving.config import ServingConfig
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 

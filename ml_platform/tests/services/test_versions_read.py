@@ -13,10 +13,10 @@ from ml_platform.cloud.transport import channels
 from ml_platform.models import Finding, MirroredModel, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus, OperationStatus, Registration
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import FindingKind, Kind
+from ml_platform.services.ownership.labels import RUN, labels_for
 from ml_platform.services.registration.approval import approve_version
 from ml_platform.services.registry.aliases import set_aliases
-from ml_platform.services.registry.labels import RUN, labels_for
 from ml_platform.services.registry.lineages import sync_version_cache
 from ml_platform.services.repairs.reconciliation import (
     NoRepair,
@@ -24,7 +24,7 @@ from ml_platform.services.repairs.reconciliation import (
     is_safe,
     repair_finding,
 )
-from ml_platform.services.sweeps import version_reading
+from ml_platform.services.sweeps import changed_versions
 from ml_platform.services.sweeps.sweep import sweep
 
 from .world import ANA, Clock, a_lineage, no_pause, settle
@@ -67,11 +67,11 @@ def theirs(lineage: RegisteredModel) -> dict[int | None, list[str]]:
     return {number: [a for a in found[number] if a != "default"] for number in sorted(found)}
 
 
-def finding(kind: FindingKind) -> Finding:
+def finding(kind: Kind) -> Finding:
     return Finding.objects.get(kind=kind, status=FindingStatus.OPEN)
 
 
-def repair(kind: FindingKind, clock: Clock, named: str = "") -> Operation:
+def repair(kind: Kind, clock: Clock, named: str = "") -> Operation:
     named = named or ("take_over" if kind == ALIAS else "")
     opened = repair_finding(finding=finding(kind), actor=ANA, now=clock(), repair=named)
     return finish_operation(operation=opened, clock=clock, pause=no_pause)
@@ -264,7 +264,7 @@ def test_only_what_changed_or_was_not_read_for_a_day_is_read(
         sweep(actor=ANA, clock=clock)
         return cloud.effects.count(VERSIONS) - before
 
-    monkeypatch.setattr(version_reading, "AT_MOST", 2)
+    monkeypatch.setattr(changed_versions, "AT_MOST", 2)
     assert [reads(), reads(), reads()] == [2, 1, 0], "the rest waits for the next sweep"
     in_console(lineages[1], 1, "seen")
     assert [reads(), reads()] == [1, 0]
@@ -283,7 +283,7 @@ def test_models_that_cannot_be_read_keep_their_findings_and_let_others_have_thei
         in_console(lineage, 1, "seen")
     look(clock)
     assert kinds() == [ALIAS, ALIAS]
-    monkeypatch.setattr(version_reading, "AT_MOST", 1)
+    monkeypatch.setattr(changed_versions, "AT_MOST", 1)
     for lineage in lineages:
         in_console(lineage, 1, "-seen")
     cloud.faults.order(VERSIONS, "error", code="PERMISSION_DENIED")
