@@ -130,7 +130,7 @@ def shop() -> Kind:
 _ROUTER = """
 class PrimaryReplicaRouter:
     def db_for_read(self, model, **hints):
-        return "replica"
+        return "default" if model._meta.app_label == "django_tasks_database" else "replica"
 
     def db_for_write(self, model, **hints):
         return "default"
