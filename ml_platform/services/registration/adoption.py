@@ -42,7 +42,8 @@ from .vertex_facts import described, proposed_name
 class AdoptionState(AdoptedState):
     """The request, and what the steps of an adoption hand on."""
 
-    project: Any = None
+    project: int | str | None = None
+    """Its key, for a worker of an earlier release; the operation has it too."""
     model_name: str = ""
     model_type: str = ""
     """As the user chose it; '' takes what the labels tell."""
@@ -80,7 +81,7 @@ def adopt_model(
     vertex_model = subject_of(name)
     state = AdoptionState(
         name=str(name),
-        project=project.pk,
+        project=project.pk if isinstance(project.pk, int) else str(project.pk),
         model_name=model_name,
         model_type=model_type,
         service=service_name,
@@ -156,9 +157,10 @@ def _adopt(work: Work[AdoptionState]) -> None:
     """Create the lineage and all its versions in one transaction."""
     state = work.state
     require_unclaimed(ModelName.parse(state.location))
-    _require_free(state.project, state.model_name)
+    project_id = work.operation.project_id
+    _require_free(project_id, state.model_name)
     lineage = claim_lineage(
-        project_id=state.project,
+        project_id=project_id,
         model_name=state.model_name,
         model_type=state.model_type or ModelType.OTHER,
     )

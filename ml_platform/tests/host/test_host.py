@@ -151,6 +151,7 @@ def test_its_pages_show_each_his_own_below_its_own_path_and_base(host, cloud, ke
             "models": 200,
             "wrong": 422,
             "run": [422, "bucket_missing"],
+            "adopted": [202, True],
             "type": kind,
         },
     }

@@ -101,7 +101,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "",
             ),
             taken_name_is_adopted=(
-                "    _require_free(state.project, state.model_name)\n",
+                "    _require_free(project_id, state.model_name)\n",
                 "",
                 case("a_name_that_was_registered_meanwhile_is_not_adopted_under"),
             ),
