@@ -145,6 +145,9 @@ class MirroredService(models.Model):
     spec = models.JSONField(
         null=True, help_text="What it has in the fields that we set; values are digests."
     )
+    invokers = models.JSONField(
+        null=True, help_text="Who may call it, where its endpoint names some; null if unknown."
+    )
     changed_by = models.CharField(max_length=255, blank=True, default="", db_default="")
     changed_at = models.DateTimeField(null=True)
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
@@ -198,6 +201,8 @@ class MirroredEndpoint(models.Model):
 
 PLANE_SHRUNK = "plane_shrunk"
 """The kind of finding that is about a whole plane."""
+VERSION_MISSING = "version_missing"
+"""The kind of finding that Vertex AI has a model without one of its registered versions."""
 
 
 class FindingQuerySet(models.QuerySet["Finding"]):

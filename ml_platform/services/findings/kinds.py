@@ -14,7 +14,7 @@ from django.db.models import Case, IntegerField, Value, When
 from django.utils.module_loading import import_string
 
 from ml_platform.models import Finding
-from ml_platform.models.sweep import PLANE_SHRUNK
+from ml_platform.models.sweep import PLANE_SHRUNK, VERSION_MISSING
 from ml_platform.services.access.rights import Right
 
 _SWEEPS = "ml_platform.services.sweeps"
@@ -172,6 +172,23 @@ class FindingKind(StrEnum):
                 button="Correct the pointers",
                 changes_production=False,
                 needs_run=True,
+            ),
+        ),
+    )
+    VERSION_MISSING = (
+        VERSION_MISSING,
+        Facts(
+            label="Version missing",
+            meaning="Vertex AI has a registered model without one of its registered versions.",
+            note=("{n} version missing", "{n} versions missing"),
+            tone="bad",
+            plane="vertex",
+            comparison=f"{_SWEEPS}.versions.compare_versions",
+            repair=Repair(
+                path=f"{_REPAIRS}.repair_pointers",
+                button="Clear the pointers",
+                changes_production=False,
+                settled_by_recheck=True,
             ),
         ),
     )
@@ -506,7 +523,7 @@ class FindingKind(StrEnum):
             tone="warn",
             plane="vertex",
             comparison=f"{_SWEEPS}.models.compare_unclaimed_models",
-            # A listing shows only a model's default version, so no sweep can see that one is gone.
+            # A listing shows default versions only: the comparison of all versions closes it.
             closed_by_sweep=False,
             repair=Repair(
                 path=f"{_REPAIRS}.repair_surplus",

@@ -45,7 +45,7 @@ from ml_platform.services.scheduling.job import our_address
 from .audit import unread_kinds
 from .daily_counts import keep_daily_counts
 from .pushed_models import read_pushed_models
-from .services import keep_traffic_of
+from .services import keep_what_serves
 from .shrinking import judge
 from .version_reading import read_changed_versions
 
@@ -374,7 +374,7 @@ PLANES: Mapping[str, Plane] = {
         row=_service_row,
         table=MirroredService,
         key="service_name",
-        keep=keep_traffic_of,
+        keep=keep_what_serves,
     ),
     "scheduler": Plane(
         pages=scheduler.list_jobs,
