@@ -26,7 +26,13 @@ from django.db.models.functions import Now
 
 from ml_platform.conf import get_settings
 from ml_platform.models.registry.manifest import DIFFERING, FilesState
-from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
+from ml_platform.models.states import (
+    HOLDS_POINTER,
+    STANDING_FINDING_STATUSES,
+    Registration,
+    RegistryState,
+)
+from ml_platform.models.sweeps.finding import VERSION_MISSING, Finding
 from ml_platform.models.sweeps.sweep import Sweep
 
 from .deployed_endpoint import DeployedEndpoint
@@ -79,15 +85,20 @@ def with_served_version(
     fresh = Q(**{f"{lineage}_checked_at__gte": now - fresh_for()})
     same_files = Q(run__manifest__state=FilesState.VERIFIED)
     registered = Q(run__registration__in=HOLDS_POINTER)
+    unlisted = Finding.objects.filter(
+        kind=VERSION_MISSING, run=OuterRef("run"), status__in=STANDING_FINDING_STATUSES
+    )
+    # Absence is believed only the second time (law 3); until then it is unknown.
+    gone = Exists(unlisted.filter(consecutive_sightings__gt=1))
     conditions = {
         ServedVersion.UNKNOWN: ~Q(unread=""),
         ServedVersion.NOT_OURS: Q(run__isnull=True),
         ServedVersion.NOT_REGISTERED: Q(run__registration=Registration.NONE),
         ServedVersion.LOST: Q(run__registration=Registration.LOST),
         ServedVersion.DELETED: Q(run__registration=Registration.DELETED),
-        ServedVersion.MISSING: Q(**{f"{lineage}_state": RegistryState.MISSING}),
+        ServedVersion.MISSING: Q(**{f"{lineage}_state": RegistryState.MISSING}) | gone,
         ServedVersion.CHANGED: Q(run__manifest__state__in=DIFFERING),
-        ServedVersion.VERIFIED: registered & in_registry & fresh & same_files,
+        ServedVersion.VERIFIED: registered & in_registry & fresh & same_files & ~Exists(unlisted),
     }
     cases = (When(condition, then=Value(each.value)) for each, condition in conditions.items())
     served = Case(*cases, default=Value(ServedVersion.UNKNOWN.value), output_field=CharField())

@@ -18,6 +18,8 @@ from .sweep import Sweep
 
 PLANE_SHRUNK = "plane_shrunk"
 """The kind of finding that is about a whole plane."""
+VERSION_MISSING = "version_missing"
+"""The kind of finding that Vertex AI has a model without one of its registered versions."""
 
 
 class FindingQuerySet(PlatformQuerySet["Finding"]):

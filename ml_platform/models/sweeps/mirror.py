@@ -83,6 +83,9 @@ class MirroredService(PlatformModel):
     spec = models.JSONField(
         null=True, help_text="What it has in the fields that we set; values are digests."
     )
+    invokers = models.JSONField(
+        null=True, help_text="Who may call it, where its endpoint names some; null if unknown."
+    )
     changed_by = models.CharField(max_length=255, blank=True, default="", db_default="")
     changed_at = models.DateTimeField(null=True)
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")

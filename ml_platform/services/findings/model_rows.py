@@ -85,7 +85,7 @@ def recorded_versions(names: Mapping[int, ModelName]) -> dict[int, dict[str, Tra
     """Our versions of each of these lineages in its model of that name, by their number there."""
     found: dict[int, dict[str, TrainingRun]] = {pk: {} for pk in names}
     rows = TrainingRun.objects.versions().filter(registered_model__in=list(names))
-    for run in rows.only(*VERSION_COLUMNS, "aliases"):
+    for run in rows.only(*VERSION_COLUMNS, "aliases", "registered_at"):
         pk = run.registered_model_id
         if pk and is_same(run.vertex_model_resource_name, names[pk]):
             found[pk][run.vertex_model_version] = run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -256,6 +256,20 @@ def end_surplus(*, subject: str, lineage_id: int | None, sweep: Sweep, now: date
         kind=FindingKind.SURPLUS_VERSION, subject=subject, registered_model=lineage_id
     )
     _end(found, FindingStatus.GONE, now, by=sweep)
+
+
+def end_surplus_of(models: Mapping[int, str], *, sweep: Sweep, now: datetime) -> None:
+    """Close the findings of surplus versions in these models, by lineage the id of its model: all
+    their versions were read, and none is surplus. One that was made since the sweep began stays."""
+    found = standing().filter(
+        kind=FindingKind.SURPLUS_VERSION,
+        registered_model__in=models,
+        last_seen_at__lte=sweep.started_at,
+    )
+    about = found.values_list("pk", "registered_model", "subject")
+    over = [pk for pk, lineage, name in about if name.rpartition("/")[2] == models[lineage or 0]]
+    if over:
+        _end(standing().filter(pk__in=over), FindingStatus.GONE, now, by=sweep)
 
 
 def end_orphans(

@@ -214,7 +214,7 @@ def _of_services(heartbeat: Heartbeat) -> Iterator[tuple[str, Pointer]]:
                 who=f"service {service.service_id} on Cloud Run",
                 run_uid=service.labels.get(RUN, ""),
             )
-            for uri in _addresses(_texts(service)):
+            for uri in addresses_of(_texts(service)):
                 yield uri, pointer
 
 
@@ -229,7 +229,7 @@ def _texts(service: RemoteService) -> list[str]:
     return texts
 
 
-def _addresses(texts: Collection[str]) -> Iterator[str]:
+def addresses_of(texts: Collection[str]) -> Iterator[str]:
     """Addresses in Cloud Storage, in each way to write them, and folders named after a run."""
     settings = require_settings()
     for text in texts:

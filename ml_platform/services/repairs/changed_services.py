@@ -25,8 +25,10 @@ from ml_platform.services.ownership.labels import DIGEST, RUN
 from ml_platform.services.serving.config import ServingConfig, compare_service
 from ml_platform.services.serving.others_changes import version_of_files
 from ml_platform.services.serving.our_fields import (
+    Difference,
     NotExpressible,
     differences,
+    lost_invokers,
     read_written,
     take_over,
     with_theirs,
@@ -99,6 +101,7 @@ def _look(work: Work[TakeOverState]) -> Outcome:
     found = service.spec
     written = read_written(endpoint.written, revision=endpoint.revision)
     differing = tuple(differences(found, written)) if found and written else ()
+    differing += _lost_invokers(work, ServingConfig.from_dict(endpoint.config))
     if found is None or written is None or not differing:
         return _nothing_to_repair(work, f"{endpoint} has our settings.")
     judged = compare_service(service, percent=service.percent_of_newest)
@@ -123,6 +126,14 @@ def _look(work: Work[TakeOverState]) -> Outcome:
             _record, work, run.pk, config, with_theirs(written, found, differing), service
         ),
     )
+
+
+def _lost_invokers(work: Work[TakeOverState], config: ServingConfig) -> tuple[Difference, ...]:
+    if not config.invokers:
+        return ()
+    name, sent = work.state.service, work.state.sent
+    held = read_present(lambda: cloud_run.get_invokers(name), service="Cloud Run", sent=sent)
+    return tuple(lost_invokers(config, held))
 
 
 def _about_to_relabel(work: Work[TakeOverState], run: TrainingRun) -> Next:

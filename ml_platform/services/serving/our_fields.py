@@ -32,6 +32,7 @@ _UNITS: dict[str, Decimal | int] = {
     "": 1, "m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9,
     "Ki": 2**10, "Mi": 2**20, "Gi": 2**30,
 }  # fmt: skip
+INVOKER = "invoker"
 _OWN_ENV = "AIP_"
 """Begins the names of the variables that we set on every service."""
 
@@ -48,7 +49,7 @@ class Difference:
     """One field of ours that a service has otherwise."""
 
     group: str
-    """`setting`, `env` or `label`."""
+    """`setting`, `env`, `label` or `invoker`."""
     name: str
     words: str
 
@@ -73,6 +74,15 @@ def differences(found: ServiceSpec, before: ServiceSpec) -> Iterator[Difference]
             yield Difference(group="label", name=key, words=words)
 
 
+def lost_invokers(config: ServingConfig, held: Collection[str]) -> Iterator[Difference]:
+    """Yield the members of a configuration that are not among those who may call its service; whom
+    others let call it is theirs. IAM may write an address in lowercase."""
+    known = {member.lower() for member in held}
+    for member in config.invokers:
+        if member.lower() not in known:
+            yield Difference(group=INVOKER, name=member, words=f"{member} may not call it")
+
+
 def _amount(value: object) -> object:
     """A quantity as its number, because Cloud Run may write 1 CPU as 1000m; others unchanged."""
     if not isinstance(value, str):
@@ -94,7 +104,9 @@ def take_over(
     for one in differing:
         if one.name == ARTIFACT_ENV:
             continue
-        if one.group == "setting" and one.name in _SETTINGS:
+        if one.group == INVOKER:
+            fields["invokers"] = [member for member in fields["invokers"] if member != one.name]
+        elif one.group == "setting" and one.name in _SETTINGS:
             fields[one.name] = _as_we_write(one.name, getattr(found, one.name))
         elif one.group == "env" and one.name in config.env and one.name not in found.secrets:
             kept = {name: value for name, value in fields["env"].items() if name != one.name}

@@ -2,7 +2,9 @@
 
 A revision never changes, so one is read once: the newest is in the service itself, and the version
 of any other is in its row. A version is its files (law 12): the address that the revision reads
-says whose they are, and its label only where it has none.
+says whose they are, and its label only where it has none. A revision that we did not make, as of a
+service that was adopted, has no label of ours, and may name its files otherwise: in an argument, in
+another variable, or as a mounted folder.
 """
 
 from __future__ import annotations
@@ -24,16 +26,17 @@ from ml_platform.models import DeployedEndpoint, EndpointTraffic, TrainingRun
 from ml_platform.models.locking import lock_rows
 from ml_platform.services.ownership.identification import holds_files_of
 from ml_platform.services.ownership.labels import RUN, is_uid
-from ml_platform.services.removal.references import name_below
+from ml_platform.services.removal.references import addresses_of, name_below
 
 PUSHED = "/pushed_model/"
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a revision reads: the address of its model, and the run that its label names."""
+    """What a revision reads: the address of its model, or all that its configuration has where
+    none is said to be the model's, and the run that its label names."""
 
-    uri: str
+    uris: tuple[str, ...]
     run_uid: str
 
 
@@ -89,23 +92,25 @@ def keep_traffic(
 def identify_runs(contents: Iterable[Content]) -> dict[Content, int | None]:
     """The id of the run whose files each of them reads; None if they are none of ours."""
     asked = set(contents)
-    folders = {_folder(content.uri) for content in asked}
+    uris = {uri for content in asked for uri in content.uris}
+    folders = {_folder(uri) for uri in uris}
     uids = {uid for content in asked for uid in _uids(content)}
-    if not uids and not folders - {""}:
+    if not uids and not folders:
         return dict.fromkeys(asked)
-    known = Q(uid__in=uids) | Q(gcs_artifacts_path__in={_run_folder(f) for f in folders} - {""})
-    known |= Q(manifest__folder__in=folders - {""})
+    known = Q(uid__in=uids) | Q(gcs_artifacts_path__in={_run_folder(f) for f in folders})
+    known |= Q(manifest__folder__in=folders) | Q(parameters__adopted_from__in=sorted(uris))
     columns = ("uid", "gcs_artifacts_path", "parameters", "manifest__folder")
-    runs = list(TrainingRun.objects.filter(known).select_related("manifest").only(*columns))
+    rows = TrainingRun.objects.filter(known).select_related("manifest").only(*columns)
+    runs = list(rows.order_by("-pk"))
     return {content: _owner(content, runs) for content in asked}
 
 
 def _owner(content: Content, runs: Sequence[TrainingRun]) -> int | None:
     labelled = [run for run in runs if run.uid.hex == content.run_uid]
-    if not content.uri:
+    if not content.uris:
         return labelled[0].pk if labelled else None
-    owners = (run for run in (*labelled, *runs) if _reads(content.uri, run))
-    return next((run.pk for run in owners), None)
+    found = (run.pk for run in (*labelled, *runs) if any(_reads(u, run) for u in content.uris))
+    return next(found, None)
 
 
 def _reads(uri: str, run: TrainingRun) -> bool:
@@ -116,12 +121,12 @@ def _reads(uri: str, run: TrainingRun) -> bool:
 def _uids(content: Content) -> set[str]:
     settings = require_settings()
     root = f"{settings.ARTIFACTS_PREFIX}/"
-    below = name_below(uri=content.uri, bucket=settings.BUCKET, root=root) or ""
-    return {uid for uid in (content.run_uid, below) if is_uid(uid)}
+    below = (name_below(uri=uri, bucket=settings.BUCKET, root=root) for uri in content.uris)
+    return {uid for uid in (content.run_uid, *below) if uid and is_uid(uid)}
 
 
 def _folder(uri: str) -> str:
-    return f"{uri.rstrip('/')}/" if uri else ""
+    return f"{uri.rstrip('/')}/"
 
 
 def _run_folder(folder: str) -> str:
@@ -149,9 +154,12 @@ def _known_runs(services: Mapping[int, RemoteService]) -> dict[Revision, int | N
 
 def _content(service: RemoteService, revision: str) -> Content:
     if revision == service.latest_created_revision:
-        return Content(service.env.get(ARTIFACT_ENV, ""), service.labels.get(RUN, ""))
-    read = cloud_run.get_revision(service.service_id, revision)
-    return Content(read.artifact_uri, read.labels.get(RUN, ""))
+        uri, texts, labels = service.env.get(ARTIFACT_ENV, ""), service.texts, service.labels
+    else:
+        read = cloud_run.get_revision(service.service_id, revision)
+        uri, texts, labels = read.artifact_uri, read.texts, read.labels
+    uris = (uri,) if uri else tuple(sorted(set(addresses_of(texts))))
+    return Content(uris, labels.get(RUN, ""))
 
 
 def _rows(

@@ -42,11 +42,11 @@ from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_e
 from ml_platform.services.ownership.labels import ENDPOINT, INSTALLATION, OWNER, RUN
 from ml_platform.services.scheduling.job import our_address
 from ml_platform.services.serving.our_fields import keep_seen
-from ml_platform.services.sweeps.planes.services import keep_traffic_of
 
 from .audit import unread_kinds
 from .changed_versions import read_changed_versions
 from .daily_counts import keep_daily_counts
+from .planes.services import keep_what_serves
 from .pushed_models import read_pushed_models
 from .shrinking import judge
 
@@ -376,7 +376,7 @@ PLANES: Mapping[str, Plane] = {
         row=_service_row,
         table=MirroredService,
         key="service_name",
-        keep=keep_traffic_of,
+        keep=keep_what_serves,
     ),
     "scheduler": Plane(
         pages=scheduler.list_jobs,

@@ -105,6 +105,17 @@ def with_versions(sweep: Sweep, *numbers: str, aliases: Sequence[str] = ()) -> N
     listed(sweep, own_id(run), versions=versions, versions_read_at=database_now(), **ours)
 
 
+def without_version(sweep: Sweep) -> None:
+    """Vertex AI has our model, and beside its second version not the first."""
+    with_versions(sweep)
+    version_of(RegisteredModel.objects.get())
+    [model] = MirroredModel.objects.all()
+    assert model.versions
+    model.versions[0]["version"] = model.version = "2"
+    model.run_uid = model.versions[0]["run_uid"] = TrainingRun.objects.get(version=2).uid.hex
+    model.save()
+
+
 def without_labels(sweep: Sweep) -> None:
     """Vertex AI lists a version of ours without our labels."""
     listed(sweep, own_id(registered()))
@@ -251,6 +262,7 @@ MADE: Mapping[Kind, Callable[[Sweep], object]] = {
     FindingKind.SERVING_UNVERIFIED: a_lost_version_serves,
     FindingKind.LABELS_CHANGED: without_labels,
     FindingKind.ALIAS_MOVED: lambda sweep: with_versions(sweep, aliases=["champion"]),
+    FindingKind.VERSION_MISSING: without_version,
     FindingKind.MORE_VERSIONS: lambda sweep: with_versions(sweep, "2"),
     FindingKind.SERVICE_LABELS_CHANGED: lambda sweep: another_serves(sweep, owner=""),
     FindingKind.VERTEX_ENDPOINT_UNREGISTERED: lambda sweep: at_vertex_endpoint(sweep, "2"),

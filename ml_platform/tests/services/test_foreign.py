@@ -378,7 +378,7 @@ def test_a_finding_of_a_version_that_ended_is_closed(cloud: LocalCloud, clock: C
     finish(deploy(runs[0], clock), clock)
     vertex.delete_model_version(pointer_of(runs[0]))
     look(clock)
-    assert open_kinds() == [FindingKind.LABELS_CHANGED]
+    assert open_kinds() == [FindingKind.LABELS_CHANGED, FindingKind.VERSION_MISSING]
     finish(clear_stale_pointers(registered_model=lineage, actor=ANA, now=clock()), clock)
     look(clock)
     assert open_kinds() == []

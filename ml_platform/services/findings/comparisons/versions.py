@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from ml_platform.cloud.names import check_alias
 from ml_platform.errors import Invalid
 from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import DEPLOYABLE_RUN_STATUSES, Registration
-from ml_platform.services.findings.discrepancy import Discrepancy, is_same, may_be_ours
+from ml_platform.services.findings.discrepancy import (
+    Discrepancy,
+    is_same,
+    may_be_ours,
+    pointer_text,
+)
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.operations.subjects import version_name
 from ml_platform.services.registry.aliases import DEFAULT
 from ml_platform.services.registry.protection import protected_of
 from ml_platform.text import counted
 
-from .models import ListedModel, Location
+from .models import ListedModel, Location, is_surplus
 
 ADOPT_REST = (
     "Read all versions again. Record each that no record has as a version of this model, with what "
     "Vertex AI knows of it, and label it as ours. They are not judged: approve one to deploy it."
+)
+CLEAR_MISSING = (
+    "Ask Vertex AI for each version by name and label, and record as lost only those that it "
+    "reports as gone; the history keeps their pointers. Nothing in Vertex AI is changed."
 )
 MOVE = (
     "Take it over: record it where Vertex AI has it; only our records change. Or put ours back: "
@@ -106,6 +117,59 @@ def compare_more(lineage: RegisteredModel, more: Sequence[ListedModel]) -> Discr
         project_id=lineage.project_id,
         lineage_id=lineage.pk,
     )
+
+
+def compare_missing(
+    lineage: RegisteredModel,
+    versions: Sequence[ListedModel],
+    pointed: Mapping[str, TrainingRun],
+    surplus: Collection[TrainingRun],
+    *,
+    before: datetime,
+) -> Iterator[Discrepancy]:
+    """Yield each registered version that the complete listing of its model's versions lacks.
+
+    One that was registered after `before` may not be listed yet. A run that has a `surplus` version
+    becomes that one, when it is repaired. A listing without any version tells nothing, because a
+    model has one at least.
+    """
+    listed = {version.version for version in versions}
+    for number, run in pointed.items() if listed else ():
+        young = run.registered_at is None or run.registered_at > before
+        staying = run.registration == Registration.REGISTERED and run not in surplus
+        if number in listed or young or not staying:
+            continue
+        yield Discrepancy(
+            kind=FindingKind.VERSION_MISSING,
+            subject=pointer_text(run),
+            title=f"{version_name(run)}: Vertex AI has the model without version {number}",
+            repair=CLEAR_MISSING,
+            evidence={
+                "model_name": lineage.model_name,
+                "resource_name": pointer_text(run),
+                "vertex_listing": f"complete, {counted(len(listed), 'version')} without this one",
+            },
+            project_id=lineage.project_id,
+            lineage_id=lineage.pk,
+            run_id=run.pk,
+        )
+
+
+def surplus_of(
+    lineage: RegisteredModel,
+    versions: Sequence[ListedModel],
+    labelled: Mapping[str, TrainingRun],
+    place: Location,
+) -> dict[TrainingRun, list[ListedModel]]:
+    """Return, by their runs, the versions of a lineage's model that are second ones of a run, or
+    of a deleted run."""
+    of_run: dict[TrainingRun, list[ListedModel]] = {}
+    for version in versions:
+        run = labelled.get(version.run_uid)
+        ours = run is not None and run.registered_model_id == lineage.pk
+        if run and ours and is_surplus(run, version, place):
+            of_run.setdefault(run, []).append(version)
+    return of_run
 
 
 def compare_aliases(

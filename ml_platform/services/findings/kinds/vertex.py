@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ml_platform.models.sweeps.finding import VERSION_MISSING
+
 from .kind import REPAIRS, SWEPT, Facts, Kind, Repair
 
 _ALIASES = "ml_platform.services.repairs.aliases"
@@ -41,6 +43,23 @@ class VertexKinds:
                 button="Correct the pointers",
                 changes_production=False,
                 needs_run=True,
+            ),
+        ),
+    )
+    VERSION_MISSING = Kind(
+        VERSION_MISSING,
+        Facts(
+            label="Version missing",
+            meaning="Vertex AI has a registered model without one of its registered versions.",
+            note=("{n} version missing", "{n} versions missing"),
+            tone="bad",
+            plane="vertex",
+            comparison=f"{SWEPT}.versions.compare_versions",
+            repair=Repair(
+                path=f"{REPAIRS}.repair_pointers",
+                button="Clear the pointers",
+                changes_production=False,
+                settled_by_recheck=True,
             ),
         ),
     )
@@ -127,7 +146,7 @@ class VertexKinds:
             tone="warn",
             plane="vertex",
             comparison=f"{SWEPT}.models.compare_unclaimed_models",
-            # A listing shows only a model's default version, so no sweep can see that one is gone.
+            # A listing shows default versions only: the comparison of all versions closes it.
             closed_by_sweep=False,
             repair=Repair(
                 path=f"{REPAIRS}.repair_surplus",

@@ -29,6 +29,7 @@ from ml_platform.services.findings.exclusions import (
     Reading,
     Touched,
 )
+from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import hold_findings
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.operations.work import Json
@@ -46,12 +47,15 @@ from ml_platform.services.serving.our_fields import (
 )
 from ml_platform.services.serving.revisions import keep_traffic, read_traffic
 
+from .invokers import compare_invokers, is_unknown, keep_invokers_of
 from .models import Compared
 from .serving import Traffic, find_unverified, traffic_of
 
 
-def keep_traffic_of(services: Sequence[RemoteService], sweep: Sweep, now: datetime) -> None:
-    """Write what listed services of our endpoints serve, and which versions these are."""
+def keep_what_serves(services: Sequence[RemoteService], sweep: Sweep, now: datetime) -> None:
+    """Write what listed services of our endpoints serve, which versions these are, and who may
+    call them."""
+    keep_invokers_of(services)
     named = {service.service_id: service for service in services}
     rows = DeployedEndpoint.objects.protecting().filter(service_name__in=named)
     ours = {pk: named[name] for pk, name in rows.values_list("pk", "service_name")}
@@ -114,11 +118,24 @@ def compare_endpoints(reading: Reading) -> Iterator[Compared]:
                 with suppress(Invalid):
                     taken[row.pk] = _as_written(row, read_seen(seen.spec))
         _take(chunk, taken)
+        _hold_uncompared(compared, services, reading.sweep)
         unverified = find_unverified(reading, compared)
         result.found.extend(unverified.found)
         left_out = [serving_subject(row.service_name) for row in chunk if row not in compared]
         hold_findings(subjects=[*left_out, *unverified.held], sweep=reading.sweep)
         yield result
+
+
+def _hold_uncompared(
+    rows: Iterable[DeployedEndpoint], services: Mapping[str, MirroredService], sweep: Sweep
+) -> None:
+    """Keep the findings of a change where it is unknown who may call the service."""
+    subjects = [
+        service_subject(row.service_name)
+        for row in rows
+        if is_unknown(row.config, services.get(row.service_name))
+    ]
+    hold_findings(subjects=subjects, sweep=sweep, kinds=[FindingKind.SERVICE_CHANGED])
 
 
 def _why_left_out(reading: Reading, touched: Touched, row: DeployedEndpoint) -> str:
@@ -139,10 +156,12 @@ def _change(row: DeployedEndpoint, seen: MirroredService | None) -> Change | Non
     if seen is None or not seen.spec or written is None:
         return None
     found = read_seen(seen.spec)
+    serves, why = None, ""
     differing = compare_seen(found, written)
+    with suppress(Invalid):
+        differing += compare_invokers(row.config, seen)
     if not differing:
         return None
-    serves, why = None, ""
     try:
         serves = version_of_files(row, found, differing)
         take_over(ServingConfig.from_dict(row.config), found, differing)
