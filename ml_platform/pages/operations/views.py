@@ -200,8 +200,8 @@ def _steps(row: Operation, now: datetime, waiting: str) -> list[Values]:
     """Those of its history, and those ahead; none is running while nobody works on it."""
     steps = [*(_step(entry, now) for entry in row.steps), *_ahead(row)]
     if waiting:
-        busy = badge(*STEP_BADGES["running"])
-        steps = [{**one, "status": WAITING} if one["status"] == busy else one for one in steps]
+        quiet = {"status": WAITING}
+        steps = [{**one, **(quiet if one["status"].tone == "busy" else {})} for one in steps]
     return steps
 
 

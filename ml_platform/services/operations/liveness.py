@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings as django_settings
 from django.db import router
@@ -107,7 +108,7 @@ def advice() -> str:
     return "Start `manage.py db_worker`." if keeps_tasks() else f"Start a worker of {backend()}."
 
 
-def _with_since(rows: QuerySet[Operation]) -> QuerySet[Operation]:
+def _with_since(rows: QuerySet[Operation]) -> QuerySet[Any]:
     """Annotate since when a due operation is due: nobody has worked on it after its newest event,
     and after the end of the pause or of the lease that it had."""
     events = Event.objects.filter(operation=OuterRef("pk")).order_by("-seq")

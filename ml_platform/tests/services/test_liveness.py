@@ -31,12 +31,12 @@ def operation(status: str = "running", **changes: Any) -> Operation:
     return Operation.objects.create(**{**values, **changes})
 
 
-def task(**changes: Any) -> DBTaskResult:
+def task(**changes: Any) -> DBTaskResult[Any, Any]:
     values = {
         "status": "SUCCESSFUL", "task_path": "shop.tasks.x", "backend_name": "default",
         "args_kwargs": {}, "run_after": ago(200), "exception_class_path": "", "traceback": "",
     }  # fmt: skip
-    row: DBTaskResult = DBTaskResult.objects.create(**{**values, **changes})
+    row: DBTaskResult[Any, Any] = DBTaskResult.objects.create(**{**values, **changes})
     return row
 
 
