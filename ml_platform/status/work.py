@@ -25,7 +25,7 @@ from ml_platform.text import counted, rough
 
 from .item import Item, State
 
-NEVER = "No sweep has ended yet."
+NEVER, NOT_YET = "No sweep has ended yet.", "No worker has taken work yet."
 
 
 def work_items(found: Liveness) -> tuple[Item, Item]:
@@ -33,7 +33,7 @@ def work_items(found: Liveness) -> tuple[Item, Item]:
     oldest = _age(found.now, found.due_since)
     due = f"{counted(found.due, 'operation')} due, the oldest for {oldest}."
     seen = found.taken_at or last_taken(now=found.now)
-    worker = f"Work was last taken {_age(found.now, seen)} ago." if seen else "None has taken work."
+    worker = f"Work was last taken {_age(found.now, seen)} ago." if seen else NOT_YET
     if not seen and not keeps_tasks():
         worker = f"{backend() or 'No backend'} keeps no rows that say when a worker took work."
     return (
