@@ -1,4 +1,4 @@
-"""Actions on the whole installation: read all planes, set up the jobs of Cloud Scheduler."""
+"""Actions on the whole installation: its status, read all planes, set up its scheduled jobs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ml_platform.services.installation.confirm import confirm_installation
 from ml_platform.services.scheduling.platform_jobs import JobSetup
 from ml_platform.services.sweeps.operation import check_registry, check_registry_here
 from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.status import Status, read_status
 
 from .action import Action
 from .caller import Caller
@@ -70,6 +71,14 @@ SET_UP_JOB: Action[Job, JobSetup] = Action(
     ),
     on_page=False,
 )
+STATUS: Action[None, Status] = Action(
+    name="platform-status",
+    right=Right.ADMINISTER,
+    find=_registry,
+    run=lambda _, verify, caller: read_status(clock=caller.now, live=verify == "live"),
+    on_page=False,
+)
+"""Read it; with the input `live` Google is asked. It changes nothing, so no history has it."""
 CONFIRM: Action[None, Operation] = Action(
     name="confirm-installation",
     right=Right.ADMINISTER,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +69,15 @@ def _require_good_settings() -> None:
     wrong = next((message for message in heard if message.is_serious()), None)
     if wrong is not None:
         raise Misconfigured(wrong.msg, advice=wrong.hint or "")
+
+
+def add_project_option(parser: ArgumentParser, what: str) -> None:
+    """Add `--project`, which `services.access.scope.find_named_project` reads."""
+    parser.add_argument(
+        "--project",
+        metavar="NAME",
+        help=f"{what}, by its key or its name; a name that several have is refused.",
+    )
 
 
 def number_of(what: str, most: int) -> Callable[[str], int]:

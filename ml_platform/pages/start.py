@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 
-from ml_platform import kpis
+from ml_platform import kpis, status
 from ml_platform.actions.system import may_check
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
@@ -14,6 +14,7 @@ from ml_platform.pages.operations.views import operations_of
 from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.charts import history_chart
 from ml_platform.pages.view_models.count_strip import read_truth
+from ml_platform.services.operations.liveness import read_liveness
 
 CARDS = 12
 RECENT_SHOWN = 8
@@ -31,6 +32,8 @@ def start(request: HttpRequest) -> HttpResponse:
     found = {
         "truth": read_truth(scope.limit, by_kind, now),
         "may_check": may_check(caller),
+        # It is about the work of all tenants.
+        "status": status.line(read_liveness(now=now), by_kind) if scope.everything else (),
         "assets": serialize.asset_figures(kpis.assets(scope.limit)),
         "chart": history_chart(
             kpis.history(today=now.date(), projects=scope.limit),

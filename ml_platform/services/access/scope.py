@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from uuid import UUID
 
 from django.apps import apps
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -11,7 +13,7 @@ from django.db.models import Model, QuerySet
 from django.utils.module_loading import import_string
 
 from ml_platform.conf import get_settings, project_model
-from ml_platform.errors import Denied, NotFound
+from ml_platform.errors import Denied, Invalid, NotFound
 from ml_platform.models.database import write_alias
 from ml_platform.pagination import BadCursor, read_value
 
@@ -65,6 +67,31 @@ def _find(rows: QuerySet[M, R], key: object) -> R:
         noun = rows.model._meta.verbose_name  # noqa: SLF001 - Django's documented name
         raise NotFound(f"There is no {noun} {str(key)[:KEY_SHOWN]}.")
     return found
+
+
+def find_named_project(text: str) -> Any:
+    """The project of that key, otherwise the only one of that name: for commands, which see all.
+
+    :raises NotFound: there is none; the advice lists the projects.
+    :raises Invalid: several have that name; the advice lists their keys.
+    """
+    with suppress(NotFound):
+        found = _find(all_projects(), text)
+        if isinstance(found.pk, UUID) or str(found.pk) == text:  # `1_0` is a name, not the key 10
+            return found
+    projects = list(all_projects())
+    named = [project for project in projects if str(project) == text]
+    if not named:
+        known = ", ".join(sorted({str(project) for project in projects})) or "none yet"
+        raise NotFound(f"The project {text!r} does not exist.", advice=f"Projects are: {known}.")
+    if len(named) > 1:
+        keys = ", ".join(str(project.pk) for project in named)
+        raise Invalid(
+            f"{len(named)} projects have the name {text!r}.",
+            code="project_ambiguous",
+            advice=f"Give the key of the one that you mean: {keys}.",
+        )
+    return named[0]
 
 
 def all_projects() -> QuerySet[Any]:

@@ -143,7 +143,7 @@ def _decide(
         moved = Finding.objects.filter(pk=finding.pk, status=before).update(
             status=after,
             ignored_at=now if ignored else None,
-            ignored_by=actor.label[:150] if ignored else "",
+            ignored_by=actor.label if ignored else "",
             ignored_reason=reason if ignored else "",
             ended_at=now if after == FindingStatus.REPAIRED else None,
         )

@@ -129,7 +129,7 @@ def write_approval(
     run: TrainingRun, approval: Approval, *, by: str, reason: str, now: datetime
 ) -> None:
     """Store who decided what about a version, and why, in the caller's transaction."""
-    run.approval, run.approval_by = approval, kept(by)[:150]
+    run.approval, run.approval_by = approval, kept(by)
     run.approval_reason, run.approval_at = kept(reason), now
     run.save(update_fields=["approval", "approval_by", "approval_reason", "approval_at"])
 
