@@ -9,6 +9,7 @@ from .deletion import steps as deletion
 from .deployment import adopt_service, undeploy
 from .deployment import steps as deployment
 from .findings import decisions
+from .importing import context as importing
 from .installation import confirm
 from .metrics import service_metrics
 from .registration import adoption, approval, more_versions, register
@@ -24,7 +25,7 @@ from .repairs import (
     services,
     unmanaged_models,
 )
-from .scheduling import job, platform_jobs
+from .scheduling import job, platform_jobs, takeover
 from .scheduling import repairs as job_repairs
 from .sweeps import operation as sweeps
 from .training import runs, submission
@@ -52,6 +53,7 @@ WORKFLOWS: dict[str, Workflow] = {
         job.RESUMPTION,
         job.PAUSE,
         job.END,
+        takeover.WORKFLOW,
         platform_jobs.WORKFLOW,
         sweeps.WORKFLOW,
         relabel.WORKFLOW,
@@ -78,5 +80,6 @@ WORKFLOWS: dict[str, Workflow] = {
         artifacts.WORKFLOW,
         removal.WORKFLOW,
         service_metrics.WORKFLOW,
+        importing.IMPORT,
     )
 }
