@@ -93,9 +93,10 @@ def exit_code(entries: Sequence[Entry]) -> int:
 
 
 def print_report(console: Console, entries: Sequence[Entry], *, is_plan: bool) -> None:
-    """Print the numbers of each table, then the rows that say something, the first ones at most."""
+    """Print the numbers of each table, then the rows that say something: those that did not come
+    first, and not all of many."""
     _print_counts(console, entries, is_plan)
-    told = [entry for entry in entries if entry.why]
+    told = sorted((e for e in entries if e.why), key=lambda e: -list(Outcome).index(e.outcome))
     rows = Table("Table", "Key", "Name", "Outcome", "Why", title="Rows", title_justify="left")
     for entry in told[:SHOWN]:
         word = WORDS[entry.outcome][is_plan]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from ml_platform.cloud.answers import Absent, Present, Unknown
 from ml_platform.cloud.names import JobName
@@ -16,6 +16,7 @@ from ml_platform.models.locking import update_rows
 from ml_platform.models.states import LIVE_SCHEDULE_STATES
 from ml_platform.services.operations.history import record
 from ml_platform.services.scheduling.job import NOT_RINGING, require_webhook
+from ml_platform.services.scheduling.new_schedule import already_there, insert_schedule
 from ml_platform.services.scheduling.takeover import take_over_schedule
 from ml_platform.services.scheduling.times import cron_for, to_minute
 from ml_platform.services.training.runs import check_recipe
@@ -86,7 +87,9 @@ def _compare_job(row: ScheduleRow) -> Decision:
         case Present(value=job) if job.state in NOT_RINGING:
             return Decision(Outcome.IMPORTED, f"As paused, as its job {name.job_id} is.")
         case _:
-            return Decision(Outcome.IMPORTED, f"Its job {name.job_id} is paused, and ours rings.")
+            return Decision(
+                Outcome.IMPORTED, f"Its job {name.job_id} gets paused, and one of ours calls."
+            )
 
 
 def _job_here(text: str) -> JobName:
@@ -103,7 +106,6 @@ def _job_here(text: str) -> JobName:
 
 
 def _bring(work: Importing, row: ScheduleRow, model: HostModel, decision: Decision) -> Decision:
-    project = work.projects[row.project]
     uid = work.uid("schedules", row.key)
     try:
         if row.state in LIVE_SCHEDULE_STATES:
@@ -112,8 +114,6 @@ def _bring(work: Importing, row: ScheduleRow, model: HostModel, decision: Decisi
             _write_ended(work, row, model, uid)
     except PlatformError as error:
         return Decision(Outcome.REFUSED, error.words)
-    except IntegrityError:
-        return Decision(Outcome.REFUSED, f"{project} has a schedule {row.name} already.")
     _give_runs(work, row, uid)
     return decision
 
@@ -147,23 +147,25 @@ def _write_ended(work: Importing, row: ScheduleRow, model: HostModel, uid: UUID)
     made = row.created_at or now
     first = to_minute(first_time(row, after=made))
     about: dict[str, Any] = {"project_id": project.pk, "model_name": model.row.model_name}
+    schedule = TrainingSchedule(
+        **about,
+        uid=uid,
+        name=row.name,
+        model_type=model.row.type,
+        registered_model=RegisteredModel.objects.filter(**about).first(),
+        state=row.state,
+        frequency=row.frequency,
+        cron=cron_for(frequency=row.frequency, first=first, time_zone=row.time_zone),
+        time_zone=row.time_zone,
+        starts_at=first,
+        template_uri=row.template_uri,
+        parameters=row.parameters,
+        created_by_id=work.users.get(row.created_by),
+        created_at=made,
+    )
     with transaction.atomic():
-        TrainingSchedule.objects.create(
-            **about,
-            uid=uid,
-            name=row.name,
-            model_type=model.row.type,
-            registered_model=RegisteredModel.objects.filter(**about).first(),
-            state=row.state,
-            frequency=row.frequency,
-            cron=cron_for(frequency=row.frequency, first=first, time_zone=row.time_zone),
-            time_zone=row.time_zone,
-            starts_at=first,
-            template_uri=row.template_uri,
-            parameters=row.parameters,
-            created_by_id=work.users.get(row.created_by),
-            created_at=made,
-        )
+        if insert_schedule(schedule) is None:
+            raise already_there(schedule)
         record(
             workflow=IMPORT,
             subject=subject_of(project, f"the schedule {row.name}"),
@@ -174,8 +176,12 @@ def _write_ended(work: Importing, row: ScheduleRow, model: HostModel, uid: UUID)
 
 
 def _give_runs(work: Importing, row: ScheduleRow, uid: UUID) -> None:
-    """Note which runs the schedule started."""
+    """Note which runs the schedule started; runs of a schedule have its model."""
     schedule = TrainingSchedule.objects.filter(uid=uid).first()
-    runs = TrainingRun.objects.filter(uid__in=work.runs_of.get(row.key, []), schedule=None)
-    if schedule is not None:
-        update_rows(runs, schedule=schedule)
+    if schedule is None:
+        return
+    runs = TrainingRun.objects.filter(uid__in=work.runs_of.get(row.key, []))
+    update_rows(runs.filter(schedule=None), schedule=schedule)
+    if schedule.registered_model:
+        model = schedule.registered_model
+        update_rows(runs.filter(registered_model=None), registered_model=model)

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from django.db import IntegrityError, transaction
-
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import TrainingSchedule
 from ml_platform.models.states import ScheduleState
-from ml_platform.services.registry.lineages import claim_lineage
 from ml_platform.services.training.runs import check_names, check_recipe
 from ml_platform.services.training.templates import check_values
 
@@ -67,20 +64,13 @@ def require_usable(schedule: TrainingSchedule, *, now: datetime) -> None:
     check_recipe(template_uri=schedule.template_uri, parameters=schedule.parameters)
 
 
-def insert_schedule(schedule: TrainingSchedule) -> bool:
-    """Write a new schedule with its lineage in the caller's transaction; False if the project has a
-    schedule of that name."""
-    schedule.registered_model = claim_lineage(
-        project_id=schedule.project_id,
-        model_name=schedule.model_name,
-        model_type=schedule.model_type,
-    )
-    try:
-        with transaction.atomic():
-            schedule.save(force_insert=True)
-    except IntegrityError:
-        return False
-    return True
+def insert_schedule(schedule: TrainingSchedule) -> TrainingSchedule | None:
+    """Write a new schedule in the caller's transaction; None if its project has one of its name.
+
+    A name that is taken is an answer, so the database's log has no error.
+    """
+    TrainingSchedule.objects.bulk_create([schedule], ignore_conflicts=True)
+    return TrainingSchedule.objects.filter(uid=schedule.uid).first()
 
 
 def already_there(schedule: TrainingSchedule) -> Conflict:

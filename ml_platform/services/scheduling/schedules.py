@@ -16,6 +16,7 @@ from ml_platform.models import Operation, TrainingRun, TrainingSchedule
 from ml_platform.models.locking import lock_row
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, Frequency, ScheduleState
 from ml_platform.services.operations.store import Actor, answered_before
+from ml_platform.services.registry.lineages import claim_lineage
 from ml_platform.services.training.runs import (
     add_run,
     keyed_uid,
@@ -95,11 +96,15 @@ def create_schedule(
     )
     require_usable(schedule, now=now)
     with transaction.atomic():
-        if not insert_schedule(schedule):
+        schedule.registered_model = claim_lineage(
+            project_id=project.pk, model_name=model_name, model_type=model_type
+        )
+        created = insert_schedule(schedule)
+        if created is None:
             if known := answered_before(**replay):
                 return known
             raise already_there(schedule)
-        return open_job_change(CREATION, schedule, actor, now, **replay)
+        return open_job_change(CREATION, created, actor, now, **replay)
 
 
 def create_schedule_from_run(

@@ -20,6 +20,7 @@ from ml_platform.services.access.rights import Right
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
+from ml_platform.services.registry.lineages import claim_lineage
 
 from .job import FIRST_STEP, NOT_RINGING, STEPS, SchedulerState, note_job, open_job_change
 from .new_schedule import already_there, checked_fields, insert_schedule, require_usable
@@ -49,11 +50,12 @@ def take_over_schedule(
     **given: Any,
 ) -> Operation:
     """Create a schedule in the place of another program's, whose `job` is paused first, so that
-    nothing is trained twice. If that job is paused already, so is the schedule.
+    nothing is trained twice. If that job is paused already, so is the schedule. A second request
+    for the same `uid` returns the same operation.
 
     `given` is as for `create_schedule`; so are the errors.
 
-    :raises Conflict: the project has a schedule of that name, or of that `uid`.
+    :raises Conflict: the project has another schedule of that name.
     """
     schedule = TrainingSchedule(
         project_id=project.pk,
@@ -65,9 +67,22 @@ def take_over_schedule(
     )
     require_usable(schedule, now=now)
     with transaction.atomic():
-        if not insert_schedule(schedule):
+        schedule.registered_model = claim_lineage(
+            project_id=project.pk,
+            model_name=schedule.model_name,
+            model_type=schedule.model_type,
+        )
+        created = insert_schedule(schedule)
+        if created is None:
             raise already_there(schedule)
-        return open_job_change(WORKFLOW, schedule, actor, now, state=TakeoverState(theirs=job))
+        return open_job_change(
+            WORKFLOW,
+            created,
+            actor,
+            now,
+            state=TakeoverState(theirs=job),
+            idempotency_key=f"take-over:{uid.hex}",
+        )
 
 
 def _look(work: Work[TakeoverState]) -> Outcome:
@@ -105,8 +120,9 @@ def _pause(work: Work[TakeoverState]) -> Outcome:
 
 
 def _record(work: Work[Any]) -> Outcome:
-    theirs = work.state.theirs and f" {work.state.theirs} is paused; delete it when you like."
-    return Next(note=f"{work.state.job} calls us.{theirs}", change=partial(note_job, work))
+    theirs = work.state.theirs and JobName.parse(work.state.theirs).job_id
+    note = f"{theirs} no longer calls; delete it when you like." if theirs else "It has a job."
+    return Next(note=note, change=partial(note_job, work))
 
 
 WORKFLOW = Workflow(
