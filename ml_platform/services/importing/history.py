@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from ml_platform.cloud.answers import Unknown
@@ -52,9 +50,11 @@ def find_users(work: Importing) -> None:
 
 def import_projects(work: Importing) -> None:
     """Find the project of each tenant; make it where projects are ours."""
+    named = {str(project): project for project in all_projects()}
+    same_rows = work.mapping.projects.table.lower() == project_model().lower()
     for page in work.candidates("projects", ProjectRow):
         for row in page:
-            project = _find_project(work, row)
+            project = _same_row(row) if same_rows else named.get(row.name)
             decision = Decision(Outcome.PRESENT)
             if project is None and apps.get_model(project_model()) is not Project:
                 decision = Decision(
@@ -68,14 +68,10 @@ def import_projects(work: Importing) -> None:
                 work.projects[row.key] = project
 
 
-def _find_project(work: Importing, row: ProjectRow) -> Any:
-    """The same row where the host's tenants are our projects, otherwise that of its name."""
-    if work.mapping.projects.table.lower() == project_model().lower():
-        with suppress(ValidationError):
-            key = key_field(project_model()).to_python(row.key)
-            return all_projects().filter(pk=key).first()
-        return None
-    return next((each for each in all_projects() if str(each) == row.name), None)
+def _same_row(row: ProjectRow) -> Any:
+    """The project of that key, where the host's tenants are our projects."""
+    key = key_field(project_model()).to_python(row.key)
+    return all_projects().filter(pk=key).first()
 
 
 def _make_project(work: Importing, row: ProjectRow) -> Project:

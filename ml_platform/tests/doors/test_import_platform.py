@@ -199,6 +199,11 @@ def test_what_a_plane_does_not_say_waits_and_comes_later(
     assert of(found, "schedule")["Train chern_retriv_v5"][0] == "waits"
     assert TrainingRun.objects.count() == 4, "only those that name no version"
     cloud.faults.clear()
+    cloud.faults.order("ModelService.ListModels", code="PERMISSION_DENIED", times=None)
+    found = report("--dry-run")
+    assert of(found, "model")[DELETED_IN_VERTEX][0] == "waits", "NOT_FOUND proves nothing now"
+    assert of(found, "model")["chern_rank_v3"][0] == "imported"
+    cloud.faults.clear()
     found = report("--yes")
     assert found["exit_code"] == 2
     waiting = [row for row in found["rows"] if row["outcome"] == "waits"]
@@ -207,11 +212,13 @@ def test_what_a_plane_does_not_say_waits_and_comes_later(
     assert RegisteredModel.objects.registered().count() == 7
 
 
-def test_what_an_earlier_adoption_did_not_know_is_added(
-    cloud: LocalCloud, platform: Platform
-) -> None:
+def test_what_an_earlier_adoption_did_not_know_is_added(platform: Platform, tmp_path: Path) -> None:
+    """Here the host's tenants are our projects: its rows, whatever their names."""
+    mapping = (tmp_path / MAP).read_text().replace('member = "created_by_id"', "")
+    mapping = mapping.replace('"ml_platform_modelendpoint"', '"ml_platform.Project"')
+    (tmp_path / MAP).write_text(mapping)
     name, (vertex_id, _) = "chern_rank_v3", REGISTERED["chern_rank_v3"]
-    project = Project.objects.create(name="test_v1")
+    project = Project.objects.create(pk=1, name="ours")
     adopt_model(
         resource_name=f"{platform.parent}/models/{vertex_id}", project=project, model_name=name,
         actor=ANA, now=database_now(),
