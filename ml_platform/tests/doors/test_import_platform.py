@@ -30,7 +30,7 @@ from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.importing.mapping import READY
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.sweeps.sweep import sweep
-from ml_platform.tests.doors.api_tools import bearer, logged_in, member_of
+from ml_platform.tests.doors.api_tools import bearer, logged_in, member_of, post
 from ml_platform.tests.host_tables import update
 from ml_platform.tests.incident_platform import (
     IN_VERTEX,
@@ -179,10 +179,16 @@ def _pages_and_the_audit_agree(cloud: LocalCloud, platform: Platform) -> None:
     assert list(states) == ["verified"]
     project = Project.objects.get()
     assert list(project.members.all()) == [platform.ana]
-    listed = bearer(member_of(project)).get("/api/models/").json()
+    reader = member_of(project)
+    listed = bearer(reader).get("/api/models/").json()
     assert listed["pagination"]["total"] == 7
-    page = logged_in(platform.ana)
-    assert page.get(f"/projects/{project.pk}/training/").status_code in (200, 403)
+    page = logged_in(reader)
+    five = RegisteredModel.objects.get(model_name="chern_retriv_v5")
+    for path in ("/", f"/projects/{project.pk}/training/", f"/models/{five.pk}/", "/operations/"):
+        assert page.get(path).status_code == 200, path
+    gone = TrainingRun.objects.get(model_name=DELETED_IN_VERTEX, status="completed")
+    refused = post(bearer(reader), f"/api/training-runs/{gone.pk}/register/")
+    assert "it was trained elsewhere" in refused.content.decode()
 
 
 def test_what_a_plane_does_not_say_waits_and_comes_later(

@@ -102,7 +102,7 @@ def test_the_ready_mapping_is_found_by_its_name_and_an_unknown_one_is_not() -> N
     ],
 )  # fmt: skip
 def test_the_first_time_of_a_schedule_is_its_next(fields: dict[str, Any], first: datetime) -> None:
-    about = {"key": 1, "project": 1, "model": 1, "name": "n", "state": "active"}
+    about: dict[str, Any] = {"key": 1, "project": 1, "model": 1, "name": "n", "state": "active"}
     schedule = ScheduleRow(**about, **fields, time_zone="Europe/Warsaw")
     assert first_time(schedule, after=NOW) == first
     for lacking in ("time", "weekday", "day", "starts_at"):
