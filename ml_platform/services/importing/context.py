@@ -24,7 +24,7 @@ from ml_platform.services.repairs.reconciliation import finish_operation
 from ml_platform.services.training.runs import keyed_uid
 
 from .candidates import C, ModelRow, candidate_of
-from .host_rows import read_pages
+from .host_rows import read_pages, table_of
 from .mapping import PlatformMap
 
 T = TypeVar("T")
@@ -151,8 +151,8 @@ class Importing:
             self._at.setdefault((model.name.location, model.name.model_id), model)
 
     def place_of(self, section: str) -> str:
-        """The table that the mapping names."""
-        return self.mapping.sections()[section].table
+        """The table of the database, however the mapping names it."""
+        return table_of(section, self.mapping.sections()[section])
 
     def uid(self, section: str, key: str) -> UUID:
         """The uid that a row of the host always gets here, so that it comes once."""

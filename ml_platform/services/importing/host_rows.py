@@ -67,6 +67,11 @@ def read_pages(database: str, name: str, section: Section) -> Iterator[list[dict
         last = [found[-1][at]]
 
 
+def table_of(name: str, section: Section) -> str:
+    """Return the name of a section's table in the database."""
+    return _place(name, section)[0]
+
+
 def _place(name: str, section: Section) -> tuple[str, dict[str, str]]:
     """The table of a section, and its columns by the names that the mapping uses."""
     if "." not in section.table:
