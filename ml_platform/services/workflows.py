@@ -9,6 +9,7 @@ from .deletion import steps as deletion
 from .deployment import adopt_service, undeploy
 from .deployment import steps as deployment
 from .findings import decisions
+from .importing import context as importing
 from .installation import confirm
 from .metrics import service_metrics
 from .ownership import uid_labels
@@ -25,7 +26,7 @@ from .repairs import (
     services,
     unmanaged_models,
 )
-from .scheduling import job, platform_jobs
+from .scheduling import job, platform_jobs, takeover
 from .scheduling import repairs as job_repairs
 from .sweeps import operation as sweeps
 from .training import runs, submission
@@ -53,6 +54,7 @@ WORKFLOWS: dict[str, Workflow] = {
         job.RESUMPTION,
         job.PAUSE,
         job.END,
+        takeover.WORKFLOW,
         platform_jobs.WORKFLOW,
         sweeps.WORKFLOW,
         uid_labels.WORKFLOW,
@@ -79,5 +81,6 @@ WORKFLOWS: dict[str, Workflow] = {
         artifacts.WORKFLOW,
         removal.WORKFLOW,
         service_metrics.WORKFLOW,
+        importing.IMPORT,
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -60,12 +61,15 @@ def adopt_model(
     actor: Actor,
     now: datetime,
     model_type: str = "",
+    description: str = "",
     service_name: str = "",
+    known: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Operation:
     """Make a model in Vertex AI a lineage of `project`, and each of its versions a completed run.
 
     Its artifacts stay where they are. The platform never deletes them. With `service_name` the
-    service on Cloud Run that serves it is adopted next, by another operation.
+    service on Cloud Run that serves it is adopted next, by another operation. `known` has the ids
+    of imported runs that are versions of it: see AdoptedState.
 
     :raises Invalid: the resource name, the model name or the name of the service is not valid.
     :raises Conflict: the project has a registered model of that name.
@@ -84,7 +88,9 @@ def adopt_model(
         project=project.pk if isinstance(project.pk, int) else str(project.pk),
         model_name=model_name,
         model_type=model_type,
+        description=description,
         service=service_name,
+        known=known or {},
     )
     with atomic():
         operation, _ = open_operation(
@@ -141,7 +147,7 @@ def _read(work: Work[AdoptionState]) -> Outcome:
         work.state,
         versions=told,
         location=str(versions[0].name),
-        description=versions[0].description,
+        description=work.state.description or versions[0].description,
         model_type=work.state.model_type or next((v["type"] for v in told if v["type"]), ""),
     )
     return Next(note=f"{counted(len(versions), 'version')}.")

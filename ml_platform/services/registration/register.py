@@ -142,6 +142,12 @@ def require_registrable(*, run: TrainingRun, force_reason: str) -> None:
             f"{run} is {run.get_status_display().lower()}.",
             advice="Only a run whose pipeline succeeded can be registered.",
         )
+    if not run.gcs_artifacts_path and {"imported", "adopted_from"} & run.parameters.keys():
+        raise NotRegistrable(
+            f"The files of {run} are in no folder of ours: it was trained elsewhere.",
+            code="artifacts_missing",
+            advice="Train the model again.",
+        )
     # A cleanup clears the path first and deletes the files after it.
     if not run.gcs_artifacts_path:
         raise NotRegistrable(
