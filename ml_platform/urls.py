@@ -12,6 +12,8 @@ app_name = "ml_platform"
 urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^api/(?P<path>.*)$", door, name="api"),
     path("", page("start.start"), name="start"),
+    path("new-project/", page("projects.new_project"), name="new_project"),
+    path("projects/<path:project_id>/settings/", page("projects.project"), name="project"),
     path("projects/<path:project_id>/training/", page("training.views.training"), name="training"),
     path(
         "projects/<path:project_id>/training/new-run/",
@@ -42,6 +44,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         page("operations.views.operation_status"),
         name="operation_status",
     ),
-    path("do/<slug:verb>/<slug:subject>/", page("actions.views.do"), name="do"),
-    path("do/<slug:verb>/<slug:subject>/check/", page("actions.views.check"), name="check"),
+    # The key of a host's project may hold a slash.
+    path("do/<slug:verb>/<path:subject>/check/", page("actions.views.check"), name="check"),
+    path("do/<slug:verb>/<path:subject>/", page("actions.views.do"), name="do"),
 ]

@@ -15,6 +15,8 @@ from ml_platform.services.access.rights import Right, right_missing
 from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.store import Subject
 from ml_platform.services.operations.workflow import Workflow
+from ml_platform.services.projects.archive import project_archived
+from ml_platform.services.projects.host_model import project_id_of
 
 from .caller import Caller
 
@@ -40,6 +42,8 @@ class Action(Generic[S, R]):
     require: Callable[[Any], object] = lambda _: None
     """Raise the reason why the facts do not allow it, without a query or a call to Google. By
     default only its service checks."""
+    begins: bool | Callable[[S], bool] = False
+    """Whether it begins something, which an archived project refuses."""
     is_repeated: Callable[[Any], bool] = lambda _: False
     """Whether it was requested before, so that its service answers with the earlier operation."""
     input: str = ""
@@ -61,10 +65,20 @@ class Action(Generic[S, R]):
         if not caller.has(right):
             return right_missing(right)
         try:
+            self.require_open(subject, caller)
             self.require(self.facts([subject], None, caller)[0] if facts is None else facts)
         except PlatformError as error:
             return error
         return None
+
+    def require_open(self, subject: S, caller: Caller) -> None:
+        """Check that the action may begin what it does, in the project of its subject.
+
+        :raises Conflict: the project is archived.
+        """
+        begins = self.begins if isinstance(self.begins, bool) else self.begins(subject)
+        if begins and caller.is_archived(project_id_of(subject)):
+            raise project_archived()
 
     def read(self, given: object) -> Any:
         """Validate the input: the fields of a form, or a body that the API has read.
@@ -92,6 +106,7 @@ def perform(action: Action[S, R], key: object, given: object, caller: Caller) ->
     is_known = caller.key and Operation.objects.filter(idempotency_key=caller.key).exists()
     if not is_known and not action.is_repeated(facts):
         with _refusals_recorded(action, facts, given, caller):
+            action.require_open(subject, caller)
             action.require(facts)
     return action.run(facts, given, caller)
 

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 from django.db.models import Model, QuerySet
 
+from ml_platform.models.archived_project import ArchivedProject, with_archived
 from ml_platform.models.clock import database_now
 from ml_platform.services.access.rights import Right, has_right, right_missing
 from ml_platform.services.access.scope import Scope, all_projects, needs_everything, scope_of
@@ -33,6 +34,8 @@ class Caller:
     needed_rights: list[Right] = field(default_factory=list)
     needed_projects: list[str] = field(default_factory=list)
     """The rights that this request needed. Its answer is repeated only to callers who have them."""
+    archived: dict[Any, bool] = field(default_factory=dict)
+    """Whether a project is archived, by its id, as far as this request has read it."""
 
     @classmethod
     def of(cls, user: Any, *, origin: str, key: str = "") -> Self:
@@ -94,14 +97,25 @@ class Caller:
         :raises NotFound: there is none, or it is another tenant's; the message is the same.
         """
         self.require(Right.VIEW)
-        row = self.scope.find(rows, key)
+        has_project = hasattr(rows.model, "project_id")
+        row: Any = self.scope.find(with_archived(rows, "project") if has_project else rows, key)
         project = getattr(row, "project_id", None)
         self.needed_projects.append(ALL if project is None else str(project))
-        return row
+        if project is not None:
+            self.archived[project] = row.in_archive
+        return row  # type: ignore[no-any-return]
 
     def find_project(self, key: object) -> Any:
         """The project of that key; errors as with `find`."""
         self.require(Right.VIEW)
         project = self.scope.find_project(key)
         self.needed_projects.append(str(project.pk))
+        self.archived[project.pk] = project.in_archive
         return project
+
+    def is_archived(self, project_id: Any) -> bool:
+        """Whether that project is archived; without a query if this request has found it."""
+        if project_id not in self.archived:
+            marks = ArchivedProject.objects.filter(project=project_id)
+            self.archived[project_id] = project_id is not None and marks.exists()
+        return self.archived[project_id]

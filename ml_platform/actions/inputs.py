@@ -90,6 +90,20 @@ class RunIn(TrainingIn):
     project: BodyProject
 
 
+class ProjectNameIn(In):
+    """The name of a project: a new one, or the new name of one."""
+
+    name: str = Field(min_length=1, max_length=255, examples=["test_v1"])
+
+
+class MemberIn(In):
+    """A user who becomes or is a member of a project."""
+
+    user: str = Field(
+        min_length=1, max_length=254, description="What they log in with.", examples=["ana"]
+    )
+
+
 class ReasonIn(In):
     """The reason for a change; the history shows it."""
 

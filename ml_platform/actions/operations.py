@@ -6,6 +6,7 @@ from typing import Any
 
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation
+from ml_platform.models.states import OperationKind
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.retry_cancel import (
     request_cancel,
@@ -17,6 +18,9 @@ from ml_platform.services.operations.retry_cancel import (
 
 from .action import Action
 from .caller import Caller
+
+BEGINNINGS = (OperationKind.SUBMIT, OperationKind.DEPLOY, OperationKind.REDEPLOY)
+"""What a retry would begin; the retry of anything else ends what was begun."""
 
 
 def find_operation(caller: Caller, key: object) -> Operation:
@@ -50,6 +54,7 @@ RETRY: Action[Operation, Operation] = Action(
     name="retry-operation",
     right=right_for,
     find=find_operation,
+    begins=lambda operation: operation.kind in BEGINNINGS,
     require=require_retryable,
     run=_retry,
 )

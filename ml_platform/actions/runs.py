@@ -82,6 +82,7 @@ CREATE: Action[Any, TrainingRun] = Action(
     name="create-run",
     right=Right.TRAIN,
     find=Caller.find_project,
+    begins=True,
     input="TrainingIn",
     run=_create,
     on_page=False,
@@ -90,6 +91,7 @@ SUBMIT: Action[TrainingRun, Operation] = Action(
     name="submit-run",
     right=Right.TRAIN,
     find=find_run,
+    begins=True,
     require=training.require_submittable,
     is_repeated=training.is_submitted,
     run=lambda run, _, caller: training.submit_run(run=run, actor=caller.actor, now=caller.now()),
@@ -105,6 +107,7 @@ RERUN: Action[TrainingRun, TrainingRun] = Action(
     name="rerun",
     right=Right.TRAIN,
     find=find_run,
+    begins=True,
     require=training.require_repeatable,
     run=lambda run, _, caller: training.rerun(
         run=run, actor=caller.actor, now=caller.now(), idempotency_key=caller.key

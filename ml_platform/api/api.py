@@ -20,7 +20,7 @@ from ml_platform.api.http.strict import strictly, without_query
 from ml_platform.errors import NotFound
 from ml_platform.guard import read_json, require_readable
 
-from . import audit, endpoints, models, operations, runs, schedules, system, webhooks
+from . import audit, endpoints, models, operations, projects, runs, schedules, system, webhooks
 from .http import contract
 
 
@@ -44,6 +44,7 @@ api = NinjaAPI(
 )
 install(api)
 api.add_decorator(strictly, mode="view")
+api.add_router("/projects", projects.router)
 api.add_router("/models", models.router)
 api.add_router("/training-runs", runs.router)
 api.add_router("/deployed-endpoints", endpoints.router)

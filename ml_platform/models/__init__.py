@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .api_token import ApiToken, IdempotentResponse
+from .archived_project import ArchivedProject
 from .endpoints.deployed_endpoint import DeployedEndpoint
 from .endpoints.endpoint_traffic import EndpointTraffic
 from .endpoints.service_metrics import ServiceDailyMetrics
@@ -29,6 +30,7 @@ from .sweeps.sweep import Sweep
 
 __all__ = [
     "ApiToken",
+    "ArchivedProject",
     "AwaitingRemoval",
     "DailyCount",
     "DeployedEndpoint",

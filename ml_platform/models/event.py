@@ -14,8 +14,8 @@ from .states import PERSON_NAME, EventKind
 
 
 class Event(PlatformModel):
-    """What happened, to what and by whom. It is written once, never changed but for `sent`, and
-    survives its subject.
+    """What happened, to what and by whom. It is written once, never changed but for `sent`
+    and the name of a former user (`anonymise_user`), and survives its subject.
 
     `seq` is unique and grows with each insert into this database; a number is never used again. It
     may skip numbers, because a transaction that was rolled back has used some. Concurrent

@@ -170,6 +170,7 @@ class OperationKind(models.TextChoices):
     UNIGNORE = "unignore", "Reopen finding"
     APPROVE = "approve", "Approve version"
     WITHDRAW = "withdraw", "Withdraw approval"
+    PROJECT = "project", "Change project"
     METRICS = "metrics", "Collect metrics"
     SWEEP = "sweep", "Check"
 
@@ -211,6 +212,12 @@ class EventKind(models.TextChoices):
     FINDING_REPAIRED = "finding_repaired", "Finding repaired"
     FINDING_IGNORED = "finding_ignored", "Finding ignored"
     FINDING_REOPENED = "finding_reopened", "Finding reopened"
+    PROJECT_CREATED = "project_created", "Project created"
+    PROJECT_RENAMED = "project_renamed", "Project renamed"
+    PROJECT_ARCHIVED = "project_archived", "Project archived"
+    PROJECT_UNARCHIVED = "project_unarchived", "Project unarchived"
+    MEMBER_ADDED = "member_added", "Member added"
+    MEMBER_REMOVED = "member_removed", "Member removed"
 
 
 class SweepStatus(models.TextChoices):

@@ -32,6 +32,8 @@ from ml_platform.services.operations.store import Busy
 KEY_MAX = 64
 SECTIONS: Mapping[str, str] = {
     "training": "projects",
+    "project": "projects",
+    "new_project": "projects",
     "model": "projects",
     "delete": "projects",
     "new_run": "projects",

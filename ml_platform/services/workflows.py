@@ -13,6 +13,9 @@ from .importing import context as importing
 from .installation import confirm
 from .metrics import service_metrics
 from .ownership import uid_labels
+from .people import anonymisation
+from .projects import archive
+from .projects import changes as projects
 from .registration import adoption, approval, more_versions, register
 from .registry import aliases
 from .removal import removal
@@ -58,6 +61,12 @@ WORKFLOWS: dict[str, Workflow] = {
         platform_jobs.WORKFLOW,
         sweeps.WORKFLOW,
         uid_labels.WORKFLOW,
+        projects.CREATING,
+        projects.RENAMING,
+        projects.ADDING,
+        projects.REMOVING,
+        archive.ARCHIVING,
+        archive.UNARCHIVING,
         confirm.WORKFLOW,
         decisions.IGNORING,
         decisions.REOPENING,
@@ -79,6 +88,7 @@ WORKFLOWS: dict[str, Workflow] = {
         orphans.ORPHAN,
         orphans.ALL_ORPHANS,
         artifacts.WORKFLOW,
+        anonymisation.WORKFLOW,
         removal.WORKFLOW,
         service_metrics.WORKFLOW,
         importing.IMPORT,

@@ -31,6 +31,7 @@ class ServiceDailyMetrics(PlatformModel):
     read_at = models.DateTimeField()
 
     class Meta:
+        verbose_name_plural = "service daily metrics"
         db_table = "ml_platform_serviceday"
         constraints = [
             models.UniqueConstraint(fields=["service_name", "day"], name="mlp_service_day_once"),

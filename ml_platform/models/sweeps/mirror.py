@@ -61,6 +61,9 @@ class MirroredArtifacts(PlatformModel):
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
     seen_at = models.DateTimeField()
 
+    class Meta:
+        verbose_name_plural = "mirrored artifacts"
+
     def __str__(self) -> str:
         return self.prefix
 

@@ -48,6 +48,7 @@ from ml_platform.pages.training.buttons import register_button
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models.context import Button, Values
 from ml_platform.services.operations.store import Busy
+from ml_platform.services.projects.host_model import project_class
 from ml_platform.services.scheduling.schedules import Firing
 
 PAGES_WITH_TRUTH = ("start", "registry_health")
@@ -136,6 +137,8 @@ def _action(name: str) -> Action[Any, Any]:
 
 def _page_about(subject: Any) -> str:
     """The page that shows the subject of an action."""
+    if isinstance(subject, project_class()):
+        return reverse("ml_platform:project", args=[subject.pk])
     if name := PAGES.get(type(subject)):
         return reverse(f"ml_platform:{name}", args=[subject.pk])
     if isinstance(subject, TrainingRun) and subject.version and subject.registered_model_id:

@@ -33,6 +33,7 @@ from ml_platform.models import (
     MirroredService,
     Sweep,
 )
+from ml_platform.models.archived_project import in_archive
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus, ModelType
 from ml_platform.pages.common.buttons import button, is_offered, offered
@@ -231,7 +232,7 @@ def _choosing(caller: Caller, row: Finding) -> Values | None:
                 "label": str(each),
                 "chosen": bool(project) and proposed_name(str(each)) == proposed_name(project),
             }
-            for each in caller.scope.projects[:PROJECTS_SHOWN]
+            for each in in_archive(caller.scope.projects, archived=False)[:PROJECTS_SHOWN]
         ],
         "types": [
             {"value": value, "label": label, "chosen": value == told_type}

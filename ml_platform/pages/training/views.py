@@ -56,6 +56,7 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         "id": project.pk,
         "name": str(project),
         "url": reverse("ml_platform:training", args=[project.pk]),
+        "archived": project.in_archive,
         "may_train": caller.has(Right.TRAIN),
         "figures": asset_figures(kpis.assets([project.pk])),
         "registry": registry,

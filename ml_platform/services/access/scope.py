@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 
 from ml_platform.conf import get_settings, project_model
 from ml_platform.errors import Denied, Invalid, NotFound
+from ml_platform.models.archived_project import with_archived
 from ml_platform.models.database import write_alias
 from ml_platform.pagination import BadCursor, read_value
 
@@ -54,8 +55,8 @@ class Scope:
         return _find(self.only(rows), key)
 
     def find_project(self, key: object) -> Any:
-        """The project of that key; errors as with `find`."""
-        return _find(self.projects, key)
+        """The project of that key, with `in_archive`; errors as with `find`."""
+        return _find(with_archived(self.projects, "pk"), key)
 
 
 def _find(rows: QuerySet[M, R], key: object) -> R:

@@ -39,6 +39,7 @@ _NO_EVIDENCE = (
     OperationKind.ALIAS,
     OperationKind.IGNORE,
     OperationKind.UNIGNORE,
+    OperationKind.PROJECT,
     OperationKind.METRICS,
     OperationKind.SWEEP,
 )

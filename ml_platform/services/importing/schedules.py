@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-
 from ml_platform.cloud.answers import Absent, Present, Unknown
 from ml_platform.cloud.names import JobName
 from ml_platform.cloud.transport.channels import location_path
 from ml_platform.errors import Invalid, PlatformError
 from ml_platform.models import RegisteredModel, TrainingRun, TrainingSchedule
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import LIVE_SCHEDULE_STATES
 from ml_platform.services.operations.history import record
@@ -163,7 +162,7 @@ def _write_ended(work: Importing, row: ScheduleRow, model: HostModel, uid: UUID)
         created_by_id=work.users.get(row.created_by),
         created_at=made,
     )
-    with transaction.atomic():
+    with atomic():
         if insert_schedule(schedule) is None:
             raise already_there(schedule)
         record(

@@ -7,14 +7,23 @@ from typing import Any
 
 from django.utils import timezone
 
-from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel, TrainingRun
+from ml_platform.models import (
+    ArchivedProject,
+    DeployedEndpoint,
+    Finding,
+    Operation,
+    RegisteredModel,
+    TrainingRun,
+)
 from ml_platform.models.states import EndpointState, FindingStatus, Registration, RunStatus
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
+    ProjectFactory,
     RegisteredModelFactory,
     TrainingRunFactory,
     TrainingScheduleFactory,
+    UserFactory,
     version_of,
 )
 from ml_platform.tests.incident_rows import finished_sweep
@@ -143,6 +152,17 @@ def _findings(project: Any) -> States:
     }
 
 
+def _projects(project: Any) -> States:
+    """Two of the same members, one of them archived; `MEMBER` is one of them."""
+    member = UserFactory.create(username=MEMBER)
+    archived = ProjectFactory.create()
+    ArchivedProject.objects.create(project=archived, archived_at=timezone.now())
+    for one in (project, archived):
+        one.members.add(member)
+    archived.members.set(project.members.all())
+    return {"in use": project.pk, "archived": archived.pk}
+
+
 def _operation(project: Any, status: str, **changes: Any) -> Operation:
     live = status in ("pending", "running")
     values = {
@@ -160,10 +180,12 @@ NOUNS = {
     "finding": _findings,
     "operation": _operations,
     "model": _models,
+    "project": _projects,
 }
 RUNS, ENDPOINTS = "/api/training-runs/{}/", "/api/deployed-endpoints/{}/"
 FINDINGS, OPERATIONS = "/api/audit/findings/{}/", "/api/operations/{}/"
 SCHEDULES, MODELS = "/api/training/schedules/{}/", "/api/models/{}/"
+PROJECTS, MEMBER = "/api/projects/{}/", "mia"
 WHY = {"reason": "For the test."}
 ADOPT = {"project": "1", "model_name": "adopted"}
 
@@ -203,6 +225,9 @@ DOORS: Mapping[str, tuple[str, str, Any, dict[str, str]]] = {
     "ignore-finding": ("finding", f"{FINDINGS}ignore/", WHY, WHY),
     "reopen-finding": ("finding", f"{FINDINGS}reopen/", {}, {}),
     "confirm-plane": ("finding", f"{FINDINGS}confirm/", {}, {}),
+    "remove-member": ("project", f"{PROJECTS}remove-member/", {"user": MEMBER}, {"user": MEMBER}),
+    "archive-project": ("project", f"{PROJECTS}archive/", WHY, WHY),
+    "unarchive-project": ("project", f"{PROJECTS}unarchive/", WHY, WHY),
     "retry-operation": ("operation", f"{OPERATIONS}retry/", {}, {}),
     "cancel-operation": ("operation", f"{OPERATIONS}cancel/", {}, {}),
 }

@@ -32,7 +32,7 @@ def page_urls(ids: dict[str, Any]) -> list[str]:
         if pattern.name == "api":
             continue
         for part, value in ids.items():
-            for kind in ("slug:", "int:", "uuid:"):
+            for kind in ("slug:", "int:", "uuid:", "path:"):
                 route = route.replace(f"<{kind}{part}>", str(value))
         if pattern.name in ("delete", "check_now"):
             continue  # they ask Google; the first has its own test, the second takes one word
@@ -42,7 +42,7 @@ def page_urls(ids: dict[str, Any]) -> list[str]:
         for verb in (name for name, action in ACTIONS.items() if action.on_page):
             noun = verb.replace("deploy-run", "run").rpartition("-")[2]
             key = {"finding": ids["finding_id"], "operation": ids["operation_id"]}.get(noun, 1)
-            verbed = route.replace("<slug:verb>", verb).replace("<slug:subject>", str(key))
+            verbed = route.replace("<slug:verb>", verb).replace("<path:subject>", str(key))
             found.append(f"/{verbed}")
     return found
 

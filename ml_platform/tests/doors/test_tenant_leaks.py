@@ -32,6 +32,7 @@ PAGES = (
     "/operations/{operation_id}/", "/operations/{operation_id}/status/",
     "/do/deploy-run/{run}/", "/do/deploy-run/{run}/check/", "/do/undeploy/{endpoint}/check/",
     "/do/ignore-finding/{finding_id}/", "/registry-health/installation/",
+    "/projects/{project}/settings/", "/new-project/", "/?archived=yes",
 )  # fmt: skip
 
 

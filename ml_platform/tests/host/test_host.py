@@ -154,6 +154,17 @@ def test_its_pages_show_each_his_own_below_its_own_path_and_base(host, cloud, ke
             "adopted": [202, True],
             "type": kind,
         },
+        "projects": [
+            [409, "Projects are made in Host: host.Shop has no text field `name`."],
+            [409, "Projects are renamed in Host: host.Shop has no text field `name`."],
+            [409, "Who belongs to a project is decided by ml_platform.tests.host.models.shops_of."],
+            200,
+            True,
+            True,
+            {"why": "", "code": ""},
+            302,
+            False,
+        ],
     }
 
 

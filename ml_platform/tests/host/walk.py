@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import django
 
@@ -70,6 +71,7 @@ def main() -> dict[str, object]:
         "hers_check": hers.post("/ml/registry-health/check/").status_code,
         "training": by_page(his, shops[0]),
         "api": by_api,
+        "projects": by_projects(his, shops[0]),
     }
 
 
@@ -81,6 +83,29 @@ def by_page(client: Client, shop: Shop) -> list[object]:
         page.status_code,
         f'id="run-{RUN}"' in page.content.decode(),
         'value="Europe/Warsaw"' in form.content.decode(),
+    ]
+
+
+def by_projects(client: Client, shop: Shop) -> list[object]:
+    """The host makes its shops itself; each is archived and brought back, whatever its key."""
+    path = f"/ml/api/projects/{quote(str(shop.pk), safe='')}/"
+    settings = reverse("ml_platform:project", args=[shop.pk])
+    button = reverse("ml_platform:do", args=["unarchive-project", str(shop.pk)])
+
+    def sent(path: str, **body: str) -> list[object]:
+        answer = client.post(path, body, content_type="application/json")
+        return [answer.status_code, answer.json().get("detail", "")]
+
+    return [
+        sent("/ml/api/projects/", name="another"),
+        sent(f"{path}rename/", name="another"),
+        sent(f"{path}add-member/", user="ann"),
+        sent(f"{path}archive/", reason="Sold.")[0],
+        client.get("/ml/api/projects/?archived=true").json()["items"][0]["archived"],
+        b"This project is archived." in client.get(settings).content,
+        client.get(f"{button}check/").json(),
+        client.post(button).status_code,
+        client.get(path).json()["archived"],
     ]
 
 

@@ -51,6 +51,13 @@ from ml_platform.services.operations.retry_cancel import request_cancel, retry_o
 from ml_platform.services.operations.store import Actor, open_operation
 from ml_platform.services.operations.subjects import subject_of_run
 from ml_platform.services.operations.work import Work
+from ml_platform.services.projects.archive import archive_project, unarchive_project
+from ml_platform.services.projects.changes import (
+    add_member,
+    create_project,
+    remove_member,
+    rename_project,
+)
 from ml_platform.services.registration.approval import approve_version, withdraw_approval
 from ml_platform.services.registry.lineages import clear_pointer, record_version
 from ml_platform.services.serving.config import ServingConfig
@@ -59,8 +66,10 @@ from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.event_log import disagreements
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
+    ProjectFactory,
     RegisteredModelFactory,
     TrainingRunFactory,
+    UserFactory,
     version_of,
 )
 
@@ -232,6 +241,18 @@ def ignored() -> Finding:
     return finding
 
 
+def changed_member(*verbs: Callable[..., object]) -> None:
+    project, user = ProjectFactory.create(), UserFactory.create()
+    for verb in verbs:
+        verb(project=project, user=user.username, actor=ANA, now=database_now())
+
+
+def archived(*verbs: Callable[..., object]) -> None:
+    project = ProjectFactory.create()
+    for verb in verbs:
+        verb(project=project, reason="", actor=ANA, now=database_now())
+
+
 PRODUCERS: dict[EventKind, Callable[[], object]] = {
     EventKind.OPERATION_STARTED: an_operation,
     EventKind.OPERATION_RETRIED: retried,
@@ -266,6 +287,14 @@ PRODUCERS: dict[EventKind, Callable[[], object]] = {
     EventKind.FINDING_REOPENED: lambda: decisions.reopen_finding(
         finding=ignored(), actor=ANA, now=database_now()
     ),
+    EventKind.PROJECT_CREATED: lambda: create_project(name="shop", actor=ANA, now=database_now()),
+    EventKind.PROJECT_RENAMED: lambda: rename_project(
+        project=ProjectFactory.create(), name="shop", actor=ANA, now=database_now()
+    ),
+    EventKind.PROJECT_ARCHIVED: lambda: archived(archive_project),
+    EventKind.PROJECT_UNARCHIVED: lambda: archived(archive_project, unarchive_project),
+    EventKind.MEMBER_ADDED: lambda: changed_member(add_member),
+    EventKind.MEMBER_REMOVED: lambda: changed_member(add_member, remove_member),
 }
 
 
