@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from django.db import connections, router
 from django.db.migrations.executor import MigrationExecutor
 
 from ml_platform.checks import check_settings
-from ml_platform.models import Installation, Operation
+from ml_platform.models import Installation
+from ml_platform.models.database import write_connection
 
 from .item import Item, State
 
@@ -29,7 +29,7 @@ def settings_item() -> Item:
 
 def database_items() -> tuple[Item, Item]:
     """The database that our tables are in, and which of our migrations it lacks."""
-    connection = connections[router.db_for_write(Operation)]
+    connection = write_connection()
     version = ".".join(map(str, connection.get_database_version()))
     executor = MigrationExecutor(connection)
     wanted = [node for node in executor.loader.graph.leaf_nodes() if node[0] in APPS]

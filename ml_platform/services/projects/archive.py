@@ -8,7 +8,7 @@ from typing import Any
 from ml_platform.errors import Conflict
 from ml_platform.models import ArchivedProject, Operation, TrainingSchedule
 from ml_platform.models.database import atomic
-from ml_platform.models.locking import lock_row
+from ml_platform.models.locking import lock_row, lock_rows
 from ml_platform.models.states import EventKind, OperationKind, ScheduleState
 from ml_platform.services.access.scope import all_projects
 from ml_platform.services.operations.history import record
@@ -101,9 +101,9 @@ def unarchive_project(*, project: Any, actor: Actor, reason: str, now: datetime)
     """
     with atomic():
         lock_row(all_projects().filter(pk=project.pk))
-        marks = ArchivedProject.objects.filter(project=project.pk)
-        require_archived(archived=marks.exists())
-        marks.delete()
+        marks = lock_rows(ArchivedProject.objects.filter(project=project.pk))
+        require_archived(archived=bool(marks))
+        ArchivedProject.objects.filter(pk__in=marks).delete()
         return record(
             workflow=UNARCHIVING,
             subject=subject_of_project(project),

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import Model
 
 from ml_platform.cloud import scheduler
 from ml_platform.cloud.names import JobName
 from ml_platform.errors import CloudAbsent
 from ml_platform.models import Operation, TrainingSchedule
+from ml_platform.models.database import atomic
 from ml_platform.models.states import OperationKind, ScheduleState
 from ml_platform.services.access.rights import Right
 from ml_platform.services.operations.store import Actor
@@ -66,7 +66,7 @@ def take_over_schedule(
         **checked_fields(**given),
     )
     require_usable(schedule, now=now)
-    with transaction.atomic():
+    with atomic():
         schedule.registered_model = claim_lineage(
             project_id=project.pk,
             model_name=schedule.model_name,

@@ -33,6 +33,8 @@ LANDED = {
     "0016_alarm": "5688a92ef3c178cd",
     "0017_mirrored_endpoint": "a1067acd6560ac8f",
     "0018_host_keys": "229996d058b3fa64",
+    "0019_invokers": "1187f6b610c9e4c3",
+    "0020_projects": "2080bb568a539497",
 }
 """The digest of each migration that a database may have had; see `digest`."""
 GROW = (
@@ -41,6 +43,7 @@ GROW = (
     migrations.AddIndex,
     migrations.AddConstraint,
     migrations.AlterField,
+    migrations.AlterModelOptions,
     migrations.AlterModelTable,
     migrations.RenameModel,
     migrations.RenameField,
