@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from .errors import (
     CloudRejected,
@@ -32,6 +33,14 @@ STATUS: Mapping[type[PlatformError], int] = {
     DatabaseAway: 503,
 }
 """From a category to its status; a subclass has its nearest parent's."""
+
+_PHRASES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
+"""Python 3.13 names them as RFC 9110 does; a contract does not change with its Python."""
+
+
+def phrase_of(status: int) -> str:
+    """The words of a status, such as Not Found for 404."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 def status_of(error: PlatformError, table: Mapping[type[PlatformError], int] = STATUS) -> int:

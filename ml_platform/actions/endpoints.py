@@ -26,7 +26,6 @@ from ml_platform.services.deployment.deployable import (
     version_in,
     with_differences,
 )
-from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.operations.locks import Locks, read_locks
 from ml_platform.services.operations.store import Subject
 from ml_platform.services.operations.subjects import (
@@ -36,6 +35,7 @@ from ml_platform.services.operations.subjects import (
 )
 from ml_platform.services.operations.workflow import Workflow
 from ml_platform.services.registry.registry_state import verdict_of
+from ml_platform.services.serving.config import ServingConfig
 
 from .action import Action
 from .caller import Caller

@@ -28,7 +28,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from ml_platform.conf import project_model
 from ml_platform.models.project import LONGEST_KEY, key_field
 from ml_platform.models.states import Frequency, ModelType
-from ml_platform.services.deployment.serving import ServingFields
+from ml_platform.services.serving.config import ServingFields
 
 from .invalid import OTHER, WORD, InvalidInput, field_errors
 

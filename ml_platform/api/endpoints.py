@@ -20,7 +20,7 @@ from ml_platform.api.schemas.endpoints import (
 )
 from ml_platform.api.schemas.operations import OperationOut, accepted, operation_json
 from ml_platform.errors import Invalid
-from ml_platform.models.serving_truth import with_serving_truth
+from ml_platform.models.endpoints.serving_truth import with_serving_truth
 
 router = Router(tags=["endpoints"])
 

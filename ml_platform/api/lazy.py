@@ -7,17 +7,18 @@ never uses the API, or only runs a command, does not import them.
 from __future__ import annotations
 
 from django.contrib.auth.decorators import login_not_required
-from django.db import transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
+from ml_platform.models.database import never_atomic
+
 
 # A host's ATOMIC_REQUESTS would put calls to Google into a transaction (law 6), its
 # LoginRequiredMiddleware would send programs to a login page, and its CSRF middleware would ask
 # clients with a token for a cookie. The API does all three itself.
-@transaction.non_atomic_requests
+@never_atomic
 @login_not_required
 @csrf_exempt
 @never_cache

@@ -36,10 +36,10 @@ from ml_platform.api.schemas.models import (
 from ml_platform.api.schemas.operations import OperationOut, accepted
 from ml_platform.kpis import registered_models, vertex_reading
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, snapshot
-from ml_platform.models.serving_truth import with_serving_truth
+from ml_platform.models.endpoints.serving_truth import with_serving_truth
 from ml_platform.services.deletion.preview import preview_deletion
+from ml_platform.services.mirror.vertex_endpoints import deployments_at
 from ml_platform.services.registry.model_list import model_filter
-from ml_platform.services.registry.vertex_endpoints import deployments_at
 
 from .live_verification import verify_page
 

@@ -10,7 +10,7 @@ from ninja import Query, Router
 
 from ml_platform.actions.action import perform
 from ml_platform.actions.operations import CANCEL, RETRY, find_operation
-from ml_platform.api.http.lists import answer_list, matching
+from ml_platform.api.http.lists import matching, page_of, pagination_json
 from ml_platform.api.schemas.base import reply
 from ml_platform.api.schemas.operations import (
     OperationDetail,
@@ -19,9 +19,9 @@ from ml_platform.api.schemas.operations import (
     OperationsQuery,
     accepted,
     operation_detail_json,
-    operation_json,
+    operations_json,
 )
-from ml_platform.models import Operation
+from ml_platform.models import Operation, snapshot
 
 router = Router(tags=["operations"])
 
@@ -37,8 +37,11 @@ def list_operations(request: Any, query: Query[OperationsQuery]) -> HttpResponse
         status="status",
         model="lineage",
     )
-    sorts = {"created": "created_at"}
-    return answer_list(query, rows, sorts=sorts, row_json=operation_json)
+    with snapshot():
+        page = page_of(rows, query, {"created": "created_at"})
+        items = operations_json(page.rows)
+        total = rows.order_by().count()
+    return reply({"items": items, "pagination": pagination_json(query, page, total)})
 
 
 @router.get("/{uuid:operation_id}/", response=OperationDetail, operation_id="get_operation")

@@ -1,4 +1,4 @@
-"""/api/system/: the numbers of the dashboard, and the jobs at Cloud Scheduler."""
+"""/api/system/: the numbers of the dashboard, the status, and the jobs at Cloud Scheduler."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import asdict
 from typing import Any
 
 from django.http import HttpResponse
-from ninja import Router
+from ninja import Query, Router
 
 from ml_platform import kpis
 from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
-from ml_platform.actions.system import SET_UP_JOB
+from ml_platform.actions.system import SET_UP_JOB, STATUS
 from ml_platform.api.http.idempotency import asks_google
 from ml_platform.api.schemas.audit import counts_json
 from ml_platform.api.schemas.base import reply, when
-from ml_platform.api.schemas.system import KpisOut, SetupOut
+from ml_platform.api.schemas.system import KpisOut, SetupOut, StatusOut, StatusQuery, status_json
 from ml_platform.jobs import JOBS
 from ml_platform.models import snapshot
 from ml_platform.models.clock import database_now
@@ -47,6 +47,15 @@ def get_kpis(request: Any) -> HttpResponse:
             "services": daily_totals(today=now.date(), projects=limit),
         }
     return reply(body)
+
+
+@router.get("/status/", response=StatusOut, operation_id="get_status")
+def get_status(request: Any, query: Query[StatusQuery]) -> HttpResponse:
+    """Whether settings, database, workers, sweeps and jobs are well; on request Google's APIs too.
+
+    For administrators who see all projects.
+    """
+    return reply(status_json(perform(STATUS, "", query.verify, request.auth)))
 
 
 def _setter(name: str) -> Callable[[Any], HttpResponse]:

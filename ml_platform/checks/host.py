@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from math import inf
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
-from django.db import connections, router
+from django.db import router
 from django.db.models import CharField, IntegerField, UUIDField
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
 
 from ml_platform.conf import PROJECT_MODEL_SETTING, project_model
-from ml_platform.models import Operation
+from ml_platform.models.database import write_alias, write_connection
 from ml_platform.models.project import LONGEST_KEY, key_field
 
 Rule = Callable[[], Iterator[CheckMessage]]
@@ -51,13 +52,31 @@ def _time_zones() -> Iterator[CheckMessage]:
 
 
 def _database() -> Iterator[CheckMessage]:
-    alias = router.db_for_write(Operation)
-    vendor = connections[alias].vendor
+    yield from _spread_over_databases()
+    alias, vendor = write_alias(), write_connection().vendor
     if vendor not in DATABASES:
         yield Error(
             f"The database {alias!r} is {vendor}.",
             hint="The locks and statements are written and tested for PostgreSQL and SQLite: use "
             "one of them, by a database router for the app ml_platform if needed.",
+            id="mlp.E017",
+        )
+
+
+def _spread_over_databases() -> Iterator[CheckMessage]:
+    """Tenants and users too: statements join them. Django itself reports models that are none."""
+    try:
+        theirs = [apps.get_model(name) for name in (project_model(), settings.AUTH_USER_MODEL)]
+    except (LookupError, ValueError):
+        return
+    written = [*apps.get_app_config("ml_platform").get_models(), *theirs]
+    aliases = {router.db_for_write(model) for model in written}
+    if len(aliases) > 1:
+        yield Error(
+            "DATABASE_ROUTERS writes the tables of the app, projects and users to "
+            f"{' and '.join(sorted(aliases))}.",
+            hint="One transaction changes several of them, and statements join them: have the "
+            "router write them all to one database. Where it reads is no matter.",
             id="mlp.E017",
         )
 

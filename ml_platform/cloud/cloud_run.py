@@ -130,6 +130,15 @@ def get_operation(name: OperationName) -> RemoteOperation:
     return operations.get_operation(name, method="Services.UpdateService")
 
 
+def get_invokers(service_id: str) -> tuple[str, ...]:
+    """Return who may call the service by an unconditional grant of the service itself.
+
+    :raises CloudAbsent: the service does not exist.
+    """
+    policy = _get_policy(str(_name(service_id)))
+    return tuple(sorted(map(clean, _invokers_of(policy))))
+
+
 def change_invokers(
     service_id: str, *, add: Collection[str], remove: Collection[str] = ()
 ) -> tuple[str, ...]:
@@ -141,15 +150,12 @@ def change_invokers(
     :raises CloudConflict: the policy was changed in between; read it again.
     """
     resource = str(_name(service_id))
-    # Version 3 is the one that shows conditions: https://cloud.google.com/iam/docs/policies#versions
-    options = {"requested_policy_version": 3}
-    request = {"resource": resource, "options": options}
-    policy = channels.rpc("Services.GetIamPolicy", request, _read_policy)
+    policy = _get_policy(resource)
     for binding in policy.bindings:
         # A written policy must not name deleted accounts:
         # https://github.com/hashicorp/terraform-provider-google/issues/5151
         binding.members[:] = [one for one in binding.members if not one.startswith("deleted:")]
-    held = {member for b in policy.bindings if _is_invoker(b) for member in b.members}
+    held = _invokers_of(policy)
     wanted = held - set(remove) | set(add)
     if wanted != held:
         kept = [one for one in policy.bindings if one.members and not _is_invoker(one)]
@@ -171,6 +177,17 @@ def _copy_of(service: RemoteService) -> Any:
     message.CopyFrom(service.message)
     message.name = str(_name(service.service_id))
     return message
+
+
+def _get_policy(resource: str) -> Any:
+    # Version 3 is the one that shows conditions: https://cloud.google.com/iam/docs/policies#versions
+    options = {"requested_policy_version": 3}
+    request = {"resource": resource, "options": options}
+    return channels.rpc("Services.GetIamPolicy", request, _read_policy)
+
+
+def _invokers_of(policy: Any) -> set[str]:
+    return {member for b in policy.bindings if _is_invoker(b) for member in b.members}
 
 
 def _is_invoker(binding: Any) -> bool:

@@ -21,8 +21,8 @@ from ml_platform.models.clock import database_now
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, Registration, RunStatus
 from ml_platform.services.operations import history, worker
 from ml_platform.services.operations.subjects import subject_of_version
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.registration import register
-from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
 from ml_platform.services.scheduling.job import job_spec
 from ml_platform.services.training.polling import poll_training_runs

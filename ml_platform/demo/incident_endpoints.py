@@ -17,7 +17,7 @@ from ml_platform.services.deployment.steps import DEPLOY
 from ml_platform.services.operations import history, worker
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_version
-from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.ownership.labels import labels_for
 
 from . import incident_data as data
 from .stage import Stage

@@ -6,7 +6,7 @@ projects; None means the whole installation.
 
 from __future__ import annotations
 
-from ml_platform.models.serving_truth import fresh_for
+from ml_platform.models.endpoints.serving_truth import fresh_for
 
 from .days import (
     WORST_P95,

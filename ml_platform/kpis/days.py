@@ -36,12 +36,13 @@ WORST_P95 = "The p95 latency of the worst of the last seven full days."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPoint:
-    """How many models and versions were registered at the end of that day; None when that is not
-    known."""
+    """How many models and versions were registered at the end of that day, and how many active
+    endpoints served verified versions only; None when that is not known."""
 
     day: date
     models: int | None
     versions: int | None
+    serving_verified: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,8 @@ def _traffic(by_day: Mapping[int, Mapping[str, Any]]) -> Traffic:
 def history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[HistoryPoint, ...]:
     """Return the models and versions of each day, as the sweeps of these days counted them.
 
-    Today is as it is now. Days before the first kept count are the running totals of the models
+    Today is as it is now; what serves, which only a sweep knows, as the newest sweep of today
+    counted it. Days before the first kept count are the running totals of the models
     that are registered now; a later day that no sweep counted is unknown.
     """
     kept = _kept(today, days, projects)
@@ -116,6 +118,7 @@ def history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[
             day=point.day,
             models=kept.at(point.day, "models", point.models),
             versions=kept.at(point.day, "versions", point.versions),
+            serving_verified=kept.days.get(point.day, {}).get("serving_verified"),
         )
         for point in points
     )
@@ -143,7 +146,7 @@ class _Kept:
 def _kept(today: date, days: int, projects: Projects) -> _Kept:
     """The counts that sweeps kept; two statements."""
     window, _ = _window(today, days)
-    rows = DailyCount.objects.filter(day__gte=window[0], day__lt=today)
+    rows = DailyCount.objects.filter(day__gte=window[0], day__lte=today)
     if projects is not None:
         # The row of no project says that the day was counted, and has nothing of these projects.
         rows = rows.filter(Q(project__in=projects) | Q(project_key=""))
@@ -151,12 +154,16 @@ def _kept(today: date, days: int, projects: Projects) -> _Kept:
     found: Any = (
         rows.order_by()
         .values("day")
-        .annotate(counted=Count("findings"))
+        .annotate(counted=Count("findings"), judged=Count("serving_verified"))
         .annotate(
             models=Total("models", filter=mine, default=0),
             versions=Total("versions", filter=mine, default=0),
             findings=Case(
                 When(counted__gt=0, then=Total("findings", filter=mine, default=0)),
+                output_field=IntegerField(),
+            ),
+            serving_verified=Case(
+                When(judged__gt=0, then=Total("serving_verified", filter=mine, default=0)),
                 output_field=IntegerField(),
             ),
         )

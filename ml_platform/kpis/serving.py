@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db.models import QuerySet
 
 from ml_platform.models import DeployedEndpoint, EndpointTraffic, Sweep, snapshot
-from ml_platform.models.serving_truth import (
+from ml_platform.models.endpoints.serving_truth import (
     PLANES,
     UNVERIFIED,
     ServingTruth,

@@ -20,8 +20,8 @@ from ml_platform.models import (
     TrainingSchedule,
     snapshot,
 )
-from ml_platform.models.serving_status import ServingStatus, has_serving_status
-from ml_platform.models.serving_truth import fresh_for
+from ml_platform.models.endpoints.serving_status import ServingStatus, has_serving_status
+from ml_platform.models.endpoints.serving_truth import fresh_for
 from ml_platform.models.states import (
     LIVE_SCHEDULE_STATES,
     TRAINING_RUN_STATUSES,

@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from . import LocalCloud, PortBusy, Unusable
+from . import CloudError, LocalCloud, PortBusy, Unusable
 
 _STARTED = """\
 Local cloud of project {cloud.project} ({cloud.project_number}) in {cloud.location}.
@@ -49,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--more-locations", type=lambda text: text.split(","), default=[], help="us-central1,…"
     )
+    parser.add_argument("--bucket", help="a bucket of Cloud Storage, made unless it is there")
     parser.add_argument("--state", type=Path, help="a file in which everything survives")
     parser.add_argument("--quotas", action="store_true", help="Vertex's 600 and 60 a minute")
 
@@ -68,7 +69,7 @@ def _projects(text: str) -> dict[str, int]:
 
 def _cloud(options: argparse.Namespace) -> LocalCloud:
     beside = options.port + 1 if options.port else 0
-    return LocalCloud(
+    cloud = LocalCloud(
         project=options.project,
         location=options.location,
         projects=options.more_projects,
@@ -79,6 +80,9 @@ def _cloud(options: argparse.Namespace) -> LocalCloud:
         state=options.state,
         quotas=options.quotas,
     )
+    if options.bucket:
+        cloud.storage.make_bucket(options.bucket)
+    return cloud
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -89,7 +93,7 @@ def serve(options: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         cloud = _cloud(options).start()
-    except Unusable as wrong:
+    except (Unusable, CloudError) as wrong:
         print(wrong, file=sys.stderr)
         return 2
     except PortBusy as busy:

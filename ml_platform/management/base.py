@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import ProgrammingError, connection
+from django.db import ProgrammingError
 
 from ml_platform.checks import check_settings
 from ml_platform.errors import CloudUnavailable, Misconfigured, PlatformError
 from ml_platform.guard import DATABASE_FAILURES
+from ml_platform.models.database import write_connection
 
 FAILED = 1
 UNREADABLE = 2
@@ -22,7 +23,7 @@ UNREADABLE = 2
 
 def _driver_error() -> type[Exception]:
     """The driver's own error, which Django lets pass when it closes a server-side cursor."""
-    error: type[Exception] = connection.Database.Error  # type: ignore[attr-defined]
+    error: type[Exception] = write_connection().Database.Error  # type: ignore[attr-defined]
     return error
 
 
@@ -68,6 +69,15 @@ def _require_good_settings() -> None:
     wrong = next((message for message in heard if message.is_serious()), None)
     if wrong is not None:
         raise Misconfigured(wrong.msg, advice=wrong.hint or "")
+
+
+def add_project_option(parser: ArgumentParser, what: str) -> None:
+    """Add `--project`, which `services.access.scope.find_named_project` reads."""
+    parser.add_argument(
+        "--project",
+        metavar="NAME",
+        help=f"{what}, by its key or its name; a name that several have is refused.",
+    )
 
 
 def number_of(what: str, most: int) -> Callable[[str], int]:

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ml_platform.models import Finding, Sweep, snapshot
-from ml_platform.services.findings.kinds import FindingKind, facts_of
+from ml_platform.services.findings.kinds import facts_of, kind_of
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.audit import AuditVerdict, Existence, OurRow, VertexRow
 from ml_platform.text import counted
@@ -139,7 +139,7 @@ def _vertex_cells(row: VertexRow) -> Sequence[str]:
         "in_progress": "In progress",
         "another_installation": "Another installation's",
     }
-    verdict = words.get(row.verdict) or f"[red]{FindingKind(row.verdict).facts.label}[/]"
+    verdict = words.get(row.verdict) or f"[red]{kind_of(row.verdict).facts.label}[/]"
     return (escape(row.model), row.id, f"v{row.version}", escape(row.bucket), verdict)
 
 

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from .api_token import ApiToken, IdempotentResponse
 from .archived_project import ArchivedProject
-from .awaiting_removal import AwaitingRemoval
-from .daily_count import DailyCount
-from .deployed_endpoint import DeployedEndpoint
-from .endpoint_traffic import EndpointTraffic
+from .endpoints.deployed_endpoint import DeployedEndpoint
+from .endpoints.endpoint_traffic import EndpointTraffic
+from .endpoints.service_metrics import ServiceDailyMetrics
 from .event import Event
 from .installation import Installation
-from .manifest import Manifest
 from .operation import Operation
 from .project import Project, key_field
-from .registered_model import RegisteredModel
-from .service_metrics import ServiceDailyMetrics
+from .registry.awaiting_removal import AwaitingRemoval
+from .registry.manifest import Manifest
+from .registry.registered_model import RegisteredModel
+from .registry.training_run import TrainingRun
+from .registry.training_schedule import TrainingSchedule
 from .snapshots import snapshot
-from .sweep import (
-    Finding,
+from .sweeps.daily_count import DailyCount
+from .sweeps.finding import Finding
+from .sweeps.mirror import (
     MirroredArtifacts,
     MirroredEndpoint,
     MirroredJob,
     MirroredModel,
     MirroredService,
-    Sweep,
 )
-from .training_run import TrainingRun
-from .training_schedule import TrainingSchedule
+from .sweeps.sweep import Sweep
 
 __all__ = [
     "ApiToken",

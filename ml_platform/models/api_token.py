@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Self
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from .database import PlatformModel, PlatformQuerySet
 
-class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+
+class ApiTokenQuerySet(PlatformQuerySet["ApiToken"]):
     """A queryset of tokens."""
 
     def valid(self, *, now: datetime) -> Self:
@@ -19,7 +21,7 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
         return self.filter(revoked_at__isnull=True, expires_at__gt=now)
 
 
-class ApiToken(models.Model):
+class ApiToken(PlatformModel):
     """A bearer token of a user. The token itself is shown once and never stored."""
 
     user = models.ForeignKey(
@@ -34,13 +36,13 @@ class ApiToken(models.Model):
         null=True, blank=True, help_text="Within a minute; not every request is written."
     )
 
-    objects = ApiTokenQuerySet.as_manager()
+    objects: ClassVar = ApiTokenQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name
 
 
-class IdempotentResponse(models.Model):
+class IdempotentResponse(PlatformModel):
     """The response to a request with an Idempotency-Key; `status` is empty until there is one."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")

@@ -9,10 +9,12 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from ml_platform.conf import project_model
 
+from .database import PlatformModel
+
 Rows = TypeVar("Rows", bound=QuerySet[Any, Any])
 
 
-class ArchivedProject(models.Model):
+class ArchivedProject(PlatformModel):
     """The mark of an archived project; it is deleted when the project is taken up again.
 
     Nothing is counted by it: what the project has stays registered, served and counted (law 1).

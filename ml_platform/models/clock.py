@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from django.db import connection
+from .database import write_connection
 
 
 def database_now() -> datetime:
     """The time of the database, aware, in UTC."""
+    connection = write_connection()
     sql = {
         "postgresql": "SELECT clock_timestamp()",
         "sqlite": "SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",

@@ -9,10 +9,11 @@ from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
 
+from .database import PlatformModel
 from .states import PERSON_NAME, EventKind
 
 
-class Event(models.Model):
+class Event(PlatformModel):
     """What happened, to what and by whom. It is written once, never changed but for `sent`
     and the name of a former user (`anonymise_user`), and survives its subject.
 

@@ -7,10 +7,11 @@ import uuid
 from django.db import models
 from django.db.models import Q
 
+from .database import PlatformModel
 from .states import PERSON_NAME
 
 
-class Installation(models.Model):
+class Installation(PlatformModel):
     """The only row: our uid, and the nonces by which the marker object knows this database."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)

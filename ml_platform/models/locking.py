@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from django.db import transaction
 from django.db.models import Model, QuerySet
+
+from .database import atomic
 
 Row = TypeVar("Row", bound=Model)
 
@@ -42,7 +43,7 @@ def lock_rows(rows: QuerySet[Any]) -> list[Any]:
 
 def update_rows(rows: QuerySet[Any], **values: Any) -> int:
     """Change the rows, in a transaction; returns how many there were."""
-    with transaction.atomic():
+    with atomic():
         return sum(part.update(**values) for part in _parts(rows.model, lock_rows(rows)))
 
 
@@ -51,7 +52,7 @@ def delete_rows(rows: QuerySet[Any]) -> int:
 
     It does not wait: use it for rows that a later call may delete as well.
     """
-    with transaction.atomic():
+    with atomic():
         free = _keys(rows.select_for_update(skip_locked=True))
         return sum(part.delete()[0] for part in _parts(rows.model, free))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Self
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.db import models
@@ -12,10 +12,11 @@ from django.db.models.functions import Now
 
 from ml_platform.conf import project_model
 
+from .database import PlatformModel, PlatformQuerySet
 from .states import LIVE_OPERATION_STATUSES, PERSON_NAME, OperationKind, OperationStatus
 
 
-class OperationQuerySet(models.QuerySet["Operation"]):
+class OperationQuerySet(PlatformQuerySet["Operation"]):
     """A queryset of operations."""
 
     def live(self) -> Self:
@@ -23,7 +24,7 @@ class OperationQuerySet(models.QuerySet["Operation"]):
         return self.filter(status__in=LIVE_OPERATION_STATUSES)
 
 
-class Operation(models.Model):
+class Operation(PlatformModel):
     """What was requested, by whom, its present step and its result. It outlives its subject.
 
     `lineage_key` and `service_key` are locks: a constraint allows one running Operation for each.
@@ -89,7 +90,7 @@ class Operation(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
-    objects = OperationQuerySet.as_manager()
+    objects: ClassVar = OperationQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -11,8 +11,10 @@ from django.db.models.functions import Now
 
 from ml_platform.conf import PROJECT_MODEL_SETTING
 
+from .database import PlatformModel
 
-class Project(models.Model):
+
+class Project(PlatformModel):
     """A tenant. `ML_PLATFORM_PROJECT_MODEL` replaces it by a model of the host."""
 
     name = models.CharField(max_length=63, unique=True)

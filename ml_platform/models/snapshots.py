@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .registered_model import RegisteredModel
+from .database import atomic, write_connection
 
 READ_ONLY = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
@@ -23,13 +22,13 @@ def snapshot() -> Iterator[None]:
     PostgreSQL refuses a write in it. A write on SQLite may fail: its snapshot cannot become the
     newest state (https://www.sqlite.org/isolation.html).
     """
-    connection = connections[router.db_for_write(RegisteredModel)]
+    connection = write_connection()
     if connection.in_atomic_block or not connection.get_autocommit():
         yield
         return
     with ExitStack() as stack:
         with _deferred(connection):
-            stack.enter_context(transaction.atomic(using=connection.alias))
+            stack.enter_context(atomic())
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute(READ_ONLY)

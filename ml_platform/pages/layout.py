@@ -26,8 +26,8 @@ from ml_platform.models import Finding, Installation, Operation, snapshot
 from ml_platform.pages.view_models.context import Link, Values
 from ml_platform.services.access.rights import Right, has_right, require_right
 from ml_platform.services.access.scope import scope_of
+from ml_platform.services.mirror.brake import why_shrunk
 from ml_platform.services.operations.store import Busy
-from ml_platform.services.registry.brake import why_shrunk
 
 KEY_MAX = 64
 SECTIONS: Mapping[str, str] = {

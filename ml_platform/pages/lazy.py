@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.log import log_response
 from django.utils.module_loading import import_string
 
 from ml_platform.errors import PlatformError
 from ml_platform.guard import DATABASE_FAILURES, DatabaseAway, require_readable
+from ml_platform.models.database import never_atomic
 
 
 def page(name: str) -> Callable[..., HttpResponse]:
     """The view `ml_platform.pages.<name>`, behind the refusals and errors that all pages share."""
 
     # A host's ATOMIC_REQUESTS would put calls to Google into a transaction (law 6).
-    @transaction.non_atomic_requests
+    @never_atomic
     def view(request: HttpRequest, **kwargs: object) -> HttpResponse:
         try:
             require_readable(request, form=True)

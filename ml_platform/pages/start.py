@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 
-from ml_platform import kpis
+from ml_platform import kpis, status
 from ml_platform.actions.system import may_check
 from ml_platform.models.archived_project import in_archive
 from ml_platform.models.clock import database_now
@@ -17,6 +17,7 @@ from ml_platform.pages.view_models import serialize
 from ml_platform.pages.view_models.charts import history_chart
 from ml_platform.pages.view_models.count_strip import read_truth
 from ml_platform.services.access.scope import Scope
+from ml_platform.services.operations.liveness import read_liveness
 from ml_platform.text import counted
 
 CARDS = 12
@@ -37,6 +38,8 @@ def start(request: HttpRequest) -> HttpResponse:
     found = {
         "truth": read_truth(scope.limit, by_kind, now),
         "may_check": may_check(caller),
+        # It is about the work of all tenants.
+        "status": status.line(read_liveness(now=now), by_kind) if scope.everything else (),
         "assets": serialize.asset_figures(kpis.assets(scope.limit)),
         "chart": history_chart(
             kpis.history(today=now.date(), projects=scope.limit),

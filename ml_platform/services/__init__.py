@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from django.db import connection
-
 from ml_platform.cloud.transport.channels import before_call
+from ml_platform.models.database import write_connection
 
 
 def refuse_inside_transaction(method: str) -> None:
@@ -15,7 +14,7 @@ def refuse_inside_transaction(method: str) -> None:
 
     :raises RuntimeError: a transaction is open.
     """
-    blocks = connection.atomic_blocks
+    blocks = write_connection().atomic_blocks
     if blocks and not getattr(blocks[-1], "_from_testcase", False):  # as `durable=True` reads it
         raise RuntimeError(f"{method} was called inside a database transaction.")
 

@@ -9,13 +9,15 @@ from .deletion import steps as deletion
 from .deployment import adopt_service, undeploy
 from .deployment import steps as deployment
 from .findings import decisions
+from .importing import context as importing
 from .installation import confirm
 from .metrics import service_metrics
+from .ownership import uid_labels
 from .people import anonymisation
 from .projects import archive
 from .projects import changes as projects
 from .registration import adoption, approval, more_versions, register
-from .registry import aliases, relabel
+from .registry import aliases
 from .removal import removal
 from .repairs import aliases as alias_repairs
 from .repairs import (
@@ -27,7 +29,7 @@ from .repairs import (
     services,
     unmanaged_models,
 )
-from .scheduling import job, platform_jobs
+from .scheduling import job, platform_jobs, takeover
 from .scheduling import repairs as job_repairs
 from .sweeps import operation as sweeps
 from .training import runs, submission
@@ -55,15 +57,16 @@ WORKFLOWS: dict[str, Workflow] = {
         job.RESUMPTION,
         job.PAUSE,
         job.END,
+        takeover.WORKFLOW,
         platform_jobs.WORKFLOW,
         sweeps.WORKFLOW,
+        uid_labels.WORKFLOW,
         projects.CREATING,
         projects.RENAMING,
         projects.ADDING,
         projects.REMOVING,
         archive.ARCHIVING,
         archive.UNARCHIVING,
-        relabel.WORKFLOW,
         confirm.WORKFLOW,
         decisions.IGNORING,
         decisions.REOPENING,
@@ -88,5 +91,6 @@ WORKFLOWS: dict[str, Workflow] = {
         anonymisation.WORKFLOW,
         removal.WORKFLOW,
         service_metrics.WORKFLOW,
+        importing.IMPORT,
     )
 }

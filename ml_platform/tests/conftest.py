@@ -17,6 +17,7 @@ from django.db import connections
 from .browsers import ARGUMENTS, MISSING, find_browser
 from .commits import imitate_commits
 from .settings import RUN_DIRECTORY
+from .template import Template
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Route
@@ -123,8 +124,27 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> Iterator[None]:
+def template(request: pytest.FixtureRequest) -> Template | None:
+    """What SQLite's test database is a copy of; pytest's cache has the room for it."""
+    cache = getattr(request.config, "cache", None)
+    if cache is None or connections["default"].vendor != "sqlite":
+        return None
+    return Template(cache.mkdir("test-database"))
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(
+    django_db_modify_db_settings: None, django_db_keepdb: bool, template: Template | None
+) -> bool:
+    """Whether the database is there already: as a copy of the template."""
+    return django_db_keepdb or (template is not None and template.copy())
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, template: Template | None) -> Iterator[None]:
     """As pytest-django's; then child processes of a test open the test's own database."""
+    if template is not None:
+        template.keep()
     name = str(connections["default"].settings_dict["NAME"])
     with _environment(ML_PLATFORM_TEST_DB_NAME=name), pytest.MonkeyPatch.context() as patch:
         imitate_commits(patch)

@@ -15,7 +15,7 @@ from ml_platform.models import (
     RegisteredModel,
     Sweep,
 )
-from ml_platform.models.manifest import FilesState
+from ml_platform.models.registry.manifest import FilesState
 from ml_platform.models.states import OperationKind, OperationStatus, RegistryState, SweepStatus
 from ml_platform.services.findings.kinds import FindingKind
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from django.contrib.auth.decorators import login_required
@@ -17,6 +16,7 @@ from ninja import NinjaAPI
 from ml_platform import kpis
 from ml_platform.api.schemas.base import EXAMPLES, Problem
 from ml_platform.conf import OWN_BASE, get_settings
+from ml_platform.http_status import phrase_of
 from ml_platform.services.access.scope import scope_of
 
 from .auth import identify
@@ -85,7 +85,7 @@ def _operations(schema: Json) -> Iterator[tuple[str, str, Json]]:
 def _failure(status: int) -> Json:
     reference = {"$ref": "#/components/schemas/Problem"}
     found: Json = {
-        "description": HTTPStatus(status).phrase,
+        "description": phrase_of(status),
         "content": {MEDIA_TYPE: {"schema": reference}},
     }
     header = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}.get(status)

@@ -110,7 +110,7 @@ def problem(error: PlatformError, **more: Any) -> HttpResponse:
     body = {
         "type": f"urn:ml-platform:{error.code}",
         "code": error.code,
-        "title": HTTPStatus(status).phrase,
+        "title": http_status.phrase_of(status),
         "status": status,
         "detail": str(error),
         "advice": error.advice,

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
-from django.db import connection, models, transaction
+from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -21,6 +21,7 @@ from ml_platform.api.schemas.base import FLAGS
 from ml_platform.errors import Conflict, Invalid, NotFound
 from ml_platform.models import IdempotentResponse
 from ml_platform.models.clock import database_now
+from ml_platform.models.database import atomic, write_connection
 from ml_platform.models.locking import delete_rows
 from ml_platform.services.access.rights import Right
 from ml_platform.services.cleanup.history import old_answers
@@ -82,7 +83,7 @@ def answer_once(request: HttpRequest, answer: Answer, *, whole: bool) -> HttpRes
         return _again(stored, caller)
     if not whole:
         return _store(stored, answer(), caller)
-    with transaction.atomic():
+    with atomic():
         row = _lock(stored)
         return _again(row, caller) if row.status is not None else _store(row, answer(), caller)
 
@@ -121,7 +122,7 @@ def _lock(row: IdempotentResponse) -> IdempotentResponse:
     :raises StillRunning: another transaction holds the lock.
     """
     rows = IdempotentResponse.objects.filter(pk=row.pk)
-    if not connection.features.has_select_for_update:
+    if not write_connection().features.has_select_for_update:
         rows.update(key=models.F("key"))  # SQLite allows one writer: another one waits here
     locked = rows.select_for_update(skip_locked=True).first()
     if locked is None:

@@ -16,7 +16,7 @@ from ml_platform.models import (
     RegisteredModel,
     TrainingRun,
 )
-from ml_platform.models.serving_status import (
+from ml_platform.models.endpoints.serving_status import (
     ServingStatus,
     serving_status,
     with_serves_newest,

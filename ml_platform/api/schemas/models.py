@@ -11,9 +11,9 @@ from ninja import Field
 from ml_platform.models import (
     TrainingRun,
 )
-from ml_platform.models.manifest import FilesState, ManifestOrigin
+from ml_platform.models.registry.manifest import FilesState, ManifestOrigin
 from ml_platform.models.states import Approval, ModelType
-from ml_platform.services.registry.vertex_endpoints import Deployment as Deployed
+from ml_platform.services.mirror.vertex_endpoints import Deployment as Deployed
 
 from .base import (
     EXAMPLES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -9,13 +10,10 @@ from django.http import HttpResponse
 from ninja import Field
 
 from ml_platform.actions.inputs import Id, ProjectId
-from ml_platform.models import (
-    Operation,
-)
-from ml_platform.models.states import (
-    OperationKind,
-    OperationStatus,
-)
+from ml_platform.models import Operation
+from ml_platform.models.clock import database_now
+from ml_platform.models.states import OperationKind, OperationStatus
+from ml_platform.services.operations.liveness import why_waiting
 from ml_platform.services.operations.workflow import slug_of
 
 from .base import (
@@ -59,6 +57,7 @@ OPERATION_EXAMPLE = {
     "cancel_requested": False,
     "changed": [],
     "error": None,
+    "waiting": "",
     "created_at": "2026-02-08T12:15:00Z",
     "started_at": "2026-02-08T12:15:00Z",
     "finished_at": None,
@@ -130,6 +129,10 @@ class OperationOut(Out):
         "model clears the pointer to it."
     )
     error: OperationError | None
+    waiting: str = Field(
+        description="Why nobody works on it, although it is due: no worker takes work, or all are "
+        "at other work. Empty if somebody does, if it waits for a time or a lock, or has ended."
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -164,6 +167,17 @@ def accepted(operation: Operation) -> HttpResponse:
 
 def operation_json(operation: Operation) -> Json:
     """An operation, without the state of its steps."""
+    [said] = operations_json([operation])
+    return said
+
+
+def operations_json(operations: Sequence[Operation]) -> list[Json]:
+    """The operations of a list."""
+    waiting = why_waiting(operations, clock=database_now)
+    return [_operation_json(one, waiting.get(one.pk, "")) for one in operations]
+
+
+def _operation_json(operation: Operation, waiting: str) -> Json:
     url = url_of(f"operations/{operation.pk}/")
     error = {
         "code": operation.error_code,
@@ -192,6 +206,7 @@ def operation_json(operation: Operation) -> Json:
         "cancel_requested": operation.cancel_requested,
         "changed": operation.data.get("changed", []),
         "error": error if operation.error else None,
+        "waiting": waiting,
         "created_at": when(operation.created_at),
         "started_at": when(operation.started_at),
         "finished_at": when(operation.finished_at),

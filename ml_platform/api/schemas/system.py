@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Literal
 
 from ninja import Field
 
-from ml_platform.actions.inputs import ProjectId
+from ml_platform.actions.inputs import In, ProjectId
+from ml_platform.status import Status
 
 from .audit import COUNTS_EXAMPLE, FourCountsOut
-from .base import Out, example
+from .base import Json, Out, example, when
 
 
 class AssetsOut(Out):
@@ -164,3 +166,65 @@ class SetupOut(Out):
     action: Literal["created", "updated", "resumed", "unchanged"]
     job_name: str
     schedule: str
+
+
+class StatusQuery(In):
+    """Whether Google is asked."""
+
+    verify: Literal["live"] | None = Field(
+        None, description="`live` also makes one read call of each of Google's APIs now."
+    )
+
+
+class StatusItem(Out):
+    """One thing that the platform needs."""
+
+    name: str = Field(description="Stable: settings, worker, job_audit-registry ...")
+    title: str
+    state: Literal["fine", "attention", "unknown", "unused"]
+    detail: str
+    advice: str
+    at: datetime | None = Field(
+        description="When it was last seen at work; of `operations`, since when the oldest waits."
+    )
+    permission: str = Field(description="The IAM permission that its call needs; may be empty.")
+
+
+@example(
+    {
+        "state": "attention",
+        "live": False,
+        "checked_at": "2026-02-08T12:15:00Z",
+        "items": [
+            {
+                "name": "worker",
+                "title": "Worker",
+                "state": "attention",
+                "detail": "No worker has taken work for 12 min. Start `manage.py db_worker`.",
+                "advice": "",
+                "at": "2026-02-08T12:03:00Z",
+                "permission": "",
+            }
+        ],
+    }
+)
+class StatusOut(Out):
+    """Whether the platform can work."""
+
+    state: Literal["fine", "attention", "unknown"] = Field(
+        description="`attention` if a person has to do something, else `unknown` if something "
+        "could not be read. Without `live` it says nothing of Google's APIs."
+    )
+    live: bool
+    checked_at: datetime
+    items: list[StatusItem]
+
+
+def status_json(status: Status) -> Json:
+    """The status, for the API and for programs that run the command."""
+    return {
+        "state": status.state,
+        "live": status.live,
+        "checked_at": when(status.now),
+        "items": [asdict(item) | {"at": when(item.at)} for item in status.items],
+    }

@@ -65,6 +65,11 @@ class Storage:
             self._buckets.ensure(bucket)
             return self.tables.put(bucket, name, data, {"contentType": content_type}).generation
 
+    def make_bucket(self, bucket: str) -> None:
+        """Make a bucket, unless it is there."""
+        with self.tables.transaction():
+            self._buckets.ensure(bucket)
+
     def read(self, bucket: str, name: str) -> bytes | None:
         """The bytes of an object, None when it is not there."""
         found = self.tables.get(bucket, name)

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.system import SWEEP
-from ml_platform.management.base import UNREADABLE, PlatformCommand
+from ml_platform.management.base import UNREADABLE, PlatformCommand, add_project_option
 from ml_platform.management.report import (
     EXIT_CODES,
     json_audit,
@@ -19,6 +19,7 @@ from ml_platform.management.report import (
     print_audit,
 )
 from ml_platform.models import Sweep
+from ml_platform.services.access.scope import find_named_project
 from ml_platform.services.sweeps import audit
 
 
@@ -31,12 +32,12 @@ class Command(PlatformCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add our options."""
         parser.add_argument("--format", choices=("table", "json"), default="table")
-        parser.add_argument("--project", metavar="NAME", help="Show this project only.")
+        add_project_option(parser, "Show this project only")
 
     def work(self, **options: Any) -> int:
         """Sweep, then show the result."""
         name = options["project"]
-        project = audit.find_project(name) if name else None
+        project = find_named_project(name) if name else None
         done = perform(SWEEP, "", None, Caller.system("audit_registry"))
         if options["format"] == "table":
             require_any_plane(done)

@@ -11,7 +11,7 @@ from ml_platform.actions.findings import CONFIRM
 from ml_platform.errors import NotFound
 from ml_platform.management.base import PlatformCommand
 from ml_platform.models import Finding
-from ml_platform.services.registry.brake import PLANES
+from ml_platform.services.mirror.brake import PLANES
 
 
 class Command(PlatformCommand):

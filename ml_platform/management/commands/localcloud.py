@@ -20,14 +20,16 @@ class Command(PlatformCommand):
     needs_cloud = False
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the program's options; project and location default to the configured ones."""
+        """Add the program's options; project, location, bucket default to the configured."""
         _program().add_options(parser)
         try:
             current = get_settings()
         except Misconfigured:
             return  # The options have defaults; whatever uses the settings reports the error.
         if current.PROJECT_ID:
-            parser.set_defaults(project=current.PROJECT_ID, location=current.LOCATION)
+            parser.set_defaults(
+                project=current.PROJECT_ID, location=current.LOCATION, bucket=current.BUCKET
+            )
 
     def work(self, **options: Any) -> int:
         """Serve until interrupted; returns the exit code of the program."""

@@ -18,7 +18,7 @@ from ml_platform.actions.caller import Caller
 from ml_platform.actions.findings import ADOPT, DELETE_UNMANAGED, REPAIR
 from ml_platform.actions.system import SWEEP
 from ml_platform.errors import PlatformError
-from ml_platform.management.base import PlatformCommand
+from ml_platform.management.base import PlatformCommand, add_project_option
 from ml_platform.management.commands.audit_registry import require_any_plane
 from ml_platform.management.report import (
     EXIT_CODES,
@@ -30,7 +30,8 @@ from ml_platform.management.report import (
 from ml_platform.models import Finding, Operation
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationStatus
-from ml_platform.services.findings.kinds import FindingKind, facts_of, worst_first
+from ml_platform.services.access.scope import find_named_project
+from ml_platform.services.findings.kinds import KINDS, Kind, facts_of, worst_first
 from ml_platform.services.registration.vertex_facts import proposed_name
 from ml_platform.services.repairs.reconciliation import finish_operation, is_safe, repairs_of
 from ml_platform.services.sweeps import audit
@@ -57,7 +58,7 @@ class Command(PlatformCommand):
         parser.add_argument(
             "--kind",
             action="append",
-            choices=list(FindingKind),
+            choices=list(KINDS),
             help="Only these findings; may be given several times.",
         )
         parser.add_argument(
@@ -66,7 +67,7 @@ class Command(PlatformCommand):
             default="leave",
             help="What to do with models in Vertex AI that are not registered (default: leave).",
         )
-        parser.add_argument("--project", metavar="NAME", help="The project for --unmanaged adopt.")
+        add_project_option(parser, "The project for --unmanaged adopt")
         parser.add_argument(
             "--name",
             action="append",
@@ -76,7 +77,7 @@ class Command(PlatformCommand):
         )
         parser.add_argument(
             "--repair",
-            choices=sorted({one.slug for kind in FindingKind for one in kind.facts.alternatives}),
+            choices=sorted({one.slug for kind in KINDS for one in kind.facts.alternatives}),
             help="This repair in place of the safe one, where a finding has it.",
         )
 
@@ -115,18 +116,18 @@ class Command(PlatformCommand):
             raise CommandError(f"Give --name SHOWN=NAME, not {wrong[0]}.")
         if not (options["yes"] or options["dry_run"] or sys.stdin.isatty()):
             raise CommandError("There is no terminal to confirm on: give --yes or --dry-run.")
-        return audit.find_project(options["project"]) if options["project"] else None
+        return find_named_project(options["project"]) if options["project"] else None
 
     def _plan(
         self,
         console: Console,
         options: dict[str, Any],
         project: Model | None,
-        unread: Collection[FindingKind],
+        unread: Collection[Kind],
     ) -> list[int]:
         """Print what would be done; returns the ids of the findings to repair. Those of a plane
         that is not believed stay."""
-        kinds = [kind for kind in options["kind"] or FindingKind if kind not in unread]
+        kinds = [kind for kind in options["kind"] or KINDS if kind not in unread]
         rows = Finding.objects.open().filter(kind__in=kinds).order_by(worst_first(), "pk")
         wanted: list[int] = []
         for number, finding in enumerate(rows.iterator(), 1):

@@ -25,7 +25,7 @@ from ml_platform.services.deployment.deployable import (
     is_stopped,
     told_overwritten,
 )
-from ml_platform.services.deployment.serving import ServingConfig
+from ml_platform.services.serving.config import ServingConfig
 
 _PROTECTED = " Only an administrator moves or removes {} from a version that has it."
 KEEPS: Mapping[str, str] = dict.fromkeys(

@@ -17,9 +17,9 @@ from ml_platform.pages.common.queries import read_versions
 from ml_platform.pages.layout import begun, caller_of, failed, form_page, render_page, wants_json
 from ml_platform.pages.training.registry_table import model_url
 from ml_platform.pages.view_models.context import Fact, Link, Values
+from ml_platform.services.artifacts.folders import Size, human_size
 from ml_platform.services.deletion.plan import DeletionPlan, VersionFacts
 from ml_platform.services.deletion.preview import DELETABLE, preview_deletion
-from ml_platform.services.registry.artifacts import Size, human_size
 from ml_platform.text import counted
 
 

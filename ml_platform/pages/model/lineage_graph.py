@@ -10,14 +10,14 @@ from django.urls import reverse
 
 from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, Finding, Manifest, MirroredArtifacts, TrainingRun
-from ml_platform.models.manifest import DIFFERING, FilesState
+from ml_platform.models.registry.manifest import DIFFERING, FilesState
 from ml_platform.models.states import Registration
 from ml_platform.pages.training.tables import deleted_badge, endpoint_badge, schedule_badge
 from ml_platform.pages.view_models.badges import RUN_TONES, badge
 from ml_platform.pages.view_models.context import Badge, Values
 from ml_platform.pages.view_models.times import relative
+from ml_platform.services.artifacts.manifest import difference_text
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.registry.manifest import difference_text
 from ml_platform.text import in_one_line
 
 NODE_WIDTH, NODE_HEIGHT = 200, 66

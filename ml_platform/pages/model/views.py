@@ -21,7 +21,7 @@ from ml_platform.models import (
     TrainingSchedule,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.serving_truth import with_serving_truth
+from ml_platform.models.endpoints.serving_truth import with_serving_truth
 from ml_platform.models.states import HOLDS_POINTER, Registration, RegistryState
 from ml_platform.pages.common.buttons import alias_button, approval_button, deploy_button
 from ml_platform.pages.common.queries import cursor_page, query_url, read_versions
@@ -33,12 +33,12 @@ from ml_platform.pages.view_models.metrics import common_name, main_metric, numb
 from ml_platform.pages.view_models.times import moment
 from ml_platform.pagination import Order
 from ml_platform.services.access.rights import Right
+from ml_platform.services.artifacts.folders import human_size
 from ml_platform.services.deletion.preview import DELETABLE
 from ml_platform.services.deployment.deployable import choose_endpoint, with_differences
-from ml_platform.services.registry.artifacts import human_size
+from ml_platform.services.mirror.vertex_endpoints import deployments_at
 from ml_platform.services.registry.protection import why_protected
 from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
-from ml_platform.services.registry.vertex_endpoints import deployments_at
 from ml_platform.services.scheduling.ringing import with_job_finding
 from ml_platform.text import counted
 

@@ -28,6 +28,7 @@ from ml_platform.pages.view_models.fact_list import facts, readable
 from ml_platform.pages.view_models.serialize import operation_row, operation_rows
 from ml_platform.pages.view_models.times import duration, moment
 from ml_platform.services.access.scope import Scope, scope_of
+from ml_platform.services.operations.liveness import WAITS, why_waiting
 from ml_platform.services.operations.store import held_by, holders
 from ml_platform.services.operations.workflow import title_of, workflow_of
 
@@ -38,6 +39,7 @@ OPERATION_TABS: dict[str, tuple[str, list[str]]] = {
     "live": ("Running", [OperationStatus.PENDING, OperationStatus.RUNNING]),
     "failed": ("Failed", [OperationStatus.FAILED]),
 }
+WAITING = badge("Waiting", "quiet")
 ORIGINS: Mapping[str, str] = {
     "page": "these pages",
     "api": "the API",
@@ -73,14 +75,15 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     row = find_operation(caller, operation_id)
     # The words of its title around the name of its subject.
     before, _, after = workflow_of(row).title.partition("{}")
+    waiting = why_waiting([row], clock=lambda: now).get(row.pk, "")
     found = {
-        "row": operation_row(row, now),
+        "row": operation_row(row, now, waiting=waiting),
         "before": before.strip(),
         "after": after.strip(),
         "about": list(_about(row, caller.scope)),
         "facts": facts(_facts(row), now),
-        "steps": [*(_step(entry, now) for entry in row.steps), *_ahead(row)],
-        "waits": _waits_for(row, caller.scope),
+        "steps": _steps(row, now, waiting),
+        "waits": _waits_for(row, caller.scope, waiting),
         "error": readable(row.error),
         "error_code": row.error_code,
         "advice": row.advice,
@@ -94,7 +97,7 @@ def operation(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
 def operation_status(request: HttpRequest, operation_id: uuid.UUID) -> HttpResponse:
     """The state of an operation as JSON, for the script that polls it."""
     row = find_operation(caller_of(request), operation_id)
-    shown = operation_row(row, database_now())
+    [shown] = operation_rows([row], database_now())
     what = " ".join(shown[name] for name in ("actor", "verb", "subject", "after"))
     return JsonResponse(
         {
@@ -139,13 +142,13 @@ def _instead(caller: Caller, row: Operation) -> list[Button]:
     return [*([register_button(caller, run)] if again else []), *train_again(caller, run)]
 
 
-def _waits_for(row: Operation, scope: Scope) -> Link | None:
-    """Why a pending operation has not started: another one holds its subject, or no worker ran."""
-    if row.status != OperationStatus.PENDING:
-        return None
+def _waits_for(row: Operation, scope: Scope, waiting: str) -> Link | None:
+    """Why nobody works on it: no worker has taken it, or another operation holds its subject."""
+    if waiting or row.status != OperationStatus.PENDING:
+        return Link(text=waiting) if waiting else None
     holder = holders(lineages=[row.lineage_key], services=[row.service_key]).first()
     if holder is None:
-        return Link(text="It waits for a worker.")
+        return Link(text=WAITS)
     held = f"{row.subject_name} {held_by(holder, project_id=row.project_id)}"
     url = reverse("ml_platform:operation", args=[holder.pk])
     return Link(
@@ -193,6 +196,15 @@ def _facts(row: Operation) -> Values:
     }
 
 
+def _steps(row: Operation, now: datetime, waiting: str) -> list[Values]:
+    """Those of its history, and those ahead; none is running while nobody works on it."""
+    steps = [*(_step(entry, now) for entry in row.steps), *_ahead(row)]
+    if waiting:
+        quiet = {"status": WAITING}
+        steps = [{**one, **(quiet if one["status"].tone == "busy" else {})} for one in steps]
+    return steps
+
+
 def _step(entry: Mapping[str, Any], now: datetime) -> Values:
     label, tone = STEP_BADGES.get(entry.get("status", ""), ("Not begun", "quiet"))
     started, finished = _time(entry, "started_at"), _time(entry, "finished_at")
@@ -215,7 +227,7 @@ def _ahead(row: Operation) -> Iterator[Values]:
         if at_it and newest.get("step") == step.name and newest.get("status") != "done":
             continue
         running = at_it and row.status == OperationStatus.RUNNING
-        state = badge("Running", "busy") if running else badge("Waiting", "quiet")
+        state = badge(*STEP_BADGES["running"]) if running else WAITING
         yield {"title": step.title, "status": state}
 
 

@@ -13,8 +13,8 @@ from django.utils.timezone import get_current_timezone_name
 
 from ml_platform.errors import PlatformError
 from ml_platform.guard import BadJson, read_json
-from ml_platform.models.registered_model import MODEL_NAME_MAX, validate_model_name
-from ml_platform.models.serving_status import ServingStatus
+from ml_platform.models.endpoints.serving_status import ServingStatus
+from ml_platform.models.registry.registered_model import MODEL_NAME_MAX, validate_model_name
 from ml_platform.models.states import Frequency, ModelType
 from ml_platform.pagination import Order
 from ml_platform.services.registry.registry_state import RegistryAnswer

@@ -15,7 +15,7 @@ from ml_platform import kpis
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, TrainingSchedule
-from ml_platform.models.serving_status import serving_status, with_serves_newest
+from ml_platform.models.endpoints.serving_status import serving_status, with_serves_newest
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, Approval, RegistryState, ScheduleState
 from ml_platform.pages.common.buttons import deploy_button
 from ml_platform.pages.common.queries import cursor_page

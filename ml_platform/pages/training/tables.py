@@ -14,7 +14,7 @@ from ml_platform.actions.schedules import CREATE_FROM_RUN
 from ml_platform.errors import Invalid
 from ml_platform.kpis import Traffic, service_traffic
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
-from ml_platform.models.serving_truth import ServingTruth
+from ml_platform.models.endpoints.serving_truth import ServingTruth
 from ml_platform.models.states import TRAINING_RUN_STATUSES, EndpointState, ScheduleState
 from ml_platform.pages.common.buttons import endpoint_buttons
 from ml_platform.pages.view_models.badges import ENDPOINT_TONES, RUN_TONES, SCHEDULE_TONES, badge

@@ -12,7 +12,7 @@ from django.urls import reverse
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.clock import database_now
-from ml_platform.models.serving_truth import with_serving_truth
+from ml_platform.models.endpoints.serving_truth import with_serving_truth
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
 from ml_platform.pages.common.queries import NEWEST, cursor_page, numbered_page, tabs_of
 from ml_platform.pages.layout import caller_of, page, render_page

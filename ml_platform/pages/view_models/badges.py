@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ml_platform.models.serving_status import ServingStatus
+from ml_platform.models.endpoints.serving_status import ServingStatus
 from ml_platform.models.states import (
     EndpointState,
     FindingStatus,

@@ -50,21 +50,25 @@ def spark_days(values: Sequence[int | None], today: date) -> tuple[Values, ...]:
 
 
 def history_chart(points: Sequence[HistoryPoint], drift: Sequence[int | None] = ()) -> Values:
-    """Models and versions over time, as steps: between two counts nothing changed. A day that
-    nobody counted is a gap. Below them are the findings that were not ended at the end of each day.
+    """Models, versions and endpoints that serve verified versions over time, as steps: between two
+    counts nothing changed. A day that nobody counted is a gap. Below them are the findings that
+    were not ended at the end of each day.
     """
     series = {
         "versions": [point.versions for point in points],
         "models": [point.models for point in points],
     }
+    verified = [point.serving_verified for point in points]
+    if any(value is not None for value in verified):
+        series["verified"] = verified
     top = nice_top(max((v for values in series.values() for v in values if v), default=0))
-    last = {name: (values[-1] if values else 0) or 0 for name, values in series.items()}
+    last = {name: _last_known(values) for name, values in series.items()}
     label_ys = _apart([_y(last[name], top) for name in series])
     lines = tuple(
         {
             "name": name,
             "parts": _steps(values, top),
-            "label": f"{last[name]:,} {name}",
+            "label": _label(name, values, last[name]),
             "label_y": label_y,
             "end_y": _y(last[name], top),
         }
@@ -82,6 +86,16 @@ def history_chart(points: Sequence[HistoryPoint], drift: Sequence[int | None] = 
         "drift_height": DRIFT_HEIGHT,
         "drift_label": counted(drift[-1] or 0, "finding") if any(drift) else "",
     }
+
+
+def _last_known(values: Sequence[int | None]) -> int:
+    return next((value for value in reversed(values) if value is not None), 0)
+
+
+def _label(name: str, values: Sequence[int | None], last: int) -> str:
+    """The last number; what was not counted today is unknown, not the number of another day."""
+    unknown = bool(values) and values[-1] is None
+    return f"{name}: unknown" if unknown else f"{last:,} {name}"
 
 
 def _bars(drift: Sequence[int | None]) -> list[Values]:
@@ -153,6 +167,14 @@ def _axis_days(days: Sequence[date]) -> tuple[str, ...]:
     return tuple(f"{day:%b} {day.day}" for day in (days[0], days[len(days) // 2], days[-1]))
 
 
+def _verified(points: Sequence[HistoryPoint]) -> str:
+    known = [point for point in points if point.serving_verified is not None]
+    if not known:
+        return ""
+    day, number = known[-1].day, known[-1].serving_verified
+    return f" On {day:%Y-%m-%d}, {counted(number or 0, 'endpoint')} served verified versions only."
+
+
 def _summary(points: Sequence[HistoryPoint]) -> str:
     counted = [point for point in points if point.models is not None]
     if not counted or not counted[-1].versions:
@@ -163,4 +185,5 @@ def _summary(points: Sequence[HistoryPoint]) -> str:
     return (
         f"From {first.day:%Y-%m-%d} to {last.day:%Y-%m-%d}: models {first.models:,} to "
         f"{last.models:,}, versions {first.versions:,} to {last.versions:,}.{gaps}"
+        f"{_verified(points)}"
     )

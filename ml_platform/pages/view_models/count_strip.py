@@ -14,8 +14,8 @@ from ml_platform.kpis import FourCounts, ServingCount, Sum, fresh_for
 from ml_platform.kpis.totals import Projects
 from ml_platform.models import EndpointTraffic
 from ml_platform.pages.view_models.context import Values
-from ml_platform.services.findings.compare_serving import serving_title
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.comparisons.serving import serving_title
+from ml_platform.services.findings.kinds import KINDS, FindingKind
 
 from .badges import badge
 from .context import Badge
@@ -79,7 +79,7 @@ def truth_strip(
         "agreed": f"{counts.database:,}",
         "notes": tuple(
             kind.facts.note[n > 1].format(n=f"{n:,}")
-            for kind in FindingKind
+            for kind in KINDS
             if (n := findings.get(kind, 0))
         ),
         "unknown": counts.vertex_reason,

@@ -26,8 +26,9 @@ from ml_platform.models.states import (
     SweepStatus,
 )
 from ml_platform.pages.view_models.context import Values
-from ml_platform.services.findings.kinds import FindingKind, facts_of
+from ml_platform.services.findings.kinds import facts_of, kind_of
 from ml_platform.services.findings.store import ignored_until
+from ml_platform.services.operations.liveness import why_waiting
 from ml_platform.services.operations.workflow import workflow_of
 from ml_platform.text import counted
 
@@ -194,8 +195,8 @@ def finding_groups(rows: Iterable[Finding], now: datetime) -> tuple[Values, ...]
     """Findings by kind; the rows must be sorted by kind."""
     return tuple(
         {
-            "kind": FindingKind(kind).facts.label,
-            "meaning": FindingKind(kind).facts.meaning,
+            "kind": kind_of(kind).facts.label,
+            "meaning": kind_of(kind).facts.meaning,
             "rows": tuple(finding_row(finding, now) for finding in found),
         }
         for kind, found in groupby(rows, key=lambda finding: finding.kind)
@@ -233,8 +234,8 @@ def _plane_badge(sweep: Sweep, plane: str) -> Badge:
     return badge(PLANE_NAMES[plane], "warn" if held else "good", hint)
 
 
-def operation_row(operation: Operation, now: datetime) -> Values:
-    """An operation; its project must be loaded."""
+def operation_row(operation: Operation, now: datetime, *, waiting: str = "") -> Values:
+    """An operation; its project must be loaded. `waiting` is why nobody works on it."""
     live = operation.status in LIVE_OPERATION_STATUSES
     length = elapsed(operation.started_at, operation.finished_at, now)
     workflow = workflow_of(operation)
@@ -247,20 +248,26 @@ def operation_row(operation: Operation, now: datetime) -> Values:
         "subject": operation.subject_name,
         "after": after.strip(),
         "project": str(operation.project) if operation.project else "",
-        "note": _newest_note(operation),
-        "status": badge("Refused", "quiet")
-        if operation.was_refused
-        else badge(operation.get_status_display(), OPERATION_TONES[operation.status]),
+        "note": waiting or _newest_note(operation),
+        "status": _status(operation, waiting),
         "live": live,
         "created": moment(operation.created_at, now),
         "took": duration(length),
         # How long a live one has run, as `m:ss`.
-        "clock": clock(length) if live else "",
+        "clock": clock(length) if live and not waiting else "",
         # When a live one started: the script updates its duration.
-        "since": iso(operation.started_at) if live else "",
+        "since": iso(operation.started_at) if live and not waiting else "",
         "done": done if live else 0,
         "steps": steps,
     }
+
+
+def _status(operation: Operation, waiting: str) -> Badge:
+    if waiting:
+        return badge("Waiting", "warn")
+    if operation.was_refused:
+        return badge("Refused", "quiet")
+    return badge(operation.get_status_display(), OPERATION_TONES[operation.status])
 
 
 def _newest_note(operation: Operation) -> str:
@@ -278,4 +285,6 @@ def _newest_note(operation: Operation) -> str:
 
 def operation_rows(rows: Iterable[Operation], now: datetime) -> list[Values]:
     """The operations of a list."""
-    return [operation_row(row, now) for row in rows]
+    shown = list(rows)
+    waiting = why_waiting(shown, clock=lambda: now)
+    return [operation_row(row, now, waiting=waiting.get(row.pk, "")) for row in shown]

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-STEPS = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"))
-"""Seconds of each unit of an age, the largest first."""
+from ml_platform.text import rough
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +38,10 @@ def moment(when: datetime | None, now: datetime) -> Moment | None:
 
 def relative(age: timedelta) -> str:
     """`3 min ago`; under a minute `just now`; in the future `in 3 min`."""
-    seconds = age.total_seconds()
-    for size, unit in STEPS:
-        if abs(seconds) >= size:
-            count = int(abs(seconds) // size)
-            return f"{count} {unit} ago" if seconds > 0 else f"in {count} {unit}"
-    return "just now"
+    length = rough(age)
+    if not length:
+        return "just now"
+    return f"{length} ago" if age > timedelta() else f"in {length}"
 
 
 def elapsed(began: datetime | None, ended: datetime | None, now: datetime) -> timedelta | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from uuid import UUID
 
 from django.apps import apps
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -11,8 +13,9 @@ from django.db.models import Model, QuerySet
 from django.utils.module_loading import import_string
 
 from ml_platform.conf import get_settings, project_model
-from ml_platform.errors import Denied, NotFound
+from ml_platform.errors import Denied, Invalid, NotFound
 from ml_platform.models.archived_project import with_archived
+from ml_platform.models.database import write_alias
 from ml_platform.pagination import BadCursor, read_value
 
 Rows = TypeVar("Rows", bound=QuerySet[Any, Any])
@@ -67,10 +70,35 @@ def _find(rows: QuerySet[M, R], key: object) -> R:
     return found
 
 
+def find_named_project(text: str) -> Any:
+    """The project of that key, otherwise the only one of that name: for commands, which see all.
+
+    :raises NotFound: there is none; the advice lists the projects.
+    :raises Invalid: several have that name; the advice lists their keys.
+    """
+    with suppress(NotFound):
+        found = _find(all_projects(), text)
+        if isinstance(found.pk, UUID) or str(found.pk) == text:  # `1_0` is a name, not the key 10
+            return found
+    projects = list(all_projects())
+    named = [project for project in projects if str(project) == text]
+    if not named:
+        known = ", ".join(sorted({str(project) for project in projects})) or "none yet"
+        raise NotFound(f"The project {text!r} does not exist.", advice=f"Projects are: {known}.")
+    if len(named) > 1:
+        keys = ", ".join(str(project.pk) for project in named)
+        raise Invalid(
+            f"{len(named)} projects have the name {text!r}.",
+            code="project_ambiguous",
+            advice=f"Give the key of the one that you mean: {keys}.",
+        )
+    return named[0]
+
+
 def all_projects() -> QuerySet[Any]:
     """Every project, ours or the host's own, in the order of their ids."""
     model: type[Model] = apps.get_model(project_model())
-    return model._default_manager.order_by("pk")  # noqa: SLF001 - Django's documented name
+    return model._default_manager.using(write_alias()).order_by("pk")  # noqa: SLF001 - Django's documented name
 
 
 def scope_of(user: AbstractBaseUser | AnonymousUser) -> Scope:
@@ -83,7 +111,7 @@ def scope_of(user: AbstractBaseUser | AnonymousUser) -> Scope:
     if _may_view_all(user):
         return Scope(projects, everything=True)
     if path := get_settings().PROJECTS_FOR_USER:
-        theirs = import_string(path)(user).values("pk")
+        theirs = import_string(path)(user).using(write_alias()).values("pk")
         return Scope(projects.filter(pk__in=theirs), everything=False)
     if not user.is_authenticated or not hasattr(projects.model, "members"):
         return Scope(projects.none(), everything=False)

@@ -17,21 +17,21 @@ from ml_platform.errors import PlatformError
 from ml_platform.models import TrainingRun
 from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.states import OperationKind
-from ml_platform.services.installation import marker
-from ml_platform.services.operations.engine import advance
-from ml_platform.services.operations.log import WriteLine, write_lines
-from ml_platform.services.operations.store import Actor, Subject, open_operation
-from ml_platform.services.operations.work import Clock, Heartbeat, Work
-from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
-from ml_platform.services.registry.artifacts import (
+from ml_platform.services.artifacts.folders import (
     Size,
     deletable_prefix,
     delete_what_may_go,
     human_size,
     measure,
 )
-from ml_platform.services.registry.references import Pointers, read_pointers
+from ml_platform.services.installation import marker
+from ml_platform.services.operations.engine import advance
+from ml_platform.services.operations.log import WriteLine, write_lines
+from ml_platform.services.operations.store import Actor, Subject, open_operation
+from ml_platform.services.operations.work import Clock, Heartbeat, Work
+from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
 from ml_platform.services.removal.guard import why_needed, why_used
+from ml_platform.services.removal.references import Pointers, read_pointers
 from ml_platform.services.removal.refused import place
 from ml_platform.text import counted
 

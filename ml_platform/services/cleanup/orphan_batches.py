@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import router
 from django.db.models import CharField, Max, Model
 from django.db.models.functions import Cast
 
 from ml_platform.errors import DEFECT, Conflict
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun, TrainingSchedule
+from ml_platform.models.database import write_alias
 from ml_platform.models.locking import lock_rows, update_rows
-from ml_platform.models.registered_model import RegisteredModelQuerySet
+from ml_platform.models.registry.registered_model import RegisteredModelQuerySet
 from ml_platform.models.states import RetentionReason
 from ml_platform.services.findings.store import end_orphans
 from ml_platform.services.operations.history import record_deletions
@@ -83,7 +83,7 @@ def delete_batch(
     record_deletions(operation, orphans)
     # Without Django's collector, which would read every row again. What refers to these rows is
     # detached above; a foreign key that is not makes the whole batch fail.
-    gone = orphans._raw_delete(using=router.db_for_write(RegisteredModel))  # noqa: SLF001
+    gone = orphans._raw_delete(using=write_alias())  # noqa: SLF001
     if gone != len(batch) - len(needs):
         raise Conflict(
             f"{gone} rows were deleted, but {len(batch) - len(needs)} were expected.", advice=DEFECT

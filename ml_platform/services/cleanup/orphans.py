@@ -13,11 +13,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import transaction
-
 from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel
+from ml_platform.models.database import atomic, on_commit
 from ml_platform.models.states import EventKind, OperationKind, RetentionReason
 from ml_platform.services.findings.discrepancy import orphan_subject
 from ml_platform.services.findings.kinds import FindingKind
@@ -74,7 +73,7 @@ def clean_up_orphan(
     :raises Busy: another operation holds the name.
     """
     days = get_settings().ORPHAN_DAYS if days is None else days
-    with transaction.atomic():
+    with atomic():
         operation, _ = open_operation(
             workflow=ORPHAN,
             # Without the lineage: this operation would keep it from being an orphan.
@@ -252,7 +251,7 @@ def _delete_batch(work: Work[OrphansState], batch: Json, write_line: WriteLine) 
     judged = delete_batch(**batch, operation=work.operation, now=work.clock())
     lines = list(judged.lines)
     work.state = logged(_after(work.state, judged, batch["last"]), lines)
-    transaction.on_commit(partial(write_lines, write_line, lines))
+    on_commit(partial(write_lines, write_line, lines))
 
 
 def _steps(run: Callable[[Work[Any]], Outcome]) -> tuple[Step, ...]:

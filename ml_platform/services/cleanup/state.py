@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ml_platform.models import Operation
+from ml_platform.services.artifacts.folders import Chunk, Size, human_size
 from ml_platform.services.operations.log import LoggedState, WriteLine, logged, write_lines
 from ml_platform.services.operations.work import Work
-from ml_platform.services.registry.artifacts import Chunk, Size, human_size
 from ml_platform.services.removal import refused
 from ml_platform.text import counted
 

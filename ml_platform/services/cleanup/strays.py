@@ -20,14 +20,14 @@ from ml_platform.cloud.types import RemoteObject
 from ml_platform.conf import require_settings
 from ml_platform.errors import CloudUnavailable
 from ml_platform.models import TrainingRun
+from ml_platform.services.artifacts.folders import CHUNK, Chunk, UnsafePath, delete_found
 from ml_platform.services.installation import marker
 from ml_platform.services.operations.log import WriteLine, logged, write_lines
 from ml_platform.services.operations.work import Heartbeat, Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step
-from ml_platform.services.registry.artifacts import CHUNK, Chunk, UnsafePath, delete_found
-from ml_platform.services.registry.labels import is_uid
-from ml_platform.services.registry.references import Pointers, read_pointers
+from ml_platform.services.ownership.labels import is_uid
 from ml_platform.services.removal.guard import why_used
+from ml_platform.services.removal.references import Pointers, read_pointers
 from ml_platform.services.removal.refused import place, quoted, unquoted
 from ml_platform.text import counted, in_one_line
 

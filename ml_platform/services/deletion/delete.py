@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db import transaction
-
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.locks import NO_LOCKS
@@ -45,7 +44,7 @@ def delete_versions(
     refusals = refusals_recorded(
         workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=reason
     )
-    with refusals, transaction.atomic():
+    with refusals, atomic():
         require_unblocked(plan_by_rows(lineage=lineage, runs=runs, locks=NO_LOCKS))
         operation, new = open_operation(
             workflow=WORKFLOW,

@@ -6,8 +6,8 @@ from __future__ import annotations
 from ml_platform.cloud import storage
 from ml_platform.cloud.answers import Absent, Present, ask
 from ml_platform.conf import require_settings
-from ml_platform.services.registry import references
-from ml_platform.services.registry.references import Pointers
+from ml_platform.services.removal import references
+from ml_platform.services.removal.references import Pointers
 from ml_platform.services.removal.steps import PART
 
 DAY = 86_400

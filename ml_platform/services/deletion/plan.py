@@ -14,7 +14,7 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import DeployedEndpoint, EndpointTraffic
 from ml_platform.models.states import PROTECTING_ENDPOINT_STATES
-from ml_platform.services.registry.artifacts import Size
+from ml_platform.services.artifacts.folders import Size
 
 
 class DeployedModel(Conflict):

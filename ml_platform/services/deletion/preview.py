@@ -14,14 +14,13 @@ from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import RemoteModel, RemoteService
 from ml_platform.errors import CloudAbsent, Conflict, Invalid
 from ml_platform.models import EndpointTraffic, RegisteredModel, TrainingRun
-from ml_platform.models.endpoint_traffic import traffic_words
+from ml_platform.models.endpoints.endpoint_traffic import traffic_words
 from ml_platform.models.states import Registration
+from ml_platform.services.artifacts.folders import UnsafePath, deletable_prefix, measure
+from ml_platform.services.mirror.brake import require_believed
 from ml_platform.services.operations.locks import Locks, read_locks
-from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix, measure
-from ml_platform.services.registry.brake import require_believed
-from ml_platform.services.registry.labels import RUN
+from ml_platform.services.ownership.labels import RUN
 from ml_platform.services.registry.protection import ProtectedAlias, why_protected
-from ml_platform.services.registry.references import Pointers, names_of
 from ml_platform.services.registry.verification import (
     ForeignVersion,
     is_another,
@@ -29,6 +28,7 @@ from ml_platform.services.registry.verification import (
     require_own_version,
 )
 from ml_platform.services.removal.guard import Going, users_of
+from ml_platform.services.removal.references import Pointers, names_of
 
 from .files import read_users, what_brings_back
 from .plan import (

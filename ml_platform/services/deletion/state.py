@@ -10,14 +10,14 @@ from django.db.models import Q
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import DeployedEndpoint, EndpointTraffic, TrainingRun
 from ml_platform.models.locking import update_rows
+from ml_platform.models.registry.training_run import TrainingRunQuerySet
 from ml_platform.models.states import EventKind, Registration
-from ml_platform.models.training_run import TrainingRunQuerySet
+from ml_platform.services.artifacts.folders import deletable_prefix
+from ml_platform.services.mirror.changes import unmirror_model
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.work import Work
 from ml_platform.services.registry.aliases import move_default
-from ml_platform.services.registry.artifacts import deletable_prefix
 from ml_platform.services.registry.lineages import end_version, lock_version, record_version
-from ml_platform.services.registry.mirror import unmirror_model
 from ml_platform.services.removal import waiting
 from ml_platform.services.removal.steps import RemovalState
 

@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from django.db import transaction
-
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.cloud.types import RemoteModel, RemoteOperation
@@ -21,16 +19,16 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import AwaitingRemoval, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
-from ml_platform.services.deployment.service_polling import tolerate_denied_after_send
-from ml_platform.services.findings.compare_labels import note_foreign
+from ml_platform.services.findings.comparisons.labels import note_foreign
 from ml_platform.services.installation import marker
 from ml_platform.services.operations.repeats import note_end, require_hope
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.ownership.labels import RUN, are_ours
 from ml_platform.services.registry.aliases import DEFAULT, note_aliases
-from ml_platform.services.registry.labels import RUN, are_ours
 from ml_platform.services.registry.protection import require_all_unprotected, why_protected
 from ml_platform.services.registry.verification import (
     ForeignVersion,
@@ -40,6 +38,7 @@ from ml_platform.services.registry.verification import (
 )
 from ml_platform.services.removal import steps as removal
 from ml_platform.services.removal.removal import hand_over
+from ml_platform.services.serving.polling import tolerate_denied_after_send
 
 from .plan import served_on_cloud_run
 from .preview import DELETABLE, refused_versions, require_deletable, services_of
@@ -97,7 +96,7 @@ def _require_unprotected(work: Work[DeletionState], runs: Sequence[TrainingRun])
             if run is None and version.labels.get(RUN) not in doomed:
                 continue
             if run and why_protected("", version.aliases):
-                with transaction.atomic():
+                with atomic():
                     note_aliases(run=run, aliases=sorted(version.aliases))
             require_all_unprotected([version])
 

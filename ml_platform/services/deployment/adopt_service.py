@@ -23,12 +23,19 @@ from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.subjects import lineage_lock, version_name
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.identification import holds_files_of
-from ml_platform.services.registry.labels import ENDPOINT, OWNER, labels_for
+from ml_platform.services.ownership.identification import holds_files_of
+from ml_platform.services.ownership.labels import ENDPOINT, OWNER, labels_for
+from ml_platform.services.removal.references import addresses_of
+from ml_platform.services.serving.config import ServingConfig, belongs_to, compare_service
+from ml_platform.services.serving.polling import (
+    ServiceState,
+    after_start,
+    not_done,
+    require_not_refused,
+    wait_for,
+)
 
 from .endpoint_state import record_serving, sync_run_status
-from .service_polling import ServiceState, after_start, not_done, require_not_refused, wait_for
-from .serving import ServingConfig, belongs_to, compare_service
 
 SERVICE_TYPE = "service"
 LOOK = "look"
@@ -126,7 +133,8 @@ def _served(work: Work[AdoptServiceState], service: RemoteService) -> TrainingRu
 
     :raises NotAdoptable: it loads none of the model's.
     """
-    told = {service.env.get(ARTIFACT_ENV, ""), *service.texts} - {""}
+    uri = service.env.get(ARTIFACT_ENV, "")
+    told = {uri} if uri else set(addresses_of(service.texts))
     runs = TrainingRun.objects.filter(
         registered_model=work.operation.lineage_id, registration=Registration.REGISTERED
     )

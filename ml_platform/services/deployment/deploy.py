@@ -10,10 +10,9 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import count
 
-from django.db import transaction
-
 from ml_platform.conf import get_settings
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.store import Actor, Subject, answered_before, open_operation
@@ -23,7 +22,8 @@ from ml_platform.services.operations.subjects import (
 )
 from ml_platform.services.operations.work import Json
 from ml_platform.services.operations.workflow import Workflow
-from ml_platform.services.registry import service_names
+from ml_platform.services.ownership import service_names
+from ml_platform.services.serving.config import ServingConfig
 
 from .deployable import (
     NEVER_SERVED,
@@ -36,7 +36,6 @@ from .deployable import (
     with_differences,
 )
 from .endpoint_state import mark_deploying
-from .serving import ServingConfig
 from .state import DeployState
 from .steps import DEPLOY, REDEPLOY, ROLLBACK
 
@@ -158,7 +157,7 @@ def _open(
         target = with_differences(DeployedEndpoint.objects.filter(service_name=service)).first()
         own = ServingConfig.from_dict(target.config if target else {})
         config = (facts.config or own).with_image()
-        with transaction.atomic():
+        with atomic():
             operation, new = open_operation(
                 workflow=workflow,
                 subject=replace(subject, service_key=service),

@@ -19,13 +19,13 @@ from ml_platform.models.states import (
     EndpointState,
     Registration,
 )
-from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.comparisons.services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import standing
 from ml_platform.services.operations.locks import NO_LOCKS, Locks
 from ml_platform.services.operations.subjects import version_name
-
-from .serving import ServingConfig
+from ml_platform.services.serving.config import ServingConfig
+from ml_platform.services.serving.polling import ForeignService
 
 MODEL_NOT_FOUND = "Model not found in Vertex AI Model Registry. It may have been deleted."
 
@@ -34,16 +34,6 @@ class NotDeployable(Conflict):
     """The run or the endpoint cannot be deployed in its present state."""
 
     code = "not_deployable"
-
-
-class ForeignService(Conflict):
-    """The service belongs to another owner; it was not changed."""
-
-    code = "foreign_service"
-    advice = (
-        "Choose another service name; if it is ours, relabel it: repair the finding about its "
-        "labels."
-    )
 
 
 class NotStopped(Conflict):

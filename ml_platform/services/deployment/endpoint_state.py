@@ -12,10 +12,10 @@ from ml_platform.models.states import EndpointState, EventKind, Registration, Ru
 from ml_platform.services.operations.subjects import subject_of_endpoint
 from ml_platform.services.operations.work import Json, record_change
 from ml_platform.services.registry.lineages import end_version, lock_version
+from ml_platform.services.serving.config import ServingConfig
+from ml_platform.services.serving.our_fields import keep_written
 
 from .deployable import DeployFacts, require_deploy, with_differences
-from .our_fields import keep_written
-from .serving import ServingConfig
 
 
 def mark_deploying(

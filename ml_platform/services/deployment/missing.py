@@ -9,12 +9,12 @@ from ml_platform.cloud.answers import Absent, Present, ask
 from ml_platform.cloud.names import ModelName, ObjectPath
 from ml_platform.errors import CloudAbsent, PlatformError
 from ml_platform.models import Operation, TrainingRun
+from ml_platform.services.artifacts.folders import run_prefix
 from ml_platform.services.findings.store import end_pointer
+from ml_platform.services.mirror.brake import require_believed
+from ml_platform.services.mirror.changes import unmirror_artifacts, unmirror_model
 from ml_platform.services.operations.subjects import version_name
 from ml_platform.services.operations.work import Work
-from ml_platform.services.registry.artifacts import run_prefix
-from ml_platform.services.registry.brake import require_believed
-from ml_platform.services.registry.mirror import unmirror_artifacts, unmirror_model
 from ml_platform.services.registry.verification import verify_gcs_artifacts_exist
 
 from .deployable import MODEL_NOT_FOUND, NotDeployable, require_deployable

@@ -20,18 +20,28 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import DeployedEndpoint, TrainingRun
+from ml_platform.services.artifacts.manifest import digest_of
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll
-from ml_platform.services.registry.labels import OPERATION, RUN, labels_for
-from ml_platform.services.registry.manifest import digest_of
+from ml_platform.services.ownership.labels import OPERATION, RUN, labels_for
 from ml_platform.services.registry.verification import seconds_until_consistent
-
-from .deployable import ForeignService
-from .others_changes import ATTEMPT, BACK, changed_by_others, last_written
-from .same_files import replaced_while_starting, reread_files
-from .service_polling import (
+from ml_platform.services.serving.config import (
+    ServingConfig,
+    compare_revision,
+    compare_service,
+    service_spec,
+    share_of,
+)
+from ml_platform.services.serving.others_changes import (
+    ATTEMPT,
+    BACK,
+    changed_by_others,
+    last_written,
+)
+from ml_platform.services.serving.polling import (
     LONGEST,
     REFUSALS,
+    ForeignService,
     after_start,
     endpoint_of,
     is_late,
@@ -42,7 +52,8 @@ from .service_polling import (
     was_made_here,
     with_traffic,
 )
-from .serving import ServingConfig, compare_revision, compare_service, service_spec, share_of
+
+from .same_files import replaced_while_starting, reread_files
 from .state import DeployFailed, DeployState, asked_run
 from .traffic import end_withheld, is_withheld, plan_traffic, withheld_traffic
 

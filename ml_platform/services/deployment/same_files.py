@@ -6,8 +6,8 @@ from datetime import datetime
 
 from ml_platform.errors import CloudAbsent
 from ml_platform.models import TrainingRun
-from ml_platform.models.manifest import ManifestOrigin
-from ml_platform.services.registry.manifest import (
+from ml_platform.models.registry.manifest import ManifestOrigin
+from ml_platform.services.artifacts.manifest import (
     Taken,
     difference_from_manifest,
     keep_manifest,

@@ -9,8 +9,7 @@ from typing import Any
 from ml_platform.errors import PlatformError
 from ml_platform.models import TrainingRun
 from ml_platform.services.operations.work import Work
-
-from .service_polling import ServiceState
+from ml_platform.services.serving.polling import ServiceState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,18 +12,20 @@ from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.access.rights import Right
-from ml_platform.services.findings.compare_labels import note_foreign
-from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.artifacts.folders import run_prefix
+from ml_platform.services.artifacts.manifest import Taken, take_manifest
+from ml_platform.services.findings.comparisons.labels import note_foreign
+from ml_platform.services.findings.comparisons.services import service_subject
 from ml_platform.services.findings.store import end_changed
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.artifacts import run_prefix
-from ml_platform.services.registry.manifest import Taken, take_manifest
 from ml_platform.services.registry.verification import (
     find_version,
     require_listing,
     seconds_until_consistent,
 )
+from ml_platform.services.serving.config import ServingConfig, service_spec
+from ml_platform.services.serving.polling import endpoint_of, wait_for
 from ml_platform.text import counted
 
 from . import rollout as bring_up
@@ -36,8 +38,6 @@ from .endpoint_state import (
 )
 from .missing import artifacts_missing, clear_stale, model_missing, require_retryable
 from .same_files import keep_first_manifest, require_same_files
-from .service_polling import endpoint_of, wait_for
-from .serving import ServingConfig, service_spec
 from .state import DeployState, asked_run
 from .traffic import give_traffic
 

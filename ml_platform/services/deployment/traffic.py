@@ -19,10 +19,10 @@ from ml_platform.errors import CloudAbsent
 from ml_platform.models import DeployedEndpoint, Operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome
-from ml_platform.services.registry.labels import OPERATION, is_uid
+from ml_platform.services.ownership.labels import OPERATION, is_uid
+from ml_platform.services.serving.others_changes import require_traffic
+from ml_platform.services.serving.polling import after_start
 
-from .others_changes import require_traffic
-from .service_polling import after_start
 from .state import DeployState
 
 Targets = tuple[TrafficTarget, ...]

@@ -6,11 +6,10 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from django.db import transaction
-
 from ml_platform.cloud import cloud_run
 from ml_platform.errors import CloudAbsent, Conflict, OutcomeUnknown, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_row
 from ml_platform.models.states import EventKind, OperationKind
 from ml_platform.services.access.rights import Right
@@ -29,10 +28,8 @@ from ml_platform.services.operations.workflow import (
     Workflow,
 )
 from ml_platform.services.registry.verification import seconds_until_consistent
-
-from .deployable import UndeployFacts, require_removable, require_undeploy
-from .endpoint_state import abort_undeploy, mark_undeploying, record_stopped
-from .service_polling import (
+from ml_platform.services.serving.config import belongs_to
+from ml_platform.services.serving.polling import (
     ServiceState,
     after_start,
     endpoint_of,
@@ -45,7 +42,9 @@ from .service_polling import (
     was_made_here,
     with_traffic,
 )
-from .serving import belongs_to
+
+from .deployable import UndeployFacts, require_removable, require_undeploy
+from .endpoint_state import abort_undeploy, mark_undeploying, record_stopped
 
 
 def undeploy_endpoint(
@@ -65,7 +64,7 @@ def undeploy_endpoint(
     refusals = refusals_recorded(
         workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=reason
     )
-    with refusals, transaction.atomic():
+    with refusals, atomic():
         operation, new = open_operation(
             workflow=WORKFLOW,
             subject=subject,
@@ -95,7 +94,7 @@ def delete_endpoint(
     refusals = refusals_recorded(
         workflow=DELETION, subject=subject, actor=actor, now=now, reason=reason
     )
-    with refusals, transaction.atomic():
+    with refusals, atomic():
         row = DeployedEndpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
         if row is None:
             raise Conflict(

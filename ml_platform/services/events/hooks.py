@@ -6,10 +6,11 @@ import logging
 from collections.abc import Collection
 from types import MappingProxyType
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 
 from ml_platform.compat import task
 from ml_platform.models import Event
+from ml_platform.models.database import atomic, on_commit, write_connection
 from ml_platform.models.locking import lock_free_row
 from ml_platform.models.states import EventKind
 from ml_platform.signals import SIGNALS, Happened
@@ -26,7 +27,7 @@ def is_heard(kind: str) -> bool:
 def send_later(kinds: Collection[str]) -> None:
     """Have a worker send the signals of events of these kinds, once they are committed."""
     if any(map(is_heard, kinds)):
-        transaction.on_commit(send_signals.enqueue, robust=True)
+        on_commit(send_signals.enqueue, robust=True)
 
 
 @task()
@@ -48,7 +49,7 @@ def send_due() -> int:
 
 
 def _send_next() -> bool:
-    with transaction.atomic():
+    with atomic():
         event = lock_free_row(Event.objects.filter(sent=False, kind__in=SIGNALS))
         if event is None:
             return False
@@ -60,11 +61,11 @@ def _send_next() -> bool:
 
 def _send(event: Event) -> None:
     """A receiver that fails is logged; what it and the others wrote stays only if it can."""
-    with transaction.atomic():
+    with atomic():
         answers = SIGNALS[event.kind].send_robust(Event, event=_happened(event))
         failed = [answer for _, answer in answers if isinstance(answer, Exception)]
         if any(isinstance(error, DatabaseError) for error in failed):
-            transaction.set_rollback(True)
+            write_connection().set_rollback(True)
     for error in failed:
         logger.error("A receiver of %s failed: event %s", event.kind, event.pk, exc_info=error)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.db import connection
 from django.db.models import BooleanField, QuerySet, Value
 from django.db.models.functions import Cast
 
 from ml_platform.models import Event
+from ml_platform.models.database import write_connection
 from ml_platform.models.states import EventKind
 
 from . import hooks
@@ -45,6 +45,7 @@ def record_selected(kind: EventKind, rows: QuerySet[Any], columns: Mapping[str, 
         **columns,
     }
     query = rows.order_by("pk").values_list(*columns.values()).query
+    connection = write_connection()
     names = ", ".join(map(connection.ops.quote_name, columns))
     table = connection.ops.quote_name(Event._meta.db_table)  # noqa: SLF001 - Django's documented name
     select, parameters = query.sql_with_params()
@@ -55,5 +56,5 @@ def record_selected(kind: EventKind, rows: QuerySet[Any], columns: Mapping[str, 
 
 
 def _require_transaction() -> None:
-    if not connection.in_atomic_block:
+    if not write_connection().in_atomic_block:
         raise RuntimeError("An event is recorded in the transaction of its change.")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db import transaction
-
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Finding, Operation, RegisteredModel
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import EventKind, FindingStatus, OperationKind
 from ml_platform.services.operations.history import record
@@ -138,13 +137,13 @@ def _decide(
             code="reason_missing",
             advice="Give a reason in `reason`.",
         )
-    with transaction.atomic():
+    with atomic():
         # Lock the lineage first, like the cleanup that may delete it, to prevent a deadlock.
         lock_rows(RegisteredModel.objects.filter(pk__in=[finding.registered_model_id]))
         moved = Finding.objects.filter(pk=finding.pk, status=before).update(
             status=after,
             ignored_at=now if ignored else None,
-            ignored_by=actor.label[:150] if ignored else "",
+            ignored_by=actor.label if ignored else "",
             ignored_reason=reason if ignored else "",
             ended_at=now if after == FindingStatus.REPAIRED else None,
         )

@@ -15,11 +15,11 @@ from typing import Any
 from ml_platform.cloud.names import ModelName, same_resource
 from ml_platform.errors import Invalid
 from ml_platform.models import AwaitingRemoval, Manifest, RegisteredModel, TrainingRun
-from ml_platform.models.manifest import FilesState
+from ml_platform.models.registry.manifest import FilesState
 from ml_platform.models.states import Registration
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.artifacts.manifest import difference_text
+from ml_platform.services.findings.kinds import FindingKind, Kind
 from ml_platform.services.operations.subjects import version_name
-from ml_platform.services.registry.manifest import difference_text
 from ml_platform.text import counted
 
 DELETE_ORPHAN = "Delete the name; {schedules} and {runs} stay, detached from it."
@@ -52,7 +52,7 @@ _WITH_OTHER_FILES = {
 class Discrepancy:
     """One disagreement. Its kind and `subject` identify it."""
 
-    kind: FindingKind
+    kind: Kind
     subject: str
     title: str
     repair: str

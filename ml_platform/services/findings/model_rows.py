@@ -10,13 +10,13 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import require_settings
 from ml_platform.models import MirroredModel, RegisteredModel, TrainingRun
+from ml_platform.services.findings.comparisons.models import ListedModel, Location
 from ml_platform.services.installation.identity import Identity, identity
+from ml_platform.services.mirror.project_names import project_number
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.operations.work import Json
-from ml_platform.services.registry.labels import INSTALLATION, OWNER, RUN, is_uid, owner
-from ml_platform.services.registry.project_names import project_number
+from ml_platform.services.ownership.labels import INSTALLATION, OWNER, RUN, is_uid, owner
 
-from .compare_models import ListedModel, Location
 from .discrepancy import is_same
 
 # Only the columns that the comparisons use: a sweep reads many thousands of rows.
@@ -85,7 +85,7 @@ def recorded_versions(names: Mapping[int, ModelName]) -> dict[int, dict[str, Tra
     """Our versions of each of these lineages in its model of that name, by their number there."""
     found: dict[int, dict[str, TrainingRun]] = {pk: {} for pk in names}
     rows = TrainingRun.objects.versions().filter(registered_model__in=list(names))
-    for run in rows.only(*VERSION_COLUMNS, "aliases"):
+    for run in rows.only(*VERSION_COLUMNS, "aliases", "registered_at"):
         pk = run.registered_model_id
         if pk and is_same(run.vertex_model_resource_name, names[pk]):
             found[pk][run.vertex_model_version] = run

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from django.db import DataError, IntegrityError, transaction
+from django.db import DataError, IntegrityError
 
+from ml_platform.models.database import atomic
 from ml_platform.text import in_one_line
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ def write_each(rows: Sequence[T], write: Callable[[Sequence[T]], object]) -> lis
     if not rows:
         return []
     try:
-        with transaction.atomic():
+        with atomic():
             write(rows)
     except UNSTORABLE as error:
         if len(rows) == 1:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import transaction
 from django.db.models import CharField, F, JSONField, Q, QuerySet, Value
 from django.db.models.functions import Cast, JSONObject
 
 from ml_platform.conf import get_settings
 from ml_platform.models import Finding, Operation, RegisteredModel, Sweep
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import PART, lock_rows, update_rows
 from ml_platform.models.states import STANDING_FINDING_STATUSES, EventKind, FindingStatus
 from ml_platform.services.events import outbox
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import KINDS, FindingKind, Kind
 from ml_platform.services.operations.work import event_of
 
 from .discrepancy import Discrepancy
@@ -206,7 +206,7 @@ def hold_findings(
     *,
     subjects: Collection[str],
     sweep: Sweep,
-    kinds: Collection[FindingKind] = tuple(FindingKind),
+    kinds: Collection[Kind] = KINDS,
 ) -> None:
     """Keep the findings on these subjects unchanged: this sweep could not compare them."""
 
@@ -217,7 +217,7 @@ def hold_findings(
     write_each(list(subjects), mark_seen)
 
 
-def close_unseen(*, kinds: Collection[FindingKind], sweep: Sweep, now: datetime) -> int:
+def close_unseen(*, kinds: Collection[Kind], sweep: Sweep, now: datetime) -> int:
     """Close the findings of these kinds that this sweep, which compared all rows, did not see."""
     unseen = standing().filter(kind__in=kinds, last_seen_at__lte=sweep.started_at)
     return _end(unseen.filter(_before(sweep)), FindingStatus.GONE, now, by=sweep)
@@ -231,7 +231,7 @@ def reopen_expired(*, sweep: Sweep, now: datetime) -> int:
     ignored = Finding.objects.filter(status=FindingStatus.IGNORED)
     # The release before does not write the time: it counts from the next sweep on.
     update_rows(ignored.filter(ignored_at=None), ignored_at=now)
-    with transaction.atomic():
+    with atomic():
         locked = lock_rows(ignored.filter(ignored_at__lte=now - ignored_for()))
         for start in range(0, len(locked), PART):
             rows = Finding.objects.filter(pk__in=locked[start : start + PART])
@@ -256,6 +256,20 @@ def end_surplus(*, subject: str, lineage_id: int | None, sweep: Sweep, now: date
         kind=FindingKind.SURPLUS_VERSION, subject=subject, registered_model=lineage_id
     )
     _end(found, FindingStatus.GONE, now, by=sweep)
+
+
+def end_surplus_of(models: Mapping[int, str], *, sweep: Sweep, now: datetime) -> None:
+    """Close the findings of surplus versions in these models, by lineage the id of its model: all
+    their versions were read, and none is surplus. One that was made since the sweep began stays."""
+    found = standing().filter(
+        kind=FindingKind.SURPLUS_VERSION,
+        registered_model__in=models,
+        last_seen_at__lte=sweep.started_at,
+    )
+    about = found.values_list("pk", "registered_model", "subject")
+    over = [pk for pk, lineage, name in about if name.rpartition("/")[2] == models[lineage or 0]]
+    if over:
+        _end(standing().filter(pk__in=over), FindingStatus.GONE, now, by=sweep)
 
 
 def end_orphans(
@@ -300,7 +314,7 @@ def end_pointer(
 def link_findings(
     *,
     operation: Operation,
-    kinds: Collection[FindingKind],
+    kinds: Collection[Kind],
     subject: str = "",
     lineage: RegisteredModel | None = None,
 ) -> None:
@@ -315,7 +329,7 @@ def end_findings(
     operation: Operation,
     status: FindingStatus,
     now: datetime,
-    kinds: Collection[FindingKind] = tuple(FindingKind),
+    kinds: Collection[Kind] = KINDS,
 ) -> None:
     """Close the findings that are linked to an operation."""
     _end(findings_of(operation).filter(kind__in=kinds), status, now, by=operation)
@@ -341,7 +355,7 @@ def _end(
     **fields: Any,
 ) -> int:
     """End the findings and record it, in one transaction; returns how many there were."""
-    with transaction.atomic():
+    with atomic():
         locked = lock_rows(found)
         for start in range(0, len(locked), PART):
             rows = Finding.objects.filter(pk__in=locked[start : start + PART])

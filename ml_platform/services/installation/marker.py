@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from django.db import transaction
 from django.utils.dateparse import parse_datetime
 
 from ml_platform.cloud import storage
@@ -27,6 +26,7 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import Installation
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_row
 from ml_platform.services.operations.work import Clock, Heartbeat
 
@@ -215,7 +215,7 @@ def _next_nonce() -> Installation:
     """Commit the nonce of the next write. Processes that write at the same time share it, so that
     whichever write takes effect is known."""
     current()
-    with transaction.atomic():
+    with atomic():
         row = lock_row(Installation.objects.filter(pk=1))
         if not row.next_nonce:
             row.next_nonce = uuid4().hex

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
 from django.db.models import CharField, F, JSONField, QuerySet, UUIDField, Value
 from django.db.models.functions import Cast
 
 from ml_platform.errors import PlatformError
 from ml_platform.models import Operation, RegisteredModel
+from ml_platform.models.database import atomic
 from ml_platform.models.states import EventKind, OperationStatus
 from ml_platform.services.events import outbox
 
@@ -77,7 +77,7 @@ def _record_ended(
     after: Json | None = None,
     **columns: Any,
 ) -> Operation:
-    with transaction.atomic():
+    with atomic():
         operation = Operation.objects.create(
             **columns, created_at=now, started_at=now, finished_at=now
         )

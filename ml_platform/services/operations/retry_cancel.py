@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation
+from ml_platform.models.database import atomic
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, EventKind, OperationStatus
 from ml_platform.services.access.rights import Right
 
@@ -77,7 +76,7 @@ def _revive(
 ) -> bool:
     """Reset it to pending; False if another request already did."""
     entry = {"step": "retry", "title": title, "status": "done", "note": note}
-    with transaction.atomic():
+    with atomic():
         moved = Operation.objects.filter(pk=operation.pk, status=operation.status).update(
             status=OperationStatus.PENDING,
             attempts=0,
@@ -146,7 +145,7 @@ def _end_waiting(operation: Operation, actor: Actor, now: datetime) -> bool:
     workflow = workflow_of(operation)
     work: Work[Any] = Work(operation, operation.fence, lambda: now, now)
     workflow.load_state(work)
-    with transaction.atomic():
+    with atomic():
         ended = waiting.update(
             status=OperationStatus.CANCELLED,
             finished_at=now,

@@ -15,12 +15,13 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Least
 
 from ml_platform.errors import Conflict
 from ml_platform.models import Operation, RegisteredModel
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import PERSON_NAME, EventKind, OperationStatus
 
@@ -138,7 +139,7 @@ def open_operation(
         created_at=now,
         started_at=None if queue else now,
     )
-    with transaction.atomic():
+    with atomic():
         # A known key or a lock that is held is an answer, so the database's log has no error.
         Operation.objects.bulk_create([operation], ignore_conflicts=True)
         if opened := Operation.objects.filter(pk=operation.pk).first():
@@ -200,7 +201,7 @@ def claim(*, operation_id: uuid.UUID, clock: Clock) -> Work[Any] | None:
         return None
     ready = at_hand(now) if before.status == OperationStatus.RUNNING else due(now)
     try:
-        with transaction.atomic():
+        with atomic():
             _queue_up(before)
             claimed = ready.filter(pk=operation_id, fence=before.fence).update(
                 status=OperationStatus.RUNNING,

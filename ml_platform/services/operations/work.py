@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
-from django.db import connection, transaction
-
 from ml_platform.conf import get_settings
 from ml_platform.errors import PlatformError, storable
 from ml_platform.models import Event, Operation
+from ml_platform.models.database import atomic, write_connection
 from ml_platform.models.states import EventKind, OperationStatus
 from ml_platform.services.events import outbox
 
@@ -121,7 +120,7 @@ class Work(Generic[S]):
             **fields,
         }
         try:
-            with transaction.atomic():
+            with atomic():
                 self._write(columns)
                 if change:
                     change()
@@ -161,6 +160,7 @@ class Work(Generic[S]):
 
 def drop_connection() -> None:
     """Close a connection that may be broken, so that the next use opens another."""
+    connection = write_connection()
     if not connection.in_atomic_block:
         connection.close()
 

@@ -8,12 +8,13 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError
 
 from ml_platform.compat import task
 from ml_platform.guard import DATABASE_FAILURES
 from ml_platform.models import Operation
 from ml_platform.models.clock import database_now
+from ml_platform.models.database import on_commit, write_connection
 from ml_platform.models.states import OperationStatus
 
 from . import workflow
@@ -24,7 +25,7 @@ from .work import Clock, Work, leave
 
 def enqueue(operation: Operation) -> None:
     """Enqueue the operation for a worker, once the transaction that opened it is committed."""
-    transaction.on_commit(partial(_enqueue, operation.pk, operation.next_attempt_at))
+    on_commit(partial(_enqueue, operation.pk, operation.next_attempt_at))
 
 
 def _enqueue(operation_id: uuid.UUID, run_after: datetime | None) -> None:
@@ -112,6 +113,7 @@ def _untried(clock: Clock, limit: int, tried: Collection[uuid.UUID]) -> list[uui
 
 def _resume(operation_id: uuid.UUID, clock: Clock, defects: list[Exception]) -> list[Operation]:
     """Run one; one defect must not stop the others, but without a database none can go on."""
+    connection = write_connection()
     connection.ensure_connection()
     if connection.in_atomic_block and (connection.needs_rollback or not connection.is_usable()):
         raise OperationalError("the connection ended inside a transaction, so none can be opened")

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import transaction
 from django.db.models import Model, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
@@ -23,6 +22,7 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.states import OperationKind
 from ml_platform.services.operations.history import record
@@ -85,7 +85,7 @@ def anonymise_user(
     themselves, such as reasons, is not searched.
     """
     names = {login, Actor(label=login, origin="").label, login[:CUT]}
-    with transaction.atomic():
+    with atomic():
         pseudonym = PSEUDONYM.format(_next_number())
         touched: dict[str, set[Any]] = {}
         for rows, values in _columns(login, names, pseudonym):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-
 from ml_platform.errors import Conflict
 from ml_platform.models import ArchivedProject, Operation, TrainingSchedule
-from ml_platform.models.locking import lock_row
+from ml_platform.models.database import atomic
+from ml_platform.models.locking import lock_row, lock_rows
 from ml_platform.models.states import EventKind, OperationKind, ScheduleState
 from ml_platform.services.access.scope import all_projects
 from ml_platform.services.operations.history import record
@@ -75,7 +74,7 @@ def archive_project(*, project: Any, actor: Actor, reason: str, now: datetime) -
 
     :raises Conflict: it is archived.
     """
-    with transaction.atomic():
+    with atomic():
         lock_row(all_projects().filter(pk=project.pk))
         require_unarchived(archived=ArchivedProject.objects.filter(project=project.pk).exists())
         ArchivedProject.objects.create(project_id=project.pk, archived_at=now)
@@ -100,11 +99,11 @@ def unarchive_project(*, project: Any, actor: Actor, reason: str, now: datetime)
 
     :raises Conflict: it is not archived.
     """
-    with transaction.atomic():
+    with atomic():
         lock_row(all_projects().filter(pk=project.pk))
-        mark = ArchivedProject.objects.filter(project=project.pk).first()
-        require_archived(archived=mark is not None)
-        ArchivedProject.objects.filter(pk=mark and mark.pk).delete()
+        marks = lock_rows(ArchivedProject.objects.filter(project=project.pk))
+        require_archived(archived=bool(marks))
+        ArchivedProject.objects.filter(pk__in=marks).delete()
         return record(
             workflow=UNARCHIVING,
             subject=subject_of_project(project),

@@ -7,12 +7,13 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import Model
 from django.utils import translation
 
 from ml_platform.errors import Conflict, Invalid, NotFound
 from ml_platform.models import Operation
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_row
 from ml_platform.models.states import EventKind, OperationKind
 from ml_platform.services.access.scope import all_projects
@@ -59,7 +60,7 @@ def create_project(*, name: str, actor: Actor, now: datetime) -> Any:
     """
     require_creatable()
     project: Any = project_class()(**{NAME: _checked(name)})
-    with transaction.atomic():
+    with atomic():
         _save(project, created=True)
         record(
             workflow=CREATING,
@@ -81,7 +82,7 @@ def rename_project(*, project: Any, name: str, actor: Actor, now: datetime) -> O
     """
     require_named()
     name = _checked(name)
-    with transaction.atomic():
+    with atomic():
         project = lock_row(all_projects().filter(pk=project.pk))
         before = str(getattr(project, NAME))
         if name == before:
@@ -118,7 +119,7 @@ def add_member(*, project: Any, user: str, actor: Actor, now: datetime) -> Opera
     """
     require_members()
     person = find_user(user)
-    with transaction.atomic():
+    with atomic():
         project = lock_row(all_projects().filter(pk=project.pk))
         if getattr(project, MEMBERS).filter(pk=person.pk).exists():
             raise Conflict(
@@ -138,7 +139,7 @@ def remove_member(*, project: Any, user: str, actor: Actor, now: datetime) -> Op
     """
     require_members()
     person = find_user(user)
-    with transaction.atomic():
+    with atomic():
         project = lock_row(all_projects().filter(pk=project.pk))
         if not getattr(project, MEMBERS).filter(pk=person.pk).exists():
             raise Conflict(
@@ -198,7 +199,7 @@ def _save(project: Any, *, created: bool = False) -> None:
     with translation.override("en"):
         try:
             project.full_clean(exclude=set() if created else names - {NAME})
-            with transaction.atomic():
+            with atomic():
                 project.save(**({} if created else {"update_fields": [NAME]}))
         except ValidationError as error:
             if any(one.code == "unique" for one in error.error_dict.get(NAME, ())):

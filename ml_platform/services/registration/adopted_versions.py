@@ -17,18 +17,18 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, CloudRejected, CloudUnavailable, Invalid
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.models.states import (
     DEPLOYABLE_RUN_STATUSES,
     EventKind,
     Registration,
     RunStatus,
 )
+from ml_platform.services.artifacts.manifest import Taken, keep_manifest, take_manifest, trust_label
 from ml_platform.services.installation.identity import identity
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Outcome
-from ml_platform.services.registry.aliases import record_alias
-from ml_platform.services.registry.labels import (
+from ml_platform.services.ownership.labels import (
     DIGEST,
     INSTALLATION,
     OWNER,
@@ -36,8 +36,8 @@ from ml_platform.services.registry.labels import (
     is_uid,
     labels_for,
 )
+from ml_platform.services.registry.aliases import record_alias
 from ml_platform.services.registry.lineages import record_version, sync_version_cache
-from ml_platform.services.registry.manifest import Taken, keep_manifest, take_manifest, trust_label
 from ml_platform.services.registry.protection import protected_of
 from ml_platform.services.registry.verification import may_still_appear
 from ml_platform.services.repairs.steps import RepairState
@@ -61,6 +61,9 @@ class AdoptedState(RepairState):
     """How many of the runs have our labels in Vertex AI."""
     unknown: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What Vertex AI does not tell, and of which versions."""
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The runs that the versions are, by the number in Vertex AI, with when they were registered:
+    what an import knows of them."""
 
 
 S = TypeVar("S", bound=AdoptedState)
@@ -83,9 +86,9 @@ def require_no_owner(name: ModelName, versions: Iterable[RemoteModel]) -> None:
 def record_adopted(work: Work[S], lineage: RegisteredModel) -> None:
     """Make the versions those of the lineage, which the caller's transaction has locked.
 
-    A version that has the label of a run of the lineage without a version becomes that run's; each
-    other one becomes a new run. A protected alias that one of our versions has stays there: whether
-    it moved is for a person to decide.
+    A version that is known to be a run's, or has the label of a run of the lineage without a
+    version, becomes that run's; each other one becomes a new run. A protected alias that one of our
+    versions has stays there: whether it moved is for a person to decide.
     """
     state, name, now = work.state, ModelName.parse(work.state.location), work.clock()
     held = set(
@@ -95,12 +98,14 @@ def record_adopted(work: Work[S], lineage: RegisteredModel) -> None:
     for version in state.versions:
         earlier = _labelled(version, lineage)
         own = earlier if earlier and _waits(earlier, lineage) else None
-        run = own or _new_run(lineage, version, earlier, now)
+        imported = _imported(work, lineage, version)
+        run = imported or own or _new_run(lineage, version, earlier, now)
         if not run.version:
             run.version, number = number, number + 1
         run.registered_model, run.registration = lineage, Registration.REGISTERED
         run.vertex_model_resource_name, run.vertex_model_name = str(name), lineage.model_name
-        run.vertex_model_version, run.registered_at = version["version"], now
+        run.vertex_model_version = version["version"]
+        run.registered_at = _registered_at(state.known.get(version["version"], {}), version, now)
         kept = {alias for alias in version["aliases"] if alias in held and protected_of([alias])}
         run.aliases = sorted({*version["aliases"]} - kept)
         run.save()
@@ -129,6 +134,25 @@ def _labelled(version: Mapping[str, Any], lineage: RegisteredModel) -> TrainingR
     if not is_uid(uid):
         return None
     return TrainingRun.objects.filter(uid=uid, project_id=lineage.project_id).first()
+
+
+def _imported(
+    work: Work[S], lineage: RegisteredModel, version: Mapping[str, Any]
+) -> TrainingRun | None:
+    """The run that an import knows to be this version, with what Vertex AI tells of it too."""
+    known = work.state.known.get(version["version"], {})
+    free = TrainingRun.objects.filter(project_id=lineage.project_id, registration=Registration.NONE)
+    run = free.filter(pk=known["run"]).first() if known else None
+    if run is not None:
+        run.model_name = lineage.model_name
+        run.parameters = {**run.parameters, **kept_parameters(version)}
+    return run
+
+
+def _registered_at(known: Mapping[str, Any], version: Mapping[str, Any], now: datetime) -> datetime:
+    """When it was registered, as an import knows, but not before it was made; otherwise now."""
+    told = [text for text in (known.get("registered_at"), version["made"]) if text]
+    return max(map(datetime.fromisoformat, told)) if known.get("registered_at") else now
 
 
 def _waits(run: TrainingRun, lineage: RegisteredModel) -> bool:
@@ -237,4 +261,5 @@ def _keep(
 def what_is_unknown(state: AdoptedState) -> str:
     """A sentence of what Vertex AI did not tell, and that nobody judged what it has."""
     told = unknown_words(state.unknown, len(state.runs))
-    return f"{told} Not judged: approve a version to deploy it.".strip()
+    judged = TrainingRun.objects.filter(pk__in=state.runs, is_blessed__isnull=False).exists()
+    return f"{told} {'' if judged else 'Not judged: approve a version to deploy it.'}".strip()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
 
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, RegisteredModel
-from ml_platform.models.registered_model import validate_model_name
+from ml_platform.models.database import atomic
+from ml_platform.models.registry.registered_model import validate_model_name
 from ml_platform.models.states import FindingStatus, ModelType, OperationKind
 from ml_platform.services.deployment.adopt_service import open_service_adoption
 from ml_platform.services.findings.kinds import FindingKind
@@ -22,8 +23,8 @@ from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
+from ml_platform.services.ownership.service_names import check_service_name
 from ml_platform.services.registry.lineages import claim_lineage
-from ml_platform.services.registry.service_names import check_service_name
 from ml_platform.services.registry.verification import read_versions
 from ml_platform.services.repairs.unmanaged_models import require_unclaimed, subject_of
 from ml_platform.text import counted
@@ -42,7 +43,8 @@ from .vertex_facts import described, proposed_name
 class AdoptionState(AdoptedState):
     """The request, and what the steps of an adoption hand on."""
 
-    project: Any = None
+    project: int | str | None = None
+    """Its key, for a worker of an earlier release; the operation has it too."""
     model_name: str = ""
     model_type: str = ""
     """As the user chose it; '' takes what the labels tell."""
@@ -59,12 +61,15 @@ def adopt_model(
     actor: Actor,
     now: datetime,
     model_type: str = "",
+    description: str = "",
     service_name: str = "",
+    known: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Operation:
     """Make a model in Vertex AI a lineage of `project`, and each of its versions a completed run.
 
     Its artifacts stay where they are. The platform never deletes them. With `service_name` the
-    service on Cloud Run that serves it is adopted next, by another operation.
+    service on Cloud Run that serves it is adopted next, by another operation. `known` has the ids
+    of imported runs that are versions of it: see AdoptedState.
 
     :raises Invalid: the resource name, the model name or the name of the service is not valid.
     :raises Conflict: the project has a registered model of that name.
@@ -80,12 +85,14 @@ def adopt_model(
     vertex_model = subject_of(name)
     state = AdoptionState(
         name=str(name),
-        project=project.pk,
+        project=project.pk if isinstance(project.pk, int) else str(project.pk),
         model_name=model_name,
         model_type=model_type,
+        description=description,
         service=service_name,
+        known=known or {},
     )
-    with transaction.atomic():
+    with atomic():
         operation, _ = open_operation(
             workflow=WORKFLOW,
             subject=Subject(
@@ -140,7 +147,7 @@ def _read(work: Work[AdoptionState]) -> Outcome:
         work.state,
         versions=told,
         location=str(versions[0].name),
-        description=versions[0].description,
+        description=work.state.description or versions[0].description,
         model_type=work.state.model_type or next((v["type"] for v in told if v["type"]), ""),
     )
     return Next(note=f"{counted(len(versions), 'version')}.")
@@ -156,9 +163,10 @@ def _adopt(work: Work[AdoptionState]) -> None:
     """Create the lineage and all its versions in one transaction."""
     state = work.state
     require_unclaimed(ModelName.parse(state.location))
-    _require_free(state.project, state.model_name)
+    project_id = work.operation.project_id
+    _require_free(project_id, state.model_name)
     lineage = claim_lineage(
-        project_id=state.project,
+        project_id=project_id,
         model_name=state.model_name,
         model_type=state.model_type or ModelType.OTHER,
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db import transaction
-
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Event, Operation, RegisteredModel, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import Approval, EventKind, OperationKind, Registration
 from ml_platform.services.operations.history import record
@@ -97,7 +96,7 @@ def _decide(
             code="reason_missing",
             advice="Give a reason in `reason`.",
         )
-    with transaction.atomic():
+    with atomic():
         lock_rows(RegisteredModel.objects.filter(pk__in=[run.registered_model_id]))
         run = TrainingRun.objects.select_related("registered_model").get(pk=run.pk)
         require = require_approvable if approval == Approval.APPROVED else require_withdrawable
@@ -130,7 +129,7 @@ def write_approval(
     run: TrainingRun, approval: Approval, *, by: str, reason: str, now: datetime
 ) -> None:
     """Store who decided what about a version, and why, in the caller's transaction."""
-    run.approval, run.approval_by = approval, kept(by)[:150]
+    run.approval, run.approval_by = approval, kept(by)
     run.approval_reason, run.approval_at = kept(reason), now
     run.save(update_fields=["approval", "approval_by", "approval_reason", "approval_at"])
 

@@ -12,8 +12,8 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, CloudRejected, Conflict
 from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
-from ml_platform.services.registry.identification import holds_files_of
-from ml_platform.services.registry.labels import (
+from ml_platform.services.ownership.identification import holds_files_of
+from ml_platform.services.ownership.labels import (
     RUN,
     are_ours,
     is_version_of,

@@ -10,7 +10,7 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.models import Finding, Operation, RegisteredModel
 from ml_platform.models.states import OperationKind
-from ml_platform.services.findings.compare_versions import more_of
+from ml_platform.services.findings.comparisons.versions import more_of
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.model_rows import (
     labelled_runs,

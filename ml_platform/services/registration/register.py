@@ -6,13 +6,13 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from django.db import transaction
 from django.db.models import F
 
 from ml_platform.cloud.names import ModelName
 from ml_platform.errors import CloudAbsent, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.database import atomic
+from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.models.states import (
     SUCCEEDED_RUN_STATUSES,
     Approval,
@@ -23,9 +23,17 @@ from ml_platform.models.states import (
     RunStatus,
 )
 from ml_platform.services.access.rights import Right
-from ml_platform.services.findings.compare_labels import note_foreign
+from ml_platform.services.artifacts.manifest import (
+    Taken,
+    difference_from_manifest,
+    keep_manifest,
+    take_manifest,
+    trust_label,
+)
+from ml_platform.services.findings.comparisons.labels import note_foreign
 from ml_platform.services.findings.discrepancy import compare_surplus
 from ml_platform.services.findings.store import end_serving, note_finding
+from ml_platform.services.mirror.changes import mirror_version
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import refusals_recorded
 from ml_platform.services.operations.retry_cancel import ask_again
@@ -45,14 +53,6 @@ from ml_platform.services.registry.lineages import (
     sync_version_cache,
     take_own_uid,
 )
-from ml_platform.services.registry.manifest import (
-    Taken,
-    difference_from_manifest,
-    keep_manifest,
-    take_manifest,
-    trust_label,
-)
-from ml_platform.services.registry.mirror import mirror_version
 from ml_platform.services.registry.verification import find_artifacts
 from ml_platform.text import counted
 
@@ -84,7 +84,7 @@ def register_run(
     kept = refusals_recorded(
         workflow=WORKFLOW, subject=subject, actor=actor, now=now, reason=force_reason
     )
-    with kept, transaction.atomic():
+    with kept, atomic():
         require_registrable(run=run, force_reason=reason)
         operation, new = open_operation(
             workflow=WORKFLOW,
@@ -141,6 +141,12 @@ def require_registrable(*, run: TrainingRun, force_reason: str) -> None:
         raise NotRegistrable(
             f"{run} is {run.get_status_display().lower()}.",
             advice="Only a run whose pipeline succeeded can be registered.",
+        )
+    if not run.gcs_artifacts_path and {"imported", "adopted_from"} & run.parameters.keys():
+        raise NotRegistrable(
+            f"The files of {run} are in no folder of ours: it was trained elsewhere.",
+            code="artifacts_missing",
+            advice="Train the model again.",
         )
     # A cleanup clears the path first and deletes the files after it.
     if not run.gcs_artifacts_path:

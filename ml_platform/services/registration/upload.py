@@ -19,18 +19,13 @@ from ml_platform.errors import (
 )
 from ml_platform.models import RegisteredModel, TrainingRun
 from ml_platform.models.clock import past
+from ml_platform.services.artifacts.manifest import digest_of
 from ml_platform.services.operations.repeats import RepeatState, note_end, require_hope
 from ml_platform.services.operations.subjects import run_of
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll
-from ml_platform.services.registry.labels import (
-    DIGEST,
-    RUN,
-    is_version_of,
-    labels_for,
-)
+from ml_platform.services.ownership.labels import DIGEST, RUN, is_version_of, labels_for
 from ml_platform.services.registry.lineages import lineage_of, lose_versions
-from ml_platform.services.registry.manifest import digest_of
 from ml_platform.services.registry.verification import (
     may_still_appear,
     read_versions,

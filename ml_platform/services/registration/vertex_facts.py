@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_platform.cloud.types import RemoteEvaluation, RemoteModel
-from ml_platform.models.registered_model import MODEL_NAME_MAX
+from ml_platform.models.registry.registered_model import MODEL_NAME_MAX
 from ml_platform.models.states import ModelType
 
 OURS = "mlp_"

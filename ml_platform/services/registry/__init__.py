@@ -1,3 +1,3 @@
-"""Registered models and versions: names, labels, aliases, mirror, artifacts, checks."""
+"""Registered models and versions: lineages, aliases, verification, and the list of models."""
 
 from __future__ import annotations

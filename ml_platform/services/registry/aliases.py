@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from django.db import transaction
 from django.utils.module_loading import import_string
 
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName, check_alias
 from ml_platform.errors import CloudAbsent, Conflict, Invalid
 from ml_platform.models import Operation, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import OperationKind, Registration
 from ml_platform.services.access.rights import Right
@@ -29,7 +29,7 @@ from .protection import changed_of, require_unmoved, require_unmoved_now
 from .verification import may_still_appear, require_own_version
 
 DEFAULT = "default"
-_NOTE_FOREIGN = "ml_platform.services.findings.compare_labels.note_foreign"
+_NOTE_FOREIGN = "ml_platform.services.findings.comparisons.labels.note_foreign"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ def set_aliases(
     """
     subject = subject_of_version(run)
     kept = refusals_recorded(workflow=WORKFLOW, subject=subject, actor=actor, now=now)
-    with kept, transaction.atomic():
+    with kept, atomic():
         change = _change(add, remove)
         request = {"run": run.pk, "change": change}
         if known := answered_before(idempotency_key=idempotency_key, request=request):

@@ -6,11 +6,12 @@ import uuid
 from contextlib import suppress
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import F
 
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_row, lock_rows
 from ml_platform.models.states import (
     HOLDS_POINTER,
@@ -77,7 +78,7 @@ def claim_lineage(*, project_id: Any, model_name: str, model_type: str) -> Regis
     with suppress(RegisteredModel.DoesNotExist):
         return lock_row(found)
     try:
-        with transaction.atomic():
+        with atomic():
             return RegisteredModel.objects.create(
                 project_id=project_id,
                 model_name=model_name,

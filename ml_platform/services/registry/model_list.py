@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from ml_platform.models.serving_status import has_serving_status
+from ml_platform.models.endpoints.serving_status import has_serving_status
 
 from .registry_state import has_registry_answer
 

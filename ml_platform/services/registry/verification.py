@@ -12,13 +12,12 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import CloudAbsent, Conflict
 from ml_platform.models import TrainingRun
 from ml_platform.models.states import Registration
+from ml_platform.services.artifacts.folders import MODEL_FILE, newest_folder, run_prefix
 from ml_platform.services.installation.identity import Identity
+from ml_platform.services.mirror.brake import require_believed
 from ml_platform.services.operations.workflow import Poll
-
-from .artifacts import MODEL_FILE, newest_folder, run_prefix
-from .brake import require_believed
-from .identification import holds_files_of
-from .labels import RUN, labels_for, wrong_label
+from ml_platform.services.ownership.identification import holds_files_of
+from ml_platform.services.ownership.labels import RUN, labels_for, wrong_label
 
 EVENTUAL_CONSISTENCY_WINDOW = timedelta(seconds=120)
 """How long a read may miss a new resource. NOT_FOUND of a younger one is inconclusive."""

@@ -18,10 +18,11 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, EndpointTraffic, Operation, TrainingRun
 from ml_platform.models.states import Registration
-from ml_platform.services.registry.artifacts import UnsafePath, deletable_prefix
-from ml_platform.services.registry.brake import why_unbelieved
-from ml_platform.services.registry.labels import labels_for, wrong_label
-from ml_platform.services.registry.references import Pointer, Pointers, names_of
+from ml_platform.services.artifacts.folders import UnsafePath, deletable_prefix
+from ml_platform.services.mirror.brake import why_unbelieved
+from ml_platform.services.ownership.labels import labels_for, wrong_label
+
+from .references import Pointer, Pointers, names_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

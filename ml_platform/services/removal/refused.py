@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
-from ml_platform.services.registry.artifacts import Chunk
+from ml_platform.services.artifacts.folders import Chunk
 from ml_platform.text import counted
 
 Refused: TypeAlias = Mapping[str, Any]

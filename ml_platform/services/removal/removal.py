@@ -7,9 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import OperationKind, OperationStatus
 from ml_platform.services.findings.kinds import FindingKind
@@ -53,7 +52,7 @@ def request_removal(*, actor: Actor, now: datetime) -> Operation | None:
 
     The caller's transaction has written its marks before.
     """
-    with transaction.atomic():
+    with atomic():
         waiting = Operation.objects.filter(
             workflow=WORKFLOW.slug, status=OperationStatus.PENDING, subject_type="artifacts"
         )
@@ -84,7 +83,7 @@ def remove_left(
     """Delete what an earlier try had to leave, if still nobody uses it."""
     run = TrainingRun.objects.get(pk=finding.run_id or 0)
     subject = subject_of_lineage(registered_model, name=f"files left of {version_name(run)}")
-    with transaction.atomic():
+    with atomic():
         operation, _ = open_operation(
             workflow=WORKFLOW,
             subject=replace(subject, lineage_key=LOCK),

@@ -16,23 +16,23 @@ from typing import Any, TypeVar
 
 from ml_platform.errors import Conflict
 from ml_platform.models import AwaitingRemoval
-from ml_platform.services.installation import marker
-from ml_platform.services.operations.repeats import RepeatState
-from ml_platform.services.operations.subjects import version_name
-from ml_platform.services.operations.work import Work
-from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll, Step
-from ml_platform.services.registry import references
-from ml_platform.services.registry.artifacts import (
+from ml_platform.services.artifacts.folders import (
     Size,
     deletable_prefix,
     delete_what_may_go,
     human_size,
 )
-from ml_platform.services.registry.references import Pointers, names_of
+from ml_platform.services.installation import marker
+from ml_platform.services.operations.repeats import RepeatState
+from ml_platform.services.operations.subjects import version_name
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Continue, Next, Outcome, Poll, Step
+from ml_platform.services.removal import references
 from ml_platform.text import counted
 
 from . import waiting
 from .guard import Going, users_of, why_needed
+from .references import Pointers, names_of
 from .refused import count_of, pass_by, place, why_left
 
 FIRST_STEP = "list_models"

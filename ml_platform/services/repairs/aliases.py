@@ -13,7 +13,7 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationKind
-from ml_platform.services.findings.compare_labels import note_foreign
+from ml_platform.services.findings.comparisons.labels import note_foreign
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_lineage

@@ -12,17 +12,28 @@ from ml_platform.cloud.types import RemoteService, ServiceSpec
 from ml_platform.errors import CloudConflict, Conflict, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.states import EndpointState, FindingStatus, OperationKind, RunStatus
+from ml_platform.services.artifacts.manifest import digest_of
 from ml_platform.services.deployment.deploy import redeploy_endpoint
 from ml_platform.services.deployment.endpoint_state import record_serving
-from ml_platform.services.deployment.others_changes import version_of_files
-from ml_platform.services.deployment.our_fields import (
+from ml_platform.services.findings.comparisons.services import service_subject
+from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.operations.store import Actor
+from ml_platform.services.operations.subjects import subject_of_endpoint, version_name
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.ownership.labels import DIGEST, RUN
+from ml_platform.services.serving.config import ServingConfig, compare_service
+from ml_platform.services.serving.others_changes import version_of_files
+from ml_platform.services.serving.our_fields import (
+    Difference,
     NotExpressible,
     differences,
+    lost_invokers,
     read_written,
     take_over,
     with_theirs,
 )
-from ml_platform.services.deployment.service_polling import (
+from ml_platform.services.serving.polling import (
     ServiceState,
     after_start,
     endpoint_of,
@@ -30,15 +41,6 @@ from ml_platform.services.deployment.service_polling import (
     require_ours,
     wait_for,
 )
-from ml_platform.services.deployment.serving import ServingConfig, compare_service
-from ml_platform.services.findings.compare_services import service_subject
-from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.operations.store import Actor
-from ml_platform.services.operations.subjects import subject_of_endpoint, version_name
-from ml_platform.services.operations.work import Work
-from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.labels import DIGEST, RUN
-from ml_platform.services.registry.manifest import digest_of
 
 from .steps import close, open_repair, read_present
 
@@ -99,6 +101,7 @@ def _look(work: Work[TakeOverState]) -> Outcome:
     found = service.spec
     written = read_written(endpoint.written, revision=endpoint.revision)
     differing = tuple(differences(found, written)) if found and written else ()
+    differing += _lost_invokers(work, ServingConfig.from_dict(endpoint.config))
     if found is None or written is None or not differing:
         return _nothing_to_repair(work, f"{endpoint} has our settings.")
     judged = compare_service(service, percent=service.percent_of_newest)
@@ -123,6 +126,14 @@ def _look(work: Work[TakeOverState]) -> Outcome:
             _record, work, run.pk, config, with_theirs(written, found, differing), service
         ),
     )
+
+
+def _lost_invokers(work: Work[TakeOverState], config: ServingConfig) -> tuple[Difference, ...]:
+    if not config.invokers:
+        return ()
+    name, sent = work.state.service, work.state.sent
+    held = read_present(lambda: cloud_run.get_invokers(name), service="Cloud Run", sent=sent)
+    return tuple(lost_invokers(config, held))
 
 
 def _about_to_relabel(work: Work[TakeOverState], run: TrainingRun) -> Next:

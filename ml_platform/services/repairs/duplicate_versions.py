@@ -19,17 +19,17 @@ from ml_platform.cloud.types import RemoteModel
 from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import FindingStatus, OperationKind, Registration
-from ml_platform.services.findings.compare_labels import note_foreign
+from ml_platform.services.findings.comparisons.labels import note_foreign
 from ml_platform.services.findings.discrepancy import may_be_ours
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.ownership.labels import OWNER, RUN, are_ours, is_uid
+from ml_platform.services.ownership.own_resources import require_own
 from ml_platform.services.registry.aliases import DEFAULT, move_default
-from ml_platform.services.registry.labels import OWNER, RUN, are_ours, is_uid
 from ml_platform.services.registry.lineages import lock_version, sync_version_cache
-from ml_platform.services.registry.ownership import require_own
 from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import (
     may_still_appear,

@@ -20,8 +20,10 @@ from ml_platform.cloud.names import ObjectPath
 from ml_platform.cloud.types import RemoteObject
 from ml_platform.errors import CloudAbsent, CloudConflict, Conflict, NotFound
 from ml_platform.models import Manifest, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.manifest import FilesState
+from ml_platform.models.registry.manifest import FilesState
 from ml_platform.models.states import OperationKind, Registration
+from ml_platform.services.artifacts.folders import run_prefix
+from ml_platform.services.artifacts.manifest import File, Taken, mark_lineages, take_manifest
 from ml_platform.services.findings.discrepancy import artifacts_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.installation import marker
@@ -29,13 +31,6 @@ from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_lineage, version_name
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Continue, Next, Outcome, Step, Workflow
-from ml_platform.services.registry.artifacts import run_prefix
-from ml_platform.services.registry.manifest import (
-    File,
-    Taken,
-    mark_lineages,
-    take_manifest,
-)
 from ml_platform.text import counted, in_one_line
 
 from .steps import CLOSE, RepairState, nothing_to_repair, open_repair, read

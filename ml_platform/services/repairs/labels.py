@@ -20,16 +20,9 @@ from ml_platform.errors import CloudAbsent, CloudConflict, Conflict, NotFound
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import FindingStatus, OperationKind, Registration, RegistryState
+from ml_platform.services.artifacts.manifest import digest_of
 from ml_platform.services.deployment.same_files import difference_now
-from ml_platform.services.deployment.service_polling import (
-    ServiceState,
-    after_start,
-    endpoint_of,
-    require_not_refused,
-    wait_for,
-)
-from ml_platform.services.deployment.serving import ServingConfig, belongs_to
-from ml_platform.services.findings.compare_services import service_subject
+from ml_platform.services.findings.comparisons.services import service_subject
 from ml_platform.services.findings.discrepancy import pointer_text
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor
@@ -40,8 +33,8 @@ from ml_platform.services.operations.subjects import (
 )
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
-from ml_platform.services.registry.identification import holds_files_of, reason_not_ours
-from ml_platform.services.registry.labels import (
+from ml_platform.services.ownership.identification import holds_files_of, reason_not_ours
+from ml_platform.services.ownership.labels import (
     RUN,
     is_uid,
     is_version_of,
@@ -49,7 +42,14 @@ from ml_platform.services.registry.labels import (
     other_owner,
     wrong_label,
 )
-from ml_platform.services.registry.manifest import digest_of
+from ml_platform.services.serving.config import ServingConfig, belongs_to
+from ml_platform.services.serving.polling import (
+    ServiceState,
+    after_start,
+    endpoint_of,
+    require_not_refused,
+    wait_for,
+)
 
 from .steps import CLOSE, RepairState, close, nothing_to_repair, open_repair, read, read_present
 

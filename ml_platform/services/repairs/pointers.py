@@ -28,8 +28,8 @@ from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_lineage
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.identification import REBORN_MARGIN
-from ml_platform.services.registry.labels import RUN, is_version_of
+from ml_platform.services.ownership.identification import REBORN_MARGIN
+from ml_platform.services.ownership.labels import RUN, is_version_of
 from ml_platform.services.registry.lineages import (
     clear_pointer,
     lock_lineage,
@@ -67,6 +67,7 @@ class PointerState(RepairState):
     """The pointers of lost versions that are back."""
 
 
+_GONE = (FindingKind.STALE_POINTER, FindingKind.VERSION_MISSING)
 _read = partial(read, service="Vertex AI")
 _read_present = partial(read_present, service="Vertex AI")
 
@@ -96,7 +97,7 @@ def _open(workflow: Workflow, lineage: RegisteredModel, actor: Actor, now: datet
         workflow=workflow,
         subject=subject_of_lineage(lineage),
         state=PointerState(),
-        kinds=[FindingKind.STALE_POINTER, FindingKind.VERSION_MISMATCH],
+        kinds=[*_GONE, FindingKind.VERSION_MISMATCH],
         about=lineage,
         actor=actor,
         now=now,
@@ -226,7 +227,7 @@ def _close(work: Work[PointerState]) -> Outcome:
     """Close the findings; a version that still differs stays open, whatever else was repaired."""
     if work.state.ended_as != FindingStatus.REPAIRED or _default_is_recorded(work):
         return CLOSE.run(work)
-    return close(work, status=FindingStatus.REPAIRED, kinds=[FindingKind.STALE_POINTER])
+    return close(work, status=FindingStatus.REPAIRED, kinds=_GONE)
 
 
 def _default_is_recorded(work: Work[PointerState]) -> bool:

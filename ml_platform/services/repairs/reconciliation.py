@@ -10,11 +10,11 @@ from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, FindingStatus, Registration
 from ml_platform.services.cleanup.orphans import clean_up_orphan
-from ml_platform.services.findings.kinds import FindingKind, Repair, facts_of
+from ml_platform.services.findings.kinds import KINDS, Repair, facts_of
+from ml_platform.services.mirror.brake import PlaneShrunk, why_unbelieved
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock
-from ml_platform.services.registry.brake import PlaneShrunk, why_unbelieved
 
 from .changed_services import put_back_service, take_over_service
 from .duplicate_versions import purge_surplus
@@ -53,7 +53,7 @@ def is_safe(finding: Finding) -> bool:
 def repairs_of(finding: Finding) -> tuple[Repair, ...]:
     """Return the repairs that are possible for this finding, the safe one first; none for one that
     ended, or whose kind this release does not know."""
-    if finding.status != FindingStatus.OPEN or finding.kind not in set(FindingKind):
+    if finding.status != FindingStatus.OPEN or finding.kind not in KINDS:
         return ()
     return tuple(repair for repair in facts_of(finding).repairs if repair.is_possible(finding))
 

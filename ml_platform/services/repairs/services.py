@@ -22,8 +22,19 @@ from ml_platform.models.states import (
     RunStatus,
 )
 from ml_platform.services.deployment.endpoint_state import record_serving, record_stopped
-from ml_platform.services.deployment.others_changes import as_served
-from ml_platform.services.deployment.service_polling import (
+from ml_platform.services.findings.comparisons.services import service_subject
+from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.installation import marker
+from ml_platform.services.operations.store import Actor, Subject
+from ml_platform.services.operations.subjects import lineage_lock, subject_of_endpoint
+from ml_platform.services.operations.work import Work
+from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.ownership.labels import ENDPOINT, RUN, are_ours, is_uid
+from ml_platform.services.ownership.own_resources import is_own_service
+from ml_platform.services.registry.verification import seconds_until_consistent
+from ml_platform.services.serving.config import compare_service
+from ml_platform.services.serving.others_changes import as_served
+from ml_platform.services.serving.polling import (
     ServiceState,
     after_start,
     not_done,
@@ -33,17 +44,6 @@ from ml_platform.services.deployment.service_polling import (
     wait_for,
     with_traffic,
 )
-from ml_platform.services.deployment.serving import compare_service
-from ml_platform.services.findings.compare_services import service_subject
-from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.installation import marker
-from ml_platform.services.operations.store import Actor, Subject
-from ml_platform.services.operations.subjects import lineage_lock, subject_of_endpoint
-from ml_platform.services.operations.work import Work
-from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.labels import ENDPOINT, RUN, are_ours, is_uid
-from ml_platform.services.registry.ownership import is_own_service
-from ml_platform.services.registry.verification import seconds_until_consistent
 
 from .steps import CLOSE, RepairState, close, nothing_to_repair, open_repair, read, read_present
 

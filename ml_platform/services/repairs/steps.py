@@ -8,16 +8,15 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from django.db import transaction
-
 from ml_platform.cloud import vertex
 from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.cloud.types import RemoteModel, RemoteOperation
 from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, PlatformError
 from ml_platform.models import Operation, RegisteredModel
+from ml_platform.models.database import atomic
 from ml_platform.models.states import FindingStatus
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import KINDS, Kind
 from ml_platform.services.findings.store import (
     end_findings,
     findings_of,
@@ -25,13 +24,13 @@ from ml_platform.services.findings.store import (
     standing,
 )
 from ml_platform.services.installation import marker
+from ml_platform.services.mirror.brake import PLANES, PlaneShrunk, why_unbelieved
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.repeats import RepeatState, note_end, require_hope
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, Subject, open_operation
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.brake import PLANES, PlaneShrunk, why_unbelieved
 
 STAYS_OPEN = "There was nothing to repair."
 T = TypeVar("T")
@@ -52,7 +51,7 @@ def open_repair(
     workflow: Workflow,
     subject: Subject,
     state: State,
-    kinds: Collection[FindingKind],
+    kinds: Collection[Kind],
     about: str | RegisteredModel,
     actor: Actor,
     now: datetime,
@@ -62,7 +61,7 @@ def open_repair(
     :raises Busy: another operation holds what it would change.
     """
     findings = {"subject": about} if isinstance(about, str) else {"lineage": about}
-    with transaction.atomic():
+    with atomic():
         operation, _ = open_operation(
             workflow=workflow, subject=subject, actor=actor, now=now, state=state
         )
@@ -178,7 +177,7 @@ def close(
     *,
     status: FindingStatus,
     note: str = "",
-    kinds: Collection[FindingKind] = tuple(FindingKind),
+    kinds: Collection[Kind] = KINDS,
 ) -> Next:
     """Close the findings of a repair, those of these kinds; the note says which stay open.
 
@@ -210,7 +209,7 @@ def _close(work: Work[RepairState]) -> Outcome:
     repaired = status == FindingStatus.REPAIRED
     kinds = [
         kind
-        for kind in FindingKind
+        for kind in KINDS
         if repaired or any(repair.settled_by_recheck for repair in kind.facts.repairs)
     ]
     left = standing().filter(operation=work.operation).exclude(kind__in=kinds)

@@ -16,11 +16,11 @@ from ml_platform.models import Finding, Operation, TrainingRun
 from ml_platform.models.states import OperationKind
 from ml_platform.services.findings.exclusions import VERTEX_MODEL
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.mirror.changes import unmirror_model
 from ml_platform.services.operations.store import Actor, Subject
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
-from ml_platform.services.registry.labels import OWNER
-from ml_platform.services.registry.mirror import unmirror_model
+from ml_platform.services.ownership.labels import OWNER
 from ml_platform.services.registry.protection import require_all_unprotected
 from ml_platform.services.registry.verification import read_versions
 from ml_platform.text import counted

@@ -10,7 +10,7 @@ from typing import Any
 from ml_platform.errors import NotFound
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingSchedule
 from ml_platform.models.states import FindingStatus, OperationKind, ScheduleState
-from ml_platform.services.findings.compare_jobs import (
+from ml_platform.services.findings.comparisons.jobs import (
     JOB_KINDS,
     SCHEDULE_KINDS,
     job_subject,
@@ -23,8 +23,8 @@ from ml_platform.services.repairs.steps import close, open_repair
 
 from . import job, platform_jobs
 from .job import SchedulerState, subject_of_schedule
+from .new_schedule import next_time
 from .platform_jobs import SetupState, jobs_set_up, subject_of_job
-from .schedules import next_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

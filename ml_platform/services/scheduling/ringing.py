@@ -8,7 +8,7 @@ from django.db.models import CharField, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Cast, Concat
 
 from ml_platform.models import TrainingSchedule
-from ml_platform.services.findings.compare_jobs import SCHEDULE_KINDS, schedule_subject
+from ml_platform.services.findings.comparisons.jobs import SCHEDULE_KINDS, schedule_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import standing
 

@@ -8,27 +8,31 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import transaction
 from django.db.models import Model
 
-from ml_platform.errors import Conflict, Invalid
+from ml_platform.errors import Conflict
 from ml_platform.models import Operation, TrainingRun, TrainingSchedule
+from ml_platform.models.database import atomic
 from ml_platform.models.locking import lock_row
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, Frequency, ScheduleState
 from ml_platform.services.operations.store import Actor, answered_before
 from ml_platform.services.registry.lineages import claim_lineage
 from ml_platform.services.training.runs import (
     add_run,
-    check_names,
-    check_recipe,
     keyed_uid,
     submit_run,
     was_deleted,
 )
-from ml_platform.services.training.templates import check_values
 
-from .job import CHANGES, CREATION, open_job_change, require_webhook
-from .times import cron_for, next_times, tick_of, to_minute
+from .job import CHANGES, CREATION, open_job_change
+from .new_schedule import (
+    already_there,
+    checked_fields,
+    insert_schedule,
+    next_time,
+    require_usable,
+)
+from .times import tick_of
 
 EARLY = timedelta(minutes=2)
 """A call for a later time was forced in the console: it has the time of the next regular call."""
@@ -73,48 +77,33 @@ def create_schedule(
     :raises Conflict: the project has a schedule of that name.
     :raises Misconfigured: the settings lack the address or the account of Google's calls.
     """
-    check_names(model_name=model_name, model_type=model_type)
-    check_values(parameters)
-    fields: dict[str, Any] = {
-        "name": _checked_name(name),
-        "model_name": model_name,
-        "model_type": model_type,
-        "template_uri": template_uri,
-        "parameters": dict(parameters),
-        "frequency": frequency,
-        "starts_at": to_minute(first),
-        "time_zone": time_zone,
-        "cron": cron_for(frequency=frequency, first=first, time_zone=time_zone),
-    }
+    fields = checked_fields(
+        name=name,
+        model_name=model_name,
+        model_type=model_type,
+        template_uri=template_uri,
+        parameters=parameters,
+        frequency=frequency,
+        first=first,
+        time_zone=time_zone,
+    )
     request = {"project": project.pk, **fields}
     replay: dict[str, Any] = {"idempotency_key": idempotency_key, "request": request}
     if known := answered_before(**replay):
         return known
-    require_webhook()
     schedule = TrainingSchedule(
         project_id=project.pk, created_by_id=actor.user_id, created_at=now, **fields
     )
-    schedule.next_run_at = next_time(schedule, after=now)
-    if schedule.next_run_at is None:
-        raise Invalid(
-            f"{first.isoformat()} has passed.", code="bad_time", advice="Use a time in the future."
-        )
-    check_recipe(template_uri=template_uri, parameters=parameters)
-    with transaction.atomic():
+    require_usable(schedule, now=now)
+    with atomic():
         schedule.registered_model = claim_lineage(
             project_id=project.pk, model_name=model_name, model_type=model_type
         )
-        # A name that is taken is an answer, so the database's log has no error.
-        TrainingSchedule.objects.bulk_create([schedule], ignore_conflicts=True)
-        created = TrainingSchedule.objects.filter(uid=schedule.uid).first()
+        created = insert_schedule(schedule)
         if created is None:
             if known := answered_before(**replay):
                 return known
-            raise Conflict(
-                f"The project has a schedule {name} already.",
-                code="schedule_exists",
-                advice="Choose another name.",
-            )
+            raise already_there(schedule)
         return open_job_change(CREATION, created, actor, now, **replay)
 
 
@@ -179,7 +168,7 @@ def trigger_schedule(
     :raises Conflict: the schedule has ended.
     """
     uid = keyed_uid("trigger", schedule.uid.hex, idempotency_key) if idempotency_key else uuid4()
-    with transaction.atomic():
+    with atomic():
         locked = lock_row(TrainingSchedule.objects.filter(pk=schedule.pk))
         require_live(locked)
         return _start(locked, uid, None, actor, now)
@@ -197,7 +186,7 @@ def fire_schedule(
 
     :raises Invalid: `scheduled_for` has no time zone.
     """
-    with transaction.atomic():
+    with atomic():
         locked = lock_row(TrainingSchedule.objects.filter(pk=schedule.pk))
         tick = tick_of(frequency=locked.frequency, time_zone=locked.time_zone, at=scheduled_for)
         if known := TrainingRun.objects.filter(schedule=locked, scheduled_for=tick).first():
@@ -217,13 +206,6 @@ def fire_schedule(
         firing = _start(locked, uid, tick, actor, now)
         _after_tick(locked, tick, actor, now)
     return firing
-
-
-def next_time(schedule: TrainingSchedule, *, after: datetime) -> datetime | None:
-    """Return the schedule's next time, None if no time is left."""
-    first, zone = schedule.starts_at or after, schedule.time_zone
-    upcoming = next_times(frequency=schedule.frequency, first=first, time_zone=zone, after=after)
-    return upcoming[0] if upcoming else None
 
 
 def _start(
@@ -265,23 +247,12 @@ def _turn(
     now: datetime,
     next_run_at: datetime | None = None,
 ) -> Operation:
-    with transaction.atomic():
+    with atomic():
         there = TrainingSchedule.objects.filter(pk=schedule.pk, state__in=_MOVES[to])
         if not there.update(state=to, next_run_at=next_run_at):
             raise _wrong_state(TrainingSchedule.objects.get(pk=schedule.pk))
         schedule.refresh_from_db()
         return open_job_change(CHANGES[to], schedule, actor, now)
-
-
-def _checked_name(name: str) -> str:
-    name = name.strip()
-    if not 1 <= len(name) <= 128 or not name.isprintable() or set(name) & set("<>"):
-        raise Invalid(
-            "A schedule's name has 1 to 128 printable characters, without < and >.",
-            code="bad_schedule_name",
-            advice="Give it another name.",
-        )
-    return name
 
 
 def require_move(schedule: TrainingSchedule, to: ScheduleState) -> None:

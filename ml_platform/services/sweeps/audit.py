@@ -14,7 +14,7 @@ from django.db.models import Model, QuerySet
 
 from ml_platform.cloud.names import ModelName, spellings
 from ml_platform.conf import require_settings
-from ml_platform.errors import Invalid, NotFound
+from ml_platform.errors import Invalid
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
@@ -27,18 +27,17 @@ from ml_platform.models import (
     Sweep,
     TrainingRun,
     TrainingSchedule,
-    serving_truth,
 )
-from ml_platform.models.registered_model import RegisteredModelQuerySet
-from ml_platform.models.serving_status import with_serving_status
-from ml_platform.models.serving_truth import ServingTruth
-from ml_platform.services.access.scope import all_projects
+from ml_platform.models.endpoints import serving_truth
+from ml_platform.models.endpoints.serving_status import with_serving_status
+from ml_platform.models.endpoints.serving_truth import ServingTruth
+from ml_platform.models.registry.registered_model import RegisteredModelQuerySet
 from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
-from ml_platform.services.findings.kinds import FindingKind, kinds_of, worst_first
+from ml_platform.services.findings.kinds import Kind, kinds_of, worst_first
 from ml_platform.services.findings.store import standing
-from ml_platform.services.registry.brake import PlaneShrunk
-from ml_platform.services.registry.project_names import project_names, project_number
-from ml_platform.services.registry.vertex_endpoints import count_serving as count_served
+from ml_platform.services.mirror.brake import PlaneShrunk
+from ml_platform.services.mirror.project_names import project_names, project_number
+from ml_platform.services.mirror.vertex_endpoints import count_serving as count_served
 
 DECIDE_NO_COUNT = frozenset({"scheduler", "vertex_endpoints"})
 
@@ -97,18 +96,6 @@ class OurRow:
     exists: Existence
     looks: int
     agrees: bool | None
-
-
-def find_project(name: str) -> Any:
-    """Return the project of that name.
-
-    :raises NotFound: the project does not exist; the advice lists the projects.
-    """
-    projects = {str(project): project for project in all_projects()}
-    if name not in projects:
-        known = ", ".join(sorted(projects)) or "none yet"
-        raise NotFound(f"The project {name!r} does not exist.", advice=f"Projects are: {known}.")
-    return projects[name]
 
 
 def compare_sweep(sweep: Sweep, *, project: Model | None = None) -> AuditVerdict:
@@ -213,7 +200,7 @@ def unread(sweep: Sweep) -> list[str]:
     return [name for name, plane in sweep.planes.items() if not plane["read"]]
 
 
-def unread_kinds(sweep: Sweep) -> list[FindingKind]:
+def unread_kinds(sweep: Sweep) -> list[Kind]:
     """Return the kinds of findings that the sweep could not compare: those findings are old."""
     return [kind for name in unread(sweep) for kind in kinds_of(name)]
 

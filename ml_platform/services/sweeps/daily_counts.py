@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
 
-from django.db import transaction
 from django.db.models import Count, QuerySet, Sum
 
 from ml_platform.models import (
@@ -17,8 +16,9 @@ from ml_platform.models import (
     RegisteredModel,
     TrainingRun,
 )
-from ml_platform.models.serving_status import ServingStatus, has_serving_status
-from ml_platform.models.serving_truth import ServingTruth, count_serving
+from ml_platform.models.database import atomic
+from ml_platform.models.endpoints.serving_status import ServingStatus, has_serving_status
+from ml_platform.models.endpoints.serving_truth import ServingTruth, count_serving
 from ml_platform.models.states import STANDING_FINDING_STATUSES
 
 DAYS_BEFORE = 90
@@ -37,7 +37,7 @@ def keep_daily_counts(*, now: datetime, serving_known: bool = True) -> None:
     """
     today = now.astimezone(UTC).date()
     counts = _counts_now(now, serving_known=serving_known)
-    with transaction.atomic():
+    with atomic():
         if not DailyCount.objects.exists():
             for rows in _days_before(today, now):
                 _keep(rows)

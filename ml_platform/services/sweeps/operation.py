@@ -25,7 +25,7 @@ from ml_platform.services.operations.log import (
 from ml_platform.services.operations.store import Actor, Busy, Subject, open_operation
 from ml_platform.services.operations.work import Clock, Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
-from ml_platform.services.registry.relabel import relabel_versions
+from ml_platform.services.ownership.uid_labels import relabel_versions
 
 from .audit import AuditVerdict, compare_sweep
 from .sweep import sweep

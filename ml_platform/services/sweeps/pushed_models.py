@@ -11,11 +11,11 @@ from ml_platform.cloud import storage
 from ml_platform.conf import require_settings
 from ml_platform.models import Manifest, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.registry.manifest import ManifestOrigin
+from ml_platform.services.artifacts.folders import newest_folder
+from ml_platform.services.artifacts.manifest import Taken, compare_files, manifest_of
 from ml_platform.services.findings.discrepancy import artifacts_of
-from ml_platform.services.registry.artifacts import newest_folder
-from ml_platform.services.registry.labels import is_uid
-from ml_platform.services.registry.manifest import Taken, compare_files, manifest_of
+from ml_platform.services.ownership.labels import is_uid
 
 PUSHED = "pushed_model/"
 _FILE = re.compile(rf"(.*?/){PUSHED}([^/]+)/(.+)", re.DOTALL)

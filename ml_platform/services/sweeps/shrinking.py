@@ -25,24 +25,23 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
+from ml_platform.models.registry.training_run import TrainingRunQuerySet
 from ml_platform.models.states import (
     LIVE_SCHEDULE_STATES,
     EndpointState,
     FindingStatus,
     Registration,
 )
-from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.exclusions import Reading, chunks
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import hold_findings
+from ml_platform.services.mirror.brake import PLANES, PlaneShrunk, why_shrunk
 from ml_platform.services.operations.work import Json
-from ml_platform.services.registry.brake import PLANES, PlaneShrunk, why_shrunk
-from ml_platform.services.registry.labels import owner
+from ml_platform.services.ownership.labels import owner
 from ml_platform.services.scheduling.platform_jobs import jobs_set_up
+from ml_platform.services.sweeps.planes.models import Compared
 from ml_platform.text import counted
-
-from .models import Compared
 
 FLOOR = 3
 """So many may go at once without an alarm: a person deletes a few things in an afternoon, and in a

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import Error, connection
+from django.db import Error
 from django.db.models import Model, Q, QuerySet
 from django.utils.module_loading import import_string
 
@@ -28,26 +28,27 @@ from ml_platform.models import (
     RegisteredModel,
     Sweep,
 )
+from ml_platform.models.database import write_connection
+from ml_platform.models.endpoints.serving_truth import PLANES as SERVING_PLANES
 from ml_platform.models.locking import delete_rows, update_rows
-from ml_platform.models.serving_truth import PLANES as SERVING_PLANES
 from ml_platform.models.states import SweepStatus
-from ml_platform.services.deployment.our_fields import keep_seen
 from ml_platform.services.findings.exclusions import LeftOut, Reading, count_left_out, tell_left_out
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import KINDS
 from ml_platform.services.findings.row_by_row import write_each
 from ml_platform.services.findings.store import close_unseen, reopen_expired, write_findings
 from ml_platform.services.installation.identity import Identity, identity
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_end
-from ml_platform.services.registry.labels import ENDPOINT, INSTALLATION, OWNER, RUN
+from ml_platform.services.ownership.labels import ENDPOINT, INSTALLATION, OWNER, RUN
 from ml_platform.services.scheduling.job import our_address
+from ml_platform.services.serving.our_fields import keep_seen
 
 from .audit import unread_kinds
+from .changed_versions import read_changed_versions
 from .daily_counts import keep_daily_counts
+from .planes.services import keep_what_serves
 from .pushed_models import read_pushed_models
-from .services import keep_traffic_of
 from .shrinking import judge
-from .version_reading import read_changed_versions
 
 log = logging.getLogger("ml_platform.jobs")
 
@@ -129,7 +130,7 @@ def compare(reading: Reading) -> list[LeftOut]:
     Returns what could not be compared.
     """
     unread = unread_kinds(reading.sweep)
-    kinds = [kind for kind in FindingKind if kind not in unread]
+    kinds = [kind for kind in KINDS if kind not in unread]
     # Vertex AI and the files come before the services that serve them.
     places = [*PLANES, ""]
     kinds.sort(key=lambda kind: places.index(kind.facts.plane))
@@ -175,6 +176,7 @@ def _interrupt(current: Sweep, clock: Clock) -> None:
             log.warning(
                 "%s could not be marked as interrupted (%s); its lease will end.", current, words
             )
+            connection = write_connection()
             if connection.in_atomic_block:
                 return
             connection.close()
@@ -374,7 +376,7 @@ PLANES: Mapping[str, Plane] = {
         row=_service_row,
         table=MirroredService,
         key="service_name",
-        keep=keep_traffic_of,
+        keep=keep_what_serves,
     ),
     "scheduler": Plane(
         pages=scheduler.list_jobs,

@@ -12,21 +12,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import transaction
-
 from ml_platform.cloud import pipelines
 from ml_platform.cloud.answers import Absent, Answer, Present, Unknown, ask
 from ml_platform.cloud.names import PipelineJobName, label_filter
 from ml_platform.cloud.transport.channels import request_reason
 from ml_platform.cloud.types import PipelineState, RemotePipelineJob
 from ml_platform.models import TrainingRun
+from ml_platform.models.database import atomic
+from ml_platform.models.registry.training_run import TrainingRunQuerySet
 from ml_platform.models.states import RunStatus
-from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.subjects import subject_of_run
 from ml_platform.services.operations.work import Clock
+from ml_platform.services.ownership.labels import OWNER, RUN, owner
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry.labels import OWNER, RUN, owner
 
 from .results import Results, error_of, percent_of, read_results, stage_of
 from .submission import end_run
@@ -175,7 +174,7 @@ def _succeed(run: TrainingRun, actor: Actor, now: datetime, result: PollResult) 
         "remark": found.remark,
         "error": found.not_blessed,
     }
-    with transaction.atomic():  # a blessed run and its registration are committed together
+    with atomic():  # a blessed run and its registration are committed together
         moved = _move(run, status, actor, now, result, **changes, stage="", progress=100)
         if moved and blessed:
             run.refresh_from_db()

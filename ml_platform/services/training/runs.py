@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.db.models import Model, ProtectedError
 
 from ml_platform.conf import require_settings
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Operation, TrainingRun, TrainingSchedule
-from ml_platform.models.registered_model import validate_model_name
+from ml_platform.models.database import atomic
+from ml_platform.models.registry.registered_model import validate_model_name
 from ml_platform.models.states import (
     LIVE_RUN_STATUSES,
     TRAINING_RUN_STATUSES,
@@ -158,7 +158,7 @@ def submit_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
 
     :raises Conflict: the run was cancelled, or ended before its submission succeeded.
     """
-    with transaction.atomic():
+    with atomic():
         operation, new = open_operation(
             workflow=SUBMISSION,
             subject=subject_of(run),
@@ -182,7 +182,7 @@ def cancel_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
 
     :raises Conflict: the run has ended.
     """
-    with transaction.atomic():
+    with atomic():
         waiting = TrainingRun.objects.filter(pk=run.pk, status__in=NOT_SUBMITTED)
         if waiting.move(to=RunStatus.CANCELLED, finished_at=now):
             note = "Cancelled before it was submitted."
@@ -198,7 +198,7 @@ def cancel_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
             )
     require_stoppable(TrainingRun.objects.get(pk=run.pk))
     live = Operation.objects.live()
-    with transaction.atomic():
+    with atomic():
         # A submission that can no longer be cancelled ends first; then its job is cancelled.
         live.filter(idempotency_key=submission_key(run.uid)).update(cancel_requested=True)
         requested = live.filter(workflow=CANCELLATION.slug, subject_id=str(run.pk))
@@ -244,7 +244,7 @@ def delete_run(*, run: TrainingRun, actor: Actor, now: datetime) -> Operation:
 
     :raises Conflict: it may still finish, is or was a version, or other records refer to it.
     """
-    with transaction.atomic():
+    with atomic():
         locked = TrainingRun.objects.select_for_update().get(pk=run.pk)
         require_deletable(locked)
         _require_unused(locked)

@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import transaction
-
 from ml_platform.cloud import pipelines, storage
 from ml_platform.cloud.names import PipelineJobName
 from ml_platform.cloud.types import RemotePipelineJob
@@ -23,15 +21,16 @@ from ml_platform.errors import (
     PlatformError,
 )
 from ml_platform.models import Operation, TrainingRun
+from ml_platform.models.database import atomic
+from ml_platform.models.registry.training_run import TrainingRunQuerySet
 from ml_platform.models.states import EventKind, OperationKind, RunStatus
-from ml_platform.models.training_run import TrainingRunQuerySet
 from ml_platform.services.access.rights import Right
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Subject
 from ml_platform.services.operations.subjects import run_of, subject_of_run
 from ml_platform.services.operations.work import Json, Work, record_change
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
-from ml_platform.services.registry.labels import RUN, labels_for
+from ml_platform.services.ownership.labels import RUN, labels_for
 
 from .templates import check_parameters, read_template, template_of
 
@@ -168,7 +167,7 @@ def end_run(
 
     If no operation ends the run, `columns` has the subject and the actor of the event.
     """
-    with transaction.atomic():
+    with atomic():
         run = TrainingRun.objects.filter(pk=run_id, status=source)
         moved = run.move(to=to, finished_at=now, **changes)
         if moved:

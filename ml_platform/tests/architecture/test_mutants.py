@@ -42,7 +42,7 @@ def test_a_defect_that_no_test_notices_lives_and_one_that_never_ends_is_caught(
     """The tests named here do not use what is broken."""
     harmless = Defect(
         id="b",
-        path="services/registry/service_names.py",
+        path="services/ownership/service_names.py",
         old="_PROJECT_SHARE = 8",
         new="_PROJECT_SHARE = 8  # harmless",
         tests=("unit/test_service_names.py",),

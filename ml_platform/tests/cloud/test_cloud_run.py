@@ -212,6 +212,7 @@ def test_invokers_are_changed_and_other_grants_stay(cloud):
         == cloud_run.change_invokers("chern", add=())
         == who
     )
+    assert cloud_run.get_invokers("chern") == who
     assert cloud_run.change_invokers("chern", add=(), remove=["user:c@x.com", *who]) == ()
     assert cloud_run.change_invokers("chern", add=()) == ()
     policy = client.get_iam_policy({"resource": name})

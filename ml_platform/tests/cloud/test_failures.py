@@ -164,6 +164,7 @@ REMOTES = {
     "cloud_run.get_operation": Remote(
         "Operations.GetOperation", lambda: cloud_run.get_operation(OperationName(*WHERE, "1"))
     ),
+    "cloud_run.get_invokers": Remote("Services.GetIamPolicy", lambda: cloud_run.get_invokers("s")),
     "cloud_run.change_invokers": Remote(
         "Services.GetIamPolicy", lambda: cloud_run.change_invokers("s", add=["allUsers"])
     ),

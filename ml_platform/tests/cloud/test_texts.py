@@ -38,6 +38,7 @@ def told(revision: str) -> Iterator[Any]:
     yield list(cloud_run.list_services())
     yield cloud_run.get_revision("serving", revision)
     yield cloud_run.change_invokers("serving", add=())
+    yield cloud_run.get_invokers("serving")
     yield scheduler.get_job("tick")
     yield storage.get_bucket(BUCKET)
     found = [item for page in storage.list_objects(BUCKET, "runs/") for item in page]

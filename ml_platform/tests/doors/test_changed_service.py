@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 
 from ml_platform.models import DeployedEndpoint, Finding, Operation
-from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.serving.config import ServingConfig
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     FindingFactory,

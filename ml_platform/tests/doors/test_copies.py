@@ -19,19 +19,19 @@ from ml_platform.errors import CloudAbsent
 from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus, Registration
-from ml_platform.services.deployment.serving import ServingConfig, service_spec
 from ml_platform.services.findings.discrepancy import compare_surplus
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import note_finding
 from ml_platform.services.operations.store import open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
+from ml_platform.services.ownership.labels import labels_for
+from ml_platform.services.ownership.own_resources import CopiedModel
+from ml_platform.services.ownership.service_names import service_name
 from ml_platform.services.registration.adoption import adopt_model
-from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
-from ml_platform.services.registry.ownership import CopiedModel
-from ml_platform.services.registry.service_names import service_name
 from ml_platform.services.repairs.duplicate_versions import FIRST_STEP, purge_surplus
 from ml_platform.services.repairs.reconciliation import NoRepair, finish_operation, repair_finding
+from ml_platform.services.serving.config import ServingConfig, service_spec
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import DeployedEndpointFactory, ProjectFactory

@@ -22,8 +22,8 @@ from ml_platform.services.access.rights import Right, RightMissing
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.registry.aliases import set_aliases
-from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
 from ml_platform.services.registry.protection import ProtectedAlias
 from ml_platform.services.repairs.reconciliation import finish_operation, repair_finding

@@ -14,6 +14,7 @@ from django.core.management.base import CommandError
 
 from ml_platform.cloud import cloud_run, vertex
 from ml_platform.cloud.names import ModelName
+from ml_platform.errors import NotFound
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
@@ -27,13 +28,14 @@ from ml_platform.models import (
 )
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationKind, ScheduleState
-from ml_platform.services.deployment.serving import ServingConfig, service_spec
+from ml_platform.services.access.scope import find_named_project
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.history import record
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.operations.subjects import subject_of_lineage
-from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.repairs.reconciliation import finish_operation
+from ml_platform.services.serving.config import ServingConfig, service_spec
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
@@ -235,6 +237,32 @@ def test_the_audit_of_a_project_shows_only_that_project(
         "serving": 0,
     }
     assert run("audit_registry", "--project", str(incident))[0] == 1
+
+
+def test_two_projects_of_one_name_are_told_apart_by_their_keys(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (ProjectFactory.create(name=name) for name in ("a", "b"))
+    theirs = managed(cloud, project=second, model_name="theirs")
+    monkeypatch.setattr(Project, "__str__", lambda project: "shop")
+    for asked in (
+        ("audit_registry", "--project", "shop"),
+        ("reconcile_registry", "--unmanaged", "adopt", "--project", "shop", "--yes"),
+    ):
+        code, text = run(*asked)
+        assert (code, text) == (
+            1,
+            "2 projects have the name 'shop'. Give the key of the one that you mean: "
+            f"{first.pk}, {second.pk}.",
+        )
+    assert Sweep.objects.count() == 0
+    code, text = run("audit_registry", "--project", str(second.pk), "--format", "json")
+    assert (code, [row["id"] for row in json.loads(text)["records"]]) == (0, [theirs.pk])
+    ProjectFactory.create(name="c", pk=int(f"1{second.pk}"))  # for int() the name below is its key
+    monkeypatch.setattr(Project, "__str__", lambda project: f"1_{project.pk}")
+    assert find_named_project(f"1_{second.pk}") == second
+    with pytest.raises(NotFound):
+        find_named_project("0")
 
 
 def test_an_unknown_project_is_told_the_known_ones_and_writes_nothing(cloud: LocalCloud) -> None:

@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from ml_platform import kpis
 from ml_platform.models import DeployedEndpoint, EndpointTraffic, Project, ServiceDailyMetrics
-from ml_platform.models.manifest import FilesState
-from ml_platform.models.serving_truth import ServedVersion, with_served_version
+from ml_platform.models.endpoints.serving_truth import ServedVersion, with_served_version
+from ml_platform.models.registry.manifest import FilesState
 from ml_platform.models.states import Registration, RegistryState
 from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
 from ml_platform.tests.factories import (

@@ -13,7 +13,7 @@ from django.utils import timezone
 from ml_platform import kpis
 from ml_platform.errors import PlatformError
 from ml_platform.models import Project, RegisteredModel, TrainingRun
-from ml_platform.models.serving_status import with_serving_status
+from ml_platform.models.endpoints.serving_status import with_serving_status
 from ml_platform.models.states import HOLDS_POINTER, Approval, Registration, RunStatus
 from ml_platform.services.deployment.deployable import require_deployable
 from ml_platform.services.sweeps.audit import our_rows

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db.migrations.migration import SwappableTuple
 
 from ml_platform.conf import project_model
+from ml_platform.tests.host.first_release import OPERATIONS
 from ml_platform.tests.postgres import USER, postgres_host
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -56,6 +57,7 @@ def database(request, tmp_path):
             "HOST_DB_USER": USER,
         }
         connection.execute(f"DROP DATABASE {name}")
+        connection.execute(f"DROP DATABASE IF EXISTS {name}_replica")
 
 
 @pytest.mark.parametrize(
@@ -69,13 +71,41 @@ def database(request, tmp_path):
     ],
     indirect=["database"],
 )
-def test_it_migrates_from_empty_whatever_its_label_and_key(host, database, label, key, kind):
+def test_it_migrates_with_rows_and_to_nothing_and_back(host, database, label, key, kind):
+    """Whatever the host's label and keys: from the first release's rows to today's tables."""
     migrated = host("ml_platform.tests.host.migrated", HOST_LABEL=label, HOST_KEY=key, **database)
     assert migrated.returncode == 0, migrated.stderr
     told = json.loads(migrated.stdout)
     assert told["changes"] == "No changes detected\n"
     assert f'REFERENCES "{label}_shop" ("id")' in told["sql"]
     assert told["kept"] == [kind, "a-model"]
+    assert (told["empty"], told["changed"], told["left"]) == ([], [], [])
+    assert told["workflows"] == sorted([kind, row[2]] for kind, row in OPERATIONS.items())
+    assert told["events"] == [[row[3], True] for row in OPERATIONS.values()]
+    assert told["refused"] == {"error_code": "busy"}
+    assert told["versions"] == [[True, True, ["default"]]]
+    assert told["undecided"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["sqlite3", "postgresql"], indirect=True)
+def test_a_whole_life_beside_a_replica_that_lags(host, database):
+    """Whatever the replica says, decisions, lists and pages tell what is committed."""
+    settings = {"DJANGO_SETTINGS_MODULE": "ml_platform.tests.host.lagging_settings"}
+    lived = host("ml_platform.tests.host.lagging", **settings, **database)
+    assert lived.returncode == 0, lived.stderr
+    told = json.loads(lived.stdout)
+    assert told.pop("strays") == []
+    assert set(told.pop("pages").values()) == {200}
+    assert {status for _, status in told.pop("operations")} == {"succeeded"}
+    assert told == {
+        "run": "completed",
+        "registered": 1,
+        "deployed": True,
+        "swept": ["complete", 0],
+        "undeployed": True,
+        "deleted": 0,
+    }
 
 
 def test_the_first_migration_waits_for_the_project_model():
@@ -121,6 +151,7 @@ def test_its_pages_show_each_his_own_below_its_own_path_and_base(host, cloud, ke
             "models": 200,
             "wrong": 422,
             "run": [422, "bucket_missing"],
+            "adopted": [202, True],
             "type": kind,
         },
         "projects": [

@@ -16,9 +16,11 @@ from django.urls import reverse  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from ml_platform.models import Sweep, TrainingRun  # noqa: E402
+from ml_platform.services.findings.kinds import FindingKind  # noqa: E402
 from ml_platform.services.operations.history import record  # noqa: E402
 from ml_platform.services.operations.store import Actor, Subject  # noqa: E402
 from ml_platform.services.workflows import WORKFLOWS  # noqa: E402
+from ml_platform.tests.factories import FindingFactory  # noqa: E402
 from ml_platform.tests.host.models import Shop  # noqa: E402
 
 RUN = 1234567
@@ -118,6 +120,15 @@ def by_the_api(client: Client, shop: Shop) -> dict[str, object]:
         content_type="application/json",
         headers={"Idempotency-Key": "a"},
     )
+    theirs = FindingFactory.create(
+        kind=FindingKind.UNMANAGED,
+        subject="projects/demo-project/locations/europe-central2/models/77",
+    )
+    adopted = client.post(
+        f"/ml/api/audit/findings/{theirs.pk}/repair/",
+        {"action": "adopt", "project": shop.pk, "model_name": "rank"},
+        content_type="application/json",
+    )
     schemas = client.get("/ml/api/openapi.json").json()["components"]["schemas"]
     return {
         "operations": [
@@ -126,6 +137,7 @@ def by_the_api(client: Client, shop: Shop) -> dict[str, object]:
         "models": client.get("/ml/api/models/", {"project": key}).status_code,
         "wrong": client.get("/ml/api/models/", {"project": wrong}).status_code,
         "run": [asked.status_code, asked.json()["code"]],
+        "adopted": [adopted.status_code, str(adopted.json().get("project")) == key],
         "type": [
             schemas["ProjectRef"]["properties"]["id"].get(word) for word in ("type", "format")
         ],

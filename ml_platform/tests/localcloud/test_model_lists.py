@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,35 +33,34 @@ def many(cloud: LocalCloud) -> None:
             cloud.clock.advance(1)
 
 
-@pytest.mark.usefixtures("many")
-@pytest.mark.parametrize(
-    ("expression", "chosen"),
-    [
-        ("labels.team=red", lambda n: n % 2),
-        ("labels.team=red labels.rare=yes", lambda _: False),
-        ("labels.rare=yes AND labels.team=blue", lambda n: n % 400 == 0),
-        ("labels.rare:*", lambda n: n % 400 == 0),
-        ("labels:rare AND NOT model=m400", lambda n: n in (0, 800)),
-        ("labels.team=red OR labels.rare=yes", lambda n: n % 2 or n % 400 == 0),
-        ("NOT labels.team=red", lambda n: not n % 2),
-        ("NOT (labels.team=red OR labels.number=2)", lambda n: not n % 2 and n != 2),
-        ("labels.number=119*", lambda n: str(n).startswith("119")),
-        ("labels.team!=red", lambda n: not n % 2),
-        ("display_name=name-3 AND labels.team=red", lambda n: n % 7 == 3 and n % 2),
-        ("model=m77", lambda n: n == 77),
-        ("model=m77 labels.team=blue", lambda _: False),
-        ("labels.team=green", lambda _: False),
-    ],
+EXPRESSIONS: tuple[tuple[str, Callable[[int], object]], ...] = (
+    ("labels.team=red", lambda n: n % 2),
+    ("labels.team=red labels.rare=yes", lambda _: False),
+    ("labels.rare=yes AND labels.team=blue", lambda n: n % 400 == 0),
+    ("labels.rare:*", lambda n: n % 400 == 0),
+    ("labels:rare AND NOT model=m400", lambda n: n in (0, 800)),
+    ("labels.team=red OR labels.rare=yes", lambda n: n % 2 or n % 400 == 0),
+    ("NOT labels.team=red", lambda n: not n % 2),
+    ("NOT (labels.team=red OR labels.number=2)", lambda n: not n % 2 and n != 2),
+    ("labels.number=119*", lambda n: str(n).startswith("119")),
+    ("labels.team!=red", lambda n: not n % 2),
+    ("display_name=name-3 AND labels.team=red", lambda n: n % 7 == 3 and n % 2),
+    ("model=m77", lambda n: n == 77),
+    ("model=m77 labels.team=blue", lambda _: False),
+    ("labels.team=green", lambda _: False),
 )
-def test_filters_meet_the_same_models_in_every_order(
-    models: ModelServiceClient, expression: str, chosen: Any
-) -> None:
-    wanted = [number for number in range(COUNT) if chosen(number)]
-    asked = {"parent": PARENT, "filter": expression, "page_size": 300}
-    assert ids(models.list_models(asked)) == [f"m{number}" for number in wanted]
-    by_name = ids(models.list_models(asked | {"order_by": "display_name desc"}))
-    wanted.sort(key=lambda number: -(number % 7))
-    assert by_name == [f"m{number}" for number in wanted]
+
+
+@pytest.mark.usefixtures("many")
+def test_filters_meet_the_same_models_in_every_order(models: ModelServiceClient) -> None:
+    for expression, chosen in EXPRESSIONS:
+        wanted = [number for number in range(COUNT) if chosen(number)]
+        asked = {"parent": PARENT, "filter": expression, "page_size": 300}
+        found = ids(models.list_models(asked))
+        assert found == [f"m{number}" for number in wanted], expression
+        by_name = ids(models.list_models(asked | {"order_by": "display_name desc"}))
+        wanted.sort(key=lambda number: -(number % 7))
+        assert by_name == [f"m{number}" for number in wanted], expression
 
 
 @pytest.mark.usefixtures("many")

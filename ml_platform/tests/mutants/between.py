@@ -101,7 +101,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "",
             ),
             taken_name_is_adopted=(
-                "    _require_free(state.project, state.model_name)\n",
+                "    _require_free(project_id, state.model_name)\n",
                 "",
                 case("a_name_that_was_registered_meanwhile_is_not_adopted_under"),
             ),
@@ -141,7 +141,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/registry/labels.py",
+            "services/ownership/labels.py",
             case("the_old_name_of_another_installation_is_not_restored_onto"),
             owner_label_is_not_compared=(
                 "return {OWNER: us.name, INSTALLATION: us.uid, **labels}",

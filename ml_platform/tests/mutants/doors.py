@@ -41,7 +41,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "models/serving_status.py",
+            "models/endpoints/serving_status.py",
             "doors/test_serving_words.py",
             what_cannot_be_deployed_outdates=(
                 "TrainingRun.objects.deployable().filter(",
@@ -53,7 +53,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "models/judgement.py",
+            "models/registry/judgement.py",
             "services/test_approval.py",
             not_judged_is_taken_for_blessed=(
                 "return is_blessed is True",
@@ -198,7 +198,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "models/training_run.py",
+            "models/registry/training_run.py",
             "services/test_names_used_again.py::test_a_schedule_does_not_take_its_runs_with_it",
             schedule_takes_its_runs=(
                 '"ml_platform.TrainingSchedule",\n        null=True,\n        blank=True,\n'

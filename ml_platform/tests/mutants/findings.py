@@ -17,7 +17,7 @@ RECONCILIATION = "services/test_reconciliation.py"
 DEFECTS: tuple[Defect, ...] = tuple(
     chain(
         defects_in(
-            "services/sweeps/models.py",
+            "services/sweeps/planes/models.py",
             FOREIGN,
             labels_that_are_not_listed_are_fine=(
                 "        _hold_labels(chunk, compared, reading.sweep)\n",
@@ -29,7 +29,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/registry/identification.py",
+            "services/ownership/identification.py",
             FOREIGN,
             another_owner_is_relabeled=("    if theirs:\n", "    if False:\n"),
             later_version_is_relabeled=(
@@ -57,7 +57,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/findings/compare_models.py",
+            "services/findings/comparisons/models.py",
             DRIFT,
             other_installation_is_ours=(
                 "        place.owns(seen)\n        and labelled is not None\n",
@@ -92,7 +92,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/findings/compare_services.py",
+            "services/findings/comparisons/services.py",
             SERVICE_DRIFT,
             serving_endpoint_is_a_leftover=(
                 "if any(row.is_active or row.state != EndpointState.INACTIVE for row in rows):",
@@ -158,7 +158,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/registry/brake.py",
+            "services/mirror/brake.py",
             BRAKE,
             not_found_proves_under_an_alarm=(
                 "    if why := why_unbelieved(*planes):\n        raise",

@@ -66,7 +66,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/registry/labels.py",
+            "services/ownership/labels.py",
             TWO,
             old_labels_are_ours_whatever_they_name=(
                 "return is_uid(uid) and table.objects.filter(uid=uid).exists()",

@@ -153,7 +153,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/deployment/serving.py",
+            "services/serving/config.py",
             "unit/test_serving.py",
             ready_without_traffic_serves=(
                 "if share < (percent or 100):",
@@ -188,14 +188,14 @@ DEFECTS: tuple[Defect, ...] = tuple(
             first_container_is_ours=("[*with_model, *exposed, *containers]", "containers", STAYS),
         ),
         defects_in(
-            "services/deployment/others_changes.py",
+            "services/serving/others_changes.py",
             OTHERS,
             traffic_elsewhere_is_deployed_to=("if not service.percent_of_newest:", "if False:"),
             own_attempt_is_others_change=("if not data or", "if True or"),
             changes_are_not_told=("if service.spec else ()", "if False else ()"),
         ),
         defects_in(
-            "services/deployment/our_fields.py",
+            "services/serving/our_fields.py",
             CHANGED,
             what_the_release_before_deployed_is_a_change=(
                 'if not written or written["revision"] != revision:',

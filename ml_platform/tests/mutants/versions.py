@@ -204,7 +204,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/registry/artifacts.py",
+            "services/artifacts/folders.py",
             f"{DELETION} services/test_artifact_cleanup.py",
             any_run_below_the_root=(
                 " or match.group(3) not in own:",
@@ -357,7 +357,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/registry/manifest.py",
+            "services/artifacts/manifest.py",
             MANIFEST,
             checksum_is_no_part_of_the_digest=(
                 "[name, item.size, item.crc32c]).encode()",
@@ -376,7 +376,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/registry/manifest.py",
+            "services/artifacts/manifest.py",
             MANIFEST,
             deploy_takes_other_files=(
                 "if row is None or row.digest == taken.digest:",
@@ -432,7 +432,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
-            "services/sweeps/artifacts.py",
+            "services/sweeps/planes/artifacts.py",
             MANIFEST,
             adopted_folder_is_never_read_again=(
                 "last > reading.now - ADOPTED_EVERY",

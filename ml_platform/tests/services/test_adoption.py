@@ -13,22 +13,32 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.transport import channels
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.errors import Invalid
-from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel, TrainingRun
+from ml_platform.models import (
+    DeployedEndpoint,
+    EndpointTraffic,
+    Finding,
+    Operation,
+    RegisteredModel,
+    TrainingRun,
+)
 from ml_platform.models.clock import database_now
+from ml_platform.models.endpoints.serving_truth import with_served_version
 from ml_platform.models.states import OperationStatus
 from ml_platform.services.deployment.deployable import NotDeployable
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.approval import approve_version
 from ml_platform.services.registration.vertex_facts import proposed_name, unknown_words
-from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.registry.lineages import lose_versions
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import ProjectFactory
 
 from .deploy_tools import deploy
 from .deploy_tools import finish as settled
+from .people import edit_service
+from .test_others_changes import LATEST, PINNED
 from .world import ANA, Clock, a_lineage, no_pause, registered_lineage, settle
 
 if TYPE_CHECKING:
@@ -212,6 +222,54 @@ def test_the_service_that_serves_it_is_adopted_with_it(cloud: LocalCloud, clock:
     assert after.latest_created_revision == before.latest_created_revision
     assert run.status == "deployed"
     assert look(clock) == []
+
+
+def test_what_an_adopted_service_serves_is_known_by_its_files(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    """It names them in an argument, and its revisions have no label of ours."""
+
+    def run_with(*args: str) -> Any:
+        def change(service: Any) -> None:
+            service.template.containers[0].env = []
+            service.template.containers[0].args = args
+
+        return change
+
+    def served() -> set[tuple[TrainingRun | None, str]]:
+        rows = with_served_version(EndpointTraffic.objects.all(), now=clock())
+        return {(row.run, row.served) for row in rows}
+
+    seed(cloud)
+    serve()
+    edit_service("rank-live", run_with(f"--model_base_path={URI}"))
+    adopted(clock, service_name="rank-live")
+    assert DeployedEndpoint.objects.get().is_active
+    first = cloud_run.get_service("rank-live").latest_created_revision
+    assert look(clock) == []
+    run = TrainingRun.objects.get()
+    assert served() == {(run, "verified")}
+    edit_service("rank-live", run_with(f"--model_base_path={URI}", "--verbose"))
+    pin(first, 50)
+    EndpointTraffic.objects.all().delete()  # so that the older revision is read too
+    look(clock)
+    assert EndpointTraffic.objects.count() == 2
+    assert served() == {(run, "verified")}
+    edit_service("rank-live", run_with("--model_base_path=gs://demo-artifacts/other"))
+    assert "serving_unverified" in look(clock), "whatever the label of the service says"
+    assert served() == {(None, "not_ours"), (run, "verified")}
+
+
+def pin(revision: str, percent: int) -> None:
+    """A person sends so much of the traffic to a revision, and the rest to the newest one."""
+
+    def change(service: Any) -> None:
+        service.traffic = [
+            {"type_": PINNED, "revision": revision, "percent": percent},
+            {"type_": LATEST, "percent": 100 - percent},
+        ]
+
+    edit_service("rank-live", change)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,15 @@ import pytest
 from django.db import IntegrityError, connections, transaction
 
 from ml_platform.errors import Conflict, Invalid
-from ml_platform.models import Event, Operation, TrainingRun
+from ml_platform.models import Event, Finding, Operation, Sweep, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.models.judgement import allows_deploy
-from ml_platform.models.states import EventKind, Registration
+from ml_platform.models.registry.judgement import allows_deploy
+from ml_platform.models.states import PERSON_NAME, EventKind, Registration
 from ml_platform.services.deployment.deployable import NotDeployable, require_deployable
+from ml_platform.services.findings.decisions import ignore_finding
+from ml_platform.services.operations.store import Actor
 from ml_platform.services.registration.approval import approve_version, withdraw_approval
+from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import RegisteredModelFactory, TrainingRunFactory, version_of
 
 from .deploy_tools import deploy, deployed, finish
@@ -204,3 +207,22 @@ def test_two_who_approve_at_once_are_answered_with_one_approval() -> None:
         thread.join()
     assert len(answers) == 2
     assert len(set(answers)) == Event.objects.count() == 1
+
+
+@pytest.mark.on_postgresql  # SQLite stores longer texts than a column is for
+@pytest.mark.parametrize("length", [185, 300])
+def test_a_name_as_long_as_an_e_mail_address_is_kept_whole(
+    cloud: LocalCloud, run: TrainingRun, length: int
+):
+    actor, now = Actor(label="a" * length, origin="page"), database_now()
+    kept = "a" * length if length <= PERSON_NAME else f"{'a' * (PERSON_NAME - 1)}…"
+    finding = Finding.objects.create(
+        kind="orphan", subject="x", title="x", repair="x", first_seen_at=now, last_seen_at=now
+    )
+    ignore_finding(finding=finding, reason="So.", actor=actor, now=now)
+    approve_version(run=run, actor=actor, reason="So.", now=now)
+    sweep(actor=actor, clock=database_now)
+    run.refresh_from_db()
+    finding.refresh_from_db()
+    names = {run.approval_by, finding.ignored_by, Sweep.objects.get().actor_label}
+    assert names | set(Operation.objects.values_list("actor_label", flat=True)) == {kept}

@@ -15,6 +15,7 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import AwaitingRemoval, Finding, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import Registration
+from ml_platform.services.artifacts import folders
 from ml_platform.services.deletion import files
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.preview import preview_deletion
@@ -23,7 +24,6 @@ from ml_platform.services.operations.retry_cancel import retry_operation
 from ml_platform.services.operations.store import claim
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry import artifacts as registry_artifacts
 from ml_platform.services.registry.lineages import clear_pointer
 from ml_platform.services.removal import removal, steps, waiting
 from ml_platform.services.repairs.reconciliation import repair_finding
@@ -304,7 +304,7 @@ def test_a_deletion_that_failed_after_vertex_goes_on_with_the_files(
 def test_600_held_objects_that_sort_first_keep_none_of_the_others(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_artifacts, "CHUNK", 50)
+    monkeypatch.setattr(folders, "CHUNK", 50)
     lineage, (run, other) = a_lineage(cloud, clock, versions=2)
     with cloud.storage.tables.transaction():
         for number in range(120):

@@ -30,9 +30,9 @@ from ml_platform.models.states import EventKind, FindingStatus, Registration
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.findings.decisions import confirm_plane
 from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.mirror import brake
 from ml_platform.services.operations.worker import resume_operations
-from ml_platform.services.registry import brake
-from ml_platform.services.registry.labels import owner
+from ml_platform.services.ownership.labels import owner
 from ml_platform.services.registry.lineages import lose_versions
 from ml_platform.services.removal.guard import why_needed
 from ml_platform.services.repairs.pointers import clear_stale_pointers

@@ -11,6 +11,7 @@ from django.test import Client
 from ml_platform import kpis
 from ml_platform.cloud.transport import channels
 from ml_platform.models import DailyCount, DeployedEndpoint, Project, RegisteredModel, TrainingRun
+from ml_platform.pages.view_models.charts import history_chart
 from ml_platform.services.sweeps.daily_counts import keep_daily_counts
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import (
@@ -143,6 +144,26 @@ def test_the_chart_has_gaps_where_nobody_counted(admin_client: Client, project):
     keep_daily_counts(now=now - 30 * DAY)
     keep_daily_counts(now=now - 10 * DAY)
     chart = admin_client.get("/").context["page"]["chart"]
-    for line in chart["lines"]:
+    *registrations, verified = chart["lines"]
+    for line in registrations:
         assert len(line["parts"]) == 3  # to the first, the second, and today
+    assert [line["name"] for line in registrations] == ["versions", "models"]
+    assert len(verified["parts"]) == 2  # no sweep has counted today
+    assert verified["label"] == "verified: unknown"
     assert "28 days were not counted." in chart["summary"]
+    keep_daily_counts(now=now)
+    *_, verified = admin_client.get("/").context["page"]["chart"]["lines"]
+    assert (len(verified["parts"]), verified["label"]) == (3, "0 verified")
+
+
+def test_what_served_verified_versions_is_charted_as_the_sweeps_counted_it(project):
+    registered(project, NOW - DAY)
+    for ago, known in ((2, True), (1, False), (0, True)):
+        keep_daily_counts(now=NOW - ago * DAY, serving_known=known)
+    DailyCount.objects.filter(day=NOW.date(), project=project).update(serving_verified=4)
+    for scope in ({}, {"projects": [project.pk]}):
+        points = kpis.history(today=NOW.date(), days=4, **scope)
+        assert [point.serving_verified for point in points] == [None, 0, None, 4]
+    chart = history_chart(points)
+    assert chart["lines"][-1]["label"] == "4 verified"
+    assert chart["summary"].endswith("On 2026-03-10, 4 endpoints served verified versions only.")

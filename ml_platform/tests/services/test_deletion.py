@@ -14,6 +14,7 @@ from ml_platform.errors import Conflict
 from ml_platform.kpis import four_counts
 from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import EndpointState, Registration
+from ml_platform.services.artifacts.folders import UnsafePath, guard
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.plan import DeployedModel
 from ml_platform.services.deletion.preview import preview_deletion
@@ -21,9 +22,8 @@ from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
 from ml_platform.services.operations.store import Busy
 from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.ownership.labels import RUN, labels_for
 from ml_platform.services.registration.register import NotRegistrable, register_run
-from ml_platform.services.registry.artifacts import UnsafePath, guard
-from ml_platform.services.registry.labels import RUN, labels_for
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import DeployedEndpointFactory

@@ -16,10 +16,11 @@ from ml_platform.models.states import Registration, RunStatus
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.plan import DeployedModel
 from ml_platform.services.deployment.deploy import redeploy_endpoint, rollback_endpoint
-from ml_platform.services.deployment.deployable import ForeignService, NotDeployable
-from ml_platform.services.deployment.serving import ServingConfig
+from ml_platform.services.deployment.deployable import NotDeployable
 from ml_platform.services.operations.store import Busy, KeyReused
-from ml_platform.services.registry.labels import ENDPOINT, OPERATION, OWNER, RUN
+from ml_platform.services.ownership.labels import ENDPOINT, OPERATION, OWNER, RUN
+from ml_platform.services.serving.config import ServingConfig
+from ml_platform.services.serving.polling import ForeignService
 from ml_platform.tests.factories import LONG_AGO, DeployedEndpointFactory
 
 from .deploy_tools import (

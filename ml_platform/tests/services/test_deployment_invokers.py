@@ -14,7 +14,7 @@ from google.type.expr_pb2 import Expr
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.transport import channels
 from ml_platform.models import DeployedEndpoint
-from ml_platform.services.deployment.serving import ServingConfig
+from ml_platform.services.serving.config import ServingConfig
 
 from .deploy_tools import deploy, deployed, facts, finish
 from .world import Clock, a_lineage

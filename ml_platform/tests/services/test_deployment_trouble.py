@@ -22,11 +22,11 @@ from ml_platform.models import (
 )
 from ml_platform.models.states import EventKind, Registration, RunStatus
 from ml_platform.services.deployment.deploy import redeploy_endpoint, rollback_endpoint
-from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.register import register_run
+from ml_platform.services.serving.config import ServingConfig
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 

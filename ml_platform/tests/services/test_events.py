@@ -40,7 +40,6 @@ from ml_platform.models.states import (
 from ml_platform.services.cleanup import orphans
 from ml_platform.services.deployment.deploy import deploy_run
 from ml_platform.services.deployment.endpoint_state import record_serving, record_stopped
-from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.deployment.undeploy import delete_endpoint
 from ml_platform.services.events import outbox
 from ml_platform.services.findings import decisions
@@ -61,6 +60,7 @@ from ml_platform.services.projects.changes import (
 )
 from ml_platform.services.registration.approval import approve_version, withdraw_approval
 from ml_platform.services.registry.lineages import clear_pointer, record_version
+from ml_platform.services.serving.config import ServingConfig
 from ml_platform.services.training.runs import cancel_run, delete_run
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.event_log import disagreements

@@ -15,7 +15,7 @@ from ml_platform.models.states import EventKind, FindingStatus, OperationKind
 from ml_platform.pages.view_models.serialize import drift_figures, finding_row
 from ml_platform.services.findings.decisions import ignore_finding
 from ml_platform.services.findings.discrepancy import Discrepancy
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import KINDS, FindingKind
 from ml_platform.services.findings.store import began, note_finding, reopen_expired
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next
@@ -39,7 +39,7 @@ def a_finding(kind: str = "unmanaged", **changes: Any) -> Finding:
 @pytest.mark.django_db
 @pytest.mark.any_database
 def test_a_repair_says_that_a_finding_is_closed_exactly_when_it_is() -> None:
-    for kind in FindingKind:
+    for kind in KINDS:
         for status in (FindingStatus.REPAIRED, FindingStatus.GONE):
             operation = Operation.objects.create(
                 kind=OperationKind.REPAIR, workflow="check-service", actor_label="ana"

@@ -30,23 +30,23 @@ from ml_platform.models import (
     TrainingRun,
 )
 from ml_platform.models.clock import database_now
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.models.states import OperationStatus, Registration
 from ml_platform.pages.view_models.badges import ICONS, PLANE_NAMES
 from ml_platform.services.access.rights import Right
-from ml_platform.services.deployment.our_fields import keep_seen, keep_written
+from ml_platform.services.artifacts.manifest import Taken, compare_files, keep_manifest
 from ml_platform.services.findings.exclusions import Reading
-from ml_platform.services.findings.kinds import Facts, FindingKind, worst_first
+from ml_platform.services.findings.kinds import KINDS, Facts, FindingKind, Kind, worst_first
 from ml_platform.services.findings.store import write_findings
+from ml_platform.services.mirror.brake import PlaneShrunk
 from ml_platform.services.operations.store import Actor, open_operation
-from ml_platform.services.registry.brake import PlaneShrunk
-from ml_platform.services.registry.labels import owner
+from ml_platform.services.ownership.labels import owner
 from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
-from ml_platform.services.registry.manifest import Taken, compare_files, keep_manifest
 from ml_platform.services.repairs.reconciliation import is_safe
 from ml_platform.services.scheduling.job import job_spec
 from ml_platform.services.scheduling.platform_jobs import WORKFLOW, SetupState, subject_of_job
 from ml_platform.services.scheduling.platform_jobs import job_spec as spec_of
+from ml_platform.services.serving.our_fields import keep_seen, keep_written
 from ml_platform.services.sweeps.sweep import PLANES
 from ml_platform.tests.factories import (
     LONG_AGO,
@@ -57,8 +57,8 @@ from ml_platform.tests.factories import (
     version_of,
 )
 
-KINDS = pytest.mark.parametrize("kind", FindingKind)
-EACH_REPAIR = pytest.mark.parametrize("kind", [kind for kind in FindingKind if kind.facts.repairs])
+EACH_KIND = pytest.mark.parametrize("kind", KINDS)
+EACH_REPAIR = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.facts.repairs])
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 
@@ -103,6 +103,17 @@ def with_versions(sweep: Sweep, *numbers: str, aliases: Sequence[str] = ()) -> N
     versions = [{"version": number, "aliases": [], **plain} for number in ("1", *numbers)]
     versions[0] |= {"aliases": list(aliases), **ours}
     listed(sweep, own_id(run), versions=versions, versions_read_at=database_now(), **ours)
+
+
+def without_version(sweep: Sweep) -> None:
+    """Vertex AI has our model, and beside its second version not the first."""
+    with_versions(sweep)
+    version_of(RegisteredModel.objects.get())
+    [model] = MirroredModel.objects.all()
+    assert model.versions
+    model.versions[0]["version"] = model.version = "2"
+    model.run_uid = model.versions[0]["run_uid"] = TrainingRun.objects.get(version=2).uid.hex
+    model.save()
 
 
 def without_labels(sweep: Sweep) -> None:
@@ -233,7 +244,7 @@ def shrinks(sweep: Sweep) -> None:
     }
 
 
-MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
+MADE: Mapping[Kind, Callable[[Sweep], object]] = {
     FindingKind.PLANE_SHRUNK: shrinks,
     FindingKind.ORPHAN: lambda sweep: RegisteredModelFactory.create(),
     FindingKind.STALE_POINTER: lambda sweep: registered(),
@@ -251,6 +262,7 @@ MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
     FindingKind.SERVING_UNVERIFIED: a_lost_version_serves,
     FindingKind.LABELS_CHANGED: without_labels,
     FindingKind.ALIAS_MOVED: lambda sweep: with_versions(sweep, aliases=["champion"]),
+    FindingKind.VERSION_MISSING: without_version,
     FindingKind.MORE_VERSIONS: lambda sweep: with_versions(sweep, "2"),
     FindingKind.SERVICE_LABELS_CHANGED: lambda sweep: another_serves(sweep, owner=""),
     FindingKind.VERTEX_ENDPOINT_UNREGISTERED: lambda sweep: at_vertex_endpoint(sweep, "2"),
@@ -266,8 +278,8 @@ MADE: Mapping[FindingKind, Callable[[Sweep], object]] = {
 
 
 @pytest.mark.django_db
-@KINDS
-def test_its_comparison_finds_it(kind: FindingKind, settings: Any):
+@EACH_KIND
+def test_its_comparison_finds_it(kind: Kind, settings: Any):
     settings.ML_PLATFORM = {
         **settings.ML_PLATFORM,
         "PUBLIC_URL": "https://ml.example.com/",
@@ -286,11 +298,11 @@ def test_its_comparison_finds_it(kind: FindingKind, settings: Any):
     )
     for found, left_out in import_string(kind.facts.comparison)(reading):
         assert write_findings(reading=reading, found=found, left_out=left_out) == []
-    assert list(Finding.objects.values_list("kind", flat=True)) == [kind.value]
+    assert list(Finding.objects.values_list("kind", flat=True)) == [kind]
 
 
-@KINDS
-def test_it_has_words_a_tone_a_plane_and_a_right(kind: FindingKind):
+@EACH_KIND
+def test_it_has_words_a_tone_a_plane_and_a_right(kind: Kind):
     facts = kind.facts
     assert facts.label
     assert facts.meaning.endswith(".")
@@ -301,7 +313,7 @@ def test_it_has_words_a_tone_a_plane_and_a_right(kind: FindingKind):
 
 
 @EACH_REPAIR
-def test_its_repair_can_be_opened(kind: FindingKind):
+def test_its_repair_can_be_opened(kind: Kind):
     for repair in kind.facts.repairs:
         assert repair.button
         opens = inspect.signature(repair.load(), eval_str=True)
@@ -309,8 +321,8 @@ def test_its_repair_can_be_opened(kind: FindingKind):
     assert len({repair.slug for repair in kind.facts.repairs}) == len(kind.facts.repairs)
 
 
-@KINDS
-def test_it_is_safe_to_repair_only_with_a_repair_and_a_record(kind: FindingKind):
+@EACH_KIND
+def test_it_is_safe_to_repair_only_with_a_repair_and_a_record(kind: Kind):
     repair = kind.facts.repair
     told = {repair.needs_evidence: "gs://b/runs/1/"} if repair and repair.needs_evidence else {}
     finding = partial(Finding, kind=kind, evidence=told)
@@ -324,12 +336,12 @@ def test_it_is_safe_to_repair_only_with_a_repair_and_a_record(kind: FindingKind)
 
 @pytest.mark.django_db
 def test_findings_come_worst_first_and_unknown_kinds_last():
-    kinds = [*FindingKind, "of_a_newer_release"]
+    kinds = [*KINDS, "of_a_newer_release"]
     for kind in reversed(kinds):
         Finding.objects.create(kind=kind, first_seen_at=LONG_AGO, last_seen_at=LONG_AGO)
     shown = Finding.objects.order_by(worst_first()).values_list("kind", flat=True)
     assert list(shown) == [str(kind) for kind in kinds]
-    tones = [kind.facts.tone for kind in FindingKind]
+    tones = [kind.facts.tone for kind in KINDS]
     assert tones == sorted(tones, key=["bad", "warn", "quiet"].index)
 
 
@@ -346,7 +358,7 @@ def documented(kind: str, facts: Facts) -> str:
 def test_the_documentation_has_this_table():
     page = (DOCS / "architecture.md").read_text().partition("## Findings and their repairs")[2]
     rows = re.findall(r"^\| `\w+` \|.*$", page.partition("\n## ")[0], re.M)
-    assert rows == [documented(kind.value, kind.facts) for kind in FindingKind]
+    assert rows == [documented(kind, kind.facts) for kind in KINDS]
 
 
 def test_a_new_kind_needs_no_migration():

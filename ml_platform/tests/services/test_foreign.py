@@ -17,7 +17,7 @@ from ml_platform.models.states import FindingStatus, Registration, RegistryState
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.deploy import redeploy_endpoint, rollback_endpoint
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import FindingKind, Kind
 from ml_platform.services.operations.worker import resume_operations
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.register import register_run
@@ -104,7 +104,7 @@ def open_kinds() -> list[str]:
     return list(Finding.objects.open().order_by("kind").values_list("kind", flat=True))
 
 
-def repair(clock: Clock, kind: FindingKind = FindingKind.LABELS_CHANGED) -> Operation:
+def repair(clock: Clock, kind: Kind = FindingKind.LABELS_CHANGED) -> Operation:
     finding = Finding.objects.open().get(kind=kind)
     return finish(repair_finding(finding=finding, actor=ANA, now=clock()), clock)
 
@@ -378,7 +378,7 @@ def test_a_finding_of_a_version_that_ended_is_closed(cloud: LocalCloud, clock: C
     finish(deploy(runs[0], clock), clock)
     vertex.delete_model_version(pointer_of(runs[0]))
     look(clock)
-    assert open_kinds() == [FindingKind.LABELS_CHANGED]
+    assert open_kinds() == [FindingKind.LABELS_CHANGED, FindingKind.VERSION_MISSING]
     finish(clear_stale_pointers(registered_model=lineage, actor=ANA, now=clock()), clock)
     look(clock)
     assert open_kinds() == []

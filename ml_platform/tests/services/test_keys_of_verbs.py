@@ -22,7 +22,6 @@ from ml_platform.services.deployment.deploy import (
     redeploy_endpoint,
     rollback_endpoint,
 )
-from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
 from ml_platform.services.installation.confirm import confirm_installation
 from ml_platform.services.metrics.service_metrics import collect_metrics
@@ -30,6 +29,7 @@ from ml_platform.services.operations.store import KeyReused
 from ml_platform.services.registry.aliases import set_aliases
 from ml_platform.services.scheduling.platform_jobs import set_up_job
 from ml_platform.services.scheduling.schedules import create_schedule, create_schedule_from_run
+from ml_platform.services.serving.config import ServingConfig
 from ml_platform.services.sweeps.operation import check_registry, check_registry_here
 from ml_platform.services.training.runs import create_run, rerun
 from ml_platform.tests.factories import (

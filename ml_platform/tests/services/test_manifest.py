@@ -23,13 +23,13 @@ from ml_platform.models import (
     Sweep,
     TrainingRun,
 )
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.models.states import RegistryState
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.artifacts import manifest as manifests
+from ml_platform.services.artifacts.manifest import take_manifest
+from ml_platform.services.findings.kinds import FindingKind, Kind
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry import manifest as manifests
-from ml_platform.services.registry.manifest import take_manifest
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import ProjectFactory
 
@@ -154,7 +154,7 @@ def test_a_registration_takes_the_manifest_and_labels_the_version_with_its_diges
 
 @CHANGES
 def test_the_next_sweep_finds_every_change_and_that_it_was_undone(
-    cloud: LocalCloud, clock: Clock, change: Change, kind: FindingKind, files: str
+    cloud: LocalCloud, clock: Clock, change: Change, kind: Kind, files: str
 ) -> None:
     run = a_version(cloud, clock)
     look(clock)
@@ -289,7 +289,7 @@ def crc32c_of(content: bytes) -> str:
 
 @CHANGES
 def test_a_deploy_refuses_other_files_and_names_them(
-    cloud: LocalCloud, clock: Clock, change: Change, kind: FindingKind, files: str
+    cloud: LocalCloud, clock: Clock, change: Change, kind: Kind, files: str
 ) -> None:
     run = a_version(cloud, clock)
     change(cloud, folder_of(run))
@@ -309,7 +309,7 @@ def test_a_deploy_labels_service_and_revision_with_the_digest(
 @CHANGES
 @pytest.mark.parametrize("again", [False, True], ids=["first", "redeploy"])
 def test_files_replaced_between_the_look_and_the_deploy_get_no_traffic(
-    cloud: LocalCloud, clock: Clock, change: Change, kind: FindingKind, files: str, again: bool
+    cloud: LocalCloud, clock: Clock, change: Change, kind: Kind, files: str, again: bool
 ) -> None:
     run = a_version(cloud, clock)
     before: dict[str, str] = {}

@@ -16,8 +16,8 @@ from ml_platform.cloud.types import Ingress
 from ml_platform.models import DeployedEndpoint, Event, Operation, TrainingRun
 from ml_platform.models.states import EventKind
 from ml_platform.services.deployment.deploy import redeploy_endpoint, rollback_endpoint
-from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.operations.engine import advance
+from ml_platform.services.serving.config import ServingConfig
 from ml_platform.services.workflows import WORKFLOWS
 
 from .deploy_tools import deploy, deployed, facts, finish, service_of, services

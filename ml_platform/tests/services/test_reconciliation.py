@@ -26,8 +26,8 @@ from ml_platform.services.cleanup.orphans import clean_up_orphan
 from ml_platform.services.findings.decisions import ignore_finding, reopen_finding
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor, Busy
+from ml_platform.services.ownership.labels import OWNER, RUN
 from ml_platform.services.registration.adoption import adopt_model
-from ml_platform.services.registry.labels import OWNER, RUN
 from ml_platform.services.registry.lineages import lose_versions
 from ml_platform.services.repairs.pointers import clear_stale_pointers, restore_lost_versions
 from ml_platform.services.repairs.reconciliation import NoRepair, finish_operation, repair_finding

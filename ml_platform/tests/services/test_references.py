@@ -30,10 +30,10 @@ from ml_platform.services.deletion.plan import DeployedModel
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry.labels import labels_for
-from ml_platform.services.registry.references import Pointer, names_of, read_pointers
+from ml_platform.services.removal.references import Pointer, names_of, read_pointers
 from ml_platform.services.removal.removal import remove_waiting
 from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.workflows import WORKFLOWS

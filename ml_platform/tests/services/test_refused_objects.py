@@ -10,10 +10,10 @@ import pytest
 from ml_platform import jobs
 from ml_platform.models import Operation, TrainingRun
 from ml_platform.models.states import OperationStatus
+from ml_platform.services.artifacts import folders
 from ml_platform.services.cleanup import strays
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.cleanup.state import ArtifactCleanup, artifact_cleanup_of
-from ml_platform.services.registry import artifacts
 from ml_platform.tests.factories import LONG_AGO, TrainingRunFactory
 
 from .installations import MARKER
@@ -98,7 +98,7 @@ def test_a_job_that_had_to_leave_something_says_that_it_did_a_part(cloud: LocalC
 def test_more_held_objects_than_a_chunk_keep_nothing_that_lies_behind_them(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(artifacts, "CHUNK", 3)
+    monkeypatch.setattr(folders, "CHUNK", 3)
     runs = failed_runs(cloud, 20, 2)
     names = objects_of(cloud, runs[0])
     hold(cloud, *names[:8], *names[10:12])
@@ -185,5 +185,5 @@ def test_what_lies_between_two_slashes_lies_in_no_folder_and_stays(cloud: LocalC
 
 def test_nothing_but_what_lies_directly_below_the_root_is_taken_for_a_stray() -> None:
     for wrong in (f"gs://{BUCKET}/runs/", f"gs://{BUCKET}/runs//", f"gs://{BUCKET}/runs10/a/"):
-        with pytest.raises(artifacts.UnsafePath):
+        with pytest.raises(folders.UnsafePath):
             strays._place_of(wrong)

@@ -17,9 +17,9 @@ from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import request_cancel
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.ownership.labels import OWNER, RUN
 from ml_platform.services.registration.register import NotRegistrable, register_run
 from ml_platform.services.registry.aliases import set_aliases
-from ml_platform.services.registry.labels import OWNER, RUN
 from ml_platform.services.registry.lineages import lineage_uid
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory

@@ -9,7 +9,7 @@ import pytest
 from ml_platform.cloud.transport import channels
 from ml_platform.models import Finding, Manifest, Operation, TrainingRun
 from ml_platform.models.states import RegistryState
-from ml_platform.services.registry.manifest import take_manifest
+from ml_platform.services.artifacts.manifest import take_manifest
 from ml_platform.services.repairs.files import NotRestorable
 from ml_platform.services.repairs.reconciliation import repair_finding
 from ml_platform.services.workflows import WORKFLOWS

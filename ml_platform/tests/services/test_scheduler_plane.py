@@ -12,7 +12,7 @@ import pytest
 from google.cloud import scheduler_v1
 
 from ml_platform.models import Finding, MirroredJob, Operation, Project, Sweep, TrainingSchedule
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import KINDS
 from ml_platform.services.repairs.reconciliation import is_safe, repair_finding
 from ml_platform.services.scheduling.job import job_id_of
 from ml_platform.services.scheduling.platform_jobs import JobSetup, set_up_job
@@ -360,6 +360,6 @@ def test_a_sweep_lists_the_jobs_once_for_each_five_hundred(
 
 
 def test_every_kind_of_this_plane_has_a_deed_here() -> None:
-    kinds = {kind for kind in FindingKind if kind.facts.plane == "scheduler"}
+    kinds = {kind for kind in KINDS if kind.facts.plane == "scheduler"}
     ends = {"missing", "paused", "changed"}
     assert kinds == {f"{of}_{e}" for of in ("schedule", "job") for e in ends} | {"schedule_overdue"}

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ml_platform.cloud import cloud_run
 from ml_platform.cloud.types import Ingress
 from ml_platform.models import DeployedEndpoint, Event, Finding, Operation
 from ml_platform.models.states import EventKind, FindingStatus
 from ml_platform.services.deletion.delete import delete_versions
-from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.repairs.reconciliation import NoRepair, repair_finding, repairs_of
+from ml_platform.services.serving.config import ServingConfig
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 
@@ -245,6 +246,40 @@ def test_what_people_set_that_is_not_ours_is_no_finding(
         service.template.service_account, service.ingress = account, ingress
 
     edit_service(endpoint.service_name, change)
+    assert look(clock) == []
+
+
+def test_only_the_invokers_that_we_named_are_missed(
+    cloud: LocalCloud, endpoint: DeployedEndpoint, clock: Clock
+) -> None:
+    name, asked = endpoint.service_name, "Services.GetIamPolicy"
+    assert cloud.effects.count(asked) == 0, "a configuration that names nobody asks nothing"
+    shop, ops = "user:Shop@example.com", "user:ops@example.com"
+    config = CONFIG.model_copy(update={"invokers": ("allUsers", shop)})
+    assert endpoint.run
+    finish(deploy(endpoint.run, clock, config=config), clock)
+    cloud_run.change_invokers(name, add=[ops, shop.lower()], remove=[shop])
+    assert look(clock) == [], "others' grants are theirs, and IAM may write an address in lowercase"
+    cloud_run.change_invokers(name, add=(), remove=["allUsers"])
+    cloud.faults.order(asked, "error", code="PERMISSION_DENIED", times=None)
+    assert look(clock) == [], "what could not be read is not gone"
+    cloud.faults.clear()
+    assert look(clock) == ["service_changed"]
+    finding = Finding.objects.open().get()
+    assert finding.evidence["changed"] == ["allUsers may not call it"]
+    cloud.faults.order(asked, "error", code="PERMISSION_DENIED", times=None)
+    assert look(clock) == ["service_changed"], "nor is it back"
+    cloud.faults.clear()
+    assert repair(finding, "put_back", clock).status == "succeeded"
+    assert "allUsers" in cloud_run.get_invokers(name)
+    assert look(clock) == []
+    cloud_run.change_invokers(name, add=(), remove=["allUsers"])
+    assert look(clock) == ["service_changed"]
+    before, finding = see_service(name), Finding.objects.open().get()
+    assert repair(finding, "take_over", clock).status == "succeeded"
+    assert see_service(name) == before
+    endpoint.refresh_from_db()
+    assert endpoint.config["invokers"] == [shop]
     assert look(clock) == []
 
 

@@ -18,7 +18,7 @@ from ml_platform.models.states import (
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Busy
-from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.repairs.reconciliation import NoRepair, repair_finding
 from ml_platform.services.sweeps.sweep import sweep
 

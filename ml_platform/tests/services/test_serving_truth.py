@@ -27,8 +27,8 @@ from ml_platform.models.states import EndpointState
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.plan import DeployedModel
 from ml_platform.services.deletion.preview import preview_deletion
-from ml_platform.services.findings.compare_serving import REGISTER_AGAIN
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.comparisons.serving import REGISTER_AGAIN
+from ml_platform.services.findings.kinds import FindingKind, Kind
 from ml_platform.services.removal.guard import why_needed
 from ml_platform.services.repairs.reconciliation import is_safe, repair_finding
 from ml_platform.services.sweeps.audit import AuditVerdict, compare_sweep
@@ -81,7 +81,7 @@ def serving() -> tuple[int, int | None, int, bool | None]:
     return found.active, found.verified, found.unverified, found.whole
 
 
-def repair(kind: FindingKind, clock: Clock) -> Operation:
+def repair(kind: Kind, clock: Clock) -> Operation:
     found = Finding.objects.open().get(kind=kind)
     return finish(repair_finding(finding=found, actor=ANA, now=clock()), clock)
 

@@ -15,8 +15,9 @@ from ml_platform.services.cleanup import strays
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.cleanup.state import ArtifactCleanup
 from ml_platform.services.registration.adoption import adopt_model
-from ml_platform.services.registry import references, verification
-from ml_platform.services.registry.references import EVERYTHING, name_below
+from ml_platform.services.registry import verification
+from ml_platform.services.removal import references
+from ml_platform.services.removal.references import EVERYTHING, name_below
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
 
 from .installations import MARKER

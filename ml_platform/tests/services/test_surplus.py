@@ -18,8 +18,8 @@ from ml_platform.models.states import FindingStatus, OperationStatus, Registrati
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor, Busy
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.registry.lineages import clear_pointer, sync_version_cache
 from ml_platform.services.repairs.duplicate_versions import purge_surplus
 from ml_platform.services.repairs.pointers import clear_stale_pointers

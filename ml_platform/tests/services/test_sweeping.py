@@ -33,7 +33,7 @@ from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.repairs.reconciliation import finish_operation, is_safe
 from ml_platform.services.repairs.steps import STAYS_OPEN
 from ml_platform.services.sweeps import audit
-from ml_platform.services.sweeps.models import compare_unclaimed_models
+from ml_platform.services.sweeps.planes.models import compare_unclaimed_models
 from ml_platform.services.sweeps.sweep import PLANES, sweep
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (

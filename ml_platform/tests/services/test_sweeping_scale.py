@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from ml_platform.models import Finding, MirroredModel, Sweep
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus
+from ml_platform.services.artifacts import manifest
 from ml_platform.services.operations.store import Actor
-from ml_platform.services.registry import manifest
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.memory import peak_of

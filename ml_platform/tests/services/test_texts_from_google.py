@@ -16,7 +16,7 @@ from ml_platform.errors import storable
 from ml_platform.models import Finding, MirroredModel, MirroredService
 from ml_platform.models.clock import database_now
 from ml_platform.services.cleanup.artifacts import clean_up_artifacts
-from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.training.runs import submit_run
 from ml_platform.tests.factories import LONG_AGO, ProjectFactory, TrainingRunFactory

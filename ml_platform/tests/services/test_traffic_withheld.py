@@ -13,9 +13,9 @@ import pytest
 from ml_platform.cloud.transport import channels
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.models.states import EndpointState, RunStatus
-from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.serving.config import ServingConfig
 from ml_platform.services.workflows import WORKFLOWS
 
 from .between.harness import take_to

@@ -15,7 +15,7 @@ from ml_platform.cloud import pipelines, storage
 from ml_platform.cloud.transport import channels
 from ml_platform.models import Operation, Project, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationKind, RunStatus
-from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.training.polling import (
     ENDED_A_POLL,
     FORGOTTEN,

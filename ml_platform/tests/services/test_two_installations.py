@@ -14,16 +14,16 @@ from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.models import Finding, MirroredModel, Operation, RegisteredModel, TrainingRun
 from ml_platform.models.states import OperationStatus, Registration
-from ml_platform.services.deployment.serving import ServingConfig, service_spec
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.installation.identity import current
 from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.ownership import uid_labels
+from ml_platform.services.ownership.labels import INSTALLATION, OWNER, RUN, labels_for
+from ml_platform.services.ownership.service_names import service_name
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry import relabel
-from ml_platform.services.registry.labels import INSTALLATION, OWNER, RUN, labels_for
 from ml_platform.services.registry.lineages import lineage_uid
-from ml_platform.services.registry.service_names import service_name
+from ml_platform.services.serving.config import ServingConfig, service_spec
 from ml_platform.services.sweeps import audit
 from ml_platform.services.sweeps.operation import check_registry
 from ml_platform.services.sweeps.sweep import sweep
@@ -278,7 +278,7 @@ def test_another_name_in_the_settings_is_no_other_installation(cloud: LocalCloud
 def test_a_sweep_has_old_labels_relabeled_slowly_and_keeps_those_of_others(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(relabel, "PER_MINUTE", 2)
+    monkeypatch.setattr(uid_labels, "PER_MINUTE", 2)
     _, runs = a_lineage(cloud, clock, versions=5)
     model = ModelName.parse(runs[0].vertex_model_resource_name)
     names = [model.at(run.vertex_model_version) for run in runs]

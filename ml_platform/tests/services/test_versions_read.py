@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,22 @@ import pytest
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.transport import channels
-from ml_platform.models import Finding, MirroredModel, Operation, RegisteredModel, TrainingRun
+from ml_platform.models import (
+    DeployedEndpoint,
+    EndpointTraffic,
+    Finding,
+    MirroredModel,
+    Operation,
+    RegisteredModel,
+    TrainingRun,
+)
 from ml_platform.models.clock import database_now
+from ml_platform.models.endpoints.serving_truth import with_served_version
 from ml_platform.models.states import FindingStatus, OperationStatus, Registration
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import FindingKind, Kind
+from ml_platform.services.ownership.labels import RUN, labels_for
 from ml_platform.services.registration.approval import approve_version
 from ml_platform.services.registry.aliases import set_aliases
-from ml_platform.services.registry.labels import RUN, labels_for
 from ml_platform.services.registry.lineages import sync_version_cache
 from ml_platform.services.repairs.reconciliation import (
     NoRepair,
@@ -24,8 +34,9 @@ from ml_platform.services.repairs.reconciliation import (
     is_safe,
     repair_finding,
 )
-from ml_platform.services.sweeps import version_reading
+from ml_platform.services.sweeps import changed_versions
 from ml_platform.services.sweeps.sweep import sweep
+from ml_platform.tests.factories import DeployedEndpointFactory
 
 from .world import ANA, Clock, a_lineage, no_pause, settle
 
@@ -35,6 +46,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.django_db
 ALIAS = FindingKind.ALIAS_MOVED
 MORE = FindingKind.MORE_VERSIONS
+MISSING = FindingKind.VERSION_MISSING
+SURPLUS = FindingKind.SURPLUS_VERSION
 VERSIONS = "ModelService.ListModelVersions"
 
 
@@ -61,17 +74,17 @@ def ours(lineage: RegisteredModel) -> dict[int | None, list[str]]:
     return {run.version: [a for a in run.aliases if a != "default"] for run in runs}
 
 
-def theirs(lineage: RegisteredModel) -> dict[int | None, list[str]]:
+def theirs(lineage: RegisteredModel) -> dict[int, list[str]]:
     pages = vertex.list_model_versions(name_of(lineage))
     found = {int(v.version): v.aliases for page in pages for v in page}
     return {number: [a for a in found[number] if a != "default"] for number in sorted(found)}
 
 
-def finding(kind: FindingKind) -> Finding:
+def finding(kind: Kind) -> Finding:
     return Finding.objects.get(kind=kind, status=FindingStatus.OPEN)
 
 
-def repair(kind: FindingKind, clock: Clock, named: str = "") -> Operation:
+def repair(kind: Kind, clock: Clock, named: str = "") -> Operation:
     named = named or ("take_over" if kind == ALIAS else "")
     opened = repair_finding(finding=finding(kind), actor=ANA, now=clock(), repair=named)
     return finish_operation(operation=opened, clock=clock, pause=no_pause)
@@ -249,6 +262,89 @@ def test_what_is_not_ours_to_adopt_is_left(cloud: LocalCloud, clock: Clock) -> N
     assert MORE not in kinds()
 
 
+# ---- versions that are gone, or too many ---------------------------------------------------------
+
+
+def test_a_version_that_is_not_the_default_one_is_missed_and_its_pointer_cleared(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    lineage, runs = a_lineage(cloud, clock, versions=3)
+    served = serving(runs[0], clock)
+    look(clock)
+    assert served() == "verified"
+    vertex.delete_model_version(name_of(lineage).at("1"))
+    cloud.faults.order(VERSIONS, "error", code="UNAVAILABLE", times=None)
+    look(clock)
+    assert MISSING not in kinds(), "what could not be read is not gone"
+    cloud.faults.clear()
+    look(clock)
+    one = finding(MISSING)
+    assert (one.run, one.subject) == (runs[0], f"{name_of(lineage)}@1")
+    assert one.title == "chern v1: Vertex AI has the model without version 1"
+    assert is_safe(one)
+    assert served() == "unknown", "absence is believed the second time"
+    look(clock)
+    assert finding(MISSING).consecutive_sightings == 1, "not read again, but it stays"
+    clock.forward(timedelta(days=1).total_seconds())
+    look(clock)
+    assert served() == "missing"
+    cloud.effects.reset()
+    assert repair(MISSING, clock).status == OperationStatus.SUCCEEDED
+    assert cloud.effects.mutations() == []
+    lineage.refresh_from_db()
+    assert lineage.total_versions == 2
+    assert served() == "lost"
+    look(clock)
+    assert MISSING not in kinds()
+
+
+def serving(run: TrainingRun, clock: Clock) -> Callable[[], str]:
+    """Give the version an endpoint; returns what tells whether that is verified."""
+    endpoint: DeployedEndpoint = DeployedEndpointFactory.create(
+        serving=True, registered_model=run.registered_model, run=run
+    )
+    traffic = EndpointTraffic(endpoint=endpoint, run=run, revision="r", percent=100)
+
+    def served() -> str:
+        traffic.seen_at = clock()
+        traffic.save()
+        return str(with_served_version(EndpointTraffic.objects.all(), now=clock()).get().served)
+
+    return served
+
+
+def test_a_version_that_the_listing_may_not_show_yet_is_not_missed(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    lineage, runs = a_lineage(cloud, clock, versions=2)
+    vertex.delete_model_version(name_of(lineage).at("1"))
+    clock.forward(600)
+    TrainingRun.objects.filter(pk=runs[0].pk).update(registered_at=clock() - timedelta(seconds=60))
+    sweep(actor=ANA, clock=clock)
+    assert kinds() == []
+
+
+def test_a_surplus_version_that_is_not_the_default_one_is_found_and_its_end_seen(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    lineage, runs = a_lineage(cloud, clock, versions=2)
+    upload(cloud, lineage, **labels_for(lineage=lineage.uid, run=runs[0].uid))
+    in_console(lineage, 2, "default")
+    look(clock)
+    assert kinds() == [SURPLUS]
+    assert finding(SURPLUS).evidence["surplus_versions"] == ["3"]
+    vertex.delete_model_version(name_of(lineage).at("3"))  # the person takes it back
+    look(clock)
+    assert kinds() == []
+    upload(cloud, lineage, **labels_for(lineage=lineage.uid, run=runs[0].uid))
+    in_console(lineage, 2, "default")
+    look(clock)
+    assert repair(SURPLUS, clock).status == OperationStatus.SUCCEEDED
+    assert sorted(theirs(lineage)) == [1, 2]
+    look(clock)
+    assert kinds() == []
+
+
 # ---- what a sweep reads --------------------------------------------------------------------------
 
 
@@ -264,7 +360,7 @@ def test_only_what_changed_or_was_not_read_for_a_day_is_read(
         sweep(actor=ANA, clock=clock)
         return cloud.effects.count(VERSIONS) - before
 
-    monkeypatch.setattr(version_reading, "AT_MOST", 2)
+    monkeypatch.setattr(changed_versions, "AT_MOST", 2)
     assert [reads(), reads(), reads()] == [2, 1, 0], "the rest waits for the next sweep"
     in_console(lineages[1], 1, "seen")
     assert [reads(), reads()] == [1, 0]
@@ -283,7 +379,7 @@ def test_models_that_cannot_be_read_keep_their_findings_and_let_others_have_thei
         in_console(lineage, 1, "seen")
     look(clock)
     assert kinds() == [ALIAS, ALIAS]
-    monkeypatch.setattr(version_reading, "AT_MOST", 1)
+    monkeypatch.setattr(changed_versions, "AT_MOST", 1)
     for lineage in lineages:
         in_console(lineage, 1, "-seen")
     cloud.faults.order(VERSIONS, "error", code="PERMISSION_DENIED")

@@ -102,6 +102,7 @@ NEWER = {
     "approve-version",
     "confirm-installation",
     "confirm-plane",
+    "import-rows",
     "label-installation",
     "relabel-service",
     "relabel-version",
@@ -111,6 +112,7 @@ NEWER = {
     "repair-schedule",
     "restore-files",
     "take-over-alias",
+    "take-over-schedule",
     "take-over-service",
     "withdraw-approval",
 }

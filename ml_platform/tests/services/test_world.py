@@ -10,7 +10,7 @@ from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.models import RegisteredModel, TrainingRun
-from ml_platform.services.registry.labels import OPERATION
+from ml_platform.services.ownership.labels import OPERATION
 
 from .world import Clock, a_lineage, registered_lineage
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from ml_platform.cloud import scheduler
+from ml_platform.cloud.transport import channels
+from ml_platform.cloud.types import JobSpec
 from ml_platform.models import Operation, Project, TrainingRun
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.scheduling.takeover import take_over_schedule
 from ml_platform.services.training.polling import PollResult, poll_training_runs
-from ml_platform.services.training.runs import create_run, submit_run
+from ml_platform.services.training.runs import create_run, keyed_uid, submit_run
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -92,3 +96,37 @@ def start_run(project: Project, clock: CloudClock, **changes: Any) -> TrainingRu
 def poll(clock: CloudClock) -> PollResult:
     """Poll once."""
     return poll_training_runs(actor=ANA, clock=clock)
+
+
+def their_job() -> JobSpec:
+    """The job of another program, which calls that program."""
+    spec = JobSpec(
+        job_id="theirs",
+        schedule="0 4 * * *",
+        uri="https://theirs.example.com/",
+        service_account="theirs@demo-project.iam.gserviceaccount.com",
+        audience="https://theirs.example.com/",
+    )
+    scheduler.create_job(spec)
+    return spec
+
+
+def taken_over(project: Any, now: datetime) -> Operation:
+    """A schedule in the place of the one that `their_job` calls."""
+    return take_over_schedule(
+        project=project,
+        uid=keyed_uid("test", "theirs"),
+        state="active",
+        job=f"{channels.location_path()}/jobs/theirs",
+        created_by=None,
+        name="nightly",
+        model_name="chern",
+        model_type="retrieval",
+        template_uri=TEMPLATE_URI,
+        parameters={},
+        frequency="daily",
+        first=now + timedelta(hours=15),
+        time_zone="UTC",
+        actor=ANA,
+        now=now,
+    )

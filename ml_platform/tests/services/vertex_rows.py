@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import RegisteredModel
-from ml_platform.services.registry.labels import labels_for
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.tests.factories import RegisteredModelFactory, version_of
 
 if TYPE_CHECKING:

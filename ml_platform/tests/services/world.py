@@ -13,15 +13,15 @@ from ml_platform.cloud.names import ModelName, model_id
 from ml_platform.cloud.types import RemoteObject
 from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.models.states import Registration
+from ml_platform.services.artifacts.manifest import Taken, keep_manifest
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.aliases import DEFAULT
-from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.registry.lineages import claim_lineage, sync_version_cache
-from ml_platform.services.registry.manifest import Taken, keep_manifest
 from ml_platform.tests.factories import ProjectFactory, TrainingRunFactory
 
 if TYPE_CHECKING:

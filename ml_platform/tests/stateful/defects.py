@@ -19,7 +19,7 @@ def swap(target: str, value: Any) -> Any:
 
 
 def prefix_without_slash() -> list[Any]:
-    from ml_platform.services.registry.artifacts import deletable_prefix as original
+    from ml_platform.services.artifacts.folders import deletable_prefix as original
 
     def cut(**given: Any) -> Any:
         prefix = original(**given)
@@ -63,7 +63,7 @@ def silent_reupload() -> list[Any]:
     from ml_platform.cloud import vertex
     from ml_platform.cloud.names import ModelName
     from ml_platform.errors import CloudAbsent
-    from ml_platform.services.registry.labels import labels_for
+    from ml_platform.services.ownership.labels import labels_for
     from ml_platform.services.registry.verification import find_version as original
 
     def helpful(*, run: Any) -> Any:
@@ -84,7 +84,7 @@ def silent_reupload() -> list[Any]:
 
 def not_asked_whose() -> list[Any]:
     return [
-        swap("deployment.service_polling.wrong_label", lambda *_: ""),
+        swap("serving.polling.wrong_label", lambda *_: ""),
         swap("deployment.undeploy.belongs_to", lambda *_: True),
     ]
 
@@ -140,7 +140,7 @@ def mark_is_left() -> list[Any]:
 
 def swallowed() -> list[Any]:
     from ml_platform.errors import CloudUnavailable
-    from ml_platform.services.registry.artifacts import delete_what_may_go as original
+    from ml_platform.services.artifacts.folders import delete_what_may_go as original
 
     def cheerful(**given: Any) -> Any:
         try:
@@ -153,7 +153,7 @@ def swallowed() -> list[Any]:
 
 def empty_page_is_the_end() -> list[Any]:
     from ml_platform.cloud import storage
-    from ml_platform.services.registry.artifacts import delete_what_may_go as original
+    from ml_platform.services.artifacts.folders import delete_what_may_go as original
 
     def hasty(*, prefix: Any, after: str = "") -> Any:
         pages = storage.list_objects(prefix.bucket, prefix.key, after=after)
@@ -242,9 +242,9 @@ def no_heir() -> list[Any]:
 
 
 def users_not_asked() -> list[Any]:
-    from ml_platform.services.registry.references import Pointers
+    from ml_platform.services.removal.references import Pointers
 
     return [
-        swap(f"registry.references.{name}", lambda *_, **__: Pointers())
+        swap(f"removal.references.{name}", lambda *_, **__: Pointers())
         for name in ("pointers_of_models", "pointers_of_the_rest")
     ]

@@ -41,7 +41,7 @@ def foreign_is_gone() -> list[Any]:
 
 
 def copy_is_ours() -> list[Any]:
-    from ml_platform.services.registry.ownership import OwnModels
+    from ml_platform.services.ownership.own_resources import OwnModels
 
     return [patch.object(OwnModels, "holds", lambda *_: True)]
 
@@ -59,33 +59,33 @@ def variables_only() -> list[Any]:
 
 
 def newest_revision_only() -> list[Any]:
-    return [swap("registry.references._texts", lambda service: list(service.texts))]
+    return [swap("removal.references._texts", lambda service: list(service.texts))]
 
 
 def default_version_only() -> list[Any]:
-    return [swap("registry.references._versions", lambda _: [])]
+    return [swap("removal.references._versions", lambda _: [])]
 
 
 def gs_addresses_only() -> list[Any]:
     import re
 
-    return [swap("registry.references._ADDRESS", re.compile(r"gs://[^\s\"'`,;<>|(){}\[\]]+"))]
+    return [swap("removal.references._ADDRESS", re.compile(r"gs://[^\s\"'`,;<>|(){}\[\]]+"))]
 
 
 def own_labels_only() -> list[Any]:
     """Models without our owner label use nothing."""
-    from ml_platform.services.registry import references
+    from ml_platform.services.removal import references
 
     original = references._of_models
 
     def ours(*given: Any) -> Iterator[Any]:
         return (found for found in original(*given) if found[1].run_uid)
 
-    return [swap("registry.references._of_models", ours)]
+    return [swap("removal.references._of_models", ours)]
 
 
 def services_use_nothing() -> list[Any]:
-    return [swap("registry.references._of_services", lambda _: iter(()))]
+    return [swap("removal.references._of_services", lambda _: iter(()))]
 
 
 def cleanup_asks_nobody() -> list[Any]:
@@ -93,24 +93,24 @@ def cleanup_asks_nobody() -> list[Any]:
 
 
 def strays_ask_nobody() -> list[Any]:
-    from ml_platform.services.registry.references import Pointers
+    from ml_platform.services.removal.references import Pointers
 
     return [swap("cleanup.strays.read_pointers", lambda **_: Pointers())]
 
 
 def files_are_believed() -> list[Any]:
-    from ml_platform.models.manifest import FilesState
-    from ml_platform.services.sweeps.artifacts import Look
+    from ml_platform.models.registry.manifest import FilesState
+    from ml_platform.services.sweeps.planes.artifacts import Look
 
-    return [swap("sweeps.artifacts._look_in_mirror", lambda *_: Look(FilesState.VERIFIED))]
+    return [swap("sweeps.planes.artifacts._look_in_mirror", lambda *_: Look(FilesState.VERIFIED))]
 
 
 def manifest_follows() -> list[Any]:
     """A sweep takes the files of today for the version's."""
     from ml_platform.models import Manifest
-    from ml_platform.models.manifest import FilesState
-    from ml_platform.services.registry.manifest import take_manifest
-    from ml_platform.services.sweeps import artifacts
+    from ml_platform.models.registry.manifest import FilesState
+    from ml_platform.services.artifacts.manifest import take_manifest
+    from ml_platform.services.sweeps.planes import artifacts
 
     original = artifacts._write
 
@@ -121,11 +121,11 @@ def manifest_follows() -> list[Any]:
                 taken = take_manifest(row.folder, needs="")
                 Manifest.objects.filter(pk=row.pk).update(digest=taken.digest, files=taken.files)
 
-    return [swap("sweeps.artifacts._write", renewing)]
+    return [swap("sweeps.planes.artifacts._write", renewing)]
 
 
 def checksums_left_out() -> list[Any]:
-    from ml_platform.services.registry.manifest import Taken
+    from ml_platform.services.artifacts.manifest import Taken
 
     original = Taken.add
 
@@ -141,13 +141,13 @@ def difference_is_not_told() -> list[Any]:
 
 def missing_is_verified() -> list[Any]:
     """A version of which files are missing is taken for verified."""
-    from ml_platform.models.manifest import FilesState
+    from ml_platform.models.registry.manifest import FilesState
 
     def state(difference: Any) -> FilesState:
         missing = set(difference) == {"missing"}
         return FilesState.VERIFIED if missing else FilesState.CHANGED
 
-    return [swap("sweeps.artifacts.state_after", state)]
+    return [swap("sweeps.planes.artifacts.state_after", state)]
 
 
 def deploy_compares_nothing() -> list[Any]:
@@ -171,7 +171,7 @@ def withdrawn_is_deployed() -> list[Any]:
 
 def pause_is_believed() -> list[Any]:
     """A sweep takes the jobs of schedules for what they were."""
-    return [swap("sweeps.jobs.compare_schedule", nothing)]
+    return [swap("sweeps.planes.jobs.compare_schedule", nothing)]
 
 
 def labels_are_replaced() -> list[Any]:
@@ -197,7 +197,7 @@ def annotations_are_dropped() -> list[Any]:
 
 
 def change_is_unseen() -> list[Any]:
-    return [swap("sweeps.services.compare_seen", lambda *_: ())]
+    return [swap("sweeps.planes.services.compare_seen", lambda *_: ())]
 
 
 def take_over_forgets() -> list[Any]:

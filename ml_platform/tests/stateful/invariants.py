@@ -27,7 +27,7 @@ from ml_platform.models.states import (
     OperationStatus,
     Registration,
 )
-from ml_platform.services.registry.labels import ENDPOINT, OPERATION, RUN
+from ml_platform.services.ownership.labels import ENDPOINT, OPERATION, RUN
 
 from . import planes
 

@@ -25,8 +25,8 @@ from ml_platform.services.deployment.undeploy import undeploy_endpoint
 from ml_platform.services.installation.confirm import confirm_installation
 from ml_platform.services.installation.identity import current
 from ml_platform.services.installation.marker import NAME as MARKER_NAME
+from ml_platform.services.ownership.labels import owner
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry.labels import owner
 from ml_platform.services.sweeps.sweep import sweep
 
 from . import planes

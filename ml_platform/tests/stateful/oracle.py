@@ -24,7 +24,7 @@ from ml_platform.models.states import (
     Registration,
     RegistryState,
 )
-from ml_platform.services.registry.labels import DIGEST
+from ml_platform.services.ownership.labels import DIGEST
 
 from . import planes
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ml_platform.cloud.transport import channels
 from ml_platform.models import Manifest, Operation, TrainingRun
 from ml_platform.models.states import OperationKind
-from ml_platform.services.registry.labels import OPERATION, OWNER, RUN
+from ml_platform.services.ownership.labels import OPERATION, OWNER, RUN
 
 from . import planes
 from .by_hand import blob, by_hand, rpc, see, write_object

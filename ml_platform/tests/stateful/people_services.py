@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.transport import channels
 from ml_platform.models import TrainingRun
-from ml_platform.services.registry.labels import OWNER
+from ml_platform.services.ownership.labels import OWNER
 
 from . import planes
 from .by_hand import by_hand, rpc, see

@@ -20,7 +20,7 @@ from ml_platform.localcloud.vertex.models.rules import Model, Parent
 from ml_platform.localcloud.vertex.models.store import MODEL, VERSION
 from ml_platform.localcloud.vertex.pipelines.runner import JOB as PIPELINE
 from ml_platform.models import Installation
-from ml_platform.services.registry.labels import INSTALLATION, OWNER, RUN, owner
+from ml_platform.services.ownership.labels import INSTALLATION, OWNER, RUN, owner
 from ml_platform.tests.services.installations import MARKER
 
 if TYPE_CHECKING:

@@ -27,12 +27,12 @@ from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deletion.state import pointer_of
 from ml_platform.services.deployment.deploy import redeploy_endpoint
 from ml_platform.services.deployment.undeploy import undeploy_endpoint
-from ml_platform.services.findings.compare_services import REDEPLOY, SEND_TRAFFIC
+from ml_platform.services.findings.comparisons.services import REDEPLOY, SEND_TRAFFIC
 from ml_platform.services.findings.decisions import confirm_plane
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.retry_cancel import retry_operation
+from ml_platform.services.ownership.labels import ENDPOINT
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry.labels import ENDPOINT
 from ml_platform.services.removal.removal import remove_waiting
 from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.repairs.reconciliation import repair_finding, repairs_of

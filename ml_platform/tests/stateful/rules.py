@@ -24,14 +24,14 @@ from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.deploy import deploy_run, redeploy_endpoint, rollback_endpoint
 from ml_platform.services.deployment.undeploy import delete_endpoint, undeploy_endpoint
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import KINDS, FindingKind
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
 from ml_platform.services.operations.worker import resume_operations, run_until_idle
+from ml_platform.services.ownership.service_names import service_name
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registration.register import register_run
 from ml_platform.services.registry.aliases import set_aliases
 from ml_platform.services.registry.lineages import lineage_uid
-from ml_platform.services.registry.service_names import service_name
 from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.repairs.reconciliation import repair_finding, repairs_of
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
@@ -59,7 +59,7 @@ from .play import Play, Rule
 from .world import BO, World, settle
 
 NAMES = ("chern", "ranker")
-REPAIRABLE = tuple(kind for kind in FindingKind if kind.facts.repair)
+REPAIRABLE = tuple(kind for kind in KINDS if kind.facts.repair)
 _Create: Any = service_types.CreateServiceRequest
 _Delete: Any = service_types.DeleteServiceRequest
 _PARENT = "projects/demo-project/locations/europe-central2"

@@ -40,6 +40,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "schedule-resume": Scenario(training.paused, training.turn(ScheduleState.ACTIVE)),
     "schedule-update": Scenario(training.changed_job, training.turn(ScheduleState.PAUSED)),
     "schedule-cancel": Scenario(training.planned, training.cancel_plan),
+    "schedule-take-over": Scenario(training.with_their_job, training.take_over),
     "job-set-up": Scenario(training.nothing, training.set_up("0 4 * * *")),
     "job-correct": Scenario(training.old_job, training.set_up("0 4 * * *")),
     "job-resume": Scenario(training.paused_job, training.set_up("0 4 * * *")),

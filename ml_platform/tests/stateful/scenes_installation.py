@@ -6,7 +6,7 @@ from ml_platform.cloud import vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import TrainingRun
 from ml_platform.services.installation.confirm import confirm_installation
-from ml_platform.services.registry.labels import INSTALLATION
+from ml_platform.services.ownership.labels import INSTALLATION
 from ml_platform.tests.services.installations import MARKER
 
 from . import planes

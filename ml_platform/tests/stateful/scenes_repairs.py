@@ -27,10 +27,10 @@ from ml_platform.services.cleanup.artifacts import clean_up_artifacts
 from ml_platform.services.cleanup.orphans import clean_up_orphan, clean_up_orphans
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.endpoint_state import mark_version_lost, record_stopped
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import FindingKind, Kind
 from ml_platform.services.metrics.service_metrics import collect_metrics
+from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.registration.adoption import adopt_model
-from ml_platform.services.registry.labels import labels_for
 from ml_platform.services.repairs.duplicate_versions import purge_surplus
 from ml_platform.services.repairs.labels import relabel_service, relabel_version
 from ml_platform.services.repairs.pointers import clear_stale_pointers, restore_lost_versions
@@ -308,7 +308,7 @@ def more_versions(world: World) -> Facts:
     return facts | _found(world, FindingKind.MORE_VERSIONS)
 
 
-def _found(world: World, kind: FindingKind) -> Facts:
+def _found(world: World, kind: Kind) -> Facts:
     world.forward(300)
     sweep(actor=BO, clock=world.now)
     return {"finding": Finding.objects.open().get(kind=kind).pk}

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import DeployedEndpoint, TrainingRun
 from ml_platform.services.deployment.deploy import deploy_run, redeploy_endpoint, rollback_endpoint
-from ml_platform.services.deployment.serving import ServingConfig
 from ml_platform.services.deployment.undeploy import delete_endpoint, undeploy_endpoint
+from ml_platform.services.serving.config import ServingConfig
 
 from . import planes
 from .scenes_versions import versions

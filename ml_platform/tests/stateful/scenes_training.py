@@ -15,7 +15,7 @@ from ml_platform.services.scheduling.platform_jobs import set_up_job
 from ml_platform.services.training.polling import poll_training_runs
 from ml_platform.services.training.runs import cancel_run, submit_run
 from ml_platform.tests.factories import TrainingRunFactory
-from ml_platform.tests.services.training_tools import TEMPLATE_URI
+from ml_platform.tests.services.training_tools import TEMPLATE_URI, taken_over, their_job
 
 from .world import BO, START, Facts, Hands, World, settle
 
@@ -128,6 +128,19 @@ def changed_job(world: World) -> Facts:
     spec = job_spec(TrainingSchedule.objects.get())
     scheduler.update_job(replace(spec, description="changed"))
     return facts
+
+
+def with_their_job(world: World) -> Facts:
+    """Another program has a job in Cloud Scheduler."""
+    their_job()
+    return nothing(world)
+
+
+def take_over(hands: Hands, facts: Facts) -> None:
+    """Take over that program's schedule."""
+    if not TrainingSchedule.objects.exists():
+        taken_over(Project.objects.get(pk=facts["project"]), hands.now())
+    settle(hands)
 
 
 def trigger(hands: Hands, facts: Facts) -> None:

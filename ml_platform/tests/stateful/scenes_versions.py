@@ -6,9 +6,9 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 from ml_platform.models import RegisteredModel, TrainingRun
+from ml_platform.services.artifacts import folders
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry import artifacts
 from ml_platform.services.registry.aliases import set_aliases
 
 from .world import BO, Facts, Hands, World, settle
@@ -71,5 +71,5 @@ def much_to_delete(world: World) -> Facts:
 
 
 def delete_in_small_chunks(hands: Hands, facts: Facts) -> None:
-    with patch.object(artifacts, "CHUNK", 2):
+    with patch.object(folders, "CHUNK", 2):
         delete("first")(hands, facts)

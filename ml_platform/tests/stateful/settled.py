@@ -26,7 +26,7 @@ from ml_platform.models import (
     TrainingRun,
     TrainingSchedule,
 )
-from ml_platform.models.serving_truth import ServingTruth, with_serving_truth
+from ml_platform.models.endpoints.serving_truth import ServingTruth, with_serving_truth
 from ml_platform.models.states import (
     HOLDS_POINTER,
     LIVE_OPERATION_STATUSES,
@@ -39,9 +39,9 @@ from ml_platform.models.states import (
     Registration,
     ScheduleState,
 )
-from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.registry.artifacts import MODEL_FILE, run_prefix
-from ml_platform.services.registry.labels import ENDPOINT, LINEAGE, RUN
+from ml_platform.services.artifacts.folders import MODEL_FILE, run_prefix
+from ml_platform.services.findings.kinds import KINDS, FindingKind
+from ml_platform.services.ownership.labels import ENDPOINT, LINEAGE, RUN
 from ml_platform.services.scheduling.job import job_id_of
 from ml_platform.services.scheduling.platform_jobs import jobs_set_up
 from ml_platform.tests.event_log import disagreements
@@ -79,7 +79,7 @@ def one_count(world: World) -> Wrong:
         yield f"{len(counted)} lineages are counted as {told}"
     if missing := counted - ours:
         yield f"counted but not in Vertex AI: {sorted(missing)}"
-    subjects = _standing(*FindingKind).values_list("subject", flat=True)
+    subjects = _standing(*KINDS).values_list("subject", flat=True)
     found = {subject.rpartition("/")[2] for subject in subjects}
     if unknown := ours - counted - found:
         yield f"ours in Vertex AI, not counted and not found: {sorted(unknown)}"

@@ -22,12 +22,12 @@ from ml_platform.models import (
     RegisteredModel,
     TrainingRun,
 )
-from ml_platform.models.manifest import FilesState
+from ml_platform.models.registry.manifest import FilesState
 from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.deploy import deploy_run
 from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.ownership.labels import OWNER
 from ml_platform.services.registration.register import register_run
-from ml_platform.services.registry.labels import OWNER
 from ml_platform.services.registry.lineages import lineage_of
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.boundaries import BrokenInvariant

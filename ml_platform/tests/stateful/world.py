@@ -26,8 +26,8 @@ from ml_platform.models import (
 from ml_platform.services.installation.identity import current
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.worker import resume_operations
+from ml_platform.services.ownership.labels import RUN
 from ml_platform.services.registry.aliases import DEFAULT
-from ml_platform.services.registry.labels import RUN
 from ml_platform.tests.factories import TrainingRunFactory
 from ml_platform.tests.services.training_tools import CloudClock
 from ml_platform.tests.services.vertex_rows import managed

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from django.core import checks
+from django.core import checks, mail
 from django.db import connections, models
 from django.urls import include, path
 
@@ -126,9 +126,11 @@ def test_slashes_around_the_prefix_mean_nothing(settings, given):
     assert get_settings().ARTIFACTS_PREFIX == "runs"
 
 
-def test_a_local_cloud_is_refused_in_production_and_nowhere_else(settings):
+def test_a_local_cloud_is_refused_in_production_and_nowhere_else(settings, monkeypatch):
     assert found(settings, GOOD | LOCAL) == []  # the demo host is installed here
     settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != DEMO]
+    assert found(settings, GOOD | LOCAL) == []  # Django's test runner turned DEBUG off
+    monkeypatch.delattr(mail, "outbox")
     assert [message.id for message in found(settings, GOOD | LOCAL)] == ["mlp.E008"]
     settings.DEBUG = True
     assert found(settings, GOOD | LOCAL) == []
@@ -207,6 +209,19 @@ def test_a_database_of_another_kind_is_refused(settings, monkeypatch):
     monkeypatch.setattr(type(connections["default"]), "vendor", "mysql")
     (message,) = found(settings, GOOD)
     assert (message.id, message.msg) == ("mlp.E017", "The database 'default' is mysql.")
+
+
+class UsersElsewhere:
+    """A router with a database for users alone."""
+
+    def db_for_write(self, model: type, **hints: object) -> str | None:
+        return "people" if model.__name__ == "User" else None
+
+
+def test_a_router_that_writes_to_several_databases_is_refused(settings):
+    settings.DATABASE_ROUTERS = [f"{__name__}.UsersElsewhere"]
+    (message,) = found(settings, GOOD)
+    assert (message.id, message.msg.endswith("users to default and people.")) == ("mlp.E017", True)
 
 
 def test_django_itself_runs_the_checks(settings):

@@ -9,21 +9,21 @@ import pytest
 
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import RegisteredModel, TrainingRun
-from ml_platform.models.manifest import FilesState
+from ml_platform.models.registry.manifest import FilesState
 from ml_platform.models.states import Registration
-from ml_platform.services.findings.compare_models import (
+from ml_platform.services.findings.comparisons.models import (
     ListedModel,
     Location,
     compare_lineage,
     compare_unclaimed,
 )
-from ml_platform.services.findings.compare_versions import is_unlabelled_upload
+from ml_platform.services.findings.comparisons.versions import is_unlabelled_upload
 from ml_platform.services.findings.discrepancy import (
     compare_artifacts,
     compare_orphan,
 )
-from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.registry.identification import REBORN_MARGIN
+from ml_platform.services.findings.kinds import FindingKind, Kind
+from ml_platform.services.ownership.identification import REBORN_MARGIN
 
 from .rows import changed
 
@@ -138,7 +138,7 @@ def test_while_the_number_is_not_known_any_number_may_be_ours() -> None:
     ],
 )
 def test_a_pointer_is_name_version_and_label(
-    seen: ListedModel | None, run: TrainingRun | None, kind: FindingKind | None, words: str
+    seen: ListedModel | None, run: TrainingRun | None, kind: Kind | None, words: str
 ) -> None:
     drift = compare_lineage(LINEAGE, seen, run, HERE)
     assert (drift.kind if drift else None) == kind
@@ -181,7 +181,7 @@ LOST = changed(
     ],
 )
 def test_what_no_version_points_at_is_unmanaged_or_back(
-    seen: ListedModel, run: TrainingRun | None, kind: FindingKind, project: int | None
+    seen: ListedModel, run: TrainingRun | None, kind: Kind, project: int | None
 ) -> None:
     drift = compare_unclaimed(seen, run, HERE, own=True)
     assert (drift.kind, drift.project_id) == (kind, project)

@@ -10,7 +10,7 @@ from google.cloud.run_v2.types.service import Service
 
 from ml_platform.cloud.run_messages import main_container, new_service, read_service, write_spec
 from ml_platform.cloud.types import Ingress, ServiceSpec
-from ml_platform.services.deployment.our_fields import differences
+from ml_platform.services.serving.our_fields import differences
 
 SPEC = ServiceSpec(
     image="i:1", labels={"mlp_run": "a"}, env={"A": "1", "AIP_STORAGE_URI": "gs://b/m"}

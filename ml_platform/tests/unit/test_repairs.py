@@ -8,7 +8,7 @@ import pytest
 
 from ml_platform.models import Finding
 from ml_platform.models.states import FindingStatus
-from ml_platform.services.findings.kinds import FindingKind, Repair
+from ml_platform.services.findings.kinds import FindingKind, Kind, Repair
 from ml_platform.services.repairs.reconciliation import (
     NoRepair,
     RepairNotNamed,
@@ -22,18 +22,18 @@ BACK = Repair(path="", slug="put_back", button="Put ours back", changes_producti
 
 
 @pytest.fixture
-def kind(monkeypatch: pytest.MonkeyPatch) -> FindingKind:
+def kind(monkeypatch: pytest.MonkeyPatch) -> Kind:
     kind = FindingKind.ORPHAN
     facts = replace(kind.facts, repair=TAKE, alternatives=(BACK,))
     monkeypatch.setattr(kind, "facts", facts)
     return kind
 
 
-def finding(kind: FindingKind, **evidence: str) -> Finding:
+def finding(kind: Kind, **evidence: str) -> Finding:
     return Finding(kind=kind, registered_model_id=1, title="It differs", evidence=evidence)
 
 
-def test_one_of_several_repairs_is_named(kind: FindingKind):
+def test_one_of_several_repairs_is_named(kind: Kind):
     row = finding(kind)
     assert repairs_of(row) == (TAKE, BACK)
     assert [find_repair(row, name) for name in ("take_over", "put_back")] == [TAKE, BACK]
@@ -45,7 +45,7 @@ def test_one_of_several_repairs_is_named(kind: FindingKind):
     assert other.value.advice == "Possible: take_over, put_back."
 
 
-def test_a_repair_that_the_comparison_excluded_says_why(kind: FindingKind):
+def test_a_repair_that_the_comparison_excluded_says_why(kind: Kind):
     row = finding(kind, no_take_over="No setting has that port.")
     assert (repairs_of(row), is_safe(row)) == ((BACK,), False)
     with pytest.raises(NoRepair, match="No setting has that port"):

@@ -8,7 +8,7 @@ import pytest
 
 from ml_platform.models import DeployedEndpoint, MirroredService, RegisteredModel, TrainingRun
 from ml_platform.models.states import EndpointState, Registration
-from ml_platform.services.findings.compare_services import (
+from ml_platform.services.findings.comparisons.services import (
     DELETE_SERVICE,
     END_ENDPOINT,
     FOREIGN_SERVICE,
@@ -19,7 +19,7 @@ from ml_platform.services.findings.compare_services import (
     compare_endpoint,
     compare_leftover,
 )
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import FindingKind, Kind
 
 from .rows import changed
 
@@ -178,7 +178,7 @@ def test_labels_of_another_tenants_run_are_no_evidence_for_the_endpoints_project
 def test_an_active_endpoint_has_its_service_with_its_labels_and_its_run(
     seen: MirroredService | None,
     run: TrainingRun | None,
-    kind: FindingKind | None,
+    kind: Kind | None,
     repair: str | None,
     run_id: int | None,
 ) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ml_platform.cloud.names import ServiceName
 from ml_platform.errors import Invalid
-from ml_platform.services.registry.service_names import check_service_name, service_name
+from ml_platform.services.ownership.service_names import check_service_name, service_name
 
 UID = UUID(int=7)
 MODELS = st.from_regex(r"[a-z][a-z0-9_-]{0,62}", fullmatch=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ml_platform.models import EndpointTraffic
-from ml_platform.services.findings.compare_services import SEND_TRAFFIC, compare_endpoint
+from ml_platform.services.findings.comparisons.services import SEND_TRAFFIC, compare_endpoint
 from ml_platform.services.findings.kinds import FindingKind
 
 from .rows import changed

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ml_platform.cloud.names import ServiceName
 from ml_platform.cloud.types import Ingress, RemoteService, TrafficShare
 from ml_platform.errors import Invalid
-from ml_platform.services.deployment.serving import (
+from ml_platform.services.serving.config import (
     ServingConfig,
     belongs_to,
     compare_service,

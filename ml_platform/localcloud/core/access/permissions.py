@@ -250,6 +250,8 @@ ROLES: dict[str, frozenset[str]] = {
     "roles/run.invoker": frozenset({"run.routes.invoke"}),
     "roles/storage.objectViewer": _reads("storage.objects.") | _PROJECT,
     "roles/storage.objectCreator": frozenset({"storage.objects.create"}) | _PROJECT,
+    "roles/storage.objectUser": _those("storage.objects.") | _PROJECT,
+    "roles/storage.legacyBucketReader": frozenset({"storage.buckets.get", "storage.objects.list"}),
     "roles/storage.objectAdmin": _those("storage.objects.") | _PROJECT,
     "roles/storage.admin": _those("storage.buckets.", "storage.objects.") | _PROJECT,
     "roles/storage.hmacKeyAdmin": _those("storage.hmacKeys.") | _PROJECT,

@@ -10,7 +10,7 @@ from ml_platform.models import Operation
 from ml_platform.services.installation.confirm import confirm_installation
 from ml_platform.services.installation.identity import current
 from ml_platform.services.operations.engine import advance
-from ml_platform.services.registry.labels import INSTALLATION
+from ml_platform.services.ownership.labels import INSTALLATION
 from ml_platform.services.sweeps.operation import check_registry
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.services.installations import MARKER, marker_of

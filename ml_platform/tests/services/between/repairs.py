@@ -9,12 +9,12 @@ from django.db import transaction
 from ml_platform.cloud import storage, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import Finding, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.manifest import ManifestOrigin
+from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.models.states import Registration
+from ml_platform.services.artifacts.manifest import keep_manifest, take_manifest
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.registry.lineages import clear_pointer, lose_versions
-from ml_platform.services.registry.manifest import keep_manifest, take_manifest
 from ml_platform.services.repairs.duplicate_versions import purge_surplus
 from ml_platform.services.repairs.files import restore_files
 from ml_platform.services.repairs.labels import relabel_version

@@ -9,10 +9,10 @@ from ml_platform.cloud import cloud_run
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun
 from ml_platform.models.states import EndpointState, RunStatus
-from ml_platform.services.deployment.serving import ServingConfig
-from ml_platform.services.findings.kinds import FindingKind
+from ml_platform.services.findings.kinds import FindingKind, Kind
 from ml_platform.services.repairs.labels import relabel_service
 from ml_platform.services.repairs.reconciliation import repair_finding
+from ml_platform.services.serving.config import ServingConfig
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.services.deploy_tools import (
     A_WHILE,
@@ -204,7 +204,7 @@ def callers_are_not_set_on_an_endpoint_that_serves_another_version(w: World) -> 
 # ---- repairs -----------------------------------------------------------------------------------
 
 
-def _repair(w: World, kind: FindingKind) -> Operation:
+def _repair(w: World, kind: Kind) -> Operation:
     w.clock.forward(A_WHILE)
     sweep(actor=ANA, clock=w.clock)
     finding = Finding.objects.open().get(kind=kind)

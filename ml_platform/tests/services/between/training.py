@@ -34,6 +34,8 @@ from ml_platform.tests.services.training_tools import (
     make_run,
     settle,
     start_run,
+    taken_over,
+    their_job,
 )
 from ml_platform.tests.services.world import ANA, BUCKET
 
@@ -176,6 +178,20 @@ def a_job_that_was_deleted_meanwhile_is_done(w: World) -> Played:
     ended(operation, "succeeded")
     schedule.refresh_from_db()
     assert schedule.scheduler_job_name == ""
+
+
+@before("pause_theirs")
+def a_job_of_others_that_was_deleted_meanwhile_is_replaced_all_the_same(w: World) -> Played:
+    spec = their_job()
+    operation = taken_over(ProjectFactory.create(), w.clock())
+    yield operation
+    scheduler.delete_job(spec.job_id)
+    yield None
+    ended(operation, "succeeded")
+    [job] = _jobs()
+    assert (job.name.rpartition("/")[2], job.state.name) == (  # type: ignore[attr-defined]
+        job_id_of(TrainingSchedule.objects.get()), "ENABLED",
+    )  # fmt: skip
 
 
 def _set_up(w: World) -> Operation:

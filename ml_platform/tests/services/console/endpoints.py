@@ -46,12 +46,7 @@ def _deploy(scene: Scene, version: str, split: dict[str, int]) -> str:
 def deploy_unregistered(scene: Scene) -> Undo:
     version = another_version(scene)
     deployed = _deploy(scene, version, {"0": 50, scene.kept["deployed"]: 50})
-
-    def undo() -> None:
-        _undeploy(scene, deployed, {scene.kept["deployed"]: 100})
-        rpc("ModelService", "delete_model_version", name=version)
-
-    return undo
+    return lambda: _undeploy(scene, deployed, {scene.kept["deployed"]: 100})
 
 
 def update(scene: Scene) -> Undo:

@@ -90,7 +90,7 @@ def _update(name: str, **fields: Any) -> None:
 
 
 def upload(scene: Scene) -> Undo:
-    made = _upload(scene, model_id=scene.name("theirs"))
+    made = upload_by_hand(scene, model_id=scene.name("theirs"))
     return lambda: rpc("ModelService", "delete_model", name=made.model)
 
 
@@ -102,11 +102,11 @@ def upload_into_ours(scene: Scene) -> Undo:
 def another_version(scene: Scene) -> str:
     """A version that a person adds to a model of ours; it is not its default one."""
     lineage, _ = scene.model()
-    made = _upload(scene, parent_model=lineage.vertex_model_resource_name)
+    made = upload_by_hand(scene, parent_model=lineage.vertex_model_resource_name)
     return f"{made.model}@{made.model_version_id}"
 
 
-def _upload(scene: Scene, **where: str) -> Any:
+def upload_by_hand(scene: Scene, **where: str) -> Any:
     scene.cloud.storage.write("theirs", "model/saved_model.pb", b"model")
     model = {
         "display_name": "by hand",
@@ -124,8 +124,7 @@ ROWS = (
     Row(
         method="ModelService.DeleteModelVersion",
         act=delete_old_version,
-        why="A listing shows default versions only: the next deploy or deletion of the version "
-        "reads it and records it as lost.",
+        finds=("version_missing",),
     ),
     Row(
         method="ModelService.ExportModel",

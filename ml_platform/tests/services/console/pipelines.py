@@ -10,6 +10,7 @@ from ml_platform.cloud.transport import channels
 from ml_platform.models import TrainingRun
 from ml_platform.tests.services.training_tools import BUCKET, SPEC, poll, start_run
 
+from .models import upload_by_hand
 from .scene import Row, Scene, Undo, rpc
 
 POLLED = "A sweep reads no pipelines: the poll reads each live run's job, every minute."
@@ -131,9 +132,8 @@ def delete_operation(scene: Scene) -> Undo:
 
 
 def _operation(scene: Scene) -> str:
-    lineage, _ = scene.model(versions=2)
-    name = f"{lineage.vertex_model_resource_name}@1"
-    started = channels.client("ModelService").delete_model_version(name=name)
+    name = upload_by_hand(scene, model_id=scene.name("theirs")).model
+    started = channels.client("ModelService").delete_model(name=name)
     started.result()
     return str(started.operation.name)
 

@@ -8,10 +8,14 @@ from typing import Any
 from ml_platform.cloud.transport import channels
 from ml_platform.models import DeployedEndpoint
 from ml_platform.services.deployment.deploy import deploy_run
+from ml_platform.services.serving.config import ServingConfig
 from ml_platform.tests.services.people import see_service
 from ml_platform.tests.services.training_tools import ANA, settle
 
 from .scene import MOMENT, Row, Scene, Undo, rpc
+
+CALLER = "user:shop@example.com"
+"""Whom our configuration lets call the service."""
 
 
 def served(scene: Scene) -> DeployedEndpoint:
@@ -19,7 +23,7 @@ def served(scene: Scene) -> DeployedEndpoint:
     if endpoint := scene.kept.get("served"):
         return endpoint  # type: ignore[no-any-return]
     _, [run] = scene.model()
-    deploy_run(run=run, actor=ANA, now=scene.clock())
+    deploy_run(run=run, actor=ANA, now=scene.clock(), config=ServingConfig(invokers=(CALLER,)))
     settle(scene.clock)
     scene.clock.forward(MOMENT)
     endpoint = DeployedEndpoint.objects.get(run=run)
@@ -87,7 +91,15 @@ def describe(scene: Scene) -> Undo:
 
 
 def invite(scene: Scene) -> Undo:
-    policy = {"bindings": [{"role": "roles/run.invoker", "members": ["user:ana@example.com"]}]}
+    return _let_call(scene, CALLER, "user:ana@example.com")
+
+
+def let_nobody_call(scene: Scene) -> Undo:
+    return _let_call(scene)
+
+
+def _let_call(scene: Scene, *members: str) -> Undo:
+    policy = {"bindings": [{"role": "roles/run.invoker", "members": members}] if members else []}
     channels.client("Services").set_iam_policy(
         request={"resource": see_service(served(scene).service_name).name, "policy": policy}
     )
@@ -137,6 +149,7 @@ ROWS = (
         act=invite,
         why="Whom a person lets call a service is theirs to say; a deploy keeps these members.",
     ),
+    Row(method="Services.SetIamPolicy", act=let_nobody_call, finds=("service_changed",)),
     Row(
         method="Revisions.DeleteRevision",
         act=delete_revision,

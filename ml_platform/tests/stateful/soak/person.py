@@ -22,7 +22,7 @@ from requests import RequestException
 
 from ml_platform.cloud.transport import channels
 from ml_platform.localcloud.gcs.tables.store import crc32c_of
-from ml_platform.services.registry.labels import OWNER, owner
+from ml_platform.services.ownership.labels import OWNER, owner
 from ml_platform.tests.services.installations import MARKER
 from ml_platform.tests.services.people import edit_service
 from ml_platform.tests.stateful import planes

@@ -1,0 +1,3 @@
+"""Endpoints, and what they serve."""
+
+from __future__ import annotations

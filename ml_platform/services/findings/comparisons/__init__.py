@@ -1,0 +1,3 @@
+"""Comparisons of our records with what a plane has: which findings follow."""
+
+from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Bring the rows of a host's own tables into ours."""
