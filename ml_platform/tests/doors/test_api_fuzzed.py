@@ -80,6 +80,7 @@ def world(cloud: LocalCloud, settings: Any) -> dict[str, Any]:
     )
     return {
         "project": lineage.project,
+        "project_id": lineage.project.pk,
         "model_id": lineage.pk,
         "version": 1,
         "run_id": run.pk,

@@ -425,9 +425,11 @@ def subjects(lineage: RegisteredModel, endpoint: DeployedEndpoint) -> dict[str, 
     finding = finding_of(FindingKind.ORPHAN, project=lineage.project, registered_model=lineage)
     parts = {"run": lineage.latest_run_id, "endpoint": endpoint.pk, "schedule": schedule.pk}
     parts |= {"operation": operation.pk, "finding": finding.pk, "model": lineage.pk}
+    parts["project"] = lineage.project.pk
     special = {"redeploy": "endpoint", "rollback": "endpoint", "undeploy": "endpoint",
                "rerun": "run", "delete-unmanaged": "finding", "confirm-plane": "finding",
-               "approve-version": "run", "withdraw-approval": "run"}  # fmt: skip
+               "approve-version": "run", "withdraw-approval": "run",
+               "remove-member": "project"}  # fmt: skip
     return {
         verb: parts[special.get(verb, verb.rpartition("-")[2])]
         for verb in ACTIONS
