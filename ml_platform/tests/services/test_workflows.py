@@ -97,6 +97,13 @@ OLD_ROWS = [
 
 
 NEWER = {
+    "add-member",
+    "anonymise-user",
+    "archive-project",
+    "create-project",
+    "remove-member",
+    "rename-project",
+    "unarchive-project",
     "adopt-more-versions",
     "adopt-service",
     "approve-version",
