@@ -124,7 +124,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def template(request: pytest.FixtureRequest) -> Template | None:
+def database_template(request: pytest.FixtureRequest) -> Template | None:
     """What SQLite's test database is a copy of; pytest's cache has the room for it."""
     cache = getattr(request.config, "cache", None)
     if cache is None or connections["default"].vendor != "sqlite":
@@ -134,17 +134,17 @@ def template(request: pytest.FixtureRequest) -> Template | None:
 
 @pytest.fixture(scope="session")
 def django_db_keepdb(
-    django_db_modify_db_settings: None, django_db_keepdb: bool, template: Template | None
+    django_db_modify_db_settings: None, django_db_keepdb: bool, database_template: Template | None
 ) -> bool:
     """Whether the database is there already: as a copy of the template."""
-    return django_db_keepdb or (template is not None and template.copy())
+    return django_db_keepdb or (database_template is not None and database_template.copy())
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, template: Template | None) -> Iterator[None]:
+def django_db_setup(django_db_setup: None, database_template: Template | None) -> Iterator[None]:
     """As pytest-django's; then child processes of a test open the test's own database."""
-    if template is not None:
-        template.keep()
+    if database_template is not None:
+        database_template.keep()
     name = str(connections["default"].settings_dict["NAME"])
     with _environment(ML_PLATFORM_TEST_DB_NAME=name), pytest.MonkeyPatch.context() as patch:
         imitate_commits(patch)

@@ -143,12 +143,14 @@ def _same(*numbers: int) -> None:
 # ---- the counting paths ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_four_counts(between):
     for _ in range(5 * ANSWERS):
         counts = between(kpis.four_counts)
         _same(counts.database, counts.projects, counts.registry_page)
 
 
+@pytest.mark.slow
 def test_the_numbers_of_the_dashboard(between, program):
     for _ in range(ANSWERS):
         body = between(lambda: program.get("/api/system/kpis/")).json()
@@ -160,6 +162,7 @@ def test_the_numbers_of_the_dashboard(between, program):
         _same(counts["database"], assets["deployed"], assets["endpoints_active"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     ["models", "training-runs", "deployed-endpoints", "training/schedules", "operations", "audit"],
@@ -177,6 +180,7 @@ def test_a_list_and_its_total(between, program, path):
             _same(counts["database"], counts["projects"], counts["registry_page"])
 
 
+@pytest.mark.slow
 def test_one_model_and_its_endpoints(between, program):
     model = RegisteredModel.objects.earliest("pk")
     for _ in range(ANSWERS):

@@ -222,6 +222,7 @@ def product_calls() -> list[tuple[str, str]]:
     return calls
 
 
+@pytest.mark.slow
 def test_lineages_are_made_in_one_place_which_only_registration_schedules_and_adoption_call() -> (
     None
 ):
