@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Model
 
 from ml_platform.errors import Conflict, Invalid
@@ -104,18 +104,18 @@ def create_schedule(
         schedule.registered_model = claim_lineage(
             project_id=project.pk, model_name=model_name, model_type=model_type
         )
-        try:
-            with transaction.atomic():
-                schedule.save(force_insert=True)
-        except IntegrityError as error:
+        # A name that is taken is an answer, so the database's log has no error.
+        TrainingSchedule.objects.bulk_create([schedule], ignore_conflicts=True)
+        created = TrainingSchedule.objects.filter(uid=schedule.uid).first()
+        if created is None:
             if known := answered_before(**replay):
                 return known
             raise Conflict(
                 f"The project has a schedule {name} already.",
                 code="schedule_exists",
                 advice="Choose another name.",
-            ) from error
-        return open_job_change(CREATION, schedule, actor, now, **replay)
+            )
+        return open_job_change(CREATION, created, actor, now, **replay)
 
 
 def create_schedule_from_run(

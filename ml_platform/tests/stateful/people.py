@@ -82,8 +82,12 @@ def relabel(play: Play) -> None:
     labels = play.dice.choice(others)
     with by_hand(play):
         _write_labels(chosen, labels)
-        was = play.relabelled.get((chosen.model_id, chosen.version), dict(chosen.labels))
-        play.relabelled[chosen.model_id, chosen.version] = was
+        play.relabelled.setdefault(_which(chosen), dict(chosen.labels))
+
+
+def _which(version: planes.Version) -> tuple[str, str, float, str]:
+    """The version itself: a model that vanished and came back numbers its versions from 1 again."""
+    return version.model_id, version.version, version.born, version.artifact_uri
 
 
 def _write_labels(version: planes.Version, labels: Mapping[str, str]) -> None:
@@ -221,7 +225,7 @@ def take_back(play: Play) -> None:
 
 def put_labels_back(play: Play, chance: float = 1.0) -> None:
     """Labels are as they were, as the refusals advise; each with this chance."""
-    there = {(v.model_id, v.version): v for v in planes.versions(play.world.cloud)}
+    there = {_which(v): v for v in planes.versions(play.world.cloud)}
     for key, labels in play.relabelled.items():
         if key in there and _lacks(there[key].labels, labels) and play.happens(chance):
             play.tell(f"  the labels of {key[0]}@{key[1]} are as they were")

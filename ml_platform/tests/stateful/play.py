@@ -122,7 +122,7 @@ class Play:
     """When people last changed files of a run, by its id."""
     held: set[str] = field(default_factory=set)
     """Objects that people have put a hold on."""
-    relabelled: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    relabelled: dict[tuple[str, str, float, str], dict[str, str]] = field(default_factory=dict)
     """The labels of versions before people replaced them."""
     unlabelled: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
     """The uid and the labels of services before people replaced them."""

@@ -180,7 +180,7 @@ def _follow_advice(play: Play) -> None:
         if service is None or service.labels.get(ENDPOINT) != endpoint.uid.hex:
             play.tell(f"  undeploy {endpoint}")
             undeploy_endpoint(endpoint=endpoint, actor=BO, now=world.now())
-    settle(world)
+            settle(world)  # it holds its model, which may have another endpoint
     found = Finding.objects.open().filter(kind=FindingKind.SERVICE_MISMATCH, repair=REDEPLOY)
     for finding in found:
         endpoint = DeployedEndpoint.objects.get(service_name=finding.evidence["service_name"])
