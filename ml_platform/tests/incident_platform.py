@@ -7,7 +7,6 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ml_platform.cloud import cloud_run, scheduler
-from ml_platform.cloud.transport import channels
 from ml_platform.cloud.types import JobSpec, ServiceSpec
 from ml_platform.tests.factories import UserFactory
 from ml_platform.tests.host_tables import insert, make_tables
@@ -40,33 +39,46 @@ def type_of(name: str) -> str:
     return next((kind for part, kind in known.items() if part in name), "retrieval")
 
 
-class Platform:
-    """The incident's platform: its tables, and what it left on Google Cloud."""
+JOB = {
+    "job_id": THEIR_JOB, "schedule": "0 4 * * *", "uri": "https://theirs.example.com/",
+    "service_account": RINGER, "audience": "https://theirs.example.com/",
+}  # fmt: skip
+"""The arguments of `JobSpec`."""
 
-    def __init__(self, cloud: LocalCloud) -> None:
-        self.cloud, self.run = cloud, 0
-        self.ana = UserFactory.create(username="ana")
-        self.parent = f"projects/{cloud.project_number}/locations/europe-central2"
-        make_tables()
-        insert(
-            "ml_platform_modelendpoint",
-            1,
-            name="test_v1",
-            description="B2B",
-            created_by_id=self.ana.pk,
+
+class Past:
+    """What the platform has: rows of its tables, and what it left on Google Cloud."""
+
+    def __init__(self, *, ana: int, project: str, number: int) -> None:
+        self.ana_id, self.project, self.run = ana, project, 0
+        self.parent = f"projects/{number}/locations/europe-central2"
+        self.rows: list[tuple[str, int, dict[str, Any]]] = []
+        self.files = {"templates/retrieval.json": json.dumps(SPEC)}
+        self.models: list[dict[str, Any]] = []
+        """The arguments of `ModelService.seed`."""
+        self.services: dict[str, dict[str, Any]] = {}
+        """The arguments of `ServiceSpec`."""
+        self.add_row(
+            "ml_platform_modelendpoint", 1, name="test_v1", description="B2B", created_by_id=ana
         )
         for name in NAMES:
             self.add_model(name)
         for name, vertex_id in UNMANAGED.items():
-            cloud.models.seed(vertex_id, display_name=name, artifact_uri="gs://quicktest/model")
+            self.seed(vertex_id, display_name=name, artifact_uri="gs://quicktest/model")
         self.add_schedules()
         self.add_endpoints()
+
+    def add_row(self, table: str, key: int, **values: Any) -> None:
+        self.rows.append((table, key, values))
+
+    def seed(self, model_id: str, **values: Any) -> None:
+        self.models.append({"model_id": model_id, **values})
 
     def add_model(self, name: str) -> None:
         vertex_id, versions = REGISTERED.get(name, ("", 0))
         resource = f"{self.parent}/models/{vertex_id}" if vertex_id else ""
         about = {"ml_model_id": 1, "model_type": type_of(name)}
-        insert(
+        self.add_row(
             "training_registeredmodel", KEY[name], **about, model_name=name, description="Chern.",
             vertex_model_resource_name=resource,
         )  # fmt: skip
@@ -84,43 +96,37 @@ class Platform:
             )  # fmt: skip
             seeded.append({"version": version, "artifact_uri": f"{uri}/pushed_model/1"})
         if seeded and name != DELETED_IN_VERTEX:
-            self.cloud.clock.set(LONG_AGO)
-            self.cloud.models.seed(vertex_id, display_name=name, versions=seeded)
-            self.cloud.clock.set(datetime.now(UTC))
+            self.seed(vertex_id, display_name=name, versions=seeded)
         else:
             self.add_run(name, status="failed", error_message="Out of memory.", error_stage="train")
 
     def add_run(self, name: str, **fields: Any) -> str:
         self.run += 1
         folder = f"runs/training-{self.run}"
-        self.cloud.storage.write(BUCKET, f"{folder}/pushed_model/1/saved_model.pb", b"model")
-        insert(
+        self.files[f"{folder}/pushed_model/1/saved_model.pb"] = "model"
+        self.add_row(
             "training_trainingrun", self.run, ml_model_id=1, name=name, model_type=type_of(name),
             gcs_artifacts_path=f"gs://{BUCKET}/{folder}", training_params={"epochs": 5},
-            created_by_id=self.ana.pk, created_at=LONG_AGO,
+            created_by_id=self.ana_id, created_at=LONG_AGO,
             completed_at=LONG_AGO + timedelta(hours=2), **fields,
         )  # fmt: skip
         return f"gs://{BUCKET}/{folder}"
 
     def add_schedules(self) -> None:
-        self.cloud.storage.write(BUCKET, "templates/retrieval.json", json.dumps(SPEC).encode())
+        jobs = f"projects/{self.project}/locations/europe-central2/jobs"
         common = {"ml_model_id": 1, "schedule_timezone": "Europe/Warsaw", "created_at": LONG_AGO}
         for key, name, state, kind in (
             (1, "chern_retriv_v5", "active", "daily"),
             (2, NEVER_REGISTERED[0], "cancelled", "weekly"),
             (3, NEVER_REGISTERED[1], "completed", "once"),
         ):
-            insert(
+            self.add_row(
                 "training_trainingschedule", key, **common, name=f"Train {name}", status=state,
                 registered_model_id=KEY[name], schedule_type=kind, schedule_time=time(4, 0),
                 schedule_day_of_week=0, scheduled_datetime=LONG_AGO, training_params={"epochs": 5},
-                cloud_scheduler_job_name=f"{channels.location_path()}/jobs/{THEIR_JOB}"
+                cloud_scheduler_job_name=f"{jobs}/{THEIR_JOB}"
                 if state == "active" else "",
             )  # fmt: skip
-        scheduler.create_job(
-            JobSpec(job_id=THEIR_JOB, schedule="0 4 * * *", uri="https://theirs.example.com/",
-                    service_account=RINGER, audience="https://theirs.example.com/")
-        )  # fmt: skip
 
     def add_endpoints(self) -> None:
         for key, name, active in (
@@ -129,18 +135,38 @@ class Platform:
         ):  # fmt: skip
             service = f"test-v1-{name.replace('_', '-')}"
             run = self.newest_run(name)
-            insert(
+            self.add_row(
                 "training_deployedendpoint", key, registered_model_id=KEY[name], is_active=active,
                 service_name=service, deployed_training_run_id=run, created_at=LONG_AGO,
                 model_deleted=name == DELETED_IN_VERTEX, service_url=f"https://{service}.run.app",
             )  # fmt: skip
             if active:
                 uri = f"gs://{BUCKET}/runs/training-{run}/pushed_model/1"
-                spec = ServiceSpec(image="theirs", labels={}, env={"MODEL_PATH": uri})
-                cloud_run.create_service(service, spec)
+                env = {"MODEL_PATH": uri}
+                self.services[service] = {"image": "theirs", "labels": {}, "env": env}
 
     @staticmethod
     def newest_run(name: str) -> int:
         before = NAMES[: NAMES.index(name)]
         extra = sum(1 for other in before if other not in IN_VERTEX)
         return sum(REGISTERED.get(n, ("", 0))[1] for n in [*before, name]) + extra
+
+
+class Platform(Past):
+    """That past in the test's database and its local cloud."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        self.cloud, self.ana = cloud, UserFactory.create(username="ana")
+        super().__init__(ana=self.ana.pk, project=cloud.project, number=cloud.project_number)
+        make_tables()
+        for table, key, values in self.rows:
+            insert(table, key, **values)
+        for name, text in self.files.items():
+            cloud.storage.write(BUCKET, name, text.encode())
+        cloud.clock.set(LONG_AGO)
+        for model in self.models:
+            cloud.models.seed(**model)
+        cloud.clock.set(datetime.now(UTC))
+        for name, spec in self.services.items():
+            cloud_run.create_service(name, ServiceSpec(**spec))
+        scheduler.create_job(JobSpec(**JOB))

@@ -15,6 +15,7 @@ from ml_platform.tests.wheels import build_wheel, make_environment
 
 from .checks import CHECKS, Visitor
 from .host import Failed, Host, Kind
+from .incident import incident
 from .kinds import PLAIN, replica, shop
 from .page import ROOT
 
@@ -22,6 +23,7 @@ KINDS: dict[str, Callable[[], Kind]] = {
     "plain": lambda: PLAIN,
     "shop": shop,
     "replica": replica,
+    "incident": incident,
 }
 DATABASES = ("host_shop", "host_replica")
 
@@ -65,7 +67,7 @@ def run(kind: Kind, home: Path, python: Path, wheels: Path) -> Iterable[tuple[st
     try:
         yield "first count", host.install()
         visitor = Visitor(host)
-        for name, check in CHECKS.items():
+        for name, check in {**kind.own, **CHECKS}.items():
             started = time.monotonic()
             try:
                 check(visitor)

@@ -8,10 +8,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .page import blocks
 
@@ -36,6 +37,10 @@ class Kind:
         "from ml_platform.models import Project; print(Project.objects.create(name='shop').pk)"
     )
     """Python that makes a tenant and prints its key."""
+    models: int = 1
+    """How many there are when all in Vertex AI are adopted."""
+    own: Mapping[str, Callable[[Any], None]] = field(default_factory=dict)
+    """Checks of a visitor before those of the table."""
 
 
 class Failed(AssertionError):
