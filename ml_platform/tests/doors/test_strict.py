@@ -154,6 +154,7 @@ def targets(project: Project, model: RegisteredModel) -> dict[str, Any]:
     return {
         "model_id": model.pk, "version": 1, "run_id": run.pk if run else 0,
         "endpoint_id": endpoint.pk, "finding_id": finding.pk, "schedule_id": 1,
+        "project_id": project.pk,
     }  # fmt: skip
 
 
@@ -171,12 +172,17 @@ NEEDED: dict[str, tuple[str, dict[str, Any]]] = {
     "approve": ("/api/training-runs/{run_id}/approve/", {"reason": "known"}),
     "withdraw": ("/api/training-runs/{run_id}/withdraw/", {"reason": "known"}),
     "aliases": ("/api/models/{model_id}/versions/{version}/aliases/", {"add": ["champion"]}),
+    "rename": ("/api/projects/{project_id}/rename/", {"name": "shop"}),
+    "add member": ("/api/projects/{project_id}/add-member/", {"user": "ana"}),
+    "remove member": ("/api/projects/{project_id}/remove-member/", {"user": "ana"}),
 }
 """Where a body says what is done, and one that says it."""
 OPTIONAL = (
     "/api/training-runs/{run_id}/register/",
     "/api/deployed-endpoints/{endpoint_id}/undeploy/",
     "/api/deployed-endpoints/{endpoint_id}/delete/",
+    "/api/projects/{project_id}/archive/",
+    "/api/projects/{project_id}/unarchive/",
 )
 """Where a body says why at most: it is `{}` at least."""
 NO_BODY = [
@@ -212,7 +218,7 @@ def test_every_body_of_the_contract_is_required_and_missed_when_it_is_lost(
         assert wanted["required"], path
         answer = ana.post(path.format(**targets), data=b"", content_type="application/json")
         assert refused(answer, 422, "invalid_request")["errors"][0]["field"] == "body", path
-    assert walked == len(NEEDED) - 1 + len(OPTIONAL) + 3  # three that create
+    assert walked == len(NEEDED) - 1 + len(OPTIONAL) + 4  # four that create
 
 
 @pytest.mark.parametrize("path", OPTIONAL)
