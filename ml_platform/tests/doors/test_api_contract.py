@@ -135,6 +135,7 @@ def test_the_contract_is_served_to_whoever_may_use_the_api():
     assert (anonymous.status_code, anonymous["Content-Type"]) == (401, "application/problem+json")
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_the_page_of_the_contract_asks_no_other_host_and_stands_in_our_frame():
     browser = logged_in(member_of(ProjectFactory.create()))

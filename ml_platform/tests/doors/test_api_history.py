@@ -49,6 +49,7 @@ def refused(answer: Any, code: str, status: int = 409) -> Operation:
     return kept
 
 
+@pytest.mark.slow
 def test_every_verb_keeps_why_it_was_asked(ana: Client, project: Project, cloud: LocalCloud):
     clock = Clock()
     lineage, runs = a_lineage(cloud, clock, versions=2, project=project)

@@ -77,6 +77,7 @@ def accepted(answer: Any, path: str) -> Operation:
     return operation
 
 
+@pytest.mark.slow
 def test_a_run_goes_from_its_record_to_a_served_model(
     ana: Client, project: Project, cloud: LocalCloud
 ):
@@ -159,6 +160,7 @@ def test_a_configuration_is_judged_with_what_the_endpoint_has(
     assert (config["min_instances"], config["max_instances"], config["cpu"]) == (3, 4, "2")
 
 
+@pytest.mark.slow
 def test_a_deletion_shows_its_plan_then_is_done(ana: Client, project: Project, cloud: LocalCloud):
     clock = Clock()
     lineage, (first, second) = a_lineage(cloud, clock, versions=2, project=project)
@@ -300,6 +302,7 @@ def test_a_failed_operation_is_retried_and_a_waiting_one_cancelled(ana: Client, 
     assert Operation.objects.get().status == "pending"
 
 
+@pytest.mark.slow
 def test_an_audit_is_run_by_whoever_sees_all_and_its_finding_repaired(
     ana: Client, project: Project, cloud: LocalCloud
 ):
@@ -335,6 +338,7 @@ def test_an_audit_is_run_by_whoever_sees_all_and_its_finding_repaired(
     assert not RegisteredModel.objects.filter(pk=lineage.pk).exists()
 
 
+@pytest.mark.slow
 def test_an_unmanaged_model_is_adopted_or_deleted_as_a_person_chooses(
     project: Project, cloud: LocalCloud
 ):

@@ -106,6 +106,7 @@ def test_the_page_has_a_button_for_each_repair(root: Any, endpoint: DeployedEndp
     assert Operation.objects.get().workflow == "take-over-service"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "image"), [("", "by-hand"), ("put_back", "ours:1")])
 def test_the_command_takes_the_safe_repair_or_the_one_that_is_named(
     cloud: LocalCloud, option: str, image: str

@@ -116,6 +116,7 @@ def test_a_copy_under_another_id_is_a_persons_to_decide_about(
     assert cloud.effects.mutations() == []
 
 
+@pytest.mark.slow
 def test_no_door_deletes_a_copy(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
     name = seed(cloud, "mine", lineage, lineage.training_runs.get())
@@ -138,6 +139,7 @@ def test_no_door_deletes_a_copy(cloud: LocalCloud) -> None:
     assert Finding.objects.open().get().pk == finding.pk
 
 
+@pytest.mark.slow
 def test_a_copy_may_be_adopted(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
     name = seed(cloud, "mine", lineage, lineage.training_runs.get())
@@ -216,6 +218,7 @@ def test_a_model_of_another_project_or_location_is_no_model_of_ours(cloud: Local
             )
 
 
+@pytest.mark.slow
 def test_labels_of_another_models_run_do_not_make_a_version_surplus(cloud: LocalCloud) -> None:
     lineage, other = managed(cloud), managed(cloud)
     run, theirs = lineage.training_runs.get(), other.training_runs.get()

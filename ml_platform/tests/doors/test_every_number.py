@@ -32,6 +32,7 @@ def everything(client: Client, ids: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_answer_changes_when_another_tenant_comes(mine: Tenant):
     client = bearer(mine.member)
     before = everything(client, mine.ids)
@@ -41,6 +42,7 @@ def test_no_answer_changes_when_another_tenant_comes(mine: Tenant):
     assert {path for path in before if before[path] != after[path]} == set()
 
 
+@pytest.mark.slow
 def test_whoever_belongs_to_both_reads_both(mine: Tenant):
     """The walk above would notice."""
     theirs = full_tenant("zebra")

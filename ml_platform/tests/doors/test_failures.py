@@ -60,6 +60,7 @@ def test_the_api_says_that_its_database_is_away(
     assert program.get("/api/openapi.json").status_code == 503
 
 
+@pytest.mark.slow
 def test_each_page_says_that_the_database_is_away(
     browser: Client, ids: dict[str, Any], away: Callable[[], None], caplog: Any
 ):

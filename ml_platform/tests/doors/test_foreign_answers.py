@@ -45,6 +45,7 @@ def last_error() -> tuple[str, str]:
     return operation.status, operation.error_code
 
 
+@pytest.mark.slow
 def test_it_is_shown_refused_and_relabeled(root: Client, cloud: LocalCloud) -> None:
     project = ProjectFactory.create()
     lineage = managed(cloud, project=project)

@@ -56,6 +56,7 @@ def default_sort(operation: dict[str, Any]) -> str:
     return found.get("sort") or ""
 
 
+@pytest.mark.slow
 def test_no_path_of_the_api_breaks_it(program: Client, ids: dict[str, Any]):
     for path, methods in contract()["paths"].items():
         for name in [part for part in ids if f"{{{part}}}" in path]:

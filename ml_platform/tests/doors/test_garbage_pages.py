@@ -163,6 +163,7 @@ def test_no_day_breaks_the_form_of_a_schedule(
     assert answer.status_code == 422
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_no_parameter_breaks_the_page_of_a_deletion(browser: Client, cloud: LocalCloud):
     lineage, (run,) = a_lineage(cloud, Clock())

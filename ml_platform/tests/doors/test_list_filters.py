@@ -26,6 +26,7 @@ def test_a_filter_that_does_not_exist_is_said_at_its_field(admin, project, query
     assert "Select a valid choice." in table(admin, project, "models", f"?{query}")
 
 
+@pytest.mark.slow
 def test_pages_and_api_agree_who_is_deployed_outdated_and_idle(admin, project):
     for name, status in (("a", "deployed"), ("b", "outdated"), ("c", "idle")):
         lineage = model_in(project, name)

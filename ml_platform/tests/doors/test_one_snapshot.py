@@ -61,12 +61,14 @@ def callers(projects: list[Project]) -> Callers:
 # ---- the counting paths ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 def test_no_answer_contradicts_itself(between, callers, path):
     for _ in range(ANSWERS):
         PATHS[path](callers, between)
 
 
+@pytest.mark.slow
 def test_no_audit_contradicts_itself(between, callers, cloud):
     channels.storage_client().create_bucket("demo-artifacts")
     sweep(actor=Actor(label="tests", origin="command"), clock=database_now)

@@ -32,6 +32,7 @@ def post(client, **values):
     return client.post(URL, {"csrfmiddlewaretoken": token, **values})
 
 
+@pytest.mark.slow
 def test_check_now_sweeps_and_returns_to_where_it_was_asked(cloud, admin):
     channels.storage_client().create_bucket("demo-artifacts")
     answer = post(admin, back="registry_health")

@@ -70,6 +70,7 @@ def model_in(project, name: str, **changes) -> RegisteredModel:
     return lineage
 
 
+@pytest.mark.slow
 def test_the_page_counts_what_the_starting_page_counts(admin):
     project = incident_rows(timezone.now())
     assert "8 models" in table(admin, project, "models")
@@ -215,6 +216,7 @@ def test_schedules_show_their_next_times_and_a_paused_one_has_none(admin, projec
     assert text.endswith("Cancelled Daily 0 4 * * * UTC – –")  # noqa: RUF001
 
 
+@pytest.mark.slow
 def test_models_are_searched_narrowed_and_sorted_by_links_one_can_keep(admin, project):
     now = timezone.now()
     for age, (name, kind) in enumerate(
@@ -268,6 +270,7 @@ def test_a_member_sees_his_own_project_and_may_do_only_what_he_has_the_right_to(
     assert Client().get(url_of(project)).status_code == 302
 
 
+@pytest.mark.slow
 def test_the_page_takes_the_same_queries_however_much_there_is(
     admin, project, django_assert_num_queries
 ):

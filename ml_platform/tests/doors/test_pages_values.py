@@ -52,6 +52,7 @@ def missing(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_templates_use_only_names_that_their_page_gives(
     browser: Client, ids: dict[str, Any], missing: set[str]
 ):

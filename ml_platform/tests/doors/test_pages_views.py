@@ -184,6 +184,7 @@ def test_an_operation_shows_its_steps_its_error_and_what_to_do(admin: Client):
     assert admin.get(f"/operations/{uuid.UUID(int=7)}/").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_member_sees_his_projects_only():
     now = timezone.now()
     operations = operations_of(incident_rows(now), now)
@@ -240,6 +241,7 @@ def test_a_host_says_who_sees_what_by_a_callable_of_its_own(settings):
     assert "test_v1" not in text
 
 
+@pytest.mark.slow
 def test_pages_take_the_same_queries_however_much_there_is(
     admin: Client, django_assert_num_queries
 ):
@@ -325,6 +327,7 @@ def test_pages_live_in_the_base_of_a_host_that_has_one(admin: Client, settings, 
         assert "css/ml_platform.css" in body
 
 
+@pytest.mark.slow
 def test_the_bell_counts_open_findings_on_every_page(admin: Client):
     for url in PAGES:
         assert "open findings" not in text_of(admin, url)

@@ -140,6 +140,7 @@ def test_only_exactly_these_aliases_protect(cloud: LocalCloud, alias: str) -> No
     assert finish(delete(lineage, 2)).status == "succeeded"
 
 
+@pytest.mark.slow
 def test_the_setting_names_others_or_none(cloud: LocalCloud, settings: Any) -> None:
     settings.ML_PLATFORM = {**settings.ML_PLATFORM, "PROTECTED_ALIASES": ["golden"]}
     lineage = managed(cloud, versions=3)
@@ -152,6 +153,7 @@ def test_the_setting_names_others_or_none(cloud: LocalCloud, settings: Any) -> N
     assert finish(delete(lineage, 1)).status == "succeeded"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("numbers", [[1], [1, 2, 3]], ids=["the version", "the whole model"])
 def test_an_alias_of_the_console_is_seen_before_anything_goes(
     cloud: LocalCloud, numbers: list[int]
@@ -238,6 +240,7 @@ def surplus_with(cloud: LocalCloud, *aliases: str) -> RegisteredModel:
     return lineage
 
 
+@pytest.mark.slow
 def test_reconciling_leaves_a_surplus_version_with_a_protected_alias(cloud: LocalCloud) -> None:
     lineage = surplus_with(cloud, "champion")
     told = io.StringIO()

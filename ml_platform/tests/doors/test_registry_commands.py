@@ -109,6 +109,7 @@ def test_planes_agree_only_in_what_was_compared(cloud: LocalCloud) -> None:
     assert "chern v1: an operation changes it" in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("incident")
 def test_the_audit_of_the_incident_names_every_culprit_and_exits_1() -> None:
     code, text = run("audit_registry")
@@ -135,6 +136,7 @@ def cells(text: str, column: int) -> list[str]:
     return [row[column].strip() for row in rows]
 
 
+@pytest.mark.slow
 def test_the_json_of_the_audit_keeps_its_form(incident: Project) -> None:
     code, text = run("audit_registry", "--format", "json")
     said = json.loads(text)
@@ -216,6 +218,7 @@ def test_the_json_of_the_audit_keeps_its_form(incident: Project) -> None:
     assert {finding["seen_now"] for finding in said["findings"]} == {True}
 
 
+@pytest.mark.slow
 def test_the_audit_of_a_project_shows_only_that_project(
     cloud: LocalCloud, incident: Project
 ) -> None:
@@ -286,6 +289,7 @@ def without_vertex(
         cloud.faults.order("ModelService.*", "error", code=request.param, times=None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_vertex")
 def test_without_vertex_nothing_is_called_missing() -> None:
     code, text = run("audit_registry")
@@ -369,6 +373,7 @@ def test_a_location_the_cloud_does_not_know_is_said(cloud: LocalCloud, settings:
 # ---- reconcile ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("incident")
 def test_reconciling_repairs_what_is_safe_and_leaves_the_unmanaged(cloud: LocalCloud) -> None:
     code, text = run("reconcile_registry", "--yes")
@@ -380,6 +385,7 @@ def test_reconciling_repairs_what_is_safe_and_leaves_the_unmanaged(cloud: LocalC
     assert cloud.effects.mutations() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("incident")
 def test_reconciling_with_the_choice_to_delete_brings_the_counts_together() -> None:
     code, text = run("reconcile_registry", "--yes", "--unmanaged", "delete")
@@ -391,6 +397,7 @@ def test_reconciling_with_the_choice_to_delete_brings_the_counts_together() -> N
     assert (code, "0 findings to repair." in text) == (0, True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("incident")
 def test_reconciling_with_the_choice_to_adopt_registers_them(cloud: LocalCloud) -> None:
     cloud.models.seed("79", display_name="Chern Rank (v2)")
@@ -404,6 +411,7 @@ def test_reconciling_with_the_choice_to_adopt_registers_them(cloud: LocalCloud) 
     assert cloud.effects.count("ModelService.DeleteModel") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("incident")
 def test_a_dry_run_changes_nothing(cloud: LocalCloud) -> None:
     code, text = run("reconcile_registry", "--dry-run", "--unmanaged", "delete")
@@ -414,6 +422,7 @@ def test_a_dry_run_changes_nothing(cloud: LocalCloud) -> None:
     assert cloud.effects.mutations() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("incident")
 def test_only_the_kinds_asked_for_are_repaired() -> None:
     run("reconcile_registry", "--yes", "--kind", "orphan")
@@ -433,6 +442,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "left"), [("y\n", 8), ("\n", 10), ("", 10)])
 @pytest.mark.usefixtures("incident")
 def test_on_a_terminal_it_asks(monkeypatch: pytest.MonkeyPatch, answer: str, left: int) -> None:
@@ -456,6 +466,7 @@ def test_adopting_and_its_project_are_given_together(arguments: list[str]) -> No
     assert (code, text) == (1, "Give --unmanaged adopt and --project NAME together.")
 
 
+@pytest.mark.slow
 def test_a_repair_that_fails_does_not_keep_the_others(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -511,6 +522,7 @@ def drifted(cloud: LocalCloud) -> Project:
 KINDS = ["leftover_service", "leftover_service", "service_missing", "surplus_version"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drifted")
 def test_the_audit_shows_surplus_versions_and_the_drift_of_services() -> None:
     code, text = run("audit_registry")
@@ -532,6 +544,7 @@ def test_the_audit_shows_surplus_versions_and_the_drift_of_services() -> None:
     assert {f["project"] for f in said["findings"]} == {"test_v1", None}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drifted")
 def test_what_is_safe_is_repaired_and_the_service_of_nobody_stays() -> None:
     code, text = run("reconcile_registry", "--yes")
@@ -548,6 +561,7 @@ def test_what_is_safe_is_repaired_and_the_service_of_nobody_stays() -> None:
     assert Operation.objects.count() == before
 
 
+@pytest.mark.slow
 def test_services_of_which_one_kind_is_asked_for(drifted: Project) -> None:
     _, text = run("reconcile_registry", "--dry-run", "--kind", "service_missing")
     assert "1 finding to repair." in text

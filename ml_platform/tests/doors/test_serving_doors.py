@@ -55,6 +55,7 @@ def lose(endpoint: DeployedEndpoint) -> None:
         sync_version_cache(registered_model=endpoint.registered_model)
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_serves_a_lost_version_is_green_nowhere(
     project: Project, endpoint: DeployedEndpoint
 ) -> None:

@@ -124,6 +124,7 @@ DECIDED: tuple[tuple[tuple[bool | None, ...], tuple[int, ...], str], ...] = (
 """Verdicts of a model's versions, which of them are served, and what the model is called."""
 
 
+@pytest.mark.slow
 def test_the_newest_version_that_could_be_deployed_decides(project):
     words = {
         model(project, *versions, serves=serves).model_name: word
@@ -133,6 +134,7 @@ def test_the_newest_version_that_could_be_deployed_decides(project):
         assert told == words, door
 
 
+@pytest.mark.slow
 def test_a_version_that_is_gone_is_not_the_newest_and_what_serves_it_is_outdated(project):
     lineage = model(project, True, True, True, serves=(2,))
     lose(lineage.training_runs.get(version=2))
@@ -140,6 +142,7 @@ def test_a_version_that_is_gone_is_not_the_newest_and_what_serves_it_is_outdated
     assert all(told == {name: "outdated"} for told in said(project).values())
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_registered_is_in_neither_number(project):
     """An endpoint may still serve the last version of a model that was lost: not `1 of 0`."""
     lineage = model(project, True, serves=(1,))
@@ -151,6 +154,7 @@ def test_a_model_that_is_not_registered_is_in_neither_number(project):
     assert not any(said(project).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_all_doors_say_the_same_of_any_models(project, seed):
     random = Random(seed)
@@ -188,6 +192,7 @@ def is_deployable(run: TrainingRun) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_the_rows_that_can_be_deployed_are_those_that_a_deploy_accepts(project):
     lineage = model(project, True)
     run = lineage.training_runs.get()

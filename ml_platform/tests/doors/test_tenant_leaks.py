@@ -120,6 +120,7 @@ NUMBERS = ("/api/system/kpis/", "/api/audit/", "/api/models/", "/api/deployed-en
            "/api/training-runs/", "/api/training/schedules/", "/api/operations/")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_number_of_a_member_is_that_of_their_own_projects(mine: Tenant):
     client = bearer(mine.member)
     sweep_of_all(mine)
@@ -223,6 +224,7 @@ def test_a_strangers_id_in_a_body_answers_as_one_that_does_not_exist(
 # ---- refusals, and what of them is kept ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_who_holds_a_service_is_not_told_to_another_tenant(mine: Tenant, theirs: Tenant):
     """Their own operation is told with its name, its person and its page."""
     own = mine.operation

@@ -108,6 +108,7 @@ def test_what_was_never_read_has_no_last_value(admin):
 # ---- a verification has an end -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.any_database
 @pytest.mark.parametrize(
     ("state", "young", "badge"),

@@ -126,7 +126,7 @@ def run_tests(tests: Sequence[str], tree: Path) -> tuple[str, str]:
     """Run tests until the first failure: what that says of the tree, and what pytest wrote."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ML_PLATFORM_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header",
+        [sys.executable, "-m", "pytest", "-x", "-q", "--no-header",
          *(f"{PACKAGE}/tests/{test}" for test in tests)],
         cwd=tree,
         env={**environment, "ML_PLATFORM_TEST_DB": "sqlite", "PYTHONDONTWRITEBYTECODE": "1"},

@@ -133,6 +133,7 @@ def test_what_vertex_ai_does_not_tell_is_said_and_a_person_may_say_it(
     assert RegisteredModel.objects.get(model_name="b").model_type == "hybrid"
 
 
+@pytest.mark.slow
 def test_what_an_earlier_run_of_ours_knew_is_taken_over(cloud: LocalCloud, clock: Clock) -> None:
     """Its lineage has another model by now, so the version can be adopted only."""
     lineage, (run,) = a_lineage(cloud, clock)
@@ -203,6 +204,7 @@ def serve(uri: str = URI, **fields: Any) -> None:
     cloud_run.create_service("rank-live", ServiceSpec(**spec, env={"AIP_STORAGE_URI": uri}))
 
 
+@pytest.mark.slow
 def test_the_service_that_serves_it_is_adopted_with_it(cloud: LocalCloud, clock: Clock) -> None:
     seed(cloud)
     serve()

@@ -199,6 +199,7 @@ def test_a_call_that_fails_is_gone_over_again(
     assert artifact_cleanup_of(operation).runs == 3
 
 
+@pytest.mark.slow
 def test_a_cleanup_that_fails_for_good_gives_back_what_it_marked(cloud: LocalCloud, clock: Clock):
     runs = [old_run(cloud) for _ in range(2)]
     cloud.faults.order("storage.objects.delete", "error", code="UNAVAILABLE", times=None)

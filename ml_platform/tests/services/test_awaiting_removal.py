@@ -123,6 +123,7 @@ def test_a_refused_object_of_2000_lets_the_next_registration_and_deploy_begin_at
     assert AwaitingRemoval.objects.get().refused == 1
 
 
+@pytest.mark.slow
 def test_a_registration_does_not_wait_for_the_files(cloud: LocalCloud, clock: Clock) -> None:
     lineage, (run,) = a_lineage(cloud, clock)
     operation = delete_versions(lineage=lineage, runs=[run], actor=ANA, now=clock())
@@ -162,6 +163,7 @@ def test_a_sweep_beside_the_removal_does_not_take_the_deleted_version_for_a_surp
 # ---- the reading ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_up_to_200_models_the_files_go_with_the_deletion(cloud: LocalCloud, clock: Clock) -> None:
     lineage, (run,) = a_lineage(cloud, clock)
     many_models(cloud, 200)
@@ -173,6 +175,7 @@ def test_up_to_200_models_the_files_go_with_the_deletion(cloud: LocalCloud, cloc
     assert cloud.effects.count(READS[0]) - before[0] == 2
 
 
+@pytest.mark.slow
 def test_above_that_all_waiting_folders_share_one_reading_in_the_background(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -230,6 +233,7 @@ def test_an_interrupted_reading_begins_again_and_finds_who_came_meanwhile(
     assert AwaitingRemoval.objects.get().reason == "used by model late@1 in Vertex AI"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_small_parts")
 @pytest.mark.parametrize("method", [*READS[1:], "Revisions.GetRevision"])
 def test_what_is_unknown_keeps_the_files_and_nothing_waits_behind_them(
@@ -283,6 +287,7 @@ def test_the_row_says_when_a_complete_reading_began_and_it_began_after_the_mark(
     assert row.folder == run.gcs_artifacts_path
 
 
+@pytest.mark.slow
 def test_a_deletion_that_failed_after_vertex_goes_on_with_the_files(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -301,6 +306,7 @@ def test_a_deletion_that_failed_after_vertex_goes_on_with_the_files(
 # ---- what may not be deleted ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_600_held_objects_that_sort_first_keep_none_of_the_others(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +324,7 @@ def test_600_held_objects_that_sort_first_keep_none_of_the_others(
     assert AwaitingRemoval.objects.get().refused == 60
 
 
+@pytest.mark.slow
 def test_the_repair_deletes_what_is_left_and_ends_the_finding(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -349,6 +356,7 @@ def test_the_repair_does_not_delete_what_somebody_uses_by_now(
     assert artifacts(cloud, run) == [name]
 
 
+@pytest.mark.slow
 def test_a_sweep_sees_the_finding_again_and_closes_it_when_the_files_went(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -367,6 +375,7 @@ def test_a_sweep_sees_the_finding_again_and_closes_it_when_the_files_went(
     assert Finding.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_the_daily_job_says_what_it_left_and_the_next_one_runs_too(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -478,6 +487,7 @@ def test_the_plan_of_a_large_installation_does_not_read_all_versions(
 # ---- beside others -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_lost_version_that_is_deleted_cannot_be_registered_beside_the_removal(
     cloud: LocalCloud, clock: Clock
 ) -> None:

@@ -99,6 +99,7 @@ def test_more_than_a_tenth_and_more_than_a_few_is_an_alarm(had: int, lacks: int,
     assert has_shrunk(had=had, lacks=lacks) is alarm
 
 
+@pytest.mark.slow
 def test_a_plane_that_shrank_is_one_alarm(cloud: LocalCloud, clock: Clock) -> None:
     runs = models(cloud, clock, 8)
     for run in runs[:5]:
@@ -124,6 +125,7 @@ def test_a_plane_that_shrank_is_one_alarm(cloud: LocalCloud, clock: Clock) -> No
     assert open_kinds() == {"plane_shrunk": 1}
 
 
+@pytest.mark.slow
 def test_nothing_follows_from_an_alarm_until_a_person_confirms_it(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -155,6 +157,7 @@ def test_nothing_follows_from_an_alarm_until_a_person_confirms_it(
     assert open_kinds() == {"stale_pointer": 4}
 
 
+@pytest.mark.slow
 def test_files_that_come_back_end_the_alarm_and_what_they_prove_is_unknown_until_then(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -177,6 +180,7 @@ def test_files_that_come_back_end_the_alarm_and_what_they_prove_is_unknown_until
     assert finish(waits, clock).status == "succeeded"
 
 
+@pytest.mark.slow
 def test_each_plane_has_its_own_alarm_and_a_confirmation_is_of_one_plane_and_of_what_was_seen(
     cloud: LocalCloud, clock: Clock, settings: Any
 ) -> None:

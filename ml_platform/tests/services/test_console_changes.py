@@ -55,6 +55,7 @@ def test_each_method_that_changes_something_has_a_row(cloud: LocalCloud) -> None
         assert not row.why or row.why.endswith("."), row.method
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.any_database
 @pytest.mark.parametrize("name", SCENES)

@@ -62,6 +62,7 @@ def kept(day: date) -> dict[str, tuple[int | None, ...]]:
     return {row.project_key: tuple(getattr(row, name) for name in numbers) for row in rows}
 
 
+@pytest.mark.slow
 def test_a_sweep_keeps_the_counts_of_its_day_and_the_last_one_counts(cloud, project):
     channels.storage_client().create_bucket("demo-artifacts")
     other = ProjectFactory.create()

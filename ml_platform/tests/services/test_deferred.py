@@ -189,7 +189,11 @@ WALKED = {
     },
 }
 """The verbs that the tests above go through."""
-MAKERS = {"services/registration/register.py", "services/scheduling/schedules.py"}
+MAKERS = {
+    "services/registration/register.py",
+    "services/scheduling/schedules.py",
+    "services/scheduling/takeover.py",
+}
 """Who may ask for a lineage besides those that adopt what is in Vertex AI already."""
 ADOPTERS = {"services/registration/adoption.py", "services/repairs/reconciliation.py"}
 
@@ -222,6 +226,7 @@ def product_calls() -> list[tuple[str, str]]:
     return calls
 
 
+@pytest.mark.slow
 def test_lineages_are_made_in_one_place_which_only_registration_schedules_and_adoption_call() -> (
     None
 ):

@@ -75,6 +75,7 @@ def test_deleting_one_version_of_five_leaves_the_four_others_everywhere(
     assert cloud.effects.count("ModelService.DeleteModelVersion") == 1
 
 
+@pytest.mark.slow
 def test_deleting_the_last_version_ends_the_registration_and_keeps_the_lineage_readable(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -342,6 +343,7 @@ def test_a_deletion_denied_for_good_gives_the_version_back_and_can_be_retried(
     assert operation.advice
 
 
+@pytest.mark.slow
 def test_a_waiting_deletion_that_is_cancelled_frees_nothing_that_another_has_marked(
     cloud: LocalCloud, clock: Clock
 ) -> None:

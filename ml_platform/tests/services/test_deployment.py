@@ -74,6 +74,7 @@ def test_a_first_deploy_brings_up_a_private_service_that_names_its_version(
     }
 
 
+@pytest.mark.slow
 def test_a_later_version_takes_over_in_place_and_the_one_before_can_be_rolled_back_to(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_later_version_takes_over_in_place_and_the_one_before_can_be_rolled_ba
     assert cloud.effects.count("ModelService.UploadModel") == 0
 
 
+@pytest.mark.slow
 def test_a_rollback_brings_back_how_the_version_was_served(cloud: LocalCloud, clock: Clock) -> None:
     good = ServingConfig(env={"MODE": "good"}, memory="1Gi")
     endpoint, (old, new) = deployed(cloud, clock, versions=2, config=good)
@@ -107,6 +109,7 @@ def test_a_rollback_brings_back_how_the_version_was_served(cloud: LocalCloud, cl
     assert (service.env["MODE"], service.image) == ("good", good.with_image().image)
 
 
+@pytest.mark.slow
 def test_a_redeploy_asked_again_is_answered_again_though_its_model_was_deleted_since(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -128,6 +131,7 @@ def test_a_redeploy_asked_again_is_answered_again_though_its_model_was_deleted_s
     assert ask().pk == first.pk
 
 
+@pytest.mark.slow
 def test_a_stopped_endpoint_is_restored_by_the_same_steps_as_a_deploy(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -198,6 +202,7 @@ def test_what_serves_there_already_is_not_deployed_again(cloud: LocalCloud, cloc
     assert facts(endpoint) == ("active", True, run.pk, None)
 
 
+@pytest.mark.slow
 def test_an_endpoint_whose_model_was_deleted_is_refused_at_once(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -222,6 +227,7 @@ def test_an_endpoint_whose_model_was_deleted_is_refused_at_once(
     assert Operation.objects.filter(error_code="model_deleted").count() == 4
 
 
+@pytest.mark.slow
 def test_a_living_version_of_that_lineage_gets_a_service_of_its_own(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -276,6 +282,7 @@ def test_the_same_key_is_the_same_deploy_and_another_request_under_it_is_refused
     assert cloud.effects.count("Services.CreateService") == 1
 
 
+@pytest.mark.slow
 def test_a_rollback_asked_twice_under_one_key_goes_back_once(
     cloud: LocalCloud, clock: Clock
 ) -> None:

@@ -76,6 +76,7 @@ def meanwhile(
     return called
 
 
+@pytest.mark.slow
 def test_only_the_invokers_we_gave_are_ever_taken_away(cloud: LocalCloud, clock: Clock) -> None:
     endpoint, (run,) = deployed(cloud, clock, config=config("allUsers", ANA))
     name = endpoint.service_name
@@ -87,6 +88,7 @@ def test_only_the_invokers_we_gave_are_ever_taken_away(cloud: LocalCloud, clock:
     assert cloud_run.change_invokers(name, add=()) == (OPS,)
 
 
+@pytest.mark.slow
 def test_one_read_and_one_write_change_who_may_call(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_grant_made_between_our_read_and_our_write_survives_beside_ours(
     ] * 2
 
 
+@pytest.mark.slow
 def test_a_policy_that_changes_each_time_fails_in_the_end_and_nobody_loses_a_grant(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def reconcile_for_ever(
     monkeypatch.setattr(channels, "before_call", [keep_busy])
 
 
+@pytest.mark.slow
 def test_a_new_service_that_reconciles_for_ever_is_removed(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,6 +55,7 @@ def test_a_new_service_that_reconciles_for_ever_is_removed(
     assert DeployedEndpoint.objects.get().state == EndpointState.INACTIVE
 
 
+@pytest.mark.slow
 def test_what_served_is_brought_back_when_its_successor_reconciles_for_ever(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +67,7 @@ def test_what_served_is_brought_back_when_its_successor_reconciles_for_ever(
     assert services() == {endpoint.service_name: old.uid.hex}
 
 
+@pytest.mark.slow
 def test_a_service_that_never_shows_fails_the_deploy_and_stays_protected(
     cloud: LocalCloud, clock: Clock
 ) -> None:

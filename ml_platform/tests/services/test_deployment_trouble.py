@@ -98,6 +98,7 @@ def test_a_model_deleted_in_the_console_stops_the_deploy_and_its_pointer_is_clea
     assert len(artifacts(cloud, run)) == 1
 
 
+@pytest.mark.slow
 def test_a_missing_model_leaves_counts_that_agree_and_offers_what_can_work(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -361,6 +362,7 @@ def test_a_call_that_fails_once_only_delays_the_deploys(
     assert uploads(cloud) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False], ids=["create", "update"])
 def test_a_slow_cloud_run_is_waited_for_by_its_operation(
     cloud: LocalCloud, clock: Clock, first: bool
@@ -463,6 +465,7 @@ def test_a_first_version_that_does_not_serve_is_taken_away_again(
     assert cloud.effects.count("Services.DeleteService") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["fail", "no_traffic"])
 def test_a_later_version_that_does_not_serve_gives_way_to_the_one_before(
     cloud: LocalCloud, clock: Clock, ending: Any
@@ -481,6 +484,7 @@ def test_a_later_version_that_does_not_serve_gives_way_to_the_one_before(
     assert cloud.effects.count("Services.DeleteService") == 0
 
 
+@pytest.mark.slow
 def test_a_configuration_that_does_not_serve_gives_way_to_the_one_before(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -521,6 +525,7 @@ def test_a_failed_deploy_can_be_retried_and_brings_up_a_new_revision(
     assert (status(run), run.error) == (RunStatus.DEPLOYED, "")
 
 
+@pytest.mark.slow
 def test_a_right_lost_after_the_upsert_is_waited_for_and_the_version_stays_protected(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -572,6 +577,7 @@ def test_cloud_run_refusing_the_update_for_good_leaves_what_serves(
     assert cloud.effects.count("Services.UpdateService") == 1
 
 
+@pytest.mark.slow
 def test_a_person_changing_the_service_meanwhile_is_met_by_its_etag(
     cloud: LocalCloud, clock: Clock
 ) -> None:

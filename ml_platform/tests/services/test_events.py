@@ -107,6 +107,7 @@ def _names_event(node: ast.ImportFrom) -> bool:
     return any(name.name == "Event" for name in node.names)
 
 
+@pytest.mark.slow
 def test_only_commits_findings_and_refusals_record_events():
     """Refusals are recorded beside the changes of one transaction."""
     for path in ROOT.rglob("*.py"):

@@ -36,6 +36,7 @@ def a_finding(kind: str = "unmanaged", **changes: Any) -> Finding:
 # ---- what a repair says --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @pytest.mark.any_database
 def test_a_repair_says_that_a_finding_is_closed_exactly_when_it_is() -> None:

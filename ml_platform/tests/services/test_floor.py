@@ -251,6 +251,7 @@ def nobody(cloud: LocalCloud, settings: Any) -> Callable[[], AbstractContextMana
     return take_away
 
 
+@pytest.mark.slow
 def test_without_credentials_an_operation_waits_and_goes_on_when_there_are_some(
     cloud: LocalCloud, clock: Clock, nobody: Callable[[], AbstractContextManager[None]]
 ) -> None:

@@ -139,6 +139,7 @@ def test_each_verb_refuses_it_names_the_label_and_points_to_the_finding(
     assert open_kinds() == [FindingKind.LABELS_CHANGED], "the listing does not show that version"
 
 
+@pytest.mark.slow
 @EACH_DAMAGE
 def test_sweeps_and_live_answers_say_foreign_and_never_missing(
     cloud: LocalCloud, clock: Clock, damage: str
@@ -270,6 +271,7 @@ def test_a_version_whose_labels_change_before_it_is_recorded_is_not_uploaded_aga
 # ---- relabel -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @REPAIRABLE
 def test_relabeling_adds_our_labels_and_changes_nothing_else(
     cloud: LocalCloud, clock: Clock, damage: str
@@ -371,6 +373,7 @@ def test_labels_that_are_back_close_the_finding(cloud: LocalCloud, clock: Clock)
     assert Finding.objects.get().status == FindingStatus.GONE
 
 
+@pytest.mark.slow
 def test_a_finding_of_a_version_that_ended_is_closed(cloud: LocalCloud, clock: Clock) -> None:
     lineage, runs = a_lineage(cloud, clock, versions=2)
     clock.forward(A_WHILE)
@@ -399,6 +402,7 @@ SERVICE_VERBS: Mapping[str, Callable[[Clock, DeployedEndpoint, TrainingRun], Ope
 }
 
 
+@pytest.mark.slow
 @EACH_DAMAGE
 @pytest.mark.parametrize("verb", SERVICE_VERBS)
 def test_each_verb_leaves_a_foreign_service_alone(
@@ -421,6 +425,7 @@ def test_each_verb_leaves_a_foreign_service_alone(
     assert see_service(endpoint.service_name) == before
 
 
+@pytest.mark.slow
 @REPAIRABLE
 def test_relabeling_a_service_makes_no_revision(
     cloud: LocalCloud, clock: Clock, damage: str
@@ -452,6 +457,7 @@ def test_a_service_of_another_owner_has_no_automatic_repair(
     assert (finding.kind, is_safe(finding)) == (FindingKind.SERVICE_LABELS_CHANGED, False)
 
 
+@pytest.mark.slow
 def test_a_service_that_serves_another_image_is_not_relabeled(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -463,6 +469,7 @@ def test_a_service_that_serves_another_image_is_not_relabeled(
     assert service_of(endpoint).labels == {"team": "red"}
 
 
+@pytest.mark.slow
 def test_a_service_whose_template_lost_its_labels_too_is_relabeled(
     cloud: LocalCloud, clock: Clock
 ) -> None:

@@ -152,6 +152,7 @@ def test_a_registration_takes_the_manifest_and_labels_the_version_with_its_diges
     assert vertex.get_model(name).labels["mlp_digest"] == row.digest
 
 
+@pytest.mark.slow
 @CHANGES
 def test_the_next_sweep_finds_every_change_and_that_it_was_undone(
     cloud: LocalCloud, clock: Clock, change: Change, kind: Kind, files: str
@@ -186,6 +187,7 @@ def test_a_folder_that_lost_its_model_is_missing_and_not_verified(
     assert state(run) == RegistryState.CHANGED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "PERMISSION_DENIED"])
 def test_a_listing_that_fails_is_unknown_and_never_changed(
     cloud: LocalCloud, clock: Clock, settings: Any, code: str
@@ -204,6 +206,7 @@ def test_a_listing_that_fails_is_unknown_and_never_changed(
     assert (len(found()), state(run)) == (1, RegistryState.CHANGED)
 
 
+@pytest.mark.slow
 def test_a_sweep_lists_the_pushed_models_whole_and_nothing_twice(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -242,6 +245,7 @@ def test_the_digest_is_that_of_a_listing_of_the_folder_alone(
     assert set(mirrored) == {"1", "2", "10"}
 
 
+@pytest.mark.slow
 def test_an_older_version_gets_its_manifest_at_the_next_sweep_marked_so(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -257,6 +261,7 @@ def test_an_older_version_gets_its_manifest_at_the_next_sweep_marked_so(
     assert "by a later sweep" in Finding.objects.get().evidence["manifest_taken"]
 
 
+@pytest.mark.slow
 def test_a_list_above_the_bound_is_not_kept_and_its_digest_still_finds_a_change(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,6 +381,7 @@ def adopted(cloud: LocalCloud, clock: Clock) -> TrainingRun:
     return TrainingRun.objects.get()
 
 
+@pytest.mark.slow
 def test_an_adoption_takes_the_manifest_and_a_sweep_lists_each_folder_once_a_day(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -413,6 +419,7 @@ def test_an_adopted_folder_that_cannot_be_listed_is_left_out_and_stays_as_it_was
 # ---- an upload that an earlier try made ----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_files_of_a_version_are_those_that_were_uploaded_not_those_of_the_retry(
     cloud: LocalCloud, clock: Clock
 ) -> None:

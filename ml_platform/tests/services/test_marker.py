@@ -100,6 +100,7 @@ def test_a_crash_between_the_commit_and_the_write_or_after_it_stops_nothing(
     assert marker_of(cloud)["nonce"] == promised
 
 
+@pytest.mark.slow
 def test_a_restored_backup_deletes_nothing_until_a_person_confirms_it(
     cloud: LocalCloud, clock: Clock
 ):
@@ -173,6 +174,7 @@ def test_the_marker_of_another_installation_is_never_replaced(cloud: LocalCloud,
     assert writes(cloud) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.any_database
 @pytest.mark.parametrize(
     "trouble",

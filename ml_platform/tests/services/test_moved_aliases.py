@@ -41,6 +41,7 @@ def look(clock: Clock) -> None:
     sweep(actor=ANA, clock=clock)
 
 
+@pytest.mark.slow
 def test_the_default_is_where_vertex_ai_has_it(cloud: LocalCloud, clock: Clock) -> None:
     lineage, _ = a_lineage(cloud, clock, versions=3)
     look(clock)

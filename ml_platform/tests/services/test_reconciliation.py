@@ -233,6 +233,7 @@ def test_a_version_that_still_differs_after_another_was_lost_stays_open(cloud: L
     assert operation.steps[-1]["note"].startswith("Still open: It differs.")
 
 
+@pytest.mark.slow
 def test_a_model_born_again_under_our_id_is_not_ours(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
     replace_model(cloud, lineage, run_uid="0" * 32)
@@ -277,6 +278,7 @@ def test_a_version_whose_labels_were_taken_away_is_kept(cloud: LocalCloud) -> No
 # ---- lost versions that are back -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_lost_versions_that_are_back_are_versions_again(cloud: LocalCloud) -> None:
     lineage = managed(cloud, versions=2)
     before = lineage.vertex_model_resource_name
@@ -367,6 +369,7 @@ def test_a_model_that_a_row_points_at_is_not_deleted(cloud: LocalCloud) -> None:
         )
 
 
+@pytest.mark.slow
 def test_an_adopted_model_is_registered_with_all_its_versions(cloud: LocalCloud) -> None:
     project = ProjectFactory.create()
     labels = {"team": "ranking"}

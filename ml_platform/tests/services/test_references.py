@@ -102,6 +102,7 @@ def test_the_files_of_a_pushed_model_that_was_uploaded_by_hand_and_adopted_stay(
     assert len(artifacts(cloud, run)) == 1
 
 
+@pytest.mark.slow
 def test_the_files_of_an_upload_whose_answer_was_lost_stay(cloud: LocalCloud, clock: Clock) -> None:
     """Its registration failed, for Vertex AI may not be looked at; the model is adopted later."""
     run = a_run(cloud, created_at=clock() - timedelta(days=30), finished_at=None)
@@ -235,6 +236,7 @@ def test_who_points_there_is_not_known_so_everything_stays(
     assert cloud.effects.count("storage.objects.delete") == 0
 
 
+@pytest.mark.slow
 def test_one_reading_answers_for_all_runs(cloud: LocalCloud, clock: Clock) -> None:
     runs = [old_run(cloud) for _ in range(30)]
     for number in range(3):
@@ -261,6 +263,7 @@ def test_who_came_while_a_cleanup_was_held_up_is_asked_after_before_it_goes_on(
 # ---- the deletion of a version -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_version_goes_and_its_files_stay_where_another_model_uses_them(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -358,6 +361,7 @@ def rows() -> list[dict[str, Any]]:
     return [dict(row) for row in TrainingRun.objects.order_by("pk").values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "said"), CHANGES)
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_version_without_our_labels_is_not_deleted_and_nothing_is_touched(

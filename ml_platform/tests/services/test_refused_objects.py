@@ -95,6 +95,7 @@ def test_a_job_that_had_to_leave_something_says_that_it_did_a_part(cloud: LocalC
     assert (report.status, report.unknown) == ("partial", ("1 object may not be deleted",))
 
 
+@pytest.mark.slow
 def test_more_held_objects_than_a_chunk_keep_nothing_that_lies_behind_them(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):

@@ -365,6 +365,7 @@ def test_after_a_second_upload_the_copy_of_the_first_is_found_whatever_the_listi
     assert Finding.objects.get().kind == FindingKind.SURPLUS_VERSION
 
 
+@pytest.mark.slow
 def test_a_version_that_is_found_late_does_not_take_the_default_alias_in_our_records(
     cloud: LocalCloud, clock: Clock, settings: Any
 ) -> None:

@@ -62,6 +62,7 @@ def bytes_of(cloud: LocalCloud, run: TrainingRun) -> dict[str, bytes | None]:
     return {name.removeprefix(folder): cloud.storage.read(BUCKET, name) for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("soft_days", "versions"), [(7, False), (0, True)])
 def test_the_recorded_bytes_come_back_from_what_the_bucket_keeps(
     cloud: LocalCloud, clock: Clock, soft_days: int, versions: bool
@@ -96,6 +97,7 @@ def refused(cloud: LocalCloud, clock: Clock, run: TrainingRun, *words: str) -> N
     assert len(found()) == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_come_back_whole_is_left_as_it_is(cloud: LocalCloud, clock: Clock) -> None:
     run = a_version(cloud, clock)
     overwrite(cloud, folder_of(run))
@@ -107,6 +109,7 @@ def test_what_cannot_come_back_whole_is_left_as_it_is(cloud: LocalCloud, clock: 
     refused(cloud, clock, run, DATA, "neither noncurrent nor soft-deleted")
 
 
+@pytest.mark.slow
 def test_a_file_changed_since_the_look_is_looked_at_again(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

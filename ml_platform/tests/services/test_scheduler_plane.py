@@ -149,6 +149,7 @@ DEEDS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.any_database
 @DEEDS
 def test_a_deed_at_a_schedules_job_is_found_and_repaired(
@@ -173,6 +174,7 @@ def test_a_deed_at_a_schedules_job_is_found_and_repaired(
     assert found() == []
 
 
+@pytest.mark.slow
 def test_a_paused_schedule_whose_job_somebody_resumed_is_paused_again(
     clock: CloudClock, console: Console
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_deed_that_its_person_takes_back_closes_the_finding(
     assert (operation.status, finding.status) == ("succeeded", "gone")
 
 
+@pytest.mark.slow
 def test_a_job_that_was_refused_at_its_creation_is_missing_until_a_repair_creates_it(
     cloud: LocalCloud, clock: CloudClock
 ) -> None:
@@ -225,6 +228,7 @@ def test_a_job_that_was_refused_at_its_creation_is_missing_until_a_repair_create
     assert (found(), told(schedule)) == ([], ("Active", False))
 
 
+@pytest.mark.slow
 def test_a_time_that_passed_without_a_call_is_overdue_until_the_next_is_expected(
     clock: CloudClock,
 ) -> None:
@@ -249,6 +253,7 @@ def test_a_time_that_passed_without_a_call_is_overdue_until_the_next_is_expected
     assert found() == ["schedule_overdue"]  # of another time
 
 
+@pytest.mark.slow
 def test_a_single_time_that_was_missed_ends_its_schedule(
     clock: CloudClock, console: Console
 ) -> None:
@@ -271,6 +276,7 @@ def test_a_call_that_comes_keeps_a_schedule_in_time(clock: CloudClock) -> None:
     assert "schedule_overdue" not in found()
 
 
+@pytest.mark.slow
 @pytest.mark.any_database
 @DEEDS
 def test_a_deed_at_a_job_of_the_platform_is_found_and_repaired(
@@ -326,6 +332,7 @@ def test_jobs_of_others_are_theirs_and_make_no_finding(clock: CloudClock, consol
     assert MirroredJob.objects.get().theirs
 
 
+@pytest.mark.slow
 @pytest.mark.any_database
 @pytest.mark.parametrize(
     "code", ["PERMISSION_DENIED", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED"]
@@ -345,6 +352,7 @@ def test_a_listing_that_failed_is_unknown_and_reports_nothing_missing(
     assert compare_sweep(look(clock)) == AuditVerdict.DIFFER
 
 
+@pytest.mark.slow
 def test_a_sweep_lists_the_jobs_once_for_each_five_hundred(
     cloud: LocalCloud, clock: CloudClock, console: Console
 ) -> None:

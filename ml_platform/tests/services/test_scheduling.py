@@ -376,6 +376,7 @@ def test_rings_at_the_same_moment_make_one_run(clock: CloudClock, project: Proje
     assert TrainingRun.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_each_time_has_its_run_and_a_scheduled_success_is_a_version(
     clock: CloudClock, project: Project
 ) -> None:

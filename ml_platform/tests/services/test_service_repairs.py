@@ -105,6 +105,7 @@ def settled(clock: Clock) -> None:
 # ---- leftovers -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["inactive", "model deleted", "no row"])
 def test_a_leftover_is_deleted_and_seen_to_be_gone(
     cloud: LocalCloud, clock: Clock, endpoint: DeployedEndpoint, how: str
@@ -159,6 +160,7 @@ def test_a_service_whose_labels_changed_since_the_look_is_left_alone(
     assert services() == {endpoint.service_name: ""}
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_serves_again_keeps_its_service(
     cloud: LocalCloud, clock: Clock, endpoint: DeployedEndpoint
 ) -> None:
@@ -218,6 +220,7 @@ def test_a_leftover_that_cannot_be_read_stays(
 # ---- endpoints whose service is missing ----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_endpoint_without_a_service_ends_and_its_version_stays(
     cloud: LocalCloud, clock: Clock, endpoint: DeployedEndpoint
 ) -> None:
@@ -248,6 +251,7 @@ def test_an_endpoint_that_is_there_after_all_stays_active(
     assert finding().status == FindingStatus.GONE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "PERMISSION_DENIED"])
 @pytest.mark.parametrize("method", ["Services.GetService", "Services.ListServices"])
 def test_a_missing_service_that_nothing_proves_changes_no_row(
@@ -280,6 +284,7 @@ def test_a_listing_that_broke_says_nothing_of_services(
     assert open_kinds() == []
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_somebody_works_on_is_held(
     cloud: LocalCloud, clock: Clock, endpoint: DeployedEndpoint
 ) -> None:
@@ -302,6 +307,7 @@ def test_an_endpoint_that_somebody_works_on_is_held(
 # ---- services that serve another version ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_really_serves_is_recorded_and_protected(
     cloud: LocalCloud, clock: Clock, endpoint: DeployedEndpoint
 ) -> None:
@@ -365,6 +371,7 @@ def test_what_may_not_be_recorded_is_left_to_a_person(
     assert cloud.effects.mutations() == []
 
 
+@pytest.mark.slow
 def test_a_repair_that_failed_begins_with_a_look(
     cloud: LocalCloud, clock: Clock, endpoint: DeployedEndpoint
 ) -> None:

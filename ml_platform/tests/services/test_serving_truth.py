@@ -106,6 +106,7 @@ def read_from(endpoint: DeployedEndpoint, uri: str) -> None:
     edit_service(endpoint.service_name, change)
 
 
+@pytest.mark.slow
 def test_a_model_that_vertex_ai_lost_while_it_is_served_is_not_green_until_it_is_registered_again(
     cloud: LocalCloud, endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_model_that_vertex_ai_lost_while_it_is_served_is_not_green_until_it_is
     assert serving() == (1, 1, 0, True)
 
 
+@pytest.mark.slow
 def test_what_a_tag_or_a_share_reaches_is_protected_and_read_once(
     cloud: LocalCloud, endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -182,6 +184,7 @@ def test_what_a_tag_or_a_share_reaches_is_protected_and_read_once(
     assert preview_deletion(lineage=lineage, runs=[old]).blocks == ()
 
 
+@pytest.mark.slow
 def test_a_service_that_reads_other_files_serves_what_these_are(
     endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -212,6 +215,7 @@ def test_changed_files_are_a_finding_of_what_serves_them_too(
     assert (found.run, "restore them" in found.repair) == (None, True)
 
 
+@pytest.mark.slow
 def test_a_revision_or_a_plane_that_cannot_be_read_is_unknown(
     cloud: LocalCloud, endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -245,6 +249,7 @@ def test_cloud_scheduler_hides_no_difference_and_is_named(
     assert look(clock) == AuditVerdict.DIFFER
 
 
+@pytest.mark.slow
 def test_a_service_whose_labels_were_removed_is_not_undeployed_until_it_is_relabeled(
     endpoint: DeployedEndpoint, clock: Clock
 ) -> None:

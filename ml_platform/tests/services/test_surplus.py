@@ -99,6 +99,7 @@ def settled() -> None:
     assert not Finding.objects.open().exists()
 
 
+@pytest.mark.slow
 def test_a_late_second_upload_goes_and_the_runs_own_version_stays(cloud: LocalCloud) -> None:
     lineage = managed(cloud, versions=2)
     late(cloud, lineage, runs_of(lineage)[0])
@@ -118,6 +119,7 @@ def test_a_late_second_upload_goes_and_the_runs_own_version_stays(cloud: LocalCl
     settled()
 
 
+@pytest.mark.slow
 def test_a_version_of_a_deleted_run_goes_and_its_siblings_stay(cloud: LocalCloud) -> None:
     lineage = managed(cloud, versions=2)
     forget(lineage, runs_of(lineage)[1])
@@ -128,6 +130,7 @@ def test_a_version_of_a_deleted_run_goes_and_its_siblings_stay(cloud: LocalCloud
     settled()
 
 
+@pytest.mark.slow
 def test_a_model_that_holds_nothing_but_surplus_goes_whole(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
     run = runs_of(lineage)[0]
@@ -162,6 +165,7 @@ def test_what_is_not_surplus_of_ours_keeps_its_model(
     assert [(v.version, dict(v.labels)) for page in left for v in page] == [("2", theirs)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before the listing", "after it"])
 def test_labels_that_changed_since_the_look_keep_a_version(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, when: str
@@ -205,6 +209,7 @@ def test_a_version_that_lost_its_labels_is_not_gone_and_no_copy_takes_its_place(
     assert (run.vertex_model_version, deletions(cloud)) == ("1", [])
 
 
+@pytest.mark.slow
 def test_the_only_copy_that_is_left_is_the_runs_version(cloud: LocalCloud) -> None:
     lineage = managed(cloud, versions=2)
     run = runs_of(lineage)[0]
@@ -232,6 +237,7 @@ def test_a_surplus_model_that_is_gone_already_is_done(cloud: LocalCloud) -> None
     assert finding().status == FindingStatus.GONE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "fault"),
     [
@@ -255,6 +261,7 @@ def test_an_effect_that_fails_or_loses_its_answer_is_looked_up(
     settled()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "PERMISSION_DENIED"])
 @pytest.mark.parametrize("method", ["ModelService.ListModelVersions", "ModelService.GetModel"])
 def test_what_cannot_be_read_is_not_purged(
@@ -303,6 +310,7 @@ def test_a_model_with_a_pointer_of_ours_is_never_deleted_whole(cloud: LocalCloud
     assert cloud.effects.mutations() == []
 
 
+@pytest.mark.slow
 def test_a_registration_that_finds_two_versions_of_its_run_leaves_a_trace(
     cloud: LocalCloud,
 ) -> None:
@@ -322,6 +330,7 @@ def test_a_registration_that_finds_two_versions_of_its_run_leaves_a_trace(
     settled()
 
 
+@pytest.mark.slow
 def test_an_upload_that_was_sent_twice_leaves_one_version(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
     clock = Clock()

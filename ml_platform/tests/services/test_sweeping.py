@@ -123,6 +123,7 @@ def test_a_model_is_missing_only_at_the_second_look(cloud: LocalCloud) -> None:
     assert TrainingRun.objects.versions().count() == 1
 
 
+@pytest.mark.slow
 def test_a_model_that_is_listed_again_ends_its_finding_and_is_verified(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
     look()
@@ -142,6 +143,7 @@ def vertex_findings() -> list[Any]:
     return list(found.order_by("pk").values("status", "consecutive_sightings", "last_sweep"))
 
 
+@pytest.mark.slow
 @pytest.mark.any_database
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED"])
 @pytest.mark.parametrize("nth", [1, 2])
@@ -283,6 +285,7 @@ def test_an_ignored_finding_stays_ignored_while_it_is_seen(cloud: LocalCloud) ->
     assert (finding.status, finding.consecutive_sightings) == (FindingStatus.IGNORED, 2)
 
 
+@pytest.mark.slow
 def test_a_pointer_is_the_name_and_the_label(cloud: LocalCloud) -> None:
     """Somebody made a model anew under our id: it is there, and it is not ours (law 7)."""
     lineage = managed(cloud)
@@ -294,6 +297,7 @@ def test_a_pointer_is_the_name_and_the_label(cloud: LocalCloud) -> None:
     assert "created after ours" in finding.title
 
 
+@pytest.mark.slow
 def test_a_default_version_that_is_not_ours_is_a_mismatch(cloud: LocalCloud) -> None:
     lineage = managed(cloud)
     other = managed(cloud, model_name="other", project=lineage.project)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.slow
 def test_a_display_name_ends_no_sweep(cloud: LocalCloud) -> None:
     managed(cloud)
     cloud.models.seed("7", display_name="copy\0of a model", artifact_uri="gs://b/\0/x")
@@ -43,6 +44,7 @@ def test_a_display_name_ends_no_sweep(cloud: LocalCloud) -> None:
     assert "copy\ufffdof a model" in Finding.objects.open().get().title
 
 
+@pytest.mark.slow
 def test_no_text_of_any_plane_ends_a_sweep(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:

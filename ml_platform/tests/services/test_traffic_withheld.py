@@ -78,6 +78,7 @@ def two_versions(
     return DeployedEndpoint.objects.get(), old, a_next_version(cloud, clock, old)
 
 
+@pytest.mark.slow
 def test_a_revision_is_made_without_traffic_and_gets_it_when_it_was_compared(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_revision_is_made_without_traffic_and_gets_it_when_it_was_compared(
     assert latest_only(endpoint.service_name) == [("", 100)]
 
 
+@pytest.mark.slow
 @pytest.mark.any_database
 @CHANGES
 def test_files_that_are_replaced_while_it_starts_never_serve(
@@ -157,6 +159,7 @@ def test_of_200_tries_none_whose_bytes_differ_gets_traffic(
 # ---- a comparison without an answer --------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True], ids=["first", "redeploy"])
 def test_files_that_cannot_be_compared_are_waited_for_and_then_not_served(
     cloud: LocalCloud, clock: Clock, again: bool
@@ -187,6 +190,7 @@ def test_a_comparison_that_answers_in_time_lets_it_serve(cloud: LocalCloud, cloc
     assert finish(operation, clock).status == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_model_that_is_gone_when_the_revision_is_ready_does_not_serve(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -217,6 +221,7 @@ def test_a_failed_deploy_leaves_a_service_that_it_did_not_create(
     assert facts(endpoint)[:2] == ("inactive", False)
 
 
+@pytest.mark.slow
 def test_a_retry_may_remove_the_service_that_its_first_try_created(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -234,6 +239,7 @@ def test_a_retry_may_remove_the_service_that_its_first_try_created(
     assert services() == {}
 
 
+@pytest.mark.slow
 def test_traffic_that_we_withheld_is_given_by_the_next_deploy(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -253,6 +259,7 @@ def test_traffic_that_we_withheld_is_given_by_the_next_deploy(
     assert latest_only(endpoint.service_name) == [("", 100)]
 
 
+@pytest.mark.slow
 def test_a_split_that_a_person_asked_for_is_asked_for_again(
     cloud: LocalCloud, clock: Clock
 ) -> None:

@@ -201,6 +201,7 @@ def test_among_too_many_live_runs_none_is_watched(
     assert cloud.effects.count(GET) == 0
 
 
+@pytest.mark.slow
 def test_jobs_that_ended_are_asked_about_once_and_a_share_at_a_time(
     cloud: LocalCloud, clock: CloudClock, project: Project
 ) -> None:
@@ -345,6 +346,7 @@ def test_a_run_whose_bucket_is_gone_says_so_until_it_is_back(
     assert (run.status, run.error) == ("completed", "")
 
 
+@pytest.mark.slow
 def test_a_listing_that_breaks_off_says_nothing_of_the_runs_it_did_not_show(
     cloud: LocalCloud, clock: CloudClock, project: Project, settings: Any
 ) -> None:

@@ -50,6 +50,7 @@ def test_json_and_yaml_are_read_alike() -> None:
     assert from_yaml.parameters["epochs"].required
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -275,6 +275,7 @@ def test_another_name_in_the_settings_is_no_other_installation(cloud: LocalCloud
     assert TrainingRun.objects.get().registration == Registration.REGISTERED
 
 
+@pytest.mark.slow
 def test_a_sweep_has_old_labels_relabeled_slowly_and_keeps_those_of_others(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):

@@ -23,6 +23,7 @@ def name(project: str, model: str, uid: UUID = UID, number: int = 1, owner: str 
     )
 
 
+@pytest.mark.slow
 @given(st.text(max_size=80), MODELS, st.uuids(), st.integers(1, 10**6))
 def test_every_name_is_one_cloud_run_takes(
     project: str, model: str, uid: UUID, number: int
