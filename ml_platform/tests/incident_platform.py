@@ -39,7 +39,7 @@ def type_of(name: str) -> str:
     return next((kind for part, kind in known.items() if part in name), "retrieval")
 
 
-JOB = {
+JOB: dict[str, Any] = {
     "job_id": THEIR_JOB, "schedule": "0 4 * * *", "uri": "https://theirs.example.com/",
     "service_account": RINGER, "audience": "https://theirs.example.com/",
 }  # fmt: skip

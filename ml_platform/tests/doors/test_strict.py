@@ -172,17 +172,17 @@ NEEDED: dict[str, tuple[str, dict[str, Any]]] = {
     "approve": ("/api/training-runs/{run_id}/approve/", {"reason": "known"}),
     "withdraw": ("/api/training-runs/{run_id}/withdraw/", {"reason": "known"}),
     "aliases": ("/api/models/{model_id}/versions/{version}/aliases/", {"add": ["champion"]}),
-    "rename": ("/api/projects/{project_id}/rename/", {"name": "other"}),
+    "rename": ("/api/projects/{project_id}/rename/", {"name": "shop"}),
     "add member": ("/api/projects/{project_id}/add-member/", {"user": "ana"}),
     "remove member": ("/api/projects/{project_id}/remove-member/", {"user": "ana"}),
 }
 """Where a body says what is done, and one that says it."""
 OPTIONAL = (
-    "/api/projects/{project_id}/archive/",
-    "/api/projects/{project_id}/unarchive/",
     "/api/training-runs/{run_id}/register/",
     "/api/deployed-endpoints/{endpoint_id}/undeploy/",
     "/api/deployed-endpoints/{endpoint_id}/delete/",
+    "/api/projects/{project_id}/archive/",
+    "/api/projects/{project_id}/unarchive/",
 )
 """Where a body says why at most: it is `{}` at least."""
 NO_BODY = [
