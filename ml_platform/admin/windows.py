@@ -17,7 +17,6 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from ml_platform import models as tables
-from ml_platform.services.access.scope import scope_of
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -214,6 +213,8 @@ class WindowAdmin(Base):
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Those who have Django's permission to view the table and see all projects."""
         may = super().has_view_permission(request, obj)
+        from ml_platform.services.access.scope import scope_of  # see `projects`: no start needs it
+
         return may and scope_of(request.user).everything
 
     def view_on_site(self, obj: Any) -> str | None:
