@@ -111,6 +111,7 @@ def test_a_run_is_made_submitted_and_deleted_from_the_page(site: Site, scripts: 
         page.get_by_role("dialog").get_by_role("button").last.click()
         expect(page.locator(f"#run-{run.pk}")).to_contain_text("Cancelled")
     else:
+        page.wait_for_url("**/operations/**")
         page.go_back()
         page.reload()
     page.get_by_role("button", name=f"More for run {run.pk}").click()
