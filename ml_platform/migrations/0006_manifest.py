@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('folder', models.CharField(help_text='gs://bucket/key/ of the saved model.', max_length=1024)),
-                ('digest', models.CharField(help_text='See services/artifacts/manifest.py.', max_length=40)),
+                ('digest', models.CharField(help_text='See services/registry/manifest.py.', max_length=40)),
                 ('file_count', models.PositiveBigIntegerField()),
                 ('total_bytes', models.PositiveBigIntegerField()),
                 ('files', models.JSONField(help_text='[name, size, crc32c, generation] of each; null if they are too many.', null=True)),

@@ -40,7 +40,9 @@ class Manifest(PlatformModel):
         TrainingRun, on_delete=models.CASCADE, db_constraint=False, related_name="manifest"
     )
     folder = models.CharField(max_length=1024, help_text="gs://bucket/key/ of the saved model.")
-    digest = models.CharField(max_length=40, help_text="See services/artifacts/manifest.py.")
+    digest = models.CharField(
+        max_length=40, help_text="Of the names, sizes and crc32c of its files: 40 hex digits."
+    )
     file_count = models.PositiveBigIntegerField()
     total_bytes = models.PositiveBigIntegerField()
     files = models.JSONField(

@@ -20,7 +20,7 @@ LANDED = {
     "0003_operation_workflow": "407d65b61ebb41c6",
     "0004_plain_names": "c8a7b9e48c48f398",
     "0005_event": "a0a8bb9b3816eb33",
-    "0006_manifest": "e2981d90cbe5fb71",
+    "0006_manifest": "95e298024cb2f1a8",
     "0007_installation": "963f9810d976c5c4",
     "0008_awaiting_removal": "e85a41872d65fdd3",
     "0009_foreign": "7889b68c2ee3ab52",
@@ -35,6 +35,7 @@ LANDED = {
     "0018_host_keys": "229996d058b3fa64",
     "0019_invokers": "1187f6b610c9e4c3",
     "0020_projects": "2080bb568a539497",
+    "0021_manifest_digest": "b3dd2701bb5d47f5",
 }
 """The digest of each migration that a database may have had; see `digest`."""
 GROW = (
