@@ -29,6 +29,7 @@ from ml_platform.models.states import (
     Registration,
 )
 from ml_platform.services.ownership.labels import ENDPOINT, OPERATION, RUN
+from ml_platform.tests.services.installations import MARKER
 
 from . import planes
 
@@ -423,7 +424,7 @@ class Judge:
         if effect.method not in (*DELETIONS, "storage.objects.delete", "Services.DeleteService"):
             return False
         calls = self.cloud.effects.calls("storage.objects.*")
-        about = [call for call in calls if call.resource.endswith(f"/{planes.MARKER}")]
+        about = [call for call in calls if call.resource.endswith(f"/{MARKER}")]
         reads = [c.seq for c in about if c.reason == effect.reason and not c.mutating]
         writes = [c for c in about if c.mutating and c.seq < effect.seq]
         if not reads or not writes or writes[-1].seq < max(reads):

@@ -157,11 +157,12 @@ def compare_endpoint(
         return _compare_traffic(endpoint, seen, traffic) or _compare_change(endpoint, seen, change)
     known = run if run and run.registered_model_id == endpoint.registered_model_id else None
     safe = known if known and known.registration == Registration.REGISTERED else None
-    serves = f"serves {version_name(known) if known else 'none of our versions'}"
+    named = version_name(known) if known else "none of our versions"
+    serves = f"serves {named}"
     if safe and other_files:
-        safe, serves = None, f"has the label of {version_name(safe)} and the files of another"
+        safe, serves = None, f"has the label of {named} and the files of another"
     elif safe and {row.revision for row in traffic if row.percent} - {seen.newest_revision}:
-        safe, serves = None, f"has a revision of {version_name(safe)} without all the traffic"
+        safe, serves = None, f"has a revision of {named} without all the traffic"
     return _of_endpoint(
         FindingKind.SERVICE_MISMATCH,
         endpoint,

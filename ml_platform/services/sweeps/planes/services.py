@@ -165,8 +165,10 @@ def _written(row: DeployedEndpoint) -> ServiceSpec | None:
 
 def _has_other_files(seen: MirroredService | None, run: TrainingRun | None) -> bool:
     """Whether a service has other files than the run of its label; False where it is not known."""
-    given = read_seen(seen.spec).env.get(ARTIFACT_ENV, "") if seen and seen.spec else ""
-    return bool(run and given) and not holds_files_of(run, given)
+    if run is None or seen is None or not seen.spec:
+        return False
+    given = read_seen(seen.spec).env.get(ARTIFACT_ENV, "")
+    return bool(given) and not holds_files_of(run, given)
 
 
 def _change(
@@ -176,8 +178,8 @@ def _change(
     written = _written(row)
     if seen is None or not seen.spec or written is None:
         return None
-    if words := _others_serve(row, seen, traffic):
-        return Change(words=(words,), no_take_over=f"{seen.newest_revision} did not become ready.")
+    if told := _others_serve(row, seen, traffic):
+        return Change(words=(told,), no_take_over=f"{seen.newest_revision} did not become ready.")
     found = read_seen(seen.spec)
     serves, why = None, ""
     differing = compare_seen(found, written)
