@@ -21,6 +21,8 @@ from ml_platform.pages.view_models.context import Pager, Tab
 from ml_platform.pagination import Order, Page, Start, ordered, page_of, start_of, read_page
 
 M = TypeVar("M", bound=Model)
+FRAGMENT = "fragment"
+"""The parameter that asks for a part of a page alone."""
 NEWEST = Order("newest", "created_at", descending=True)
 
 VERSION = forms.RegexField(
@@ -159,7 +161,7 @@ def query_url(
 ) -> str:
     """The address of this page with one parameter changed and others left out."""
     query = request.GET.copy()
-    for name in without:
+    for name in (FRAGMENT, *without):
         query.pop(name, None)
     query[parameter] = str(value)
     return f"?{query.urlencode()}"
