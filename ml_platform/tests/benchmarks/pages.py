@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,6 +17,7 @@ from ml_platform.models.clock import database_now
 
 from .ground import SEARCHED, use_database
 from .pairs import Figure, compare
+from .served import ask
 
 GOAL, GROWTH = 1.5, 1.3
 ROUNDS = 30
@@ -52,28 +51,7 @@ class Site:
         :raises RuntimeError: it is not 200.
         """
         use_database(database)
-        statuses: list[str] = []
-
-        def begin(status: str, headers: Any, exc_info: Any = None) -> Any:
-            statuses.append(status)
-
-        environ = {
-            "REQUEST_METHOD": "GET",
-            "PATH_INFO": path,
-            "QUERY_STRING": query,
-            "SERVER_NAME": "testserver",
-            "SERVER_PORT": "80",
-            **self.headers[database],
-            "wsgi.input": io.BytesIO(),
-            "wsgi.errors": sys.stderr,
-            "wsgi.url_scheme": "http",
-        }
-        answer = self.app(environ, begin)
-        body = b"".join(answer)
-        answer.close()
-        if not statuses[0].startswith("200"):
-            raise RuntimeError(f"{path}?{query}: {statuses[0]} {body[:500]!r}")
-        return body
+        return ask(self.app, path, query, self.headers[database])
 
 
 def list_pages(site: Site, sizes: Sequence[int], database: str) -> Iterator[Figure]:

@@ -19,7 +19,7 @@ FILLED = ("list", "html", "numbers")
 def figures(database: str, sizes: Sequence[int], only: Sequence[str]) -> Iterator[Figure]:
     """Each figure as soon as it is known."""
     if "start" in only:
-        yield from start_costs()
+        yield from start_costs(database)
     if "sweep" in only:
         yield from sweeps(database)
     if set(only) & set(FILLED):
