@@ -16,13 +16,9 @@ from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, Platform
 from ml_platform.models import Operation, RegisteredModel
 from ml_platform.models.database import atomic
 from ml_platform.models.states import FindingStatus
+from ml_platform.services.findings.endings import end_findings
 from ml_platform.services.findings.kinds import KINDS, Kind
-from ml_platform.services.findings.store import (
-    end_findings,
-    findings_of,
-    link_findings,
-    standing,
-)
+from ml_platform.services.findings.store import findings_of, link_findings, standing
 from ml_platform.services.installation import marker
 from ml_platform.services.mirror.brake import PLANES, PlaneShrunk, why_unbelieved
 from ml_platform.services.operations import worker
