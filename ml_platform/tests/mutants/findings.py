@@ -46,6 +46,10 @@ DEFECTS: tuple[Defect, ...] = tuple(
             FOREIGN,
             relabeling_removes_other_labels=("labels = dict(model.labels) | ours", "labels = ours"),
             other_files_are_relabeled=("        elif different.value:\n", "        elif False:\n"),
+        ),
+        defects_in(
+            "services/repairs/service_labels.py",
+            FOREIGN,
             other_image_is_relabeled=(" and service.image == image\n", "\n"),
         ),
         defects_in(
