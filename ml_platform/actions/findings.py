@@ -21,7 +21,7 @@ from ml_platform.services.repairs.reconciliation import (
     repair_finding,
     require_choice,
     require_repairable,
-    why_plane_unbelieved,
+    why_planes_unbelieved,
 )
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 
@@ -85,9 +85,7 @@ REPAIR: Action[Finding, Operation] = Action(
     name="repair-finding",
     right=Right.ADMINISTER,
     find=find_finding,
-    facts=lambda findings, _, caller: [
-        (finding, why_plane_unbelieved(finding)) for finding in findings
-    ],
+    facts=lambda findings, _, __: list(zip(findings, why_planes_unbelieved(findings), strict=True)),
     require=lambda facts: require_repairable(*facts),
     input="RepairNameIn",
     run=_repair,

@@ -71,6 +71,12 @@ class _ResourceName(_Name):
     location: str
 
 
+def _one_id(collection: str, field: str, pattern: str) -> tuple[str, re.Pattern[str]]:
+    """The form and the pattern of a name that ends with its collection and one id."""
+    form = f"{_IN_LOCATION}/{collection}/{{0.{field}}}"
+    return form, re.compile(rf"{_WHERE}/{collection}/(?P<{field}>{pattern})")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelName(_ResourceName):
     """A model in the Vertex AI Model Registry; one version of it when `version` is set.
@@ -109,8 +115,7 @@ class EndpointName(_ResourceName):
 
     endpoint_id: str
 
-    _form = _IN_LOCATION + "/endpoints/{0.endpoint_id}"
-    _pattern = re.compile(_WHERE + r"/endpoints/(?P<endpoint_id>[a-z0-9-]{1,63})")
+    _form, _pattern = _one_id("endpoints", "endpoint_id", r"[a-z0-9-]{1,63}")
     _what = "Vertex AI endpoint"
 
 
@@ -120,8 +125,7 @@ class PipelineJobName(_ResourceName):
 
     job_id: str
 
-    _form = _IN_LOCATION + "/pipelineJobs/{0.job_id}"
-    _pattern = re.compile(_WHERE + r"/pipelineJobs/(?P<job_id>[a-z0-9-]{1,128})")
+    _form, _pattern = _one_id("pipelineJobs", "job_id", r"[a-z0-9-]{1,128}")
     _what = "pipeline job"
 
 
@@ -131,8 +135,7 @@ class ServiceName(_ResourceName):
 
     service_id: str
 
-    _form = _IN_LOCATION + "/services/{0.service_id}"
-    _pattern = re.compile(_WHERE + r"/services/(?P<service_id>[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)")
+    _form, _pattern = _one_id("services", "service_id", r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
     _what = "Cloud Run service"
 
 
@@ -142,8 +145,7 @@ class JobName(_ResourceName):
 
     job_id: str
 
-    _form = _IN_LOCATION + "/jobs/{0.job_id}"
-    _pattern = re.compile(_WHERE + r"/jobs/(?P<job_id>[A-Za-z0-9_-]{1,500})")
+    _form, _pattern = _one_id("jobs", "job_id", r"[A-Za-z0-9_-]{1,500}")
     _what = "Cloud Scheduler job"
 
 

@@ -13,7 +13,7 @@ from ml_platform.models import (
     Sweep,
 )
 from ml_platform.models.states import FindingStatus
-from ml_platform.services.findings.store import ignored_until
+from ml_platform.services.findings.decisions import ignored_until
 from ml_platform.services.repairs.reconciliation import repairs_of
 
 from .base import (

@@ -151,6 +151,7 @@ def _preview(row: Finding) -> list[str]:
 def _repairs(caller: Caller, row: Finding) -> list[Button]:
     if not is_offered(REPAIR, (row, "")):  # whether its plane is believed is told in the tooltip
         return _confirm(caller, row)
+    [facts] = REPAIR.facts([row], None, caller)
     return [
         button(
             caller,
@@ -160,6 +161,7 @@ def _repairs(caller: Caller, row: Finding) -> list[Button]:
             name=f"{repair.button}: {row.title}",
             tone="plain" if number else "main",
             fields=(("repair", repair.slug),),
+            facts=facts,
         )
         for number, repair in enumerate(repairs_of(row))
     ]

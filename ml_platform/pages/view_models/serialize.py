@@ -24,8 +24,8 @@ from ml_platform.models.states import (
     SweepStatus,
 )
 from ml_platform.pages.view_models.context import Values
+from ml_platform.services.findings.decisions import ignored_until
 from ml_platform.services.findings.kinds import facts_of, kind_of
-from ml_platform.services.findings.store import ignored_until
 from ml_platform.services.operations.liveness import why_waiting
 from ml_platform.services.operations.workflow import workflow_of
 from ml_platform.text import counted

@@ -19,7 +19,7 @@ from ml_platform.models.database import write_alias
 from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.registry.registered_model import RegisteredModelQuerySet
 from ml_platform.models.states import RetentionReason
-from ml_platform.services.findings.store import end_orphans
+from ml_platform.services.findings.endings import end_orphans
 from ml_platform.services.operations.history import record_deletions
 from ml_platform.services.operations.store import lineage_key
 

@@ -10,7 +10,7 @@ from ml_platform.cloud.names import ModelName, ObjectPath
 from ml_platform.errors import CloudAbsent, PlatformError
 from ml_platform.models import Operation, TrainingRun
 from ml_platform.services.artifacts.folders import run_prefix
-from ml_platform.services.findings.store import end_pointer
+from ml_platform.services.findings.endings import end_pointer
 from ml_platform.services.mirror.brake import require_believed
 from ml_platform.services.mirror.changes import unmirror_artifacts, unmirror_model
 from ml_platform.services.operations.subjects import version_name

@@ -16,7 +16,7 @@ from ml_platform.services.artifacts.folders import run_prefix
 from ml_platform.services.artifacts.manifest import Taken, take_manifest
 from ml_platform.services.findings.comparisons.labels import note_foreign
 from ml_platform.services.findings.comparisons.services import service_subject
-from ml_platform.services.findings.store import end_changed
+from ml_platform.services.findings.endings import end_changed
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.registry.verification import (

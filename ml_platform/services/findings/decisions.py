@@ -1,9 +1,10 @@
-"""Ignore or reopen a finding; only a user does this, never a sweep."""
+"""Ignore or reopen a finding, or confirm an alarm: only a user decides this, never a sweep."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from ml_platform.conf import get_settings
 from ml_platform.errors import Conflict, Invalid
 from ml_platform.models import Finding, Operation, RegisteredModel
 from ml_platform.models.database import atomic
@@ -117,6 +118,16 @@ def reopen_finding(*, finding: Finding, actor: Actor, now: datetime, reason: str
         reason=reason,
         now=now,
     )
+
+
+def ignored_for() -> timedelta:
+    """For how long a finding stays ignored."""
+    return timedelta(days=get_settings().IGNORED_FINDING_DAYS)
+
+
+def ignored_until(finding: Finding) -> datetime | None:
+    """When a finding that was ignored is open again, or was opened again."""
+    return finding.ignored_at + ignored_for() if finding.ignored_at else None
 
 
 def _decide(

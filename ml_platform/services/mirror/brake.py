@@ -36,10 +36,14 @@ def why_shrunk(plane: str) -> str:
     )
 
 
+def unbelieved_planes() -> set[str]:
+    """The planes that are not believed now."""
+    return set(Finding.objects.alarms().values_list("subject", flat=True))
+
+
 def why_unbelieved(*planes: str) -> str:
     """Why one of these planes is not believed now; '' if all are."""
-    alarms = Finding.objects.alarms().values_list("subject", flat=True)
-    shrunk = set(alarms)
+    shrunk = unbelieved_planes()
     return next((why_shrunk(plane) for plane in planes if plane in shrunk), "")
 
 

@@ -17,8 +17,9 @@ from ml_platform.models.database import atomic
 from ml_platform.models.registry.registered_model import validate_model_name
 from ml_platform.models.states import FindingStatus, ModelType, OperationKind
 from ml_platform.services.deployment.adopt_service import open_service_adoption
+from ml_platform.services.findings.endings import end_findings
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.findings.store import end_findings, link_findings
+from ml_platform.services.findings.store import link_findings
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.operations.work import Work

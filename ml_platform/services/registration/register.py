@@ -32,7 +32,8 @@ from ml_platform.services.artifacts.manifest import (
 )
 from ml_platform.services.findings.comparisons.labels import note_foreign
 from ml_platform.services.findings.discrepancy import compare_surplus
-from ml_platform.services.findings.store import end_serving, note_finding
+from ml_platform.services.findings.endings import end_serving
+from ml_platform.services.findings.store import note_finding
 from ml_platform.services.mirror.changes import mirror_version
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.history import refusals_recorded

@@ -11,7 +11,8 @@ from ml_platform.models import AwaitingRemoval, Operation, TrainingRun
 from ml_platform.models.locking import lock_rows
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
 from ml_platform.services.findings.discrepancy import compare_left
-from ml_platform.services.findings.store import end_left, note_finding
+from ml_platform.services.findings.endings import end_left
+from ml_platform.services.findings.store import note_finding
 
 
 def add_folders(*, folders: Mapping[int, str], operation: Operation, now: datetime) -> None:

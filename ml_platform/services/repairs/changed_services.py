@@ -15,10 +15,9 @@ from ml_platform.models.states import EndpointState, FindingStatus, OperationKin
 from ml_platform.services.artifacts.manifest import digest_of
 from ml_platform.services.deployment.deploy import redeploy_endpoint
 from ml_platform.services.deployment.endpoint_state import record_serving
-from ml_platform.services.findings.comparisons.services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor
-from ml_platform.services.operations.subjects import subject_of_endpoint, version_name
+from ml_platform.services.operations.subjects import version_name
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.ownership.labels import DIGEST, RUN
@@ -43,7 +42,7 @@ from ml_platform.services.serving.polling import (
     wait_for,
 )
 
-from .steps import close, open_repair, read_present
+from .steps import close, open_endpoint_repair, read_present
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +65,11 @@ def take_over_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime
 
     :raises Busy: another operation holds the lineage or the service.
     """
-    return open_repair(
+    return open_endpoint_repair(
+        endpoint,
         workflow=WORKFLOW,
-        subject=subject_of_endpoint(endpoint),
         state=TakeOverState(service=endpoint.service_name),
         kinds=[FindingKind.SERVICE_CHANGED],
-        about=service_subject(endpoint.service_name),
         actor=actor,
         now=now,
     )

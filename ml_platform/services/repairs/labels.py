@@ -1,70 +1,41 @@
-"""Relabel: write our labels on a version or a service of ours whose labels others replaced (law 3).
+"""Relabel: write our labels on a version of ours whose labels others replaced (law 3).
 
-Nothing else is written: the labels of others, aliases, revisions and traffic stay (law 13).
+Nothing else is written: the labels of others and aliases stay (law 13).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from ml_platform.cloud import cloud_run, vertex
+from ml_platform.cloud import vertex
 from ml_platform.cloud.answers import Absent
 from ml_platform.cloud.names import ModelName
-from ml_platform.cloud.run_messages import ARTIFACT_ENV
-from ml_platform.cloud.types import RemoteModel, RemoteService
-from ml_platform.errors import CloudAbsent, CloudConflict, Conflict, NotFound
-from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel, TrainingRun
+from ml_platform.cloud.types import RemoteModel
+from ml_platform.errors import CloudConflict, NotFound
+from ml_platform.models import Operation, RegisteredModel, TrainingRun
 from ml_platform.models.locking import update_rows
-from ml_platform.models.states import FindingStatus, OperationKind, Registration, RegistryState
+from ml_platform.models.states import OperationKind, Registration, RegistryState
 from ml_platform.services.artifacts.manifest import digest_of
 from ml_platform.services.deployment.same_files import difference_now
-from ml_platform.services.findings.comparisons.services import service_subject
 from ml_platform.services.findings.discrepancy import pointer_text
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor
-from ml_platform.services.operations.subjects import (
-    subject_of_endpoint,
-    subject_of_lineage,
-    version_name,
-)
+from ml_platform.services.operations.subjects import subject_of_lineage, version_name
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Step, Workflow
-from ml_platform.services.ownership.identification import holds_files_of, reason_not_ours
+from ml_platform.services.ownership.identification import reason_not_ours
 from ml_platform.services.ownership.labels import (
     RUN,
     is_uid,
     is_version_of,
     labels_for,
     other_owner,
-    wrong_label,
-)
-from ml_platform.services.serving.config import ServingConfig, belongs_to
-from ml_platform.services.serving.polling import (
-    ServiceState,
-    after_start,
-    endpoint_of,
-    require_not_refused,
-    wait_for,
 )
 
-from .steps import CLOSE, RepairState, close, nothing_to_repair, open_repair, read, read_present
-
-PREFIX = "mlp_"
-"""With it all labels of ours begin."""
-
-
-class NotOurs(Conflict):
-    """The evidence that the version or service is ours does not hold."""
-
-    code = "not_ours"
-    advice = (
-        "Nothing was changed. If it is ours, put the labels back in Google Cloud; "
-        "otherwise adopt it, or register or deploy again under another name."
-    )
+from .steps import CLOSE, NotOurs, RepairState, nothing_to_repair, open_repair, read, read_present
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +48,6 @@ class LabelState(RepairState):
     """All labels to write: ours, and those that others had set when they were read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceLabelState(ServiceState):
-    """What the relabeling of a service remembers."""
-
-    labels: Mapping[str, str] = field(default_factory=dict)
-    """Our labels, as the revision has them that we deployed."""
-    written: bool = False
-    """Our labels were, or may have been, written."""
-
-
 def relabel_version(
     *, run: TrainingRun, registered_model: RegisteredModel, actor: Actor, now: datetime
 ) -> Operation:
@@ -95,7 +56,7 @@ def relabel_version(
     :raises Busy: another operation holds the lineage.
     """
     return open_repair(
-        workflow=VERSION,
+        workflow=WORKFLOW,
         subject=subject_of_lineage(registered_model, name=version_name(run)),
         state=LabelState(run=run.pk),
         kinds=[FindingKind.LABELS_CHANGED],
@@ -103,25 +64,6 @@ def relabel_version(
         actor=actor,
         now=now,
     )
-
-
-def relabel_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) -> Operation:
-    """Write our labels on the service of an endpoint, if it serves a revision that we made.
-
-    :raises Busy: another operation holds the lineage or the service.
-    """
-    return open_repair(
-        workflow=SERVICE,
-        subject=subject_of_endpoint(endpoint),
-        state=ServiceLabelState(service=endpoint.service_name),
-        kinds=[FindingKind.SERVICE_LABELS_CHANGED],
-        about=service_subject(endpoint.service_name),
-        actor=actor,
-        now=now,
-    )
-
-
-# ---- versions ----------------------------------------------------------------------------------
 
 
 def _look_at_version(work: Work[LabelState]) -> Outcome:
@@ -205,75 +147,7 @@ def _pointer(run: TrainingRun) -> ModelName:
     return ModelName.parse(run.vertex_model_resource_name).at(run.vertex_model_version)
 
 
-# ---- services ----------------------------------------------------------------------------------
-
-
-def _look_at_service(work: Work[ServiceLabelState]) -> Outcome:
-    endpoint, written = endpoint_of(work), work.state.written
-    answer = read(
-        lambda: cloud_run.get_service(work.state.service), service="Cloud Run", sent=written
-    )
-    if isinstance(answer, Absent):
-        return Next(to="end", note=answer.reason)
-    service = answer.value
-    if belongs_to(service, endpoint.uid):
-        return Next(to="end", note=f"{service.service_id} has our labels.")
-    if work.state.ended:
-        raise CloudConflict(f"{service.service_id} does not show our labels.")
-    require_not_refused(work)
-    labels = _labels_of(service, endpoint)
-    work.state = replace(work.state, etag=service.etag, labels=labels, written=True)
-    return Next(
-        to="relabel", note=f"{service.service_id} serves {endpoint.revision}, which is ours."
-    )
-
-
-def _labels_of(service: RemoteService, endpoint: DeployedEndpoint) -> dict[str, str]:
-    """Our labels as the revision has them that we deployed: they cannot be changed there.
-
-    :raises NotOurs: there is no such revision, or the service serves others too.
-    """
-    theirs = other_owner(service.labels)
-    labels: Mapping[str, str] = {}
-    with suppress(CloudAbsent):
-        if endpoint.revision:
-            labels = cloud_run.get_revision(service.service_id, endpoint.revision).labels
-    run = endpoint.run
-    wanted = labels_for(endpoint=endpoint.uid, run=run.uid if run else None)
-    why = ""
-    if theirs:
-        why = f"it has the labels of {theirs}"
-    elif wrong_label(labels, wanted):
-        why = f"it has no revision {endpoint.revision} with our labels"
-    elif other := sorted(set(service.serving) - {endpoint.revision, *_same(service, endpoint)}):
-        why = f"it serves {', '.join(other)} too"
-    if why:
-        raise NotOurs(f"{service.service_id} is not proven to be this endpoint's: {why}.")
-    return {key: value for key, value in labels.items() if key.startswith(PREFIX)}
-
-
-def _same(service: RemoteService, endpoint: DeployedEndpoint) -> set[str]:
-    """The newest revision, if it has the image and the model that we deployed: whoever replaces
-    the labels of the template makes one."""
-    image = ServingConfig.from_dict(endpoint.config).with_image().image
-    run = endpoint.run
-    same = run and holds_files_of(run, service.env.get(ARTIFACT_ENV, "")) and service.image == image
-    return {service.latest_created_revision} if same else set()
-
-
-def _relabel_service(work: Work[ServiceLabelState]) -> Outcome:
-    service = cloud_run.get_service(work.state.service)
-    if service.etag != work.state.etag:
-        raise CloudConflict(f"{service.service_id} has changed since it was read.")
-    started = cloud_run.relabel_service(service, work.state.labels)
-    return after_start(work, started, to="look")
-
-
-def _end(work: Work[ServiceLabelState]) -> Outcome:
-    return close(work, status=FindingStatus.REPAIRED if work.state.written else FindingStatus.GONE)
-
-
-VERSION = Workflow(
+WORKFLOW = Workflow(
     slug="relabel-version",
     kind=OperationKind.REPAIR,
     title="Relabel {}",
@@ -289,28 +163,5 @@ VERSION = Workflow(
         Step(name="relabel", title="Write our labels", run=_relabel_version, probe="look"),
         Step(name="confirm", title="Read the labels again", run=_confirm_version),
         CLOSE,
-    ),
-)
-SERVICE = Workflow(
-    slug="relabel-service",
-    kind=OperationKind.REPAIR,
-    title="Relabel the service {}",
-    past="relabeled the service {}",
-    state=ServiceLabelState,
-    steps=(
-        Step(
-            name="look",
-            title="Read the service and its revisions",
-            run=_look_at_service,
-            cancellable=True,
-        ),
-        Step(name="relabel", title="Write our labels", run=_relabel_service, probe="look"),
-        Step(
-            name="wait",
-            title="Wait for Cloud Run",
-            run=partial(wait_for, to="look"),
-            back_to="look",
-        ),
-        Step(name="end", title="End the finding", run=_end),
     ),
 )

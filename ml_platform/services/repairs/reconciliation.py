@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from ml_platform.errors import Conflict, Invalid
@@ -11,7 +11,7 @@ from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredM
 from ml_platform.models.states import LIVE_OPERATION_STATUSES, FindingStatus, Registration
 from ml_platform.services.cleanup.orphans import clean_up_orphan
 from ml_platform.services.findings.kinds import KINDS, Repair, facts_of
-from ml_platform.services.mirror.brake import PlaneShrunk, why_unbelieved
+from ml_platform.services.mirror.brake import PlaneShrunk, unbelieved_planes, why_shrunk
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock
@@ -19,8 +19,9 @@ from ml_platform.services.operations.work import Clock
 from .changed_services import put_back_service, take_over_service
 from .duplicate_versions import purge_surplus
 from .files import restore_files
-from .labels import relabel_service, relabel_version
+from .labels import relabel_version
 from .pointers import clear_stale_pointers, restore_lost_versions
+from .service_labels import relabel_service
 from .services import look_at_service
 
 PATIENCE = 120.0
@@ -97,10 +98,11 @@ def find_repair(finding: Finding, name: str, unbelieved: str = "") -> Repair:
     return asked
 
 
-def why_plane_unbelieved(finding: Finding) -> str:
-    """Why the plane of a finding is not believed now, so that it is not repaired; '' if it is."""
-    plane = facts_of(finding).plane
-    return why_unbelieved(plane) if plane else ""
+def why_planes_unbelieved(findings: Iterable[Finding]) -> list[str]:
+    """Why the plane of each finding is not believed now, so that no repair begins; '' if it is."""
+    shrunk = unbelieved_planes()
+    planes = (facts_of(finding).plane for finding in findings)
+    return [why_shrunk(plane) if plane in shrunk else "" for plane in planes]
 
 
 def require_choice(finding: Finding) -> None:
@@ -128,7 +130,8 @@ def repair_finding(*, finding: Finding, actor: Actor, now: datetime, repair: str
     :raises RepairNotNamed: its kind has several repairs.
     :raises Busy: another operation holds the lineage.
     """
-    found = find_repair(finding, repair, why_plane_unbelieved(finding))
+    [unbelieved] = why_planes_unbelieved([finding])
+    found = find_repair(finding, repair, unbelieved)
     open_it: Callable[..., Operation] = found.load()
     lineage = finding.registered_model
     return open_it(finding=finding, registered_model=lineage, actor=actor, now=now)

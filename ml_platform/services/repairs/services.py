@@ -1,4 +1,4 @@
-"""Repairs of services: delete a leftover, end an endpoint without one, record what serves."""
+"""Record what Cloud Run serves for an endpoint: another version, or nothing any more."""
 
 from __future__ import annotations
 
@@ -7,57 +7,26 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from django.db.models import Q
-
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.answers import Absent
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import RemoteService
-from ml_platform.errors import CloudAbsent, Conflict, OutcomeUnknown, PlatformError
-from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel, TrainingRun
-from ml_platform.models.states import (
-    EndpointState,
-    FindingStatus,
-    OperationKind,
-    Registration,
-    RunStatus,
-)
+from ml_platform.errors import Conflict
+from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
+from ml_platform.models.states import EndpointState, OperationKind, Registration, RunStatus
 from ml_platform.services.deployment.endpoint_state import record_serving, record_stopped
-from ml_platform.services.findings.comparisons.services import service_subject
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.installation import marker
-from ml_platform.services.operations.store import Actor, Subject
-from ml_platform.services.operations.subjects import lineage_lock, subject_of_endpoint
+from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 from ml_platform.services.ownership.identification import holds_files_of
-from ml_platform.services.ownership.labels import ENDPOINT, RUN, are_ours, is_uid
-from ml_platform.services.ownership.own_resources import is_own_service
+from ml_platform.services.ownership.labels import RUN
 from ml_platform.services.registry.verification import seconds_until_consistent
 from ml_platform.services.serving.config import compare_service
 from ml_platform.services.serving.others_changes import as_served
-from ml_platform.services.serving.polling import (
-    ServiceState,
-    about_to_send,
-    after_start,
-    not_done,
-    require_not_late,
-    require_not_refused,
-    require_ours,
-    wait_for,
-    with_traffic,
-)
+from ml_platform.services.serving.polling import require_ours, with_traffic
 
-from .steps import CLOSE, RepairState, close, nothing_to_repair, open_repair, read, read_present
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftoverState(ServiceState):
-    """What the deletion of a leftover service remembers."""
-
-    endpoint: str = ""
-    """The endpoint's uid, as the service's label had it when the sweep found it."""
-    labels: Mapping[str, str] = field(default_factory=dict)
+from .steps import CLOSE, RepairState, nothing_to_repair, open_endpoint_repair, read, read_present
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,45 +38,6 @@ class CheckState(RepairState):
     """The values of the endpoint's row before the repair."""
 
 
-_read = partial(read, service="Cloud Run")
-SERVICE_TYPE = "service"
-"""Subject type of operations on a service of Cloud Run that no endpoint needs."""
-LOOK_AT_LEFTOVER = "read_leftover"
-
-
-def delete_leftover(
-    *,
-    finding: Finding,
-    registered_model: RegisteredModel,
-    actor: Actor,
-    now: datetime,
-) -> Operation:
-    """Delete the service that the finding names: it has our label, and no endpoint needs it.
-
-    :raises Busy: another operation holds the lineage or the service.
-    """
-    name = finding.evidence["service_name"]
-    uid = finding.evidence["cloud_run_label_mlp_endpoint"]
-    subject = Subject(
-        type=SERVICE_TYPE,
-        id=name,
-        name=name,
-        project_id=registered_model.project_id,
-        lineage=registered_model,
-        lineage_key=lineage_lock(registered_model),
-        service_key=name,
-    )
-    return open_repair(
-        workflow=LEFTOVER,
-        subject=subject,
-        state=LeftoverState(service=name, endpoint=uid),
-        kinds=[FindingKind.LEFTOVER_SERVICE],
-        about=service_subject(name),
-        actor=actor,
-        now=now,
-    )
-
-
 def look_at_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) -> Operation:
     """Read the service of an active endpoint, and record that it is gone or serves another version.
 
@@ -115,78 +45,14 @@ def look_at_service(*, endpoint: DeployedEndpoint, actor: Actor, now: datetime) 
 
     :raises Busy: another operation holds the lineage or the service.
     """
-    return open_repair(
-        workflow=CHECK,
-        subject=subject_of_endpoint(endpoint),
+    return open_endpoint_repair(
+        endpoint,
+        workflow=WORKFLOW,
         state=CheckState(service=endpoint.service_name),
         kinds=[FindingKind.SERVICE_MISSING, FindingKind.SERVICE_MISMATCH],
-        about=service_subject(endpoint.service_name),
         actor=actor,
         now=now,
     )
-
-
-# ---- leftovers ---------------------------------------------------------------------------------
-
-
-def _read_leftover(work: Work[LeftoverState]) -> Outcome:
-    """Read the service, its labels and our rows right before the deletion, and again after it."""
-    answer = _read(lambda: cloud_run.get_service(work.state.service), sent=work.state.sent)
-    if isinstance(answer, Absent):
-        return Next(to="end_leftover", note=answer.reason)
-    service = answer.value
-    if reason := _why_kept(work, service):
-        return Next(to="end_leftover", note=reason)
-    ended = work.state.ended and work.state.etag == service.etag
-    work.state = replace(work.state, ended=False)
-    if ended:
-        return Poll(note="Deleted, but Cloud Run still shows it.")
-    require_not_refused(work)
-    require_not_late(work)
-    marker.require_ours(clock=work.clock)
-    about_to_send(work, etag=service.etag, labels=dict(service.labels))
-    return Next(note=f"{service.service_id} exists, has our labels, and no endpoint needs it.")
-
-
-def _why_kept(work: Work[LeftoverState], service: RemoteService) -> str:
-    uid = work.state.endpoint
-    if not are_ours(service.labels) or service.labels.get(ENDPOINT, "") != uid:
-        return f"{service.service_id} has other labels now, so it is not deleted."
-    rows = Q(service_name=service.service_id)
-    if is_uid(uid):
-        rows |= Q(uid=uid)
-    if row := DeployedEndpoint.objects.protecting().filter(rows).first():
-        return f"The endpoint {row} is {row.get_state_display().lower()} now, so it is not deleted."
-    named = DeployedEndpoint.objects.filter(uid=uid).first() if is_uid(uid) else None
-    own = is_own_service(service.service_id, work.operation.lineage_id)
-    if not (named.service_name == service.service_id if named else own):
-        return f"{service.service_id} is a copy with another name, so it is not deleted."
-    return ""
-
-
-def _delete_leftover(work: Work[LeftoverState]) -> Outcome:
-    try:
-        started = cloud_run.delete_service(work.state.service, etag=work.state.etag)
-    except OutcomeUnknown:
-        raise
-    except CloudAbsent as gone:
-        return Next(to=LOOK_AT_LEFTOVER, note=str(gone))
-    except PlatformError as error:
-        raise not_done(work, error) from error
-    return after_start(work, started, to=LOOK_AT_LEFTOVER)
-
-
-def _end_leftover(work: Work[LeftoverState]) -> Outcome:
-    status = FindingStatus.REPAIRED if work.state.sent else FindingStatus.GONE
-    return close(work, status=status)
-
-
-def _begin_again(work: Work[LeftoverState], error: PlatformError) -> None:
-    """A retry of one that failed reads the service again."""
-    work.retry_at = LOOK_AT_LEFTOVER
-
-
-# ---- endpoints whose service is missing, or serves another version -----------------------------
 
 
 def _look_at_service(work: Work[CheckState]) -> Outcome:
@@ -194,7 +60,7 @@ def _look_at_service(work: Work[CheckState]) -> Outcome:
     if not endpoint.is_active or endpoint.state != EndpointState.ACTIVE:
         state = endpoint.get_state_display().lower()
         return nothing_to_repair(work, f"{endpoint} is {state} now.")
-    answer = _read(lambda: cloud_run.get_service(endpoint.service_name))
+    answer = read(lambda: cloud_run.get_service(endpoint.service_name), service="Cloud Run")
     if isinstance(answer, Absent):
         return _end_endpoint(work, endpoint, answer.reason)
     service = answer.value
@@ -266,36 +132,7 @@ def _endpoint(work: Work[CheckState]) -> DeployedEndpoint:
     return rows.get(service_name=work.state.service)
 
 
-LEFTOVER = Workflow(
-    slug="delete-leftover-service",
-    kind=OperationKind.CLEANUP,
-    title="Delete the leftover service {}",
-    past="deleted the leftover service {}",
-    state=LeftoverState,
-    steps=(
-        Step(
-            name=LOOK_AT_LEFTOVER,
-            title="Read the service and its labels",
-            run=_read_leftover,
-            cancellable=True,
-        ),
-        Step(
-            name="delete_leftover",
-            title="Delete the service",
-            run=_delete_leftover,
-            probe=LOOK_AT_LEFTOVER,
-        ),
-        Step(
-            name="wait_for_leftover",
-            title="Wait for Cloud Run",
-            run=lambda work: wait_for(work, to=LOOK_AT_LEFTOVER),
-            back_to=LOOK_AT_LEFTOVER,
-        ),
-        Step(name="end_leftover", title="End the finding", run=_end_leftover),
-    ),
-    on_failure=_begin_again,
-)
-CHECK = Workflow(
+WORKFLOW = Workflow(
     slug="check-service",
     kind=OperationKind.REPAIR,
     title="Record what {} serves",

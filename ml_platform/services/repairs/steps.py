@@ -13,22 +13,20 @@ from ml_platform.cloud.answers import Absent, Present, Unknown, ask
 from ml_platform.cloud.names import ModelName, OperationName
 from ml_platform.cloud.types import RemoteModel, RemoteOperation
 from ml_platform.errors import CloudAbsent, CloudUnavailable, Conflict, PlatformError
-from ml_platform.models import Operation, RegisteredModel
+from ml_platform.models import DeployedEndpoint, Operation, RegisteredModel
 from ml_platform.models.database import atomic
 from ml_platform.models.states import FindingStatus
+from ml_platform.services.findings.comparisons.services import service_subject
+from ml_platform.services.findings.endings import end_findings
 from ml_platform.services.findings.kinds import KINDS, Kind
-from ml_platform.services.findings.store import (
-    end_findings,
-    findings_of,
-    link_findings,
-    standing,
-)
+from ml_platform.services.findings.store import findings_of, link_findings, standing
 from ml_platform.services.installation import marker
 from ml_platform.services.mirror.brake import PLANES, PlaneShrunk, why_unbelieved
 from ml_platform.services.operations import worker
 from ml_platform.services.operations.repeats import RepeatState, note_end, require_hope
 from ml_platform.services.operations.state import State
 from ml_platform.services.operations.store import Actor, Subject, open_operation
+from ml_platform.services.operations.subjects import subject_of_endpoint
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
 
@@ -36,6 +34,16 @@ STAYS_OPEN = "There was nothing to repair."
 T = TypeVar("T")
 S = TypeVar("S", bound=State)
 R = TypeVar("R", bound="RepairState")
+
+
+class NotOurs(Conflict):
+    """The evidence that the version or service is ours does not hold."""
+
+    code = "not_ours"
+    advice = (
+        "Nothing was changed. If it is ours, put the labels back in Google Cloud; "
+        "otherwise adopt it, or register or deploy again under another name."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +76,30 @@ def open_repair(
         link_findings(operation=operation, kinds=kinds, **findings)
         worker.enqueue(operation)
     return operation
+
+
+def open_endpoint_repair(
+    endpoint: DeployedEndpoint,
+    *,
+    workflow: Workflow,
+    state: State,
+    kinds: Collection[Kind],
+    actor: Actor,
+    now: datetime,
+) -> Operation:
+    """Open a repair of the findings of these kinds that are about the service of an endpoint.
+
+    :raises Busy: another operation holds the lineage or the service.
+    """
+    return open_repair(
+        workflow=workflow,
+        subject=subject_of_endpoint(endpoint),
+        state=state,
+        kinds=kinds,
+        about=service_subject(endpoint.service_name),
+        actor=actor,
+        now=now,
+    )
 
 
 # ---- reading -----------------------------------------------------------------------------------

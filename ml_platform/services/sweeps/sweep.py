@@ -32,10 +32,11 @@ from ml_platform.models.database import write_connection
 from ml_platform.models.endpoints.serving_truth import PLANES as SERVING_PLANES
 from ml_platform.models.locking import delete_rows, update_rows
 from ml_platform.models.states import SweepStatus
+from ml_platform.services.findings.endings import close_unseen, reopen_expired
 from ml_platform.services.findings.exclusions import LeftOut, Reading, count_left_out, tell_left_out
 from ml_platform.services.findings.kinds import KINDS
 from ml_platform.services.findings.row_by_row import write_each
-from ml_platform.services.findings.store import close_unseen, reopen_expired, write_findings
+from ml_platform.services.findings.store import write_findings
 from ml_platform.services.installation.identity import Identity, identity
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_end

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
+from ml_platform.actions.findings import REPAIR as REPAIR_FINDING
 from ml_platform.models import DeployedEndpoint, Finding, Operation
+from ml_platform.models.sweeps.finding import PLANE_SHRUNK
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.serving.config import ServingConfig
 from ml_platform.tests.factories import (
@@ -93,10 +97,17 @@ def test_the_repair_is_named_where_there_are_two(root: Any, endpoint: DeployedEn
     assert answer.json()["overwrites"] == [TOLD]
 
 
-def test_the_page_has_a_button_for_each_repair(root: Any, endpoint: DeployedEndpoint) -> None:
+def test_the_page_has_a_button_for_each_repair(
+    root: Any, endpoint: DeployedEndpoint, django_assert_num_queries: Any
+) -> None:
     finding = Finding.objects.get()
     browser: Client = logged_in(root)
-    page = browser.get(f"/registry-health/findings/{finding.pk}/").content.decode()
+    # One says whether the plane is believed, for both buttons; another is of the banner.
+    with CaptureQueriesContext(connection) as asked:
+        page = browser.get(f"/registry-health/findings/{finding.pk}/").content.decode()
+    assert sum(PLANE_SHRUNK in query["sql"] for query in asked) == 2
+    with django_assert_num_queries(1):
+        assert [why for _, why in REPAIR_FINDING.facts([finding] * 3, None, None)] == [""] * 3
     for slug, label in (("take_over", "Take it over"), ("put_back", "Put ours back")):
         assert f'name="repair" value="{slug}"' in page
         assert f">{label}</button>" in page

@@ -60,7 +60,7 @@ DEFECTS: tuple[Defect, ...] = tuple(
             callers_whatever_configuration=(" or endpoint.config != config.to_dict():", ":"),
         ),
         defects_in(
-            "services/repairs/services.py",
+            "services/repairs/leftovers.py",
             case(
                 "a_leftover_that_was_changed_meanwhile_is_left_alone",
                 "a_leftover_whose_endpoint_serves_again_is_left_alone",
@@ -74,10 +74,13 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "if row := DeployedEndpoint.objects.protecting().filter(rows).first():",
                 "if row := DeployedEndpoint.objects.none().first():",
             ),
+        ),
+        defects_in(
+            "services/repairs/services.py",
+            case("an_endpoint_that_was_stopped_meanwhile_is_not_recorded_to_serve"),
             stopped_endpoint_is_recorded=(
                 "if not endpoint.is_active or endpoint.state != EndpointState.ACTIVE:",
                 "if False:",
-                case("an_endpoint_that_was_stopped_meanwhile_is_not_recorded_to_serve"),
             ),
         ),
         defects_in(

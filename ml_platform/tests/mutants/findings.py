@@ -46,6 +46,10 @@ DEFECTS: tuple[Defect, ...] = tuple(
             FOREIGN,
             relabeling_removes_other_labels=("labels = dict(model.labels) | ours", "labels = ours"),
             other_files_are_relabeled=("        elif different.value:\n", "        elif False:\n"),
+        ),
+        defects_in(
+            "services/repairs/service_labels.py",
+            FOREIGN,
             other_image_is_relabeled=(" and service.image == image\n", "\n"),
         ),
         defects_in(
@@ -126,20 +130,28 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 'consecutive_sightings=F("consecutive_sightings")',
                 "services/test_sweeping.py::test_a_model_is_missing_only_at_the_second_look",
             ),
+        ),
+        defects_in(
+            "services/findings/endings.py",
+            f"{SWEEPING} {RECONCILIATION}",
             unseen_stays_open=(
-                "return _end(unseen.filter(_before(sweep)), FindingStatus.GONE, now, by=sweep)",
-                "return unseen.filter(_before(sweep)).count()",
+                "return _end(unseen.filter(seen_before(sweep)), FindingStatus.GONE, now, by=sweep)",
+                "return unseen.filter(seen_before(sweep)).count()",
                 "services/test_sweeping.py"
                 "::test_a_model_that_is_listed_again_ends_its_finding_and_is_verified",
             ),
         ),
         defects_in(
-            "services/findings/store.py",
+            "services/findings/endings.py",
             "services/test_finding_ends.py",
             ignored_for_ever=(
                 "ignored_at__lte=now - ignored_for()",
                 "ignored_at__lte=now - 9 * ignored_for()",
             ),
+        ),
+        defects_in(
+            "services/findings/store.py",
+            "services/test_finding_ends.py",
             google_tells_an_earlier_change=(
                 " and (right_at is None or told >= right_at):",
                 ":",

@@ -42,7 +42,7 @@ from ml_platform.services.deployment.deploy import deploy_run
 from ml_platform.services.deployment.endpoint_state import record_serving, record_stopped
 from ml_platform.services.deployment.undeploy import delete_endpoint
 from ml_platform.services.events import outbox
-from ml_platform.services.findings import decisions
+from ml_platform.services.findings import decisions, endings
 from ml_platform.services.findings import store as findings
 from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.kinds import FindingKind
@@ -78,7 +78,7 @@ ROOT = Path(ml_platform.__file__).parent
 RECORDERS = {
     "services/operations/work.py",
     "services/operations/history.py",
-    "services/findings/store.py",
+    "services/findings/events.py",
 }
 
 
@@ -223,7 +223,7 @@ def opened(count: int = 1) -> Finding:
 
 def closed() -> None:
     opened()
-    findings.close_unseen(kinds=[FindingKind.UNMANAGED], sweep=a_sweep(), now=database_now())
+    endings.close_unseen(kinds=[FindingKind.UNMANAGED], sweep=a_sweep(), now=database_now())
 
 
 def repaired() -> None:
@@ -232,7 +232,7 @@ def repaired() -> None:
         operation=operation, kinds=[FindingKind.UNMANAGED], subject=finding.subject
     )
     done = FindingStatus.REPAIRED
-    findings.end_findings(operation=operation, status=done, now=database_now())
+    endings.end_findings(operation=operation, status=done, now=database_now())
 
 
 def ignored() -> Finding:
@@ -353,7 +353,7 @@ def test_an_event_survives_what_it_is_about_and_needs_no_further_query():
 def test_findings_by_the_thousand_are_recorded_each_once():
     opened(1500)
     closed_at = database_now()
-    findings.close_unseen(kinds=[FindingKind.UNMANAGED], sweep=a_sweep(), now=closed_at)
+    endings.close_unseen(kinds=[FindingKind.UNMANAGED], sweep=a_sweep(), now=closed_at)
     for kind in (EventKind.FINDING_OPENED, EventKind.FINDING_CLOSED):
         assert Event.objects.filter(kind=kind).count() == 1500
     assert disagreements() == []

@@ -15,8 +15,9 @@ from ml_platform.models.states import EventKind, FindingStatus, OperationKind
 from ml_platform.pages.view_models.serialize import drift_figures, finding_row
 from ml_platform.services.findings.decisions import ignore_finding
 from ml_platform.services.findings.discrepancy import Discrepancy
+from ml_platform.services.findings.endings import reopen_expired
 from ml_platform.services.findings.kinds import KINDS, FindingKind
-from ml_platform.services.findings.store import began, note_finding, reopen_expired
+from ml_platform.services.findings.store import began, note_finding
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next
 from ml_platform.services.repairs.steps import CLOSE, RepairState

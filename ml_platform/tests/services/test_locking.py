@@ -28,7 +28,7 @@ from ml_platform.models.states import FindingStatus, ScheduleState
 from ml_platform.services.cleanup.orphan_batches import delete_batch
 from ml_platform.services.deletion.state import mark_deleting
 from ml_platform.services.deployment.endpoint_state import mark_version_lost
-from ml_platform.services.findings import decisions
+from ml_platform.services.findings import decisions, endings
 from ml_platform.services.findings import store as findings
 from ml_platform.services.findings.discrepancy import Discrepancy
 from ml_platform.services.findings.kinds import FindingKind
@@ -100,7 +100,7 @@ def held() -> Course:
 def closed() -> Course:
     two_findings()
     of, now = a_sweep(), database_now()
-    return Finding, lambda: findings.close_unseen(kinds=[KIND], sweep=of, now=now)
+    return Finding, lambda: endings.close_unseen(kinds=[KIND], sweep=of, now=now)
 
 
 def linked() -> Course:
@@ -116,7 +116,7 @@ def ended() -> Course:
     by, now = operation(), database_now()
     Finding.objects.update(operation=by)
     gone = FindingStatus.GONE
-    return Finding, lambda: findings.end_findings(operation=by, status=gone, now=now)
+    return Finding, lambda: endings.end_findings(operation=by, status=gone, now=now)
 
 
 def versions() -> tuple[RegisteredModel, list[TrainingRun]]:

@@ -20,9 +20,10 @@ from ml_platform.models import Finding, MirroredModel, Operation, RegisteredMode
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import RegistryState, SweepStatus
 from ml_platform.services.findings.discrepancy import Discrepancy
+from ml_platform.services.findings.endings import close_unseen
 from ml_platform.services.findings.exclusions import UNSTORED
 from ml_platform.services.findings.kinds import FindingKind
-from ml_platform.services.findings.store import close_unseen, keep_findings
+from ml_platform.services.findings.store import keep_findings
 from ml_platform.services.operations.store import Actor, Busy
 from ml_platform.services.operations.work import Clock, Heartbeat
 from ml_platform.services.sweeps.operation import check_registry_here

@@ -32,9 +32,10 @@ from ml_platform.services.metrics.service_metrics import collect_metrics
 from ml_platform.services.ownership.labels import labels_for
 from ml_platform.services.registration.adoption import adopt_model
 from ml_platform.services.repairs.duplicate_versions import purge_surplus
-from ml_platform.services.repairs.labels import relabel_service, relabel_version
+from ml_platform.services.repairs.labels import relabel_version
 from ml_platform.services.repairs.pointers import clear_stale_pointers, restore_lost_versions
 from ml_platform.services.repairs.reconciliation import repair_finding
+from ml_platform.services.repairs.service_labels import relabel_service
 from ml_platform.services.repairs.services import look_at_service
 from ml_platform.services.repairs.unmanaged_models import delete_unmanaged_model
 from ml_platform.services.sweeps.operation import check_registry

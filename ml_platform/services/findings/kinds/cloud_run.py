@@ -97,7 +97,7 @@ class CloudRunKinds:
             plane="cloud_run",
             comparison=f"{SWEPT}.services.compare_leftovers",
             repair=Repair(
-                path="ml_platform.services.repairs.services.delete_leftover",
+                path="ml_platform.services.repairs.leftovers.delete_leftover",
                 button="Delete the service",
                 changes_production=True,
             ),

@@ -35,6 +35,7 @@ from ml_platform.services.findings.discrepancy import (
     orphan_subject,
     pointer_text,
 )
+from ml_platform.services.findings.endings import end_surplus
 from ml_platform.services.findings.exclusions import (
     ELSEWHERE,
     NEW,
@@ -55,12 +56,7 @@ from ml_platform.services.findings.model_rows import (
     seen_by_id,
     seen_of,
 )
-from ml_platform.services.findings.store import (
-    end_surplus,
-    hold_findings,
-    looks_at,
-    standing,
-)
+from ml_platform.services.findings.store import hold_findings, looks_at, standing
 from ml_platform.services.mirror.project_names import project_names
 from ml_platform.services.ownership.own_resources import own_models
 from ml_platform.services.registry.aliases import DEFAULT, move_default

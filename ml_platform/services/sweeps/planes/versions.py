@@ -19,6 +19,7 @@ from ml_platform.services.findings.comparisons.versions import (
     surplus_of,
 )
 from ml_platform.services.findings.discrepancy import compare_surplus
+from ml_platform.services.findings.endings import end_surplus_of
 from ml_platform.services.findings.exclusions import Reading
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.model_rows import (
@@ -29,7 +30,7 @@ from ml_platform.services.findings.model_rows import (
     read_place,
     recorded_versions,
 )
-from ml_platform.services.findings.store import end_surplus_of, hold_findings, standing
+from ml_platform.services.findings.store import hold_findings, standing
 from ml_platform.services.mirror.project_names import project_names
 from ml_platform.services.registry.verification import EVENTUAL_CONSISTENCY_WINDOW
 

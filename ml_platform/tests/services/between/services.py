@@ -10,8 +10,8 @@ from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun
 from ml_platform.models.states import EndpointState, RunStatus
 from ml_platform.services.findings.kinds import FindingKind, Kind
-from ml_platform.services.repairs.labels import relabel_service
 from ml_platform.services.repairs.reconciliation import repair_finding
+from ml_platform.services.repairs.service_labels import relabel_service
 from ml_platform.services.serving.config import ServingConfig
 from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.services.deploy_tools import (
