@@ -134,8 +134,11 @@ def count_serving(
     endpoints: QuerySet[DeployedEndpoint], *, now: datetime | Now = DATABASE_NOW
 ) -> dict[str, dict[Any, int]]:
     """Return the number of active endpoints of each project, by their `ServingTruth`."""
-    active = with_serving_truth(endpoints.filter(is_active=True), now=now)
     found: dict[str, dict[Any, int]] = {each.value: {} for each in ServingTruth}
-    for row in active.order_by().values("project", "serving_truth").annotate(n=Count("pk")):
+    active = endpoints.filter(is_active=True)
+    if not active.exists():
+        return found
+    truths = with_serving_truth(active, now=now)
+    for row in truths.order_by().values("project", "serving_truth").annotate(n=Count("pk")):
         found[row["serving_truth"]][row["project"]] = row["n"]
     return found

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, When
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models.functions import Concat
 
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.names import ModelName
@@ -21,12 +22,13 @@ from ml_platform.models.locking import lock_rows
 from ml_platform.services.findings.comparisons.models import ListedModel, Location, agrees
 from ml_platform.services.findings.comparisons.versions import more_of
 from ml_platform.services.findings.model_rows import (
+    NAME,
     labelled_runs,
     mirrored_versions,
+    name_starts,
     read_place,
     recorded_versions,
     version_row,
-    with_model_id,
 )
 from ml_platform.services.installation.identity import identity
 from ml_platform.services.registry.verification import read_versions
@@ -80,10 +82,13 @@ def _waiting(began: datetime) -> QuerySet[MirroredModel]:
     """The listed models of our lineages that changed, or were not read for a day; those first whose
     turn it is."""
     old = Q(versions_read_at=None) | Q(versions_read_at__lt=began - READ_AGAIN)
-    ours = with_model_id(read_place()).filter(model_id=OuterRef("model_id"))
-    rows = MirroredModel.objects.filter(old | ~Q(versions_revision=F("revision")))
+    ours = Q(pk__in=[])
+    for start in name_starts(read_place()):
+        name = Concat(Value(start), OuterRef("model_id"))
+        ours |= Q(Exists(RegisteredModel.objects.registered().filter(**{NAME: name})))
     columns = ("resource_name", "revision", "versions", "versions_revision")
-    rows = rows.filter(Exists(ours)).only(*columns)
+    rows = MirroredModel.objects.filter(old | ~Q(versions_revision=F("revision")), ours)
+    rows = rows.only(*columns)
     is_same = Case(When(versions_revision=F("revision"), then=1), default=0)
     return rows.order_by(is_same, F("versions_read_at").asc(nulls_first=True), "pk")
 

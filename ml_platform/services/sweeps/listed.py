@@ -25,7 +25,8 @@ from .pushed_models import read_pushed_models
 
 
 def _model_row(model: RemoteModel, us: Identity) -> Json:
-    model.pointer  # noqa: B018 - raises Invalid for a bad version
+    if not (model.version.isascii() and model.version.isdecimal()):
+        model.pointer  # noqa: B018 - raises Invalid for what is no version
     return {
         "resource_name": str(model.name),
         "display_name": model.display_name,
@@ -116,6 +117,7 @@ PLANES: Mapping[str, Plane] = {
         row=_service_row,
         table=MirroredService,
         key="service_name",
+        together=1,  # what each page serves is read before the next page
         keep=keep_what_serves,
     ),
     "scheduler": Plane(

@@ -20,7 +20,7 @@ from ml_platform.errors import Invalid
 from ml_platform.models import Sweep
 from ml_platform.models.locking import PART, delete_rows, update_rows
 from ml_platform.models.states import SweepStatus
-from ml_platform.services.findings.exclusions import LeftOut
+from ml_platform.services.findings.exclusions import CHUNK, LeftOut
 from ml_platform.services.findings.row_by_row import write_each
 from ml_platform.services.installation.identity import Identity
 from ml_platform.services.operations.work import Json
@@ -43,8 +43,10 @@ class Plane:
     row: Callable[[Any, Identity], Json]
     table: type[Model]
     key: str
-    keep: Callable[[Sequence[Any], Sweep, datetime], object] = lambda page, sweep, now: None
-    """Writes what else a page says about our rows."""
+    together: int = CHUNK
+    """Items that are written together, as far as the pages have so many."""
+    keep: Callable[[Sequence[Any], Sweep, datetime], object] = lambda items, sweep, now: None
+    """Writes what else these items say about our rows."""
 
     @property
     def rows(self) -> QuerySet[Any]:
@@ -73,16 +75,16 @@ class Unchanged:
         return bool(self._bits.get(place, 0) >> bit & 1)
 
 
-def keep_page(
-    plane: Plane, page: Sequence[Any], *, sweep: Sweep, now: datetime, us: Identity
+def keep_items(
+    plane: Plane, items: Sequence[Any], *, sweep: Sweep, now: datetime, us: Identity
 ) -> tuple[list[int], list[LeftOut]]:
-    """Write what differs of a page into the mirror; returns the keys of the rows that do not
+    """Write what differs of these items into the mirror; returns the keys of the rows that do not
     differ, and the items that cannot be stored."""
     left_out: list[LeftOut] = []
     # By key, because one statement must not upsert a row twice; sorted, because two sweeps
     # that lock rows in different orders would deadlock.
     keyed: dict[str, Json] = {}
-    for found in page:
+    for found in items:
         name = plane.name(found)
         try:
             keyed[name] = {plane.key: name, **plane.row(found, us)}

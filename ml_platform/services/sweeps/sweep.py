@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from django.db import Error
 from django.db.models import Count, Q
@@ -30,7 +31,7 @@ from .audit import unread_kinds
 from .changed_versions import read_changed_versions
 from .daily_counts import keep_daily_counts
 from .listed import PLANES
-from .mirrored import Plane, Unchanged, forget_unseen, keep_page
+from .mirrored import Plane, Unchanged, forget_unseen, keep_items
 
 log = logging.getLogger("ml_platform.jobs")
 
@@ -171,15 +172,25 @@ def _copy(
     left_out: list[LeftOut],
     unchanged: Unchanged,
 ) -> int:
-    """Write the plane's pages into the mirror, one at a time; returns their number."""
+    """Write the plane's pages into the mirror, some together; returns their number."""
     pages, us = 0, identity()
+    read: list[Any] = []
+
+    def keep() -> None:
+        same, unstored = keep_items(plane, read, sweep=sweep, now=now, us=us)
+        unchanged.add(same)
+        left_out.extend(unstored)
+        plane.keep(read, sweep, now)
+        read.clear()
+
     for page in plane.pages():
         pages += 1
         now = _renew_lease(sweep, clock, heartbeat)
-        same, unstored = keep_page(plane, page, sweep=sweep, now=now, us=us)
-        unchanged.add(same)
-        left_out += unstored
-        plane.keep(page, sweep, now)
+        read += page
+        if len(read) >= plane.together:
+            keep()
+    if read:
+        keep()
     return pages
 
 

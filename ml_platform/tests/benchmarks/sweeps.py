@@ -12,6 +12,7 @@ from ml_platform.cloud.names import ModelName
 from ml_platform.models import DeployedEndpoint, MirroredModel, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
 from ml_platform.services.operations.store import Actor
+from ml_platform.services.sweeps.changed_versions import read_changed_versions
 from ml_platform.services.sweeps.sweep import sweep
 
 from .cloud import BUCKET, SWEPT
@@ -40,25 +41,14 @@ def sweeps(database: str) -> Iterator[Figure]:
 
 
 def put_in_order() -> None:
-    """Have the rows be what the cloud has, as a sweep of before wrote it."""
+    """Have the rows be what the cloud has, and the mirror as the sweeps of a day leave it."""
     DeployedEndpoint.objects.all().delete()
     RegisteredModel.objects.update(total_versions=1, latest_run=F("pk"))
     TrainingRun.objects.filter(version=2).delete()
     for _ in range(2):
         _sweep()
-    versions = [
-        {
-            "version": "1",
-            "aliases": ["default"],
-            "owner": "tests",
-            "theirs": False,
-            "run_uid": "",
-            "artifact_uri": "",
-            "created_at": "",
-        }
-    ]
-    MirroredModel.objects.filter(versions=None).update(versions=versions)
-    MirroredModel.objects.update(versions_revision=F("revision"), versions_read_at=database_now())
+    while MirroredModel.objects.filter(versions__isnull=True).exists():
+        read_changed_versions(began=database_now(), renew=database_now)
     settle()
 
 
