@@ -15,7 +15,7 @@ def content(mirror):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ml_platform", "0021_manifest_digest"),
+        ("ml_platform", "0023_counters"),
     ]
 
     operations = [
