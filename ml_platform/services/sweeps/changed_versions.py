@@ -30,7 +30,7 @@ from ml_platform.services.findings.model_rows import (
     recorded_versions,
     version_row,
 )
-from ml_platform.services.installation.identity import identity
+from ml_platform.services.installation.identity import Identity
 from ml_platform.services.registry.verification import read_versions
 
 AT_MOST = 120
@@ -43,13 +43,13 @@ FAILURES = 3
 """After so many models in a row that could not be read, the others wait for the next sweep."""
 
 
-def read_changed_versions(*, began: datetime, renew: Callable[[], datetime]) -> None:
+def read_changed_versions(*, us: Identity, began: datetime, renew: Callable[[], datetime]) -> None:
     """Read the versions of the models that wait for it, in the sweep that began then.
 
     `renew` renews its lease and returns the time. A model that cannot be read is passed by: its
     findings stay as they are, and it is tried again when the others had their turn (law 14).
     """
-    us, failures = identity(), 0
+    failures = 0
     read: list[tuple[MirroredModel, bool]] = []
     for row in _waiting(began)[:AT_MOST]:
         row.versions_read_at, name = renew(), ModelName.parse(row.resource_name)

@@ -155,6 +155,8 @@ def forget_unseen(
     Rows that a concurrent sweep has seen stay, as do those that were listed but could
     not be stored. If it lacks too many, all stay, and the plane counts as not read.
     """
+    if not had:
+        return {}
     others = plane.rows.exclude(Q(seen_sweep__gte=sweep.pk) | Q(seen_at__gt=sweep.started_at))
     if others.count() == unchanged.count:
         return {}

@@ -23,7 +23,7 @@ from ml_platform.models.states import SweepStatus
 from ml_platform.services.findings.exclusions import LeftOut, Reading, count_left_out, tell_left_out
 from ml_platform.services.findings.kinds import KINDS
 from ml_platform.services.findings.store import close_unseen, reopen_expired, write_findings
-from ml_platform.services.installation.identity import identity
+from ml_platform.services.installation.identity import Identity, identity
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Clock, Heartbeat, Json, lease_end
 
@@ -63,13 +63,14 @@ def sweep(*, actor: Actor, clock: Clock, heartbeat: Heartbeat = lambda: None) ->
 
 def _read_and_compare(current: Sweep, clock: Clock, heartbeat: Heartbeat) -> None:
     left_out: dict[str, list[LeftOut]] = {}
+    us = identity()
     with request_reason(f"sweep {current.pk}"), shared_retry_budget():
         for name in PLANES:
             left_out[name] = []
-            current.planes[name] = _read_plane(name, current, clock, heartbeat, left_out[name])
+            current.planes[name] = _read_plane(name, us, current, clock, heartbeat, left_out[name])
         if current.planes["vertex"]["read"]:
             renew = partial(_renew_lease, current, clock, heartbeat)
-            read_changed_versions(began=current.started_at, renew=renew)
+            read_changed_versions(us=us, began=current.started_at, renew=renew)
     reading = Reading(
         sweep=current,
         now=clock(),
@@ -150,11 +151,16 @@ def _interrupt(current: Sweep, clock: Clock) -> None:
 
 
 def _read_plane(
-    name: str, sweep: Sweep, clock: Clock, heartbeat: Heartbeat, left_out: list[LeftOut]
+    name: str,
+    us: Identity,
+    sweep: Sweep,
+    clock: Clock,
+    heartbeat: Heartbeat,
+    left_out: list[LeftOut],
 ) -> Json:
     plane, unchanged = PLANES[name], Unchanged()
     had = plane.rows.count()
-    answer = ask(lambda: _copy(plane, sweep, clock, heartbeat, left_out, unchanged))
+    answer = ask(lambda: _copy(plane, us, sweep, clock, heartbeat, left_out, unchanged))
     if not isinstance(answer, Present):
         code = getattr(answer, "code", "cloud_absent")
         return {"read": False, "reason": answer.reason, "code": code}
@@ -166,6 +172,7 @@ def _read_plane(
 
 def _copy(
     plane: Plane,
+    us: Identity,
     sweep: Sweep,
     clock: Clock,
     heartbeat: Heartbeat,
@@ -173,7 +180,7 @@ def _copy(
     unchanged: Unchanged,
 ) -> int:
     """Write the plane's pages into the mirror, some together; returns their number."""
-    pages, us = 0, identity()
+    pages = 0
     read: list[Any] = []
 
     def keep() -> None:

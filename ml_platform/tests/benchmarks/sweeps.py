@@ -11,6 +11,7 @@ from ml_platform.cloud import cloud_run, scheduler, storage, vertex
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import DeployedEndpoint, MirroredModel, RegisteredModel, TrainingRun
 from ml_platform.models.clock import database_now
+from ml_platform.services.installation.identity import identity
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.sweeps.changed_versions import read_changed_versions
 from ml_platform.services.sweeps.sweep import sweep
@@ -48,7 +49,7 @@ def put_in_order() -> None:
     for _ in range(2):
         _sweep()
     while MirroredModel.objects.filter(versions__isnull=True).exists():
-        read_changed_versions(began=database_now(), renew=database_now)
+        read_changed_versions(us=identity(), began=database_now(), renew=database_now)
     settle()
 
 
