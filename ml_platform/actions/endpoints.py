@@ -34,7 +34,7 @@ from ml_platform.services.operations.subjects import (
     subject_of_version,
 )
 from ml_platform.services.operations.workflow import Workflow
-from ml_platform.services.registry.registry_state import verdict_of
+from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
 from ml_platform.services.serving.config import ServingConfig
 
 from .action import Action
@@ -73,6 +73,8 @@ class Known:
     """Why the newest sweep does not say what the endpoints serve, '' when it does."""
     endpoints_unread: str = ""
     """Why the newest sweep did not read the endpoints of Vertex AI."""
+    began_at: datetime | None = None
+    """When the last complete reading of Vertex AI began."""
 
     @classmethod
     def of(cls, reading: kpis.VertexReading, locks: Locks) -> Self:
@@ -84,7 +86,12 @@ class Known:
             reading.fresh_since,
             reading.serving_unread,
             reading.endpoints_unread,
+            reading.began_at,
         )
+
+    def verdict(self, lineage: RegisteredModel) -> RegistryVerdict:
+        """Whether the model is in Vertex AI, by the newest sweeps."""
+        return verdict_of(lineage, self.unread, self.fresh_since, self.began_at)
 
     def deploy(
         self,
@@ -94,7 +101,7 @@ class Known:
         config: ServingConfig | None = None,
     ) -> DeployFacts:
         """The facts of one deploy."""
-        missing = lineage is not None and verdict_of(lineage, self.unread, self.fresh_since).missing
+        missing = lineage is not None and self.verdict(lineage).missing
         return DeployFacts(
             lineage=lineage,
             run=run,
@@ -116,7 +123,7 @@ class Known:
             lineage=endpoint.registered_model,
             run=run,
             target=endpoint,
-            missing=verdict_of(endpoint.registered_model, self.unread, self.fresh_since).missing,
+            missing=self.verdict(endpoint.registered_model).missing,
             locks=self.locks,
             config=config,
             lacks=lacks,

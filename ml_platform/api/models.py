@@ -37,6 +37,7 @@ from ml_platform.api.schemas.operations import OperationOut, accepted
 from ml_platform.kpis import registered_models, vertex_reading
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, snapshot
 from ml_platform.models.endpoints.serving_truth import with_serving_truth
+from ml_platform.services.artifacts.manifest import files_checked_at
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.mirror.vertex_endpoints import deployments_at
 from ml_platform.services.registry.model_list import model_filter
@@ -116,6 +117,7 @@ def list_versions(request: Any, model_id: int, query: Query[VersionsQuery]) -> H
     model = find_model(request.auth, model_id)
     runs = TrainingRun.objects.filter(registered_model=model, version__isnull=False)
     runs = runs.select_related("manifest").defer("manifest__files")
+    runs = runs.annotate(files_checked_at=files_checked_at())
     runs = runs if query.all else runs.versions()
     return answer_list(
         query,

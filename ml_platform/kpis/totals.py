@@ -158,6 +158,8 @@ class VertexReading:
     swept_at: datetime | None = None
     read_at: datetime | None = None
     """When Vertex AI was last read completely."""
+    began_at: datetime | None = None
+    """When that reading of Vertex AI began: what it judged as before is of that time."""
     fresh_since: datetime | None = None
     """What was last verified before this time is unknown now, by the clock of the database."""
 
@@ -186,6 +188,7 @@ def vertex_reading() -> VertexReading:
         services_unread=unread_because(newest.planes, "cloud_run"),
         swept_at=newest.finished_at,
         read_at=read.finished_at if read else None,
+        began_at=read.started_at if read else None,
         fresh_since=newest.now - fresh_for(),
     )
 

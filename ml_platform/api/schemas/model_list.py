@@ -21,7 +21,8 @@ from ml_platform.models.endpoints.serving_status import (
     serving_status,
     with_serves_newest,
 )
-from ml_platform.services.registry.registry_state import registry_verdict
+from ml_platform.services.artifacts.manifest import files_checked_at
+from ml_platform.services.registry.registry_state import answered_at, registry_verdict
 
 from .base import Json, project_json
 from .models import VERSION
@@ -31,7 +32,8 @@ Row = Mapping[str, Any]
 
 _LINEAGE = (
     "pk", "model_name", "model_type", "total_versions", "latest_run", "latest_registered_at",
-    "vertex_model_resource_name", "registry_state", "registry_checked_at", "description",
+    "vertex_model_resource_name", "registry_state", "registry_checked_at",
+    "registry_in_sweeps", "description",
     "created_at", "latest_run__uid",
 )  # fmt: skip
 
@@ -40,6 +42,7 @@ def rows_of(models: QuerySet[RegisteredModel]) -> QuerySet[RegisteredModel, dict
     """The columns of these models, their newest versions and projects, as plain rows."""
     versions = (f"latest_run__{column}" for column in VERSION.values())
     projects = (f"project__{column}" for column in _project_columns())
+    models = models.annotate(latest_run__files_checked_at=files_checked_at("latest_run__"))
     rows: QuerySet[RegisteredModel, dict[str, Any]] = models.values(*_LINEAGE, *versions, *projects)
     return rows
 
@@ -116,7 +119,12 @@ def newest_run(row: Row) -> TrainingRun | None:
 
 def _registry(row: Row, reading: VertexReading) -> Json:
     """What the newest sweep says of a model."""
-    state, checked_at = row["registry_state"], row["registry_checked_at"]
+    state = row["registry_state"]
+    checked_at = answered_at(
+        row["registry_checked_at"],
+        in_sweeps=row["registry_in_sweeps"],
+        began_at=reading.began_at,
+    )
     verdict = registry_verdict(
         state=state,
         checked_at=checked_at,

@@ -285,7 +285,7 @@ VERSION: Mapping[str, str] = {
     "manifest_origin": "manifest__origin",
     "manifest_taken_at": "manifest__taken_at",
     "files_state": "manifest__state",
-    "files_checked_at": "manifest__checked_at",
+    "files_checked_at": "files_checked_at",
     "registered_at": "registered_at",
     "created_at": "created_at",
 }
@@ -293,7 +293,7 @@ VERSION: Mapping[str, str] = {
 
 
 def version_json(run: TrainingRun) -> Json:
-    """A run, read with its manifest, as the version it is or was."""
+    """A run, read with its manifest and `files_checked_at`, as the version it is or was."""
     return {name: _value(run, column) for name, column in VERSION.items()}
 
 

@@ -23,6 +23,7 @@ from django.db.models import (
     When,
 )
 from django.db.models.functions import Now
+from django.db.models.lookups import GreaterThanOrEqual
 
 from ml_platform.conf import get_settings
 from ml_platform.models.registry.manifest import DIFFERING, FilesState
@@ -33,7 +34,7 @@ from ml_platform.models.states import (
     RegistryState,
 )
 from ml_platform.models.sweeps.finding import VERSION_MISSING, Finding
-from ml_platform.models.sweeps.sweep import Sweep
+from ml_platform.models.sweeps.sweep import Sweep, as_of
 
 from .deployed_endpoint import DeployedEndpoint
 from .endpoint_traffic import EndpointTraffic
@@ -82,7 +83,8 @@ def with_served_version(
     """Annotate rows of EndpointTraffic with `served`, a `ServedVersion`; the first that applies."""
     lineage = "run__registered_model__registry"
     in_registry = Q(**{f"{lineage}_state__in": [RegistryState.VERIFIED, RegistryState.CHANGED]})
-    fresh = Q(**{f"{lineage}_checked_at__gte": now - fresh_for()})
+    answered_at = as_of(f"{lineage}_checked_at", Q(**{f"{lineage}_in_sweeps": True}), "vertex")
+    fresh = Q(GreaterThanOrEqual(answered_at, now - fresh_for()))
     same_files = Q(run__manifest__state=FilesState.VERIFIED)
     registered = Q(run__registration__in=HOLDS_POINTER)
     unlisted = Finding.objects.filter(
@@ -115,7 +117,7 @@ def with_serving_truth(
     be gone, or serve something else by now.
     """
     rows = with_served_version(EndpointTraffic.objects.filter(endpoint=OuterRef("pk")), now=now)
-    read = Sweep.objects.finished().filter(planes__cloud_run__read=True)
+    read = Sweep.objects.that_read("cloud_run")
     seen = rows.filter(seen_at__gte=Subquery(read.values("started_at")[:1]))
     whole = Exists(seen) & ~Exists(rows.exclude(served=ServedVersion.VERIFIED))
     truth = Case(
@@ -133,6 +135,8 @@ def count_serving(
 ) -> dict[str, dict[Any, int]]:
     """Return the number of active endpoints of each project, by their `ServingTruth`."""
     found: dict[str, dict[Any, int]] = {each.value: {} for each in ServingTruth}
+    if not endpoints.filter(is_active=True).exists():
+        return found
     for row in counted_serving(endpoints, now=now):
         found[row["serving_truth"]][row["project"]] = row["n"]
     return found

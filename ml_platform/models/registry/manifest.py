@@ -53,7 +53,14 @@ class Manifest(PlatformModel):
     state = models.CharField(
         max_length=16, choices=FilesState.choices, default=FilesState.UNCHECKED, blank=True
     )
-    checked_at = models.DateTimeField(null=True, help_text="When the files were last compared.")
+    checked_at = models.DateTimeField(
+        null=True, help_text="When the comparison began that wrote the state."
+    )
+    in_sweeps = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Each listing of the files since then said the same.",
+    )
     difference = models.JSONField(
         default=dict, help_text="How the files differ: by word, their number and the first names."
     )

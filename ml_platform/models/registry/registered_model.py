@@ -124,7 +124,14 @@ class RegisteredModel(PlatformModel):
         default=RegistryState.UNCHECKED,
         blank=True,
     )
-    registry_checked_at = models.DateTimeField(null=True, blank=True)
+    registry_checked_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the sweep began that wrote the state."
+    )
+    registry_in_sweeps = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Each reading of Vertex AI since then judged it so: the answer is of the newest.",
+    )
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -1,4 +1,8 @@
-"""The mirror: copies of what the sweeps read from Google."""
+"""The mirror: copies of what the sweeps read from Google.
+
+A row is written when what a sweep reads differs from it. So `seen_sweep` and `seen_at` say which
+sweep wrote it, and when; the newest complete reading of its plane has seen all rows that are left.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from ml_platform.models.database import PlatformModel
 from .sweep import Sweep
 
 THEIRS = "Whether its labels name another installation."
+CONTENT = "The sweep that wrote it, and a digest of what it wrote: the same is not written again."
 
 
 class MirroredModel(PlatformModel):
@@ -39,6 +44,9 @@ class MirroredModel(PlatformModel):
     versions_read_at = models.DateTimeField(
         null=True, help_text="When they were last read, or could not be."
     )
+    content = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text=CONTENT
+    )
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
     seen_at = models.DateTimeField()
 
@@ -57,6 +65,16 @@ class MirroredArtifacts(PlatformModel):
         null=True,
         help_text="By number of the pushed model: digest, files, bytes, and a difference if its "
         "version has another digest.",
+    )
+    manifest_digest = models.CharField(
+        max_length=40,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Of the folder that the manifest of its version names; empty without one.",
+    )
+    content = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text=CONTENT
     )
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
     seen_at = models.DateTimeField()
@@ -98,6 +116,9 @@ class MirroredService(PlatformModel):
     )
     changed_by = models.CharField(max_length=255, blank=True, default="", db_default="")
     changed_at = models.DateTimeField(null=True)
+    content = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text=CONTENT
+    )
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
     seen_at = models.DateTimeField()
 
@@ -123,6 +144,9 @@ class MirroredJob(PlatformModel):
     last_error = models.TextField(
         blank=True, default="", help_text="How the last attempt failed; empty if it did not."
     )
+    content = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text=CONTENT
+    )
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
     seen_at = models.DateTimeField()
 
@@ -140,6 +164,9 @@ class MirroredEndpoint(PlatformModel):
         default=list, help_text="Of each deployed version: id, model, version, percent."
     )
     remote_created_at = models.DateTimeField(null=True)
+    content = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text=CONTENT
+    )
     seen_sweep = models.ForeignKey(Sweep, on_delete=models.CASCADE, related_name="+")
     seen_at = models.DateTimeField()
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import ClassVar, Self
 
 from django.db import models
-from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Now
+from django.db.models import Case, F, Q, Subquery, Value, When
+from django.db.models.functions import Coalesce, Greatest, Now
 
 from ml_platform.models.database import PlatformModel, PlatformQuerySet
 from ml_platform.models.states import (
@@ -24,6 +24,10 @@ class SweepQuerySet(PlatformQuerySet["Sweep"]):
         """Sweeps that ended, newest first: their results can be used."""
         return self.filter(status__in=FINISHED_SWEEP_STATUSES).order_by("-id")
 
+    def that_read(self, plane: str) -> Self:
+        """Those of them that read that plane completely."""
+        return self.finished().filter(**{f"planes__{plane}__read": True})
+
     def abandoned(self, *, now: datetime) -> Self:
         """Sweeps marked as running whose lease has expired."""
         return self.filter(_abandoned(now))
@@ -38,6 +42,18 @@ class SweepQuerySet(PlatformQuerySet["Sweep"]):
 
 def _abandoned(now: datetime) -> Q:
     return Q(status=SweepStatus.RUNNING) & (Q(lease_until=None) | Q(lease_until__lt=now))
+
+
+def as_of(checked_at: str, in_sweeps: Q, plane: str) -> Case:
+    """The time of an answer: that of the row, or of the newest reading of the plane if each since
+    then has given it too (`in_sweeps`)."""
+    return Case(When(in_sweeps, then=or_read(checked_at, plane)), default=F(checked_at))
+
+
+def or_read(at: str, plane: str) -> Coalesce:
+    """The time in that column, or when the newest reading of the plane began if that is later."""
+    newest = Sweep.objects.that_read(plane).values("started_at")[:1]
+    return Coalesce(Greatest(at, Subquery(newest)), at)
 
 
 class Sweep(PlatformModel):

@@ -36,6 +36,7 @@ from ml_platform.models import (
 from ml_platform.models.archived_project import in_archive
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import FindingStatus, ModelType
+from ml_platform.models.sweeps.sweep import or_read
 from ml_platform.pages.common.buttons import button, is_offered, offered
 from ml_platform.pages.common.queries import numbered_page, tabs_of
 from ml_platform.pages.layout import caller_of, page, render_page
@@ -123,7 +124,7 @@ def finding(request: HttpRequest, finding_id: int) -> HttpResponse:
 
 def _endpoints(now: datetime) -> list[Values]:
     """The Vertex AI endpoints of the newest reading, with what they serve."""
-    rows = MirroredEndpoint.objects.order_by("display_name", "pk")[:ENDPOINTS_SHOWN]
+    rows = MirroredEndpoint.objects.annotate(last_seen_at=or_read("seen_at", "vertex_endpoints"))
     return [
         {
             "name": str(row),
@@ -133,9 +134,9 @@ def _endpoints(now: datetime) -> list[Values]:
                 for one in row.deployed
             ],
             "created": moment(row.remote_created_at, now),
-            "seen": moment(row.seen_at, now),
+            "seen": moment(row.last_seen_at, now),
         }
-        for row in rows
+        for row in rows.order_by("display_name", "pk")[:ENDPOINTS_SHOWN]
     ]
 
 

@@ -12,6 +12,7 @@ from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, Finding, Manifest, MirroredArtifacts, TrainingRun
 from ml_platform.models.registry.manifest import DIFFERING, FilesState
 from ml_platform.models.states import Registration
+from ml_platform.models.sweeps.sweep import or_read
 from ml_platform.pages.training.tables import deleted_badge, endpoint_badge, schedule_badge
 from ml_platform.pages.view_models.badges import RUN_TONES, badge
 from ml_platform.pages.view_models.context import Badge, Values
@@ -70,7 +71,8 @@ def artifacts_badge(run: TrainingRun, known: Known, now: datetime) -> Badge:
     """Whether a sweep found the artifacts lately; what was not read is unknown, not missing."""
     if run.registration == Registration.DELETED:
         return badge("Deleted", "quiet")
-    seen = MirroredArtifacts.objects.filter(prefix=run.gcs_artifacts_path).first()
+    rows = MirroredArtifacts.objects.filter(prefix=run.gcs_artifacts_path)
+    seen = rows.values_list(or_read("seen_at", "gcs"), flat=True).first()
     missing = Finding.objects.open().filter(run=run, kind=FindingKind.ARTIFACTS_MISSING)
     if missing.exists():
         return badge("Missing", "bad")
@@ -79,8 +81,8 @@ def artifacts_badge(run: TrainingRun, known: Known, now: datetime) -> Badge:
         return badge("Unknown", "unknown", why)
     if other := files_badge(run):
         return other
-    old = known.fresh_since is not None and seen.seen_at < known.fresh_since
-    return badge(f"Seen {relative(now - seen.seen_at)}", "unknown" if old else "good")
+    old = known.fresh_since is not None and seen < known.fresh_since
+    return badge(f"Seen {relative(now - seen)}", "unknown" if old else "good")
 
 
 def files_badge(run: TrainingRun) -> Badge | None:

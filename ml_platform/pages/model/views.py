@@ -34,11 +34,12 @@ from ml_platform.pages.view_models.times import moment
 from ml_platform.pagination import Order
 from ml_platform.services.access.rights import Right
 from ml_platform.services.artifacts.folders import human_size
+from ml_platform.services.artifacts.manifest import files_checked_at
 from ml_platform.services.deletion.preview import DELETABLE
 from ml_platform.services.deployment.deployable import choose_endpoint, with_differences
 from ml_platform.services.mirror.vertex_endpoints import deployments_at
 from ml_platform.services.registry.protection import why_protected
-from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
+from ml_platform.services.registry.registry_state import RegistryVerdict
 from ml_platform.services.scheduling.ringing import with_job_finding
 from ml_platform.text import counted
 
@@ -68,13 +69,14 @@ def model(request: HttpRequest, model_id: int) -> HttpResponse:
     now, caller = database_now(), caller_of(request)
     row = find_model(caller, model_id)
     known = read_known([row], [])
-    verdict = verdict_of(row, known.unread, known.fresh_since)
+    verdict = known.verdict(row)
     training = reverse("ml_platform:training", args=[row.project_id])
     deployed = with_serving_truth(DeployedEndpoint.objects.filter(registered_model=row))
     endpoints = list(
         with_differences(deployed.select_related("run", "intended_run")).order_by("pk")
     )
     numbered = row.training_runs.filter(version__isnull=False)
+    numbered = numbered.annotate(files_checked_at=files_checked_at())
     numbered = numbered.select_related("created_by", "manifest").prefetch_related(
         Prefetch("schedule", with_job_finding(TrainingSchedule.objects.all()))
     )
@@ -205,7 +207,7 @@ def _version(
         "number": run.version or 0,
         "aliases": run.aliases,
         "alias": alias_button(caller, run, AliasFacts(run, known.locks)) if registered else None,
-        "state": _version_badge(run, verdict_of(row, known.unread, known.fresh_since), now),
+        "state": _version_badge(run, known.verdict(row), now),
         "files": _files(run, now),
         "blessed": blessed_badge(run),
         "approval": approval_button(caller, run) if registered else None,
@@ -233,7 +235,7 @@ def _files(run: TrainingRun, now: datetime) -> Values | None:
         "text": f"{counted(manifest.file_count, 'file')}, {human_size(manifest.total_bytes)}",
         "digest": manifest.digest,
         "taken": manifest.get_origin_display(),
-        "checked": moment(manifest.checked_at, now),
+        "checked": moment(run.files_checked_at, now),
     }
 
 

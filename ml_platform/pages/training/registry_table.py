@@ -27,7 +27,7 @@ from ml_platform.pages.view_models.times import moment, relative
 from ml_platform.services.deployment.deployable import choose_endpoint, with_differences
 from ml_platform.services.operations.locks import Locks
 from ml_platform.services.registry.model_list import model_filter
-from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
+from ml_platform.services.registry.registry_state import RegistryVerdict
 from ml_platform.services.scheduling.ringing import job_finding, status_of, with_job_finding
 
 from .forms import ModelFilterForm
@@ -131,7 +131,7 @@ def _row(
     run = model.latest_run
     if run is None:
         raise ValueError(f"{model} is listed as registered and has no version")
-    verdict = verdict_of(model, known.unread, known.fresh_since)
+    verdict = known.verdict(model)
     newest, total = run.version or 0, model.total_versions
     return {
         "id": model.pk,

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Case, Q
+
 from ml_platform.cloud import storage
 from ml_platform.cloud.names import ObjectPath
 from ml_platform.cloud.types import RemoteObject
@@ -24,7 +26,8 @@ from ml_platform.errors import CloudAbsent, CloudUnavailable, storable
 from ml_platform.models import Manifest, RegisteredModel, TrainingRun
 from ml_platform.models.locking import update_rows
 from ml_platform.models.registry.manifest import DIFFERING, FilesState, ManifestOrigin
-from ml_platform.models.states import RegistryState
+from ml_platform.models.states import HOLDS_POINTER, RegistryState
+from ml_platform.models.sweeps.sweep import as_of
 from ml_platform.text import in_one_line
 
 from .folders import MODEL_FILE
@@ -99,10 +102,10 @@ def take_manifest(uri: str, *, needs: str = MODEL_FILE) -> Taken:
     return taken
 
 
-def manifest_of(run: TrainingRun, taken: Taken, origin: ManifestOrigin, now: datetime) -> Manifest:
+def manifest_of(run_id: int, taken: Taken, origin: ManifestOrigin, now: datetime) -> Manifest:
     """A new row of a run's manifest, not saved."""
     return Manifest(
-        run_id=run.pk,
+        run_id=run_id,
         folder=taken.folder,
         digest=taken.digest,
         file_count=taken.count,
@@ -117,7 +120,7 @@ def manifest_of(run: TrainingRun, taken: Taken, origin: ManifestOrigin, now: dat
 
 def keep_manifest(run: TrainingRun, taken: Taken, origin: ManifestOrigin, now: datetime) -> None:
     """Record, in the caller's transaction, that these are the files of the run's version."""
-    row = manifest_of(run, taken, origin, now)
+    row = manifest_of(run.pk, taken, origin, now)
     columns = [each for each in Manifest._meta.concrete_fields if not each.primary_key]  # noqa: SLF001
     values = {each.attname: getattr(row, each.attname) for each in columns}
     Manifest.objects.update_or_create(run_id=values.pop("run_id"), defaults=values)
@@ -190,6 +193,12 @@ def _sort(word: str, found: Mapping[str, Any]) -> str:
     names = ", ".join(in_one_line(name) for name in found["names"])
     more = found["count"] - len(found["names"])
     return f"{word}: {names}" + (f" and {more:,} more" if more else "")
+
+
+def files_checked_at(run: str = "") -> Case:
+    """When the files of a version were last compared; `run` is the path to it, with its `__`."""
+    compared = {f"{run}manifest__in_sweeps": True, f"{run}registration__in": HOLDS_POINTER}
+    return as_of(f"{run}manifest__checked_at", Q(**compared), "gcs")
 
 
 def with_other_files(lineages: Collection[int]) -> set[int]:

@@ -6,19 +6,25 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Case, CharField, Value, When
+from django.db.models.functions import Left, Substr
+from django.db.models.lookups import Exact
+
 from ml_platform.cloud.names import ModelName
 from ml_platform.cloud.types import RemoteModel
 from ml_platform.conf import require_settings
 from ml_platform.models import MirroredModel, RegisteredModel, TrainingRun
+from ml_platform.models.registry.registered_model import RegisteredModelQuerySet
 from ml_platform.services.findings.comparisons.models import ListedModel, Location
 from ml_platform.services.installation.identity import Identity, identity
-from ml_platform.services.mirror.project_names import project_number
+from ml_platform.services.mirror.project_names import project_names, project_number
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.operations.work import Json
 from ml_platform.services.ownership.labels import INSTALLATION, OWNER, RUN, is_uid, owner
 
 from .discrepancy import is_same
 
+NAME = "vertex_model_resource_name"
 # Only the columns that the comparisons use: a sweep reads many thousands of rows.
 LINEAGE_COLUMNS = (
     "project", "model_name", "vertex_model_resource_name", "total_versions",
@@ -49,6 +55,23 @@ def read_place() -> Location:
         location=settings.LOCATION,
         owner=owner(),
     )
+
+
+def name_starts(place: Location) -> list[str]:
+    """How the names of models here begin: our rows may have the project's id or its number."""
+    projects = sorted(project_names(place.number))
+    return [f"projects/{project}/locations/{place.location}/models/" for project in projects]
+
+
+def with_model_id(place: Location) -> RegisteredModelQuerySet:
+    """The registered models with the id of their model in our location, '' for one elsewhere."""
+    starts = (
+        When(Exact(Left(NAME, len(start)), Value(start)), then=Substr(NAME, len(start) + 1))
+        for start in name_starts(place)
+    )
+    model_id = Case(*starts, default=Value(""), output_field=CharField())
+    rows: RegisteredModelQuerySet = RegisteredModel.objects.registered().annotate(model_id=model_id)
+    return rows
 
 
 def seen_of(row: MirroredModel) -> ListedModel:

@@ -27,6 +27,7 @@ def mirror_version(*, run: TrainingRun, pointer: ModelName, artifacts: str, now:
                 "owner": owner(),
                 "theirs": False,
                 "run_uid": run.uid.hex,
+                "content": "",
                 "seen_sweep": sweep,
                 "seen_at": now,
             },

@@ -202,7 +202,11 @@ def sync_version_cache(*, registered_model: RegisteredModel) -> None:
     """
     versions = registered_model.training_runs.versions()
     latest = versions.order_by("-version").first()
-    unchecked = {"registry_state": RegistryState.UNCHECKED, "registry_checked_at": None}
+    unchecked = {
+        "registry_state": RegistryState.UNCHECKED,
+        "registry_checked_at": None,
+        "registry_in_sweeps": False,
+    }
     RegisteredModel.objects.filter(pk=registered_model.pk).update(
         total_versions=versions.count(),
         latest_run=latest,

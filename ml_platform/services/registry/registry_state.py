@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q, TextChoices
+from django.db.models import Case, Q, TextChoices
+from django.db.models.lookups import GreaterThanOrEqual
 
 from ml_platform.models import RegisteredModel
 from ml_platform.models.states import RegistryState
+from ml_platform.models.sweeps.sweep import as_of
 
 NEVER_CHECKED = "No sweep has checked it yet."
 NOT_LISTED = "Not listed at two sweeps."
@@ -60,6 +62,16 @@ class RegistryVerdict:
         return self.reason == OTHER_FILES
 
 
+def answered_at(
+    checked_at: datetime | None, *, in_sweeps: bool, began_at: datetime | None
+) -> datetime | None:
+    """When Vertex AI last answered about a model: by its row, or if each reading since then judged
+    it so, when the newest of them began (`began_at`)."""
+    if in_sweeps and checked_at is not None and began_at is not None:
+        return max(checked_at, began_at)
+    return checked_at
+
+
 def registry_verdict(
     *, state: str, checked_at: datetime | None, unread: str, fresh_since: datetime | None
 ) -> RegistryVerdict:
@@ -79,22 +91,34 @@ def registry_verdict(
 
 
 def verdict_of(
-    lineage: RegisteredModel, unread: str, fresh_since: datetime | None
+    lineage: RegisteredModel,
+    unread: str,
+    fresh_since: datetime | None,
+    began_at: datetime | None = None,
 ) -> RegistryVerdict:
-    """The verdict on a model by its row."""
+    """The verdict on a model by its row, and by when the last reading of Vertex AI began."""
     return registry_verdict(
         state=lineage.registry_state,
-        checked_at=lineage.registry_checked_at,
+        checked_at=answered_at(
+            lineage.registry_checked_at,
+            in_sweeps=lineage.registry_in_sweeps,
+            began_at=began_at,
+        ),
         unread=unread,
         fresh_since=fresh_since,
     )
 
 
+def registry_answered_at() -> Case:
+    """`answered_at` of registered models as an expression."""
+    return as_of("registry_checked_at", Q(registry_in_sweeps=True), "vertex")
+
+
 def has_registry_answer(answer: str, unread: str, fresh_since: datetime | None) -> Q:
-    """The same verdict as a condition on registered models."""
+    """The same verdict as a condition on registered models; the database knows the sweeps."""
     known = Q(pk__in=[]) if unread else Q(registry_checked_at__isnull=False)
     if fresh_since is not None:
-        known &= Q(registry_checked_at__gte=fresh_since)
+        known &= Q(GreaterThanOrEqual(registry_answered_at(), fresh_since))
     told = [each.value for each in RegistryAnswer if each != RegistryAnswer.UNKNOWN]
     if answer == RegistryAnswer.UNKNOWN:
         return ~(known & Q(registry_state__in=told))

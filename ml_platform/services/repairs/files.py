@@ -131,7 +131,7 @@ def _verified(work: Work[RestoreState], manifest: Manifest) -> Next:
 
 def _seen(manifest: Manifest, now: datetime) -> None:
     Manifest.objects.filter(pk=manifest.pk, digest=manifest.digest).update(
-        state=FilesState.VERIFIED, difference={}, checked_at=now
+        state=FilesState.VERIFIED, difference={}, checked_at=now, in_sweeps=False
     )
     run = manifest.run
     if not run.gcs_artifacts_path:

@@ -165,7 +165,9 @@ def _record_lost(work: Work[PointerState]) -> None:
             clear_pointer(run=run, registration=Registration.LOST, operation=work.operation)
     sync_version_cache(registered_model=lineage)
     RegisteredModel.objects.filter(pk=lineage.pk).update(
-        registry_state=RegistryState.UNCHECKED, registry_checked_at=work.clock()
+        registry_state=RegistryState.UNCHECKED,
+        registry_checked_at=work.clock(),
+        registry_in_sweeps=False,
     )
 
 

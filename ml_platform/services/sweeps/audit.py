@@ -32,6 +32,7 @@ from ml_platform.models.endpoints import serving_truth
 from ml_platform.models.endpoints.serving_status import with_serving_status
 from ml_platform.models.endpoints.serving_truth import ServingTruth
 from ml_platform.models.registry.registered_model import RegisteredModelQuerySet
+from ml_platform.models.sweeps.sweep import or_read
 from ml_platform.services.findings.exclusions import LEFT_OUT, chunks
 from ml_platform.services.findings.kinds import Kind, kinds_of, worst_first
 from ml_platform.services.findings.store import standing
@@ -220,7 +221,8 @@ def vertex_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[Verte
     """Yield what Vertex AI listed, with our verdict; for a project, only what concerns it."""
     read = bool(sweep.planes["vertex"]["read"])
     projects = project_names(project_number())
-    for chunk in chunks(MirroredModel.objects.all()):
+    rows = MirroredModel.objects.annotate(last_seen_at=or_read("seen_at", "vertex"))
+    for chunk in chunks(rows):
         listed = (ModelName.parse(row.resource_name) for row in chunk)
         names = [name for each in listed for name in spellings(each, projects)]
         lineages, found = _lineages_of(names), _findings_on(names)
@@ -238,7 +240,7 @@ def vertex_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[Verte
                 lineage=lineage.model_name if lineage else "",
                 verdict=_verdict(row, lineage, finding),
                 agrees=finding is None if read else None,
-                as_of=row.seen_at.isoformat(),
+                as_of=row.last_seen_at.isoformat(),
             )
 
 

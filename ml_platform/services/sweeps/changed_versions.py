@@ -8,72 +8,89 @@ the two changes with a moved alias. It reads AT_MOST models, the longest unread 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from heapq import nsmallest
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 
-from django.db.models import F
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models.functions import Concat
 
 from ml_platform.cloud.answers import Present, ask
 from ml_platform.cloud.names import ModelName
 from ml_platform.models import MirroredModel, RegisteredModel, TrainingRun
-from ml_platform.models.locking import update_rows
+from ml_platform.models.database import atomic
+from ml_platform.models.locking import lock_rows
 from ml_platform.services.findings.comparisons.models import ListedModel, Location, agrees
 from ml_platform.services.findings.comparisons.versions import more_of
-from ml_platform.services.findings.exclusions import chunks
 from ml_platform.services.findings.model_rows import (
+    NAME,
     labelled_runs,
     mirrored_versions,
+    name_starts,
+    read_place,
     recorded_versions,
     version_row,
 )
-from ml_platform.services.installation.identity import identity
-from ml_platform.services.operations.work import Json
+from ml_platform.services.installation.identity import Identity
 from ml_platform.services.registry.verification import read_versions
 
 AT_MOST = 120
 """Models in one sweep: a fifth of the reads that Vertex AI allows in a minute, which is 600
 (https://cloud.google.com/vertex-ai/docs/quotas)."""
+TOGETHER = 20
+"""Models whose versions are written together."""
 READ_AGAIN = timedelta(days=1)
 FAILURES = 3
 """After so many models in a row that could not be read, the others wait for the next sweep."""
-_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-def read_changed_versions(*, began: datetime, renew: Callable[[], datetime]) -> None:
+def read_changed_versions(*, us: Identity, began: datetime, renew: Callable[[], datetime]) -> None:
     """Read the versions of the models that wait for it, in the sweep that began then.
 
     `renew` renews its lease and returns the time. A model that cannot be read is passed by: its
     findings stay as they are, and it is tried again when the others had their turn (law 14).
     """
-    us, failures = identity(), 0
-    for row in nsmallest(AT_MOST, _waiting(began), key=_turn):
-        now, name = renew(), ModelName.parse(row.resource_name)
+    failures = 0
+    read: list[tuple[MirroredModel, bool]] = []
+    for row in _waiting(began)[:AT_MOST]:
+        row.versions_read_at, name = renew(), ModelName.parse(row.resource_name)
         answer = ask(lambda name=name: read_versions(name))  # type: ignore[misc]
-        read = isinstance(answer, Present)
-        values: Json = {"versions": None, "versions_revision": ""}
-        if isinstance(answer, Present):
-            versions = [version_row(version, us) for version in answer.value]
-            values = {"versions": versions, "versions_revision": row.revision}
-        update_rows(MirroredModel.objects.filter(pk=row.pk), versions_read_at=now, **values)
-        failures = 0 if read else failures + 1
+        found = [version_row(v, us) for v in answer.value] if isinstance(answer, Present) else None
+        before = (row.versions, row.versions_revision)
+        row.versions, row.versions_revision = found, "" if found is None else row.revision
+        read.append((row, before != (row.versions, row.versions_revision)))
+        failures = failures + 1 if found is None else 0
+        if len(read) == TOGETHER or failures == FAILURES:
+            _write(read)
+            read = []
         if failures == FAILURES:
             return
+    _write(read)
 
 
-def _waiting(began: datetime) -> Iterator[MirroredModel]:
-    """Yield the listed models of our lineages that changed, or were not read for a day."""
-    columns = ("resource_name", "revision", "versions_revision", "versions_read_at")
-    for chunk in chunks(RegisteredModel.objects.registered().only("vertex_model_resource_name")):
-        ids = [row.vertex_model_resource_name.rpartition("/")[2] for row in chunk]
-        for row in MirroredModel.objects.filter(model_id__in=ids).only(*columns):
-            read_at = row.versions_read_at
-            if row.versions_revision != row.revision or not read_at or read_at < began - READ_AGAIN:
-                yield row
+def _write(read: Sequence[tuple[MirroredModel, bool]]) -> None:
+    """Write what was read of these models; of those that do not differ only the time."""
+    if read:
+        rows = MirroredModel.objects.filter(pk__in=[row.pk for row, _ in read])
+        with atomic():
+            lock_rows(rows)
+            rows.update(versions_read_at=read[-1][0].versions_read_at)
+            differing = [row for row, differs in read if differs]
+            MirroredModel.objects.bulk_update(differing, ["versions", "versions_revision"])
 
 
-def _turn(row: MirroredModel) -> tuple[bool, datetime]:
-    return (row.versions_revision == row.revision, row.versions_read_at or _NEVER)
+def _waiting(began: datetime) -> QuerySet[MirroredModel]:
+    """The listed models of our lineages that changed, or were not read for a day; those first whose
+    turn it is."""
+    old = Q(versions_read_at=None) | Q(versions_read_at__lt=began - READ_AGAIN)
+    ours = Q(pk__in=[])
+    for start in name_starts(read_place()):
+        name = Concat(Value(start), OuterRef("model_id"))
+        ours |= Q(Exists(RegisteredModel.objects.registered().filter(**{NAME: name})))
+    columns = ("resource_name", "revision", "versions", "versions_revision")
+    rows = MirroredModel.objects.filter(old | ~Q(versions_revision=F("revision")), ours)
+    rows = rows.only(*columns)
+    is_same = Case(When(versions_revision=F("revision"), then=1), default=0)
+    return rows.order_by(is_same, F("versions_read_at").asc(nulls_first=True), "pk")
 
 
 def recorded_instead(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 from ml_platform.cloud import storage
 from ml_platform.conf import require_settings
@@ -14,12 +15,25 @@ from ml_platform.models.clock import database_now
 from ml_platform.models.registry.manifest import ManifestOrigin
 from ml_platform.services.artifacts.folders import newest_folder
 from ml_platform.services.artifacts.manifest import Taken, compare_files, manifest_of
-from ml_platform.services.findings.discrepancy import artifacts_of
 from ml_platform.services.ownership.labels import is_uid
 
 PUSHED = "pushed_model/"
 _FILE = re.compile(rf"(.*?/){PUSHED}([^/]+)/(.+)", re.DOTALL)
-COLUMNS = ("uid", "gcs_artifacts_path", "manifest__folder", "manifest__digest")
+
+
+class Recorded(NamedTuple):
+    """A version as our tables have it, with its manifest but not the list of its files."""
+
+    run_id: int
+    path: str
+    manifest_id: int | None
+    folder: str | None
+    digest: str | None
+
+    @property
+    def prefix(self) -> str:
+        """Its folder, as the mirror writes it."""
+        return f"{self.path.rstrip('/')}/"
 
 
 @dataclass(slots=True)
@@ -28,27 +42,27 @@ class PushedModels:
 
     prefix: str
     """gs://bucket/key/ of the run."""
-    run: TrainingRun | None
+    version: Recorded | None
     """The version that has this prefix."""
+    manifest_digest: str = ""
+    """The digest of the folder that its manifest names."""
     folders: dict[str, dict[str, Any]] = field(default_factory=dict)
     newest: Taken | None = None
     """The newest folder, with its list of files, for a version that has no manifest yet."""
 
-    @property
-    def manifest(self) -> Manifest | None:
-        """The manifest of the version, without its list of files."""
-        return getattr(self.run, "manifest", None)
-
     def add(self, taken: Taken) -> None:
         """Note the next folder; it is compared if the version's manifest is of it."""
-        manifest, number = self.manifest, taken.folder.rstrip("/").rpartition("/")[2]
-        seen = {"digest": taken.digest, "files": taken.count, "bytes": taken.bytes}
-        if manifest and manifest.folder == taken.folder and manifest.digest != taken.digest:
-            manifest.refresh_from_db(fields=["files"])
-            seen["difference"] = compare_files(manifest.files, taken)
-            seen["changed_at"] = taken.changed_at.isoformat() if taken.changed_at else ""
         if not taken.has_model:
             return
+        number = taken.folder.rstrip("/").rpartition("/")[2]
+        seen = {"digest": taken.digest, "files": taken.count, "bytes": taken.bytes}
+        if self.version and self.version.folder == taken.folder:
+            self.manifest_digest = taken.digest
+            if self.version.digest != taken.digest:
+                rows = Manifest.objects.filter(pk=self.version.manifest_id)
+                files = rows.values_list("files", flat=True).first()
+                seen["difference"] = compare_files(files, taken)
+                seen["changed_at"] = taken.changed_at.isoformat() if taken.changed_at else ""
         self.folders[number] = seen
         if newest_folder(self.folders) == number:
             self.newest = taken
@@ -100,25 +114,29 @@ def _folders() -> Iterator[list[Taken]]:
         yield [current]
 
 
-def _versions(prefixes: Collection[str]) -> dict[str, TrainingRun]:
-    """The versions that have these prefixes, with their manifests but not the lists."""
+def _versions(prefixes: Collection[str]) -> dict[str, Recorded]:
+    """The versions that have these prefixes."""
     names = {prefix.rstrip("/").rpartition("/")[2] for prefix in prefixes}
     uids = [name for name in names if is_uid(name)]
     keys = [int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 19]
-    rows = TrainingRun.objects.versions().select_related("manifest").only(*COLUMNS)
-    found = [*rows.filter(uid__in=uids), *(rows.filter(pk__in=keys) if keys else ())]
-    return {artifacts_of(run): run for run in found if artifacts_of(run) in prefixes}
+    columns = ("pk", "gcs_artifacts_path", "manifest__pk", "manifest__folder", "manifest__digest")
+    rows = TrainingRun.objects.versions().values_list(*columns)
+    by_uid, by_key = rows.filter(uid__in=uids), rows.filter(pk__in=keys)  # none asks nothing
+    versions = (Recorded(*row) for row in chain(by_uid, by_key))
+    return {one.prefix: one for one in versions if one.prefix in prefixes}
 
 
 def _with_manifests(done: Sequence[PushedModels]) -> list[PushedModels]:
     """Take the manifests of the versions that have none; returns the runs with a saved model."""
-    new = [
-        manifest_of(one.run, one.newest, ManifestOrigin.SWEEP, database_now())
-        for one in done
-        if one.run and not one.manifest and one.newest and one.newest.digest
-    ]
+    new: list[Manifest] = []
+    for one in done:
+        if one.version and not one.version.manifest_id and one.newest and one.newest.digest:
+            one.manifest_digest = one.newest.digest
+            taken_at = database_now()
+            new.append(manifest_of(one.version.run_id, one.newest, ManifestOrigin.SWEEP, taken_at))
     new.sort(key=lambda row: row.run_id)  # a sweep beside this one inserts them in the same order
-    Manifest.objects.bulk_create(new, ignore_conflicts=True)
+    if new:
+        Manifest.objects.bulk_create(new, ignore_conflicts=True)
     for one in done:
         one.newest = None  # frees its list of files
     return [one for one in done if one.folders]

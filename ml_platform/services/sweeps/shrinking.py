@@ -7,7 +7,7 @@ mirror keeps what it had, nothing of the plane is compared, and a person confirm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db.models import QuerySet
@@ -33,7 +33,7 @@ from ml_platform.models.states import (
     Registration,
 )
 from ml_platform.services.findings.discrepancy import Discrepancy
-from ml_platform.services.findings.exclusions import Reading, chunks
+from ml_platform.services.findings.exclusions import Reading
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import hold_findings
 from ml_platform.services.mirror.brake import PLANES, PlaneShrunk, why_shrunk
@@ -61,16 +61,17 @@ def has_shrunk(*, had: int, lacks: int) -> bool:
     return lacks > FLOOR and lacks * PARTS > had
 
 
-def judge(name: str, *, had: int, unseen: QuerySet[Any]) -> Json | None:
+def judge(name: str, *, had: int, lacks: int, unseen: Iterable[QuerySet[Any]]) -> Json | None:
     """Return the result of a plane that must not be believed; None for one that may.
 
-    `had` is how many rows its mirror had before the sweep; `unseen` are those it does not list now.
+    `had` is how many rows its mirror had before the sweep; `unseen` are those it does not list now,
+    `lacks` of them, in parts.
     """
-    if not has_shrunk(had=had, lacks=unseen.count()):
+    if not has_shrunk(had=had, lacks=lacks):
         return None
     lacks, named = 0, list[str]()
-    for chunk in chunks(unseen):
-        found = MISSED[name](chunk)
+    for part in unseen:
+        found = MISSED[name](list(part.order_by("pk")))
         lacks += len(found)
         named += found[: NAMED - len(named)]
     if not has_shrunk(had=had, lacks=max(0, lacks - _confirmed(name))):

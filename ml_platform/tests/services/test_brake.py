@@ -39,8 +39,9 @@ from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.repairs.reconciliation import NoRepair, repair_finding
 from ml_platform.services.sweeps import audit, shrinking
 from ml_platform.services.sweeps.audit import AuditVerdict
+from ml_platform.services.sweeps.listed import PLANES
 from ml_platform.services.sweeps.shrinking import FLOOR, has_shrunk
-from ml_platform.services.sweeps.sweep import PLANES, sweep
+from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.tests.factories import (
     LONG_AGO,
     DeployedEndpointFactory,

@@ -48,7 +48,7 @@ from ml_platform.services.scheduling.job import job_spec
 from ml_platform.services.scheduling.platform_jobs import WORKFLOW, SetupState, subject_of_job
 from ml_platform.services.scheduling.platform_jobs import job_spec as spec_of
 from ml_platform.services.serving.our_fields import keep_seen, keep_written
-from ml_platform.services.sweeps.sweep import PLANES
+from ml_platform.services.sweeps.listed import PLANES
 from ml_platform.tests.factories import (
     LONG_AGO,
     PROJECT_NUMBER,

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import connection, transaction
 
+from ml_platform.kpis import vertex_reading
 from ml_platform.models import (
     Finding,
+    Manifest,
     MirroredArtifacts,
     MirroredModel,
     MirroredService,
+    Operation,
     RegisteredModel,
     Sweep,
     TrainingRun,
@@ -25,16 +28,19 @@ from ml_platform.models.states import (
     RegistryState,
     ScheduleState,
 )
+from ml_platform.services.artifacts.manifest import files_checked_at
 from ml_platform.services.findings.exclusions import NEW, WORKED_ON, Reading
 from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor, Subject, lineage_key, open_operation
 from ml_platform.services.registry.lineages import lose_versions
+from ml_platform.services.registry.registry_state import has_registry_answer, verdict_of
 from ml_platform.services.repairs.pointers import clear_stale_pointers
 from ml_platform.services.repairs.reconciliation import finish_operation, is_safe
 from ml_platform.services.repairs.steps import STAYS_OPEN
 from ml_platform.services.sweeps import audit
+from ml_platform.services.sweeps.listed import PLANES
 from ml_platform.services.sweeps.planes.models import compare_unclaimed_models
-from ml_platform.services.sweeps.sweep import PLANES, sweep
+from ml_platform.services.sweeps.sweep import sweep
 from ml_platform.services.workflows import WORKFLOWS
 from ml_platform.tests.factories import (
     ProjectFactory,
@@ -82,6 +88,40 @@ def test_planes_that_agree_make_no_finding(cloud: LocalCloud) -> None:
         "CloudScheduler.ListJobs": f"sweep {done.pk}",
         "EndpointService.ListEndpoints": f"sweep {done.pk}",
     }
+
+
+def test_a_sweep_of_what_is_in_order_writes_no_row_and_is_the_time_of_the_answers(
+    cloud: LocalCloud,
+) -> None:
+    tables = (RegisteredModel, Manifest, MirroredModel, MirroredArtifacts)
+
+    def rows() -> list[Any]:
+        return [list(table.objects.values()) for table in tables]
+
+    def answers() -> tuple[Any, ...]:
+        reading, row = vertex_reading(), RegisteredModel.objects.get()
+        [version] = TrainingRun.objects.annotate(at=files_checked_at())
+        told = has_registry_answer("verified", "", reading.began_at)
+        fresh = RegisteredModel.objects.filter(told).exists()
+        return (verdict_of(row, "", None, reading.began_at).at, version.at, fresh)
+
+    lineage = managed(cloud)
+    first = look()
+    assert answers() == (first.started_at, first.started_at, True)
+    before = rows()
+    second = look()
+    assert rows() == before
+    assert answers() == (second.started_at, second.started_at, True)
+    key = lineage_key(project_id=lineage.project_id, model_name=lineage.model_name)
+    subject = Subject(type="registeredmodel", id="1", name="x", lineage_key=key)
+    operation, _ = open_operation(
+        workflow=WORKFLOWS["delete-versions"], subject=subject, actor=ANA, now=database_now()
+    )
+    look()
+    assert answers() == (second.started_at, second.started_at, False), "it was not judged"
+    Operation.objects.update(status="succeeded", finished_at=operation.created_at)
+    last = look()
+    assert answers() == (last.started_at, last.started_at, True)
 
 
 def test_the_incident_is_found(cloud: LocalCloud) -> None:

@@ -244,7 +244,7 @@ def test_what_the_mirror_knew_of_it_stays(cloud: LocalCloud) -> None:
     for name in ("7", "8"):
         cloud.models.seed(name, display_name="theirs")
     look()
-    MirroredModel.objects.filter(model_id="8").update(display_name="as it was")
+    MirroredModel.objects.filter(model_id="8").update(display_name="as it was", content="")
     with one_of_a_kind("ml_platform_mirroredmodel", "display_name"):
         done = look()
     assert [one["what"] for one in done.planes["vertex"]["left_out"]] == ["8"]

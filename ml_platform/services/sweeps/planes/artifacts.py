@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,8 +12,9 @@ from ml_platform.cloud.answers import Absent, Unknown, ask
 from ml_platform.conf import require_settings
 from ml_platform.models import AwaitingRemoval, Manifest, MirroredArtifacts, TrainingRun
 from ml_platform.models.database import atomic
-from ml_platform.models.locking import lock_rows
+from ml_platform.models.locking import lock_rows, update_rows
 from ml_platform.models.registry.manifest import FilesState, ManifestOrigin
+from ml_platform.models.sweeps.sweep import or_read
 from ml_platform.services.artifacts.manifest import (
     NO_CHECKSUM,
     compare_files,
@@ -29,6 +30,7 @@ from ml_platform.services.findings.model_rows import VERSION_COLUMNS
 from ml_platform.services.operations.store import lineage_key
 
 from .models import Compared
+from .settled import unsettled_versions
 
 ADOPTED_EVERY = timedelta(days=1)
 """The files of adopted versions are elsewhere: each folder needs a listing of its own."""
@@ -59,13 +61,14 @@ def compare_artifacts(reading: Reading) -> Iterator[Compared]:
     root = f"gs://{settings.BUCKET}/{settings.ARTIFACTS_PREFIX}/"
     versions = TrainingRun.objects.versions().filter(registered_at__lte=reading.sweep.started_at)
     versions = versions.only(*VERSION_COLUMNS)
-    for chunk in reading.chunks(versions.filter(gcs_artifacts_path__startswith=root)):
+    ours = unsettled_versions(reading, versions.filter(gcs_artifacts_path__startswith=root))
+    for chunk in reading.chunks(ours):
         mirrored = MirroredArtifacts.objects.filter(prefix__in=[artifacts_of(run) for run in chunk])
         listed = dict(mirrored.values_list("prefix", "folders"))
-        yield _compare(reading, chunk, partial(_look_in_mirror, reading, listed))
+        yield _compare(reading, chunk, partial(_look_in_mirror, reading, listed), in_sweeps=True)
     for chunk in reading.chunks(versions.filter(gcs_artifacts_path="")):
         adopted = [run for run in chunk if _adopted_from(run)]
-        yield _compare(reading, adopted, partial(_look_at_adopted, reading))
+        yield _compare(reading, adopted, partial(_look_at_adopted, reading), in_sweeps=False)
 
 
 def compare_left(reading: Reading) -> Iterator[Compared]:
@@ -76,12 +79,16 @@ def compare_left(reading: Reading) -> Iterator[Compared]:
         yield Compared([discrepancy.compare_left(waiting) for waiting in chunk], [])
 
 
-def _compare(reading: Reading, runs: Sequence[TrainingRun], look: Looker) -> Compared:
+def _compare(
+    reading: Reading, runs: Sequence[TrainingRun], look: Looker, *, in_sweeps: bool
+) -> Compared:
+    """Compare these versions; `in_sweeps` is whether every sweep reads their files."""
     rows = Manifest.objects.filter(run__in=runs).defer("files")
     manifests = {row.run_id: row for row in rows}
     touched = reading.touched().lineages
     result = Compared([], [])
     looks: list[tuple[Manifest, Look]] = []
+    unjudged: list[int] = []
     for run in runs:
         manifest = manifests.get(run.pk)
         key = lineage_key(project_id=run.project_id, model_name=run.model_name)
@@ -89,31 +96,41 @@ def _compare(reading: Reading, runs: Sequence[TrainingRun], look: Looker) -> Com
         if seen.unknown:
             what = f"{run.model_name} v{run.version}"
             result.leave_out(artifacts_subject(run.pk), what, seen.unknown, run.project_id)
+            unjudged.append(run.pk)
             continue
         if manifest and not seen.stored:
             looks.append((manifest, seen))
         if found := discrepancy.compare_artifacts(run, manifest, seen.state, seen.difference):
             result.found.append(replace(found, changed_at=seen.changed_at))
-    _write(reading, looks)
+    _keep_answers(unjudged)
+    _write(reading, looks, in_sweeps=in_sweeps)
     mark_lineages({run.registered_model_id for run in runs if run.registered_model_id})
     return result
 
 
-def _write(reading: Reading, looks: Iterable[tuple[Manifest, Look]]) -> None:
+def _write(reading: Reading, looks: Collection[tuple[Manifest, Look]], *, in_sweeps: bool) -> None:
     """Record what was seen, with its time."""
+    if not looks:
+        return
+    at = {"checked_at": reading.sweep.started_at, "in_sweeps": in_sweeps}
     changed: list[Manifest] = []
-    same: list[int] = []
     for row, seen in looks:
-        if (row.state, row.difference) == (seen.state, seen.difference):
-            same.append(row.pk)
-            continue
-        row.state, row.difference = seen.state, dict(seen.difference)
-        row.checked_at = reading.sweep.started_at
-        changed.append(row)
+        if (row.state, row.difference) != (seen.state, seen.difference):
+            row.state, row.difference = seen.state, dict(seen.difference)
+            changed.append(row)
     with atomic():
-        lock_rows(Manifest.objects.filter(pk__in=[*same, *(row.pk for row in changed)]))
-        Manifest.objects.bulk_update(changed, ["state", "difference", "checked_at"])
-        Manifest.objects.filter(pk__in=same).update(checked_at=reading.sweep.started_at)
+        rows = Manifest.objects.filter(pk__in=[row.pk for row, _ in looks])
+        lock_rows(rows)
+        Manifest.objects.bulk_update(changed, ["state", "difference"])
+        rows.update(**at)
+
+
+def _keep_answers(unjudged: Collection[int]) -> None:
+    """Note when the files that this sweep does not judge were compared last: the end of the sweep
+    makes the time of the others newer."""
+    rows = Manifest.objects.filter(run__in=unjudged, in_sweeps=True)
+    if unjudged:
+        update_rows(rows, checked_at=or_read("checked_at", "gcs"), in_sweeps=False)
 
 
 # ---- the files of our own runs -------------------------------------------------------------------

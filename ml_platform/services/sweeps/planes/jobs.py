@@ -46,6 +46,8 @@ def compare_schedules(reading: Reading) -> Iterator[Compared]:
 def compare_platform_jobs(reading: Reading) -> Iterator[Compared]:
     """Compare each job of the platform that was set up with the job of its name."""
     set_up = jobs_set_up()
+    if not set_up:
+        return
     jobs = _mirrored(set_up)
     touched = reading.touched()
     result = Compared([], [])

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from django.db.models import Count
 
-from ml_platform.cloud.names import ModelName, spellings
+from ml_platform.cloud.names import ModelName
 from ml_platform.conf import require_settings
 from ml_platform.errors import Invalid
-from ml_platform.models import MirroredModel, RegisteredModel, Sweep, TrainingRun
+from ml_platform.models import RegisteredModel, Sweep, TrainingRun
 from ml_platform.models.database import atomic
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import RegistryState
+from ml_platform.models.sweeps.sweep import or_read
 from ml_platform.services.artifacts.manifest import with_other_files
 from ml_platform.services.findings.comparisons.models import (
     ListedModel,
@@ -57,10 +58,11 @@ from ml_platform.services.findings.model_rows import (
     seen_of,
 )
 from ml_platform.services.findings.store import hold_findings, looks_at, standing
-from ml_platform.services.mirror.project_names import project_names
 from ml_platform.services.ownership.own_resources import own_models
 from ml_platform.services.registry.aliases import DEFAULT, move_default
 from ml_platform.services.sweeps.changed_versions import recorded_instead
+
+from .settled import unclaimed_models, unsettled_lineages
 
 
 class Compared(NamedTuple):
@@ -110,32 +112,30 @@ def _counts(chunk: list[RegisteredModel], related: str) -> dict[int, int]:
 def compare_lineages(reading: Reading) -> Iterator[Compared]:
     """Compare each registered model with what Vertex AI lists under its resource name."""
     place = read_place()
-    for chunk in reading.chunks(RegisteredModel.objects.registered().only(*LINEAGE_COLUMNS)):
+    for chunk in reading.chunks(unsettled_lineages(reading, place).only(*LINEAGE_COLUMNS)):
         names = [_name_of(lineage) for lineage in chunk]
-        listed = _listed(chunk, names)
-        labelled = labelled_runs(filter(None, listed.values()))
-        instead = recorded_instead(listed, labelled, place)
-        listed = {**listed, **instead}
-        labelled |= labelled_runs(instead.values())
-        pointed = _pointed_at(listed, labelled, place)
+        seen = _listed(chunk, names, place)
         touched = reading.touched().lineages
         result = Compared([], [])
         compared: dict[RegisteredModel, ListedModel | None] = {}
+        unjudged: list[int] = []
         defaults: list[int] = []
         for lineage, name in zip(chunk, names, strict=True):
             why = _why_left_out(lineage, name, place, reading, touched)
             if why:
                 subject = lineage.vertex_model_resource_name
                 result.leave_out(subject, lineage.model_name, why, lineage.project_id)
+                unjudged.append(lineage.pk)
                 continue
-            model = compared[lineage] = listed[lineage]
-            run = labelled.get(model.run_uid) if model else None
-            version = pointed.get(lineage.pk)
+            model = compared[lineage] = seen.listed[lineage]
+            run = seen.labelled.get(model.run_uid) if model else None
+            version = seen.pointed.get(lineage.pk)
             if discrepancy := compare_lineage(lineage, model, run, place, pointed=version):
                 result.found.append(discrepancy)
-            elif run is not None and lineage not in instead:
+            elif run is not None and lineage not in seen.instead:
                 defaults.append(run.pk)
         _hold_labels(chunk, compared, reading.sweep)
+        _keep_answers(unjudged)
         yield result
         _follow_defaults(defaults)
         # After the findings of the chunk were written: the states depend on their sightings.
@@ -143,13 +143,30 @@ def compare_lineages(reading: Reading) -> Iterator[Compared]:
         _write_states(ids, result.found, looks_at(result.found), reading.sweep)
 
 
-def _listed(
-    chunk: Iterable[RegisteredModel], names: Iterable[ModelName | None]
-) -> dict[RegisteredModel, ListedModel | None]:
+class Listed(NamedTuple):
+    """What Vertex AI lists of a chunk of lineages, with the runs that it is about."""
+
+    listed: Mapping[RegisteredModel, ListedModel | None]
     """The listed model of each lineage whose resource name is valid."""
+    instead: Mapping[RegisteredModel, ListedModel]
+    """The version by which a model is judged whose default version is to be recorded yet."""
+    labelled: Mapping[str, TrainingRun]
+    """The runs that labels name, by their uid."""
+    pointed: Mapping[int, TrainingRun]
+    """The run that we recorded as the listed version of each lineage whose labels disagree."""
+
+
+def _listed(
+    chunk: Iterable[RegisteredModel], names: Iterable[ModelName | None], place: Location
+) -> Listed:
     named = {lineage: name for lineage, name in zip(chunk, names, strict=True) if name}
-    seen = seen_by_id({name.model_id for name in named.values()})
-    return {lineage: seen.get(name.model_id) for lineage, name in named.items()}
+    by_id = seen_by_id({name.model_id for name in named.values()})
+    shown = {lineage: by_id.get(name.model_id) for lineage, name in named.items()}
+    labelled = labelled_runs(filter(None, shown.values()))
+    instead = recorded_instead(shown, labelled, place)
+    listed = {**shown, **instead}
+    labelled |= labelled_runs(instead.values())
+    return Listed(listed, instead, labelled, _pointed_at(listed, labelled, place))
 
 
 def _pointed_at(
@@ -229,7 +246,21 @@ def _write_states(
             pk__in=[pk for pk, wanted in states.items() if wanted == state],
             latest_registered_at__lte=sweep.started_at,
         )
-        update_rows(rows, registry_state=state, registry_checked_at=sweep.started_at)
+        update_rows(
+            rows,
+            registry_state=state,
+            registry_checked_at=sweep.started_at,
+            registry_in_sweeps=True,
+        )
+
+
+def _keep_answers(unjudged: Collection[int]) -> None:
+    """Note when the models that this sweep does not judge were judged last: the end of the sweep
+    makes the time of the others newer."""
+    rows = RegisteredModel.objects.filter(pk__in=unjudged, registry_in_sweeps=True)
+    if unjudged:
+        answered_at = or_read("registry_checked_at", "vertex")
+        update_rows(rows, registry_checked_at=answered_at, registry_in_sweeps=False)
 
 
 def _follow_defaults(listed: Collection[int]) -> None:
@@ -255,9 +286,8 @@ def _name_of(lineage: RegisteredModel) -> ModelName | None:
 def compare_unclaimed_models(reading: Reading) -> Iterator[Compared]:
     """Classify each listed model that none of our versions points at."""
     place = read_place()
-    projects = project_names(place.number)
-    for chunk in reading.chunks(MirroredModel.objects.filter(theirs=False).only(*SEEN_COLUMNS)):
-        models = _unclaimed(chunk, projects)
+    for chunk in reading.chunks(unclaimed_models(place).only(*SEEN_COLUMNS)):
+        models = [seen_of(row) for row in chunk]
         labelled = labelled_runs(models)
         own = own_models(
             {run.registered_model_id for run in labelled.values() if run.registered_model_id}
@@ -294,17 +324,3 @@ def _why_not(seen: ListedModel, run: TrainingRun | None, reading: Reading, touch
         return NEW
     worked_on = seen.name.model_id in touched.models
     return WORKED_ON if worked_on or (run and key_of(run) in touched.lineages) else ""
-
-
-def _unclaimed(chunk: list[MirroredModel], projects: Collection[str]) -> list[ListedModel]:
-    """Return the models of the chunk that no version points at, with any name of the project."""
-    models = [seen_of(row) for row in chunk]
-    by_name = {name: seen for seen in models for name in spellings(seen.name, projects)}
-    pointed = (
-        TrainingRun.objects.versions()
-        .filter(vertex_model_resource_name__in=list(by_name))
-        .values_list("vertex_model_resource_name", flat=True)
-        .distinct()
-    )
-    claimed = {by_name[name].name for name in pointed}
-    return [seen for seen in models if seen.name not in claimed]
