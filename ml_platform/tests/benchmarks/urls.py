@@ -10,5 +10,7 @@ from . import bare
 
 urlpatterns = [
     path("bare/models/", bare.models_page),
+    path("bare/same-statements/", bare.same_statements),
+    path("bare/static/", bare.static_answer),
     *demo,
 ]
