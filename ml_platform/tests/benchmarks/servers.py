@@ -44,7 +44,10 @@ class Client:
         return answer
 
     def answer(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-        """The status and the body of the answer, whatever it is; OSError or HTTPException without."""
+        """The status and the body of the answer, whatever it is.
+
+        :raises OSError: there was none; HTTPException too.
+        """
         data = None if body is None else json.dumps(body)
         headers = self._headers | ({"Content-Type": "application/json"} if data else {})
         try:

@@ -14,7 +14,7 @@ LEFT, TOP = 48, 34
 SERIES = {
     "MLflow": ("theirs", "#d9822b"),
     "ours": ("ours", "#2f81f7"),
-    "same statements": ("statements", "#8b949e"),
+    "bare view": ("statements", "#8b949e"),
     "static": ("static", "#6e7681"),
 }
 _STYLE = (
@@ -60,9 +60,10 @@ def _plot(runs: Sequence[Run], bottom: int, top: int) -> Iterator[str]:
     ends: list[tuple[float, str, str]] = []
     for name, (_, color) in SERIES.items():
         values = [_values(run.rows[0])[name] for run in runs]
-        corners = zip(xs, map(y_of, values), strict=True)
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
-        yield f'<polyline points="{points}" stroke="{color}"/>'
+        corners = [f"{x:.1f},{y_of(y):.1f}" for x, y in zip(xs, values, strict=True)]
+        yield f'<polyline points="{" ".join(corners)}" stroke="{color}"/>'
+        for x, y in (corner.split(",") for corner in corners):
+            yield f'<circle cx="{x}" cy="{y}" r="3" fill="{color}"/>'
         ends.append((y_of(values[-1]), f"{name} {milliseconds(values[-1])}", color))
     low = -math.inf
     for y, label, color in sorted(ends):
