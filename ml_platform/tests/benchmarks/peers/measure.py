@@ -80,7 +80,7 @@ def _row(case: Case, bare: Client, rounds: int) -> Row:
         ]
     if case.same and names(case.theirs()) != names(case.ours()):
         raise RuntimeError(f"{case.name}: MLflow and we name other models.")
-    times = in_turn(works, rounds=rounds, warm=1)
+    times = in_turn(works, rounds=min(rounds, case.rounds), warm=1)
     theirs, ours, *bares = times
     middles = [median(side) * 1000 for side in times]
     statements, static = middles[2:] or (None, None)
