@@ -234,9 +234,7 @@ def _listed(*, projects: Any, read_at: Any) -> QuerySet[Any, dict[str, Any]]:
     if read_at is None:
         return number(models, database=Count("pk"))
     unlisted = ~Q(model_id__in=MirroredModel.objects.values("model_id"))
-    unsettled = Q(registry_state=RegistryState.SUSPECTED) | Q(
-        latest_registered_at__gt=read_at
-    )
+    unsettled = Q(registry_state=RegistryState.SUSPECTED) | Q(latest_registered_at__gt=read_at)
     return number(
         models,
         database=Count("pk"),
@@ -255,11 +253,13 @@ def unread_because(planes: Mapping[str, Any], plane: str) -> str:
 
 def assets(projects: Projects = None) -> Assets:
     """Return the numbers of the Assets card."""
-    return Assets(**{
-        name: count
-        for part in _ASSETS
-        for name, count in _assets(part, projects=projects)[0].items()
-    })
+    return Assets(
+        **{
+            name: count
+            for part in _ASSETS
+            for name, count in _assets(part, projects=projects)[0].items()
+        }
+    )
 
 
 _ASSETS: Mapping[str, tuple[Callable[[], QuerySet[Any]], Callable[[], Mapping[str, Any]]]] = {
@@ -321,9 +321,7 @@ def _models() -> dict[str, Any]:
     }
 
 
-def _by_project(
-    rows: QuerySet[Any], numbers: Mapping[str, Any]
-) -> QuerySet[Any, dict[str, Any]]:
+def _by_project(rows: QuerySet[Any], numbers: Mapping[str, Any]) -> QuerySet[Any, dict[str, Any]]:
     return rows.order_by().values("project").annotate(**numbers)
 
 

@@ -45,7 +45,11 @@ def start(request: HttpRequest) -> HttpResponse:
     by_kind = kpis.open_findings(scope.limit)
     archived = request.GET.get("archived", "") == "yes"
     cards, pager = PROJECTS.numbered(
-        request, ARCHIVED if archived else USED, size=CARDS, parameter="projects", projects=scope.limit
+        request,
+        ARCHIVED if archived else USED,
+        size=CARDS,
+        parameter="projects",
+        projects=scope.limit,
     )
     traffic = kpis.traffic([card.pk for card in cards], today=now.date())
     found = {

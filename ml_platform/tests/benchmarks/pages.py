@@ -6,15 +6,9 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.core.wsgi import get_wsgi_application
-from django.test import Client
-from django.utils.crypto import get_random_string
 
-from ml_platform.api.http.auth import make_token
-from ml_platform.models.clock import database_now
-
+from .callers import make_caller
 from .ground import SEARCHED, use_database
 from .pairs import Figure, compare
 from .served import ask
@@ -35,15 +29,8 @@ class Site:
         if database in self.headers:
             return
         use_database(database)
-        user = get_user_model().objects.create_superuser("bench", password=get_random_string(9))
-        _, token = make_token(user=user, name="bench", days=1, now=database_now())
-        client = Client()
-        client.force_login(user)
-        session = client.cookies[settings.SESSION_COOKIE_NAME].value
-        self.headers[database] = {
-            "HTTP_AUTHORIZATION": f"Bearer {token}",
-            "HTTP_COOKIE": f"{settings.SESSION_COOKIE_NAME}={session}",
-        }
+        token, session = make_caller()
+        self.headers[database] = {"HTTP_AUTHORIZATION": token, "HTTP_COOKIE": session}
 
     def get(self, database: str, path: str, query: str = "") -> bytes:
         """The body of the answer to a GET.

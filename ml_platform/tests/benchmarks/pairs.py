@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -52,20 +52,32 @@ def compare(
     note: str = "",
     clock: Callable[[], float] = time.perf_counter,
 ) -> Figure:
-    """Time both in turn, `rounds` times each, after some that do not count.
+    """Time both in turn, `rounds` times each at most, after some that do not count."""
+    times = in_turn([ours, theirs], rounds=rounds, warm=warm, clock=clock)
+    a, b = (median(side) * 1000 for side in times)
+    return Figure(name=name, ours=a, theirs=b, goal=goal, note=note)
 
-    What takes long is asked less often: after PATIENCE seconds FEWEST pairs are enough.
+
+def in_turn(
+    works: Sequence[Callable[[], Any]],
+    *,
+    rounds: int,
+    warm: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[tuple[float, ...]]:
+    """The seconds of each of some things that are done in turn, A B C A B C.
+
+    What takes long is asked less often: after PATIENCE seconds FEWEST rounds are enough.
     """
     for _ in range(warm):
-        ours()
-        theirs()
+        for work in works:
+            work()
     gc.collect()
-    pairs: list[tuple[float, float]] = []
+    done: list[tuple[float, ...]] = []
     ends = time.perf_counter() + PATIENCE
-    while len(pairs) < rounds and (len(pairs) < FEWEST or time.perf_counter() < ends):
-        pairs.append((_seconds(ours, clock), _seconds(theirs, clock)))
-    a, b = (median(side) * 1000 for side in zip(*pairs, strict=True))
-    return Figure(name=name, ours=a, theirs=b, goal=goal, note=note)
+    while len(done) < rounds and (len(done) < FEWEST or time.perf_counter() < ends):
+        done.append(tuple(_seconds(work, clock) for work in works))
+    return list(zip(*done, strict=True))
 
 
 def _seconds(work: Callable[[], Any], clock: Callable[[], float]) -> float:

@@ -11,5 +11,7 @@ from . import bare, html
 urlpatterns = [
     path("bare/models/", bare.models_page),
     path("bare/page/", html.bare_page),
+    path("bare/same-statements/", bare.same_statements),
+    path("bare/static/", bare.static_answer),
     *demo,
 ]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from ml_platform.models.counting.install import differences, fold, recount
 from ml_platform.models.database import atomic, write_alias
 from ml_platform.services.findings.discrepancy import compare_counters as compare
-from ml_platform.services.findings.exclusions import Reading
 from ml_platform.services.findings.endings import end_counters
+from ml_platform.services.findings.exclusions import Reading
 
 from .models import Compared
 

@@ -1,0 +1,1 @@
+"""The whole installation under requests at a fixed rate."""
