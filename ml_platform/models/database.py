@@ -64,6 +64,15 @@ class PlatformQuerySet(models.QuerySet[Row]):
         return self._db or write_alias()  # type: ignore[attr-defined]
 
 
+class WithoutRows(models.Manager[Row]):
+    """The default manager of a table that the database fills, so that `dumpdata` leaves it out:
+    triggers fill it again when the tables that it is derived from are loaded."""
+
+    def get_queryset(self) -> models.QuerySet[Row]:
+        """None; `objects` has the rows."""
+        return PlatformQuerySet[Row](self.model, using=self._db).none()
+
+
 class PlatformModel(models.Model):
     """The base of our models: each has such a queryset, its own or this one."""
 

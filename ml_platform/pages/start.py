@@ -8,6 +8,7 @@ from ml_platform import kpis, status
 from ml_platform.actions.system import may_check
 from ml_platform.models.archived_project import in_archive
 from ml_platform.models.clock import database_now
+from ml_platform.models.registry.model_count import count_models
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
 from ml_platform.pages.common.queries import numbered_page
 from ml_platform.pages.layout import caller_of, page, render_page
@@ -66,5 +67,5 @@ def _told_archived(scope: Scope) -> str:
     hidden = in_archive(scope.projects, archived=True)
     if not (number := hidden.count()):
         return ""
-    models = kpis.registered_models(hidden).count()
+    models = count_models(hidden)
     return f"{number:,} archived, with {counted(models, 'model')}"
