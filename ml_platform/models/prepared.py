@@ -21,7 +21,7 @@ from ml_platform.conf import Settings, get_settings
 from .database import write_connection
 
 R = TypeVar("R")
-Build: TypeAlias = Callable[..., "QuerySet[Any, R]"]
+Build: TypeAlias = "Callable[..., QuerySet[Any, R]] | Callable[..., Sequence[QuerySet[Any, R]]]"
 
 
 MOST = 64
@@ -33,12 +33,13 @@ class Prepared(Generic[R]):
 
     Positional arguments decide the text of the statement. Those by name are its values: the
     function gets a placeholder for each, which only the ORM can use, and for a list or a queryset
-    one that stands on the right side of `in`. It gets None and an empty list as they are.
+    one that stands on the right side of `in`. It gets None and an empty list as they are. It may
+    build several querysets of one row each (`number`): one statement returns the columns of all.
     """
 
     def __init__(self, build: Build[R]) -> None:
         self._build = build
-        self._kept: dict[Hashable, _Statement] = {}
+        self._kept: dict[Hashable, _Statement | _Joined] = {}
         self._settings: Settings | None = None
         update_wrapper(self, build)
 
@@ -50,7 +51,7 @@ class Prepared(Generic[R]):
 
     def _statement(
         self, vendor: str, shape: Sequence[Hashable], given: Mapping[str, _Given]
-    ) -> _Statement:
+    ) -> _Statement | _Joined:
         settings = get_settings()
         # Settings are constants in the texts.
         if self._settings is not settings or len(self._kept) > MOST:
@@ -59,7 +60,9 @@ class Prepared(Generic[R]):
         found = self._kept.get(key)
         if found is None:
             slots = {name: one.slot(name) for name, one in given.items()}
-            found = self._kept[key] = _Statement.of(self._build(*shape, **slots))
+            made = self._build(*shape, **slots)
+            found = _Statement.of(made) if isinstance(made, QuerySet) else _Joined.of(made)
+            self._kept[key] = found
         return found
 
 
@@ -157,10 +160,7 @@ class _Statement:
 
     def rows(self, connection: BaseDatabaseWrapper, given: Mapping[str, _Given]) -> list[Any]:
         """Run it on this connection."""
-        params = [
-            given[one.name].values[one.at] if isinstance(one, _Place) else one
-            for one in self.params
-        ]
+        params = _filled(self.params, given)
         compiler = copy(self.compiler)
         compiler.connection = connection
         compiler.as_sql = lambda *_, **__: (self.sql, params)
@@ -169,3 +169,45 @@ class _Statement:
         found = self.made.all()
         found._query = query  # noqa: SLF001 - the setter of `query` would change the type of the rows
         return list(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """Several querysets of one row each as one statement."""
+
+    sql: str
+    params: Sequence[Any]
+    names: Sequence[str]
+    converters: Mapping[int, tuple[Sequence[Any], Any]]
+    """By the place of a column, what Django applies to its value, and its expression."""
+
+    @classmethod
+    def of(cls, parts: Sequence[QuerySet[Any, Any]]) -> _Joined:
+        """Build the statement of querysets that end with `values`."""
+        texts: list[str] = []
+        params: list[Any] = []
+        names: list[str] = []
+        converters: dict[int, tuple[Sequence[Any], Any]] = {}
+        for number_, part in enumerate(parts):
+            compiler = part.query.get_compiler(using=part.db, elide_empty=False)
+            sql, values = compiler.as_sql()
+            found = compiler.get_converters([column[0] for column in compiler.select])
+            converters |= {len(names) + place: found[place] for place in found}
+            texts.append(f"({sql}) AS part{number_}")
+            params += values
+            names += [*part.query.values_select, *part.query.annotation_select]
+        return cls(f"SELECT * FROM {' CROSS JOIN '.join(texts)}", params, names, converters)
+
+    def rows(self, connection: BaseDatabaseWrapper, given: Mapping[str, _Given]) -> list[Any]:
+        """The one row."""
+        with connection.cursor() as cursor:
+            cursor.execute(self.sql, _filled(self.params, given))
+            values = list(cursor.fetchone() or ())
+        for place, (steps, expression) in self.converters.items():
+            for step in steps:
+                values[place] = step(values[place], expression, connection)
+        return [dict(zip(self.names, values, strict=True))]
+
+
+def _filled(params: Sequence[Any], given: Mapping[str, _Given]) -> list[Any]:
+    return [given[one.name].values[one.at] if isinstance(one, _Place) else one for one in params]

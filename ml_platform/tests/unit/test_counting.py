@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, transaction
 
 from ml_platform.checks import check_counters
@@ -226,6 +229,26 @@ def test_a_lost_trigger_is_reported_and_a_migration_installs_it() -> None:
     ModelCount.objects.all().delete()
     after_migrations(using="default")
     assert differences() == RIGHT
+
+
+def test_a_dump_has_no_counters_and_what_is_loaded_is_counted(tmp_path: Path) -> None:
+    version_of(RegisteredModelFactory())
+    dump = str(tmp_path / "dump.json")
+    call_command("dumpdata", "ml_platform", output=dump, verbosity=0)
+    assert {row["model"] for row in json.loads(Path(dump).read_text())} == {
+        "ml_platform.project",
+        "ml_platform.registeredmodel",
+        "ml_platform.trainingrun",
+    }
+    RegisteredModel.objects.update(
+        vertex_model_resource_name="",
+        total_versions=0,
+        latest_run=None,
+        latest_registered_at=None,
+    )
+    assert count_models() == 0
+    call_command("loaddata", dump, verbosity=0)
+    assert (count_models(), differences()) == (1, RIGHT)
 
 
 @pytest.mark.on_postgresql
