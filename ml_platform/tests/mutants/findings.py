@@ -10,6 +10,7 @@ DRIFT = "unit/test_drift.py"
 SERVICE_DRIFT = "unit/test_service_drift.py"
 SWEEPING = "services/test_sweeping.py"
 ENDS = "services/test_sweeping_ends.py"
+IN_ORDER = "test_a_sweep_of_what_is_in_order_writes_no_row_and_is_the_time_of_the_answers"
 FOREIGN = "services/test_foreign.py"
 BRAKE = "services/test_brake.py"
 RECONCILIATION = "services/test_reconciliation.py"
@@ -27,6 +28,31 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "one.kind == FindingKind.LABELS_CHANGED:",
                 "False:",
             ),
+        ),
+        defects_in(
+            "services/sweeps/planes/settled.py",
+            f"{SWEEPING}::{IN_ORDER}",
+            what_is_worked_on_is_judged=(
+                "Exists(_recorded_as_listed(place)))\n        | _is_touched(reading)\n",
+                "Exists(_recorded_as_listed(place)))\n",
+            ),
+            files_of_what_is_worked_on_are_judged=(
+                "~settled | _is_touched(reading) | unstored",
+                "~settled | unstored",
+            ),
+        ),
+        defects_in(
+            "services/sweeps/planes/settled.py",
+            FOREIGN,
+            label_finding_is_settled=(
+                '        | Q(pk__in=labels.values("registered_model"))\n',
+                "",
+            ),
+        ),
+        defects_in(
+            "services/sweeps/mirrored.py",
+            f"{SWEEPING}::{IN_ORDER}",
+            all_is_written_again=('if content == f"{written_by} {digests[name]}"', "if False"),
         ),
         defects_in(
             "services/ownership/identification.py",
