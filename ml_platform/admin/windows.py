@@ -187,6 +187,7 @@ WINDOWS: dict[type[Model], Window] = {
         ("state", "frequency"),
         _part_of_training("schedule"),
     ),
+    tables.VerificationCount: Window(("caller", "minute", "count"), ("caller",), ("minute",)),
 }
 
 

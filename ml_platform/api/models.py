@@ -72,7 +72,8 @@ def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
         total, chosen = _count(visible, asked)
         reading = vertex_reading()
     items = lines_json(page.rows, serving, url_of("models/"), reading)
-    available = verify_page(page.rows, items) if query.verify == "live" else not reading.unread
+    live = query.verify == "live"
+    available = verify_page(page.rows, items, caller) if live else not reading.unread
     return reply(
         {
             "items": items,

@@ -18,6 +18,7 @@ from .registry.model_count import ModelCount
 from .registry.registered_model import RegisteredModel
 from .registry.training_run import TrainingRun
 from .registry.training_schedule import TrainingSchedule
+from .registry.verification_count import VerificationCount
 from .snapshots import snapshot
 from .sweeps.daily_count import DailyCount
 from .sweeps.finding import Finding
@@ -56,6 +57,7 @@ __all__ = [
     "Sweep",
     "TrainingRun",
     "TrainingSchedule",
+    "VerificationCount",
     "key_field",
     "snapshot",
 ]

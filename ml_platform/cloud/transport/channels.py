@@ -113,6 +113,11 @@ def shared_retry_budget() -> AbstractContextManager[None]:
     return _inside(_patience, [get_settings().RETRY_TIMEOUT])
 
 
+def sent_once() -> AbstractContextManager[None]:
+    """Send each read inside once, whatever Google answers."""
+    return _inside(_patience, [0.0])
+
+
 def call(method: str, send: Callable[[], T]) -> T:
     """Send one request; each attempt ends within CALL_TIMEOUT.
 

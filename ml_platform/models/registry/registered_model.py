@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from functools import cache
 from typing import ClassVar, Self
 
 from django.core.validators import RegexValidator
@@ -61,10 +62,12 @@ class RegisteredModelQuerySet(PlatformQuerySet["RegisteredModel"]):
         return dict(self.annotate(need=need).exclude(need="").values_list("pk", "need"))
 
 
+@cache
 def _needs() -> dict[RetentionReason, Q]:
     """Why a lineage of any age is not an orphan; the first reason that applies.
 
-    Cleanup never deletes what a schedule or an unfinished run needs (law 9).
+    Cleanup never deletes what a schedule or an unfinished run needs (law 9). Kept, since building
+    it costs as much as asking the database.
     """
     from ml_platform.models.endpoints.deployed_endpoint import DeployedEndpoint
     from ml_platform.models.endpoints.endpoint_traffic import EndpointTraffic

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from django.db.models import CharField, Max, Model
+from django.db.models import CharField, F, Max, Model, QuerySet, Value
 from django.db.models.functions import Cast
 
 from ml_platform.errors import DEFECT, Conflict
@@ -26,13 +27,15 @@ from ml_platform.services.operations.store import lineage_key
 BATCH = 10_000
 """Rows in one transaction: about a second of work, and a limit of the memory it needs."""
 
-# Foreign keys to a model whose rows stay when it is deleted, beside those of findings. All others
-# prevent the deletion (PROTECT, and the constraints of the database).
-_POINTERS: tuple[tuple[type[Model], str, str], ...] = (
-    (TrainingRun, "registered_model", "run"),
-    (TrainingSchedule, "registered_model", "schedule"),
-    (Operation, "lineage", ""),
-)
+# Foreign keys to a model whose rows stay when it is deleted. All others prevent the deletion
+# (PROTECT, and the constraints of the database).
+_POINTERS: Mapping[str, tuple[type[Model], str]] = {
+    "run": (TrainingRun, "registered_model"),
+    "schedule": (TrainingSchedule, "registered_model"),
+    "operation": (Operation, "lineage"),
+    "finding": (Finding, "registered_model"),
+}
+_TOLD = ("run", "schedule")
 Row = tuple[int, str, int, str]
 # The time as text, because a line shows only the day: a million datetimes would be slow.
 _COLUMNS = ("pk", "model_name", "project_id", Cast("created_at", CharField()))
@@ -106,18 +109,40 @@ def _needs(rows: RegisteredModelQuerySet, batch: Sequence[Row]) -> dict[int, str
 def detach(
     orphans: RegisteredModelQuerySet, operation: Operation, now: datetime
 ) -> dict[int, list[tuple[str, int]]]:
-    """Detach what refers to them and stays; returns which runs and schedules those were."""
+    """Detach what refers to them and stays; returns which runs and schedules those were.
+
+    Mostly nothing does, so one statement asks all tables. The caller has locked the orphans, so
+    nothing can refer to them after that.
+    """
+    pointers = list(_pointers(orphans))
+    words = {word for word, _, _ in pointers}
     reasons: dict[int, list[tuple[str, int]]] = {}
-    for table, field, word in _POINTERS:
-        rows = table._default_manager.filter(**{f"{field}__in": orphans})  # noqa: SLF001 - Django's documented name
-        for pk, lineage in rows.values_list("pk", field).iterator() if word else ():
+    for word, pk, lineage in pointers:
+        if word in _TOLD:
             reasons.setdefault(lineage, []).append((word, pk))
-        update_rows(rows, **{field: None})
-    found = Finding.objects.filter(registered_model__in=orphans)
-    lock_rows(found)
-    end_orphans(lineages=orphans, operation=operation, now=now)
-    found.update(registered_model=None)
+    if "finding" in words:
+        lock_rows(_referring("finding", orphans))
+        end_orphans(lineages=orphans, operation=operation, now=now)
+    for word, (_, field) in _POINTERS.items():
+        if word in words:
+            update_rows(_referring(word, orphans), **{field: None})
     return reasons
+
+
+def _referring(word: str, orphans: RegisteredModelQuerySet) -> QuerySet[Any]:
+    table, field = _POINTERS[word]
+    return table._default_manager.filter(**{f"{field}__in": orphans})  # noqa: SLF001 - Django's documented name
+
+
+def _pointers(orphans: RegisteredModelQuerySet) -> QuerySet[Any, tuple[str, int, int]]:
+    """The word, the key if it is told, and the lineage of each row that refers to one of them."""
+    first, *others = (
+        _referring(word, orphans)
+        .order_by()
+        .values_list(Value(word), F("pk") if word in _TOLD else Value(0), F(field))
+        for word, (_, field) in _POINTERS.items()
+    )
+    return first.union(*others, all=True)
 
 
 def _judged(

@@ -223,7 +223,13 @@ def _rehearse(state: OrphansState, write_line: WriteLine) -> OrphanCleanup:
 
 
 def _next_batch(state: OrphansState) -> Json | None:
-    """Return the bounds of the next batch, None if no batch is left."""
+    """Return the bounds of the next batch, None if no batch is left.
+
+    No model becomes one that was never registered, so when as many were considered as were found,
+    none is left.
+    """
+    if state.deleted + sum(state.kept.values()) >= state.found:
+        return None
     created_before = datetime.fromisoformat(state.created_before)
     last = end_of_batch(created_before=created_before, after=state.after)
     if last is None:

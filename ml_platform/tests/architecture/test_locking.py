@@ -23,6 +23,7 @@ SORTED_INSERTS = {
     "note_finding": "findings: one row",
     "add_folders": "waiting: sorted by their run",
     "open_operation": "operations: one row",
+    "take_reads": "verification counts: all callers, then one",
     "insert_schedule": "schedules: one row",
     "_bind": "idempotency: one row",
     "store_days": "metrics: the days of one service, oldest first",

@@ -169,7 +169,7 @@ def test_no_snapshot_is_open_while_google_is_called(callers, cloud, monkeypatch)
     inside: list[bool] = []
     monkeypatch.setattr(
         "ml_platform.api.models.verify_page",
-        lambda rows, items: not inside.append(connection.in_atomic_block),  # type: ignore[func-returns-value]
+        lambda rows, items, caller: not inside.append(connection.in_atomic_block),  # type: ignore[func-returns-value]
     )
     assert callers.program.get("/api/models/?verify=live").status_code == 200
     assert inside == [False]
