@@ -114,6 +114,11 @@ WINDOWS: dict[type[Model], Window] = {
         page=_health,
         hidden=("nonce", "next_nonce"),
     ),
+    tables.ListedModel: Window(
+        ("model", "project", "registered", "registry_state", "serving", "is_blessed", "approval"),
+        ("model__model_name",),
+        ("registered", "registry_state", "serving", "is_blessed", "approval"),
+    ),
     tables.Manifest: Window(
         ("run", "origin", "state", "file_count", "total_bytes", "taken_at"),
         ("folder", "digest"),
@@ -140,6 +145,11 @@ WINDOWS: dict[type[Model], Window] = {
         ("service_name",),
         ("ready", "theirs"),
         _health,
+    ),
+    tables.ModelCount: Window(
+        ("project", "model_type", "registry_state", "serving", "is_blessed", "n", "versions"),
+        (),
+        ("model_type", "registry_state", "serving"),
     ),
     tables.Operation: Window(
         ("created_at", "workflow", "subject_name", "project", "status", "actor_label", "origin"),

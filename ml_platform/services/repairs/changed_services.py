@@ -32,6 +32,7 @@ from ml_platform.services.serving.our_fields import (
     with_theirs,
 )
 from ml_platform.services.serving.polling import (
+    about_to_send,
     endpoint_of,
     require_not_refused,
     require_ours,
@@ -134,7 +135,7 @@ def _lost_invokers(work: Work[TakeOverState], config: ServingConfig) -> tuple[Di
 def _about_to_relabel(work: Work[TakeOverState], run: TrainingRun) -> Next:
     digest = digest_of(run)
     labels = {RUN: run.uid.hex, **({DIGEST: digest} if digest else {})}
-    work.state = replace(work.state, labels=labels, sent=True)
+    about_to_send(work, labels=labels)
     return Next(to="relabel", note=f"It has the files of {version_name(run)}.")
 
 

@@ -25,6 +25,7 @@ from ml_platform.services.ownership.labels import ENDPOINT, are_ours, is_uid
 from ml_platform.services.ownership.own_resources import is_own_service
 from ml_platform.services.serving.polling import (
     ServiceState,
+    about_to_send,
     after_start,
     not_done,
     require_not_late,
@@ -98,8 +99,7 @@ def _read_leftover(work: Work[LeftoverState]) -> Outcome:
     require_not_refused(work)
     require_not_late(work)
     marker.require_ours(clock=work.clock)
-    labels = dict(service.labels)
-    work.state = replace(work.state, etag=service.etag, labels=labels, sent=True)
+    about_to_send(work, etag=service.etag, labels=dict(service.labels))
     return Next(note=f"{service.service_id} exists, has our labels, and no endpoint needs it.")
 
 

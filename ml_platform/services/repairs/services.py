@@ -9,6 +9,7 @@ from functools import partial
 
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.answers import Absent
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import RemoteService
 from ml_platform.errors import Conflict
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
@@ -18,6 +19,7 @@ from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.operations.store import Actor
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.ownership.identification import holds_files_of
 from ml_platform.services.ownership.labels import RUN
 from ml_platform.services.registry.verification import seconds_until_consistent
 from ml_platform.services.serving.config import compare_service
@@ -87,12 +89,14 @@ def _record_served(
     if as_we_have_it and known.issuperset(service.serving):
         return nothing_to_repair(work, f"{endpoint} serves {endpoint.run}, as recorded.")
     runs = endpoint.registered_model.training_runs.filter(registration=Registration.REGISTERED)
-    run = next((run for run in runs if run.uid.hex == service.labels.get(RUN)), None)
+    given = service.env.get(ARTIFACT_ENV, "")
+    named = (run for run in runs if run.uid.hex == service.labels.get(RUN))
+    run = next((run for run in named if holds_files_of(run, given)), None)
     judged = compare_service(service)
     if judged.serves is None:
         return Poll(note=judged.reason)
     if run is None or as_we_have_it or not judged.serves:
-        why = judged.reason if run else "What it serves is not a version of this model."
+        why = judged.reason if run else "Its label names no version whose files it has."
         sent = "Send the traffic to the latest revision on Cloud Run."
         advice = sent if as_we_have_it else "Redeploy the endpoint."
         text = f"{endpoint} serves another version. {why}"
