@@ -45,9 +45,7 @@ def main(arguments: list[str]) -> int:
 def _run_quick(arguments: list[str]) -> int:
     folders = [] if _names_a_path(arguments) else [str(Path(__file__).with_name(f)) for f in QUICK]
     marks = ["-m", "not slow and not on_postgresql", "--first-cases"]
-    # One more than cores, for while the others wait.
-    workers = _workers((os.cpu_count() or 1) + 1)
-    run = _pytest("sqlite", ["-q", *workers, *marks, *folders, *arguments])
+    run = _pytest("sqlite", ["-q", *_workers(_cores() + 1), *marks, *folders, *arguments])
     try:
         return run.wait()
     finally:
@@ -62,13 +60,17 @@ def _run_all(arguments: list[str]) -> int:
     found = [_found(*what) for what in FINDERS]
     if not all(found):
         return 1
-    # Two for each run even on two cores: many tests wait for something.
-    workers = _workers(max(2, (os.cpu_count() or 1) // 2))
     started = time.monotonic()
     with tempfile.TemporaryFile() as output:
         runs = {
-            "SQLite": _pytest("sqlite", [*workers, "-m", "not on_postgresql", *arguments]),
-            "PostgreSQL": _pytest("postgresql", [*workers, "--database-only", *arguments], output),
+            "SQLite": _pytest(
+                "sqlite", [*_workers(_cores() + 1), "-m", "not on_postgresql", *arguments]
+            ),
+            "PostgreSQL": _pytest(
+                "postgresql",
+                [*_workers(max(2, _cores() // 2)), "--database-only", *arguments],
+                output,
+            ),
         }
         try:
             results = {name: run.wait() for name, run in runs.items()}
@@ -114,8 +116,16 @@ def _found(name: str, find: Callable[[], str]) -> bool:
     return True
 
 
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
 def _workers(number: int) -> list[str]:
-    """Workers that take over from each other, so that none is idle while another has tests left."""
+    """Workers that take over from each other, so that none is idle while another has tests left.
+
+    One more than cores where nothing runs beside them, for while the others wait: the tests on
+    PostgreSQL are a third of those on SQLite and end long before them.
+    """
     return ["-n", str(number), "--dist", "worksteal"]
 
 

@@ -24,8 +24,13 @@ if TYPE_CHECKING:
 
     from ml_platform.localcloud import LocalCloud
 
+FOLDER = Path(__file__).parent
 LOOPBACK = ("127.", "::1", "localhost")
 DATABASE_FIXTURES = {"db", "transactional_db", "live_server"}
+LONG = ("host", "hosts", "stateful")
+"""Folders whose tests play processes or histories, and begin first."""
+WITHOUT_DATABASE = "localcloud"
+"""The folder of the tests that never use the database; to import them takes two seconds."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,6 +76,12 @@ def _guard(method: str) -> None:
     setattr(socket.socket, method, guarded)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what a run of the tests with a database would import for nothing."""
+    ignored = config.getoption("--database-only") and collection_path == FOLDER / WITHOUT_DATABASE
+    return True if ignored else None
+
+
 @pytest.hookimpl(trylast=True)  # after `-m` and `-k`: the first of the cases that they left
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     chosen = items
@@ -80,7 +91,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         chosen = first_cases(chosen)
     kept = set(chosen)
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = chosen
+    items[:] = sorted(chosen, key=lambda item: not _is_long(item))
 
 
 def first_cases(items: list[pytest.Item]) -> list[pytest.Item]:
@@ -104,6 +115,11 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def _is_long(item: pytest.Item) -> bool:
+    """Whether it may take half a minute: at the end of a run, the other workers would wait."""
+    return item.path.parent.name in LONG
 
 
 def _is_for_both(item: pytest.Item) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.types import RemoteService, ServiceSpec
-from ml_platform.errors import CloudConflict, Conflict, PlatformError
+from ml_platform.errors import Conflict, PlatformError
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
 from ml_platform.models.states import EndpointState, FindingStatus, OperationKind, RunStatus
 from ml_platform.services.artifacts.manifest import digest_of
@@ -33,24 +32,22 @@ from ml_platform.services.serving.our_fields import (
     with_theirs,
 )
 from ml_platform.services.serving.polling import (
-    ServiceState,
     about_to_send,
-    after_start,
     endpoint_of,
     require_not_refused,
     require_ours,
     wait_for,
 )
 
+from .service_labels import RelabelState, write_labels
 from .steps import close, open_endpoint_repair, read_present
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TakeOverState(ServiceState):
-    """What the recording of a changed service remembers."""
+class TakeOverState(RelabelState):
+    """What the recording of a changed service remembers; its labels are those of the version whose
+    files it serves now, where that is another one."""
 
-    labels: Mapping[str, str] = field(default_factory=dict)
-    """The labels of the version whose files it serves now, where that is another one."""
     said: tuple[str, ...] = ()
     """The fields that differed, each in words."""
     ended_as: str = FindingStatus.REPAIRED
@@ -159,14 +156,6 @@ def _refused(endpoint: DeployedEndpoint, why: str) -> PlatformError:
     )
 
 
-def _relabel(work: Work[TakeOverState]) -> Outcome:
-    service = cloud_run.get_service(work.state.service)
-    if service.etag != work.state.etag:
-        raise CloudConflict(f"{service.service_id} has changed since it was read.")
-    started = cloud_run.relabel_service(service, work.state.labels)
-    return after_start(work, started, to="look")
-
-
 def _record(
     work: Work[TakeOverState],
     run_id: int,
@@ -199,7 +188,7 @@ WORKFLOW = Workflow(
         Step(
             name="relabel",
             title="Write the labels of the version",
-            run=_relabel,
+            run=write_labels,
             probe="look",
             optional=True,
         ),

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.answers import Absent
@@ -37,14 +38,22 @@ from .steps import NotOurs, close, open_endpoint_repair, read
 
 PREFIX = "mlp_"
 """With it all labels of ours begin."""
+R = TypeVar("R", bound="RelabelState")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceLabelState(ServiceState):
-    """What the relabeling of a service remembers."""
+class RelabelState(ServiceState):
+    """What a repair that writes labels of a service remembers."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Our labels, as the revision has them that we deployed."""
+    """The labels to write."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceLabelState(RelabelState):
+    """What the relabeling of a service remembers: our labels, as the revision has them that we
+    deployed."""
+
     written: bool = False
     """Our labels were, or may have been, written."""
 
@@ -117,7 +126,8 @@ def _same(service: RemoteService, endpoint: DeployedEndpoint) -> set[str]:
     return {service.latest_created_revision} if same else set()
 
 
-def _relabel_service(work: Work[ServiceLabelState]) -> Outcome:
+def write_labels(work: Work[R]) -> Outcome:
+    """Write the labels on the service, if it is as it was read."""
     service = cloud_run.get_service(work.state.service)
     if service.etag != work.state.etag:
         raise CloudConflict(f"{service.service_id} has changed since it was read.")
@@ -142,7 +152,7 @@ WORKFLOW = Workflow(
             run=_look_at_service,
             cancellable=True,
         ),
-        Step(name="relabel", title="Write our labels", run=_relabel_service, probe="look"),
+        Step(name="relabel", title="Write our labels", run=write_labels, probe="look"),
         Step(
             name="wait",
             title="Wait for Cloud Run",

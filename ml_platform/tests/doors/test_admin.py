@@ -51,6 +51,7 @@ def test_each_table_has_a_window():
     assert Project in admin.site._registry
 
 
+@pytest.mark.slow
 def test_each_list_takes_the_same_queries_however_many_rows_and_links_to_our_pages(client: Client):
     tenant("acorn")
     client.get("/admin/")  # the session
@@ -74,6 +75,7 @@ def test_each_list_takes_the_same_queries_however_many_rows_and_links_to_our_pag
     assert link in client.get(url(RegisteredModel, "changelist")).content.decode()
 
 
+@pytest.mark.slow
 def test_nothing_is_changed_in_a_window(client: Client):
     tenant("acorn")
     shown = 0

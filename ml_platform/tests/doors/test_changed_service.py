@@ -9,6 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from ml_platform.actions.caller import Caller
 from ml_platform.actions.findings import REPAIR as REPAIR_FINDING
 from ml_platform.models import DeployedEndpoint, Finding, Operation
 from ml_platform.models.sweeps.finding import PLANE_SHRUNK
@@ -107,7 +108,8 @@ def test_the_page_has_a_button_for_each_repair(
         page = browser.get(f"/registry-health/findings/{finding.pk}/").content.decode()
     assert sum(PLANE_SHRUNK in query["sql"] for query in asked) == 2
     with django_assert_num_queries(1):
-        assert [why for _, why in REPAIR_FINDING.facts([finding] * 3, None, None)] == [""] * 3
+        facts = REPAIR_FINDING.facts([finding] * 3, None, Caller.system("test"))
+    assert [why for _, why in facts] == [""] * 3
     for slug, label in (("take_over", "Take it over"), ("put_back", "Put ours back")):
         assert f'name="repair" value="{slug}"' in page
         assert f">{label}</button>" in page

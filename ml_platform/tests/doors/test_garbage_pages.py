@@ -96,6 +96,7 @@ def test_no_parameter_of_a_page_breaks_it(browser: Client, ids: dict[str, Any]):
 OTHER_ORDER = cursor("oldest", "2026-01-01T00:00:00+00:00", "1")
 
 
+@pytest.mark.any_database
 @pytest.mark.slow
 @pytest.mark.parametrize("word", ["nonsense", *cursors("newest"), OTHER_ORDER])
 def test_a_page_says_what_is_wrong_with_its_cursor(browser: Client, ids: dict[str, Any], word: str):

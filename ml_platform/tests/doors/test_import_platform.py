@@ -98,6 +98,7 @@ def of(found: dict[str, Any], kind: str) -> dict[str, tuple[str, str]]:
     return {r["name"]: (r["outcome"], r["why"]) for r in found["rows"] if r["kind"] == kind}
 
 
+@pytest.mark.slow
 def test_the_incidents_platform_works_here_after_its_import(
     cloud: LocalCloud, platform: Platform
 ) -> None:
@@ -191,6 +192,7 @@ def _pages_and_the_audit_agree(cloud: LocalCloud, platform: Platform) -> None:
     assert "it was trained elsewhere" in refused.content.decode()
 
 
+@pytest.mark.slow
 def test_what_a_plane_does_not_say_waits_and_comes_later(
     cloud: LocalCloud, platform: Platform
 ) -> None:
@@ -218,6 +220,7 @@ def test_what_a_plane_does_not_say_waits_and_comes_later(
     assert RegisteredModel.objects.registered().count() == 7
 
 
+@pytest.mark.slow
 def test_what_an_earlier_adoption_did_not_know_is_added(platform: Platform, tmp_path: Path) -> None:
     """Here the host's tenants are our projects: its rows, whatever their names."""
     mapping = (tmp_path / MAP).read_text().replace('member = "created_by_id"', "")
@@ -239,6 +242,7 @@ def test_what_an_earlier_adoption_did_not_know_is_added(platform: Platform, tmp_
     assert report("--yes")["counts"]["imported"] == 0
 
 
+@pytest.mark.slow
 def test_it_shows_what_would_come_and_asks(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +286,7 @@ def test_a_wrong_mapping_names_its_key(
     assert words in said
 
 
+@pytest.mark.slow
 def test_it_may_run_again_and_after_a_death_anywhere(
     cloud: LocalCloud, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def test_two_projects_of_one_name_are_told_apart_by_their_ids(monkeypatch: Any):
     assert command("archive", str(second.pk)).endswith("archived")
 
 
+@pytest.mark.slow
 def test_archiving_begins_nothing_new_and_counts_what_there_is():
     project = varied_project(name="shop")
     before = (kpis.four_counts(), kpis.serving_count(), kpis.assets(), kpis.open_findings())

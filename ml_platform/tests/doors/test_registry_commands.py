@@ -289,6 +289,7 @@ def without_vertex(
         cloud.faults.order("ModelService.*", "error", code=request.param, times=None)
 
 
+@pytest.mark.any_database
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_vertex")
 def test_without_vertex_nothing_is_called_missing() -> None:
@@ -315,6 +316,8 @@ def test_without_vertex_nothing_is_called_missing() -> None:
     assert seen == {"orphan": True, "stale_pointer": False, "unmanaged": False}
 
 
+@pytest.mark.any_database
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_vertex")
 def test_without_vertex_nothing_is_repaired(cloud: LocalCloud) -> None:
     before = list(Finding.objects.order_by("pk").values_list("kind", "status"))
@@ -442,6 +445,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.any_database
 @pytest.mark.slow
 @pytest.mark.parametrize(("answer", "left"), [("y\n", 8), ("\n", 10), ("", 10)])
 @pytest.mark.usefixtures("incident")

@@ -289,6 +289,7 @@ def test_a_cleanup_that_cannot_reach_google_says_it_goes_on(
     assert (again.status_code, again.json()["status"]) == (200, "success")
 
 
+@pytest.mark.slow
 def test_the_scheduler_itself_rings_the_daily_jobs_and_they_work(
     cloud: LocalCloud, settings: Any, live_server: Any
 ):

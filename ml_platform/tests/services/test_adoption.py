@@ -86,6 +86,7 @@ def look(clock: Clock) -> list[str]:
 # ---- what Vertex AI knows ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_adoption_takes_what_vertex_ai_knows(cloud: LocalCloud, clock: Clock) -> None:
     bob = get_user_model()._default_manager.create_user("Bob")
     labels = {"model_type": "ranking", "created_by": "bob", "team": "ranking"}
@@ -226,6 +227,7 @@ def test_the_service_that_serves_it_is_adopted_with_it(cloud: LocalCloud, clock:
     assert look(clock) == []
 
 
+@pytest.mark.slow
 def test_what_an_adopted_service_serves_is_known_by_its_files(
     cloud: LocalCloud, clock: Clock
 ) -> None:

@@ -137,6 +137,7 @@ def test_findings_that_ended_stay_in_the_days_before(project):
     assert kpis.drift_history(today=NOW.date() + DAY, days=2) == (1, 0)
 
 
+@pytest.mark.slow
 def test_the_chart_has_gaps_where_nobody_counted(admin_client: Client, project):
     from ml_platform.models.clock import database_now
 

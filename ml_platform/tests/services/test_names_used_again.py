@@ -213,6 +213,7 @@ def test_a_version_of_which_nothing_is_known_is_not_called_lost(cloud: LocalClou
 # ---- effects -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_upload_that_may_yet_appear_is_not_sent_again_before_its_horizon(
     cloud: LocalCloud, clock: Clock
 ):

@@ -242,6 +242,7 @@ def test_what_another_transaction_holds_is_waited_for_and_judged_after_it() -> N
     assert left() == [held.model_name]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_two_at_once_delete_each_orphan_once_and_both_answer(
     monkeypatch: pytest.MonkeyPatch,

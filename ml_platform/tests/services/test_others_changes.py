@@ -248,6 +248,7 @@ def test_what_others_change_of_ours_is_told_and_then_set_again(
     assert after.labels["mlp_lineage"] == before.labels["mlp_lineage"]
 
 
+@pytest.mark.slow
 def test_what_we_change_ourselves_is_not_told_as_a_change_of_others(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -267,6 +268,7 @@ def test_what_we_change_ourselves_is_not_told_as_a_change_of_others(
     assert Event.objects.filter(before__has_key="changed_by_others").count() == 0
 
 
+@pytest.mark.slow
 def test_what_an_unfinished_deploy_of_ours_left_is_not_told_as_a_change_of_others(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -346,6 +348,7 @@ def two(cloud: LocalCloud, clock: Clock) -> tuple[DeployedEndpoint, list[str]]:
     return endpoint, [first, endpoint.revision]
 
 
+@pytest.mark.slow
 def test_a_new_version_gets_the_share_that_the_latest_revision_had(
     two: tuple[DeployedEndpoint, list[str]], clock: Clock
 ) -> None:
@@ -360,6 +363,7 @@ def test_a_new_version_gets_the_share_that_the_latest_revision_had(
     assert [t.tag for t in see_service(endpoint.service_name).traffic] == ["", "old"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("percent", [100, 60])
 def test_a_new_version_gets_the_share_to_which_the_newest_revision_was_pinned(
     two: tuple[DeployedEndpoint, list[str]], clock: Clock, percent: int
@@ -376,6 +380,7 @@ def test_a_new_version_gets_the_share_to_which_the_newest_revision_was_pinned(
     assert tags == {"live": second}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["redeploy", "deploy"])
 def test_traffic_that_was_sent_to_older_revisions_is_not_taken_back(
     two: tuple[DeployedEndpoint, list[str]], clock: Clock, verb: str
@@ -395,6 +400,7 @@ def test_traffic_that_was_sent_to_older_revisions_is_not_taken_back(
     assert VERBS[verb](endpoint, clock).status == "succeeded"
 
 
+@pytest.mark.slow
 def test_traffic_that_is_sent_away_while_a_version_comes_up_is_not_taken_back(
     two: tuple[DeployedEndpoint, list[str]], clock: Clock
 ) -> None:
@@ -409,6 +415,7 @@ def test_traffic_that_is_sent_away_while_a_version_comes_up_is_not_taken_back(
     assert shares(endpoint.service_name) == {first: 100}
 
 
+@pytest.mark.slow
 def test_a_version_that_fails_leaves_a_split_as_it_was(
     cloud: LocalCloud, two: tuple[DeployedEndpoint, list[str]], clock: Clock
 ) -> None:

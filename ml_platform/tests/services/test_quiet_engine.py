@@ -90,6 +90,7 @@ def statements() -> Iterator[list[tuple[str, bool]]]:
         yield seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_pass_does_not_touch_what_waits_for_a_held_lock(
     clock: Clock, programs: list[Outcome | BaseException], lock: str
@@ -159,6 +160,7 @@ def test_a_request_that_is_repeated_finds_its_operation_without_an_error_of_the_
     assert [words for words, refused in seen if refused] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lock", LOCKS)
 def test_claims_at_once_do_not_meet_the_constraint(lock: str) -> None:
     """Real threads: one of them gets the lock, and no statement of the others is refused."""
@@ -200,6 +202,7 @@ def test_what_is_due_is_found_by_indexes() -> None:
 # ---- a connection that has ended -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_transaction_that_lost_its_connection_ends_the_pass_with_one_sentence(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -245,6 +248,7 @@ def test_a_time_that_a_clock_ahead_wrote_holds_nothing_back(clock: Clock, column
     assert [one.status for one in worker.resume_operations(clock=clock)] == ["succeeded"]
 
 
+@pytest.mark.slow
 def test_what_a_clock_ahead_began_runs_out_of_patience_like_any_other(
     clock: Clock, programs: list[Outcome | BaseException]
 ) -> None:

@@ -172,6 +172,7 @@ def ours(endpoint: DeployedEndpoint) -> dict[str, Any]:
     return {**told, "ingress": shown.ingress}
 
 
+@pytest.mark.slow
 def test_what_a_configuration_can_say_is_taken_over(
     endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -198,6 +199,7 @@ def assert_only_put_back(finding: Finding, why: str, clock: Clock) -> None:
         repair_finding(finding=finding, repair="take_over", actor=ANA, now=clock())
 
 
+@pytest.mark.slow
 def test_ours_is_put_back_by_a_deploy(endpoint: DeployedEndpoint, clock: Clock) -> None:
     before, kept = ours(endpoint), endpoint.config
     edits = {**EXPRESSIBLE, **NOT_EXPRESSIBLE}
@@ -217,6 +219,7 @@ def test_ours_is_put_back_by_a_deploy(endpoint: DeployedEndpoint, clock: Clock) 
         assert look(clock) == []
 
 
+@pytest.mark.slow
 def test_the_files_of_another_version_are_taken_over_as_that_version(
     endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -237,6 +240,7 @@ def test_the_files_of_another_version_are_taken_over_as_that_version(
     assert look(clock) == []
 
 
+@pytest.mark.slow
 def test_what_people_set_that_is_not_ours_is_no_finding(
     endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -249,6 +253,7 @@ def test_what_people_set_that_is_not_ours_is_no_finding(
     assert look(clock) == []
 
 
+@pytest.mark.slow
 def test_only_the_invokers_that_we_named_are_missed(
     cloud: LocalCloud, endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -283,6 +288,7 @@ def test_only_the_invokers_that_we_named_are_missed(
     assert look(clock) == []
 
 
+@pytest.mark.slow
 def test_an_endpoint_of_before_takes_what_its_service_has(
     endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -297,6 +303,7 @@ def test_an_endpoint_of_before_takes_what_its_service_has(
     found_after(endpoint, clock, limit(cpu="2000m"), "cpu is 2000m, not 1")
 
 
+@pytest.mark.slow
 def test_a_deploy_by_the_release_before_is_no_finding(
     endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -310,6 +317,7 @@ def test_a_deploy_by_the_release_before_is_no_finding(
     found_after(endpoint, clock, limit(cpu="2000m"), "cpu is 2000m, not 1")
 
 
+@pytest.mark.slow
 def test_what_a_person_changes_between_the_look_and_the_effect_is_read_again(
     endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -327,6 +335,7 @@ def test_what_a_person_changes_between_the_look_and_the_effect_is_read_again(
     assert look(clock) == []
 
 
+@pytest.mark.slow
 def test_a_change_that_does_not_serve_cannot_be_taken_over(
     cloud: LocalCloud, endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -339,6 +348,7 @@ def test_a_change_that_does_not_serve_cannot_be_taken_over(
     assert look(clock) == []
 
 
+@pytest.mark.slow
 def test_who_changed_it_and_when_is_in_the_evidence(
     endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -350,6 +360,7 @@ def test_who_changed_it_and_when_is_in_the_evidence(
     assert finding.evidence["our_revision"] == endpoint.revision
 
 
+@pytest.mark.slow
 def test_a_version_whose_files_an_older_revision_serves_is_not_deleted(
     endpoint: DeployedEndpoint, clock: Clock
 ) -> None:

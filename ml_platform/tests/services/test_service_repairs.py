@@ -124,6 +124,7 @@ def test_a_leftover_is_deleted_and_seen_to_be_gone(
     settled(clock)
 
 
+@pytest.mark.slow
 def test_a_leftover_that_is_gone_already_is_done(
     cloud: LocalCloud, clock: Clock, endpoint: DeployedEndpoint
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_service_without_our_label_is_nothing_to_us(
     assert open_kinds() == []
 
 
+@pytest.mark.slow
 def test_a_service_whose_labels_changed_since_the_look_is_left_alone(
     cloud: LocalCloud, clock: Clock, endpoint: DeployedEndpoint
 ) -> None:
@@ -202,6 +204,7 @@ def test_a_deletion_that_fails_or_loses_its_answer_is_looked_up(
     settled(clock)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "PERMISSION_DENIED"])
 def test_a_leftover_that_cannot_be_read_stays(
     cloud: LocalCloud, clock: Clock, endpoint: DeployedEndpoint, settings: Any, code: str
@@ -328,6 +331,7 @@ def test_what_really_serves_is_recorded_and_protected(
     settled(clock)
 
 
+@pytest.mark.slow
 def test_a_mismatch_that_is_over_changes_no_row(
     cloud: LocalCloud, clock: Clock, endpoint: DeployedEndpoint
 ) -> None:
@@ -342,6 +346,7 @@ def test_a_mismatch_that_is_over_changes_no_row(
     assert finding().status == FindingStatus.GONE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("registration", ["deleted", "somebody else's"])
 def test_what_may_not_be_recorded_is_left_to_a_person(
     cloud: LocalCloud, clock: Clock, endpoint: DeployedEndpoint, registration: str

@@ -204,6 +204,7 @@ def test_a_service_that_reads_other_files_serves_what_these_are(
     assert serving() == (1, 0, 1, False)
 
 
+@pytest.mark.slow
 def test_changed_files_are_a_finding_of_what_serves_them_too(
     cloud: LocalCloud, endpoint: DeployedEndpoint, clock: Clock
 ) -> None:
@@ -240,6 +241,7 @@ def test_a_revision_or_a_plane_that_cannot_be_read_is_unknown(
     )
 
 
+@pytest.mark.slow
 def test_cloud_scheduler_hides_no_difference_and_is_named(
     cloud: LocalCloud, endpoint: DeployedEndpoint, clock: Clock
 ) -> None:

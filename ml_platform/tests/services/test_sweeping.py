@@ -255,6 +255,7 @@ def test_rows_that_a_sweep_beside_this_one_saw_are_kept(cloud: LocalCloud) -> No
     assert not MirroredModel.objects.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_sweeps_at_the_same_time_are_one_look_and_do_not_stop_each_other(
     cloud: LocalCloud,

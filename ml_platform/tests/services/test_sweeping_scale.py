@@ -72,6 +72,7 @@ def test_showing_many_rows_needs_the_memory_of_a_chunk(cloud: LocalCloud) -> Non
     assert peak_of(show) < 1.3 * small
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_the_number_of_statements_grows_with_chunks_and_not_with_rows(cloud: LocalCloud) -> None:
     seed(cloud, 0, 100)

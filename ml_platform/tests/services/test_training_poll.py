@@ -370,6 +370,7 @@ def test_a_job_that_hangs_stays_running(
     assert (run.status, run.stage) == ("running", "train")
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_two_polls_at_once_end_a_run_once(
     cloud: LocalCloud, clock: CloudClock, project: Project

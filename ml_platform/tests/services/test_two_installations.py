@@ -322,6 +322,7 @@ def test_a_copy_of_the_database_relabels_nothing(cloud: LocalCloud, clock: Clock
     assert vertex.get_model(name).labels == labels
 
 
+@pytest.mark.slow
 def test_a_label_that_a_person_sets_while_ours_is_written_stays(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ):

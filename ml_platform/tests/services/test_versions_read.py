@@ -113,6 +113,7 @@ def upload(cloud: LocalCloud, lineage: RegisteredModel, **labels: str) -> None:
 # ---- aliases -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_alias_that_moved_in_the_console_is_taken_over(cloud: LocalCloud, clock: Clock) -> None:
     lineage, runs = a_lineage(cloud, clock, versions=3)
     set_aliases(run=runs[0], add=["stable"], actor=ANA, now=clock())
@@ -158,6 +159,7 @@ def test_an_alias_of_one_side_only_is_found_and_taken_over(
     assert kinds() == []
 
 
+@pytest.mark.slow
 def test_a_protected_alias_is_put_back_or_taken_over_as_a_person_chooses(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -199,6 +201,7 @@ def test_an_alias_that_others_added_is_removed_there_when_ours_is_put_back(
 # ---- more versions -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_versions_after_a_restore_are_adopted_into_the_same_model(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -265,6 +268,7 @@ def test_what_is_not_ours_to_adopt_is_left(cloud: LocalCloud, clock: Clock) -> N
 # ---- versions that are gone, or too many ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_version_that_is_not_the_default_one_is_missed_and_its_pointer_cleared(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -324,6 +328,7 @@ def test_a_version_that_the_listing_may_not_show_yet_is_not_missed(
     assert kinds() == []
 
 
+@pytest.mark.slow
 def test_a_surplus_version_that_is_not_the_default_one_is_found_and_its_end_seen(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -348,6 +353,7 @@ def test_a_surplus_version_that_is_not_the_default_one_is_found_and_its_end_seen
 # ---- what a sweep reads --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_only_what_changed_or_was_not_read_for_a_day_is_read(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,6 +377,7 @@ def test_only_what_changed_or_was_not_read_for_a_day_is_read(
     assert MirroredModel.objects.get(model_id="unmanaged").versions is None
 
 
+@pytest.mark.slow
 def test_models_that_cannot_be_read_keep_their_findings_and_let_others_have_their_turn(
     cloud: LocalCloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

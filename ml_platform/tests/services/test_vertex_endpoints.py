@@ -53,6 +53,7 @@ def by_hand(cloud: LocalCloud, lineage: RegisteredModel) -> str:
     return version(lineage, 2)
 
 
+@pytest.mark.slow
 def test_what_an_endpoint_serves_is_listed_and_shown(
     cloud: LocalCloud, admin_client: Client
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_version_that_our_rows_gave_up_is_named_with_its_run(
         assert (found.run, found.title.rpartition(" ")[2]) == (run, registration.label.lower())
 
 
+@pytest.mark.slow
 def test_endpoints_that_cannot_be_listed_are_unknown_and_not_none(
     cloud: LocalCloud, settings: Any, admin_client: Client
 ) -> None:

@@ -45,6 +45,7 @@ def assert_given_up(operation: Operation) -> None:
     assert "retry" in operation.advice
 
 
+@pytest.mark.slow
 def test_a_deletion_that_vertex_never_ends_lets_go_of_the_model(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -72,6 +73,7 @@ def test_a_deletion_that_vertex_never_ends_lets_go_of_the_model(
     assert not TrainingRun.objects.versions().exists()
 
 
+@pytest.mark.slow
 def test_a_registration_that_vertex_never_ends_can_be_asked_for_again(
     cloud: LocalCloud, clock: Clock
 ) -> None:
@@ -86,6 +88,7 @@ def test_a_registration_that_vertex_never_ends_can_be_asked_for_again(
     assert (again.pk, run.registration) == (operation.pk, "registered")
 
 
+@pytest.mark.slow
 def test_an_undeploy_that_cloud_run_never_ends_lets_go_of_the_service(
     cloud: LocalCloud, clock: Clock
 ) -> None:
