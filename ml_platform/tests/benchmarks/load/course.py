@@ -172,14 +172,9 @@ def _table(
     rows = []
     for part, (web, worker) in enumerate(weights):
         some = [one for one in answers if part <= one.due / each < part + 1]
-        rows.append(
-            (
-                f"{(part + 1) * each:.0f}",
-                *_figures(summary(some)),
-                f"{web:.0f}",
-                f"{worker:.0f}",
-            )
-        )
+        if some:
+            memory = (f"{web:.0f}", f"{worker:.0f}")
+            rows.append((f"{(part + 1) * each:.0f}", *_figures(summary(some)), *memory))
     rows.append(("all", *_figures(whole), "", ""))
     head = ("until second", "answers", "p50 ms", "p99 ms", "errors", "web MiB", "worker MiB")
     return table(head, rows)
