@@ -29,6 +29,7 @@ from ml_platform.tests.benchmarks.servers import (
     running,
     wait_for,
 )
+from ml_platform.text import counted
 
 from .arrivals import Answer, Summary, arrive, summary
 from .mix import asker, paths
@@ -83,7 +84,7 @@ def course(asked: Asked, directory: Path) -> tuple[str, bool]:
         said = [
             f"{today()}; {described()}; Django {django.__version__}, {ground.vendor()}; "
             f"{asked.models:,} models, {asked.rate:g} requests a second for "
-            f"{asked.seconds / 60:g} min, {ended} sweeps ended.",
+            f"{asked.seconds / 60:g} min, {counted(ended, 'sweep')} ended.",
             _table(asked, answers, whole, weights),
         ]
         print("\n\n".join(said), flush=True)
@@ -171,14 +172,9 @@ def _table(
     rows = []
     for part, (web, worker) in enumerate(weights):
         some = [one for one in answers if part <= one.due / each < part + 1]
-        rows.append(
-            (
-                f"{(part + 1) * each / 60:.1f}",
-                *_figures(summary(some)),
-                f"{web:.0f}",
-                f"{worker:.0f}",
-            )
-        )
+        if some:
+            memory = (f"{web:.0f}", f"{worker:.0f}")
+            rows.append((f"{(part + 1) * each:.0f}", *_figures(summary(some)), *memory))
     rows.append(("all", *_figures(whole), "", ""))
     head = ("until second", "answers", "p50 ms", "p99 ms", "errors", "web MiB", "worker MiB")
     return table(head, rows)
@@ -197,7 +193,7 @@ def _highest(asked: Asked, site: Site, *, held: bool) -> str:
         seconds = min(STEP_SECONDS, asked.seconds)
         found = summary(arrive(site.make_asker, rate=rate, seconds=seconds))
         holds = asked.holds(found)
-        rows.append((f"{rate:.0f}", *_figures(found), "yes" if holds else "no"))
+        rows.append((f"{rate:.3g}", *_figures(found), "yes" if holds else "no"))
         if holds:
             best = rate
         if holds != held:
@@ -205,5 +201,5 @@ def _highest(asked: Asked, site: Site, *, held: bool) -> str:
     head = ("requests a second", "answers", "p50 ms", "p99 ms", "errors", "holds")
     return (
         f"The highest rate that holds (no error, p99 at most {asked.p99:g} ms, "
-        f"{STEP_SECONDS:g} seconds each): **{best:.0f} requests a second**.\n\n{table(head, rows)}"
+        f"{STEP_SECONDS:g} seconds each): **{best:.3g} requests a second**.\n\n{table(head, rows)}"
     )

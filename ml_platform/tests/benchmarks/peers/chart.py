@@ -62,8 +62,8 @@ def _plot(runs: Sequence[Run], bottom: int, top: int) -> Iterator[str]:
         values = [_values(run.rows[0])[name] for run in runs]
         corners = [f"{x:.1f},{y_of(y):.1f}" for x, y in zip(xs, values, strict=True)]
         yield f'<polyline points="{" ".join(corners)}" stroke="{color}"/>'
-        for x, y in (corner.split(",") for corner in corners):
-            yield f'<circle cx="{x}" cy="{y}" r="3" fill="{color}"/>'
+        for x, value in zip(xs, values, strict=True):
+            yield f'<circle cx="{x:.1f}" cy="{y_of(value):.1f}" r="3" fill="{color}"/>'
         ends.append((y_of(values[-1]), f"{name} {milliseconds(values[-1])}", color))
     low = -math.inf
     for y, label, color in sorted(ends):
