@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from ml_platform.cloud import cloud_run
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.models import DeployedEndpoint, Finding, Operation, TrainingRun
 from ml_platform.models.states import (
     EndpointState,
@@ -23,7 +24,8 @@ from ml_platform.services.repairs.reconciliation import NoRepair, repair_finding
 from ml_platform.services.sweeps.sweep import sweep
 
 from .deploy_tools import A_WHILE, deploy, deployed, facts, finish, service_of, services, status
-from .people import deploy_by_hand
+from .people import deploy_by_hand, edit_service
+from .test_others_changes import set_env
 from .world import ANA, Clock
 
 if TYPE_CHECKING:
@@ -86,6 +88,13 @@ def stop_row(endpoint: DeployedEndpoint, **fields: Any) -> None:
 def serve(endpoint: DeployedEndpoint, labels: dict[str, str]) -> None:
     """Somebody, or a worker long dead, gives the service other labels."""
     deploy_by_hand(endpoint.service_name, labels)
+
+
+def serve_version(endpoint: DeployedEndpoint, run: TrainingRun) -> None:
+    """Somebody, or a worker long dead, gives the service a version's files and labels."""
+    files = run.gcs_artifacts_path
+    edit_service(endpoint.service_name, lambda service: set_env(service, ARTIFACT_ENV, files))
+    serve(endpoint, labels_of(endpoint, run))
 
 
 def labels_of(endpoint: DeployedEndpoint, run: TrainingRun) -> dict[str, str]:
@@ -316,7 +325,7 @@ def test_what_really_serves_is_recorded_and_protected(
 ) -> None:
     first, second = endpoint.run, second_run(endpoint)
     assert first
-    serve(endpoint, labels_of(endpoint, second))
+    serve_version(endpoint, second)
     cloud.effects.reset()
     look(clock)
     assert open_kinds() == [FindingKind.SERVICE_MISMATCH]
@@ -337,9 +346,9 @@ def test_a_mismatch_that_is_over_changes_no_row(
 ) -> None:
     run = endpoint.run
     assert run
-    serve(endpoint, labels_of(endpoint, second_run(endpoint)))
+    serve_version(endpoint, second_run(endpoint))
     look(clock)
-    serve(endpoint, labels_of(endpoint, run))
+    serve_version(endpoint, run)
     before = facts(endpoint)
     assert repair(clock).status == OperationStatus.SUCCEEDED
     assert facts(endpoint) == before
