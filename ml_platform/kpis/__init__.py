@@ -14,6 +14,7 @@ from .days import (
     Traffic,
     drift_history,
     history,
+    kept_counts,
     service_traffic,
     traffic,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "four_counts",
     "fresh_for",
     "history",
+    "kept_counts",
     "open_findings",
     "project_cards",
     "registered_models",

@@ -122,14 +122,15 @@ def registry_page_models(projects: Projects = None) -> QuerySet[RegisteredModel]
     return models.filter(latest_run__isnull=False).order_by("-latest_registered_at", "-id")
 
 
-def four_counts(projects: Projects = None) -> FourCounts:
+def four_counts(projects: Projects = None, reading: VertexReading | None = None) -> FourCounts:
     """Return the four counts. With projects, Vertex AI's count is of the models of those projects.
 
     Vertex AI is counted in the mirror of the newest sweep. Its count is None when that sweep could
-    not read it, because an older reading may no longer be true.
+    not read it, because an older reading may no longer be true. `reading` is what the page has
+    read already.
     """
     with snapshot():
-        reading = vertex_reading()
+        reading = reading or vertex_reading()
         [ours] = _listed(projects=projects, read_at=reading.read_at)
         last = _vertex_count(projects=projects)[0]["n"] if reading.read_at else None
         return FourCounts(
@@ -231,9 +232,7 @@ def _listed(*, projects: Any, read_at: Any) -> QuerySet[Any, dict[str, Any]]:
     if read_at is None:
         return number(models, database=Count("pk"))
     unlisted = ~Q(model_id__in=MirroredModel.objects.values("model_id"))
-    unsettled = Q(registry_state=RegistryState.SUSPECTED) | Q(
-        latest_registered_at__gt=read_at
-    )
+    unsettled = Q(registry_state=RegistryState.SUSPECTED) | Q(latest_registered_at__gt=read_at)
     return number(
         models,
         database=Count("pk"),
@@ -252,11 +251,13 @@ def unread_because(planes: Mapping[str, Any], plane: str) -> str:
 
 def assets(projects: Projects = None) -> Assets:
     """Return the numbers of the Assets card."""
-    return Assets(**{
-        name: count
-        for part in _ASSETS
-        for name, count in _assets(part, projects=projects)[0].items()
-    })
+    return Assets(
+        **{
+            name: count
+            for part in _ASSETS
+            for name, count in _assets(part, projects=projects)[0].items()
+        }
+    )
 
 
 _ASSETS: Mapping[str, tuple[Callable[[], QuerySet[Any]], Callable[[], Mapping[str, Any]]]] = {
@@ -318,9 +319,7 @@ def _models() -> dict[str, Any]:
     }
 
 
-def _by_project(
-    rows: QuerySet[Any], numbers: Mapping[str, Any]
-) -> QuerySet[Any, dict[str, Any]]:
+def _by_project(rows: QuerySet[Any], numbers: Mapping[str, Any]) -> QuerySet[Any, dict[str, Any]]:
     return rows.order_by().values("project").annotate(**numbers)
 
 

@@ -225,9 +225,7 @@ def fragment(request: HttpRequest, name: str, found: Values) -> HttpResponse:
     if request.headers.get("If-None-Match") == tag:
         return HttpResponseNotModified(headers={"ETag": tag})
     context = {"part": f"ml_platform/_{name}.html", **found}
-    return TemplateResponse(
-        request, "ml_platform/fragment.html", context, headers={"ETag": tag}
-    )
+    return TemplateResponse(request, "ml_platform/fragment.html", context, headers={"ETag": tag})
 
 
 def _warnings(request: HttpRequest) -> Values:

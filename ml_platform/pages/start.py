@@ -45,9 +45,14 @@ def start(request: HttpRequest) -> HttpResponse:
     by_kind = kpis.open_findings(scope.limit)
     archived = request.GET.get("archived", "") == "yes"
     cards, pager = PROJECTS.numbered(
-        request, ARCHIVED if archived else USED, size=CARDS, parameter="projects", projects=scope.limit
+        request,
+        ARCHIVED if archived else USED,
+        size=CARDS,
+        parameter="projects",
+        projects=scope.limit,
     )
     traffic = kpis.traffic([card.pk for card in cards], today=now.date())
+    kept = kpis.kept_counts(today=now.date(), projects=scope.limit)
     found = {
         "truth": read_truth(scope.limit, by_kind, now),
         "may_check": may_check(caller),
@@ -55,8 +60,8 @@ def start(request: HttpRequest) -> HttpResponse:
         "status": status.line(read_liveness(now=now), by_kind) if scope.everything else (),
         "assets": serialize.asset_figures(kpis.assets(scope.limit)),
         "chart": history_chart(
-            kpis.history(today=now.date(), projects=scope.limit),
-            kpis.drift_history(today=now.date(), projects=scope.limit),
+            kpis.history(today=now.date(), projects=scope.limit, kept=kept),
+            kpis.drift_history(today=now.date(), projects=scope.limit, kept=kept),
         ),
         "cards": tuple(
             serialize.project_card(card, traffic.get(card.project_id), now)

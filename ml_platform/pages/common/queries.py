@@ -55,7 +55,13 @@ class Listed(Generic[M]):
 
     def __init__(self, model: type[M], build: Callable[..., QuerySet[M]]) -> None:
         def part(
-            order: Order, backwards: bool, size: int, *shape: Hashable, value: Any, pk: Any, **of: Any
+            order: Order,
+            backwards: bool,
+            size: int,
+            *shape: Hashable,
+            value: Any,
+            pk: Any,
+            **of: Any,
         ) -> QuerySet[M]:
             return ordered(build(*shape, **of), order, Start(backwards, value, pk))[: size + 1]
 
@@ -91,7 +97,6 @@ class Listed(Generic[M]):
         page = page_of(found, order, start, size=size)
         return _paged(request, page, self.total(*shape, **values), name)
 
-
     def numbered(
         self,
         request: HttpRequest,
@@ -115,9 +120,7 @@ def cursor_page(
     return _paged(request, page, rows.count(), name)
 
 
-def _paged(
-    request: HttpRequest, page: Page[M], total: int, name: str
-) -> tuple[list[M], Pager]:
+def _paged(request: HttpRequest, page: Page[M], total: int, name: str) -> tuple[list[M], Pager]:
     after, before = f"{name}_after", f"{name}_before"
 
     def url(parameter: str, cursor: str) -> str:
