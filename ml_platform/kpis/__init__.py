@@ -14,7 +14,6 @@ from .days import (
     Traffic,
     drift_history,
     history,
-    kept_counts,
     service_traffic,
     traffic,
 )
@@ -56,7 +55,6 @@ __all__ = [
     "four_counts",
     "fresh_for",
     "history",
-    "kept_counts",
     "open_findings",
     "project_cards",
     "registered_models",

@@ -110,17 +110,14 @@ def _traffic(by_day: Mapping[int, Mapping[str, Any]]) -> Traffic:
     )
 
 
-def history(
-    *, today: date, days: int = 90, projects: Projects = None, kept: KeptCounts | None = None
-) -> tuple[HistoryPoint, ...]:
+def history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[HistoryPoint, ...]:
     """Return the models and versions of each day, as the sweeps of these days counted them.
 
     Today is as it is now; what serves, which only a sweep knows, as the newest sweep of today
     counted it. Days before the first kept count are the running totals of the models
-    that are registered now; a later day that no sweep counted is unknown. `kept` is what the page
-    has read already.
+    that are registered now; a later day that no sweep counted is unknown.
     """
-    kept = kept or kept_counts(today=today, days=days, projects=projects)
+    kept = _kept(today, days, projects)
     points = _registrations(today=today, days=days, projects=projects)
     return tuple(
         HistoryPoint(
@@ -134,7 +131,7 @@ def history(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptCounts:
+class _Kept:
     """The kept counts of a window."""
 
     today: date
@@ -152,12 +149,12 @@ class KeptCounts:
         return computed if number is None else number
 
 
-def kept_counts(*, today: date, days: int = 90, projects: Projects = None) -> KeptCounts:
-    """Return the counts that sweeps kept of the last days; two statements."""
+def _kept(today: date, days: int, projects: Projects) -> _Kept:
+    """The counts that sweeps kept; two statements."""
     window, _ = _window(today, days)
     found = _daily_counts(since=window[0], today=today, projects=projects)
     [ever] = _first_count()
-    return KeptCounts(today=today, first=ever["first"], days={row["day"]: row for row in found})
+    return _Kept(today=today, first=ever["first"], days={row["day"]: row for row in found})
 
 
 @Prepared
@@ -233,7 +230,7 @@ def _recent(since: Any, projects: Any) -> QuerySet[TrainingRun]:
 
 
 def drift_history(
-    *, today: date, days: int = 90, projects: Projects = None, kept: KeptCounts | None = None
+    *, today: date, days: int = 90, projects: Projects = None
 ) -> tuple[int | None, ...]:
     """Return the number of open and ignored findings at the end of each day, the newest last.
 
@@ -244,7 +241,7 @@ def drift_history(
     went = _by_day(_findings("ended_at", since=since, projects=projects))
     [standing] = _standing(projects=projects)
     changes = {day: came.get(day, 0) - went.get(day, 0) for day in window}
-    kept = kept or kept_counts(today=today, days=days, projects=projects)
+    kept = _kept(today, days, projects)
     computed = zip(window, _running_totals(standing["n"], changes, window), strict=True)
     return tuple(kept.at(day, "findings", total) for day, total in computed)
 

@@ -19,7 +19,7 @@ from ml_platform.models.endpoints.serving_truth import (
 )
 from ml_platform.models.prepared import Prepared
 
-from .totals import Projects, VertexReading, of_projects, vertex_reading
+from .totals import Projects, of_projects, vertex_reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +55,10 @@ class ServingCount:
         return None if self.verified is None or self.unknown else True
 
 
-def serving_count(projects: Projects = None, reading: VertexReading | None = None) -> ServingCount:
-    """Return the count of these projects; `reading` is what the page has read already."""
+def serving_count(projects: Projects = None) -> ServingCount:
+    """Return the count of these projects."""
     with snapshot():
-        reading = reading or vertex_reading()
+        reading = vertex_reading()
         counts = Counter({each.value: 0 for each in ServingTruth})
         for row in _counted(projects=projects):
             counts[row["serving_truth"]] += row["n"]

@@ -122,15 +122,14 @@ def registry_page_models(projects: Projects = None) -> QuerySet[RegisteredModel]
     return models.filter(latest_run__isnull=False).order_by("-latest_registered_at", "-id")
 
 
-def four_counts(projects: Projects = None, reading: VertexReading | None = None) -> FourCounts:
+def four_counts(projects: Projects = None) -> FourCounts:
     """Return the four counts. With projects, Vertex AI's count is of the models of those projects.
 
     Vertex AI is counted in the mirror of the newest sweep. Its count is None when that sweep could
-    not read it, because an older reading may no longer be true. `reading` is what the page has
-    read already.
+    not read it, because an older reading may no longer be true.
     """
     with snapshot():
-        reading = reading or vertex_reading()
+        reading = vertex_reading()
         [ours] = _listed(projects=projects, read_at=reading.read_at)
         last = _vertex_count(projects=projects)[0]["n"] if reading.read_at else None
         return FourCounts(

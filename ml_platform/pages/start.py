@@ -52,7 +52,6 @@ def start(request: HttpRequest) -> HttpResponse:
         projects=scope.limit,
     )
     traffic = kpis.traffic([card.pk for card in cards], today=now.date())
-    kept = kpis.kept_counts(today=now.date(), projects=scope.limit)
     found = {
         "truth": read_truth(scope.limit, by_kind, now),
         "may_check": may_check(caller),
@@ -60,8 +59,8 @@ def start(request: HttpRequest) -> HttpResponse:
         "status": status.line(read_liveness(now=now), by_kind) if scope.everything else (),
         "assets": serialize.asset_figures(kpis.assets(scope.limit)),
         "chart": history_chart(
-            kpis.history(today=now.date(), projects=scope.limit, kept=kept),
-            kpis.drift_history(today=now.date(), projects=scope.limit, kept=kept),
+            kpis.history(today=now.date(), projects=scope.limit),
+            kpis.drift_history(today=now.date(), projects=scope.limit),
         ),
         "cards": tuple(
             serialize.project_card(card, traffic.get(card.project_id), now)

@@ -18,7 +18,7 @@ from django.http import HttpRequest, QueryDict
 from ml_platform.errors import Invalid
 from ml_platform.models.prepared import Prepared, number
 from ml_platform.pages.view_models.context import Pager, Tab
-from ml_platform.pagination import Order, Page, Start, ordered, page_of, start_of, read_page
+from ml_platform.pagination import Order, Page, Start, ordered, page_of, read_page, start_of
 
 M = TypeVar("M", bound=Model)
 FRAGMENT = "fragment"
@@ -56,14 +56,16 @@ class Listed(Generic[M]):
     def __init__(self, model: type[M], build: Callable[..., QuerySet[M]]) -> None:
         def part(
             order: Order,
-            backwards: bool,
+            side: str,
             size: int,
             *shape: Hashable,
             value: Any,
             pk: Any,
             **of: Any,
         ) -> QuerySet[M]:
-            return ordered(build(*shape, **of), order, Start(backwards, value, pk))[: size + 1]
+            return ordered(build(*shape, **of), order, Start(side == "before", value, pk))[
+                : size + 1
+            ]
 
         def slice_of(start: int, stop: int, *shape: Hashable, **of: Any) -> QuerySet[M]:
             return build(*shape, **of)[start:stop]
@@ -92,7 +94,13 @@ class Listed(Generic[M]):
         cursors = {side: request.GET.get(f"{name}_{side}", "") for side in ("after", "before")}
         start = start_of(self._model, order, **cursors)
         found = self._part(
-            order, start.backwards, size, *shape, value=start.value, pk=start.pk, **values
+            order,
+            "before" if start.backwards else "after",
+            size,
+            *shape,
+            value=start.value,
+            pk=start.pk,
+            **values,
         )
         page = page_of(found, order, start, size=size)
         return _paged(request, page, self.total(*shape, **values), name)

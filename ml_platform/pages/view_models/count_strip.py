@@ -39,15 +39,14 @@ OLD = "The newest sweep is more than three audits old."
 
 def read_truth(projects: Projects, findings: Mapping[str, int], now: datetime) -> Values:
     """Read the counts of these projects and compare them."""
-    reading = kpis.vertex_reading()
-    serving = kpis.serving_count(projects, reading)
+    serving = kpis.serving_count(projects)
     requests = None
     if first := serving.first:
         name, project = first.endpoint.service_name, first.endpoint.project_id
         traffic = kpis.service_traffic([name], project_id=project, today=now.date())
         requests = traffic[name].requests if name in traffic else None
     return truth_strip(
-        counts=kpis.four_counts(projects, reading),
+        counts=kpis.four_counts(projects),
         serving=serving,
         requests=requests,
         findings=findings,
