@@ -80,9 +80,7 @@ def _traffic_by(column: str, today: date, **of: Any) -> dict[Any, Traffic]:
 
 
 @Prepared
-def _service_days(
-    column: str, *, first: Any, today: Any, projects: Any, names: Any = None
-) -> QuerySet[Any, dict[str, Any]]:
+def _service_days(column: str, *, first: Any, today: Any, projects: Any, names: Any = None) -> Any:
     rows = of_projects(ServiceDailyMetrics.objects.all(), projects)
     rows = rows if names is None else rows.filter(service_name__in=names)
     return (
@@ -158,12 +156,12 @@ def _kept(today: date, days: int, projects: Projects) -> _Kept:
 
 
 @Prepared
-def _first_count() -> QuerySet[Any, dict[str, Any]]:
+def _first_count() -> Any:
     return number(DailyCount.objects.all(), first=Min("day"))
 
 
 @Prepared
-def _daily_counts(*, since: Any, today: Any, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _daily_counts(*, since: Any, today: Any, projects: Any) -> Any:
     rows = DailyCount.objects.filter(day__gte=since, day__lte=today)
     if projects is not None:
         # The row of no project says that the day was counted, and has nothing of these projects.
@@ -207,18 +205,18 @@ def _registrations(*, today: date, days: int, projects: Projects) -> tuple[Histo
 
 
 @Prepared
-def _now(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _now(*, projects: Any) -> Any:
     versions = Coalesce(Total("total_versions"), 0)
     return number(registered_models(projects), models=Count("pk"), versions=versions)
 
 
 @Prepared
-def _new_versions(*, since: Any, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _new_versions(*, since: Any, projects: Any) -> Any:
     return _days(_recent(since, projects), "registered_at")
 
 
 @Prepared
-def _new_models(*, since: Any, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _new_models(*, since: Any, projects: Any) -> Any:
     earlier = TrainingRun.objects.versions().filter(
         registered_model=OuterRef("registered_model"), version__lt=OuterRef("version")
     )
@@ -247,13 +245,13 @@ def drift_history(
 
 
 @Prepared
-def _findings(column: str, *, since: Any, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _findings(column: str, *, since: Any, projects: Any) -> Any:
     rows = of_projects(Finding.objects.all(), projects)
     return _days(rows.filter(**{f"{column}__gte": since}), column)
 
 
 @Prepared
-def _standing(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _standing(*, projects: Any) -> Any:
     rows = of_projects(Finding.objects.all(), projects)
     return number(rows.filter(status__in=STANDING_FINDING_STATUSES), n=Count("pk"))
 
@@ -274,7 +272,7 @@ def _by_day(rows: Iterable[Mapping[str, Any]]) -> dict[date, int]:
     return {date.fromisoformat(row["day"]): row["n"] for row in rows}
 
 
-def _days(rows: QuerySet[Any], column: str) -> QuerySet[Any, dict[str, Any]]:
+def _days(rows: QuerySet[Any], column: str) -> Any:
     """The number `n` of rows by `day`: the first ten characters of the time as text.
 
     Both databases store times in UTC and write the day first. Django's Trunc functions would call

@@ -42,7 +42,6 @@ _RUNS = {
     "runs": Count("pk"),
     "runs_live": Count("pk", filter=Q(status__in=sorted(TRAINING_RUN_STATUSES))),
 }
-_SCHEDULES = {"schedules_live": Count("pk", filter=Q(state__in=LIVE_SCHEDULE_STATES))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,17 +197,17 @@ def _newest(*read: str) -> QuerySet[Any]:
 
 
 @Prepared
-def _models_of(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _models_of(*, projects: Any) -> Any:
     return _by_project(registered_models(projects), {"models": Count("pk")})
 
 
 @Prepared
-def _page_count(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _page_count(*, projects: Any) -> Any:
     return number(registry_page_models(projects), n=Count("pk"))
 
 
 @Prepared
-def _vertex_count(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _vertex_count(*, projects: Any) -> Any:
     mirror = MirroredModel.objects.filter(theirs=False)
     if projects is not None:
         ids = _with_model_id(registered_models(projects)).values("model_id")
@@ -225,7 +224,7 @@ def _with_model_id(models: QuerySet[RegisteredModel]) -> QuerySet[Any]:
 
 
 @Prepared
-def _listed(*, projects: Any, read_at: Any) -> QuerySet[Any, dict[str, Any]]:
+def _listed(*, projects: Any, read_at: Any) -> Any:
     """How many there are, and how many of them the last reading of Vertex AI did not list."""
     models = _with_model_id(registered_models(projects))
     if read_at is None:
@@ -263,19 +262,24 @@ _ASSETS: Mapping[str, tuple[Callable[[], QuerySet[Any]], Callable[[], Mapping[st
     "models": (RegisteredModel.objects.registered, lambda: _models()),
     "endpoints": (DeployedEndpoint.objects.all, lambda: _ENDPOINTS),
     "runs": (TrainingRun.objects.all, lambda: _RUNS),
-    "schedules": (TrainingSchedule.objects.all, lambda: _SCHEDULES),
+    "schedules": (lambda: _live_schedules(), lambda: {"schedules_live": Count("pk")}),
 }
 """The tables of the Assets card with their numbers."""
 
 
+def _live_schedules() -> QuerySet[TrainingSchedule]:
+    schedules = TrainingSchedule.objects.all()
+    return schedules.filter(state__in=LIVE_SCHEDULE_STATES)
+
+
 @Prepared
-def _assets(part: str, *, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _assets(part: str, *, projects: Any) -> Any:
     rows, numbers = _ASSETS[part]
     return number(of_projects(rows(), projects), **numbers())
 
 
 @Prepared
-def _cards(part: str, *, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _cards(part: str, *, projects: Any) -> Any:
     rows, numbers = _ASSETS[part]
     latest = {"latest_registered_at": Max("latest_registered_at")} if part == "models" else {}
     return _by_project(of_projects(rows(), projects), {**numbers(), **latest})
@@ -305,7 +309,7 @@ def open_findings(projects: Projects = None) -> dict[str, int]:
 
 
 @Prepared
-def _open(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _open(*, projects: Any) -> Any:
     found = of_projects(Finding.objects.open(), projects).order_by().values("kind")
     return found.annotate(n=Count("pk"))
 
@@ -318,7 +322,7 @@ def _models() -> dict[str, Any]:
     }
 
 
-def _by_project(rows: QuerySet[Any], numbers: Mapping[str, Any]) -> QuerySet[Any, dict[str, Any]]:
+def _by_project(rows: QuerySet[Any], numbers: Mapping[str, Any]) -> Any:
     return rows.order_by().values("project").annotate(**numbers)
 
 

@@ -85,7 +85,7 @@ class _Slot(Expression):
         super().__init__()
         self.name, self.text, self.size = name, text, size
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[_Place]]:
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
         return self.text, [_Place(self.name, at) for at in range(self.size)]
 
 
@@ -135,6 +135,8 @@ def _read_list(values: list[Any], connection: BaseDatabaseWrapper) -> _Given:
 
 def _stored(value: Any, connection: BaseDatabaseWrapper) -> Any:
     """The value, or the key of a row, as the database's driver takes it."""
+    if type(value) in (int, str):
+        return value
     [stored] = Value(getattr(value, "pk", value)).as_sql(None, connection)[1]  # type: ignore[arg-type]
     return stored
 
@@ -184,7 +186,8 @@ class _Statement:
         compiler, query = self._bound(connection, params), copy(self.made.query)
         query.get_compiler = lambda *_, **__: compiler  # type: ignore[method-assign]
         found = self.made.all()
-        found._query = query  # noqa: SLF001 - the setter of `query` would change the type of the rows
+        # The setter of `query` would change the type of the rows.
+        found._query = query  # type: ignore[attr-defined]  # noqa: SLF001
         return list(found)
 
     def _bound(self, connection: BaseDatabaseWrapper, params: list[Any]) -> Any:

@@ -123,8 +123,8 @@ def cursor_page(
     rows: QuerySet[M], request: HttpRequest, *, order: Order, size: int, name: str
 ) -> tuple[list[M], Pager]:
     """The same of a queryset."""
-    cursors = {side: request.GET.get(f"{name}_{side}", "") for side in ("after", "before")}
-    page = read_page(rows, order, size=size, **cursors)
+    after, before = (request.GET.get(f"{name}_{side}", "") for side in ("after", "before"))
+    page = read_page(rows, order, size=size, after=after, before=before)
     return _paged(request, page, rows.count(), name)
 
 
