@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.core.paginator import Paginator
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
@@ -207,6 +207,11 @@ class WindowAdmin(Base):
     actions = None
     show_full_result_count = False
     paginator = BoundedPaginator
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """All rows, of the tables too that a dump leaves out."""
+        rows: QuerySet[Any] = self.model.objects.all()
+        return rows.order_by(*self.get_ordering(request))
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody: our own pages change rows, and the history says who did."""

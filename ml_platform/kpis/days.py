@@ -22,14 +22,21 @@ from django.db.models import (
     When,
 )
 from django.db.models import Sum as Total
-from django.db.models.functions import Cast, Coalesce, Substr
+from django.db.models.functions import Cast, Substr
 
-from ml_platform.models import DailyCount, Finding, ServiceDailyMetrics, TrainingRun
+from ml_platform.models import (
+    DailyCount,
+    Finding,
+    ModelCount,
+    ServiceDailyMetrics,
+    TrainingRun,
+)
 from ml_platform.models.prepared import Prepared, number
 from ml_platform.models.states import STANDING_FINDING_STATUSES
 
+from .compiled import read_row, read_rows, totals
 from .sums import Sum
-from .totals import Projects, of_projects, registered_models
+from .totals import Projects, of_projects
 
 TRAFFIC_DAYS = 7
 WORST_P95 = "The p95 latency of the worst of the last seven full days."
@@ -115,16 +122,28 @@ def history(*, today: date, days: int = 90, projects: Projects = None) -> tuple[
     counted it. Days before the first kept count are the running totals of the models
     that are registered now; a later day that no sweep counted is unknown.
     """
-    kept = _kept(today, days, projects)
-    points = _registrations(today=today, days=days, projects=projects)
+    window, since = _window(today, days)
+    now = read_row(_today, projects)
+    kept = _kept(today, days, projects, now["first"])
+    came = {
+        date.fromisoformat(row["day"]): row for row in read_rows(_registrations, projects, since)
+    }
+    points = zip(
+        window,
+        *(
+            _running_totals(now[each], {day: row[each] for day, row in came.items()}, window)
+            for each in ("models", "versions")
+        ),
+        strict=True,
+    )
     return tuple(
         HistoryPoint(
-            day=point.day,
-            models=kept.at(point.day, "models", point.models),
-            versions=kept.at(point.day, "versions", point.versions),
-            serving_verified=kept.days.get(point.day, {}).get("serving_verified"),
+            day=day,
+            models=kept.at(day, "models", models),
+            versions=kept.at(day, "versions", versions),
+            serving_verified=kept.days.get(day, {}).get("serving_verified"),
         )
-        for point in points
+        for day, models, versions in points
     )
 
 
@@ -147,21 +166,15 @@ class _Kept:
         return computed if number is None else number
 
 
-def _kept(today: date, days: int, projects: Projects) -> _Kept:
-    """The counts that sweeps kept; two statements."""
-    window, _ = _window(today, days)
-    found = _daily_counts(since=window[0], today=today, projects=projects)
-    [ever] = _first_count()
-    return _Kept(today=today, first=ever["first"], days={row["day"]: row for row in found})
+def _kept(today: date, days: int, projects: Projects, first: date | None) -> _Kept:
+    """The counts that sweeps kept; one statement, or none where there are none."""
+    if first is None or first > today:
+        return _Kept(today=today, first=first, days={})
+    rows = read_rows(_kept_days, projects, today - timedelta(days=days - 1), today)
+    return _Kept(today=today, first=first, days={row["day"]: row for row in rows})
 
 
-@Prepared
-def _first_count() -> Any:
-    return number(DailyCount.objects.all(), first=Min("day"))
-
-
-@Prepared
-def _daily_counts(*, since: Any, today: Any, projects: Any) -> Any:
+def _kept_days(projects: Projects, since: date, today: date) -> QuerySet[Any, Any]:
     rows = DailyCount.objects.filter(day__gte=since, day__lte=today)
     if projects is not None:
         # The row of no project says that the day was counted, and has nothing of these projects.
@@ -186,45 +199,29 @@ def _daily_counts(*, since: Any, today: Any, projects: Any) -> Any:
     )
 
 
-def _registrations(*, today: date, days: int, projects: Projects) -> tuple[HistoryPoint, ...]:
-    """The running totals of the models and versions of now, by the day of registration.
+def _first_kept() -> list[QuerySet[Any, Any]]:
+    return [totals(DailyCount.objects.all(), first=Min("day"))]
 
-    Only the registrations of these days are read; the total before them is today's total less them.
+
+def _today(projects: Projects) -> list[QuerySet[Any, Any]]:
+    """The models and versions of now, and the first day that was ever counted."""
+    counted = ModelCount.objects.of(projects)
+    now = totals(counted, models=Total("n", default=0), versions=Total("versions", default=0))
+    return [now, *_first_kept()]
+
+
+def _registrations(projects: Projects, since: datetime) -> QuerySet[Any, Any]:
+    """The versions that were registered on each day, and how many of them were a model's first.
+
+    Only these registrations are read; the total before them is today's total less them.
     """
-    window, since = _window(today, days)
-    [now] = _now(projects=projects)
-    new_models = _by_day(_new_models(since=since, projects=projects))
-    new_versions = _by_day(_new_versions(since=since, projects=projects))
-    totals = zip(
-        window,
-        _running_totals(now["models"], new_models, window),
-        _running_totals(now["versions"], new_versions, window),
-        strict=True,
-    )
-    return tuple(HistoryPoint(day=day, models=m, versions=v) for day, m, v in totals)
-
-
-@Prepared
-def _now(*, projects: Any) -> Any:
-    versions = Coalesce(Total("total_versions"), 0)
-    return number(registered_models(projects), models=Count("pk"), versions=versions)
-
-
-@Prepared
-def _new_versions(*, since: Any, projects: Any) -> Any:
-    return _days(_recent(since, projects), "registered_at")
-
-
-@Prepared
-def _new_models(*, since: Any, projects: Any) -> Any:
-    earlier = TrainingRun.objects.versions().filter(
+    versions = TrainingRun.objects.versions()
+    earlier = versions.filter(
         registered_model=OuterRef("registered_model"), version__lt=OuterRef("version")
     )
-    return _days(_recent(since, projects).filter(~Exists(earlier)), "registered_at")
-
-
-def _recent(since: Any, projects: Any) -> QuerySet[TrainingRun]:
-    return of_projects(TrainingRun.objects.versions(), projects).filter(registered_at__gte=since)
+    recent = of_projects(versions, projects).filter(registered_at__gte=since)
+    days = recent.order_by().annotate(day=_day("registered_at")).values("day")
+    return days.annotate(versions=Count("pk"), models=Count("pk", filter=~Exists(earlier)))
 
 
 def drift_history(
@@ -239,15 +236,15 @@ def drift_history(
     went = _by_day(_findings("ended_at", since=since, projects=projects))
     [standing] = _standing(projects=projects)
     changes = {day: came.get(day, 0) - went.get(day, 0) for day in window}
-    kept = _kept(today, days, projects)
+    kept = _kept(today, days, projects, read_row(_first_kept)["first"])
     computed = zip(window, _running_totals(standing["n"], changes, window), strict=True)
     return tuple(kept.at(day, "findings", total) for day, total in computed)
 
 
 @Prepared
 def _findings(column: str, *, since: Any, projects: Any) -> Any:
-    rows = of_projects(Finding.objects.all(), projects)
-    return _days(rows.filter(**{f"{column}__gte": since}), column)
+    rows = of_projects(Finding.objects.all(), projects).filter(**{f"{column}__gte": since})
+    return rows.order_by().annotate(day=_day(column)).values("day").annotate(n=Count("pk"))
 
 
 @Prepared
@@ -272,11 +269,10 @@ def _by_day(rows: Iterable[Mapping[str, Any]]) -> dict[date, int]:
     return {date.fromisoformat(row["day"]): row["n"] for row in rows}
 
 
-def _days(rows: QuerySet[Any], column: str) -> Any:
-    """The number `n` of rows by `day`: the first ten characters of the time as text.
+def _day(column: str) -> Substr:
+    """The day of a time: the first ten characters of it as text.
 
     Both databases store times in UTC and write the day first. Django's Trunc functions would call
     back into Python for each row on SQLite.
     """
-    day = Substr(Cast(column, CharField()), 1, 10)
-    return rows.order_by().annotate(day=day).values("day").annotate(n=Count("pk"))
+    return Substr(Cast(column, CharField()), 1, 10)

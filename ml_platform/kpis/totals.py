@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
-from django.db.models import Count, F, Max, Model, Q, QuerySet, Sum, Value
-from django.db.models.functions import Coalesce, Now, StrIndex, Substr
+from django.db.models import (
+    Count,
+    Exists,
+    F,
+    Model,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    Value,
+)
+from django.db.models.functions import Now, StrIndex, Substr
 
 from ml_platform.models import (
     DeployedEndpoint,
     Finding,
     MirroredModel,
+    ModelCount,
     RegisteredModel,
     Sweep,
     TrainingRun,
     TrainingSchedule,
     snapshot,
 )
-from ml_platform.models.endpoints.serving_status import ServingStatus, has_serving_status
 from ml_platform.models.endpoints.serving_truth import fresh_for
-from ml_platform.models.prepared import Prepared, number
 from ml_platform.models.states import (
     LIVE_SCHEDULE_STATES,
     TRAINING_RUN_STATUSES,
     RegistryState,
+    ServingStatus,
 )
+
+from .compiled import read_row, read_rows, totals
 
 Projects: TypeAlias = QuerySet[Any] | Collection[Any] | None
 """A queryset of projects or their ids."""
@@ -38,10 +51,12 @@ _ENDPOINTS = {
     "endpoints_active": Count("pk", filter=Q(is_active=True)),
     "endpoints_total": Count("pk"),
 }
-_RUNS = {
-    "runs": Count("pk"),
-    "runs_live": Count("pk", filter=Q(status__in=sorted(TRAINING_RUN_STATUSES))),
+_MODELS = {
+    "models": Sum("n", default=0),
+    "versions": Sum("versions", default=0),
+    "deployed": Sum("n", filter=Q(serving=ServingStatus.DEPLOYED), default=0),
 }
+_TRAINS = Q(status__in=sorted(TRAINING_RUN_STATUSES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,18 +144,41 @@ def four_counts(projects: Projects = None) -> FourCounts:
     """
     with snapshot():
         reading = vertex_reading()
-        [ours] = _listed(projects=projects, read_at=reading.read_at)
-        last = _vertex_count(projects=projects)[0]["n"] if reading.read_at else None
+        counts = read_row(_four_counts, projects, reading.read_at)
+        last = counts.pop("vertex", None)
         return FourCounts(
-            **ours,
-            projects=sum(row["models"] for row in _models_of(projects=projects)),
-            registry_page=_page_count(projects=projects)[0]["n"],
+            **counts,
+            registry_page=counts["projects"],
             vertex=None if reading.unread else last,
             vertex_last=last,
             vertex_reason=reading.unread,
             swept_at=reading.swept_at,
             vertex_read_at=reading.read_at,
         )
+
+
+def _four_counts(projects: Projects, read_at: datetime | None) -> list[QuerySet[Any, Any]]:
+    """The rows by their definition, the counters that the cards and the registry page show, and
+    if Vertex AI was read what it listed and what it did not."""
+    registered = registered_models(projects)
+    counts = [
+        totals(registered, database=Count("pk")),
+        totals(ModelCount.objects.of(projects), projects=Sum("n", default=0)),
+    ]
+    if read_at is None:
+        return counts
+    listed = MirroredModel.objects.filter(model_id=OuterRef("model_id"))
+    unlisted = _with_model_id(registered).filter(~Exists(listed))
+    unsettled = Q(registry_state=RegistryState.SUSPECTED) | Q(latest_registered_at__gt=read_at)
+    return [
+        *counts,
+        totals(_vertex_models(projects), vertex=Count("pk")),
+        totals(
+            unlisted,
+            points_at_nothing=Count("pk", filter=~unsettled),
+            not_seen_yet=Count("pk", filter=unsettled),
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +206,7 @@ class VertexReading:
 
 def vertex_reading() -> VertexReading:
     """Return when Vertex AI was last read, and why not by the newest sweep."""
-    [newest] = _newest() or [None]
+    newest = next(iter(read_rows(_newest_sweep)), None)
     if newest is None:
         return VertexReading(
             unread=NEVER_SWEPT,
@@ -176,43 +214,35 @@ def vertex_reading() -> VertexReading:
             endpoints_unread=NEVER_SWEPT,
             services_unread=NEVER_SWEPT,
         )
-    unread = unread_because(newest.planes, "vertex")
-    [read] = (_newest("vertex") or [None]) if unread else [newest]
+    planes = newest["planes"]
+    unread = unread_because(planes, "vertex")
+    read = next(iter(read_rows(_newest_reading)), None) if unread else newest
     return VertexReading(
         unread=unread,
-        artifacts_unread=unread_because(newest.planes, "gcs"),
-        endpoints_unread=unread_because(newest.planes, "vertex_endpoints"),
-        services_unread=unread_because(newest.planes, "cloud_run"),
-        swept_at=newest.finished_at,
-        read_at=read.finished_at if read else None,
-        fresh_since=newest.now - fresh_for(),
+        artifacts_unread=unread_because(planes, "gcs"),
+        endpoints_unread=unread_because(planes, "vertex_endpoints"),
+        services_unread=unread_because(planes, "cloud_run"),
+        swept_at=newest["finished_at"],
+        read_at=read["finished_at"] if read else None,
+        fresh_since=newest["now"] - fresh_for(),
     )
 
 
-@Prepared
-def _newest(*read: str) -> QuerySet[Any]:
-    """The newest finished sweep that read these planes."""
-    finished = Sweep.objects.finished().filter(**{f"planes__{plane}__read": True for plane in read})
-    return finished.annotate(now=Now())[:1]
+def _newest_sweep() -> QuerySet[Any, Any]:
+    return Sweep.objects.finished().annotate(now=Now()).values("planes", "finished_at", "now")[:1]
 
 
-@Prepared
-def _models_of(*, projects: Any) -> Any:
-    return _by_project(registered_models(projects), {"models": Count("pk")})
+def _newest_reading() -> QuerySet[Any, Any]:
+    read = Sweep.objects.finished().filter(planes__vertex__read=True)
+    return read.values("finished_at")[:1]
 
 
-@Prepared
-def _page_count(*, projects: Any) -> Any:
-    return number(registry_page_models(projects), n=Count("pk"))
-
-
-@Prepared
-def _vertex_count(*, projects: Any) -> Any:
+def _vertex_models(projects: Projects) -> QuerySet[MirroredModel]:
     mirror = MirroredModel.objects.filter(theirs=False)
     if projects is not None:
         ids = _with_model_id(registered_models(projects)).values("model_id")
         mirror = mirror.filter(model_id__in=ids)
-    return number(mirror, n=Count("pk"))
+    return mirror
 
 
 def _with_model_id(models: QuerySet[RegisteredModel]) -> QuerySet[Any]:
@@ -220,22 +250,6 @@ def _with_model_id(models: QuerySet[RegisteredModel]) -> QuerySet[Any]:
     name = F("vertex_model_resource_name")
     return models.annotate(
         model_id=Substr(name, StrIndex(name, Value("/models/")) + len("/models/"))
-    )
-
-
-@Prepared
-def _listed(*, projects: Any, read_at: Any) -> Any:
-    """How many there are, and how many of them the last reading of Vertex AI did not list."""
-    models = _with_model_id(registered_models(projects))
-    if read_at is None:
-        return number(models, database=Count("pk"))
-    unlisted = ~Q(model_id__in=MirroredModel.objects.values("model_id"))
-    unsettled = Q(registry_state=RegistryState.SUSPECTED) | Q(latest_registered_at__gt=read_at)
-    return number(
-        models,
-        database=Count("pk"),
-        points_at_nothing=Count("pk", filter=unlisted & ~unsettled),
-        not_seen_yet=Count("pk", filter=unlisted & unsettled),
     )
 
 
@@ -248,82 +262,83 @@ def unread_because(planes: Mapping[str, Any], plane: str) -> str:
 
 
 def assets(projects: Projects = None) -> Assets:
-    """Return the numbers of the Assets card."""
-    return Assets(
-        **{
-            name: count
-            for part in _ASSETS
-            for name, count in _assets(part, projects=projects)[0].items()
-        }
-    )
+    """Return the numbers of the Assets card; one statement."""
+    return Assets(**read_row(_assets, projects))
 
 
-_ASSETS: Mapping[str, tuple[Callable[[], QuerySet[Any]], Callable[[], Mapping[str, Any]]]] = {
-    "models": (RegisteredModel.objects.registered, lambda: _models()),
-    "endpoints": (DeployedEndpoint.objects.all, lambda: _ENDPOINTS),
-    "runs": (TrainingRun.objects.all, lambda: _RUNS),
-    "schedules": (lambda: _live_schedules(), lambda: {"schedules_live": Count("pk")}),
-}
-"""The tables of the Assets card with their numbers."""
-
-
-def _live_schedules() -> QuerySet[TrainingSchedule]:
-    schedules = TrainingSchedule.objects.all()
-    return schedules.filter(state__in=LIVE_SCHEDULE_STATES)
-
-
-@Prepared
-def _assets(part: str, *, projects: Any) -> Any:
-    rows, numbers = _ASSETS[part]
-    return number(of_projects(rows(), projects), **numbers())
-
-
-@Prepared
-def _cards(part: str, *, projects: Any) -> Any:
-    rows, numbers = _ASSETS[part]
-    latest = {"latest_registered_at": Max("latest_registered_at")} if part == "models" else {}
-    return _by_project(of_projects(rows(), projects), {**numbers(), **latest})
+def _assets(projects: Projects) -> list[QuerySet[Any, Any]]:
+    runs = of_projects(TrainingRun.objects.all(), projects)
+    schedules = of_projects(TrainingSchedule.objects.all(), projects)
+    return [
+        totals(ModelCount.objects.of(projects), **_MODELS),
+        totals(of_projects(DeployedEndpoint.objects.all(), projects), **_ENDPOINTS),
+        totals(runs, runs=Count("pk")),
+        totals(runs.live().filter(_TRAINS), runs_live=Count("pk")),
+        totals(schedules.filter(state__in=LIVE_SCHEDULE_STATES), schedules_live=Count("pk")),
+    ]
 
 
 def project_cards(projects: Iterable[Model]) -> tuple[ProjectCard, ...]:
-    """Return a card for each of these projects, in their order, with three queries in total."""
+    """Return a card for each of these projects, in their order, with five queries in total."""
     shown = list(projects)
     ids = [project.pk for project in shown]
-    tables = [
-        {row.pop("project"): row for row in _cards(part, projects=ids)}
-        for part in ("models", "endpoints", "runs")
-    ]
+    found: dict[Any, dict[str, Any]] = {key: {} for key in ids}
+    for query in _CARD:
+        for row in read_rows(query, ids):
+            found[row.pop("project")].update(row)
     return tuple(
-        ProjectCard(
-            project_id=project.pk,
-            name=str(project),
-            **{k: v for table in tables for k, v in table.get(project.pk, {}).items()},
-        )
+        ProjectCard(project_id=project.pk, name=str(project), **found[project.pk])
         for project in shown
     )
 
 
+def _models_by_project(projects: Projects) -> QuerySet[Any, Any]:
+    return _by_project(ModelCount.objects.of(projects), **_MODELS)
+
+
+def _newest_by_project(projects: Projects) -> QuerySet[Any, Any]:
+    """The newest registration, which an index has for each project."""
+    models = RegisteredModel.objects.registered().filter(project=OuterRef("project"))
+    newest = models.order_by("-latest_registered_at").values("latest_registered_at")[:1]
+    there = _by_project(ModelCount.objects.of(projects))
+    return there.annotate(latest_registered_at=Subquery(newest))
+
+
+def _endpoints_by_project(projects: Projects) -> QuerySet[Any, Any]:
+    return _by_project(of_projects(DeployedEndpoint.objects.all(), projects), **_ENDPOINTS)
+
+
+def _runs_by_project(projects: Projects) -> QuerySet[Any, Any]:
+    return _by_project(of_projects(TrainingRun.objects.all(), projects), runs=Count("pk"))
+
+
+def _live_runs_by_project(projects: Projects) -> QuerySet[Any, Any]:
+    """By themselves, because an index has these few."""
+    runs = of_projects(TrainingRun.objects.live().filter(_TRAINS), projects)
+    return _by_project(runs, runs_live=Count("pk"))
+
+
+_CARD = (
+    _models_by_project,
+    _newest_by_project,
+    _endpoints_by_project,
+    _runs_by_project,
+    _live_runs_by_project,
+)
+
+
+def _by_project(rows: QuerySet[Any], **numbers: Any) -> QuerySet[Any, Any]:
+    return rows.order_by().values("project").annotate(**numbers)
+
+
 def open_findings(projects: Projects = None) -> dict[str, int]:
     """Return the number of open findings by kind; a finding counts for the project it names."""
-    return {row["kind"]: row["n"] for row in _open(projects=projects)}
+    return {row["kind"]: row["n"] for row in read_rows(_open_findings, projects)}
 
 
-@Prepared
-def _open(*, projects: Any) -> Any:
+def _open_findings(projects: Projects) -> QuerySet[Any, Any]:
     found = of_projects(Finding.objects.open(), projects).order_by().values("kind")
     return found.annotate(n=Count("pk"))
-
-
-def _models() -> dict[str, Any]:
-    return {
-        "models": Count("pk"),
-        "versions": Coalesce(Sum("total_versions"), 0),
-        "deployed": Count("pk", filter=has_serving_status(ServingStatus.DEPLOYED)),
-    }
-
-
-def _by_project(rows: QuerySet[Any], numbers: Mapping[str, Any]) -> Any:
-    return rows.order_by().values("project").annotate(**numbers)
 
 
 def of_projects(rows: QuerySet[M], projects: Projects) -> QuerySet[M]:

@@ -70,6 +70,15 @@ class PlatformQuerySet(models.QuerySet[Row]):
             yield from super().iterator(chunk_size)
 
 
+class WithoutRows(models.Manager[Row]):
+    """The default manager of a table that the database fills, so that `dumpdata` leaves it out:
+    triggers fill it again when the tables that it is derived from are loaded."""
+
+    def get_queryset(self) -> models.QuerySet[Row]:
+        """None; `objects` has the rows."""
+        return PlatformQuerySet[Row](self.model, using=self._db).none()
+
+
 class PlatformModel(models.Model):
     """The base of our models: each has such a queryset, its own or this one."""
 

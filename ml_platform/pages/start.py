@@ -16,6 +16,7 @@ from ml_platform.models import Operation
 from ml_platform.models.archived_project import in_archive
 from ml_platform.models.clock import database_now
 from ml_platform.models.prepared import Prepared
+from ml_platform.models.registry.model_count import count_models
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
 from ml_platform.pages.common.queries import FRAGMENT, Listed
 from ml_platform.pages.layout import caller_of, fragment, page, render_page
@@ -84,7 +85,7 @@ def _told_archived(scope: Scope) -> str:
     """`2 archived, with 3 models`: the cards of the others and these make up the counts above."""
     if not (hidden := PROJECTS.total(ARCHIVED, projects=scope.limit)):
         return ""
-    models = kpis.registered_models(in_archive(scope.projects, archived=True)).count()
+    models = count_models(in_archive(scope.projects, archived=True))
     return f"{hidden:,} archived, with {counted(models, 'model')}"
 
 

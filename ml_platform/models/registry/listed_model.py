@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 
 from ml_platform.conf import project_model
-from ml_platform.models.database import PlatformModel
+from ml_platform.models.database import PlatformModel, PlatformQuerySet, WithoutRows
 from ml_platform.models.states import Approval, ModelType, RegistryState, ServingStatus
 
 from .registered_model import RegisteredModel
@@ -38,6 +40,9 @@ class ListedModel(PlatformModel):
         max_length=16, choices=Approval.choices, blank=True, help_text="Of the newest version."
     )
     versions = models.PositiveIntegerField()
+
+    dumped: ClassVar = WithoutRows()
+    objects: ClassVar = PlatformQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"model {self.pk}: {self.serving}"

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q, QuerySet, Sum
 
 from ml_platform.conf import project_model
-from ml_platform.models.database import PlatformModel, PlatformQuerySet
+from ml_platform.models.database import PlatformModel, PlatformQuerySet, WithoutRows
 from ml_platform.models.states import Approval, ModelType, RegistryState, ServingStatus
 
 Projects: TypeAlias = QuerySet[Any] | Collection[Any] | None
@@ -47,6 +47,7 @@ class ModelCount(PlatformModel):
     n = models.IntegerField()
     versions = models.IntegerField()
 
+    dumped: ClassVar = WithoutRows()
     objects: ClassVar = ModelCountQuerySet.as_manager()
 
     def __str__(self) -> str:

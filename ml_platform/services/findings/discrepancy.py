@@ -36,6 +36,10 @@ DELETE_LEFT = (
     "End the hold or retention, or grant storage.objects.delete; then delete what is left, if "
     "nothing uses it. The daily cleanup tries it too."
 )
+COUNT_ANEW = (
+    "The sweep that finds it counts anew. Run `manage.py check --database default`: it reports "
+    "triggers that the database has lost."
+)
 NOT_OUR_FILES = (
     "No automatic repair: {why}. Put the recorded files back, roll back, train again, or delete "
     "the version: other bytes are another version."
@@ -160,6 +164,21 @@ def compare_left(waiting: AwaitingRemoval) -> Discrepancy:
         lineage_id=run.registered_model_id,
         run_id=run.pk,
     )
+
+
+def compare_counters(*, models: int, counts: int) -> list[Discrepancy]:
+    """Describe counters that differ from a recount: how many rows of each of their tables."""
+    if not models and not counts:
+        return []
+    return [
+        Discrepancy(
+            kind=FindingKind.COUNTER_WRONG,
+            subject="counters",
+            title="The counters of registered models differ from a recount",
+            repair=COUNT_ANEW,
+            evidence={"models": models, "counts": counts},
+        )
+    ]
 
 
 def pointer_text(run: TrainingRun) -> str:

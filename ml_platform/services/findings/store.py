@@ -280,6 +280,11 @@ def end_orphans(
     _end(found, FindingStatus.REPAIRED, now, by=operation, operation=operation)
 
 
+def end_counters(*, sweep: Sweep, now: datetime) -> None:
+    """End the finding that counters are wrong: the caller's transaction has counted anew."""
+    _end(standing().filter(kind=FindingKind.COUNTER_WRONG), FindingStatus.REPAIRED, now, by=sweep)
+
+
 def end_left(*, run_id: int, operation: Operation, now: datetime) -> None:
     """End the finding that files of a deleted version are left: none is any more."""
     found = standing().filter(kind=FindingKind.ARTIFACTS_LEFT, run=run_id)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from ml_platform.models.endpoints.serving_status import has_serving_status
+from ml_platform.models.states import ServingStatus
 
 from .registry_state import has_registry_answer
 
@@ -35,7 +35,7 @@ def model_filter(
     }
     condition = Q(**{name: value for name, value in lookups.items() if value is not None})
     if status:
-        condition &= has_serving_status(status)
+        condition &= Q(listed__serving=ServingStatus(status))
     if registry:
         condition &= has_registry_answer(registry, unread, fresh_since)
     return condition

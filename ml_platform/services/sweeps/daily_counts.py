@@ -7,19 +7,18 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 
 from ml_platform.models import (
     DailyCount,
     DeployedEndpoint,
     Finding,
-    RegisteredModel,
+    ModelCount,
     TrainingRun,
 )
 from ml_platform.models.database import atomic
-from ml_platform.models.endpoints.serving_status import ServingStatus, has_serving_status
 from ml_platform.models.endpoints.serving_truth import ServingTruth, count_serving
-from ml_platform.models.states import STANDING_FINDING_STATUSES
+from ml_platform.models.states import STANDING_FINDING_STATUSES, ServingStatus
 
 DAYS_BEFORE = 90
 """Days before the first kept count for which the registrations of that moment are kept."""
@@ -48,11 +47,14 @@ def _counts_now(now: datetime, *, serving_known: bool) -> Counts:
     none = dict.fromkeys(("models", "versions", "deployed", "findings"), 0)
     unserved = dict.fromkeys(("endpoints_active", "serving_verified"), 0 if serving_known else None)
     counts: Counts = defaultdict(lambda: {**none, **unserved})
-    models = RegisteredModel.objects.registered().order_by().values("project")
-    registered: Any = models.annotate(
-        models=Count("pk"),
-        versions=Sum("total_versions"),
-        deployed=Count("pk", filter=has_serving_status(ServingStatus.DEPLOYED)),
+    registered: Any = (
+        ModelCount.objects.order_by()
+        .values("project")
+        .annotate(
+            models=Sum("n"),
+            versions=Sum("versions"),
+            deployed=Sum("n", filter=Q(serving=ServingStatus.DEPLOYED), default=0),
+        )
     )
     for row in registered:
         counts[row.pop("project")].update(row)

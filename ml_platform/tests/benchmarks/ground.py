@@ -11,6 +11,8 @@ from django.core.management import call_command
 from django.core.management.color import no_style
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
+from ml_platform.models.counting.install import install, uninstall
+
 PROJECTS = 10
 DEPLOYED_AT_MOST = 1000
 """Services that Cloud Run lets one project have in one region (Cloud Run, quotas)."""
@@ -42,8 +44,12 @@ def use_database(name: str) -> None:
 
 
 def fill(models: int) -> float:
-    """Put so many registered models with versions into the database; returns the seconds."""
+    """Put so many registered models with versions into the database; returns the seconds.
+
+    Without the triggers that count each row: one recount is faster.
+    """
     started = time.perf_counter()
+    uninstall(DEFAULT_DB_ALIAS)
     with transaction.atomic(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             # Rows that are right by construction: their foreign keys need no look each.
@@ -52,6 +58,7 @@ def fill(models: int) -> float:
         reset = connection.ops.sequence_reset_sql(no_style(), list(tables))
         for statement in (*_statements(models), *reset):
             cursor.execute(statement)
+    install(DEFAULT_DB_ALIAS)
     settle()
     return time.perf_counter() - started
 

@@ -24,6 +24,7 @@ from ml_platform.models import (
     MirroredJob,
     MirroredModel,
     MirroredService,
+    ModelCount,
     Operation,
     RegisteredModel,
     Sweep,
@@ -255,6 +256,9 @@ MADE: Mapping[Kind, Callable[[Sweep], object]] = {
     FindingKind.VERSION_MISMATCH: lambda sweep: comes_back(sweep, Registration.LOST),
     FindingKind.SURPLUS_VERSION: lambda sweep: comes_back(sweep, Registration.DELETED),
     FindingKind.ARTIFACTS_LEFT: lambda sweep: left_files(),
+    FindingKind.COUNTER_WRONG: lambda sweep: ModelCount.objects.create(
+        project_id=1, serving="idle", n=1, versions=1
+    ),
     FindingKind.LEFTOVER_SERVICE: lambda sweep: serving(sweep, "leftover"),
     FindingKind.SERVICE_MISSING: nothing_serves,
     FindingKind.SERVICE_MISMATCH: another_serves,

@@ -1,4 +1,4 @@
-"""Safety as code: S0 to S13, judged at every effect before its answer is sent.
+"""Safety as code: S0 to S17, judged at every effect before its answer is sent.
 
 A broken one is kept with its name; whoever drives the world asks for them. The judge reads our
 tables through a connection of its own, so that it sees what is committed and nothing else.
@@ -22,6 +22,7 @@ from django.db.models.signals import post_save
 from ml_platform.cloud.names import ModelName
 from ml_platform.conf import get_settings
 from ml_platform.models import DeployedEndpoint, Installation, Operation, TrainingRun
+from ml_platform.models.counting.install import differences
 from ml_platform.models.states import (
     EndpointState,
     OperationKind,
@@ -299,6 +300,13 @@ def confirmed_destroys(effect: Effect) -> str:
     return "" if known else f"{effect.call.resource} went, and the marker is {said}"
 
 
+def counters_are_a_recount(effect: Effect | None = None) -> str:
+    """S17: the counters that the database keeps are what a recount finds, whenever one looks."""
+    del effect
+    wrong = differences()
+    return f"they differ in {wrong}" if any(wrong.values()) else ""
+
+
 SAFETY: Mapping[str, Callable[[Effect], str]] = {
     "S1 artifacts go last": artifacts_go_last,
     "S2 versions go unregistered": versions_go_unregistered,
@@ -313,6 +321,7 @@ SAFETY: Mapping[str, Callable[[Effect], str]] = {
     "S13 what is used stays": what_is_used_stays,
     "S14 foreign stays": foreign_stays,
     "S16 a confirmed database destroys": confirmed_destroys,
+    "S17 counters are a recount": counters_are_a_recount,
 }
 """Name and predicate; a predicate answers '' or what was wrong. S0 is in `tests.boundaries`."""
 
@@ -351,8 +360,10 @@ class Judge:
             self._own.close()
 
     def look(self) -> None:
-        """S7: what has ended stays as it is, and a fence only grows."""
+        """S7: what has ended stays as it is, and a fence only grows. S17 as well."""
         self._pointers = None
+        if wrong := counters_are_a_recount():
+            self.broken.append(f"S17 counters are a recount: {wrong}")
         rows = Operation.objects.values_list("pk", "status", "fence")
         ended = (OperationStatus.SUCCEEDED, OperationStatus.CANCELLED)
         for key, status, fence in rows:

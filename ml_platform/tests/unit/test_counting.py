@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, transaction
 
+from ml_platform.checks import check_counters
 from ml_platform.models import (
     DeployedEndpoint,
+    Event,
+    Finding,
+    ListedModel,
     ModelCount,
     RegisteredModel,
+    Sweep,
     TrainingRun,
 )
 from ml_platform.models.counting.install import differences, fold
+from ml_platform.models.counting.migrating import after_migrations
 from ml_platform.models.endpoints.serving_status import serving_status, with_serves_newest
 from ml_platform.models.registry.model_count import count_by_serving, count_models
 from ml_platform.models.states import (
@@ -28,6 +37,9 @@ from ml_platform.models.states import (
     RegistryState,
     RunStatus,
 )
+from ml_platform.services.findings.exclusions import Reading
+from ml_platform.services.findings.store import write_findings
+from ml_platform.services.sweeps.planes.counters import compare_counters
 from ml_platform.tests.factories import (
     LONG_AGO,
     DeployedEndpointFactory,
@@ -180,3 +192,71 @@ def test_folding_loses_nothing_beside_writers_and_other_folds() -> None:
     assert (count_models(), count_models(registry_state="verified")) == (3, 1)
     assert count_models([lineages[2].project_id], serving="idle") == 1
     assert ModelCount.objects.count() == 3
+
+
+def test_a_sweep_corrects_what_is_wrong_and_records_it() -> None:
+    version_of(RegisteredModelFactory())
+    sweep = Sweep.objects.create(actor_label="ana", started_at=LONG_AGO)
+    reading = Reading(sweep=sweep, now=LONG_AGO, unstored={}, heartbeat=lambda: None)
+    for wrong in (ModelCount.objects.all(), ListedModel.objects.all()):
+        wrong.delete()
+        assert sum(differences().values()) > 0
+        for found, left_out in compare_counters(reading):
+            assert write_findings(reading=reading, found=found, left_out=left_out) == []
+        assert differences() == RIGHT
+    ended = Finding.objects.values_list("kind", "status")
+    assert list(ended) == [("counter_wrong", "repaired")] * 2
+    kinds = Event.objects.order_by("seq").values_list("kind", "actor_label")
+    assert list(kinds) == [("finding_opened", "ana"), ("finding_repaired", "ana")] * 2
+
+
+def test_a_lost_trigger_is_reported_and_a_migration_installs_it() -> None:
+    """Also one that was emptied behind the triggers' back, as `flush` does, is counted anew."""
+    run = version_of(RegisteredModelFactory())
+    endpoint = DeployedEndpointFactory(serving=True, registered_model=run.registered_model, run=run)
+    assert check_counters(["default"]) == []
+    lost = {
+        "sqlite": "DROP TRIGGER mlp_endpoint_updated",
+        "postgresql": "DROP FUNCTION mlp_endpoint_updated() CASCADE",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(lost[connection.vendor])
+    DeployedEndpoint.objects.filter(pk=endpoint.pk).update(is_active=False)
+    assert [message.id for message in check_counters(["default"])] == ["mlp.W004"]
+    assert differences() != RIGHT
+    after_migrations(using="default", plan=[])
+    assert (check_counters(["default"]), differences()) == ([], RIGHT)
+    ModelCount.objects.all().delete()
+    after_migrations(using="default")
+    assert differences() == RIGHT
+
+
+def test_a_dump_has_no_counters_and_what_is_loaded_is_counted(tmp_path: Path) -> None:
+    version_of(RegisteredModelFactory())
+    dump = str(tmp_path / "dump.json")
+    call_command("dumpdata", "ml_platform", output=dump, verbosity=0)
+    assert {row["model"] for row in json.loads(Path(dump).read_text())} == {
+        "ml_platform.project",
+        "ml_platform.registeredmodel",
+        "ml_platform.trainingrun",
+    }
+    RegisteredModel.objects.update(
+        vertex_model_resource_name="",
+        total_versions=0,
+        latest_run=None,
+        latest_registered_at=None,
+    )
+    assert count_models() == 0
+    call_command("loaddata", dump, verbosity=0)
+    assert (count_models(), differences()) == (1, RIGHT)
+
+
+@pytest.mark.on_postgresql
+def test_what_is_truncated_is_counted_anew() -> None:
+    DeployedEndpointFactory(serving=True, run=version_of(RegisteredModelFactory()))
+    if connection.vendor == "postgresql":
+        connection.check_constraints()
+        with connection.cursor() as cursor:
+            for table, left in ((ModelCount, 1), (ListedModel, 1), (RegisteredModel, 0)):
+                cursor.execute(f"TRUNCATE {table._meta.db_table} CASCADE")
+                assert (differences(), count_models()) == (RIGHT, left)

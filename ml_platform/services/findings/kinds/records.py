@@ -24,6 +24,16 @@ class RecordKinds:
             ),
         ),
     )
+    COUNTER_WRONG = Kind(
+        "counter_wrong",
+        Facts(
+            label="Counter wrong",
+            meaning="The counters of registered models were not what a recount finds.",
+            note=("{n} counter wrong", "{n} counters wrong"),
+            tone="warn",
+            comparison=f"{SWEPT}.counters.compare_counters",
+        ),
+    )
     ORPHAN = Kind(
         "orphan",
         Facts(
