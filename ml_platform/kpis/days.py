@@ -86,9 +86,7 @@ def _traffic_by(column: str, today: date, **of: Any) -> dict[Any, Traffic]:
 
 
 @Prepared
-def _service_days(
-    column: str, *, first: Any, today: Any, projects: Any, names: Any = None
-) -> QuerySet[Any, dict[str, Any]]:
+def _service_days(column: str, *, first: Any, today: Any, projects: Any, names: Any = None) -> Any:
     rows = of_projects(ServiceDailyMetrics.objects.all(), projects)
     rows = rows if names is None else rows.filter(service_name__in=names)
     return (
@@ -176,7 +174,7 @@ def _kept(today: date, days: int, projects: Projects, first: date | None) -> _Ke
 
 
 @Prepared
-def _kept_days(*, since: Any, today: Any, projects: Any) -> QuerySet[Any, Any]:
+def _kept_days(*, since: Any, today: Any, projects: Any) -> Any:
     rows = DailyCount.objects.filter(day__gte=since, day__lte=today)
     if projects is not None:
         # The row of no project says that the day was counted, and has nothing of these projects.
@@ -201,7 +199,7 @@ def _kept_days(*, since: Any, today: Any, projects: Any) -> QuerySet[Any, Any]:
     )
 
 
-def _first_day() -> QuerySet[Any, Any]:
+def _first_day() -> Any:
     return number(DailyCount.objects.all(), first=Min("day"))
 
 
@@ -209,7 +207,7 @@ _first_kept = Prepared(_first_day)
 
 
 @Prepared
-def _today(*, projects: Any) -> list[QuerySet[Any, Any]]:
+def _today(*, projects: Any) -> Any:
     """The models and versions of now, and the first day that was ever counted."""
     counted = ModelCount.objects.of(projects)
     now = number(counted, models=Total("n", default=0), versions=Total("versions", default=0))
@@ -217,7 +215,7 @@ def _today(*, projects: Any) -> list[QuerySet[Any, Any]]:
 
 
 @Prepared
-def _registrations(*, projects: Any, since: Any) -> QuerySet[Any, Any]:
+def _registrations(*, projects: Any, since: Any) -> Any:
     """The versions that were registered on each day, and how many of them were a model's first.
 
     Only these registrations are read; the total before them is today's total less them.
@@ -250,13 +248,13 @@ def drift_history(
 
 
 @Prepared
-def _findings(column: str, *, since: Any, projects: Any) -> QuerySet[Any, dict[str, Any]]:
-    rows = of_projects(Finding.objects.all(), projects)
-    return _days(rows.filter(**{f"{column}__gte": since}), column)
+def _findings(column: str, *, since: Any, projects: Any) -> Any:
+    rows = of_projects(Finding.objects.all(), projects).filter(**{f"{column}__gte": since})
+    return rows.order_by().annotate(day=_day(column)).values("day").annotate(n=Count("pk"))
 
 
 @Prepared
-def _standing(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _standing(*, projects: Any) -> Any:
     rows = of_projects(Finding.objects.all(), projects)
     return number(rows.filter(status__in=STANDING_FINDING_STATUSES), n=Count("pk"))
 
@@ -277,7 +275,7 @@ def _by_day(rows: Iterable[Mapping[str, Any]]) -> dict[date, int]:
     return {date.fromisoformat(row["day"]): row["n"] for row in rows}
 
 
-def _days(rows: QuerySet[Any], column: str) -> QuerySet[Any, dict[str, Any]]:
+def _days(rows: QuerySet[Any], column: str) -> Any:
     """The number `n` of rows by `day`."""
     return rows.order_by().annotate(day=_day(column)).values("day").annotate(n=Count("pk"))
 

@@ -76,7 +76,7 @@ def serving_count(projects: Projects = None) -> ServingCount:
 
 
 @Prepared
-def _counted(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+def _counted(*, projects: Any) -> Any:
     return counted_serving(of_projects(DeployedEndpoint.objects.all(), projects))
 
 

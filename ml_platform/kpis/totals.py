@@ -157,7 +157,7 @@ def four_counts(projects: Projects = None) -> FourCounts:
 
 
 @Prepared
-def _four_counts(*, projects: Any, read_at: Any) -> list[QuerySet[Any, Any]]:
+def _four_counts(*, projects: Any, read_at: Any) -> Any:
     """The rows by their definition, the counters that the cards and the registry page show, and
     if Vertex AI was read what it listed and what it did not."""
     registered = registered_models(projects)
@@ -232,7 +232,7 @@ def vertex_reading() -> VertexReading:
 
 
 @Prepared
-def _newest(plane: str = "") -> QuerySet[Any, dict[str, Any]]:
+def _newest(plane: str = "") -> Any:
     """The newest finished sweep, or the newest that read that plane."""
     sweeps = Sweep.objects.that_read(plane) if plane else Sweep.objects.finished()
     return sweeps.annotate(now=Now()).values("planes", "started_at", "finished_at", "now")[:1]
@@ -269,14 +269,15 @@ def assets(projects: Projects = None) -> Assets:
 
 
 @Prepared
-def _assets(*, projects: Any) -> list[QuerySet[Any, Any]]:
+def _assets(*, projects: Any) -> Any:
     runs = of_projects(TrainingRun.objects.all(), projects)
+    live = of_projects(TrainingRun.objects.live().filter(_TRAINS), projects)
     schedules = of_projects(TrainingSchedule.objects.all(), projects)
     return [
         number(ModelCount.objects.of(projects), **_MODELS),
         number(of_projects(DeployedEndpoint.objects.all(), projects), **_ENDPOINTS),
         number(runs, runs=Count("pk")),
-        number(runs.live().filter(_TRAINS), runs_live=Count("pk")),
+        number(live, runs_live=Count("pk")),
         number(schedules.filter(state__in=LIVE_SCHEDULE_STATES), schedules_live=Count("pk")),
     ]
 
@@ -296,12 +297,12 @@ def project_cards(projects: Iterable[Model]) -> tuple[ProjectCard, ...]:
 
 
 @Prepared
-def _models_by_project(*, projects: Any) -> QuerySet[Any, Any]:
+def _models_by_project(*, projects: Any) -> Any:
     return _by_project(ModelCount.objects.of(projects), **_MODELS)
 
 
 @Prepared
-def _newest_by_project(*, projects: Any) -> QuerySet[Any, Any]:
+def _newest_by_project(*, projects: Any) -> Any:
     """The newest registration, which an index has for each project."""
     models = RegisteredModel.objects.registered().filter(project=OuterRef("project"))
     newest = models.order_by("-latest_registered_at").values("latest_registered_at")[:1]
@@ -310,17 +311,17 @@ def _newest_by_project(*, projects: Any) -> QuerySet[Any, Any]:
 
 
 @Prepared
-def _endpoints_by_project(*, projects: Any) -> QuerySet[Any, Any]:
+def _endpoints_by_project(*, projects: Any) -> Any:
     return _by_project(of_projects(DeployedEndpoint.objects.all(), projects), **_ENDPOINTS)
 
 
 @Prepared
-def _runs_by_project(*, projects: Any) -> QuerySet[Any, Any]:
+def _runs_by_project(*, projects: Any) -> Any:
     return _by_project(of_projects(TrainingRun.objects.all(), projects), runs=Count("pk"))
 
 
 @Prepared
-def _live_runs_by_project(*, projects: Any) -> QuerySet[Any, Any]:
+def _live_runs_by_project(*, projects: Any) -> Any:
     """By themselves, because an index has these few."""
     runs = of_projects(TrainingRun.objects.live().filter(_TRAINS), projects)
     return _by_project(runs, runs_live=Count("pk"))
@@ -335,7 +336,7 @@ _CARD = (
 )
 
 
-def _by_project(rows: QuerySet[Any], **numbers: Any) -> QuerySet[Any, Any]:
+def _by_project(rows: QuerySet[Any], **numbers: Any) -> Any:
     return rows.order_by().values("project").annotate(**numbers)
 
 
@@ -345,7 +346,7 @@ def open_findings(projects: Projects = None) -> dict[str, int]:
 
 
 @Prepared
-def _open_findings(*, projects: Any) -> QuerySet[Any, Any]:
+def _open_findings(*, projects: Any) -> Any:
     found = of_projects(Finding.objects.open(), projects).order_by().values("kind")
     return found.annotate(n=Count("pk"))
 

@@ -144,7 +144,9 @@ def count_serving(
 
 def counted_serving(
     endpoints: QuerySet[Any, Any], *, now: datetime | Now = DATABASE_NOW
-) -> QuerySet[Any, dict[str, Any]]:
+) -> QuerySet[Any, Any]:
     """The number `n` of active endpoints by `project` and `serving_truth`."""
     active = with_serving_truth(endpoints.filter(is_active=True), now=now)
-    return active.order_by().values("project", "serving_truth").annotate(n=Count("pk"))
+    by = active.order_by().values("project", "serving_truth")
+    counted: QuerySet[Any, Any] = by.annotate(n=Count("pk"))
+    return counted

@@ -56,14 +56,16 @@ class Listed(Generic[M]):
     def __init__(self, model: type[M], build: Callable[..., QuerySet[M]]) -> None:
         def part(
             order: Order,
-            backwards: bool,
+            side: str,
             size: int,
             *shape: Hashable,
             value: Any,
             pk: Any,
             **of: Any,
         ) -> QuerySet[M]:
-            return ordered(build(*shape, **of), order, Start(backwards, value, pk))[: size + 1]
+            return ordered(build(*shape, **of), order, Start(side == "before", value, pk))[
+                : size + 1
+            ]
 
         def slice_of(start: int, stop: int, *shape: Hashable, **of: Any) -> QuerySet[M]:
             return build(*shape, **of)[start:stop]
@@ -92,7 +94,13 @@ class Listed(Generic[M]):
         cursors = {side: request.GET.get(f"{name}_{side}", "") for side in ("after", "before")}
         start = start_of(self._model, order, **cursors)
         found = self._part(
-            order, start.backwards, size, *shape, value=start.value, pk=start.pk, **values
+            order,
+            "before" if start.backwards else "after",
+            size,
+            *shape,
+            value=start.value,
+            pk=start.pk,
+            **values,
         )
         page = page_of(found, order, start, size=size)
         return _paged(request, page, self.total(*shape, **values), name)
@@ -115,8 +123,8 @@ def cursor_page(
     rows: QuerySet[M], request: HttpRequest, *, order: Order, size: int, name: str
 ) -> tuple[list[M], Pager]:
     """The same of a queryset."""
-    cursors = {side: request.GET.get(f"{name}_{side}", "") for side in ("after", "before")}
-    page = read_page(rows, order, size=size, **cursors)
+    after, before = (request.GET.get(f"{name}_{side}", "") for side in ("after", "before"))
+    page = read_page(rows, order, size=size, after=after, before=before)
     return _paged(request, page, rows.count(), name)
 
 

@@ -51,7 +51,7 @@ def registry_table(
     reading = kpis.vertex_reading()
     form = ModelFilterForm(request.GET, auto_id=False)
     filters = form.filters()
-    place = {"order": form.order(), "size": MODELS_A_PAGE, "name": "models"}
+    place: dict[str, Any] = {"order": form.order(), "size": MODELS_A_PAGE, "name": "models"}
     if any(filters.values()):
         chosen = model_filter(**filters, unread=reading.unread, fresh_since=reading.fresh_since)
         rows = kpis.registry_page_models([project.pk]).filter(chosen)

@@ -247,7 +247,7 @@ def test_pages_take_the_same_queries_however_much_there_is(
 ):
     now = timezone.now()
     operations_of(incident_rows(now), now)
-    costs = {"/": 37, "/registry-health/": 17, "/operations/": 8}  # one is of the banner
+    costs = {"/": 29, "/registry-health/": 14, "/operations/": 8}  # one is of the banner
     for more in (0, 30):
         grow(more)
         for url, queries in costs.items():

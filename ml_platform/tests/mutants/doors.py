@@ -26,8 +26,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "    )",
             ),
             every_served_model_is_deployed=(
-                '"deployed": Count("pk", filter=has_serving_status(ServingStatus.DEPLOYED))',
-                '"deployed": Count("pk")',
+                '"deployed": Sum("n", filter=Q(serving=ServingStatus.DEPLOYED), default=0)',
+                '"deployed": Sum("n", default=0)',
             ),
             every_endpoint_is_active=(
                 '"endpoints_active": Count("pk", filter=Q(is_active=True))',

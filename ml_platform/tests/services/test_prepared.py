@@ -1,4 +1,4 @@
-"""A prepared statement returns what the ORM returns for the same values, and builds its text once."""
+"""A prepared statement returns what the ORM returns for the same values; its text is built once."""
 
 from __future__ import annotations
 
@@ -37,10 +37,15 @@ def test_it_returns_what_the_orm_returns_for_every_value():
         lineage = RegisteredModelFactory.create(project=project)
         version_of(lineage, vertex_id=str(age), registered_at=now - timedelta(days=age))
     built: list[Any] = []
-    prepared = Prepared(lambda *shape, **values: built.append(shape) or runs(*shape, **values))
+
+    def build(*shape: str, **values: Any) -> QuerySet[TrainingRun]:
+        built.append(shape)
+        return runs(*shape, **values)
+
+    prepared = Prepared(build)
     keys = [project.pk for project in made]
     named = Project.objects.filter(name=made[1].name)
-    lists = (None, [], keys[:1], keys[1:], keys, named, Project.objects.none())
+    lists: tuple[Any, ...] = (None, [], keys[:1], keys[1:], keys, named, Project.objects.none())
     for days in (1.5, 9):
         for projects in lists:
             for shape in ((), ("completed",), ("failed",)):
