@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -226,7 +227,7 @@ def _version(
     }
 
 
-def _files(run: TrainingRun, now: datetime) -> Values | None:
+def _files(run: Any, now: datetime) -> Values | None:
     """The manifest of a version; None before one was taken, and once its files were deleted."""
     manifest: Manifest | None = getattr(run, "manifest", None)
     if manifest is None or run.registration == Registration.DELETED:

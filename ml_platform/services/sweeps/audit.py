@@ -221,7 +221,7 @@ def vertex_rows(sweep: Sweep, *, project: Model | None = None) -> Iterator[Verte
     """Yield what Vertex AI listed, with our verdict; for a project, only what concerns it."""
     read = bool(sweep.planes["vertex"]["read"])
     projects = project_names(project_number())
-    rows = MirroredModel.objects.annotate(last_seen_at=or_read("seen_at", "vertex"))
+    rows: QuerySet[Any] = MirroredModel.objects.annotate(last_seen_at=or_read("seen_at", "vertex"))
     for chunk in chunks(rows):
         listed = (ModelName.parse(row.resource_name) for row in chunk)
         names = [name for each in listed for name in spellings(each, projects)]

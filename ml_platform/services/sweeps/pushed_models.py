@@ -59,7 +59,7 @@ class PushedModels:
         if self.version and self.version.folder == taken.folder:
             self.manifest_digest = taken.digest
             if self.version.digest != taken.digest:
-                rows = Manifest.objects.filter(pk=self.version.manifest_id)
+                rows = Manifest.objects.filter(run=self.version.run_id)
                 files = rows.values_list("files", flat=True).first()
                 seen["difference"] = compare_files(files, taken)
                 seen["changed_at"] = taken.changed_at.isoformat() if taken.changed_at else ""

@@ -114,8 +114,8 @@ def manifest_follows() -> list[Any]:
 
     original = artifacts._write
 
-    def renewing(reading: Any, looks: Any) -> None:
-        original(reading, looks)
+    def renewing(reading: Any, looks: Any, **how: Any) -> None:
+        original(reading, looks, **how)
         for row, seen in looks:
             if seen.state == FilesState.CHANGED:
                 taken = take_manifest(row.folder, needs="")

@@ -73,7 +73,7 @@ def unsettled_versions(reading: Reading, versions: TrainingRunQuerySet) -> Train
     """Those of our versions whose files must be compared with their manifests one by one."""
     there = MirroredArtifacts.objects.filter(prefix=OuterRef("gcs_artifacts_path"))
     same = there.filter(manifest_digest=OuterRef("manifest__digest")).exclude(manifest_digest="")
-    settled = Q(manifest__state=FilesState.VERIFIED, manifest__in_sweeps=True) & Exists(same)
+    settled: Any = Q(manifest__state=FilesState.VERIFIED, manifest__in_sweeps=True) & Exists(same)
     settled &= ~Q(registered_model__registry_state=RegistryState.CHANGED)
     unstored = Q(gcs_artifacts_path__in=list(reading.unstored["gcs"]))
     return versions.filter(~settled | _is_touched(reading) | unstored)
