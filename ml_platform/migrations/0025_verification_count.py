@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ml_platform', '0023_counters'),
+        ('ml_platform', '0024_sweep_of_differences'),
     ]
 
     operations = [
