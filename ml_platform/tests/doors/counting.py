@@ -169,7 +169,7 @@ def _training_page(callers: Callers, ask: Ask) -> None:
     _same(figures["Models"], page["registry"]["pager"].total, len(rows))
     _same(figures["Deployed"], sum(row["serving"].label == "Deployed" for row in rows))
     _same(page["endpoints_pager"].total, len(page["endpoints"]), figures["Endpoints"])
-    _same(page["runs_pager"].total, len(page["runs"]), figures["Runs"])
+    _same(page["runs"]["pager"].total, len(page["runs"]["rows"]), figures["Runs"])
     _same(page["schedules_pager"].total, len(page["schedules"]), figures["Schedules"])
 
 
