@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,8 @@ from .results import Result
 
 def main(database: str, sizes: str, rounds: str, file: str) -> None:
     """Measure at each size; the sizes are numbers with commas between them."""
+    # An interrupted run ends as an exception, so that its servers end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="mlp-peers-") as directory, cloud_of(1) as cloud:
         # Before Django reads its settings: they name the cloud.
         os.environ.update(
