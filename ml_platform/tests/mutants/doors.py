@@ -26,8 +26,8 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "    )",
             ),
             every_served_model_is_deployed=(
-                '"deployed": Count("pk", filter=has_serving_status(ServingStatus.DEPLOYED))',
-                '"deployed": Count("pk")',
+                '"deployed": Sum("n", filter=Q(serving=ServingStatus.DEPLOYED), default=0)',
+                '"deployed": Sum("n", default=0)',
             ),
             every_endpoint_is_active=(
                 '"endpoints_active": Count("pk", filter=Q(is_active=True))',
@@ -38,6 +38,19 @@ DEFECTS: tuple[Defect, ...] = tuple(
                 "return rows.filter(project__in=projects)",
                 "return rows",
                 NUMBERS,
+            ),
+        ),
+        defects_in(
+            "models/registry/model_count.py",
+            NUMBERS,
+            counters_of_everybody=("return self.filter(project__in=projects)", "return self"),
+        ),
+        defects_in(
+            "models/counting/rules.py",
+            "unit/test_counting.py",
+            a_version_that_may_be_deployed_by_now_counts_as_before=(
+                'f"({version}) AND ({facts} OR {deployable})"',
+                'f"({version}) AND {facts}"',
             ),
         ),
         defects_in(
