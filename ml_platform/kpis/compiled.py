@@ -60,7 +60,8 @@ def totals(rows: QuerySet[Any], **numbers: Any) -> Query:
     """These aggregates of all rows, as a query of one row that has not been sent."""
     # The value has no column, so that nothing is grouped.
     every = rows.order_by().annotate(every=Value(1)).values("every")
-    return every.annotate(**numbers).values(*numbers)
+    query: Query = every.annotate(**numbers).values(*numbers)
+    return query
 
 
 def _read(
@@ -83,7 +84,9 @@ _KEPT: dict[tuple[Any, ...], _Compiled] = {}
 
 
 def _compile(queries: Sequence[Query], connection: BaseDatabaseWrapper) -> _Compiled:
-    parts, parameters, names = [], [], []
+    parts: list[str] = []
+    parameters: list[Any] = []
+    names: list[str] = []
     converters: dict[int, tuple[Sequence[Any], Any]] = {}
     for place, each in enumerate(queries):
         compiler = each.query.get_compiler(connection=connection, elide_empty=False)

@@ -56,7 +56,6 @@ _MODELS = {
     "versions": Sum("versions", default=0),
     "deployed": Sum("n", filter=Q(serving=ServingStatus.DEPLOYED), default=0),
 }
-_TRAINS = Q(status__in=sorted(TRAINING_RUN_STATUSES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,9 +272,15 @@ def _assets(projects: Projects) -> list[QuerySet[Any, Any]]:
         totals(ModelCount.objects.of(projects), **_MODELS),
         totals(of_projects(DeployedEndpoint.objects.all(), projects), **_ENDPOINTS),
         totals(runs, runs=Count("pk")),
-        totals(runs.live().filter(_TRAINS), runs_live=Count("pk")),
+        totals(_training(projects), runs_live=Count("pk")),
         totals(schedules.filter(state__in=LIVE_SCHEDULE_STATES), schedules_live=Count("pk")),
     ]
+
+
+def _training(projects: Projects) -> QuerySet[TrainingRun]:
+    """The runs that count as running: among those that live, which an index has by themselves."""
+    trains = TrainingRun.objects.live().filter(status__in=sorted(TRAINING_RUN_STATUSES))
+    return of_projects(trains, projects)
 
 
 def project_cards(projects: Iterable[Model]) -> tuple[ProjectCard, ...]:
@@ -313,9 +318,7 @@ def _runs_by_project(projects: Projects) -> QuerySet[Any, Any]:
 
 
 def _live_runs_by_project(projects: Projects) -> QuerySet[Any, Any]:
-    """By themselves, because an index has these few."""
-    runs = of_projects(TrainingRun.objects.live().filter(_TRAINS), projects)
-    return _by_project(runs, runs_live=Count("pk"))
+    return _by_project(_training(projects), runs_live=Count("pk"))
 
 
 _CARD = (
@@ -328,7 +331,8 @@ _CARD = (
 
 
 def _by_project(rows: QuerySet[Any], **numbers: Any) -> QuerySet[Any, Any]:
-    return rows.order_by().values("project").annotate(**numbers)
+    grouped: QuerySet[Any, Any] = rows.order_by().values("project").annotate(**numbers)
+    return grouped
 
 
 def open_findings(projects: Projects = None) -> dict[str, int]:
@@ -338,7 +342,8 @@ def open_findings(projects: Projects = None) -> dict[str, int]:
 
 def _open_findings(projects: Projects) -> QuerySet[Any, Any]:
     found = of_projects(Finding.objects.open(), projects).order_by().values("kind")
-    return found.annotate(n=Count("pk"))
+    counted: QuerySet[Any, Any] = found.annotate(n=Count("pk"))
+    return counted
 
 
 def of_projects(rows: QuerySet[M], projects: Projects) -> QuerySet[M]:
