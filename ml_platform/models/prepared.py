@@ -69,8 +69,9 @@ class Prepared(Generic[R]):
 
 def number(rows: QuerySet[Any, Any], **numbers: Any) -> QuerySet[Any, dict[str, Any]]:
     """One row of numbers over all the rows, as `aggregate` returns it, as a queryset to prepare."""
-    found = rows.order_by().values(**numbers)
-    found.query.group_by = None
+    # The value has no column, so that nothing is grouped. Numbers may be called as columns are.
+    every = rows.order_by().annotate(every=Value(1)).values("every")
+    found: QuerySet[Any, dict[str, Any]] = every.annotate(**numbers).values(*numbers)
     return found
 
 

@@ -41,6 +41,19 @@ DEFECTS: tuple[Defect, ...] = tuple(
             ),
         ),
         defects_in(
+            "models/registry/model_count.py",
+            NUMBERS,
+            counters_of_everybody=("return self.filter(project__in=projects)", "return self"),
+        ),
+        defects_in(
+            "models/counting/rules.py",
+            "unit/test_counting.py",
+            a_version_that_may_be_deployed_by_now_counts_as_before=(
+                'f"({version}) AND ({facts} OR {deployable})"',
+                'f"({version}) AND {facts}"',
+            ),
+        ),
+        defects_in(
             "models/endpoints/serving_status.py",
             "doors/test_serving_words.py",
             what_cannot_be_deployed_outdates=(

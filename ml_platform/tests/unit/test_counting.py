@@ -136,6 +136,22 @@ def test_the_counters_are_what_a_recount_finds_after_each_change(seed: int) -> N
             assert rows == len(by_hand())
 
 
+def test_whatever_makes_a_newer_version_deployable_outdates_what_serves() -> None:
+    lineage = RegisteredModelFactory()
+    older, newer = version_of(lineage), version_of(lineage)
+    DeployedEndpointFactory(registered_model=lineage, run=older, serving=True)
+    row = TrainingRun.objects.filter(pk=newer.pk)
+    for field, value in (
+        ("status", RunStatus.FAILED),
+        ("is_blessed", None),
+        ("registration", Registration.DELETING),
+    ):
+        assert count_by_serving() == {"total": 1, "deployed": 0, "outdated": 1, "idle": 0}
+        row.update(**{field: value})
+        assert count_by_serving() == {"total": 1, "deployed": 1, "outdated": 0, "idle": 0}
+        row.update(**{field: getattr(newer, field)})
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_changes_of_one_model_at_one_time_are_both_counted() -> None:
     """Neither sees the other until it is committed: without a lock both would find it serving."""
