@@ -46,6 +46,10 @@ def _of_operation(row: Any) -> str:
     return reverse("ml_platform:operation", args=[key]) if key else ""
 
 
+def _of_model(row: Any) -> str:
+    return reverse("ml_platform:model", args=[row.registered_model_id])
+
+
 def _of_project(row: Any) -> str:
     return reverse("ml_platform:project", args=[row.project_id])
 
@@ -141,6 +145,7 @@ WINDOWS: dict[type[Model], Window] = {
         ("ready", "theirs"),
         _health,
     ),
+    tables.ModelTag: Window(("key", "value", "registered_model"), ("key", "value"), (), _of_model),
     tables.Operation: Window(
         ("created_at", "workflow", "subject_name", "project", "status", "actor_label", "origin"),
         ("subject_name", "actor_label", "workflow"),

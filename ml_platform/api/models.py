@@ -1,4 +1,4 @@
-"""/api/models/: the registry, its versions, and their deploy and deletion."""
+"""/api/models/: the registry, its tags and versions, and their deploy and deletion."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from ninja import Query, Router
 from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import DEPLOY_MODEL, ENDPOINTS
-from ml_platform.actions.inputs import AliasesIn, DeleteVersionsIn, DeployModelIn
+from ml_platform.actions.inputs import AliasesIn, DeleteVersionsIn, DeployModelIn, TagsIn
 from ml_platform.actions.models import (
     DELETE_VERSIONS,
     SET_ALIASES,
+    SET_TAGS,
     doomed_runs,
     find_model,
     version_of,
@@ -33,9 +34,15 @@ from ml_platform.api.schemas.models import (
     deployed_json,
     version_json,
 )
-from ml_platform.api.schemas.operations import OperationOut, accepted
+from ml_platform.api.schemas.operations import OperationOut, accepted, operation_json
 from ml_platform.kpis import registered_models, vertex_reading
-from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, snapshot
+from ml_platform.models import (
+    DeployedEndpoint,
+    ModelTag,
+    RegisteredModel,
+    TrainingRun,
+    snapshot,
+)
 from ml_platform.models.endpoints.serving_truth import with_serving_truth
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.mirror.vertex_endpoints import deployments_at
@@ -62,6 +69,7 @@ def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
         status=query.status,
         blessed=query.blessed,
         registry_state=query.registry_state,
+        tags=query.tag,
     )
     if query.project is not None:
         asked &= Q(project=query.project)
@@ -102,8 +110,10 @@ def get_model(request: Any, model_id: int) -> HttpResponse:
         serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
         reading = vertex_reading()
         deployed = deployments_at(row["vertex_model_resource_name"])
+        tags = ModelTag.objects.filter(registered_model=model_id).order_by("key")
+        body_tags = dict(tags.values_list("key", "value"))
     [body] = lines_json([row], serving, url_of("models/"), reading)
-    body["description"] = row["description"]
+    body["description"], body["tags"] = row["description"], body_tags
     unread = bool(reading.endpoints_unread)
     body["vertex_endpoints"] = None if unread else [deployed_json(one) for one in deployed]
     body["endpoints"] = [endpoint_json(endpoint) for endpoint in endpoints]
@@ -151,6 +161,13 @@ def delete_model(
         plan = preview_deletion(lineage=model, runs=doomed_runs(model, body))
         return reply(plan_json(plan))
     return accepted(perform(DELETE_VERSIONS, model_id, body, request.auth))
+
+
+@router.post("/{int:model_id}/tags/", response=OperationOut, operation_id="set_tags")
+def change_tags(request: Any, model_id: int, body: TagsIn) -> HttpResponse:
+    """Give a model tags, each in place of one with the same key, and remove others. A repeated
+    request has no further effect."""
+    return reply(operation_json(perform(SET_TAGS, model_id, body, request.auth)))
 
 
 @router.post(

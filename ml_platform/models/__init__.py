@@ -13,6 +13,7 @@ from .operation import Operation
 from .project import Project, key_field
 from .registry.awaiting_removal import AwaitingRemoval
 from .registry.manifest import Manifest
+from .registry.model_tag import ModelTag
 from .registry.registered_model import RegisteredModel
 from .registry.training_run import TrainingRun
 from .registry.training_schedule import TrainingSchedule
@@ -45,6 +46,7 @@ __all__ = [
     "MirroredJob",
     "MirroredModel",
     "MirroredService",
+    "ModelTag",
     "Operation",
     "Project",
     "RegisteredModel",

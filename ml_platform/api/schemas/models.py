@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ninja import Field
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from ml_platform.models import (
     TrainingRun,
 )
 from ml_platform.models.registry.manifest import FilesState, ManifestOrigin
+from ml_platform.models.registry.model_tag import TAGS_MAX
 from ml_platform.models.states import Approval, ModelType
 from ml_platform.services.mirror.vertex_endpoints import Deployment as Deployed
+from ml_platform.services.registry.tags import is_tag_filter
 
 from .base import (
     EXAMPLES,
@@ -83,6 +87,13 @@ MODEL_EXAMPLE = {
 }
 
 
+def _tag_filter(text: str) -> str:
+    if not is_tag_filter(text):
+        raise PydanticCustomError("tag", "It is neither the key of a tag nor key:value")
+    return text
+
+
+TagFilter = Annotated[str, AfterValidator(_tag_filter)]
 StoredState = Literal["verified", "suspected", "missing", "changed", "foreign", "unchecked"]
 
 
@@ -101,6 +112,11 @@ class ModelsQuery(Listing):
     )
     blessed: Flag | None = Field(None, description="Whether the newest version was blessed.")
     registry_state: StoredState | None = None
+    tag: list[TagFilter] = Field(
+        default_factory=list,
+        max_length=TAGS_MAX,
+        description="A key, or `key:value`; repeated, it selects models that have all of them.",
+    )
     verify: Literal["live"] | None = Field(
         None, description="`live` asks Vertex AI now about the models of this page."
     )
@@ -201,6 +217,7 @@ class AtVertexEndpoint(Out):
     MODEL_EXAMPLE
     | {
         "description": "Ranks by margin.",
+        "tags": {"team": "recommendations"},
         "endpoints": [ENDPOINT_EXAMPLE],
         "vertex_endpoints": [
             {
@@ -216,6 +233,7 @@ class ModelDetail(ModelOut):
     """A lineage with its texts and its endpoints."""
 
     description: str
+    tags: dict[str, str] = Field(description="The value of each key; it may be empty.")
     endpoints: list[EndpointOut]
     vertex_endpoints: list[AtVertexEndpoint] | None = Field(
         description="Null if the newest sweep could not list the endpoints of Vertex AI."

@@ -81,7 +81,7 @@ def _sorting(form: ModelFilterForm, first: str, second: str) -> Values:
     query["sort"] = second if order.name == first else first
     direction = "descending" if order.descending else "ascending"
     return {
-        "url": f"?{urlencode(query)}#models",
+        "url": f"?{urlencode(query, doseq=True)}#models",
         "direction": direction if order.name in (first, second) else "",
     }
 

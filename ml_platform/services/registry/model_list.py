@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from django.db.models import Q
@@ -9,6 +10,7 @@ from django.db.models import Q
 from ml_platform.models.endpoints.serving_status import has_serving_status
 
 from .registry_state import has_registry_answer
+from .tags import has_tags
 
 
 def model_filter(
@@ -21,11 +23,13 @@ def model_filter(
     registry: str | None = None,
     unread: str = "",
     fresh_since: datetime | None = None,
+    tags: Collection[str] = (),
 ) -> Q:
     """The condition on registered models; a filter that is empty does not apply.
 
     `registry_state` is the stored state; `registry` is the answer that follows from it; `unread` is
     why the newest sweep could not read Vertex AI, `fresh_since` before when an answer is too old.
+    `tags` are keys, or `key:value`.
     """
     lookups = {
         "model_name__contains": search.lower() or None,
@@ -38,4 +42,4 @@ def model_filter(
         condition &= has_serving_status(status)
     if registry:
         condition &= has_registry_answer(registry, unread, fresh_since)
-    return condition
+    return condition & has_tags(tags)
