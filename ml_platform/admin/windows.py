@@ -145,6 +145,10 @@ WINDOWS: dict[type[Model], Window] = {
         ("ready", "theirs"),
         _health,
     ),
+    tables.ModelMetric: Window(("key", "value", "registered_model"), ("key",), (), _of_model),
+    tables.ModelName: Window(
+        ("name", "registered_model"), ("name",), (), _of_model, order=("name",)
+    ),
     tables.ModelTag: Window(("key", "value", "registered_model"), ("key", "value"), (), _of_model),
     tables.Operation: Window(
         ("created_at", "workflow", "subject_name", "project", "status", "actor_label", "origin"),

@@ -20,12 +20,14 @@ from ml_platform.actions.models import (
     find_model,
     version_of,
 )
-from ml_platform.api.http.lists import answer_list, matching, page_of, pagination_json
+from ml_platform.api.http.lists import answer_list, matching, page_of, pagination_json, place_of
 from ml_platform.api.schemas.base import Flag, reply, url_of
 from ml_platform.api.schemas.deletion import PlanOut, plan_json
 from ml_platform.api.schemas.endpoints import endpoint_json
-from ml_platform.api.schemas.model_list import kpi_json, lines_json, rows_of, serving_of
+from ml_platform.api.schemas.model_list import Row, kpi_json, lines_json, rows_of, serving_of
 from ml_platform.api.schemas.models import (
+    METRIC,
+    SORTS,
     ModelDetail,
     ModelsOut,
     ModelsQuery,
@@ -44,18 +46,15 @@ from ml_platform.models import (
     snapshot,
 )
 from ml_platform.models.endpoints.serving_truth import with_serving_truth
+from ml_platform.pagination import Page
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.mirror.vertex_endpoints import deployments_at
-from ml_platform.services.registry.model_list import model_filter
+from ml_platform.services.registry.model_list import model_filter, read_by_metric
+from ml_platform.services.registry.search import count_found
 
 from .live_verification import verify_page
 
 router = Router(tags=["models"])
-SORTS = {
-    "registered": "latest_registered_at",
-    "name": "model_name",
-    "versions": "total_versions",
-}
 
 
 @router.get("/", response=ModelsOut, operation_id="list_models")
@@ -74,29 +73,46 @@ def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     if query.project is not None:
         asked &= Q(project=query.project)
     with snapshot():
-        page = page_of(rows_of(visible.filter(asked)), query, SORTS)
+        page = _page(visible.filter(asked), query)
         serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
-        total, chosen = _count(visible, asked)
+        total, chosen, exact = _count(visible, asked, searched=bool(query.search))
         reading = vertex_reading()
     items = lines_json(page.rows, serving, url_of("models/"), reading)
     available = verify_page(page.rows, items) if query.verify == "live" else not reading.unread
     return reply(
         {
             "items": items,
-            "pagination": pagination_json(query, page, chosen),
+            "pagination": pagination_json(query, page, chosen, exact=exact),
             "kpi": kpi_json(serving, total),
             "registry_check_available": available,
         }
     )
 
 
-def _count(visible: QuerySet[RegisteredModel], asked: Q) -> tuple[int, int]:
-    """How many registered models the caller sees, and how many of them match."""
+def _page(models: QuerySet[RegisteredModel], query: ModelsQuery) -> Page[Row]:
+    """The rows of the page, in the order of a column or of a metric."""
+    name = query.sort.removeprefix("-")
+    if not name.startswith(METRIC):
+        return page_of(rows_of(models), query, SORTS)
+    page = read_by_metric(
+        models, name.removeprefix(METRIC), descending=query.sort != name, **place_of(query)
+    )
+    rows = {row["pk"]: row for row in rows_of(RegisteredModel.objects.filter(pk__in=page.rows))}
+    return Page([rows[pk] for pk in page.rows], previous=page.previous, next=page.next)
+
+
+def _count(
+    visible: QuerySet[RegisteredModel], asked: Q, *, searched: bool
+) -> tuple[int, int, bool]:
+    """How many registered models the caller sees, how many of them match, and whether that is
+    exact: only a search may tell a lower bound (law 1)."""
     if not asked:
         total = visible.count()
-        return total, total
+        return total, total, True
+    if searched:
+        return visible.count(), *count_found(visible.filter(asked))
     counted = visible.aggregate(total=Count("*"), chosen=Count("pk", filter=asked))
-    return counted["total"], counted["chosen"]
+    return counted["total"], counted["chosen"], True
 
 
 @router.get("/{int:model_id}/", response=ModelDetail, operation_id="get_model")

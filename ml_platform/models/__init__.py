@@ -14,6 +14,7 @@ from .project import Project, key_field
 from .registry.awaiting_removal import AwaitingRemoval
 from .registry.manifest import Manifest
 from .registry.model_tag import ModelTag
+from .registry.model_words import ModelMetric, ModelName
 from .registry.registered_model import RegisteredModel
 from .registry.training_run import TrainingRun
 from .registry.training_schedule import TrainingSchedule
@@ -46,6 +47,8 @@ __all__ = [
     "MirroredJob",
     "MirroredModel",
     "MirroredService",
+    "ModelMetric",
+    "ModelName",
     "ModelTag",
     "Operation",
     "Project",

@@ -33,9 +33,14 @@ def write_connection() -> BaseDatabaseWrapper:
     return connections[write_alias()]
 
 
-def atomic() -> Atomic:
-    """A transaction, or inside one a savepoint, of that database."""
-    return transaction.atomic(using=write_alias())
+def connection_of(alias: str) -> BaseDatabaseWrapper:
+    """The connection of this thread to that database: for what Django does to one it names."""
+    return connections[alias]
+
+
+def atomic(alias: str = "") -> Atomic:
+    """A transaction, or inside one a savepoint, of that database, or of the one named."""
+    return transaction.atomic(using=alias or write_alias())
 
 
 def on_commit(call: Callable[[], Any], *, robust: bool = False) -> None:

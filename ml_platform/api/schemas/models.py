@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from ninja import Field
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from ml_platform.models import (
@@ -15,6 +15,7 @@ from ml_platform.models import (
 )
 from ml_platform.models.registry.manifest import FilesState, ManifestOrigin
 from ml_platform.models.registry.model_tag import TAGS_MAX
+from ml_platform.models.registry.model_words import METRIC_MAX
 from ml_platform.models.states import Approval, ModelType
 from ml_platform.services.mirror.vertex_endpoints import Deployment as Deployed
 from ml_platform.services.registry.tags import is_tag_filter
@@ -93,6 +94,35 @@ def _tag_filter(text: str) -> str:
     return text
 
 
+def _sort(text: str) -> str:
+    name = text.removeprefix("-")
+    metric = name.removeprefix(METRIC)
+    if name not in SORTS and (metric == name or not 0 < len(metric) <= METRIC_MAX):
+        raise PydanticCustomError(
+            "literal_error", "Unknown", {"expected": f"{', '.join(SORTS)} and {METRIC}<name>"}
+        )
+    return text
+
+
+METRIC = "metric:"
+SORTS: Mapping[str, str] = {
+    "registered": "latest_registered_at",
+    "name": "model_name",
+    "versions": "total_versions",
+}
+"""Sort order -> column."""
+ModelSort = Annotated[
+    str,
+    AfterValidator(_sort),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": [sign + name for name in SORTS for sign in ("", "-")]},
+                {"type": "string", "pattern": rf"^-?{METRIC}[\s\S]{{1,{METRIC_MAX}}}$"},
+            ]
+        }
+    ),
+]
 TagFilter = Annotated[str, AfterValidator(_tag_filter)]
 StoredState = Literal["verified", "suspected", "missing", "changed", "foreign", "unchecked"]
 
@@ -100,8 +130,10 @@ StoredState = Literal["verified", "suspected", "missing", "changed", "foreign", 
 class ModelsQuery(Listing):
     """Registered models."""
 
-    sort: Literal["registered", "-registered", "name", "-name", "versions", "-versions"] = (
-        "-registered"
+    sort: ModelSort = Field(
+        "-registered",
+        description="Or a metric of the newest version, as in `-metric:recall_at_100`; models "
+        "without it come last.",
     )
     search: str = Field("", max_length=63, description="A part of the name.")
     type: ModelType | None = None

@@ -6,8 +6,8 @@ links keep the other parameters of the query string.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from django import forms
 from django.core.paginator import Paginator
@@ -29,8 +29,19 @@ VERSION = forms.RegexField(
 )
 
 
+def exact_count(rows: QuerySet[Any]) -> tuple[int, bool]:
+    """How many rows there are, and that this is no lower bound."""
+    return rows.count(), True
+
+
 def cursor_page(
-    rows: QuerySet[M], request: HttpRequest, *, order: Order, size: int, name: str
+    rows: QuerySet[M],
+    request: HttpRequest,
+    *,
+    order: Order,
+    size: int,
+    name: str,
+    count: Callable[[QuerySet[M]], tuple[int, bool]] = exact_count,
 ) -> tuple[list[M], Pager]:
     """The page that `<name>_after` or `<name>_before` asks for, and links to its neighbors.
 
@@ -49,8 +60,12 @@ def cursor_page(
         query = query_url(request, parameter, cursor, without=(after, before))
         return f"{query}#{name}" if cursor else ""
 
+    total, exact = count(rows)
     return page.rows, Pager(
-        total=rows.count(), previous_url=url(before, page.previous), next_url=url(after, page.next)
+        total=total,
+        total_is_exact=exact,
+        previous_url=url(before, page.previous),
+        next_url=url(after, page.next),
     )
 
 

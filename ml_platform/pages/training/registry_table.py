@@ -18,7 +18,7 @@ from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, T
 from ml_platform.models.endpoints.serving_status import serving_status, with_serves_newest
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, Approval, RegistryState, ScheduleState
 from ml_platform.pages.common.buttons import deploy_button
-from ml_platform.pages.common.queries import cursor_page
+from ml_platform.pages.common.queries import cursor_page, exact_count
 from ml_platform.pages.view_models.badges import SERVING_TONES, badge
 from ml_platform.pages.view_models.context import Badge, Link, Values
 from ml_platform.pages.view_models.metrics import common_name, main_metric
@@ -27,6 +27,7 @@ from ml_platform.services.deployment.deployable import choose_endpoint, with_dif
 from ml_platform.services.operations.locks import Locks
 from ml_platform.services.registry.model_list import model_filter
 from ml_platform.services.registry.registry_state import RegistryVerdict, verdict_of
+from ml_platform.services.registry.search import count_found
 from ml_platform.services.scheduling.ringing import job_finding, status_of, with_job_finding
 
 from .forms import ModelFilterForm
@@ -53,7 +54,14 @@ def registry_table(
     rows = rows.filter(
         model_filter(**filters, unread=reading.unread, fresh_since=reading.fresh_since)
     )
-    shown, pager = cursor_page(rows, request, order=form.order(), size=MODELS_A_PAGE, name="models")
+    shown, pager = cursor_page(
+        rows,
+        request,
+        order=form.order(),
+        size=MODELS_A_PAGE,
+        name="models",
+        count=count_found if filters["search"] else exact_count,
+    )
     known = Known.of(reading, locks)
     table = _rows(shown, caller, known, now)
     return {
