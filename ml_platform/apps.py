@@ -17,7 +17,7 @@ class MlPlatformConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks, and what keeps our triggers through migrations."""
         from . import checks  # noqa: F401 - it registers itself
-        from .models.registry.installing import after_migrations, before_migrations
+        from .models.counting.migrating import after_migrations, before_migrations
 
         pre_migrate.connect(before_migrations, sender=self)
         post_migrate.connect(after_migrations, sender=self)

@@ -118,6 +118,11 @@ WINDOWS: dict[type[Model], Window] = {
         page=_health,
         hidden=("nonce", "next_nonce"),
     ),
+    tables.ListedModel: Window(
+        ("model", "project", "registered", "registry_state", "serving", "is_blessed", "approval"),
+        ("model__model_name",),
+        ("registered", "registry_state", "serving", "is_blessed", "approval"),
+    ),
     tables.Manifest: Window(
         ("run", "origin", "state", "file_count", "total_bytes", "taken_at"),
         ("folder", "digest"),
@@ -144,6 +149,11 @@ WINDOWS: dict[type[Model], Window] = {
         ("service_name",),
         ("ready", "theirs"),
         _health,
+    ),
+    tables.ModelCount: Window(
+        ("project", "model_type", "registry_state", "serving", "is_blessed", "n", "versions"),
+        (),
+        ("model_type", "registry_state", "serving"),
     ),
     tables.ModelMetric: Window(("key", "value", "registered_model"), ("key",), (), _of_model),
     tables.ModelName: Window(

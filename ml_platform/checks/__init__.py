@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, register
 
 from ml_platform.conf import get_settings
 from ml_platform.errors import Misconfigured
 
-from . import host, settings
+from . import counters, host, settings
 
 
 @register("ml_platform")
@@ -21,3 +22,9 @@ def check_settings(app_configs: object = None, **_: Any) -> list[CheckMessage]:
     except Misconfigured as error:
         return [Error(str(error), hint=error.advice, id="mlp.E001"), *asked]
     return [message for rule in settings.RULES for message in rule(current)] + asked
+
+
+@register(Tags.database)
+def check_counters(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Whether each of these databases that has our tables has our triggers."""
+    return [message for alias in databases or () for message in counters.missing(alias)]

@@ -154,7 +154,7 @@ def _search() -> Iterator[CheckMessage]:
             "This SQLite has no index of the parts of texts: each search reads all names.",
             hint="Use an SQLite of 3.34 or newer with FTS5, then run `manage.py migrate`; or "
             "PostgreSQL.",
-            id="mlp.W004",
+            id="mlp.W005",
         )
 
 

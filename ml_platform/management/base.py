@@ -14,17 +14,10 @@ from django.db import ProgrammingError
 from ml_platform.checks import check_settings
 from ml_platform.errors import CloudUnavailable, Misconfigured, PlatformError
 from ml_platform.guard import DATABASE_FAILURES
-from ml_platform.models.database import write_connection
 
 FAILED = 1
 UNREADABLE = 2
 """Exit code when Google gave no usable answer: permission, quota, timeout, no connection."""
-
-
-def _driver_error() -> type[Exception]:
-    """The driver's own error, which Django lets pass when it closes a server-side cursor."""
-    error: type[Exception] = write_connection().Database.Error  # type: ignore[attr-defined]
-    return error
 
 
 class PlatformCommand(BaseCommand, ABC):
@@ -53,7 +46,7 @@ class PlatformCommand(BaseCommand, ABC):
             code = self.work(**options)
         except PlatformError as error:
             raise command_error(error) from error
-        except (*DATABASE_FAILURES, ProgrammingError, _driver_error()) as error:
+        except (*DATABASE_FAILURES, ProgrammingError) as error:
             raise CommandError(
                 f"The database failed: {error}. Is it up, and was `manage.py migrate` run?"
             ) from error

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ml_platform', '0021_manifest_digest'),
+        ('ml_platform', '0023_counters'),
     ]
 
     operations = [

@@ -12,7 +12,9 @@ from .installation import Installation
 from .operation import Operation
 from .project import Project, key_field
 from .registry.awaiting_removal import AwaitingRemoval
+from .registry.listed_model import ListedModel
 from .registry.manifest import Manifest
+from .registry.model_count import ModelCount
 from .registry.model_tag import ModelTag
 from .registry.model_words import ModelMetric, ModelName
 from .registry.registered_model import RegisteredModel
@@ -41,12 +43,14 @@ __all__ = [
     "Finding",
     "IdempotentResponse",
     "Installation",
+    "ListedModel",
     "Manifest",
     "MirroredArtifacts",
     "MirroredEndpoint",
     "MirroredJob",
     "MirroredModel",
     "MirroredService",
+    "ModelCount",
     "ModelMetric",
     "ModelName",
     "ModelTag",

@@ -8,7 +8,7 @@ lists of users are the host's; their reads go where its router says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeVar
 
 from django.apps import apps
@@ -62,6 +62,12 @@ class PlatformQuerySet(models.QuerySet[Row]):
     def db(self) -> str:
         """The alias that the next statement uses."""
         return self._db or write_alias()  # type: ignore[attr-defined]
+
+    def iterator(self, chunk_size: int | None = None) -> Iterator[Row]:
+        """The same rows; errors are Django's. Django lets the driver's own pass when it closes a
+        server-side cursor (`cursor_iter` in django/db/models/sql/compiler.py)."""
+        with connections[self.db].wrap_database_errors:
+            yield from super().iterator(chunk_size)
 
 
 class PlatformModel(models.Model):

@@ -145,6 +145,15 @@ class EndpointState(models.TextChoices):
     UNDEPLOYING = "undeploying", "Undeploying"
 
 
+class ServingStatus(models.TextChoices):
+    """An active endpoint serves the newest deployable version, only older ones are served, or none
+    is."""
+
+    DEPLOYED = "deployed", "Deployed"
+    OUTDATED = "outdated", "Outdated"
+    IDLE = "idle", "Idle"
+
+
 PROTECTING_ENDPOINT_STATES = (
     EndpointState.DEPLOYING,
     EndpointState.ACTIVE,

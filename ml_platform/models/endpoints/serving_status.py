@@ -1,6 +1,7 @@
 """Deployed, outdated or idle: which version of a model its active endpoints serve.
 
-This is the only definition; counts, tables, filters, the API and the audit use it.
+This is the only definition; counts, tables, filters, the API and the audit use it. The triggers of
+`models.counting`, which keep it in `ListedModel.serving`, are generated from it.
 """
 
 from __future__ import annotations
@@ -17,24 +18,22 @@ from django.db.models import (
     OuterRef,
     Q,
     QuerySet,
-    TextChoices,
     Value,
     When,
 )
 
 from ml_platform.models.registry.training_run import TrainingRun
-from ml_platform.models.states import HOLDS_POINTER
+from ml_platform.models.states import HOLDS_POINTER, ServingStatus
 
 from .deployed_endpoint import DeployedEndpoint
 
-
-class ServingStatus(TextChoices):
-    """An active endpoint serves the newest deployable version, only older ones are served, or none
-    is."""
-
-    DEPLOYED = "deployed", "Deployed"
-    OUTDATED = "outdated", "Outdated"
-    IDLE = "idle", "Idle"
+__all__ = [
+    "ServingStatus",
+    "has_serving_status",
+    "serving_status",
+    "with_serves_newest",
+    "with_serving_status",
+]
 
 
 def _serves_newest() -> Q:
@@ -61,10 +60,11 @@ def serving_status(serves_newest: Collection[bool]) -> ServingStatus:
 
 
 def has_serving_status(status: str) -> Q:
-    """The same as a condition on registered models."""
-    active = DeployedEndpoint.objects.filter(is_active=True)
-    served = Q(pk__in=active.values("registered_model"))
-    newest = Q(pk__in=active.filter(_serves_newest()).values("registered_model"))
+    """The same as a condition on registered models, for those that are few: each is looked up. Of
+    many, filter by `listed__serving`."""
+    active = DeployedEndpoint.objects.filter(is_active=True, registered_model=OuterRef("pk"))
+    served = Q(Exists(active))
+    newest = Q(Exists(active.filter(_serves_newest())))
     return {
         ServingStatus.DEPLOYED: newest,
         ServingStatus.OUTDATED: served & ~newest,

@@ -1,7 +1,7 @@
 """The triggers that keep `ModelName` and `ModelMetric`, and the indexes of the parts of names.
 
 Both databases run the same statements. Where the release before this one writes models, they fire
-too. What they keep is compared with the models whenever they are installed.
+too. `counting.install` installs them beside its own, and then corrects what they keep.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-
 MODELS, RUNS = "ml_platform_registeredmodel", "ml_platform_trainingrun"
 NAMES, METRICS = "ml_platform_modelname", "ml_platform_modelmetric"
 TABLES = {MODELS, RUNS, NAMES, METRICS}
-PARTS = "mlpw_name_parts"
+PARTS = "mlp_name_parts"
 """On SQLite the index of parts, a table of FTS5; on PostgreSQL an index of `TRIGRAMS`."""
-TRIGRAMS = "mlpw_trigrams"
+TRIGRAMS = "mlp_trigrams"
 _NAME = (
     f"INSERT INTO {NAMES} (registered_model_id, name) {{source}} "
     f"ON CONFLICT (registered_model_id) DO UPDATE SET name = excluded.name "
@@ -78,23 +76,24 @@ def triggers(vendor: str) -> Iterator[tuple[str, str, str, str, tuple[str, ...]]
     name = say.name("VALUES (NEW.id, NEW.model_name)")
     forget = _FORGOTTEN.format(which="= {}.id")
     newest = f"IN (SELECT id FROM {MODELS} WHERE latest_run_id = NEW.id)"
-    yield "mlpw_model_added", "INSERT", MODELS, "TRUE", (name, say.metrics("m.id = NEW.id"))
+    yield "mlp_kept_model_added", "INSERT", MODELS, "TRUE", (name, say.metrics("m.id = NEW.id"))
     yield (
-        "mlpw_model_renamed", "UPDATE OF model_name", MODELS,
+        "mlp_kept_model_renamed", "UPDATE OF model_name", MODELS,
         f"OLD.model_name {say.differs} NEW.model_name", (name,),
     )  # fmt: skip
     yield (
-        "mlpw_model_newer", "UPDATE OF latest_run_id", MODELS,
+        "mlp_kept_model_newer", "UPDATE OF latest_run_id", MODELS,
         f"OLD.latest_run_id {say.differs} NEW.latest_run_id",
         (forget.format("NEW"), say.metrics("m.id = NEW.id")),
     )  # fmt: skip
     yield (
-        "mlpw_model_deleted", "DELETE", MODELS, "TRUE",
+        "mlp_kept_model_deleted", "DELETE", MODELS, "TRUE",
         (f"DELETE FROM {NAMES} WHERE registered_model_id = OLD.id", forget.format("OLD")),
     )  # fmt: skip
-    yield "mlpw_run_added", "INSERT", RUNS, "TRUE", (say.metrics("m.latest_run_id = NEW.id"),)
+    yield "mlp_kept_run_added", "INSERT", RUNS, "TRUE", (say.metrics("m.latest_run_id = NEW.id"),)
     yield (
-        "mlpw_run_measured", "UPDATE OF metrics", RUNS, f"OLD.metrics {say.differs} NEW.metrics",
+        "mlp_kept_run_measured", "UPDATE OF metrics", RUNS,
+        f"OLD.metrics {say.differs} NEW.metrics",
         (_FORGOTTEN.format(which=newest), say.metrics("m.latest_run_id = NEW.id")),
     )  # fmt: skip
     if vendor == "sqlite" and has_trigrams():
@@ -108,9 +107,9 @@ def _of_parts() -> Iterator[tuple[str, str, str, str, tuple[str, ...]]]:
         "VALUES ('delete', OLD.registered_model_id, OLD.name)"
     )
     new = f"INSERT INTO {PARTS} (rowid, name) VALUES (NEW.registered_model_id, NEW.name)"
-    yield "mlpw_name_added", "INSERT", NAMES, "TRUE", (new,)
-    yield "mlpw_name_changed", "UPDATE", NAMES, "TRUE", (gone, new)
-    yield "mlpw_name_deleted", "DELETE", NAMES, "TRUE", (gone,)
+    yield "mlp_kept_name_added", "INSERT", NAMES, "TRUE", (new,)
+    yield "mlp_kept_name_changed", "UPDATE", NAMES, "TRUE", (gone, new)
+    yield "mlp_kept_name_deleted", "DELETE", NAMES, "TRUE", (gone,)
 
 
 @cache
@@ -141,26 +140,47 @@ def comparison(vendor: str) -> list[str]:
     ]
 
 
-def statements(connection: BaseDatabaseWrapper) -> dict[str, list[str]]:
-    """For each trigger the statements that create it; on PostgreSQL its function first."""
-    return {
-        name: _creating(connection.vendor, name, event, table, when, body)
-        for name, event, table, when, body in triggers(connection.vendor)
-    }
-
-
-def _creating(
-    vendor: str, name: str, event: str, table: str, when: str, body: tuple[str, ...]
-) -> list[str]:
-    head = f"CREATE TRIGGER {name} AFTER {event} ON {table} FOR EACH ROW WHEN"
-    lines = "; ".join(body)
+def bodies(vendor: str) -> dict[str, str]:
+    """Of each trigger what the database shows of it: on SQLite its statement, on PostgreSQL the
+    body of its function, which has its name."""
     if vendor == "sqlite":
-        return [f"{head} {when} BEGIN {lines}; END"]
-    return [
-        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT "
-        f"AS $mlp$BEGIN {lines}; RETURN NULL; END$mlp$",
-        f"{head} ({when}) EXECUTE FUNCTION {name}()",
-    ]
+        return {
+            one[0]: _creating(*one[:4]) + f" BEGIN {'; '.join(one[4])}; END"
+            for one in triggers(vendor)
+        }
+    return {one[0]: f"BEGIN {'; '.join(one[4])}; RETURN NULL; END" for one in triggers(vendor)}
+
+
+def on_postgresql() -> Iterator[str]:
+    """The statements that create the functions and the triggers there."""
+    shown = bodies("postgresql")
+    for name, event, table, when, _ in triggers("postgresql"):
+        yield (
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql "
+            f"SET search_path FROM CURRENT AS $mlp${shown[name]}$mlp$"
+        )
+        yield f"{_creating(name, event, table, f'({when})')} EXECUTE FUNCTION {name}()"
+
+
+def _creating(name: str, event: str, table: str, when: str) -> str:
+    return f"CREATE TRIGGER {name} AFTER {event} ON {table} FOR EACH ROW WHEN {when}"
+
+
+def finding_index(vendor: str) -> str:
+    """The query that has a row if the index of parts is there, even without its table."""
+    if vendor == "sqlite":
+        return f"SELECT 1 FROM sqlite_master WHERE name = '{PARTS}'"
+    return (
+        f"SELECT 1 FROM pg_proc WHERE proname = '{TRIGRAMS}' "
+        "AND pronamespace = current_schema()::regnamespace"
+    )
+
+
+def removing_index(vendor: str) -> str:
+    """The statement that removes it."""
+    if vendor == "sqlite":
+        return f"DROP TABLE {PARTS}"
+    return f"DROP FUNCTION {TRIGRAMS}(text) CASCADE"
 
 
 def indexes(vendor: str) -> list[str]:
@@ -169,7 +189,8 @@ def indexes(vendor: str) -> list[str]:
         # What each name is cut into is decided once: a change of it needs a function of a new name.
         return [
             f"CREATE FUNCTION {TRIGRAMS}(word text) RETURNS text[] "
-            "LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS "
+            # Dearer than it seems to PostgreSQL, which would call it for row after row.
+            "LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 5000 AS "
             "$mlp$SELECT coalesce(array_agg(DISTINCT substr(word, i, 3)), '{}') "
             "FROM generate_series(1, length(word) - 2) AS i$mlp$",
             f"CREATE INDEX {PARTS} ON {NAMES} USING gin ({TRIGRAMS}(name))",

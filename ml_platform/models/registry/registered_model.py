@@ -27,13 +27,16 @@ validate_model_name = RegexValidator(
     "and begins with a letter.",
 )
 
+REGISTERED = ~Q(vertex_model_resource_name="")
+"""Whether a lineage has at least one version: the one definition (law 1)."""
+
 
 class RegisteredModelQuerySet(PlatformQuerySet["RegisteredModel"]):
     """The queryset of all counts and lists of registered models, so that they agree (law 1)."""
 
     def registered(self) -> Self:
         """Lineages with at least one version."""
-        return self.exclude(vertex_model_resource_name="")
+        return self.filter(REGISTERED)
 
     def never_registered(self) -> Self:
         """Lineages that never had a version; not those whose versions are gone."""

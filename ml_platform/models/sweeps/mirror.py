@@ -80,6 +80,13 @@ class MirroredService(PlatformModel):
     run_uid = models.CharField(max_length=32, blank=True, default="")
     ready = models.BooleanField(null=True)
     newest_revision = models.CharField(max_length=128, blank=True, default="")
+    ready_revision = models.CharField(
+        max_length=128,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The newest one that became ready: it has the share of the latest.",
+    )
     serving_revisions = models.JSONField(
         default=list, help_text="For the release before; EndpointTraffic has what is served."
     )

@@ -29,6 +29,7 @@ from ml_platform.services.removal.references import addresses_of
 from ml_platform.services.serving.config import ServingConfig, belongs_to, compare_service
 from ml_platform.services.serving.polling import (
     ServiceState,
+    about_to_send,
     after_start,
     not_done,
     require_not_refused,
@@ -150,7 +151,7 @@ def _label(work: Work[AdoptServiceState]) -> Outcome:
     service = cloud_run.get_service(work.state.service)
     if service.etag != work.state.etag:
         return Next(to=LOOK, note=f"{service.service_id} has changed since it was read.")
-    work.state = replace(work.state, sent=True)
+    about_to_send(work)
     try:
         started = cloud_run.relabel_service(service, work.state.labels)
     except OutcomeUnknown:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ml_platform.cloud.types import ServiceSpec
 from ml_platform.models import DeployedEndpoint, Operation, TrainingRun
-from ml_platform.models.locking import lock_row
+from ml_platform.models.locking import lock_row, lock_rows
 from ml_platform.models.states import EndpointState, EventKind, Registration, RunStatus
 from ml_platform.services.operations.subjects import subject_of_endpoint
 from ml_platform.services.operations.work import Json, record_change
@@ -60,7 +60,7 @@ def record_serving(
     `written` is what the service has in our fields, None if unknown; `overwritten` is what others
     had changed on Cloud Run, in words; the event tells it.
     """
-    endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
+    endpoint = _lock_with_runs(service, run_id)
     before, served, state = endpoint.run_id, endpoint.is_active, _state(endpoint)
     if before is not None and before != run_id:
         endpoint.previous_run_id = before
@@ -93,7 +93,7 @@ def abort_deploy(
     operation: Operation | None = None,
 ) -> None:
     """Record that a deploy failed: the endpoint serves as before, unless the service is `gone`."""
-    endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
+    endpoint = _lock_with_runs(service, run_id)
     served, state = endpoint.is_active, _state(endpoint)
     endpoint.is_active = served and not gone
     endpoint.state = EndpointState.ACTIVE if endpoint.is_active else EndpointState.INACTIVE
@@ -131,7 +131,7 @@ def mark_undeploying(*, service: str) -> None:
 
 def record_stopped(*, service: str, operation: Operation | None = None) -> None:
     """Record that the service no longer exists on Cloud Run."""
-    endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
+    endpoint = _lock_with_runs(service)
     state = _state(endpoint)
     endpoint.state = EndpointState.INACTIVE
     endpoint.is_active = False
@@ -142,6 +142,14 @@ def record_stopped(*, service: str, operation: Operation | None = None) -> None:
     _record_event(EventKind.UNDEPLOYED, endpoint, state, operation)
     if endpoint.run_id is not None:
         sync_run_status(endpoint.run_id)
+
+
+def _lock_with_runs(service: str, *run_ids: int) -> DeployedEndpoint:
+    """Lock the endpoint, then the runs whose status follows from it: a change of the endpoint locks
+    its model's counters, which come last."""
+    endpoint = lock_row(DeployedEndpoint.objects.filter(service_name=service))
+    lock_rows(TrainingRun.objects.filter(pk__in=[*run_ids, endpoint.run_id]))
+    return endpoint
 
 
 def _state(endpoint: DeployedEndpoint) -> Json:

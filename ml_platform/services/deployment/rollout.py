@@ -42,6 +42,7 @@ from ml_platform.services.serving.polling import (
     LONGEST,
     REFUSALS,
     ForeignService,
+    about_to_send,
     after_start,
     endpoint_of,
     is_late,
@@ -108,7 +109,7 @@ def _tell_changes(
 
 
 def _about_to_send(work: Work[DeployState], note: str) -> Next:
-    work.state = replace(work.state, sent=True, since=work.clock().isoformat())
+    about_to_send(work)
     return Next(note=note)
 
 

@@ -31,6 +31,7 @@ from ml_platform.services.registry.verification import seconds_until_consistent
 from ml_platform.services.serving.config import belongs_to
 from ml_platform.services.serving.polling import (
     ServiceState,
+    about_to_send,
     after_start,
     endpoint_of,
     not_done,
@@ -151,7 +152,7 @@ def _look(work: Work[ServiceState]) -> Outcome:
     require_not_refused(work)
     require_not_late(work)
     marker.require_ours(clock=work.clock)
-    work.state = replace(work.state, etag=service.etag, sent=True)
+    about_to_send(work, etag=service.etag)
     found = Next(
         note=f"{endpoint.service_name} exists and is ours.",
         change=partial(mark_undeploying, service=endpoint.service_name),

@@ -15,6 +15,8 @@ from ml_platform.models.registry.registered_model import MODEL_NAME_MAX
 
 FOUND_AT_MOST = 10_000
 """Up to here a search counts what it finds; a search that finds more is said to find this many."""
+NEWEST = 1000
+"""Names that are read to see whether a part is in many; a look at an index would be dearer."""
 WHOLE = 3
 """Characters of a part that an index of trigrams finds; shorter ones begin a name."""
 
@@ -36,7 +38,7 @@ def has_part(text: str) -> Q:
     lookup = _lookup(part)
     if lookup is None:
         return in_each
-    return in_each if _finds_many(lookup) else Q(pk__in=lookup)
+    return in_each if _finds_many(part, lookup) else Q(pk__in=lookup)
 
 
 def count_found(rows: QuerySet[RegisteredModel]) -> tuple[int, bool]:
@@ -45,14 +47,20 @@ def count_found(rows: QuerySet[RegisteredModel]) -> tuple[int, bool]:
     return min(found, FOUND_AT_MOST), found <= FOUND_AT_MOST
 
 
-def _finds_many(lookup: RawSQL) -> bool:
-    """Whether it finds more than are counted, whoever may see them; it ends when it knows."""
+def _finds_many(part: str, lookup: RawSQL) -> bool:
+    """Whether many names have it, whoever may see them: so many of the newest ones that the list's
+    first page is full soon, or more than are counted. It ends when it knows."""
+    at = "instr" if write_connection().vendor == "sqlite" else "strpos"
     with write_connection().cursor() as cursor:
         cursor.execute(
-            f"SELECT COUNT(*) FROM ({lookup.sql} LIMIT {FOUND_AT_MOST + 1}) AS found",
-            lookup.params,
+            "SELECT (SELECT COUNT(*) FROM (SELECT name FROM "
+            f"{NAMES} ORDER BY registered_model_id DESC LIMIT {NEWEST}) AS newest "
+            f"WHERE {at}(name, %s) {'> 0' if len(part) >= WHOLE else '= 1'}) >= {NEWEST // 10} "
+            f"OR (SELECT COUNT(*) FROM ({lookup.sql} LIMIT {FOUND_AT_MOST + 1}) AS found) "
+            f"> {FOUND_AT_MOST}",
+            [part, *lookup.params],
         )
-        return bool(cursor.fetchone()[0] > FOUND_AT_MOST)
+        return bool(cursor.fetchone()[0])
 
 
 def _lookup(part: str) -> RawSQL | None:

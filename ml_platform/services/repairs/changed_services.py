@@ -35,6 +35,7 @@ from ml_platform.services.serving.our_fields import (
 )
 from ml_platform.services.serving.polling import (
     ServiceState,
+    about_to_send,
     after_start,
     endpoint_of,
     require_not_refused,
@@ -139,7 +140,7 @@ def _lost_invokers(work: Work[TakeOverState], config: ServingConfig) -> tuple[Di
 def _about_to_relabel(work: Work[TakeOverState], run: TrainingRun) -> Next:
     digest = digest_of(run)
     labels = {RUN: run.uid.hex, **({DIGEST: digest} if digest else {})}
-    work.state = replace(work.state, labels=labels, sent=True)
+    about_to_send(work, labels=labels)
     return Next(to="relabel", note=f"It has the files of {version_name(run)}.")
 
 

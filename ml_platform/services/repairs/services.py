@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from ml_platform.cloud import cloud_run
 from ml_platform.cloud.answers import Absent
+from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import RemoteService
 from ml_platform.errors import CloudAbsent, Conflict, OutcomeUnknown, PlatformError
 from ml_platform.models import DeployedEndpoint, Finding, Operation, RegisteredModel, TrainingRun
@@ -29,6 +30,7 @@ from ml_platform.services.operations.store import Actor, Subject
 from ml_platform.services.operations.subjects import lineage_lock, subject_of_endpoint
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, Step, Workflow
+from ml_platform.services.ownership.identification import holds_files_of
 from ml_platform.services.ownership.labels import ENDPOINT, RUN, are_ours, is_uid
 from ml_platform.services.ownership.own_resources import is_own_service
 from ml_platform.services.registry.verification import seconds_until_consistent
@@ -36,6 +38,7 @@ from ml_platform.services.serving.config import compare_service
 from ml_platform.services.serving.others_changes import as_served
 from ml_platform.services.serving.polling import (
     ServiceState,
+    about_to_send,
     after_start,
     not_done,
     require_not_late,
@@ -141,8 +144,7 @@ def _read_leftover(work: Work[LeftoverState]) -> Outcome:
     require_not_refused(work)
     require_not_late(work)
     marker.require_ours(clock=work.clock)
-    labels = dict(service.labels)
-    work.state = replace(work.state, etag=service.etag, labels=labels, sent=True)
+    about_to_send(work, etag=service.etag, labels=dict(service.labels))
     return Next(note=f"{service.service_id} exists, has our labels, and no endpoint needs it.")
 
 
@@ -221,12 +223,14 @@ def _record_served(
     if as_we_have_it and known.issuperset(service.serving):
         return nothing_to_repair(work, f"{endpoint} serves {endpoint.run}, as recorded.")
     runs = endpoint.registered_model.training_runs.filter(registration=Registration.REGISTERED)
-    run = next((run for run in runs if run.uid.hex == service.labels.get(RUN)), None)
+    given = service.env.get(ARTIFACT_ENV, "")
+    named = (run for run in runs if run.uid.hex == service.labels.get(RUN))
+    run = next((run for run in named if holds_files_of(run, given)), None)
     judged = compare_service(service)
     if judged.serves is None:
         return Poll(note=judged.reason)
     if run is None or as_we_have_it or not judged.serves:
-        why = judged.reason if run else "What it serves is not a version of this model."
+        why = judged.reason if run else "Its label names no version whose files it has."
         sent = "Send the traffic to the latest revision on Cloud Run."
         advice = sent if as_we_have_it else "Redeploy the endpoint."
         text = f"{endpoint} serves another version. {why}"

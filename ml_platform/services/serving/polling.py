@@ -26,6 +26,7 @@ from ml_platform.services.operations.state import State
 from ml_platform.services.operations.work import Work
 from ml_platform.services.operations.workflow import Next, Outcome, Poll, WaitEnded
 from ml_platform.services.ownership.labels import ENDPOINT, labels_for, wrong_label
+from ml_platform.services.registry.verification import seconds_until_consistent
 
 from .revisions import keep_traffic, read_traffic
 
@@ -57,6 +58,8 @@ class ServiceState(State):
     state, and our rows protect both versions."""
     since: str = ""
     """When the last change was sent to Cloud Run."""
+    earlier: str = ""
+    """When a change was sent before that one, of which no reading has shown the outcome."""
     ended: bool = False
     """A long-running operation ended well; the service itself was not read since."""
     late: bool = False
@@ -198,7 +201,19 @@ def require_not_late(work: Work[S]) -> None:
         )
 
 
+def about_to_send(work: Work[S], **changes: Any) -> None:
+    """Note, with other changes of the state, that an effect follows."""
+    earlier = work.state.since if work.state.sent else work.state.earlier
+    since = work.clock().isoformat()
+    work.state = replace(work.state, sent=True, since=since, earlier=earlier, **changes)
+
+
 def not_done(work: Work[S], error: PlatformError) -> PlatformError:
-    """Note that the effect was refused before any change, and raise the error again."""
-    work.state = replace(work.state, sent=False)
+    """Note that the effect was refused before any change, and return the error.
+
+    An earlier one may have had an effect that no reading shows yet: then that stays unknown.
+    """
+    now, earlier = work.clock(), work.state.earlier
+    hidden = bool(earlier) and seconds_until_consistent(past(earlier, now=now), now=now) > 0
+    work.state = replace(work.state, sent=hidden)
     return error

@@ -329,6 +329,7 @@ def _service_row(service: RemoteService, us: Identity) -> Json:
         "run_uid": service.labels.get(RUN, "")[:32],
         "ready": service.ready,
         "newest_revision": service.latest_created_revision,
+        "ready_revision": service.latest_ready_revision,
         "spec": keep_seen(service.spec) if service.spec else None,
         "changed_by": service.changed_by[:255],
         "changed_at": service.changed_at,

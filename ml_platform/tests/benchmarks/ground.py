@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.color import no_style
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
-from ml_platform.models.registry.installing import install
+from ml_platform.models.counting.install import install
 
 PROJECTS = 10
 DEPLOYED_AT_MOST = 1000

@@ -85,6 +85,10 @@ def test_it_migrates_with_rows_and_to_nothing_and_back(host, database, label, ke
     assert told["refused"] == {"error_code": "busy"}
     assert told["versions"] == [[True, True, ["default"]]]
     assert told["undecided"] == 2
+    deployed, idle = [1, 1, 0, 0], [1, 0, 0, 1]
+    counters, differences = told["counted"][::2], told["counted"][1::2]
+    assert counters == [deployed, *(idle, deployed) * 3]
+    assert differences == [[0, 0]] * 7
 
 
 @pytest.mark.slow

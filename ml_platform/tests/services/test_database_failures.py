@@ -16,12 +16,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import InterfaceError, OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.query import ModelIterable
 from django_tasks_db.management.commands.db_worker import Worker
 from django_tasks_db.models import DBTaskResult
 
 from ml_platform.cloud.transport import channels
 from ml_platform.errors import Invalid, storable
-from ml_platform.management.base import PlatformCommand
 from ml_platform.models import Operation
 from ml_platform.models.clock import database_now
 from ml_platform.models.states import OperationKind, OperationStatus
@@ -283,18 +283,15 @@ def database_away() -> Iterator[None]:
         yield
 
 
-def test_a_command_says_an_error_of_the_driver_itself_in_one_sentence() -> None:
-    """As Django lets it pass when it closes a server-side cursor."""
-
-    class Reads(PlatformCommand):
-        needs_cloud = False
-
-        def work(self, **options: Any) -> int:
-            driver: Any = connection
-            raise driver.Database.OperationalError("the server closed the connection")
-
-    with pytest.raises(CommandError, match="The database failed: the server closed"):
-        Reads().handle()
+def test_rows_read_one_by_one_fail_as_django_says_when_the_driver_itself_raises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As psycopg does when a server-side cursor is closed after the connection ended."""
+    driver: Any = connection
+    failure = raising(driver.Database.OperationalError("the server closed the connection"))
+    monkeypatch.setattr(ModelIterable, "__iter__", lambda self: failure())
+    with pytest.raises(OperationalError, match="the server closed"):
+        list(Operation.objects.iterator())
 
 
 def test_a_pass_ends_with_one_sentence_when_the_database_stays_away(

@@ -21,6 +21,7 @@ from ml_platform.models import (
     TrainingRun,
 )
 from ml_platform.models.states import EventKind, Registration, RunStatus
+from ml_platform.services.deletion.delete import delete_versions
 from ml_platform.services.deployment.deploy import redeploy_endpoint, rollback_endpoint
 from ml_platform.services.operations.engine import advance
 from ml_platform.services.operations.retry_cancel import request_cancel, retry_operation
@@ -423,6 +424,25 @@ def test_a_lost_create_that_does_not_show_yet_is_found_when_its_name_is_taken(
     assert cloud.effects.count("Services.CreateService") == 2
     assert cloud.effects.count("Services.UpdateService") == 0
     assert services() == {DeployedEndpoint.objects.get().service_name: run.uid.hex}
+
+
+def test_a_lost_create_keeps_its_version_protected_while_it_may_still_show(
+    cloud: LocalCloud, clock: Clock
+) -> None:
+    """Its files change before the second try, which is therefore not sent; the first one serves."""
+    lineage, (run,) = a_lineage(cloud, clock)
+    cloud.faults.order(method="Services.CreateService", kind="lost")
+    cloud.faults.order(method="Services.GetService", kind="stale", seconds=90, nth=2)
+    operation = deploy(run, clock)
+    advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock, steps=3)
+    advance(operation_id=operation.pk, workflows=WORKFLOWS, clock=clock, steps=1)
+    remove_artifacts(cloud, run)
+    assert finish(operation, clock).status == "failed"
+    endpoint = DeployedEndpoint.objects.get()
+    assert services() == {endpoint.service_name: run.uid.hex}
+    assert DeployedEndpoint.objects.protecting().get() == endpoint
+    with pytest.raises(Conflict):
+        delete_versions(lineage=lineage, runs=[run], actor=ANA, now=clock())
 
 
 def _die_after(method: str, operation: Operation, clock: Clock) -> None:

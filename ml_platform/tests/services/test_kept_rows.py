@@ -10,7 +10,9 @@ from django.db import DEFAULT_DB_ALIAS, connection, models
 from django.db.migrations import Migration
 
 from ml_platform.models import ModelMetric, ModelName, Project, RegisteredModel, TrainingRun
-from ml_platform.models.registry import installing, kept_rows
+from ml_platform.models.counting.install import has_index, is_installed
+from ml_platform.models.counting.migrating import after_migrations, before_migrations
+from ml_platform.models.registry import kept_rows
 from ml_platform.services.registry.lineages import sync_version_cache
 from ml_platform.services.registry.model_list import model_filter
 from ml_platform.tests.factories import RegisteredModelFactory, version_of
@@ -81,8 +83,8 @@ def test_the_metrics_are_those_of_the_newest_version():
 def test_an_installation_corrects_what_was_written_without_the_triggers():
     model, other = (version_of(RegisteredModelFactory.create()) for _ in range(2))
     gone = RegisteredModelFactory.create(model_name="gone_now")
-    installing.before_migrations(using=DEFAULT_DB_ALIAS, plan=PLAN)
-    assert not installing.is_installed(DEFAULT_DB_ALIAS)
+    before_migrations(using=DEFAULT_DB_ALIAS, plan=PLAN)
+    assert not is_installed(DEFAULT_DB_ALIAS)
     RegisteredModel.objects.filter(pk=model.registered_model_id).update(model_name="by_the_way")
     TrainingRun.objects.filter(pk=other.pk).update(metrics={"auc": math.pi, "text": "x"})
     RegisteredModel.objects.filter(pk=gone.pk).delete()
@@ -91,8 +93,8 @@ def test_an_installation_corrects_what_was_written_without_the_triggers():
     assert found("gone") == []
     assert len(disagreements()) >= 3
     for _ in range(2):
-        installing.after_migrations(using=DEFAULT_DB_ALIAS)
-        assert installing.is_installed(DEFAULT_DB_ALIAS)
+        after_migrations(using=DEFAULT_DB_ALIAS)
+        assert is_installed(DEFAULT_DB_ALIAS)
         assert disagreements() == []
     assert (found("the_way"), found("meanwhile")) == (["by_the_way"], ["meanwhile"])
 
@@ -101,11 +103,12 @@ def test_an_installation_corrects_what_was_written_without_the_triggers():
 def test_where_the_tables_are_not_nothing_is_left(monkeypatch: Any):
     RegisteredModelFactory.create(model_name="rank_it")
     with monkeypatch.context() as patched:
+        before_migrations(using=DEFAULT_DB_ALIAS, plan=PLAN)
         patched.setattr(kept_rows, "TABLES", {"ml_platform_none"})
-        installing.after_migrations(using=DEFAULT_DB_ALIAS)
-    assert kept_rows.PARTS not in connection.introspection.table_names()
+        after_migrations(using=DEFAULT_DB_ALIAS)
+    assert not has_index(DEFAULT_DB_ALIAS)
     RegisteredModelFactory.create(model_name="rank_that")
-    installing.after_migrations(using=DEFAULT_DB_ALIAS)
+    after_migrations(using=DEFAULT_DB_ALIAS)
     assert found("rank") == ["rank_it", "rank_that"]
 
 
@@ -122,11 +125,11 @@ def test_a_change_of_each_table_loses_nothing():
         for table in tables
     ]
     for change in ("add_constraint", "remove_constraint"):
-        installing.before_migrations(using=DEFAULT_DB_ALIAS, plan=PLAN)
+        before_migrations(using=DEFAULT_DB_ALIAS, plan=PLAN)
         with connection.schema_editor() as editor:
             for table, constraint in zip(tables, constraints, strict=True):
                 getattr(editor, change)(table, constraint)
-        installing.after_migrations(using=DEFAULT_DB_ALIAS)
+        after_migrations(using=DEFAULT_DB_ALIAS)
         newest = version_of(model)
         TrainingRun.objects.filter(pk=newest.pk).update(metrics={"auc": newest.version})
         RegisteredModelFactory.create(model_name=f"rank_{change}")

@@ -25,7 +25,7 @@ FILTERS: tuple[dict[str, Any], ...] = (
     {"search": "canary", "tags": ["team:search"]},
 )
 ORDERS = ("-latest_registered_at", "latest_registered_at")
-BY_PARTS = "SCAN mlpw_name_parts VIRTUAL TABLE INDEX 0:M"
+BY_PARTS = "SCAN mlp_name_parts VIRTUAL TABLE INDEX 0:M"
 
 
 def scans(plan: str) -> list[str]:

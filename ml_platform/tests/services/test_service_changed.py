@@ -370,3 +370,19 @@ def test_a_version_whose_files_an_older_revision_serves_is_not_deleted(
     finish(operation, clock)
     assert (operation.status, operation.error_code) == ("failed", "model_deployed")
     assert f"Cloud Run serves it as {endpoint.service_name}" in operation.error
+
+
+def test_a_revision_by_hand_that_serves_because_the_next_one_failed_is_found_and_put_back(
+    cloud: LocalCloud, endpoint: DeployedEndpoint, clock: Clock
+) -> None:
+    edit_service(endpoint.service_name, limit(memory="4096Mi"))
+    cloud.run.outcome(endpoint.service_name, "fail")
+    edit_service(endpoint.service_name, limit(memory="2Gi"))  # ours again, but it never serves
+    theirs = see_service(endpoint.service_name).latest_ready_revision.rpartition("/")[2]
+    assert look(clock) == ["service_changed"]
+    finding = Finding.objects.open().get(kind="service_changed")
+    assert finding.evidence["changed"] == [f"requests go to {theirs}, which others made"]
+    with pytest.raises(NoRepair, match="did not become ready"):
+        repair(finding, "take_over", clock)
+    assert repair(finding, "put_back", clock).status == "succeeded"
+    assert look(clock) == []

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from ml_platform.models.states import (
     Registration,
 )
 from ml_platform.services.ownership.labels import ENDPOINT, OPERATION, RUN
+from ml_platform.tests.services.installations import MARKER
 
 from . import planes
 
@@ -42,6 +44,7 @@ SERVICE_CHANGES = {
     "Services.DeleteService": (EndpointState.DEPLOYING, EndpointState.UNDEPLOYING),
 }
 _LOOKS = ("ModelService.GetModel", "ModelService.ListModelVersions")
+MOMENT = timedelta(seconds=30)
 LAG = 30.0
 """Seconds for which a read may not show what was born."""
 
@@ -61,6 +64,8 @@ class Effect:
     """Who points into the folder, when an object of it is deleted."""
     marker: Mapping[str, str] = field(default_factory=dict)
     """What the marker in the bucket says."""
+    marker_is_new: bool = False
+    """Somebody replaced it a moment ago, after the operation had read it: nobody could see that."""
     strangers: bool = False
     """Whether none of the other versions of the model that gets one had our labels when the
     operation read it."""
@@ -283,7 +288,7 @@ def confirmed_destroys(effect: Effect) -> str:
     that our database knows: not after a backup was restored, or where another has confirmed. A
     deploy may take back the service that it made itself."""
     destroys = (*DELETIONS, "storage.objects.delete", "Services.DeleteService")
-    if not effect.ours or effect.call.method not in destroys:
+    if not effect.ours or effect.call.method not in destroys or effect.marker_is_new:
         return ""
     operation = effect.operation
     if operation and (effect.before or {}).get(OPERATION) == operation.pk.hex:
@@ -381,7 +386,8 @@ class Judge:
                     self._served(call),
                     self._users(call),
                     planes.marker(self.cloud),
-                    self._is_among_strangers(call),
+                    marker_is_new=self._is_marker_new(call),
+                    strangers=self._is_among_strangers(call),
                 )
                 for name, predicate in SAFETY.items():
                     if wrong := predicate(effect):
@@ -414,6 +420,17 @@ class Judge:
             self._pointers = planes.pointers(self.cloud)
         return tuple(planes.users_of(call.detail["name"], self._pointers))
 
+    def _is_marker_new(self, effect: Call) -> bool:
+        if effect.method not in (*DELETIONS, "storage.objects.delete", "Services.DeleteService"):
+            return False
+        calls = self.cloud.effects.calls("storage.objects.*")
+        about = [call for call in calls if call.resource.endswith(f"/{MARKER}")]
+        reads = [c.seq for c in about if c.reason == effect.reason and not c.mutating]
+        writes = [c for c in about if c.mutating and c.seq < effect.seq]
+        if not reads or not writes or writes[-1].seq < max(reads):
+            return False
+        return effect.at - writes[-1].at < MOMENT
+
     def _is_among_strangers(self, call: Call) -> bool:
         if call.method != "ModelService.UploadModel":
             return False
@@ -432,7 +449,9 @@ class Judge:
             return call.resource.rpartition("/")[2].partition("@")[0] == model_id
 
         calls = [call for call in self.cloud.effects.calls("ModelService.*") if about(call)]
-        looks = [c.seq for c in calls if c.reason == upload.reason and c.method in _LOOKS]
+        mine = [c for c in calls if c.reason == upload.reason and c.seq <= upload.seq]
+        sent = min((c.seq for c in mine if c.method == upload.method), default=upload.seq)
+        looks = [c.seq for c in mine if c.method in _LOOKS and c.seq < sent]
         theirs = [c.seq for c in calls if c.mutating and not c.reason.startswith("operation ")]
         return bool(looks) and any(seq > max(looks) for seq in theirs)
 

@@ -188,6 +188,7 @@ def _follow_advice(play: Play) -> None:
         verb = redeploy_endpoint if there else undeploy_endpoint
         play.tell(f"  {verb.__name__} {endpoint}")
         _try(play, lambda e=endpoint, do=verb: do(endpoint=e, actor=BO, now=world.now()))
+        settle(world)
     _send_traffic_back(play)
 
 
@@ -196,10 +197,10 @@ def _send_traffic_back(play: Play) -> None:
     found = Finding.objects.open().filter(kind=FindingKind.SERVICE_MISMATCH, repair=SEND_TRAFFIC)
     named = {finding.evidence["service_name"] for finding in found}
     refused = Operation.objects.filter(error_code="traffic_elsewhere")
-    named |= set(refused.values_list("service_key", flat=True))
     shown = planes.services(play.world.cloud)
     pinned = {key for key, service in shown.items() if any(t.revision for t in service.traffic)}
-    for name in sorted(named & pinned):
+    named |= pinned & set(refused.values_list("service_key", flat=True))
+    for name in sorted(named & shown.keys()):
         play.tell(f"  send the traffic of {name} to its latest revision")
         play.world.send_to_latest(name)
 
@@ -240,7 +241,7 @@ def _ask_again(play: Play) -> None:
 
 def _last_of(endpoint: DeployedEndpoint) -> Operation:
     operations = Operation.objects.filter(service_key=endpoint.service_name)
-    return operations.exclude(steps=[]).latest("created_at")
+    return operations.exclude(steps=[]).latest("created_at", "finished_at")
 
 
 def _reconcile(play: Play) -> None:

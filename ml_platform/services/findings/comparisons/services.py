@@ -126,11 +126,13 @@ def compare_endpoint(
     *,
     owner: str,
     change: Change | None = None,
+    other_files: bool = False,
 ) -> Discrepancy | None:
     """Compare an active endpoint with the service of its name; None when they agree.
 
-    `traffic` is what requests to the service reach. Which version it serves is what its label
-    says; other files or settings under the same label are a `change`.
+    `run` is the version that its label names, and `other_files` whether it was given the files of
+    another: people write labels too. `traffic` is what requests to the service reach. Other files
+    or settings under the recorded label are a `change`.
     """
     if seen is None:
         return _of_endpoint(
@@ -155,11 +157,16 @@ def compare_endpoint(
         return _compare_traffic(endpoint, seen, traffic) or _compare_change(endpoint, seen, change)
     known = run if run and run.registered_model_id == endpoint.registered_model_id else None
     safe = known if known and known.registration == Registration.REGISTERED else None
+    named = version_name(known) if known else "none of our versions"
+    serves = f"serves {named}"
+    if safe and other_files:
+        safe, serves = None, f"has the label of {named} and the files of another"
+    elif safe and {row.revision for row in traffic if row.percent} - {seen.newest_revision}:
+        safe, serves = None, f"has a revision of {named} without all the traffic"
     return _of_endpoint(
         FindingKind.SERVICE_MISMATCH,
         endpoint,
-        f"{endpoint} serves {version_name(known) if known else 'none of our versions'}, "
-        f"but its endpoint records {_recorded(endpoint)}",
+        f"{endpoint} {serves}, but its endpoint records {_recorded(endpoint)}",
         RECORD_SERVED if safe else REDEPLOY,
         _said_to(endpoint, seen, run, traffic),
         safe,
@@ -169,8 +176,9 @@ def compare_endpoint(
 def _compare_traffic(
     endpoint: DeployedEndpoint, seen: MirroredService, traffic: Sequence[EndpointTraffic]
 ) -> Discrepancy | None:
-    """Requests must go to the newest revision, or to the one that we saw serve the version."""
-    expected = {seen.newest_revision, endpoint.revision}
+    """Requests must go to the newest revision, to the newest one that became ready, or to the one
+    that we saw serve the version."""
+    expected = {seen.newest_revision, seen.ready_revision, endpoint.revision}
     unexpected = sorted({row.revision for row in traffic} - expected)
     if not unexpected:
         return None

@@ -11,7 +11,13 @@ from django.db.models import Q, QuerySet
 from ml_platform.cloud.run_messages import ARTIFACT_ENV
 from ml_platform.cloud.types import RemoteService, ServiceSpec
 from ml_platform.errors import Invalid
-from ml_platform.models import DeployedEndpoint, MirroredService, Sweep, TrainingRun
+from ml_platform.models import (
+    DeployedEndpoint,
+    EndpointTraffic,
+    MirroredService,
+    Sweep,
+    TrainingRun,
+)
 from ml_platform.models.database import atomic
 from ml_platform.models.locking import update_rows
 from ml_platform.models.states import EndpointState
@@ -33,6 +39,7 @@ from ml_platform.services.findings.kinds import FindingKind
 from ml_platform.services.findings.store import hold_findings
 from ml_platform.services.operations.store import lineage_key
 from ml_platform.services.operations.work import Json
+from ml_platform.services.ownership.identification import holds_files_of
 from ml_platform.services.ownership.labels import is_uid, owner
 from ml_platform.services.ownership.own_resources import is_own_service
 from ml_platform.services.serving.config import ServingConfig, service_spec
@@ -111,7 +118,13 @@ def compare_endpoints(reading: Reading) -> Iterator[Compared]:
                 continue
             compared[row] = traffic.get(row, [])
             if discrepancy := compare_endpoint(
-                row, seen, run, compared[row], owner=owner(), change=_change(row, seen)
+                row,
+                seen,
+                run,
+                compared[row],
+                owner=owner(),
+                change=_change(row, seen, compared[row]),
+                other_files=_has_other_files(seen, run),
             ):
                 result.found.append(discrepancy)
             elif seen and seen.spec and _written(row) is None:
@@ -150,11 +163,23 @@ def _written(row: DeployedEndpoint) -> ServiceSpec | None:
     return read_written(row.written, revision=row.revision)
 
 
-def _change(row: DeployedEndpoint, seen: MirroredService | None) -> Change | None:
+def _has_other_files(seen: MirroredService | None, run: TrainingRun | None) -> bool:
+    """Whether a service has other files than the run of its label; False where it is not known."""
+    if run is None or seen is None or not seen.spec:
+        return False
+    given = read_seen(seen.spec).env.get(ARTIFACT_ENV, "")
+    return bool(given) and not holds_files_of(run, given)
+
+
+def _change(
+    row: DeployedEndpoint, seen: MirroredService | None, traffic: Iterable[EndpointTraffic]
+) -> Change | None:
     """Return how our fields differ; None where it is not known what the service has or had."""
     written = _written(row)
     if seen is None or not seen.spec or written is None:
         return None
+    if told := _others_serve(row, seen, traffic):
+        return Change(words=(told,), no_take_over=f"{seen.newest_revision} did not become ready.")
     found = read_seen(seen.spec)
     serves, why = None, ""
     differing = compare_seen(found, written)
@@ -170,6 +195,18 @@ def _change(row: DeployedEndpoint, seen: MirroredService | None) -> Change | Non
     words = tuple(one.words for one in differing)
     other = serves if serves and serves.pk != row.run_id else None
     return Change(words=words, no_take_over=why, serves=other)
+
+
+def _others_serve(
+    row: DeployedEndpoint, seen: MirroredService, traffic: Iterable[EndpointTraffic]
+) -> str:
+    """Say that a revision of others serves, because the one they made after it did not become
+    ready: what the service has now is not what serves; '' if that is not so."""
+    ready = seen.ready_revision
+    if ready in ("", row.revision, seen.newest_revision):
+        return ""
+    serves = any(each.revision == ready and each.percent for each in traffic)
+    return f"requests go to {ready}, which others made" if serves else ""
 
 
 def _as_written(row: DeployedEndpoint, found: ServiceSpec) -> Json:
