@@ -16,7 +16,7 @@ from ml_platform.models.registry.registered_model import MODEL_NAME_MAX
 FOUND_AT_MOST = 10_000
 """Up to here a search counts what it finds; a search that finds more is said to find this many."""
 NEWEST = 1000
-"""Names that are read to see whether a part is in many; a look at an index would be dearer."""
+"""Names that are read to see whether a part is frequent: how many there are is dearer to learn."""
 WHOLE = 3
 """Characters of a part that an index of trigrams finds; shorter ones begin a name."""
 
@@ -25,8 +25,8 @@ def has_part(text: str) -> Q:
     """The condition on models whose name has this part, or begins with it if it has one or two
     characters; upper case is read as lower case. One statement.
 
-    A part of few names is looked up. One of many names is sought in them in the order of the list,
-    where each page is full soon.
+    A part is looked up. A frequent one is sought in each name, in the order of the list, where a
+    page is full soon.
     """
     part = text.lower()
     if not part:
@@ -38,7 +38,7 @@ def has_part(text: str) -> Q:
     lookup = _lookup(part)
     if lookup is None:
         return in_each
-    return in_each if _finds_many(part, lookup) else Q(pk__in=lookup)
+    return in_each if _is_frequent(part) else Q(pk__in=lookup)
 
 
 def count_found(rows: QuerySet[RegisteredModel]) -> tuple[int, bool]:
@@ -47,20 +47,17 @@ def count_found(rows: QuerySet[RegisteredModel]) -> tuple[int, bool]:
     return min(found, FOUND_AT_MOST), found <= FOUND_AT_MOST
 
 
-def _finds_many(part: str, lookup: RawSQL) -> bool:
-    """Whether many names have it, whoever may see them: so many of the newest ones that the list's
-    first page is full soon, or more than are counted. It ends when it knows."""
+def _is_frequent(part: str) -> bool:
+    """Whether a tenth of the newest names has it, whoever may see them."""
     at = "instr" if write_connection().vendor == "sqlite" else "strpos"
     with write_connection().cursor() as cursor:
         cursor.execute(
-            "SELECT (SELECT COUNT(*) FROM (SELECT name FROM "
-            f"{NAMES} ORDER BY registered_model_id DESC LIMIT {NEWEST}) AS newest "
-            f"WHERE {at}(name, %s) {'> 0' if len(part) >= WHOLE else '= 1'}) >= {NEWEST // 10} "
-            f"OR (SELECT COUNT(*) FROM ({lookup.sql} LIMIT {FOUND_AT_MOST + 1}) AS found) "
-            f"> {FOUND_AT_MOST}",
-            [part, *lookup.params],
+            f"SELECT COUNT(*) FROM (SELECT name FROM {NAMES} "
+            f"ORDER BY registered_model_id DESC LIMIT {NEWEST}) AS newest "
+            f"WHERE {at}(name, %s) {'> 0' if len(part) >= WHOLE else '= 1'}",
+            [part],
         )
-        return bool(cursor.fetchone()[0])
+        return bool(cursor.fetchone()[0] * 10 >= NEWEST)
 
 
 def _lookup(part: str) -> RawSQL | None:
