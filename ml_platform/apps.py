@@ -15,7 +15,7 @@ class MlPlatformConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks, and what keeps the counters through migrations."""
+        """Register the system checks, and what keeps our triggers through migrations."""
         from . import checks  # noqa: F401 - it registers itself
         from .models.counting.migrating import after_migrations, before_migrations
 

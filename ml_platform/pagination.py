@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any, Generic, TypeVar
 
 from django.core.exceptions import ValidationError
@@ -38,12 +39,13 @@ class BadCursor(Invalid):
 class Order:
     """A sort order: its public name and its column, which never holds NULL.
 
-    Rows with equal values are ordered by primary key, so that every row has one place.
+    Rows with equal values are ordered by `tie`, which is unique, so that every row has one place.
     """
 
     name: str
     column: str
     descending: bool = False
+    tie: str = "pk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Page(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a page begins: behind, or backwards before, the row of this value and primary key."""
+    """Where a page begins: behind, or backwards before, the row of this value and `tie`."""
 
     backwards: bool = False
     value: Any = None
@@ -77,20 +79,28 @@ def read_page(
 
     :raises BadCursor: the cursor does not belong to this list in this order.
     """
-    start = start_of(rows.model, order, after=after, before=before)
+    start = start_of(rows, order, after=after, before=before)
     found = list(ordered(rows, order, start)[offset : offset + size + 1])
     return page_of(found, order, start, size=size, offset=offset)
 
 
-def start_of(model: type[Model], order: Order, *, after: str, before: str) -> Start:
+def start_of(
+    rows: QuerySet[Any, Any] | type[Model], order: Order, *, after: str, before: str
+) -> Start:
     """Where the page of a cursor begins; the beginning of the list if there is none.
 
     :raises BadCursor: the cursor does not belong to this list in this order.
     """
     if not (cursor := after or before):
         return Start()
-    value, pk = _read_cursor(model, order, cursor)
-    return Start(bool(before) and not after, value, pk)
+    name, *texts = _texts_of(cursor)
+    if name != order.name:
+        raise BadCursor
+    value, tie = (
+        _read(_field(rows, column), text)
+        for column, text in zip((order.column, order.tie), texts, strict=True)
+    )
+    return Start(bool(before) and not after, value, tie)
 
 
 def ordered(rows: QuerySet[Any, R], order: Order, start: Start) -> QuerySet[Any, R]:
@@ -98,7 +108,7 @@ def ordered(rows: QuerySet[Any, R], order: Order, start: Start) -> QuerySet[Any,
     if start.pk is not None:
         rows = rows.filter(_beyond(order, start))
     sign = "-" if order.descending != start.backwards else ""
-    return rows.order_by(f"{sign}{order.column}", f"{sign}pk")
+    return rows.order_by(f"{sign}{order.column}", f"{sign}{order.tie}")
 
 
 def page_of(found: list[R], order: Order, start: Start, *, size: int, offset: int = 0) -> Page[R]:
@@ -115,13 +125,38 @@ def page_of(found: list[R], order: Order, start: Start, *, size: int, offset: in
     )
 
 
+def read_parts(
+    parts: Sequence[tuple[QuerySet[Any, R], Order]], *, size: int, after: str = "", offset: int = 0
+) -> Page[R]:
+    """Read a page of several lists, one after the other; each order has a name of its own.
+
+    :raises BadCursor: the cursor belongs to none of them.
+    """
+    names = [order.name for _, order in parts]
+    if after and (name := _texts_of(after)[0]) not in names:
+        raise BadCursor
+    found: list[tuple[R, Order]] = []
+    for rows, order in parts[names.index(name) if after else 0 :]:
+        if len(found) > size:
+            break
+        page = read_page(rows, order, size=size + 1 - len(found), after=after, offset=offset)
+        offset = 0 if page.rows or not offset else offset - rows.count()
+        after = ""
+        found += [(row, order) for row in page.rows]
+    more = len(found) > size
+    shown = [row for row, _ in found[:size]]
+    return Page(shown, previous="", next=_cursor(*found[size - 1]) if more else "")
+
+
 def read_value(model: type[Model], column: str, text: str) -> Any:
     """The value of a model's column that was written as text; `pk` is its primary key.
 
     :raises BadCursor: no row can have it.
     """
-    meta: Any = model._meta  # noqa: SLF001 - Django's documented name
-    field: Field[Any, Any] = meta.pk if column == "pk" else meta.get_field(column)
+    return _read(_column(model, column), text)
+
+
+def _read(field: Field[Any, Any], text: str) -> Any:
     if len(text) > LONGEST or not is_storable(text):
         raise BadCursor
     try:
@@ -137,13 +172,15 @@ def read_value(model: type[Model], column: str, text: str) -> Any:
 def _is_storable(value: Any) -> bool:
     if isinstance(value, datetime):
         return value.tzinfo is not None and value.astimezone(UTC) is not None
+    if isinstance(value, float):
+        return isfinite(value)
     return value is not None and not (isinstance(value, int) and abs(value) > BIGGEST)
 
 
 def _cursor(row: Any, order: Order) -> str:
     value, pk = (
         row[name] if isinstance(row, Mapping) else getattr(row, name)
-        for name in (order.column, "pk")
+        for name in (order.column, order.tie)
     )
     raw = json.dumps([order.name, str(value), str(pk)])
     return base64.urlsafe_b64encode(raw.encode()).decode().rstrip("=")
@@ -153,16 +190,31 @@ def _beyond(order: Order, start: Start) -> Q:
     side = "lt" if order.descending != start.backwards else "gt"
     # The first condition lets the database seek to the value instead of walking up to it.
     return Q(**{f"{order.column}__{side}e": start.value}) & (
-        Q(**{f"{order.column}__{side}": start.value}) | Q(**{f"pk__{side}": start.pk})
+        Q(**{f"{order.column}__{side}": start.value}) | Q(**{f"{order.tie}__{side}": start.pk})
     )
 
 
-def _read_cursor(model: type[Model], order: Order, cursor: str) -> tuple[Any, Any]:
+def _field(rows: QuerySet[Any, Any] | type[Model], column: str) -> Field[Any, Any]:
+    """The field of a column of the rows, be it of their table or annotated."""
+    if not isinstance(rows, QuerySet):
+        return _column(rows, column)
+    annotated = rows.query.annotations.get(column)
+    return annotated.output_field if annotated else _column(rows.model, column)
+
+
+def _column(model: type[Model], column: str) -> Field[Any, Any]:
+    meta: Any = model._meta  # noqa: SLF001 - Django's documented name
+    field: Field[Any, Any] = meta.pk if column == "pk" else meta.get_field(column)
+    return field
+
+
+def _texts_of(cursor: str) -> list[str]:
+    """The name of its order, the value and the tie."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        name, value, pk = read_json(base64.urlsafe_b64decode(padded.encode("ascii")))
+        name, value, tie = read_json(base64.urlsafe_b64decode(padded.encode("ascii")))
     except (ValueError, TypeError) as error:
         raise BadCursor from error
-    if name != order.name or not (isinstance(value, str) and isinstance(pk, str)):
+    if not all(isinstance(text, str) for text in (name, value, tie)):
         raise BadCursor
-    return read_value(model, order.column, value), read_value(model, "pk", pk)
+    return [name, value, tie]

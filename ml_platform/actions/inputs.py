@@ -27,6 +27,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from ml_platform.conf import project_model
 from ml_platform.models.project import LONGEST_KEY, key_field
+from ml_platform.models.registry.model_tag import TAGS_MAX
 from ml_platform.models.states import Frequency, ModelType
 from ml_platform.services.serving.config import ServingFields
 
@@ -199,6 +200,21 @@ class AliasesIn(In):
     def _says_what(self) -> Self:
         if not self.add and not self.remove:
             raise _choose("Name an alias to add or to remove")
+        return self
+
+
+class TagsIn(In):
+    """Tags that a model gets, each in place of one with the same key, and keys that it loses."""
+
+    add: dict[str, str] = Field(
+        default_factory=dict, max_length=TAGS_MAX, examples=[{"team": "recommendations"}]
+    )
+    remove: list[str] = Field(default_factory=list, max_length=TAGS_MAX, examples=[["draft"]])
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        if not self.add and not self.remove:
+            raise _choose("Name a tag to add or to remove")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Models: change the aliases of a version, delete versions."""
+"""Models: change the aliases of a version and the tags of a model, delete versions."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from ml_platform.services.deletion.plan import DeletionPlan, require_unblocked
 from ml_platform.services.deletion.preview import DELETABLE, plan_by_rows
 from ml_platform.services.operations.locks import Locks, read_locks
 from ml_platform.services.operations.retry_cancel import right_for
-from ml_platform.services.operations.subjects import subject_of_version
+from ml_platform.services.operations.subjects import subject_of_lineage, subject_of_version
 from ml_platform.services.registry import aliases as alias_change
+from ml_platform.services.registry import tags as tag_change
 from ml_platform.services.registry.aliases import require_version, set_aliases
 
 from .action import Action
 from .caller import Caller
 
 if TYPE_CHECKING:
-    from .inputs import AliasesIn, AliasFormIn, DeletePlanIn, DeleteVersionsIn
+    from .inputs import AliasesIn, AliasFormIn, DeletePlanIn, DeleteVersionsIn, TagsIn
 
 
 RUNS = TrainingRun.objects.select_related("registered_model", "project", "schedule")
@@ -112,6 +113,27 @@ SET_ALIASES: Action[TrainingRun, Operation] = Action(
 )
 
 
+# ---- tags ----------------------------------------------------------------------------------------
+
+
+def _set_tags(model: RegisteredModel, given: TagsIn, caller: Caller) -> Operation:
+    return tag_change.set_tags(
+        model=model, add=given.add, remove=given.remove, actor=caller.actor, now=caller.now()
+    )
+
+
+SET_TAGS: Action[RegisteredModel, Operation] = Action(
+    name="tag-model",
+    right=Right.TRAIN,
+    find=find_model,
+    require=tag_change.require_registered,
+    input="TagsIn",
+    run=_set_tags,
+    on_page=False,
+    history=lambda model: (tag_change.WORKFLOW, subject_of_lineage(model)),
+)
+
+
 # ---- deletion ------------------------------------------------------------------------------------
 
 
@@ -173,4 +195,4 @@ DELETE_VERSIONS: Action[RegisteredModel, Operation] = Action(
     run=_delete,
     history=lambda facts: (deletion_steps.WORKFLOW, subject_of_deletion(facts.lineage, facts.runs)),
 )
-ACTIONS: tuple[Action[Any, Any], ...] = (SET_ALIASES, DELETE_VERSIONS)
+ACTIONS: tuple[Action[Any, Any], ...] = (SET_ALIASES, SET_TAGS, DELETE_VERSIONS)

@@ -46,6 +46,10 @@ def _of_operation(row: Any) -> str:
     return reverse("ml_platform:operation", args=[key]) if key else ""
 
 
+def _of_model(row: Any) -> str:
+    return reverse("ml_platform:model", args=[row.registered_model_id])
+
+
 def _of_project(row: Any) -> str:
     return reverse("ml_platform:project", args=[row.project_id])
 
@@ -151,6 +155,11 @@ WINDOWS: dict[type[Model], Window] = {
         (),
         ("model_type", "registry_state", "serving"),
     ),
+    tables.ModelMetric: Window(("key", "value", "registered_model"), ("key",), (), _of_model),
+    tables.ModelName: Window(
+        ("name", "registered_model"), ("name",), (), _of_model, order=("name",)
+    ),
+    tables.ModelTag: Window(("key", "value", "registered_model"), ("key", "value"), (), _of_model),
     tables.Operation: Window(
         ("created_at", "workflow", "subject_name", "project", "status", "actor_label", "origin"),
         ("subject_name", "actor_label", "workflow"),

@@ -1,4 +1,4 @@
-"""/api/models/: the registry, its versions, and their deploy and deletion."""
+"""/api/models/: the registry, its tags and versions, and their deploy and deletion."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from ninja import Query, Router
 from ml_platform.actions.action import perform
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import DEPLOY_MODEL, ENDPOINTS
-from ml_platform.actions.inputs import AliasesIn, DeleteVersionsIn, DeployModelIn
+from ml_platform.actions.inputs import AliasesIn, DeleteVersionsIn, DeployModelIn, TagsIn
 from ml_platform.actions.models import (
     DELETE_VERSIONS,
     SET_ALIASES,
+    SET_TAGS,
     doomed_runs,
     find_model,
     version_of,
 )
-from ml_platform.api.http.lists import answer_list, matching, page_of, pagination_json
+from ml_platform.api.http.lists import answer_list, matching, page_of, pagination_json, place_of
 from ml_platform.api.schemas.base import Flag, reply, url_of
 from ml_platform.api.schemas.deletion import PlanOut, plan_json
 from ml_platform.api.schemas.endpoints import endpoint_json
-from ml_platform.api.schemas.model_list import kpi_json, lines_json, rows_of, serving_of
+from ml_platform.api.schemas.model_list import Row, kpi_json, lines_json, rows_of, serving_of
 from ml_platform.api.schemas.models import (
+    METRIC,
+    SORTS,
     ModelDetail,
     ModelsOut,
     ModelsQuery,
@@ -33,23 +36,26 @@ from ml_platform.api.schemas.models import (
     deployed_json,
     version_json,
 )
-from ml_platform.api.schemas.operations import OperationOut, accepted
+from ml_platform.api.schemas.operations import OperationOut, accepted, operation_json
 from ml_platform.kpis import registered_models, vertex_reading
-from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, snapshot
+from ml_platform.models import (
+    DeployedEndpoint,
+    ModelTag,
+    RegisteredModel,
+    TrainingRun,
+    snapshot,
+)
 from ml_platform.models.endpoints.serving_truth import with_serving_truth
+from ml_platform.pagination import Page
 from ml_platform.services.artifacts.manifest import files_checked_at
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.mirror.vertex_endpoints import deployments_at
-from ml_platform.services.registry.model_list import model_filter
+from ml_platform.services.registry.model_list import model_filter, read_by_metric
+from ml_platform.services.registry.search import count_found
 
 from .live_verification import verify_page
 
 router = Router(tags=["models"])
-SORTS = {
-    "registered": "latest_registered_at",
-    "name": "model_name",
-    "versions": "total_versions",
-}
 
 
 @router.get("/", response=ModelsOut, operation_id="list_models")
@@ -63,13 +69,14 @@ def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
         status=query.status,
         blessed=query.blessed,
         registry_state=query.registry_state,
+        tags=query.tag,
     )
     if query.project is not None:
         asked &= Q(project=query.project)
     with snapshot():
-        page = page_of(rows_of(visible.filter(asked)), query, SORTS)
+        page = _page(visible.filter(asked), query)
         serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
-        total, chosen = _count(visible, asked)
+        total, chosen, exact = _count(visible, asked, searched=bool(query.search))
         reading = vertex_reading()
     items = lines_json(page.rows, serving, url_of("models/"), reading)
     live = query.verify == "live"
@@ -77,20 +84,37 @@ def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     return reply(
         {
             "items": items,
-            "pagination": pagination_json(query, page, chosen),
+            "pagination": pagination_json(query, page, chosen, exact=exact),
             "kpi": kpi_json(serving, total),
             "registry_check_available": available,
         }
     )
 
 
-def _count(visible: QuerySet[RegisteredModel], asked: Q) -> tuple[int, int]:
-    """How many registered models the caller sees, and how many of them match."""
+def _page(models: QuerySet[RegisteredModel], query: ModelsQuery) -> Page[Row]:
+    """The rows of the page, in the order of a column or of a metric."""
+    name = query.sort.removeprefix("-")
+    if not name.startswith(METRIC):
+        return page_of(rows_of(models), query, SORTS)
+    page = read_by_metric(
+        models, name.removeprefix(METRIC), descending=query.sort != name, **place_of(query)
+    )
+    rows = {row["pk"]: row for row in rows_of(RegisteredModel.objects.filter(pk__in=page.rows))}
+    return Page([rows[pk] for pk in page.rows], previous=page.previous, next=page.next)
+
+
+def _count(
+    visible: QuerySet[RegisteredModel], asked: Q, *, searched: bool
+) -> tuple[int, int, bool]:
+    """How many registered models the caller sees, how many of them match, and whether that is
+    exact: only a search may tell a lower bound (law 1)."""
     if not asked:
         total = visible.count()
-        return total, total
+        return total, total, True
+    if searched:
+        return visible.count(), *count_found(visible.filter(asked))
     counted = visible.aggregate(total=Count("*"), chosen=Count("pk", filter=asked))
-    return counted["total"], counted["chosen"]
+    return counted["total"], counted["chosen"], True
 
 
 @router.get("/{int:model_id}/", response=ModelDetail, operation_id="get_model")
@@ -104,8 +128,10 @@ def get_model(request: Any, model_id: int) -> HttpResponse:
         serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
         reading = vertex_reading()
         deployed = deployments_at(row["vertex_model_resource_name"])
+        tags = ModelTag.objects.filter(registered_model=model_id).order_by("key")
+        body_tags = dict(tags.values_list("key", "value"))
     [body] = lines_json([row], serving, url_of("models/"), reading)
-    body["description"] = row["description"]
+    body["description"], body["tags"] = row["description"], body_tags
     unread = bool(reading.endpoints_unread)
     body["vertex_endpoints"] = None if unread else [deployed_json(one) for one in deployed]
     body["endpoints"] = [endpoint_json(endpoint) for endpoint in endpoints]
@@ -154,6 +180,13 @@ def delete_model(
         plan = preview_deletion(lineage=model, runs=doomed_runs(model, body))
         return reply(plan_json(plan))
     return accepted(perform(DELETE_VERSIONS, model_id, body, request.auth))
+
+
+@router.post("/{int:model_id}/tags/", response=OperationOut, operation_id="set_tags")
+def change_tags(request: Any, model_id: int, body: TagsIn) -> HttpResponse:
+    """Give a model tags, each in place of one with the same key, and remove others. A repeated
+    request has no further effect."""
+    return reply(operation_json(perform(SET_TAGS, model_id, body, request.auth)))
 
 
 @router.post(

@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 from ml_platform.conf import PROJECT_MODEL_SETTING, project_model
 from ml_platform.models.database import write_alias, write_connection
 from ml_platform.models.project import LONGEST_KEY, key_field
+from ml_platform.models.registry.kept_rows import has_trigrams
 
 Rule = Callable[[], Iterator[CheckMessage]]
 DATABASES = ("sqlite", "postgresql")
@@ -147,6 +148,16 @@ def _mounted() -> Iterator[CheckMessage]:
         )
 
 
+def _search() -> Iterator[CheckMessage]:
+    if write_connection().vendor == "sqlite" and not has_trigrams():
+        yield Warning(
+            "This SQLite has no index of the parts of texts: each search reads all names.",
+            hint="Use an SQLite of 3.34 or newer with FTS5, then run `manage.py migrate`; or "
+            "PostgreSQL.",
+            id="mlp.W005",
+        )
+
+
 def _tasks() -> Iterator[CheckMessage]:
     """Read the setting only: creating the backends would slow down every start."""
     tasks = getattr(settings, "TASKS", None) or {}
@@ -175,5 +186,6 @@ RULES: tuple[Rule, ...] = (
     _database,
     _sign_in,
     _mounted,
+    _search,
     _tasks,
 )

@@ -15,6 +15,8 @@ from .registry.awaiting_removal import AwaitingRemoval
 from .registry.listed_model import ListedModel
 from .registry.manifest import Manifest
 from .registry.model_count import ModelCount
+from .registry.model_tag import ModelTag
+from .registry.model_words import ModelMetric, ModelName
 from .registry.registered_model import RegisteredModel
 from .registry.training_run import TrainingRun
 from .registry.training_schedule import TrainingSchedule
@@ -50,6 +52,9 @@ __all__ = [
     "MirroredModel",
     "MirroredService",
     "ModelCount",
+    "ModelMetric",
+    "ModelName",
+    "ModelTag",
     "Operation",
     "Project",
     "RegisteredModel",

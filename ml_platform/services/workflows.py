@@ -17,7 +17,7 @@ from .people import anonymisation
 from .projects import archive
 from .projects import changes as projects
 from .registration import adoption, approval, more_versions, register
-from .registry import aliases
+from .registry import aliases, tags
 from .removal import removal
 from .repairs import aliases as alias_repairs
 from .repairs import (
@@ -49,6 +49,7 @@ WORKFLOWS: dict[str, Workflow] = {
         approval.APPROVING,
         approval.WITHDRAWING,
         aliases.WORKFLOW,
+        tags.WORKFLOW,
         deletion.WORKFLOW,
         deployment.DEPLOY,
         deployment.REDEPLOY,

@@ -23,27 +23,39 @@ def page_of(rows: QuerySet[Any, R], query: Listing, sorts: Mapping[str, str]) ->
     :raises Invalid: the query has both a page number and a cursor.
     :raises BadCursor: the cursor does not belong to this list in this order.
     """
+    sort: str = query.sort  # type: ignore[attr-defined]
+    name = sort.removeprefix("-")
+    return read_page(
+        rows,
+        Order(sort, sorts[name], descending=sort != name),
+        **place_of(query),
+    )
+
+
+def place_of(query: Listing) -> Json:
+    """The size and the place of the page that the query asks for, as `read_page` takes them.
+
+    :raises Invalid: the query has both a page number and a cursor.
+    """
     if query.cursor and query.page:
         raise Invalid(
             "A page and a cursor exclude each other.",
             code="page_and_cursor",
             advice="Use page to jump to a page, or cursor to continue.",
         )
-    sort: str = query.sort  # type: ignore[attr-defined]
-    name = sort.removeprefix("-")
-    return read_page(
-        rows,
-        Order(sort, sorts[name], descending=sort != name),
-        size=query.page_size,
-        after=query.cursor,
-        offset=((query.page or 1) - 1) * query.page_size,
-    )
+    return {
+        "size": query.page_size,
+        "after": query.cursor,
+        "offset": ((query.page or 1) - 1) * query.page_size,
+    }
 
 
-def pagination_json(query: Listing, page: Page[Any], total: int) -> Json:
-    """The `pagination` of an answer. A page that was reached by cursor has no number."""
+def pagination_json(query: Listing, page: Page[Any], total: int, *, exact: bool = True) -> Json:
+    """The `pagination` of an answer. A page that was reached by cursor has no number; a `total`
+    that is not exact is a lower bound."""
     return {
         "total": total,
+        "total_is_exact": exact,
         "page": None if query.cursor else query.page or 1,
         "pages": -(-total // query.page_size),
         "page_size": query.page_size,

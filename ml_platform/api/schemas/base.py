@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 PAGE_EXAMPLE = {
     "total": 8,
+    "total_is_exact": True,
     "page": 1,
     "pages": 8,
     "page_size": 1,
@@ -115,6 +116,9 @@ class Pagination(Out):
     """The position in a list; `page` is null on a page read by cursor."""
 
     total: int
+    total_is_exact: bool = Field(
+        description="False for a search that finds more than `total`; `pages` counts that many."
+    )
     page: int | None
     pages: int
     page_size: int

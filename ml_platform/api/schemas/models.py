@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ninja import Field
+from pydantic import AfterValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from ml_platform.models import (
     TrainingRun,
 )
 from ml_platform.models.registry.manifest import FilesState, ManifestOrigin
+from ml_platform.models.registry.model_tag import TAGS_MAX
+from ml_platform.models.registry.model_words import METRIC_MAX
 from ml_platform.models.states import Approval, ModelType
 from ml_platform.services.mirror.vertex_endpoints import Deployment as Deployed
+from ml_platform.services.registry.tags import is_tag_filter
 
 from .base import (
     EXAMPLES,
@@ -83,14 +88,52 @@ MODEL_EXAMPLE = {
 }
 
 
+def _tag_filter(text: str) -> str:
+    if not is_tag_filter(text):
+        raise PydanticCustomError("tag", "It is neither the key of a tag nor key:value")
+    return text
+
+
+def _sort(text: str) -> str:
+    name = text.removeprefix("-")
+    metric = name.removeprefix(METRIC)
+    if name not in SORTS and (metric == name or not 0 < len(metric) <= METRIC_MAX):
+        raise PydanticCustomError(
+            "literal_error", "Unknown", {"expected": f"{', '.join(SORTS)} and {METRIC}<name>"}
+        )
+    return text
+
+
+METRIC = "metric:"
+SORTS: Mapping[str, str] = {
+    "registered": "latest_registered_at",
+    "name": "model_name",
+    "versions": "total_versions",
+}
+"""Sort order -> column."""
+ModelSort = Annotated[
+    str,
+    AfterValidator(_sort),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": [sign + name for name in SORTS for sign in ("", "-")]},
+                {"type": "string", "pattern": rf"^-?{METRIC}[\s\S]{{1,{METRIC_MAX}}}$"},
+            ]
+        }
+    ),
+]
+TagFilter = Annotated[str, AfterValidator(_tag_filter)]
 StoredState = Literal["verified", "suspected", "missing", "changed", "foreign", "unchecked"]
 
 
 class ModelsQuery(Listing):
     """Registered models."""
 
-    sort: Literal["registered", "-registered", "name", "-name", "versions", "-versions"] = (
-        "-registered"
+    sort: ModelSort = Field(
+        "-registered",
+        description="Or a metric of the newest version, as in `-metric:recall_at_100`; models "
+        "without it come last.",
     )
     search: str = Field("", max_length=63, description="A part of the name.")
     type: ModelType | None = None
@@ -101,6 +144,11 @@ class ModelsQuery(Listing):
     )
     blessed: Flag | None = Field(None, description="Whether the newest version was blessed.")
     registry_state: StoredState | None = None
+    tag: list[TagFilter] = Field(
+        default_factory=list,
+        max_length=TAGS_MAX,
+        description="A key, or `key:value`; repeated, it selects models that have all of them.",
+    )
     verify: Literal["live"] | None = Field(
         None, description="`live` asks Vertex AI now about the models of this page."
     )
@@ -201,6 +249,7 @@ class AtVertexEndpoint(Out):
     MODEL_EXAMPLE
     | {
         "description": "Ranks by margin.",
+        "tags": {"team": "recommendations"},
         "endpoints": [ENDPOINT_EXAMPLE],
         "vertex_endpoints": [
             {
@@ -216,6 +265,7 @@ class ModelDetail(ModelOut):
     """A lineage with its texts and its endpoints."""
 
     description: str
+    tags: dict[str, str] = Field(description="The value of each key; it may be empty.")
     endpoints: list[EndpointOut]
     vertex_endpoints: list[AtVertexEndpoint] | None = Field(
         description="Null if the newest sweep could not list the endpoints of Vertex AI."

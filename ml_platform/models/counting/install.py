@@ -8,6 +8,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ml_platform.models.database import atomic, connection_of, write_alias
+from ml_platform.models.registry import kept_rows
 from ml_platform.models.registry.listed_model import ListedModel
 from ml_platform.models.registry.model_count import ModelCount
 
@@ -32,16 +33,39 @@ def is_installed(alias: str) -> bool:
 def has_tables(alias: str) -> bool:
     """Whether the database has the tables, of this release or another."""
     there = connection_of(alias).introspection.table_names()
-    return {table._meta.db_table for table in TABLES} <= set(there)  # noqa: SLF001
+    ours = {table._meta.db_table for table in TABLES}  # noqa: SLF001
+    return ours | kept_rows.TABLES <= set(there)
 
 
 def install(alias: str) -> None:
-    """Install the triggers in place of those that are there, and count anew."""
+    """Install the triggers in place of those that are there, and count and compare anew.
+
+    Writers wait for the last transaction. The first time another one has written the names and
+    metrics, and indexed the parts of names, which takes longer.
+    """
     connection = connection_of(alias)
     vendor, rules = VENDORS[connection.vendor], rules_for(connection)
+    correct = kept_rows.comparison(connection.vendor)
+    if not has_index(alias):
+        with atomic(alias):
+            _execute(connection, [*correct, *kept_rows.indexes(connection.vendor)])
     with atomic(alias):
-        _execute(connection, [*vendor.dropping(connection), *vendor.creating(rules)])
+        _execute(connection, [*vendor.dropping(connection), *vendor.creating(rules), *correct])
         recount(alias)
+
+
+def has_index(alias: str) -> bool:
+    """Whether the database has an index of the parts of names."""
+    connection = connection_of(alias)
+    with connection.cursor() as cursor:
+        cursor.execute(kept_rows.finding_index(connection.vendor))
+        return bool(cursor.fetchall())
+
+
+def remove_index(alias: str) -> None:
+    """Remove that index, which on SQLite stays when its table is gone."""
+    connection = connection_of(alias)
+    _execute(connection, [kept_rows.removing_index(connection.vendor)])
 
 
 def uninstall(alias: str) -> None:

@@ -14,7 +14,16 @@ from django.apps.registry import Apps
 
 from ml_platform.models.database import connection_of
 
-from .install import VENDORS, has_tables, install, is_installed, recount, uninstall
+from .install import (
+    VENDORS,
+    has_index,
+    has_tables,
+    install,
+    is_installed,
+    recount,
+    remove_index,
+    uninstall,
+)
 from .rules import TABLES
 
 Plan = Sequence[tuple[Any, bool]]
@@ -34,10 +43,14 @@ def before_migrations(*, using: str, plan: Plan, **_: Any) -> None:
 def after_migrations(*, using: str, plan: Plan | None = None, apps: Apps = today, **_: Any) -> None:
     """Install the triggers and count anew, if they are not there, and after `flush`, which has no
     plan. Tables as another release has them get none."""
-    known = connection_of(using).vendor in VENDORS and _are_of_today(apps)
-    if not known or not has_tables(using):
+    if connection_of(using).vendor not in VENDORS:
         return
-    if not is_installed(using):
+    if not has_tables(using):
+        if has_index(using):
+            remove_index(using)
+    elif not _are_of_today(apps):
+        return
+    elif not is_installed(using):
         install(using)
     elif plan is None:
         recount(using)

@@ -14,6 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
 from ml_platform.models.endpoints.deployed_endpoint import DeployedEndpoint
+from ml_platform.models.registry import kept_rows
 from ml_platform.models.registry.listed_model import ListedModel
 from ml_platform.models.registry.model_count import ModelCount
 from ml_platform.models.registry.registered_model import RegisteredModel
@@ -43,7 +44,7 @@ def triggers(rules: Rules) -> Mapping[str, str]:
         f"{PREFIXES[table]}_{event}": f"DECLARE ids bigint[]; BEGIN {body} RETURN NULL; END"
         for table in TABLES
         for event, body in _bodies(rules, table)
-    }
+    } | kept_rows.bodies("postgresql")
 
 
 def installed(connection: BaseDatabaseWrapper) -> Mapping[str, str]:
@@ -73,6 +74,7 @@ def creating(rules: Rules) -> Iterator[str]:
                 f"CREATE TRIGGER {name} AFTER {verb} ON {rules.table(table)} {rows} "
                 f"FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
             )
+    yield from kept_rows.on_postgresql()
 
 
 def lock(rules: Rules) -> str:

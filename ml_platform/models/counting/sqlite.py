@@ -8,6 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
 from ml_platform.models.endpoints.deployed_endpoint import DeployedEndpoint
+from ml_platform.models.registry import kept_rows
 from ml_platform.models.registry.listed_model import ListedModel
 from ml_platform.models.registry.model_count import ModelCount
 from ml_platform.models.registry.registered_model import RegisteredModel
@@ -24,7 +25,7 @@ def triggers(rules: Rules) -> Mapping[str, str]:
         name: f"CREATE TRIGGER {name} {text}"
         for part in (_on_models, _on_runs, _on_endpoints, _on_listed)
         for name, text in part(rules)
-    }
+    } | kept_rows.bodies("sqlite")
 
 
 def installed(connection: BaseDatabaseWrapper) -> Mapping[str, str]:

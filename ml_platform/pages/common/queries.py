@@ -119,16 +119,30 @@ class Listed(Generic[M]):
         return _numbered(request, pages, parameter, anchor)
 
 
+def exact_count(rows: QuerySet[Any]) -> tuple[int, bool]:
+    """How many rows there are, and that this is no lower bound."""
+    return rows.count(), True
+
+
 def cursor_page(
-    rows: QuerySet[M], request: HttpRequest, *, order: Order, size: int, name: str
+    rows: QuerySet[M],
+    request: HttpRequest,
+    *,
+    order: Order,
+    size: int,
+    name: str,
+    count: Callable[[QuerySet[M]], tuple[int, bool]] = exact_count,
 ) -> tuple[list[M], Pager]:
     """The same of a queryset."""
     after, before = (request.GET.get(f"{name}_{side}", "") for side in ("after", "before"))
     page = read_page(rows, order, size=size, after=after, before=before)
-    return _paged(request, page, rows.count(), name)
+    total, exact = count(rows)
+    return _paged(request, page, total, name, exact=exact)
 
 
-def _paged(request: HttpRequest, page: Page[M], total: int, name: str) -> tuple[list[M], Pager]:
+def _paged(
+    request: HttpRequest, page: Page[M], total: int, name: str, *, exact: bool = True
+) -> tuple[list[M], Pager]:
     after, before = f"{name}_after", f"{name}_before"
 
     def url(parameter: str, cursor: str) -> str:
@@ -138,7 +152,10 @@ def _paged(request: HttpRequest, page: Page[M], total: int, name: str) -> tuple[
         return f"{query}#{name}"
 
     return page.rows, Pager(
-        total=total, previous_url=url(before, page.previous), next_url=url(after, page.next)
+        total=total,
+        total_is_exact=exact,
+        previous_url=url(before, page.previous),
+        next_url=url(after, page.next),
     )
 
 

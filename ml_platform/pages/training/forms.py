@@ -9,15 +9,18 @@ from uuid import uuid4
 
 from django import forms
 from django.forms.fields import InvalidJSONInput
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.timezone import get_current_timezone_name
 
 from ml_platform.errors import PlatformError
 from ml_platform.guard import BadJson, read_json
 from ml_platform.models.endpoints.serving_status import ServingStatus
+from ml_platform.models.registry.model_tag import TAGS_MAX
 from ml_platform.models.registry.registered_model import MODEL_NAME_MAX, validate_model_name
 from ml_platform.models.states import Frequency, ModelType
 from ml_platform.pagination import Order
 from ml_platform.services.registry.registry_state import RegistryAnswer
+from ml_platform.services.registry.tags import is_tag_filter
 from ml_platform.services.scheduling.times import zone_of
 from ml_platform.services.training.template_files import BadTemplate
 
@@ -44,6 +47,40 @@ ORDERS: Mapping[str, tuple[str, Order]] = {
 """Each is served by an index: (project, latest_registered_at, id) or (project, model_name)."""
 
 
+class TagsInput(forms.TextInput):
+    """A box for each tag that is chosen, and an empty one."""
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> list[str]:
+        """The tags that are given."""
+        return [tag for tag in data.getlist(name) if tag]
+
+    def render(
+        self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None
+    ) -> SafeString:
+        """All the boxes."""
+        boxes = [super(TagsInput, self).render(name, tag, attrs, renderer) for tag in value or []]
+        return mark_safe("".join([*boxes, super().render(name, "", attrs, renderer)]))  # noqa: S308 - rendered by Django
+
+
+class TagsField(forms.Field):
+    """Tags that a model must have: each a key, or `key:value`."""
+
+    widget = TagsInput(attrs={"placeholder": "key or key:value", "autocomplete": "off"})
+
+    def validate(self, value: list[str]) -> None:
+        """Check each.
+
+        :raises ValidationError: no model can have it.
+        """
+        for tag in value:
+            if not is_tag_filter(tag):
+                raise forms.ValidationError(
+                    "Write it as key or key:value, for example team:search.", code="invalid"
+                )
+        if len(value) > TAGS_MAX:
+            raise forms.ValidationError(f"A model has at most {TAGS_MAX} tags.", code="invalid")
+
+
 class ModelFilterForm(forms.Form):
     """What narrows and sorts the Model Registry table."""
 
@@ -58,6 +95,7 @@ class ModelFilterForm(forms.Form):
     type = forms.ChoiceField(required=False, choices=[("", "All"), *ModelType.choices])
     state = forms.ChoiceField(required=False, choices=[("", "All"), *ServingStatus.choices])
     registry = forms.ChoiceField(required=False, choices=[("", "All"), *RegistryAnswer.choices])
+    tag = TagsField(required=False, label="Tag")
     sort = forms.ChoiceField(
         required=False, choices=[(name, label) for name, (label, _) in ORDERS.items()]
     )
@@ -65,7 +103,10 @@ class ModelFilterForm(forms.Form):
     def filters(self) -> dict[str, Any]:
         """The filters of `model_filter`, without those that are not valid."""
         self.is_valid()
-        names = {"search": "q", "model_type": "type", "status": "state", "registry": "registry"}
+        names = {
+            "search": "q", "model_type": "type", "status": "state", "registry": "registry",
+            "tags": "tag",
+        }  # fmt: skip
         return {name: self.cleaned_data.get(field, "") for name, field in names.items()}
 
     def order(self) -> Order:

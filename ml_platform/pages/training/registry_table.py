@@ -18,7 +18,7 @@ from ml_platform.models.endpoints.serving_status import serving_status, with_ser
 from ml_platform.models.prepared import Prepared
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, Approval, RegistryState, ScheduleState
 from ml_platform.pages.common.buttons import deploy_button
-from ml_platform.pages.common.queries import Listed, cursor_page
+from ml_platform.pages.common.queries import Listed, cursor_page, exact_count
 from ml_platform.pages.view_models.addresses import url_of
 from ml_platform.pages.view_models.badges import SERVING_TONES, badge
 from ml_platform.pages.view_models.context import Badge, Link, Values
@@ -28,6 +28,7 @@ from ml_platform.services.deployment.deployable import choose_endpoint, with_dif
 from ml_platform.services.operations.locks import Locks
 from ml_platform.services.registry.model_list import model_filter
 from ml_platform.services.registry.registry_state import RegistryVerdict
+from ml_platform.services.registry.search import count_found
 from ml_platform.services.scheduling.ringing import job_finding, status_of, with_job_finding
 
 from .forms import ModelFilterForm
@@ -55,7 +56,8 @@ def registry_table(
     if any(filters.values()):
         chosen = model_filter(**filters, unread=reading.unread, fresh_since=reading.fresh_since)
         rows = kpis.registry_page_models([project.pk]).filter(chosen)
-        shown, pager = cursor_page(rows, request, **place)
+        count = count_found if filters["search"] else exact_count
+        shown, pager = cursor_page(rows, request, count=count, **place)
     else:
         shown, pager = MODELS.page(request, projects=[project.pk], **place)
     known = Known.of(reading, locks)
@@ -85,7 +87,7 @@ def _sorting(form: ModelFilterForm, first: str, second: str) -> Values:
     query["sort"] = second if order.name == first else first
     direction = "descending" if order.descending else "ascending"
     return {
-        "url": f"?{urlencode(query)}#models",
+        "url": f"?{urlencode(query, doseq=True)}#models",
         "direction": direction if order.name in (first, second) else "",
     }
 

@@ -77,7 +77,8 @@ class Fact:
 class Pager:
     """Links to the neighbors of a page, empty where there are none, and the total.
 
-    Only a page by number knows the numbers of its first and last row.
+    Only a page by number knows the numbers of its first and last row. A total that is not exact is
+    a lower bound.
     """
 
     total: int
@@ -85,6 +86,7 @@ class Pager:
     next_url: str
     first: int = 0
     last: int = 0
+    total_is_exact: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

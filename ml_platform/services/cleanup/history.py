@@ -37,6 +37,7 @@ _NO_EVIDENCE = (
     OperationKind.REPAIR,
     OperationKind.CLEANUP,
     OperationKind.ALIAS,
+    OperationKind.TAG,
     OperationKind.IGNORE,
     OperationKind.UNIGNORE,
     OperationKind.PROJECT,

@@ -41,6 +41,7 @@ BODIES: dict[str, Any] = {
     "repair_finding": {"action": "repair"},
     "delete_model": {"versions": "all"},
     "set_aliases": {"add": ["champion"]},
+    "set_tags": {"add": {"team": "search"}},
     "deploy_model": {"version": "newest", "endpoint": "default"},
     "deploy_run": {"endpoint": "default"},
     "redeploy_endpoint": {"again": True},

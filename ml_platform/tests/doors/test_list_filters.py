@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from ml_platform import kpis
+from ml_platform.services.registry import search
 from ml_platform.tests.factories import (
     DeployedEndpointFactory,
     TrainingRunFactory,
     version_of,
 )
 
-from .api_tools import bearer, member_of
+from .api_tools import bearer, keeps_contract, member_of
 from .test_pages_training import admin, model_in, names, project, table, url_of
 
 __all__ = ["admin", "project"]  # fixtures
@@ -49,6 +50,31 @@ def test_pages_and_api_agree_who_is_deployed_outdated_and_idle(admin, project):
         assert (item["name"], item["deployment"]["status"]) == (name, status)
         assert names(admin, project, f"?state={status}") == [name]
         assert badge in table(admin, project, "models", f"?q={name}")
+
+
+def test_only_a_search_may_tell_a_lower_bound_and_pages_and_api_say_so(admin, project, monkeypatch):
+    monkeypatch.setattr(search, "FOUND_AT_MOST", 2)
+    for name in ("rank-a", "rank-b", "rank-c", "other"):
+        model_in(project, name)
+    api = bearer(member_of(project))
+    for query, total, exact, said in (
+        ("", 4, True, "4 models"),
+        ("type=retrieval", 4, True, "4 models match"),
+        ("search=rank", 2, False, "more than 2 models match"),
+        ("search=rank&type=retrieval", 2, False, "more than 2 models match"),
+        ("search=k-a", 1, True, "1 model matches"),
+        ("search=o", 1, True, "1 model matches"),
+        ("search=rank&type=hybrid", 0, True, "0 models match"),
+    ):
+        answer = api.get(f"/api/models/?page_size=1&sort=name&{query}")
+        keeps_contract(answer, "/api/models/")
+        told = answer.json()["pagination"]
+        assert (told["total"], told["total_is_exact"], told["pages"]) == (total, exact, total)
+        assert answer.json()["kpi"]["total"] == 4
+        page = table(admin, project, "models", f"?{query.replace('search', 'q')}")
+        assert said in page, query
+        assert ("more than" in page) is not exact
+    assert names(admin, project, "?sort=name&q=rank") == ["rank-a", "rank-b", "rank-c"]
 
 
 def test_the_other_lists_are_narrowed_by_each_of_their_parameters(project):

@@ -28,7 +28,7 @@ Answer = tuple[str, str]
 """The code of a refusal and its words; both empty for a yes."""
 WITHOUT_BUTTON = {
     "create-run", "create-schedule", "schedule-run", "check-registry", "set-up-job",
-    "confirm-installation", "create-project", "rename-project", "add-member",
+    "confirm-installation", "create-project", "rename-project", "add-member", "tag-model",
 }  # fmt: skip
 ACTORS: dict[str, tuple[Right, ...]] = {
     "viewer": (Right.VIEW,),

@@ -172,6 +172,7 @@ NEEDED: dict[str, tuple[str, dict[str, Any]]] = {
     "approve": ("/api/training-runs/{run_id}/approve/", {"reason": "known"}),
     "withdraw": ("/api/training-runs/{run_id}/withdraw/", {"reason": "known"}),
     "aliases": ("/api/models/{model_id}/versions/{version}/aliases/", {"add": ["champion"]}),
+    "tags": ("/api/models/{model_id}/tags/", {"add": {"team": "search"}}),
     "rename": ("/api/projects/{project_id}/rename/", {"name": "shop"}),
     "add member": ("/api/projects/{project_id}/add-member/", {"user": "ana"}),
     "remove member": ("/api/projects/{project_id}/remove-member/", {"user": "ana"}),

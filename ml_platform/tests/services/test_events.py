@@ -60,6 +60,7 @@ from ml_platform.services.projects.changes import (
 )
 from ml_platform.services.registration.approval import approve_version, withdraw_approval
 from ml_platform.services.registry.lineages import clear_pointer, record_version
+from ml_platform.services.registry.tags import set_tags
 from ml_platform.services.serving.config import ServingConfig
 from ml_platform.services.training.runs import cancel_run, delete_run
 from ml_platform.services.workflows import WORKFLOWS
@@ -254,6 +255,11 @@ def archived(*verbs: Callable[..., object]) -> None:
         verb(project=project, reason="", actor=ANA, now=database_now())
 
 
+def tagged() -> None:
+    model = version_of(RegisteredModelFactory.create()).registered_model
+    set_tags(model=model, add={"team": "search"}, actor=ANA, now=database_now())
+
+
 PRODUCERS: dict[EventKind, Callable[[], object]] = {
     EventKind.OPERATION_STARTED: an_operation,
     EventKind.OPERATION_RETRIED: retried,
@@ -276,6 +282,7 @@ PRODUCERS: dict[EventKind, Callable[[], object]] = {
     EventKind.VERSION_DELETED: lambda: cleared(Registration.DELETED),
     EventKind.VERSION_APPROVED: lambda: decided(approve_version),
     EventKind.APPROVAL_WITHDRAWN: lambda: decided(withdraw_approval),
+    EventKind.TAGS_CHANGED: tagged,
     EventKind.DEPLOYED: deployed,
     EventKind.UNDEPLOYED: lambda: record_stopped(service=deployed().service_name),
     EventKind.ENDPOINT_DELETED: lambda: delete_endpoint(

@@ -107,6 +107,7 @@ NEWER = {
     "adopt-more-versions",
     "adopt-service",
     "approve-version",
+    "change-tags",
     "confirm-installation",
     "confirm-plane",
     "import-rows",
