@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from django.db import models
 
-from ml_platform.models.database import PlatformModel
+from ml_platform.models.database import PlatformModel, PlatformQuerySet, WithoutRows
 
 from .registered_model import MODEL_NAME_MAX, RegisteredModel
 
@@ -31,6 +31,9 @@ class ModelName(PlatformModel):
         related_name="+",
     )
     name = models.CharField(max_length=MODEL_NAME_MAX)
+
+    dumped: ClassVar = WithoutRows()
+    objects: ClassVar = PlatformQuerySet.as_manager()
 
     class Meta:
         indexes: ClassVar = [
@@ -54,6 +57,9 @@ class ModelMetric(PlatformModel):
     )
     key = models.CharField(max_length=METRIC_MAX)
     value = models.FloatField()
+
+    dumped: ClassVar = WithoutRows()
+    objects: ClassVar = PlatformQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [

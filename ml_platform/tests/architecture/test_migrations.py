@@ -36,8 +36,6 @@ LANDED = {
     "0019_invokers": "1187f6b610c9e4c3",
     "0020_projects": "2080bb568a539497",
     "0021_manifest_digest": "b3dd2701bb5d47f5",
-    "0024_tags": "1fccfdd82c185e56",
-    "0024_words": "c7456efd5aeb0a02",
 }
 """The digest of each migration that a database may have had; see `digest`."""
 GROW = (
