@@ -55,6 +55,15 @@ class Page(Generic[R]):
     next: str
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a page begins: behind, or backwards before, the row of this value and primary key."""
+
+    backwards: bool = False
+    value: Any = None
+    pk: Any = None
+
+
 def read_page(
     rows: QuerySet[Any, R],
     order: Order,
@@ -68,17 +77,37 @@ def read_page(
 
     :raises BadCursor: the cursor does not belong to this list in this order.
     """
-    backwards = bool(before) and not after
-    if cursor := after or before:
-        rows = rows.filter(_beyond(rows.model, order, cursor, backwards=backwards))
-    sign = "-" if order.descending != backwards else ""
-    ordered = rows.order_by(f"{sign}{order.column}", f"{sign}pk")
-    found = list(ordered[offset : offset + size + 1])
+    start = start_of(rows.model, order, after=after, before=before)
+    found = list(ordered(rows, order, start)[offset : offset + size + 1])
+    return page_of(found, order, start, size=size, offset=offset)
+
+
+def start_of(model: type[Model], order: Order, *, after: str, before: str) -> Start:
+    """Where the page of a cursor begins; the beginning of the list if there is none.
+
+    :raises BadCursor: the cursor does not belong to this list in this order.
+    """
+    if not (cursor := after or before):
+        return Start()
+    value, pk = _read_cursor(model, order, cursor)
+    return Start(bool(before) and not after, value, pk)
+
+
+def ordered(rows: QuerySet[Any, R], order: Order, start: Start) -> QuerySet[Any, R]:
+    """The rows from there on."""
+    if start.pk is not None:
+        rows = rows.filter(_beyond(order, start))
+    sign = "-" if order.descending != start.backwards else ""
+    return rows.order_by(f"{sign}{order.column}", f"{sign}pk")
+
+
+def page_of(found: list[R], order: Order, start: Start, *, size: int, offset: int = 0) -> Page[R]:
+    """The page of rows that were read with one more than its size."""
     more, shown = len(found) > size, found[:size]
-    if backwards:
+    if start.backwards:
         shown.reverse()
-    has_previous = more if backwards else bool(after or offset)
-    has_next = backwards or more
+    has_previous = more if start.backwards else bool(start.pk is not None or offset)
+    has_next = start.backwards or more
     return Page(
         rows=shown,
         previous=_cursor(shown[0], order) if shown and has_previous else "",
@@ -120,12 +149,11 @@ def _cursor(row: Any, order: Order) -> str:
     return base64.urlsafe_b64encode(raw.encode()).decode().rstrip("=")
 
 
-def _beyond(model: type[Model], order: Order, cursor: str, *, backwards: bool) -> Q:
-    value, pk = _read_cursor(model, order, cursor)
-    side = "lt" if order.descending != backwards else "gt"
+def _beyond(order: Order, start: Start) -> Q:
+    side = "lt" if order.descending != start.backwards else "gt"
     # The first condition lets the database seek to the value instead of walking up to it.
-    return Q(**{f"{order.column}__{side}e": value}) & (
-        Q(**{f"{order.column}__{side}": value}) | Q(**{f"pk__{side}": pk})
+    return Q(**{f"{order.column}__{side}e": start.value}) & (
+        Q(**{f"{order.column}__{side}": start.value}) | Q(**{f"pk__{side}": start.pk})
     )
 
 

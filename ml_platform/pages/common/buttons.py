@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from django.urls import reverse
-
 from ml_platform.actions.action import Action
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import DELETE, DEPLOY, REDEPLOY, ROLL_BACK, UNDEPLOY, Known
@@ -16,6 +14,7 @@ from ml_platform.actions.runs import APPROVE, WITHDRAW
 from ml_platform.conf import get_settings
 from ml_platform.errors import PlatformError
 from ml_platform.models import DeployedEndpoint, TrainingRun
+from ml_platform.pages.view_models.addresses import url_of
 from ml_platform.pages.view_models.context import Button
 from ml_platform.pages.view_models.metrics import main_metric, measured_against
 from ml_platform.services.access.rights import Right
@@ -52,12 +51,11 @@ def button(
     `facts` are those of the action, where the page has loaded them.
     """
     refusal = action.refusal(caller, subject, facts)
-    address = [action.name, str(subject.pk)]
     return Button(
         label=label,
         name=name,
-        url=reverse("ml_platform:do", args=address),
-        check=reverse("ml_platform:check", args=address),
+        url=url_of("do", subject.pk, action.name),
+        check=url_of("check", subject.pk, action.name),
         why=refusal.words if refusal else "",
         confirm=confirm,
         tone=tone,

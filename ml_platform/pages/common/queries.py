@@ -6,17 +6,19 @@ links keep the other parameters of the query string.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from django import forms
 from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.db.models import Count, Model, QuerySet
 from django.http import HttpRequest, QueryDict
 
 from ml_platform.errors import Invalid
+from ml_platform.models.prepared import Prepared, number
 from ml_platform.pages.view_models.context import Pager, Tab
-from ml_platform.pagination import Order, read_page
+from ml_platform.pagination import Order, Page, Start, ordered, page_of, start_of, read_page
 
 M = TypeVar("M", bound=Model)
 NEWEST = Order("newest", "created_at", descending=True)
@@ -29,28 +31,101 @@ VERSION = forms.RegexField(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows(Generic[M]):
+    """What Django's Paginator asks of a list."""
+
+    listed: Listed[M]
+    shape: tuple[Hashable, ...]
+    values: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return self.listed.total(*self.shape, **self.values)
+
+    def __getitem__(self, part: slice) -> list[M]:
+        if part.start >= part.stop:
+            return []
+        return self.listed.slice(part.start, part.stop, *self.shape, **self.values)
+
+
+class Listed(Generic[M]):
+    """A list of pages whose statements are prepared; its arguments are those of `Prepared`."""
+
+    def __init__(self, model: type[M], build: Callable[..., QuerySet[M]]) -> None:
+        def part(
+            order: Order, backwards: bool, size: int, *shape: Hashable, value: Any, pk: Any, **of: Any
+        ) -> QuerySet[M]:
+            return ordered(build(*shape, **of), order, Start(backwards, value, pk))[: size + 1]
+
+        def slice_of(start: int, stop: int, *shape: Hashable, **of: Any) -> QuerySet[M]:
+            return build(*shape, **of)[start:stop]
+
+        self._model, self._part, self.slice = model, Prepared(part), Prepared(slice_of)
+        self._total = Prepared(lambda *shape, **of: number(build(*shape, **of), n=Count("*")))
+
+    def total(self, *shape: Hashable, **values: Any) -> int:
+        """How many rows there are."""
+        [row] = self._total(*shape, **values)
+        return int(row["n"])
+
+    def page(
+        self,
+        request: HttpRequest,
+        *shape: Hashable,
+        order: Order,
+        size: int,
+        name: str,
+        **values: Any,
+    ) -> tuple[list[M], Pager]:
+        """The page that `<name>_after` or `<name>_before` asks for, and links to its neighbors.
+
+        :raises BadCursor: the cursor does not belong to this list in this order.
+        """
+        cursors = {side: request.GET.get(f"{name}_{side}", "") for side in ("after", "before")}
+        start = start_of(self._model, order, **cursors)
+        found = self._part(
+            order, start.backwards, size, *shape, value=start.value, pk=start.pk, **values
+        )
+        page = page_of(found, order, start, size=size)
+        return _paged(request, page, self.total(*shape, **values), name)
+
+
+    def numbered(
+        self,
+        request: HttpRequest,
+        *shape: Hashable,
+        size: int,
+        parameter: str,
+        anchor: str = "",
+        **values: Any,
+    ) -> tuple[list[M], Pager]:
+        """The page of that number, in the order in which they were built; see `numbered_page`."""
+        pages: Paginator[M] = Paginator(_Rows(self, shape, values), size)  # type: ignore[arg-type]
+        return _numbered(request, pages, parameter, anchor)
+
+
 def cursor_page(
     rows: QuerySet[M], request: HttpRequest, *, order: Order, size: int, name: str
 ) -> tuple[list[M], Pager]:
-    """The page that `<name>_after` or `<name>_before` asks for, and links to its neighbors.
+    """The same of a queryset."""
+    cursors = {side: request.GET.get(f"{name}_{side}", "") for side in ("after", "before")}
+    page = read_page(rows, order, size=size, **cursors)
+    return _paged(request, page, rows.count(), name)
 
-    :raises BadCursor: the cursor does not belong to this list in this order.
-    """
+
+def _paged(
+    request: HttpRequest, page: Page[M], total: int, name: str
+) -> tuple[list[M], Pager]:
     after, before = f"{name}_after", f"{name}_before"
-    page = read_page(
-        rows,
-        order,
-        size=size,
-        after=request.GET.get(after, ""),
-        before=request.GET.get(before, ""),
-    )
 
     def url(parameter: str, cursor: str) -> str:
+        if not cursor:
+            return ""
         query = query_url(request, parameter, cursor, without=(after, before))
-        return f"{query}#{name}" if cursor else ""
+        return f"{query}#{name}"
 
     return page.rows, Pager(
-        total=rows.count(), previous_url=url(before, page.previous), next_url=url(after, page.next)
+        total=total, previous_url=url(before, page.previous), next_url=url(after, page.next)
     )
 
 
@@ -58,7 +133,13 @@ def numbered_page(
     rows: QuerySet[M], request: HttpRequest, *, size: int, parameter: str = "page", anchor: str = ""
 ) -> tuple[list[M], Pager]:
     """The page of that number and links to its neighbors; out of range gives the nearest page."""
-    page = Paginator(rows, size).get_page(request.GET.get(parameter))
+    return _numbered(request, Paginator(rows, size), parameter, anchor)
+
+
+def _numbered(
+    request: HttpRequest, pages: Paginator[M], parameter: str, anchor: str
+) -> tuple[list[M], Pager]:
+    page = pages.get_page(request.GET.get(parameter))
     number = page.number
 
     def url(of: int) -> str:
@@ -67,7 +148,7 @@ def numbered_page(
     return list(page.object_list), Pager(
         first=page.start_index(),
         last=page.end_index(),
-        total=page.paginator.count,
+        total=pages.count,
         previous_url=url(number - 1) if page.has_previous() else "",
         next_url=url(number + 1) if page.has_next() else "",
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 
 from ml_platform import kpis
 from ml_platform.actions.caller import Caller
@@ -17,8 +16,10 @@ from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.endpoints.serving_status import serving_status, with_serves_newest
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, Approval, RegistryState, ScheduleState
+from ml_platform.models.prepared import Prepared
 from ml_platform.pages.common.buttons import deploy_button
-from ml_platform.pages.common.queries import cursor_page
+from ml_platform.pages.common.queries import Listed, cursor_page
+from ml_platform.pages.view_models.addresses import url_of
 from ml_platform.pages.view_models.badges import SERVING_TONES, badge
 from ml_platform.pages.view_models.context import Badge, Link, Values
 from ml_platform.pages.view_models.metrics import common_name, main_metric
@@ -32,6 +33,7 @@ from ml_platform.services.scheduling.ringing import job_finding, status_of, with
 from .forms import ModelFilterForm
 
 MODELS_A_PAGE = 25
+MODELS = Listed(RegisteredModel, kpis.registry_page_models)
 
 
 def registry_table(
@@ -49,11 +51,13 @@ def registry_table(
     reading = kpis.vertex_reading()
     form = ModelFilterForm(request.GET, auto_id=False)
     filters = form.filters()
-    rows = kpis.registry_page_models([project.pk])
-    rows = rows.filter(
-        model_filter(**filters, unread=reading.unread, fresh_since=reading.fresh_since)
-    )
-    shown, pager = cursor_page(rows, request, order=form.order(), size=MODELS_A_PAGE, name="models")
+    place = {"order": form.order(), "size": MODELS_A_PAGE, "name": "models"}
+    if any(filters.values()):
+        chosen = model_filter(**filters, unread=reading.unread, fresh_since=reading.fresh_since)
+        rows = kpis.registry_page_models([project.pk]).filter(chosen)
+        shown, pager = cursor_page(rows, request, **place)
+    else:
+        shown, pager = MODELS.page(request, projects=[project.pk], **place)
     known = Known.of(reading, locks)
     table = _rows(shown, caller, known, now)
     return {
@@ -89,19 +93,29 @@ def _sorting(form: ModelFilterForm, first: str, second: str) -> Values:
 def _rows(
     models: Sequence[RegisteredModel], caller: Caller, known: Known, now: datetime
 ) -> list[Values]:
-    serving = DeployedEndpoint.objects.filter(registered_model__in=models).select_related("run")
-    endpoints = _by_lineage(with_serves_newest(with_differences(serving)))
-    live = TrainingSchedule.objects.filter(state__in=LIVE_SCHEDULE_STATES)
-    schedules = _by_lineage(with_job_finding(live.filter(registered_model__in=models)))
+    shown = [model.pk for model in models]
+    endpoints, schedules = _by_lineage(_serving(models=shown)), _by_lineage(_live(models=shown))
     return [
         _row(model, endpoints.get(model.pk, []), schedules.get(model.pk, []), caller, known, now)
         for model in models
     ]
 
 
-def _by_lineage(rows: QuerySet[Any]) -> dict[int, list[Any]]:
+@Prepared
+def _serving(*, models: Any) -> QuerySet[DeployedEndpoint]:
+    rows = DeployedEndpoint.objects.filter(registered_model__in=models).select_related("run")
+    return with_serves_newest(with_differences(rows)).order_by("pk")
+
+
+@Prepared
+def _live(*, models: Any) -> QuerySet[TrainingSchedule]:
+    rows = TrainingSchedule.objects.filter(state__in=LIVE_SCHEDULE_STATES)
+    return with_job_finding(rows.filter(registered_model__in=models)).order_by("pk")
+
+
+def _by_lineage(rows: Iterable[Any]) -> dict[int, list[Any]]:
     found: dict[int, list[Any]] = {}
-    for row in rows.order_by("pk"):
+    for row in rows:
         found.setdefault(row.registered_model_id, []).append(row)
     return found
 
@@ -142,7 +156,7 @@ def _row(
 
 def model_url(model_id: int | None) -> str:
     """The page of a model; '' for what was never registered and so has none."""
-    return reverse("ml_platform:model", args=[model_id]) if model_id else ""
+    return url_of("model", model_id) if model_id else ""
 
 
 def registry_badge(verdict: RegistryVerdict, now: datetime) -> Badge:

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.urls import reverse
-
 from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known
 from ml_platform.actions.schedules import CREATE_FROM_RUN
@@ -17,6 +15,7 @@ from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.endpoints.serving_truth import ServingTruth
 from ml_platform.models.states import TRAINING_RUN_STATUSES, EndpointState, ScheduleState
 from ml_platform.pages.common.buttons import endpoint_buttons
+from ml_platform.pages.view_models.addresses import url_of
 from ml_platform.pages.view_models.badges import ENDPOINT_TONES, RUN_TONES, SCHEDULE_TONES, badge
 from ml_platform.pages.view_models.context import Badge, Link, Values
 from ml_platform.pages.view_models.fact_list import readable
@@ -135,7 +134,7 @@ def run_rows(runs: Iterable[TrainingRun], *, caller: Caller, now: datetime) -> l
             # The form that schedules this training; without its template it cannot be repeated.
             "schedule": ""
             if CREATE_FROM_RUN.refusal(caller, run)
-            else f"{reverse('ml_platform:new_schedule', args=[run.project_id])}?run={run.pk}",
+            else f"{url_of('new_schedule', run.project_id)}?run={run.pk}",
         }
         for run in runs
     ]

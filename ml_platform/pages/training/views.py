@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import Case, QuerySet, Value, When
@@ -14,7 +14,7 @@ from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.clock import database_now
 from ml_platform.models.endpoints.serving_truth import with_serving_truth
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
-from ml_platform.pages.common.queries import NEWEST, cursor_page, numbered_page, tabs_of
+from ml_platform.pages.common.queries import NEWEST, Listed, tabs_of
 from ml_platform.pages.layout import caller_of, page, render_page
 from ml_platform.pages.view_models.metrics import common_name, main_metric
 from ml_platform.pages.view_models.serialize import asset_figures
@@ -39,17 +39,22 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
     """The four tables of a project, each one page long. Reads only our database."""
     now, caller = database_now(), caller_of(request)
     project = caller.find_project(project_id)
-    endpoints, endpoints_pager = cursor_page(
-        _endpoints(project), request, order=NEWEST, size=ROWS_A_TABLE, name="endpoints"
+    endpoints, endpoints_pager = ENDPOINTS.page(
+        request, order=NEWEST, size=ROWS_A_TABLE, name="endpoints", project=project.pk
     )
     locks = read_project_locks(project.pk, [one.service_name for one in endpoints])
     registry = registry_table(request, project=project, caller=caller, locks=locks, now=now)
     tabs, statuses = tabs_of(request, RUN_TABS, "runs")
-    runs, runs_pager = cursor_page(
-        _runs(project, statuses), request, order=NEWEST, size=ROWS_A_TABLE, name="runs"
+    runs, runs_pager = RUNS.page(
+        request,
+        *statuses,
+        order=NEWEST,
+        size=ROWS_A_TABLE,
+        name="runs",
+        project=project.pk,
     )
-    schedules, schedules_pager = numbered_page(
-        _schedules(project), request, size=ROWS_A_TABLE, parameter="schedules", anchor="schedules"
+    schedules, schedules_pager = SCHEDULES.numbered(
+        request, size=ROWS_A_TABLE, parameter="schedules", anchor="schedules", project=project.pk
     )
     known = registry["known"]
     found = {
@@ -77,20 +82,25 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
     return render_page(request, "training", found, status=status)
 
 
-def _endpoints(project: Any) -> QuerySet[DeployedEndpoint]:
+def _endpoints(*, project: Any) -> QuerySet[DeployedEndpoint]:
     rows = with_serving_truth(DeployedEndpoint.objects.filter(project=project))
     return with_differences(
         rows.select_related("registered_model", "run", "intended_run", "previous_run")
     )
 
 
-def _schedules(project: Any) -> QuerySet[TrainingSchedule]:
+def _schedules(*, project: Any) -> QuerySet[TrainingSchedule]:
     """Schedules by name; those that have ended come last."""
     ended = Case(When(state__in=LIVE_SCHEDULE_STATES, then=Value(0)), default=Value(1))
     rows = TrainingSchedule.objects.filter(project=project)
     return with_job_finding(rows).order_by(ended, "name", "pk")
 
 
-def _runs(project: Any, statuses: Sequence[str]) -> QuerySet[TrainingRun]:
+def _runs(*statuses: str, project: Any) -> QuerySet[TrainingRun]:
     rows = TrainingRun.objects.filter(project=project).select_related("schedule", "created_by")
     return rows.filter(status__in=statuses) if statuses else rows
+
+
+ENDPOINTS = Listed(DeployedEndpoint, _endpoints)
+RUNS = Listed(TrainingRun, _runs)
+SCHEDULES = Listed(TrainingSchedule, _schedules)

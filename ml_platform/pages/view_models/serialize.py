@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from itertools import groupby
 
-from django.urls import reverse
-
 from ml_platform.kpis import (
     WORST_P95,
     Assets,
@@ -32,6 +30,7 @@ from ml_platform.services.operations.liveness import why_waiting
 from ml_platform.services.operations.workflow import workflow_of
 from ml_platform.text import counted
 
+from .addresses import url_of
 from .badges import (
     FINDING_STATUS_TONES,
     OPERATION_TONES,
@@ -76,7 +75,7 @@ def project_card(card: ProjectCard, traffic: Traffic | None, now: datetime) -> V
     """A project's card; without traffic if Cloud Monitoring was not read."""
     return {
         "name": card.name,
-        "url": reverse("ml_platform:training", args=[card.project_id]),
+        "url": url_of("training", card.project_id),
         "figures": (
             Figure(name="Models", value=f"{card.models:,}", note=counted(card.versions, "version")),
             _deployed(card.deployed, card.models),

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from ml_platform.models import Operation, RegisteredModel
+from ml_platform.models.prepared import Prepared
 from ml_platform.models.states import OperationStatus
 
 from .store import Busy, held_by, holders, lineage_key
@@ -49,9 +50,14 @@ def read_locks(lineages: Iterable[RegisteredModel], services: Iterable[str] = ()
 
 def read_project_locks(project_id: Any, services: Iterable[str]) -> Locks:
     """The holders of a project's lineages and of these services, read in one statement."""
-    held = Q(lineage_key__startswith=lineage_key(project_id=project_id, model_name=""))
-    held |= Q(service_key__in=list(services))
-    return _locks(Operation.objects.filter(held, status=OperationStatus.RUNNING))
+    lineages = lineage_key(project_id=project_id, model_name="")
+    return _locks(_project_holders(lineages=lineages, services=list(services)))
+
+
+@Prepared
+def _project_holders(*, lineages: Any, services: Any) -> QuerySet[Operation]:
+    held = Q(lineage_key__startswith=lineages) | Q(service_key__in=services)
+    return Operation.objects.filter(held, status=OperationStatus.RUNNING)
 
 
 def _locks(found: Iterable[Operation]) -> Locks:

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 
 from .cloud import SWEPT, cloud_of
 
-NAMES = ("start", "sweep", "list", "numbers", "orphans")
+NAMES = ("start", "sweep", "list", "html", "numbers", "orphans")
 VENDORS = ("sqlite", "postgresql")
 SIZES = (1_000, 100_000, 1_000_000)
 

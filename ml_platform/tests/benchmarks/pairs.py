@@ -50,6 +50,7 @@ def compare(
     rounds: int,
     warm: int = 2,
     note: str = "",
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Figure:
     """Time both in turn, `rounds` times each, after some that do not count.
 
@@ -62,12 +63,12 @@ def compare(
     pairs: list[tuple[float, float]] = []
     ends = time.perf_counter() + PATIENCE
     while len(pairs) < rounds and (len(pairs) < FEWEST or time.perf_counter() < ends):
-        pairs.append((_seconds(ours), _seconds(theirs)))
+        pairs.append((_seconds(ours, clock), _seconds(theirs, clock)))
     a, b = (median(side) * 1000 for side in zip(*pairs, strict=True))
     return Figure(name=name, ours=a, theirs=b, goal=goal, note=note)
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
+def _seconds(work: Callable[[], Any], clock: Callable[[], float]) -> float:
+    started = clock()
     work()
-    return time.perf_counter() - started
+    return clock() - started

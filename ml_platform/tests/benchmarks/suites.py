@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .ground import fill, open_database, vendor
+from .html import html_pages
 from .numbers import dashboard_numbers
 from .orphaned import orphan_cleanup
 from .pages import Site, list_pages
@@ -12,7 +13,7 @@ from .pairs import Figure
 from .starts import start_costs
 from .sweeps import sweeps
 
-FILLED = ("list", "numbers")
+FILLED = ("list", "html", "numbers")
 
 
 def figures(database: str, sizes: Sequence[int], only: Sequence[str]) -> Iterator[Figure]:
@@ -25,9 +26,12 @@ def figures(database: str, sizes: Sequence[int], only: Sequence[str]) -> Iterato
         for size in sizes:
             open_database(f"{database}-{size}")
             print(f"{size:,} models in {fill(size):.0f} s, {vendor()}", flush=True)
+    site = Site()
     if "numbers" in only:
         yield from dashboard_numbers(sizes, database)
     if "list" in only:
-        yield from list_pages(Site(), sizes, database)
+        yield from list_pages(site, sizes, database)
+    if "html" in only:
+        yield from html_pages(site, sizes, database)
     if "orphans" in only:
         yield from orphan_cleanup(sizes, database)

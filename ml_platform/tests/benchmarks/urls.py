@@ -6,9 +6,10 @@ from django.urls import path
 
 from ml_platform.demo.urls import urlpatterns as demo
 
-from . import bare
+from . import bare, html
 
 urlpatterns = [
     path("bare/models/", bare.models_page),
+    path("bare/page/", html.bare_page),
     *demo,
 ]
