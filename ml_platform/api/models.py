@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
 from django.http import HttpResponse
 from ninja import Query, Router
 
@@ -19,11 +19,11 @@ from ml_platform.actions.models import (
     find_model,
     version_of,
 )
-from ml_platform.api.http.lists import answer_list, matching, page_of, pagination_json
-from ml_platform.api.schemas.base import Flag, reply, url_of
+from ml_platform.api.http.lists import answer_list, matching, pagination_json, place_of
+from ml_platform.api.schemas.base import Flag, reply, reply_text, to_json, url_of
 from ml_platform.api.schemas.deletion import PlanOut, plan_json
 from ml_platform.api.schemas.endpoints import endpoint_json
-from ml_platform.api.schemas.model_list import kpi_json, lines_json, rows_of, serving_of
+from ml_platform.api.schemas.model_list import VERIFIED_LIVE, Narrowed, items_of, rows_of
 from ml_platform.api.schemas.models import (
     ModelDetail,
     ModelsOut,
@@ -34,12 +34,12 @@ from ml_platform.api.schemas.models import (
     version_json,
 )
 from ml_platform.api.schemas.operations import OperationOut, accepted
-from ml_platform.kpis import registered_models, vertex_reading
-from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, snapshot
+from ml_platform.kpis import vertex_reading
+from ml_platform.models import RegisteredModel, TrainingRun, snapshot
 from ml_platform.models.endpoints.serving_truth import with_serving_truth
+from ml_platform.services.access.rights import Right
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.mirror.vertex_endpoints import deployments_at
-from ml_platform.services.registry.model_list import model_filter
 
 from .live_verification import verify_page
 
@@ -55,40 +55,26 @@ SORTS = {
 def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     """Registered models with their newest version, its endpoints, and Vertex AI's answer."""
     caller: Caller = request.auth
-    visible = caller.only(registered_models())
-    asked = model_filter(
-        search=query.search,
-        model_type=query.type,
-        status=query.status,
-        blessed=query.blessed,
-        registry_state=query.registry_state,
-    )
-    if query.project is not None:
-        asked &= Q(project=query.project)
+    caller.require(Right.VIEW)
+    narrowed = Narrowed.by(query, caller.scope.limit)
+    order, offset = place_of(query, SORTS)
+    live = query.verify == "live"
     with snapshot():
-        page = page_of(rows_of(visible.filter(asked)), query, SORTS)
-        serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
-        total, chosen = _count(visible, asked)
+        page = narrowed.page(order, query, offset, VERIFIED_LIVE if live else ())
+        counts = narrowed.counts()
         reading = vertex_reading()
-    items = lines_json(page.rows, serving, url_of("models/"), reading)
-    available = verify_page(page.rows, items) if query.verify == "live" else not reading.unread
-    return reply(
-        {
-            "items": items,
-            "pagination": pagination_json(query, page, chosen),
-            "kpi": kpi_json(serving, total),
-            "registry_check_available": available,
-        }
-    )
-
-
-def _count(visible: QuerySet[RegisteredModel], asked: Q) -> tuple[int, int]:
-    """How many registered models the caller sees, and how many of them match."""
-    if not asked:
-        total = visible.count()
-        return total, total
-    counted = visible.aggregate(total=Count("*"), chosen=Count("pk", filter=asked))
-    return counted["total"], counted["chosen"]
+    items = items_of(page.rows, url_of("models/"), reading)
+    available = not reading.unread
+    if live:
+        told = [json.loads(item) for item in items]
+        available = verify_page(page.rows, told)
+        items = [to_json(item) for item in told]
+    rest = {
+        "pagination": pagination_json(query, page, counts.pop("chosen")),
+        "kpi": counts,
+        "registry_check_available": available,
+    }
+    return reply_text(f'{{"items":[{",".join(items)}],{to_json(rest)[1:]}')
 
 
 @router.get("/{int:model_id}/", response=ModelDetail, operation_id="get_model")
@@ -96,13 +82,16 @@ def get_model(request: Any, model_id: int) -> HttpResponse:
     """One lineage: its row of the list, its texts and all its endpoints."""
     caller: Caller = request.auth
     with snapshot():
-        row = caller.find(rows_of(RegisteredModel.objects.all()), model_id)
+        row = caller.find(
+            rows_of(RegisteredModel.objects.all(), "description", "vertex_model_resource_name"),
+            model_id,
+        )
         rows = with_serving_truth(ENDPOINTS.filter(registered_model=model_id))
         endpoints = list(rows.order_by("-created_at", "-pk"))
-        serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
         reading = vertex_reading()
         deployed = deployments_at(row["vertex_model_resource_name"])
-    [body] = lines_json([row], serving, url_of("models/"), reading)
+    [item] = items_of([row], url_of("models/"), reading)
+    body = json.loads(item)
     body["description"] = row["description"]
     unread = bool(reading.endpoints_unread)
     body["vertex_endpoints"] = None if unread else [deployed_json(one) for one in deployed]

@@ -37,7 +37,7 @@ class Prepared(Generic[R]):
     """
 
     def __init__(self, build: Build[R]) -> None:
-        self._build = build
+        self.build = build
         self._kept: dict[Hashable, _Statement] = {}
         self._settings: Settings | None = None
         update_wrapper(self, build)
@@ -59,7 +59,7 @@ class Prepared(Generic[R]):
         found = self._kept.get(key)
         if found is None:
             slots = {name: one.slot(name) for name, one in given.items()}
-            found = self._kept[key] = _Statement.of(self._build(*shape, **slots))
+            found = self._kept[key] = _Statement.of(self.build(*shape, **slots))
         return found
 
 

@@ -23,6 +23,15 @@ def page_of(rows: QuerySet[Any, R], query: Listing, sorts: Mapping[str, str]) ->
     :raises Invalid: the query has both a page number and a cursor.
     :raises BadCursor: the cursor does not belong to this list in this order.
     """
+    order, offset = place_of(query, sorts)
+    return read_page(rows, order, size=query.page_size, after=query.cursor, offset=offset)
+
+
+def place_of(query: Listing, sorts: Mapping[str, str]) -> tuple[Order, int]:
+    """The order that the query asks for, and how many rows are before its page.
+
+    :raises Invalid: the query has both a page number and a cursor.
+    """
     if query.cursor and query.page:
         raise Invalid(
             "A page and a cursor exclude each other.",
@@ -31,13 +40,8 @@ def page_of(rows: QuerySet[Any, R], query: Listing, sorts: Mapping[str, str]) ->
         )
     sort: str = query.sort  # type: ignore[attr-defined]
     name = sort.removeprefix("-")
-    return read_page(
-        rows,
-        Order(sort, sorts[name], descending=sort != name),
-        size=query.page_size,
-        after=query.cursor,
-        offset=((query.page or 1) - 1) * query.page_size,
-    )
+    order = Order(sort, sorts[name], descending=sort != name)
+    return order, ((query.page or 1) - 1) * query.page_size
 
 
 def pagination_json(query: Listing, page: Page[Any], total: int) -> Json:

@@ -1,104 +1,184 @@
-"""Rows of the model list as the API answers them."""
+"""The list of registered models: two statements, whose rows the database writes as JSON.
+
+What the database cannot know is put in front of each row: the project's name, which the host's
+`__str__` says, the registry's verdict, and the address.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 from django.apps import apps
-from django.db.models import Exists, Model, OuterRef, QuerySet
+from django.db.models import (
+    Case,
+    Count,
+    F,
+    Model,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    Value,
+    When,
+)
+from django.db.models.functions import Coalesce
 
 from ml_platform.conf import project_model
 from ml_platform.kpis import VertexReading, registered_models
-from ml_platform.models import (
-    DeployedEndpoint,
-    RegisteredModel,
-    TrainingRun,
-)
-from ml_platform.models.endpoints.serving_status import (
-    ServingStatus,
-    serving_status,
-    with_serves_newest,
-)
+from ml_platform.models import DeployedEndpoint, ModelCount, RegisteredModel, TrainingRun
+from ml_platform.models.endpoints.serving_status import ServingStatus, with_serving_status
+from ml_platform.models.json_text import JsonObject, as_text
+from ml_platform.models.prepared import Prepared, number
+from ml_platform.pagination import Order, Page, Start, ordered, page_of, start_of
+from ml_platform.services.registry.model_list import model_filter
 from ml_platform.services.registry.registry_state import registry_verdict
 
-from .base import Json, project_json
-from .models import VERSION
+from .base import Json, Listing, project_json
+from .models import VERSION, ModelsQuery
 
 Row = Mapping[str, Any]
-
-
-_LINEAGE = (
-    "pk", "model_name", "model_type", "total_versions", "latest_run", "latest_registered_at",
-    "vertex_model_resource_name", "registry_state", "registry_checked_at", "description",
-    "created_at", "latest_run__uid",
+IN_FRONT = ("project", "registry_verified", "registry_reason", "url")
+"""What Python puts in front of the fields that the database writes."""
+VERIFIED_LIVE = (
+    "latest_run", "latest_run__uid", "model_name", "latest_run__vertex_model_resource_name",
+    "latest_run__vertex_model_version",
 )  # fmt: skip
+"""Columns that `?verify=live` needs beside them."""
+COUNTED_BY = {
+    "project": "project",
+    "model_type": "model_type",
+    "status": "serving",
+    "blessed": "is_blessed",
+    "registry_state": "registry_state",
+}
+"""Filter -> the property of a `ModelCount`."""
 
 
-def rows_of(models: QuerySet[RegisteredModel]) -> QuerySet[RegisteredModel, dict[str, Any]]:
-    """The columns of these models, their newest versions and projects, as plain rows."""
-    versions = (f"latest_run__{column}" for column in VERSION.values())
+def fields_of_item() -> dict[str, Any]:
+    """The fields of an item that the database writes."""
+    version = JsonObject(**{name: F(f"latest_run__{path}") for name, path in VERSION.items()})
+    active = DeployedEndpoint.objects.filter(is_active=True, registered_model=OuterRef("pk"))
+    newest = JsonObject(id="pk", service_name="service_name", url="url", version="run__version")
+    counted = active.order_by().values("registered_model").annotate(n=Count("pk"))
+    return {
+        "id": F("pk"),
+        "name": F("model_name"),
+        "type": F("model_type"),
+        "versions": F("total_versions"),
+        "latest_version": Case(When(latest_run__isnull=False, then=version)),
+        "deployment": JsonObject(
+            status=F("serving_status"),
+            active_endpoints=Coalesce(Subquery(counted.values("n")), 0),
+            endpoint=Subquery(active.order_by("-deployed_at", "-pk").values(_item=newest)[:1]),
+        ),
+        "vertex_model_resource_name": F("vertex_model_resource_name"),
+        "registry_state": Case(
+            When(registry_state="", then=Value("unchecked")), default=F("registry_state")
+        ),
+        "verified_at": F("registry_checked_at"),
+        "created_at": F("created_at"),
+    }
+
+
+def rows_of(models: QuerySet[RegisteredModel], *more: str) -> QuerySet[Any, dict[str, Any]]:
+    """A row for each of these models: what `items_of` needs, and more columns."""
     projects = (f"project__{column}" for column in _project_columns())
-    rows: QuerySet[RegisteredModel, dict[str, Any]] = models.values(*_LINEAGE, *versions, *projects)
+    item = as_text(JsonObject(**fields_of_item()))
+    columns = dict.fromkeys(("pk", "registry_state", "registry_checked_at", *projects, *more))
+    rows: QuerySet[Any, dict[str, Any]] = with_serving_status(models).values(*columns, item=item)
     return rows
 
 
-def serving_of(endpoints: QuerySet[DeployedEndpoint]) -> list[Row]:
-    """All active endpoints of registered models, the newest first; they are few."""
-    registered = registered_models().filter(pk=OuterRef("registered_model"))
-    rows = endpoints.filter(Exists(registered), is_active=True).order_by("-deployed_at", "-pk")
-    return list(
-        with_serves_newest(rows).values(
-            "pk",
-            "registered_model",
-            "serves_newest",
-            "run__version",
-            "service_name",
-            "url",
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Narrowed:
+    """The registered models of these projects that the filters leave.
+
+    A filter that is None does not apply. A search has a text of its own each time.
+    """
+
+    status: str | None
+    search: str
+    filters: Mapping[str, Any]
+    projects: QuerySet[Any] | None
+
+    @classmethod
+    def by(cls, query: ModelsQuery, projects: QuerySet[Any] | None) -> Self:
+        """Those that the query asks for."""
+        filters = {
+            "project": query.project,
+            "model_type": query.type,
+            "blessed": query.blessed,
+            "registry_state": "" if query.registry_state == "unchecked" else query.registry_state,
+        }
+        return cls(status=query.status, search=query.search, filters=filters, projects=projects)
+
+    def page(self, order: Order, query: Listing, offset: int, more: Sequence[str]) -> Page[Any]:
+        """The page that the query asks for, in one statement, with more columns.
+
+        :raises BadCursor: the cursor does not belong to this list in this order.
+        """
+        start = start_of(RegisteredModel, order, after=query.cursor, before="")
+        part = (offset, offset + query.page_size + 1)
+        # A text for each search, or for each page number, would be kept in vain.
+        read = _rows.build if self.search or offset else _rows
+        found = read(
+            *(order, self.status, self.search, *part, *more),
+            value=start.value, pk=start.pk, projects=self.projects, **self.filters,
+        )  # fmt: skip
+        return page_of(list(found), order, start, size=query.page_size, offset=offset)
+
+    def counts(self) -> dict[str, int]:
+        """The `total` of the registered models and how many of each `ServingStatus` there are,
+        whatever the filters, and how many are `chosen` by these."""
+        [counts] = _counts(self.status, projects=self.projects, **self.filters)
+        if self.search:
+            chosen = _models(self.status, self.search, projects=self.projects, **self.filters)
+            counts["chosen"] = chosen.count()
+        return counts
+
+
+def _models(
+    status: str | None, search: str, *, projects: Any, project: Any, **filters: Any
+) -> QuerySet[RegisteredModel]:
+    models = registered_models(projects)
+    models = models if project is None else models.filter(project=project)
+    return models.filter(model_filter(search=search, status=status, **filters))
+
+
+@Prepared
+def _rows(
+    order: Order, status: str | None, search: str, first: int, last: int, *more: str,
+    value: Any, pk: Any, **asked: Any,
+) -> QuerySet[Any, dict[str, Any]]:  # fmt: skip
+    """The rows from offset to offset, behind the row of that value and primary key."""
+    part = ordered(_models(status, search, **asked), order, Start(value=value, pk=pk))
+    return rows_of(part, order.column, *more)[first:last]
+
+
+@Prepared
+def _counts(status: str | None, *, projects: Any, **filters: Any) -> QuerySet[Any, dict[str, Any]]:
+    asked = {COUNTED_BY[name]: value for name, value in (filters | {"status": status}).items()}
+    chosen = Q(**{name: value for name, value in asked.items() if value is not None})
+    each = {one.value: Sum("n", filter=Q(serving=one), default=0) for one in ServingStatus}
+    return number(
+        ModelCount.objects.of(projects),
+        total=Sum("n", default=0),
+        chosen=Sum("n", filter=chosen or None, default=0),
+        **each,
     )
 
 
-def lines_json(
-    rows: Sequence[Row], serving: Collection[Row], base: str, reading: VertexReading
-) -> list[Json]:
-    """The rows as JSON; `base` is the address of the list."""
-    endpoints: dict[int, list[Row]] = {}
-    for endpoint in serving:
-        endpoints.setdefault(endpoint["registered_model"], []).append(endpoint)
-    projects: dict[Any, Json] = {}
+def items_of(rows: Sequence[Row], base: str, reading: VertexReading) -> list[str]:
+    """The rows as the JSON text of the items; `base` is the address of the list."""
+    project, verdict = _projects(), _verdicts(reading)
     return [
-        {
-            "id": row["pk"],
-            "name": row["model_name"],
-            "type": row["model_type"],
-            "project": _project(row, projects),
-            "versions": row["total_versions"],
-            "latest_version": row["latest_run"]
-            and {name: row[f"latest_run__{column}"] for name, column in VERSION.items()},
-            "deployment": _deployment(endpoints.get(row["pk"], ())),
-            "vertex_model_resource_name": row["vertex_model_resource_name"],
-            **_registry(row, reading),
-            "created_at": row["created_at"],
-            "url": f"{base}{row['pk']}/",
-        }
+        f'{{"project":{project(row)},{verdict(row)},"url":"{base}{row["pk"]}/",{row["item"][1:]}'
         for row in rows
     ]
-
-
-def kpi_json(serving: Collection[Row], total: int) -> Json:
-    """How many models are deployed, outdated and idle."""
-    served: dict[int, list[bool]] = {}
-    for endpoint in serving:
-        served.setdefault(endpoint["registered_model"], []).append(endpoint["serves_newest"])
-    counts = Counter(serving_status(newest) for newest in served.values())
-    return {
-        "total": total,
-        "deployed": counts[ServingStatus.DEPLOYED],
-        "outdated": counts[ServingStatus.OUTDATED],
-        "idle": total - len(served),
-    }
 
 
 def newest_run(row: Row) -> TrainingRun | None:
@@ -114,47 +194,41 @@ def newest_run(row: Row) -> TrainingRun | None:
     )
 
 
-def _registry(row: Row, reading: VertexReading) -> Json:
-    """What the newest sweep says of a model."""
-    state, checked_at = row["registry_state"], row["registry_checked_at"]
-    verdict = registry_verdict(
-        state=state,
-        checked_at=checked_at,
-        unread=reading.unread,
-        fresh_since=reading.fresh_since,
-    )
-    return {
-        "registry_verified": verdict.verified,
-        "registry_state": state or "unchecked",
-        "registry_reason": verdict.reason,
-        "verified_at": checked_at,
-    }
+def _verdicts(reading: VertexReading) -> Callable[[Row], str]:
+    """What the newest sweep says of a model; each answer is written once."""
+    written: dict[tuple[bool | None, str], str] = {}
+
+    def write(row: Row) -> str:
+        verdict = registry_verdict(
+            state=row["registry_state"],
+            checked_at=row["registry_checked_at"],
+            unread=reading.unread,
+            fresh_since=reading.fresh_since,
+        )
+        key = (verdict.verified, verdict.reason)
+        if key not in written:
+            told = {"registry_verified": verdict.verified, "registry_reason": verdict.reason}
+            written[key] = json.dumps(told)[1:-1]
+        return written[key]
+
+    return write
 
 
-def _deployment(serving: Sequence[Row]) -> Json:
-    last = serving[0] if serving else None
-    return {
-        "status": serving_status([endpoint["serves_newest"] for endpoint in serving]),
-        "active_endpoints": len(serving),
-        "endpoint": last
-        and {
-            "id": last["pk"],
-            "service_name": last["service_name"],
-            "url": last["url"],
-            "version": last["run__version"],
-        },
-    }
-
-
-def _project(row: Row, known: dict[Any, Json]) -> Json:
+def _projects() -> Callable[[Row], str]:
     """The project of a row, made once; a host's own project model names itself by `__str__`."""
-    model = _project_class()
-    pk = row[f"project__{model._meta.pk.attname}"]  # noqa: SLF001 - Django's documented name
-    if pk not in known:
-        columns = _project_columns()
-        values = [row[f"project__{column}"] for column in columns]
-        known[pk] = project_json(model.from_db(None, columns, values))
-    return known[pk]
+    model, columns = _project_class(), _project_columns()
+    key = f"project__{model._meta.pk.attname}"  # noqa: SLF001 - Django's documented name
+    written: dict[Any, str] = {}
+
+    def write(row: Row) -> str:
+        pk = row[key]
+        if pk not in written:
+            values = [row[f"project__{column}"] for column in columns]
+            project: Json = project_json(model.from_db(None, columns, values))
+            written[pk] = json.dumps(project, default=str)
+        return written[pk]
+
+    return write
 
 
 def _project_class() -> type[Model]:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from ml_platform.models.endpoints.serving_status import has_serving_status
+from ml_platform.models.endpoints.serving_status import ServingStatus, has_serving_status
 
 from .registry_state import has_registry_answer
 
@@ -31,11 +31,13 @@ def model_filter(
         "model_name__contains": search.lower() or None,
         "model_type": model_type or None,
         "latest_run__is_blessed": blessed,
-        "registry_state": "" if registry_state == "unchecked" else registry_state or None,
+        "registry_state": registry_state,
     }
     condition = Q(**{name: value for name, value in lookups.items() if value is not None})
-    if status:
+    if status == ServingStatus.IDLE:
         condition &= has_serving_status(status)
+    elif status:
+        condition &= Q(listed__serving=status)
     if registry:
         condition &= has_registry_answer(registry, unread, fresh_since)
     return condition
