@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import accumulate
@@ -25,6 +25,7 @@ from django.db.models import Sum as Total
 from django.db.models.functions import Cast, Coalesce, Substr
 
 from ml_platform.models import DailyCount, Finding, ServiceDailyMetrics, TrainingRun
+from ml_platform.models.prepared import Prepared, number
 from ml_platform.models.states import STANDING_FINDING_STATUSES
 
 from .sums import Sum
@@ -59,7 +60,7 @@ class Traffic:
 
 def traffic(projects: Projects, *, today: date) -> dict[Any, Traffic]:
     """Return the traffic by project; projects without data from Cloud Monitoring are left out."""
-    return _traffic_by("project", of_projects(ServiceDailyMetrics.objects.all(), projects), today)
+    return _traffic_by("project", today, projects=projects)
 
 
 def service_traffic(names: Collection[str], *, project_id: Any, today: date) -> dict[str, Traffic]:
@@ -67,15 +68,24 @@ def service_traffic(names: Collection[str], *, project_id: Any, today: date) -> 
 
     A service name may have belonged to another project before; its days then are not counted.
     """
-    rows = ServiceDailyMetrics.objects.filter(service_name__in=names, project=project_id)
-    return _traffic_by("service_name", rows, today)
+    return _traffic_by("service_name", today, projects=[project_id], names=names)
 
 
-def _traffic_by(
-    column: str, rows: QuerySet[ServiceDailyMetrics], today: date
-) -> dict[Any, Traffic]:
+def _traffic_by(column: str, today: date, **of: Any) -> dict[Any, Traffic]:
     first = today - timedelta(days=2 * TRAFFIC_DAYS)
-    days = (
+    found: dict[Any, dict[int, Mapping[str, Any]]] = {}
+    for row in _service_days(column, first=first, today=today, **of):
+        found.setdefault(row[column], {})[(row["day"] - first).days] = row
+    return {key: _traffic(by_day) for key, by_day in found.items()}
+
+
+@Prepared
+def _service_days(
+    column: str, *, first: Any, today: Any, projects: Any, names: Any = None
+) -> QuerySet[Any, dict[str, Any]]:
+    rows = of_projects(ServiceDailyMetrics.objects.all(), projects)
+    rows = rows if names is None else rows.filter(service_name__in=names)
+    return (
         rows.filter(day__gte=first, day__lt=today)
         .order_by()
         .values(column, "day")
@@ -85,10 +95,6 @@ def _traffic_by(
             unread=Count("pk", filter=Q(complete=False)),
         )
     )
-    found: dict[Any, dict[int, Mapping[str, Any]]] = {}
-    for row in days:
-        found.setdefault(row[column], {})[(row["day"] - first).days] = row
-    return {key: _traffic(by_day) for key, by_day in found.items()}
 
 
 def _traffic(by_day: Mapping[int, Mapping[str, Any]]) -> Traffic:
@@ -146,12 +152,24 @@ class _Kept:
 def _kept(today: date, days: int, projects: Projects) -> _Kept:
     """The counts that sweeps kept; two statements."""
     window, _ = _window(today, days)
-    rows = DailyCount.objects.filter(day__gte=window[0], day__lte=today)
+    found = _daily_counts(since=window[0], today=today, projects=projects)
+    [ever] = _first_count()
+    return _Kept(today=today, first=ever["first"], days={row["day"]: row for row in found})
+
+
+@Prepared
+def _first_count() -> QuerySet[Any, dict[str, Any]]:
+    return number(DailyCount.objects.all(), first=Min("day"))
+
+
+@Prepared
+def _daily_counts(*, since: Any, today: Any, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+    rows = DailyCount.objects.filter(day__gte=since, day__lte=today)
     if projects is not None:
         # The row of no project says that the day was counted, and has nothing of these projects.
         rows = rows.filter(Q(project__in=projects) | Q(project_key=""))
     mine = None if projects is None else ~Q(project_key="")
-    found: Any = (
+    return (
         rows.order_by()
         .values("day")
         .annotate(counted=Count("findings"), judged=Count("serving_verified"))
@@ -168,11 +186,6 @@ def _kept(today: date, days: int, projects: Projects) -> _Kept:
             ),
         )
     )
-    return _Kept(
-        today=today,
-        first=DailyCount.objects.aggregate(first=Min("day"))["first"],
-        days={row["day"]: row for row in found},
-    )
 
 
 def _registrations(*, today: date, days: int, projects: Projects) -> tuple[HistoryPoint, ...]:
@@ -181,16 +194,9 @@ def _registrations(*, today: date, days: int, projects: Projects) -> tuple[Histo
     Only the registrations of these days are read; the total before them is today's total less them.
     """
     window, since = _window(today, days)
-    versions = TrainingRun.objects.versions()
-    recent = of_projects(versions, projects).filter(registered_at__gte=since)
-    earlier = versions.filter(
-        registered_model=OuterRef("registered_model"), version__lt=OuterRef("version")
-    )
-    now = registered_models(projects).aggregate(
-        models=Count("pk"), versions=Coalesce(Total("total_versions"), 0)
-    )
-    new_models = _by_day(recent.filter(~Exists(earlier)), "registered_at")
-    new_versions = _by_day(recent, "registered_at")
+    [now] = _now(projects=projects)
+    new_models = _by_day(_new_models(since=since, projects=projects))
+    new_versions = _by_day(_new_versions(since=since, projects=projects))
     totals = zip(
         window,
         _running_totals(now["models"], new_models, window),
@@ -198,6 +204,29 @@ def _registrations(*, today: date, days: int, projects: Projects) -> tuple[Histo
         strict=True,
     )
     return tuple(HistoryPoint(day=day, models=m, versions=v) for day, m, v in totals)
+
+
+@Prepared
+def _now(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+    versions = Coalesce(Total("total_versions"), 0)
+    return number(registered_models(projects), models=Count("pk"), versions=versions)
+
+
+@Prepared
+def _new_versions(*, since: Any, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+    return _days(_recent(since, projects), "registered_at")
+
+
+@Prepared
+def _new_models(*, since: Any, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+    earlier = TrainingRun.objects.versions().filter(
+        registered_model=OuterRef("registered_model"), version__lt=OuterRef("version")
+    )
+    return _days(_recent(since, projects).filter(~Exists(earlier)), "registered_at")
+
+
+def _recent(since: Any, projects: Any) -> QuerySet[TrainingRun]:
+    return of_projects(TrainingRun.objects.versions(), projects).filter(registered_at__gte=since)
 
 
 def drift_history(
@@ -208,14 +237,25 @@ def drift_history(
     A day after the first kept count that no sweep counted is unknown.
     """
     window, since = _window(today, days)
-    rows = of_projects(Finding.objects.all(), projects)
-    came = _by_day(rows.filter(first_seen_at__gte=since), "first_seen_at")
-    went = _by_day(rows.filter(ended_at__gte=since), "ended_at")
-    standing = rows.filter(status__in=STANDING_FINDING_STATUSES).count()
+    came = _by_day(_findings("first_seen_at", since=since, projects=projects))
+    went = _by_day(_findings("ended_at", since=since, projects=projects))
+    [standing] = _standing(projects=projects)
     changes = {day: came.get(day, 0) - went.get(day, 0) for day in window}
     kept = _kept(today, days, projects)
-    computed = zip(window, _running_totals(standing, changes, window), strict=True)
+    computed = zip(window, _running_totals(standing["n"], changes, window), strict=True)
     return tuple(kept.at(day, "findings", total) for day, total in computed)
+
+
+@Prepared
+def _findings(column: str, *, since: Any, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+    rows = of_projects(Finding.objects.all(), projects)
+    return _days(rows.filter(**{f"{column}__gte": since}), column)
+
+
+@Prepared
+def _standing(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+    rows = of_projects(Finding.objects.all(), projects)
+    return number(rows.filter(status__in=STANDING_FINDING_STATUSES), n=Count("pk"))
 
 
 def _window(today: date, days: int) -> tuple[Sequence[date], datetime]:
@@ -230,12 +270,15 @@ def _running_totals(now: int, new: Mapping[date, int], window: Sequence[date]) -
     return [before + added for added in accumulate(new.get(day, 0) for day in window)]
 
 
-def _by_day(rows: QuerySet[Any], column: str) -> dict[date, int]:
-    """Count the rows by day: the first ten characters of the time as text.
+def _by_day(rows: Iterable[Mapping[str, Any]]) -> dict[date, int]:
+    return {date.fromisoformat(row["day"]): row["n"] for row in rows}
+
+
+def _days(rows: QuerySet[Any], column: str) -> QuerySet[Any, dict[str, Any]]:
+    """The number `n` of rows by `day`: the first ten characters of the time as text.
 
     Both databases store times in UTC and write the day first. Django's Trunc functions would call
     back into Python for each row on SQLite.
     """
     day = Substr(Cast(column, CharField()), 1, 10)
-    days = rows.order_by().annotate(day=day).values("day").annotate(n=Count("pk"))
-    return {date.fromisoformat(row["day"]): row["n"] for row in days}
+    return rows.order_by().annotate(day=day).values("day").annotate(n=Count("pk"))

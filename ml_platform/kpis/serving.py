@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db.models import QuerySet
 
@@ -12,9 +14,10 @@ from ml_platform.models.endpoints.serving_truth import (
     PLANES,
     UNVERIFIED,
     ServingTruth,
-    count_serving,
+    counted_serving,
     with_served_version,
 )
+from ml_platform.models.prepared import Prepared
 
 from .totals import Projects, of_projects, vertex_reading
 
@@ -54,12 +57,11 @@ class ServingCount:
 
 def serving_count(projects: Projects = None) -> ServingCount:
     """Return the count of these projects."""
-    endpoints = of_projects(DeployedEndpoint.objects.all(), projects)
     with snapshot():
         reading = vertex_reading()
-        counts = {
-            each: sum(by_project.values()) for each, by_project in count_serving(endpoints).items()
-        }
+        counts = Counter({each.value: 0 for each in ServingTruth})
+        for row in _counted(projects=projects):
+            counts[row["serving_truth"]] += row["n"]
         verified, unverified = counts[ServingTruth.VERIFIED], counts[ServingTruth.UNVERIFIED]
         reason = reading.serving_unread
         return ServingCount(
@@ -69,17 +71,29 @@ def serving_count(projects: Projects = None) -> ServingCount:
             unverified=unverified,
             reason=reason,
             read_at=_last_read() if reason else reading.swept_at,
-            first=_first_unverified(endpoints) if unverified else None,
+            first=next(iter(_unverified(projects=projects)), None) if unverified else None,
         )
 
 
+@Prepared
+def _counted(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+    return counted_serving(of_projects(DeployedEndpoint.objects.all(), projects))
+
+
 def _last_read() -> datetime | None:
+    return next(iter(_reads()), None)
+
+
+@Prepared
+def _reads() -> QuerySet[Sweep, Any]:
     read = Sweep.objects.finished().filter(**{f"planes__{plane}__read": True for plane in PLANES})
-    return read.values_list("finished_at", flat=True).first()
+    return read.values_list("finished_at", flat=True)[:1]
 
 
-def _first_unverified(endpoints: QuerySet[DeployedEndpoint]) -> EndpointTraffic | None:
+@Prepared
+def _unverified(*, projects: Any) -> QuerySet[EndpointTraffic]:
+    endpoints = of_projects(DeployedEndpoint.objects.all(), projects)
     rows = EndpointTraffic.objects.filter(endpoint__in=endpoints, endpoint__is_active=True)
     served = with_served_version(rows.select_related("endpoint", "run"))
     worst = served.filter(served__in=UNVERIFIED)
-    return worst.order_by("endpoint__service_name", "-percent", "pk").first()
+    return worst.order_by("endpoint__service_name", "-percent", "pk")[:1]

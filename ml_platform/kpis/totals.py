@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
@@ -22,6 +22,7 @@ from ml_platform.models import (
 )
 from ml_platform.models.endpoints.serving_status import ServingStatus, has_serving_status
 from ml_platform.models.endpoints.serving_truth import fresh_for
+from ml_platform.models.prepared import Prepared, number
 from ml_platform.models.states import (
     LIVE_SCHEDULE_STATES,
     TRAINING_RUN_STATUSES,
@@ -41,6 +42,7 @@ _RUNS = {
     "runs": Count("pk"),
     "runs_live": Count("pk", filter=Q(status__in=sorted(TRAINING_RUN_STATUSES))),
 }
+_SCHEDULES = {"schedules_live": Count("pk", filter=Q(state__in=LIVE_SCHEDULE_STATES))}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +130,12 @@ def four_counts(projects: Projects = None) -> FourCounts:
     """
     with snapshot():
         reading = vertex_reading()
-        by_project = _by_project(registered_models(projects), {"models": Count("pk")})
-        last = _vertex_count(projects) if reading.read_at else None
+        [ours] = _listed(projects=projects, read_at=reading.read_at)
+        last = _vertex_count(projects=projects)[0]["n"] if reading.read_at else None
         return FourCounts(
-            **_with_model_id(registered_models(projects)).aggregate(**_listed(reading)),
-            projects=sum(row["models"] for row in by_project.values()),
-            registry_page=registry_page_models(projects).count(),
+            **ours,
+            projects=sum(row["models"] for row in _models_of(projects=projects)),
+            registry_page=_page_count(projects=projects)[0]["n"],
             vertex=None if reading.unread else last,
             vertex_last=last,
             vertex_reason=reading.unread,
@@ -167,8 +169,7 @@ class VertexReading:
 
 def vertex_reading() -> VertexReading:
     """Return when Vertex AI was last read, and why not by the newest sweep."""
-    finished = Sweep.objects.finished()
-    newest: Any = finished.annotate(now=Now()).first()
+    [newest] = _newest() or [None]
     if newest is None:
         return VertexReading(
             unread=NEVER_SWEPT,
@@ -177,7 +178,7 @@ def vertex_reading() -> VertexReading:
             services_unread=NEVER_SWEPT,
         )
     unread = unread_because(newest.planes, "vertex")
-    read = finished.filter(planes__vertex__read=True).first() if unread else newest
+    [read] = (_newest("vertex") or [None]) if unread else [newest]
     return VertexReading(
         unread=unread,
         artifacts_unread=unread_because(newest.planes, "gcs"),
@@ -189,12 +190,30 @@ def vertex_reading() -> VertexReading:
     )
 
 
-def _vertex_count(projects: Projects) -> int:
+@Prepared
+def _newest(*read: str) -> QuerySet[Any]:
+    """The newest finished sweep that read these planes."""
+    finished = Sweep.objects.finished().filter(**{f"planes__{plane}__read": True for plane in read})
+    return finished.annotate(now=Now())[:1]
+
+
+@Prepared
+def _models_of(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+    return _by_project(registered_models(projects), {"models": Count("pk")})
+
+
+@Prepared
+def _page_count(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+    return number(registry_page_models(projects), n=Count("pk"))
+
+
+@Prepared
+def _vertex_count(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
     mirror = MirroredModel.objects.filter(theirs=False)
     if projects is not None:
         ids = _with_model_id(registered_models(projects)).values("model_id")
         mirror = mirror.filter(model_id__in=ids)
-    return mirror.count()
+    return number(mirror, n=Count("pk"))
 
 
 def _with_model_id(models: QuerySet[RegisteredModel]) -> QuerySet[Any]:
@@ -205,19 +224,20 @@ def _with_model_id(models: QuerySet[RegisteredModel]) -> QuerySet[Any]:
     )
 
 
-def _listed(reading: VertexReading) -> dict[str, Any]:
+@Prepared
+def _listed(*, projects: Any, read_at: Any) -> QuerySet[Any, dict[str, Any]]:
     """How many there are, and how many of them the last reading of Vertex AI did not list."""
-    if reading.read_at is None:
-        return {"database": Count("pk")}
+    models = _with_model_id(registered_models(projects))
+    if read_at is None:
+        return number(models, database=Count("pk"))
     unlisted = ~Q(model_id__in=MirroredModel.objects.values("model_id"))
-    unsettled = Q(registry_state=RegistryState.SUSPECTED) | Q(
-        latest_registered_at__gt=reading.read_at
+    unsettled = Q(registry_state=RegistryState.SUSPECTED) | Q(latest_registered_at__gt=read_at)
+    return number(
+        models,
+        database=Count("pk"),
+        points_at_nothing=Count("pk", filter=unlisted & ~unsettled),
+        not_seen_yet=Count("pk", filter=unlisted & unsettled),
     )
-    return {
-        "database": Count("pk"),
-        "points_at_nothing": Count("pk", filter=unlisted & ~unsettled),
-        "not_seen_yet": Count("pk", filter=unlisted & unsettled),
-    }
 
 
 def unread_because(planes: Mapping[str, Any], plane: str) -> str:
@@ -230,25 +250,45 @@ def unread_because(planes: Mapping[str, Any], plane: str) -> str:
 
 def assets(projects: Projects = None) -> Assets:
     """Return the numbers of the Assets card."""
-    schedules = of_projects(TrainingSchedule.objects.all(), projects)
     return Assets(
-        **registered_models(projects).aggregate(**_models()),
-        **of_projects(DeployedEndpoint.objects.all(), projects).aggregate(**_ENDPOINTS),
-        **of_projects(TrainingRun.objects.all(), projects).aggregate(**_RUNS),
-        schedules_live=schedules.filter(state__in=LIVE_SCHEDULE_STATES).count(),
+        **{
+            name: count
+            for part in _ASSETS
+            for name, count in _assets(part, projects=projects)[0].items()
+        }
     )
+
+
+_ASSETS: Mapping[str, tuple[Callable[[], QuerySet[Any]], Callable[[], Mapping[str, Any]]]] = {
+    "models": (RegisteredModel.objects.registered, lambda: _models()),
+    "endpoints": (DeployedEndpoint.objects.all, lambda: _ENDPOINTS),
+    "runs": (TrainingRun.objects.all, lambda: _RUNS),
+    "schedules": (TrainingSchedule.objects.all, lambda: _SCHEDULES),
+}
+"""The tables of the Assets card with their numbers."""
+
+
+@Prepared
+def _assets(part: str, *, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+    rows, numbers = _ASSETS[part]
+    return number(of_projects(rows(), projects), **numbers())
+
+
+@Prepared
+def _cards(part: str, *, projects: Any) -> QuerySet[Any, dict[str, Any]]:
+    rows, numbers = _ASSETS[part]
+    latest = {"latest_registered_at": Max("latest_registered_at")} if part == "models" else {}
+    return _by_project(of_projects(rows(), projects), {**numbers(), **latest})
 
 
 def project_cards(projects: Iterable[Model]) -> tuple[ProjectCard, ...]:
     """Return a card for each of these projects, in their order, with three queries in total."""
     shown = list(projects)
     ids = [project.pk for project in shown]
-    latest = {"latest_registered_at": Max("latest_registered_at")}
-    tables = (
-        _by_project(registered_models(ids), {**_models(), **latest}),
-        _by_project(of_projects(DeployedEndpoint.objects.all(), ids), _ENDPOINTS),
-        _by_project(of_projects(TrainingRun.objects.all(), ids), _RUNS),
-    )
+    tables = [
+        {row.pop("project"): row for row in _cards(part, projects=ids)}
+        for part in ("models", "endpoints", "runs")
+    ]
     return tuple(
         ProjectCard(
             project_id=project.pk,
@@ -261,8 +301,13 @@ def project_cards(projects: Iterable[Model]) -> tuple[ProjectCard, ...]:
 
 def open_findings(projects: Projects = None) -> dict[str, int]:
     """Return the number of open findings by kind; a finding counts for the project it names."""
+    return {row["kind"]: row["n"] for row in _open(projects=projects)}
+
+
+@Prepared
+def _open(*, projects: Any) -> QuerySet[Any, dict[str, Any]]:
     found = of_projects(Finding.objects.open(), projects).order_by().values("kind")
-    return {row["kind"]: row["n"] for row in found.annotate(n=Count("pk"))}
+    return found.annotate(n=Count("pk"))
 
 
 def _models() -> dict[str, Any]:
@@ -273,9 +318,8 @@ def _models() -> dict[str, Any]:
     }
 
 
-def _by_project(rows: QuerySet[Any], numbers: Mapping[str, Any]) -> dict[Any, dict[str, Any]]:
-    grouped = rows.order_by().values("project").annotate(**numbers)
-    return {row.pop("project"): row for row in grouped}
+def _by_project(rows: QuerySet[Any], numbers: Mapping[str, Any]) -> QuerySet[Any, dict[str, Any]]:
+    return rows.order_by().values("project").annotate(**numbers)
 
 
 def of_projects(rows: QuerySet[M], projects: Projects) -> QuerySet[M]:

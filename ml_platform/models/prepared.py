@@ -15,6 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 from django.core.exceptions import EmptyResultSet
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Expression, QuerySet, Value
+from django.db.models.query import ValuesIterable
 
 from ml_platform.conf import Settings, get_settings
 
@@ -133,8 +134,8 @@ def _read_list(values: list[Any], connection: BaseDatabaseWrapper) -> _Given:
 
 
 def _stored(value: Any, connection: BaseDatabaseWrapper) -> Any:
-    """The value as the database's driver takes it."""
-    [stored] = Value(value).as_sql(None, connection)[1]  # type: ignore[arg-type]
+    """The value, or the key of a row, as the database's driver takes it."""
+    [stored] = Value(getattr(value, "pk", value)).as_sql(None, connection)[1]  # type: ignore[arg-type]
     return stored
 
 
@@ -146,14 +147,22 @@ class _Statement:
     compiler: Any
     sql: str
     params: Sequence[Any]
+    names: Sequence[str]
+    """The keys of its rows, if these are dicts."""
+    converters: Any
+    """What the database's values of some columns become."""
 
     @classmethod
     def of(cls, made: QuerySet[Any, Any]) -> _Statement:
         """Build the statement of a queryset."""
+        query = made.query
         # Where no row can match, the database still has to answer what a sum of none is.
-        compiler = made.query.get_compiler(using=made.db, elide_empty=False)
+        compiler = query.get_compiler(using=made.db, elide_empty=False)
         sql, params = compiler.as_sql()
-        return cls(made, compiler, sql, tuple(params))
+        is_dict = made._iterable_class is ValuesIterable  # noqa: SLF001 - `values` sets it
+        names = (*query.extra_select, *query.values_select, *query.annotation_select)
+        converters = compiler.get_converters(one[0] for one in compiler.select)
+        return cls(made, compiler, sql, tuple(params), names if is_dict else (), converters)
 
     def rows(self, connection: BaseDatabaseWrapper, given: Mapping[str, _Given]) -> list[Any]:
         """Run it on this connection."""
@@ -161,11 +170,25 @@ class _Statement:
             given[one.name].values[one.at] if isinstance(one, _Place) else one
             for one in self.params
         ]
-        compiler = copy(self.compiler)
-        compiler.connection = connection
-        compiler.as_sql = lambda *_, **__: (self.sql, params)
-        query = copy(self.made.query)
+        return (self._dicts if self.names else self._objects)(connection, params)
+
+    def _dicts(self, connection: BaseDatabaseWrapper, params: list[Any]) -> list[Any]:
+        with connection.cursor() as cursor:
+            cursor.execute(self.sql, params)
+            rows: Any = cursor.fetchall()
+        if self.converters:
+            rows = self._bound(connection, params).apply_converters(rows, self.converters)
+        return [dict(zip(self.names, row, strict=True)) for row in rows]
+
+    def _objects(self, connection: BaseDatabaseWrapper, params: list[Any]) -> list[Any]:
+        compiler, query = self._bound(connection, params), copy(self.made.query)
         query.get_compiler = lambda *_, **__: compiler  # type: ignore[method-assign]
         found = self.made.all()
         found._query = query  # noqa: SLF001 - the setter of `query` would change the type of the rows
         return list(found)
+
+    def _bound(self, connection: BaseDatabaseWrapper, params: list[Any]) -> Any:
+        compiler = copy(self.compiler)
+        compiler.connection = connection
+        compiler.as_sql = lambda *_, **__: (self.sql, params)
+        return compiler

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from hashlib import sha256
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Subquery
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.db.models import QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -23,6 +24,7 @@ from ml_platform.conf import OWN_BASE, get_settings
 from ml_platform.errors import NotFound, PlatformError
 from ml_platform.http_status import status_of
 from ml_platform.models import Finding, Installation, Operation, snapshot
+from ml_platform.models.prepared import Prepared
 from ml_platform.pages.view_models.context import Link, Values
 from ml_platform.services.access.rights import Right, has_right, require_right
 from ml_platform.services.access.scope import scope_of
@@ -30,6 +32,7 @@ from ml_platform.services.mirror.brake import why_shrunk
 from ml_platform.services.operations.store import Busy
 
 KEY_MAX = 64
+COUNTED = ("took", "clock")
 SECTIONS: Mapping[str, str] = {
     "training": "projects",
     "project": "projects",
@@ -79,7 +82,10 @@ def _rendered(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     if not isinstance(response, TemplateResponse):
         return response
     template, context = str(response.template_name), response.context_data
-    return render(request, template, context, status=response.status_code)
+    rendered = render(request, template, context, status=response.status_code)
+    if tag := response.get("ETag"):
+        rendered["ETag"] = tag
+    return rendered
 
 
 def caller_of(request: HttpRequest) -> Caller:
@@ -205,14 +211,35 @@ def render_page(
     return TemplateResponse(request, f"ml_platform/{name}.html", context, status=status)
 
 
+def fragment(request: HttpRequest, name: str, found: Values) -> HttpResponse:
+    """A part of a page alone, for the script that polls it; 304 if it shows what it has shown.
+
+    Its tag is of its `rows` and the rest that it shows, without what differs in every answer: keys
+    of buttons, ages, and how long what goes on has taken, which the script counts itself.
+    """
+    shown = [
+        {key: value for key, value in row.items() if not (row["since"] and key in COUNTED)}
+        for row in found["rows"]
+    ]
+    tag = f'"{sha256(repr({**found, "rows": shown}).encode()).hexdigest()}"'
+    if request.headers.get("If-None-Match") == tag:
+        return HttpResponseNotModified(headers={"ETag": tag})
+    context = {"part": f"ml_platform/_{name}.html", **found}
+    return TemplateResponse(request, "ml_platform/fragment.html", context, headers={"ETag": tag})
+
+
 def _warnings(request: HttpRequest) -> Values:
     """For those who may administer: why nothing is deleted at Google, and the first alarm about a
     plane; one statement. Before the first sweep there is no installation, and no alarm."""
     if not has_right(request.user, Right.ADMINISTER):
         return {"stopped": "", "shrunk": None}
-    alarm = Subquery(Finding.objects.alarms().order_by("pk").values("subject")[:1])
-    row = Installation.objects.values_list("stopped_reason", alarm).first()
-    stopped, plane = row or ("", None)
+    [(stopped, plane)] = _alarms() or [("", None)]
     url = reverse("ml_platform:registry_health")
     shrunk = Link(text=why_shrunk(plane), url=url) if plane else None
     return {"stopped": stopped, "shrunk": shrunk}
+
+
+@Prepared
+def _alarms() -> QuerySet[Installation, Any]:
+    alarm = Subquery(Finding.objects.alarms().order_by("pk").values("subject")[:1])
+    return Installation.objects.order_by("pk").values_list("stopped_reason", alarm)[:1]

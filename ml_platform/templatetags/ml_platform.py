@@ -13,9 +13,6 @@ from typing import Any
 from django import template
 from django.utils.safestring import SafeString
 
-from ml_platform.pages.view_models.context import Badge, Button, Link, Metric
-from ml_platform.pages.view_models.times import Moment
-
 register = template.Library()
 
 EXPLAINED = ("unknown", "warn", "bad")
@@ -35,7 +32,7 @@ def cut(text: str, size: int | str = CODE_MAX) -> str:
 
 
 @register.simple_tag
-def badge(state: Badge, *, bare: bool = False) -> SafeString:
+def badge(state: Any, *, bare: bool = False) -> SafeString:
     """A state as icon, label and color; `bare` shows only the icon of a good one."""
     label, hint = escape(state.label), escape(state.hint)
     bare = bare and state.tone == "good"
@@ -54,7 +51,7 @@ def badge(state: Badge, *, bare: bool = False) -> SafeString:
 
 
 @register.simple_tag
-def moment(when: Moment | None, *, form: str = "") -> SafeString:
+def moment(when: Any, *, form: str = "") -> SafeString:
     """A relative time with the exact one as tooltip; `form` may be `short`."""
     if not when:
         return _html("–")  # noqa: RUF001 - a dash
@@ -63,7 +60,7 @@ def moment(when: Moment | None, *, form: str = "") -> SafeString:
 
 
 @register.simple_tag
-def link(of: Link, size: int, style: str = "") -> SafeString:
+def link(of: Any, size: int, style: str = "") -> SafeString:
     """A name with its page, or without a link where it has none."""
     text, shown = escape(of.text), escape(cut(of.text, size))
     style = f' class="{style}"' if style else ""
@@ -98,7 +95,7 @@ def note(text: str, word: str = "") -> SafeString:
 
 
 @register.simple_tag
-def metric(of: Metric | None, common: str) -> SafeString:
+def metric(of: Any, common: str) -> SafeString:
     """The cell of a metric, with its name if the others of its column have another one."""
     if not of:
         return _html('<td class="mlp-num mlp-wide">–</td>')  # noqa: RUF001 - a dash
@@ -109,19 +106,19 @@ def metric(of: Metric | None, common: str) -> SafeString:
 
 
 @register.simple_tag(takes_context=True)
-def act(context: template.Context, of: Button) -> SafeString:
+def act(context: template.Context, of: Any) -> SafeString:
     """The button of an action: disabled with its reason, a link to its form, or the form itself."""
     return _html(_act(of, _csrf_field(context)))
 
 
 @register.simple_tag(takes_context=True)
-def acts(context: template.Context, of: Iterable[Button]) -> SafeString:
+def acts(context: template.Context, of: Iterable[Any]) -> SafeString:
     """The buttons of a row."""
     csrf = _csrf_field(context)
     return _html(f'<div class="mlp-acts">{"".join(_act(one, csrf) for one in of)}</div>')
 
 
-def _act(of: Button, csrf: str) -> str:
+def _act(of: Any, csrf: str) -> str:
     name, label, css = escape(of.name), escape(of.label), f"mlp-act mlp-act--{of.tone}"
     if of.why:
         why = escape(of.why)
@@ -161,4 +158,4 @@ def _title(text: str) -> str:
 
 def _html(text: str) -> SafeString:
     """Mark what is made here as HTML: every text from outside was escaped."""
-    return SafeString(text)  # noqa: S308
+    return SafeString(text)

@@ -132,8 +132,15 @@ def count_serving(
     endpoints: QuerySet[DeployedEndpoint], *, now: datetime | Now = DATABASE_NOW
 ) -> dict[str, dict[Any, int]]:
     """Return the number of active endpoints of each project, by their `ServingTruth`."""
-    active = with_serving_truth(endpoints.filter(is_active=True), now=now)
     found: dict[str, dict[Any, int]] = {each.value: {} for each in ServingTruth}
-    for row in active.order_by().values("project", "serving_truth").annotate(n=Count("pk")):
+    for row in counted_serving(endpoints, now=now):
         found[row["serving_truth"]][row["project"]] = row["n"]
     return found
+
+
+def counted_serving(
+    endpoints: QuerySet[Any, Any], *, now: datetime | Now = DATABASE_NOW
+) -> QuerySet[Any, dict[str, Any]]:
+    """The number `n` of active endpoints by `project` and `serving_truth`."""
+    active = with_serving_truth(endpoints.filter(is_active=True), now=now)
+    return active.order_by().values("project", "serving_truth").annotate(n=Count("pk"))

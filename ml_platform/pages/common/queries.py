@@ -18,9 +18,11 @@ from django.http import HttpRequest, QueryDict
 from ml_platform.errors import Invalid
 from ml_platform.models.prepared import Prepared, number
 from ml_platform.pages.view_models.context import Pager, Tab
-from ml_platform.pagination import Order, Page, Start, ordered, page_of, start_of, read_page
+from ml_platform.pagination import Order, Page, Start, ordered, page_of, read_page, start_of
 
 M = TypeVar("M", bound=Model)
+FRAGMENT = "fragment"
+"""The parameter that asks for a part of a page alone."""
 NEWEST = Order("newest", "created_at", descending=True)
 
 VERSION = forms.RegexField(
@@ -53,9 +55,17 @@ class Listed(Generic[M]):
 
     def __init__(self, model: type[M], build: Callable[..., QuerySet[M]]) -> None:
         def part(
-            order: Order, backwards: bool, size: int, *shape: Hashable, value: Any, pk: Any, **of: Any
+            order: Order,
+            side: str,
+            size: int,
+            *shape: Hashable,
+            value: Any,
+            pk: Any,
+            **of: Any,
         ) -> QuerySet[M]:
-            return ordered(build(*shape, **of), order, Start(backwards, value, pk))[: size + 1]
+            return ordered(build(*shape, **of), order, Start(side == "before", value, pk))[
+                : size + 1
+            ]
 
         def slice_of(start: int, stop: int, *shape: Hashable, **of: Any) -> QuerySet[M]:
             return build(*shape, **of)[start:stop]
@@ -84,11 +94,16 @@ class Listed(Generic[M]):
         cursors = {side: request.GET.get(f"{name}_{side}", "") for side in ("after", "before")}
         start = start_of(self._model, order, **cursors)
         found = self._part(
-            order, start.backwards, size, *shape, value=start.value, pk=start.pk, **values
+            order,
+            "before" if start.backwards else "after",
+            size,
+            *shape,
+            value=start.value,
+            pk=start.pk,
+            **values,
         )
         page = page_of(found, order, start, size=size)
         return _paged(request, page, self.total(*shape, **values), name)
-
 
     def numbered(
         self,
@@ -113,9 +128,7 @@ def cursor_page(
     return _paged(request, page, rows.count(), name)
 
 
-def _paged(
-    request: HttpRequest, page: Page[M], total: int, name: str
-) -> tuple[list[M], Pager]:
+def _paged(request: HttpRequest, page: Page[M], total: int, name: str) -> tuple[list[M], Pager]:
     after, before = f"{name}_after", f"{name}_before"
 
     def url(parameter: str, cursor: str) -> str:
@@ -159,7 +172,7 @@ def query_url(
 ) -> str:
     """The address of this page with one parameter changed and others left out."""
     query = request.GET.copy()
-    for name in without:
+    for name in (FRAGMENT, *without):
         query.pop(name, None)
     query[parameter] = str(value)
     return f"?{query.urlencode()}"

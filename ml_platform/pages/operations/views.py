@@ -51,8 +51,13 @@ ORIGINS: Mapping[str, str] = {
 
 def operations_of(scope: Scope) -> OperationQuerySet:
     """The operations that a user may see, the newest first."""
+    return scope.only(newest_operations())
+
+
+def newest_operations() -> OperationQuerySet:
+    """All operations, the newest first."""
     rows: OperationQuerySet = Operation.objects.select_related("project", "lineage")
-    return scope.only(rows).order_by("-created_at", "pk")
+    return rows.order_by("-created_at", "pk")
 
 
 @page

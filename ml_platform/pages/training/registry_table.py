@@ -15,8 +15,8 @@ from ml_platform.actions.caller import Caller
 from ml_platform.actions.endpoints import Known
 from ml_platform.models import DeployedEndpoint, RegisteredModel, TrainingRun, TrainingSchedule
 from ml_platform.models.endpoints.serving_status import serving_status, with_serves_newest
-from ml_platform.models.states import LIVE_SCHEDULE_STATES, Approval, RegistryState, ScheduleState
 from ml_platform.models.prepared import Prepared
+from ml_platform.models.states import LIVE_SCHEDULE_STATES, Approval, RegistryState, ScheduleState
 from ml_platform.pages.common.buttons import deploy_button
 from ml_platform.pages.common.queries import Listed, cursor_page
 from ml_platform.pages.view_models.addresses import url_of

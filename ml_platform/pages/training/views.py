@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Case, QuerySet, Value, When
@@ -10,12 +11,14 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from ml_platform import kpis
+from ml_platform.actions.caller import Caller
 from ml_platform.models import DeployedEndpoint, TrainingRun, TrainingSchedule
 from ml_platform.models.clock import database_now
 from ml_platform.models.endpoints.serving_truth import with_serving_truth
 from ml_platform.models.states import LIVE_SCHEDULE_STATES, TRAINING_RUN_STATUSES, RunStatus
-from ml_platform.pages.common.queries import NEWEST, Listed, tabs_of
-from ml_platform.pages.layout import caller_of, page, render_page
+from ml_platform.pages.common.queries import FRAGMENT, NEWEST, Listed, tabs_of
+from ml_platform.pages.layout import caller_of, fragment, page, render_page
+from ml_platform.pages.view_models.context import Values
 from ml_platform.pages.view_models.metrics import common_name, main_metric
 from ml_platform.pages.view_models.serialize import asset_figures
 from ml_platform.services.access.rights import Right
@@ -39,20 +42,13 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
     """The four tables of a project, each one page long. Reads only our database."""
     now, caller = database_now(), caller_of(request)
     project = caller.find_project(project_id)
+    if request.GET.get(FRAGMENT) == "runs":
+        return fragment(request, "runs", _runs_table(request, project, caller, now))
     endpoints, endpoints_pager = ENDPOINTS.page(
         request, order=NEWEST, size=ROWS_A_TABLE, name="endpoints", project=project.pk
     )
     locks = read_project_locks(project.pk, [one.service_name for one in endpoints])
     registry = registry_table(request, project=project, caller=caller, locks=locks, now=now)
-    tabs, statuses = tabs_of(request, RUN_TABS, "runs")
-    runs, runs_pager = RUNS.page(
-        request,
-        *statuses,
-        order=NEWEST,
-        size=ROWS_A_TABLE,
-        name="runs",
-        project=project.pk,
-    )
     schedules, schedules_pager = SCHEDULES.numbered(
         request, size=ROWS_A_TABLE, parameter="schedules", anchor="schedules", project=project.pk
     )
@@ -62,7 +58,7 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         "name": str(project),
         "url": reverse("ml_platform:training", args=[project.pk]),
         "archived": project.in_archive,
-        "may_train": caller.has(Right.TRAIN),
+        "new_schedule_url": _url_to_train("new_schedule", project, caller),
         "figures": asset_figures(kpis.assets([project.pk])),
         "registry": registry,
         "endpoints": endpoint_rows(
@@ -70,16 +66,34 @@ def training(request: HttpRequest, project_id: str) -> HttpResponse:
         ),
         "p95": kpis.WORST_P95,
         "endpoints_pager": endpoints_pager,
-        "runs": run_rows(runs, caller=caller, now=now),
-        "runs_metric": common_name(main_metric(run.metrics) for run in runs),
-        "runs_tabs": tabs,
-        "runs_pager": runs_pager,
-        "runs_narrowed": bool(statuses),
+        "runs": _runs_table(request, project, caller, now),
         "schedules": schedule_rows(schedules, caller=caller, now=now),
         "schedules_pager": schedules_pager,
     }
     status = 422 if registry["form"].errors else 200
     return render_page(request, "training", found, status=status)
+
+
+def _runs_table(request: HttpRequest, project: Any, caller: Caller, now: datetime) -> Values:
+    tabs, statuses = tabs_of(request, RUN_TABS, "runs")
+    runs, pager = RUNS.page(
+        request, *statuses, order=NEWEST, size=ROWS_A_TABLE, name="runs", project=project.pk
+    )
+    return {
+        "rows": run_rows(runs, caller=caller, now=now),
+        "metric": common_name(main_metric(run.metrics) for run in runs),
+        "tabs": tabs,
+        "pager": pager,
+        "narrowed": bool(statuses),
+        "new_url": _url_to_train("new_run", project, caller),
+    }
+
+
+def _url_to_train(name: str, project: Any, caller: Caller) -> str:
+    """The form of that name; '' where nothing can be trained."""
+    if project.in_archive or not caller.has(Right.TRAIN):
+        return ""
+    return reverse(f"ml_platform:{name}", args=[project.pk])
 
 
 def _endpoints(*, project: Any) -> QuerySet[DeployedEndpoint]:

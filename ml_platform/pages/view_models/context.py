@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 Values: TypeAlias = dict[str, Any]
@@ -42,7 +42,7 @@ class Button:
     """The question before it is done; empty for none."""
     check: str = ""
     """Where to ask whether it still can be done."""
-    key: str = ""
+    key: str = field(default="", repr=False)
     """The idempotency key: a second press has no further effect."""
     reason: str = ""
     """The question for a reason that must be given; empty where none is needed."""

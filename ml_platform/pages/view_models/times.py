@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from ml_platform.text import rough
@@ -15,7 +15,7 @@ class Moment:
 
     iso: str
     exact: str
-    relative: str
+    relative: str = field(repr=False)
 
     @property
     def short(self) -> str:

@@ -19,10 +19,11 @@ from django.utils.module_loading import import_string
 
 from ml_platform.conf import get_settings
 from ml_platform.models import Event, Operation
+from ml_platform.models.prepared import Prepared, number
 from ml_platform.models.states import LIVE_OPERATION_STATUSES
 from ml_platform.text import rough
 
-from .store import FURTHEST, due
+from .store import FURTHEST, due, furthest
 from .work import Clock, lease_end
 
 GRACE = timedelta(minutes=2)
@@ -65,12 +66,17 @@ class Liveness:
 
 def read_liveness(*, now: datetime) -> Liveness:
     """Read it in one statement, and two more if something has waited for longer than GRACE."""
-    found = _with_since(due(now)).aggregate(number=Count("pk"), oldest=Min("since"))
+    [found] = _due(now=now, ahead=furthest(now))
     if found["oldest"] is None:
         return Liveness(now=now)
     since = min(found["oldest"], now)
     taken = last_taken(now=now) if now - since >= GRACE else None
     return Liveness(now=now, due=found["number"], due_since=since, taken_at=taken)
+
+
+@Prepared
+def _due(*, now: Any, ahead: Any) -> QuerySet[Any, dict[str, Any]]:
+    return number(_with_since(due(now, ahead)), number=Count("pk"), oldest=Min("since"))
 
 
 def why_waiting(rows: Iterable[Operation], *, clock: Clock) -> Mapping[uuid.UUID, str]:

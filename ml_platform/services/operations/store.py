@@ -235,17 +235,22 @@ def _queue_up(operation: Operation) -> None:
         lock_rows(rivals.filter(Q(**keys, _connector=Q.OR)))
 
 
-def due(now: datetime) -> QuerySet[Operation]:
+def due(now: datetime, ahead: datetime | None = None) -> QuerySet[Operation]:
     """Live operations that no worker holds, whose time has come and whose locks are free."""
-    return at_hand(now).filter(_locks_are_free())
+    return at_hand(now, ahead).filter(_locks_are_free())
 
 
-def at_hand(now: datetime) -> QuerySet[Operation]:
+def furthest(now: datetime) -> datetime:
+    """The furthest time that the engine writes."""
+    return lease_end(now) + FURTHEST
+
+
+def at_hand(now: datetime, ahead: datetime | None = None) -> QuerySet[Operation]:
     """Live operations that no worker holds and whose time has come, whoever has their locks.
 
-    A time further ahead than the engine writes is of a clock that was ahead, and counts as come.
+    A time further `ahead` than the engine writes is of a clock that was ahead, and counts as come.
     """
-    ahead = lease_end(now) + FURTHEST
+    ahead = ahead or furthest(now)
     return Operation.objects.live().filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=now) | Q(lease_until__gt=ahead),
         Q(next_attempt_at__isnull=True)

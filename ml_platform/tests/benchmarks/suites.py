@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .ground import fill, open_database, vendor
 from .html import html_pages
@@ -27,11 +27,12 @@ def figures(database: str, sizes: Sequence[int], only: Sequence[str]) -> Iterato
             open_database(f"{database}-{size}")
             print(f"{size:,} models in {fill(size):.0f} s, {vendor()}", flush=True)
     site = Site()
-    if "numbers" in only:
-        yield from dashboard_numbers(sizes, database)
-    if "list" in only:
-        yield from list_pages(site, sizes, database)
-    if "html" in only:
-        yield from html_pages(site, sizes, database)
-    if "orphans" in only:
-        yield from orphan_cleanup(sizes, database)
+    parts: dict[str, Callable[[], Iterator[Figure]]] = {
+        "numbers": lambda: dashboard_numbers(sizes, database),
+        "list": lambda: list_pages(site, sizes, database),
+        "html": lambda: html_pages(site, sizes, database),
+        "orphans": lambda: orphan_cleanup(sizes, database),
+    }
+    for name, part in parts.items():
+        if name in only:
+            yield from part()

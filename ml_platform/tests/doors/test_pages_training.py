@@ -307,3 +307,28 @@ def test_names_and_errors_are_text(admin, project):
 def test_the_cards_of_the_starting_page_lead_here(admin):
     project = incident_rows(timezone.now())
     assert f'href="{url_of(project)}"' in admin.get("/").content.decode()
+
+
+def test_a_poll_asks_for_the_runs_alone_and_is_told_when_nothing_changed(admin, project):
+    run = TrainingRunFactory.create(project=project, status="running", stage="transform")
+    whole = admin.get(url_of(project)).content.decode()
+    url = url_of(project, "?fragment=runs&runs=live")
+    told = admin.get(url)
+    part = told.content.decode()
+    steady = admin.get(url, headers={"If-None-Match": told["ETag"]})
+    assert (told.status_code, steady.status_code, steady.content) == (200, 304, b"")
+    assert len(part) < len(whole) / 2
+    assert "<html" not in part
+    assert "fragment=" not in part
+    assert part.strip().startswith('<section id="runs" data-live="runs" data-fragment')
+    TrainingRun.objects.filter(pk=run.pk).update(progress=80)
+    fresh = admin.get(url, headers={"If-None-Match": told["ETag"]})
+    assert (fresh.status_code, "80 %" in fresh.content.decode()) == (200, True)
+    assert admin.get("/?fragment=running").content.strip() == RUNNING_NONE
+    other = Client()
+    other.force_login(member_of(ProjectFactory.create(), Right.VIEW, name="eve"))
+    assert other.get(url).status_code == 404
+    assert Client().get(url).status_code == 302
+
+
+RUNNING_NONE = b'<div data-live="running" data-fragment></div>'

@@ -1,4 +1,4 @@
-"""A prepared statement returns what the ORM returns for the same values, and builds its text once."""
+"""A prepared statement returns what the ORM returns for the same values; its text is built once."""
 
 from __future__ import annotations
 

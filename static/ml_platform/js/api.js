@@ -31,10 +31,22 @@ export function postForm(form) {
 
 /** A page of this site as a document. */
 export async function getPage(url) {
-  const answer = await send(url, { headers: { Accept: "text/html" } });
+  return parsed(await send(url, { headers: { Accept: "text/html" } }), "#mlp-main");
+}
+
+/** A part of a page and its tag; null if it still shows what it showed with the last tag. */
+export async function getPart(url, last = "") {
+  const answer = await send(url, { headers: { Accept: "text/html", "If-None-Match": last } });
+  if (answer.status === 304) return null;
+  const page = await parsed(answer, "[data-fragment]");
+  return { part: page.querySelector("[data-fragment]"), tag: answer.headers.get("ETag") };
+}
+
+/** The answer as a document, which has this in it unless the user is logged out. */
+async function parsed(answer, wanted) {
   if (!answer.ok) throw new Failure(`The page could not be read (${answer.status}).`, answer);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (!page.querySelector("#mlp-main")) throw loggedOut(answer);
+  if (!page.querySelector(wanted)) throw loggedOut(answer);
   return page;
 }
 

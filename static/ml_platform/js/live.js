@@ -1,7 +1,7 @@
 /** Updates the running operations and training runs on this page. */
 
 import { Pace, wakeful, watch } from "./poll.js";
-import { refresh } from "./refresh.js";
+import { refresh, refreshPart } from "./refresh.js";
 
 const AT_ONCE = 8;
 const FIRST = 5_000;
@@ -14,12 +14,13 @@ function begin() {
     const url = shown.dataset.watch;
     if (watched.has(url) || watched.size >= AT_ONCE) continue;
     watched.add(url);
-    watch(url, refresh).then(() => watched.delete(url)).then(refresh);
+    const change = () => refreshPart(document.querySelector(`[data-watch="${url}"]`));
+    watch(url, change).then(() => watched.delete(url)).then(refresh);
   }
   tick();
 }
 
-/** A run has no address to poll: the page is read again, less often if nothing changes. */
+/** A run has no address to poll: the table is read again, less often if nothing changes. */
 async function tick() {
   if (ticking) return;
   ticking = true;
@@ -27,7 +28,7 @@ async function tick() {
   while (document.querySelector("[data-moving]")) {
     await pace.wait();
     await wakeful();
-    if (await refresh()) pace.changed();
+    if (await refreshPart(document.querySelector("[data-moving]"))) pace.changed();
   }
   ticking = false;
 }
