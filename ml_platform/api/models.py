@@ -23,7 +23,13 @@ from ml_platform.api.http.lists import answer_list, matching, pagination_json, p
 from ml_platform.api.schemas.base import Flag, reply, reply_text, to_json, url_of
 from ml_platform.api.schemas.deletion import PlanOut, plan_json
 from ml_platform.api.schemas.endpoints import endpoint_json
-from ml_platform.api.schemas.model_list import VERIFIED_LIVE, Narrowed, items_of, rows_of
+from ml_platform.api.schemas.model_list import (
+    VERIFIED_LIVE,
+    Narrowed,
+    items_of,
+    projects_of,
+    rows_of,
+)
 from ml_platform.api.schemas.models import (
     ModelDetail,
     ModelsOut,
@@ -60,10 +66,12 @@ def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     order, offset = place_of(query, SORTS)
     live = query.verify == "live"
     with snapshot():
-        page = narrowed.page(order, query, offset, VERIFIED_LIVE if live else ())
-        counts = narrowed.counts()
         reading = vertex_reading()
-    items = items_of(page.rows, url_of("models/"), reading)
+        more = VERIFIED_LIVE if live else ()
+        page = narrowed.page(order, query, offset, reading.fresh_since, more)
+        projects = projects_of(page.rows)
+        counts = narrowed.counts()
+    items = items_of(page.rows, projects, url_of("models/"), reading)
     available = not reading.unread
     if live:
         told = [json.loads(item) for item in items]
@@ -82,15 +90,15 @@ def get_model(request: Any, model_id: int) -> HttpResponse:
     """One lineage: its row of the list, its texts and all its endpoints."""
     caller: Caller = request.auth
     with snapshot():
-        row = caller.find(
-            rows_of(RegisteredModel.objects.all(), "description", "vertex_model_resource_name"),
-            model_id,
-        )
-        rows = with_serving_truth(ENDPOINTS.filter(registered_model=model_id))
-        endpoints = list(rows.order_by("-created_at", "-pk"))
         reading = vertex_reading()
+        columns = ("description", "vertex_model_resource_name")
+        rows = rows_of(RegisteredModel.objects.all(), reading.fresh_since, *columns)
+        row = caller.find(rows, model_id)
+        projects = projects_of([row])
+        served = with_serving_truth(ENDPOINTS.filter(registered_model=model_id))
+        endpoints = list(served.order_by("-created_at", "-pk"))
         deployed = deployments_at(row["vertex_model_resource_name"])
-    [item] = items_of([row], url_of("models/"), reading)
+    [item] = items_of([row], projects, url_of("models/"), reading)
     body = json.loads(item)
     body["description"] = row["description"]
     unread = bool(reading.endpoints_unread)

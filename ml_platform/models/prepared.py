@@ -135,6 +135,8 @@ def _read_list(values: list[Any], connection: BaseDatabaseWrapper) -> _Given:
 
 def _stored(value: Any, connection: BaseDatabaseWrapper) -> Any:
     """The value, or the key of a row, as the database's driver takes it."""
+    if type(value) in (int, str):
+        return value
     [stored] = Value(getattr(value, "pk", value)).as_sql(None, connection)[1]  # type: ignore[arg-type]
     return stored
 

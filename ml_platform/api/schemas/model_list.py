@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Self
 
-from django.apps import apps
 from django.db.models import (
     Case,
     Count,
     F,
-    Model,
     OuterRef,
     Q,
     QuerySet,
@@ -27,17 +27,17 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 
-from ml_platform.conf import project_model
 from ml_platform.kpis import VertexReading, registered_models
 from ml_platform.models import DeployedEndpoint, ModelCount, RegisteredModel, TrainingRun
-from ml_platform.models.endpoints.serving_status import ServingStatus, with_serving_status
+from ml_platform.models.endpoints.serving_status import ServingStatus
 from ml_platform.models.json_text import JsonObject, as_text
 from ml_platform.models.prepared import Prepared, number
 from ml_platform.pagination import Order, Page, Start, ordered, page_of, start_of
+from ml_platform.services.access.scope import all_projects
 from ml_platform.services.registry.model_list import model_filter
 from ml_platform.services.registry.registry_state import registry_verdict
 
-from .base import Json, Listing, project_json
+from .base import Listing, project_json, to_json
 from .models import VERSION, ModelsQuery
 
 Row = Mapping[str, Any]
@@ -48,6 +48,8 @@ VERIFIED_LIVE = (
     "latest_run__vertex_model_version",
 )  # fmt: skip
 """Columns that `?verify=live` needs beside them."""
+NEVER, OLD, FRESH = range(3)
+"""When Vertex AI last answered about a model."""
 COUNTED_BY = {
     "project": "project",
     "model_type": "model_type",
@@ -71,9 +73,17 @@ def fields_of_item() -> dict[str, Any]:
         "versions": F("total_versions"),
         "latest_version": Case(When(latest_run__isnull=False, then=version)),
         "deployment": JsonObject(
-            status=F("serving_status"),
-            active_endpoints=Coalesce(Subquery(counted.values("n")), 0),
-            endpoint=Subquery(active.order_by("-deployed_at", "-pk").values(_item=newest)[:1]),
+            status=F("listed__serving"),
+            active_endpoints=Case(
+                When(listed__serving=ServingStatus.IDLE, then=0),
+                default=Coalesce(Subquery(counted.values("n")), 0),
+            ),
+            endpoint=Case(
+                When(
+                    ~Q(listed__serving=ServingStatus.IDLE),
+                    then=Subquery(active.order_by("-deployed_at", "-pk").values(_item=newest)[:1]),
+                )
+            ),
         ),
         "vertex_model_resource_name": F("vertex_model_resource_name"),
         "registry_state": Case(
@@ -84,12 +94,16 @@ def fields_of_item() -> dict[str, Any]:
     }
 
 
-def rows_of(models: QuerySet[RegisteredModel], *more: str) -> QuerySet[Any, dict[str, Any]]:
+def rows_of(
+    models: QuerySet[RegisteredModel], fresh_since: Any, *more: str
+) -> QuerySet[Any, dict[str, Any]]:
     """A row for each of these models: what `items_of` needs, and more columns."""
-    projects = (f"project__{column}" for column in _project_columns())
+    old = [] if fresh_since is None else [When(registry_checked_at__lt=fresh_since, then=OLD)]
+    looked = Case(When(registry_checked_at__isnull=True, then=NEVER), *old, default=FRESH)
     item = as_text(JsonObject(**fields_of_item()))
-    columns = dict.fromkeys(("pk", "registry_state", "registry_checked_at", *projects, *more))
-    rows: QuerySet[Any, dict[str, Any]] = with_serving_status(models).values(*columns, item=item)
+    rows: QuerySet[Any, dict[str, Any]] = models.values(
+        "pk", "registry_state", *more, looked=looked, item=item, project_key=F("project")
+    )
     return rows
 
 
@@ -116,7 +130,9 @@ class Narrowed:
         }
         return cls(status=query.status, search=query.search, filters=filters, projects=projects)
 
-    def page(self, order: Order, query: Listing, offset: int, more: Sequence[str]) -> Page[Any]:
+    def page(
+        self, order: Order, query: Listing, offset: int, fresh_since: Any, more: Sequence[str]
+    ) -> Page[Any]:
         """The page that the query asks for, in one statement, with more columns.
 
         :raises BadCursor: the cursor does not belong to this list in this order.
@@ -127,9 +143,13 @@ class Narrowed:
         read = _rows.build if self.search or offset else _rows
         found = read(
             *(order, self.status, self.search, *part, *more),
-            value=start.value, pk=start.pk, projects=self.projects, **self.filters,
+            value=start.value, pk=start.pk, fresh_since=fresh_since, projects=self.projects,
+            **self.filters,
         )  # fmt: skip
-        return page_of(list(found), order, start, size=query.page_size, offset=offset)
+        rows = list(found)
+        for row in (*rows[:1], *rows[: query.page_size][-1:]):  # the cursors are made of these
+            row |= json.loads(row["place"])
+        return page_of(rows, order, start, size=query.page_size, offset=offset)
 
     def counts(self) -> dict[str, int]:
         """The `total` of the registered models and how many of each `ServingStatus` there are,
@@ -152,11 +172,13 @@ def _models(
 @Prepared
 def _rows(
     order: Order, status: str | None, search: str, first: int, last: int, *more: str,
-    value: Any, pk: Any, **asked: Any,
+    value: Any, pk: Any, fresh_since: Any, **asked: Any,
 ) -> QuerySet[Any, dict[str, Any]]:  # fmt: skip
     """The rows from offset to offset, behind the row of that value and primary key."""
     part = ordered(_models(status, search, **asked), order, Start(value=value, pk=pk))
-    return rows_of(part, order.column, *more)[first:last]
+    # As text, because only two are read.
+    place = as_text(JsonObject(**{order.column: F(order.column)}))
+    return rows_of(part, fresh_since, *more).annotate(place=place)[first:last]
 
 
 @Prepared
@@ -172,13 +194,27 @@ def _counts(status: str | None, *, projects: Any, **filters: Any) -> QuerySet[An
     )
 
 
-def items_of(rows: Sequence[Row], base: str, reading: VertexReading) -> list[str]:
+def items_of(
+    rows: Sequence[Row], projects: Mapping[Any, str], base: str, reading: VertexReading
+) -> list[str]:
     """The rows as the JSON text of the items; `base` is the address of the list."""
-    project, verdict = _projects(), _verdicts(reading)
+    verdict = _verdicts(reading)
     return [
-        f'{{"project":{project(row)},{verdict(row)},"url":"{base}{row["pk"]}/",{row["item"][1:]}'
+        f'{{"project":{projects[row["project_key"]]},{verdict(row["registry_state"], row["looked"])},'
+        f'"url":"{base}{row["pk"]}/",{row["item"][1:]}'
         for row in rows
     ]
+
+
+def projects_of(rows: Sequence[Row]) -> dict[Any, str]:
+    """The projects of the rows as JSON; a host's own project model names itself by `__str__`."""
+    keys = sorted({row["project_key"] for row in rows})
+    return {project.pk: to_json(project_json(project)) for project in _projects(keys=keys)}
+
+
+@Prepared
+def _projects(*, keys: Any) -> QuerySet[Any]:
+    return all_projects().filter(pk__in=keys)
 
 
 def newest_run(row: Row) -> TrainingRun | None:
@@ -194,47 +230,20 @@ def newest_run(row: Row) -> TrainingRun | None:
     )
 
 
-def _verdicts(reading: VertexReading) -> Callable[[Row], str]:
-    """What the newest sweep says of a model; each answer is written once."""
-    written: dict[tuple[bool | None, str], str] = {}
+def _verdicts(reading: VertexReading) -> Callable[[str, int], str]:
+    """What the newest sweep says of a model, by its state and when it was looked at."""
+    since = reading.fresh_since or datetime.max.replace(tzinfo=UTC)
+    times = {NEVER: None, OLD: since - timedelta.resolution, FRESH: since}
 
-    def write(row: Row) -> str:
+    @cache
+    def write(state: str, looked: int) -> str:
         verdict = registry_verdict(
-            state=row["registry_state"],
-            checked_at=row["registry_checked_at"],
+            state=state,
+            checked_at=times[looked],
             unread=reading.unread,
             fresh_since=reading.fresh_since,
         )
-        key = (verdict.verified, verdict.reason)
-        if key not in written:
-            told = {"registry_verified": verdict.verified, "registry_reason": verdict.reason}
-            written[key] = json.dumps(told)[1:-1]
-        return written[key]
+        told = {"registry_verified": verdict.verified, "registry_reason": verdict.reason}
+        return to_json(told)[1:-1]
 
     return write
-
-
-def _projects() -> Callable[[Row], str]:
-    """The project of a row, made once; a host's own project model names itself by `__str__`."""
-    model, columns = _project_class(), _project_columns()
-    key = f"project__{model._meta.pk.attname}"  # noqa: SLF001 - Django's documented name
-    written: dict[Any, str] = {}
-
-    def write(row: Row) -> str:
-        pk = row[key]
-        if pk not in written:
-            values = [row[f"project__{column}"] for column in columns]
-            project: Json = project_json(model.from_db(None, columns, values))
-            written[pk] = json.dumps(project, default=str)
-        return written[pk]
-
-    return write
-
-
-def _project_class() -> type[Model]:
-    return apps.get_model(project_model())
-
-
-def _project_columns() -> list[str]:
-    fields = _project_class()._meta.concrete_fields  # noqa: SLF001 - Django's documented name
-    return [field.attname for field in fields]

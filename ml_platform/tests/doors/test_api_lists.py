@@ -230,7 +230,7 @@ def test_a_cursor_of_another_order_is_refused():
 
 @pytest.mark.parametrize("count", [0, 1, 100])
 @pytest.mark.parametrize("query", ["", "&search=model&status=idle&blessed=true&sort=name"])
-def test_a_list_of_models_costs_three_statements_and_no_call_to_google(
+def test_a_list_of_models_costs_four_statements_and_no_call_to_google(
     count: int, query: str, monkeypatch: pytest.MonkeyPatch
 ):
     project = ProjectFactory.create()
@@ -246,10 +246,10 @@ def test_a_list_of_models_costs_three_statements_and_no_call_to_google(
     with CaptureQueriesContext(connection) as listing:
         answer = client.get(f"/api/models/?page_size=100{query}")
     assert len(answer.json()["items"]) == count
-    who = len(alone) - 1  # the clock, the token, two statements for permissions
-    assert who == 4
-    # The page, the counts and the newest sweep; what a search finds is counted by one of its own.
-    assert len(listing) - who == 3 + bool(query)
+    who = len(alone) - 2  # the token, two statements for permissions
+    assert who == 3
+    # The newest sweep, the page, its projects and the counts; a search counts what it finds.
+    assert len(listing) - who == 4 + bool(query)
     assert called == []
 
 
