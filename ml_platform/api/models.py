@@ -54,6 +54,7 @@ SORTS = {
     "registered": "latest_registered_at",
     "name": "model_name",
     "versions": "total_versions",
+    "last_traffic": "last_traffic_on",
 }
 
 

@@ -140,7 +140,7 @@ class Narrowed:
         start = start_of(RegisteredModel, order, after=query.cursor, before="")
         part = (offset, offset + query.page_size + 1)
         # A text for each search, or for each page number, would be kept in vain.
-        read = _rows.build if self.search or offset else _rows
+        read = page_rows.build if self.search or offset else page_rows
         found = read(
             *(order, self.status, self.search, *part, *more),
             value=start.value, pk=start.pk, fresh_since=fresh_since, projects=self.projects,
@@ -170,7 +170,7 @@ def _models(
 
 
 @Prepared
-def _rows(
+def page_rows(
     order: Order, status: str | None, search: str, first: int, last: int, *more: str,
     value: Any, pk: Any, fresh_since: Any, **asked: Any,
 ) -> QuerySet[Any, dict[str, Any]]:  # fmt: skip
@@ -200,8 +200,8 @@ def items_of(
     """The rows as the JSON text of the items; `base` is the address of the list."""
     verdict = _verdicts(reading)
     return [
-        f'{{"project":{projects[row["project_key"]]},{verdict(row["registry_state"], row["looked"])},'
-        f'"url":"{base}{row["pk"]}/",{row["item"][1:]}'
+        f'{{"project":{projects[row["project_key"]]},"url":"{base}{row["pk"]}/",'
+        f"{verdict(row['registry_state'], row['looked'])},{row['item'][1:]}"
         for row in rows
     ]
 

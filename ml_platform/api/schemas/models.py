@@ -89,9 +89,10 @@ StoredState = Literal["verified", "suspected", "missing", "changed", "foreign", 
 class ModelsQuery(Listing):
     """Registered models."""
 
-    sort: Literal["registered", "-registered", "name", "-name", "versions", "-versions"] = (
-        "-registered"
-    )
+    sort: Literal[
+        "registered", "-registered", "name", "-name", "versions", "-versions",
+        "last_traffic", "-last_traffic",
+    ] = "-registered"  # fmt: skip
     search: str = Field("", max_length=63, description="A part of the name.")
     type: ModelType | None = None
     status: Literal["deployed", "outdated", "idle"] | None = Field(

@@ -39,5 +39,8 @@ class ListedModel(PlatformModel):
     )
     versions = models.PositiveIntegerField()
 
+    class Meta:
+        indexes = [models.Index(fields=["serving", "model"], name="mlp_listed_serving")]
+
     def __str__(self) -> str:
         return f"model {self.pk}: {self.serving}"
