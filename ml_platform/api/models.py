@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
 from django.http import HttpResponse
 from ninja import Query, Router
 
@@ -20,14 +20,18 @@ from ml_platform.actions.models import (
     find_model,
     version_of,
 )
-from ml_platform.api.http.lists import answer_list, matching, page_of, pagination_json, place_of
-from ml_platform.api.schemas.base import Flag, reply, url_of
+from ml_platform.api.http.lists import answer_list, matching, pagination_json
+from ml_platform.api.schemas.base import Flag, reply, reply_text, to_json, url_of
 from ml_platform.api.schemas.deletion import PlanOut, plan_json
 from ml_platform.api.schemas.endpoints import endpoint_json
-from ml_platform.api.schemas.model_list import Row, kpi_json, lines_json, rows_of, serving_of
+from ml_platform.api.schemas.model_list import (
+    VERIFIED_LIVE,
+    Narrowed,
+    items_of,
+    projects_of,
+    rows_of,
+)
 from ml_platform.api.schemas.models import (
-    METRIC,
-    SORTS,
     ModelDetail,
     ModelsOut,
     ModelsQuery,
@@ -37,21 +41,18 @@ from ml_platform.api.schemas.models import (
     version_json,
 )
 from ml_platform.api.schemas.operations import OperationOut, accepted, operation_json
-from ml_platform.kpis import registered_models, vertex_reading
+from ml_platform.kpis import vertex_reading
 from ml_platform.models import (
-    DeployedEndpoint,
     ModelTag,
     RegisteredModel,
     TrainingRun,
     snapshot,
 )
 from ml_platform.models.endpoints.serving_truth import with_serving_truth
-from ml_platform.pagination import Page
+from ml_platform.services.access.rights import Right
 from ml_platform.services.artifacts.manifest import files_checked_at
 from ml_platform.services.deletion.preview import preview_deletion
 from ml_platform.services.mirror.vertex_endpoints import deployments_at
-from ml_platform.services.registry.model_list import model_filter, read_by_metric
-from ml_platform.services.registry.search import count_found
 
 from .live_verification import verify_page
 
@@ -62,59 +63,26 @@ router = Router(tags=["models"])
 def list_models(request: Any, query: Query[ModelsQuery]) -> HttpResponse:
     """Registered models with their newest version, its endpoints, and Vertex AI's answer."""
     caller: Caller = request.auth
-    visible = caller.only(registered_models())
-    asked = model_filter(
-        search=query.search,
-        model_type=query.type,
-        status=query.status,
-        blessed=query.blessed,
-        registry_state=query.registry_state,
-        tags=query.tag,
-    )
-    if query.project is not None:
-        asked &= Q(project=query.project)
-    with snapshot():
-        page = _page(visible.filter(asked), query)
-        serving = serving_of(caller.only(DeployedEndpoint.objects.all()))
-        total, chosen, exact = _count(visible, asked, searched=bool(query.search))
-        reading = vertex_reading()
-    items = lines_json(page.rows, serving, url_of("models/"), reading)
+    caller.require(Right.VIEW)
+    narrowed = Narrowed.by(query, caller.scope.limit)
     live = query.verify == "live"
-    available = verify_page(page.rows, items, caller) if live else not reading.unread
-    return reply(
-        {
-            "items": items,
-            "pagination": pagination_json(query, page, chosen, exact=exact),
-            "kpi": kpi_json(serving, total),
-            "registry_check_available": available,
-        }
-    )
-
-
-def _page(models: QuerySet[RegisteredModel], query: ModelsQuery) -> Page[Row]:
-    """The rows of the page, in the order of a column or of a metric."""
-    name = query.sort.removeprefix("-")
-    if not name.startswith(METRIC):
-        return page_of(rows_of(models), query, SORTS)
-    page = read_by_metric(
-        models, name.removeprefix(METRIC), descending=query.sort != name, **place_of(query)
-    )
-    rows = {row["pk"]: row for row in rows_of(RegisteredModel.objects.filter(pk__in=page.rows))}
-    return Page([rows[pk] for pk in page.rows], previous=page.previous, next=page.next)
-
-
-def _count(
-    visible: QuerySet[RegisteredModel], asked: Q, *, searched: bool
-) -> tuple[int, int, bool]:
-    """How many registered models the caller sees, how many of them match, and whether that is
-    exact: only a search may tell a lower bound (law 1)."""
-    if not asked:
-        total = visible.count()
-        return total, total, True
-    if searched:
-        return visible.count(), *count_found(visible.filter(asked))
-    counted = visible.aggregate(total=Count("*"), chosen=Count("pk", filter=asked))
-    return counted["total"], counted["chosen"], True
+    with snapshot():
+        reading = vertex_reading()
+        page = narrowed.page(query, reading.fresh_since, VERIFIED_LIVE if live else ())
+        projects = projects_of(page.rows)
+        counts, exact = narrowed.counts()
+    items = items_of(page.rows, projects, url_of("models/"), reading)
+    available = not reading.unread
+    if live:
+        told = [json.loads(item) for item in items]
+        available = verify_page(page.rows, told, caller)
+        items = [to_json(item) for item in told]
+    rest = {
+        "pagination": pagination_json(query, page, counts.pop("chosen"), exact=exact),
+        "kpi": counts,
+        "registry_check_available": available,
+    }
+    return reply_text(f'{{"items":[{",".join(items)}],{to_json(rest)[1:]}')
 
 
 @router.get("/{int:model_id}/", response=ModelDetail, operation_id="get_model")
@@ -122,15 +90,18 @@ def get_model(request: Any, model_id: int) -> HttpResponse:
     """One lineage: its row of the list, its texts and all its endpoints."""
     caller: Caller = request.auth
     with snapshot():
-        row = caller.find(rows_of(RegisteredModel.objects.all()), model_id)
-        rows = with_serving_truth(ENDPOINTS.filter(registered_model=model_id))
-        endpoints = list(rows.order_by("-created_at", "-pk"))
-        serving = serving_of(DeployedEndpoint.objects.filter(registered_model=model_id))
         reading = vertex_reading()
+        columns = ("description", "vertex_model_resource_name")
+        rows = rows_of(RegisteredModel.objects.all(), reading.fresh_since, *columns)
+        row = caller.find(rows, model_id)
+        projects = projects_of([row])
+        served = with_serving_truth(ENDPOINTS.filter(registered_model=model_id))
+        endpoints = list(served.order_by("-created_at", "-pk"))
         deployed = deployments_at(row["vertex_model_resource_name"])
         tags = ModelTag.objects.filter(registered_model=model_id).order_by("key")
         body_tags = dict(tags.values_list("key", "value"))
-    [body] = lines_json([row], serving, url_of("models/"), reading)
+    [item] = items_of([row], projects, url_of("models/"), reading)
+    body = json.loads(item)
     body["description"], body["tags"] = row["description"], body_tags
     unread = bool(reading.endpoints_unread)
     body["vertex_endpoints"] = None if unread else [deployed_json(one) for one in deployed]

@@ -16,7 +16,7 @@ from .database import PlatformModel, PlatformQuerySet
 class ApiTokenQuerySet(PlatformQuerySet["ApiToken"]):
     """A queryset of tokens."""
 
-    def valid(self, *, now: datetime) -> Self:
+    def valid(self, *, now: datetime | Now) -> Self:
         """Tokens that are neither revoked nor expired."""
         return self.filter(revoked_at__isnull=True, expires_at__gt=now)
 

@@ -39,7 +39,7 @@ class Prepared(Generic[R]):
     """
 
     def __init__(self, build: Build[R]) -> None:
-        self._build = build
+        self.build = build
         self._kept: dict[Hashable, _Statement | _Joined] = {}
         self._settings: Settings | None = None
         update_wrapper(self, build)
@@ -61,7 +61,7 @@ class Prepared(Generic[R]):
         found = self._kept.get(key)
         if found is None:
             slots = {name: one.slot(name) for name, one in given.items()}
-            made = self._build(*shape, **slots)
+            made = self.build(*shape, **slots)
             found = _Statement.of(made) if isinstance(made, QuerySet) else _Joined.of(made)
             self._kept[key] = found
         return found

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.module_loading import import_string
@@ -18,7 +20,7 @@ from ml_platform.actions.caller import Caller
 from ml_platform.conf import get_settings
 from ml_platform.errors import Denied
 from ml_platform.models import ApiToken
-from ml_platform.models.clock import database_now
+from ml_platform.models.prepared import Prepared
 
 from .errors import Unauthenticated
 
@@ -83,14 +85,19 @@ def _bearer(header: str) -> Any:
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthenticated("The Authorization header has no bearer token.")
-    now = database_now()
-    tokens = ApiToken.objects.valid(now=now).select_related("user")
-    found = tokens.filter(digest=digest_of(token.strip()), user__is_active=True).first()
+    [found] = _valid(digest=digest_of(token.strip())) or [None]
     if found is None:
         raise Unauthenticated("The token is unknown, expired or revoked.", code="bad_token")
-    if found.last_used_at is None or found.last_used_at < now - USE_WRITTEN_EACH:
-        ApiToken.objects.filter(pk=found.pk).update(last_used_at=now)
+    if found.last_used_at is None or found.last_used_at < found.now - USE_WRITTEN_EACH:
+        ApiToken.objects.filter(pk=found.pk).update(last_used_at=found.now)
     return found.user
+
+
+@Prepared
+def _valid(*, digest: Any) -> QuerySet[Any]:
+    """The token of that digest, if it is valid by the clock of the database, with its user."""
+    tokens = ApiToken.objects.valid(now=Now()).filter(digest=digest, user__is_active=True)
+    return tokens.select_related("user").annotate(now=Now())
 
 
 class _CsrfCheck(CsrfViewMiddleware):

@@ -23,13 +23,14 @@ def page_of(rows: QuerySet[Any, R], query: Listing, sorts: Mapping[str, str]) ->
     :raises Invalid: the query has both a page number and a cursor.
     :raises BadCursor: the cursor does not belong to this list in this order.
     """
+    return read_page(rows, order_of(query, sorts), **place_of(query))
+
+
+def order_of(query: Listing, sorts: Mapping[str, str]) -> Order:
+    """The order that the query asks for."""
     sort: str = query.sort  # type: ignore[attr-defined]
     name = sort.removeprefix("-")
-    return read_page(
-        rows,
-        Order(sort, sorts[name], descending=sort != name),
-        **place_of(query),
-    )
+    return Order(sort, sorts[name], descending=sort != name)
 
 
 def place_of(query: Listing) -> Json:

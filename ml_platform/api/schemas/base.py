@@ -164,14 +164,21 @@ Json: TypeAlias = dict[str, Any]
 
 def reply(body: Json, *, status: int = 200, location: str = "") -> HttpResponse:
     """The answer. Tests check it against the contract, so it is not validated again here."""
-    response = HttpResponse(
-        json.dumps(body, separators=(",", ":"), default=plain),
-        status=status,
-        content_type="application/json",
-    )
+    response = reply_text(to_json(body))
+    response.status_code = status
     if location:
         response["Location"] = location
     return response
+
+
+def reply_text(body: str) -> HttpResponse:
+    """The answer whose body is JSON already."""
+    return HttpResponse(body, content_type="application/json")
+
+
+def to_json(body: Json) -> str:
+    """A part of an answer as JSON."""
+    return json.dumps(body, separators=(",", ":"), default=plain)
 
 
 def url_of(path: str) -> str:

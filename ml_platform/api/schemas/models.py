@@ -109,6 +109,7 @@ SORTS: Mapping[str, str] = {
     "registered": "latest_registered_at",
     "name": "model_name",
     "versions": "total_versions",
+    "last_traffic": "last_traffic_on",
 }
 """Sort order -> column."""
 ModelSort = Annotated[

@@ -44,5 +44,8 @@ class ListedModel(PlatformModel):
     dumped: ClassVar = WithoutRows()
     objects: ClassVar = PlatformQuerySet.as_manager()
 
+    class Meta:
+        indexes = [models.Index(fields=["serving", "model"], name="mlp_listed_serving")]
+
     def __str__(self) -> str:
         return f"model {self.pk}: {self.serving}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from typing import ClassVar, Self
 
@@ -22,6 +22,8 @@ from ml_platform.models.states import (
 )
 
 MODEL_NAME_MAX = 63
+NO_TRAFFIC = date(1970, 1, 1)
+"""A day before any traffic, so that models without any have a place in an order by it."""
 validate_model_name = RegexValidator(
     r"\A[a-z][a-z0-9_-]{0,62}\Z",
     "A model name has 1 to 63 characters: lower-case letters, digits, _ and -, "
@@ -135,6 +137,12 @@ class RegisteredModel(PlatformModel):
         db_default=False,
         help_text="Each reading of Vertex AI since then judged it so: the answer is of the newest.",
     )
+    last_traffic_on = models.DateField(
+        default=NO_TRAFFIC,
+        db_default=NO_TRAFFIC,
+        editable=False,
+        help_text="The newest day on which an endpoint of it had requests; 1970-01-01 if none had.",
+    )
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -189,6 +197,20 @@ class RegisteredModel(PlatformModel):
                 fields=["project", "-latest_registered_at", "-id"], name="mlp_model_newest"
             ),
             models.Index(fields=["-latest_registered_at", "-id"], name="mlp_model_newest_all"),
+            # Not for registered models alone: SQLite does not use such an index for a condition
+            # with a parameter.
+            models.Index(fields=["model_name", "id"], name="mlp_model_named_all"),
+            models.Index(fields=["project", "-total_versions", "-id"], name="mlp_model_versions"),
+            models.Index(fields=["-total_versions", "-id"], name="mlp_model_versions_all"),
+            models.Index(fields=["project", "-last_traffic_on", "-id"], name="mlp_model_traffic"),
+            models.Index(fields=["-last_traffic_on", "-id"], name="mlp_model_traffic_all"),
+            models.Index(
+                fields=["model_type", "-latest_registered_at", "-id"], name="mlp_model_type_newest"
+            ),
+            models.Index(
+                fields=["registry_state", "-latest_registered_at", "-id"],
+                name="mlp_model_state_newest",
+            ),
             models.Index(
                 fields=["id", "created_at"],
                 condition=Q(vertex_model_resource_name="", next_version=1),

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_platform.cloud import monitoring
 from ml_platform.cloud.monitoring import Aligner, Reducer
-from ml_platform.models import DeployedEndpoint, ServiceDailyMetrics
+from ml_platform.models import DeployedEndpoint, RegisteredModel, ServiceDailyMetrics
 from ml_platform.services.operations.work import Heartbeat
 
 DAY_SECONDS = 86_400
@@ -74,6 +74,9 @@ def store_days(
         unique_fields=["service_name", "day"],
         update_fields=["endpoint", "project", "complete", "read_at", *SERIES],
     )
+    if busy := [day for day in days if numbers.get(day, {}).get("requests")]:
+        model = RegisteredModel.objects.filter(pk=endpoint.registered_model_id)
+        model.filter(last_traffic_on__lt=max(busy)).update(last_traffic_on=max(busy))
 
 
 def note_unread(endpoint: DeployedEndpoint, days: Sequence[date], now: datetime) -> None:

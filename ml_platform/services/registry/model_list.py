@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models import Exists, F, FilteredRelation, OuterRef, Q, QuerySet
 
 from ml_platform.models import ModelMetric, RegisteredModel
+from ml_platform.models.endpoints.serving_status import has_serving_status
 from ml_platform.models.states import ServingStatus
 from ml_platform.pagination import Order, Page, read_parts
 
@@ -40,13 +41,15 @@ def model_filter(
     lookups = {
         "model_type": model_type or None,
         "latest_run__is_blessed": blessed,
-        "registry_state": "" if registry_state == "unchecked" else registry_state or None,
+        "registry_state": registry_state,
     }
     condition = has_part(search) & Q(
         **{name: value for name, value in lookups.items() if value is not None}
     )
-    if status:
-        condition &= Q(listed__serving=ServingStatus(status))
+    if status == ServingStatus.IDLE:
+        condition &= has_serving_status(status)
+    elif status:
+        condition &= Q(listed__serving=status)
     if registry:
         condition &= has_registry_answer(registry, unread, fresh_since)
     return condition & has_tags(tags)

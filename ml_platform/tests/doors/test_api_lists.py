@@ -250,8 +250,8 @@ def test_a_list_of_models_costs_four_statements_and_no_call_to_google(
     with CaptureQueriesContext(connection) as listing:
         answer = client.get(f"/api/models/?page_size=100{query}")
     assert len(answer.json()["items"]) == count
-    who = len(alone) - 1  # the clock, the token, two statements for permissions
-    assert who == 4
+    who = len(alone) - 2  # the token, two statements for permissions
+    assert who == 3
     assert len(listing) - who == cost
     assert called == []
 
