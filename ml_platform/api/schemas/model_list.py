@@ -7,10 +7,10 @@ What the database cannot know is put in front of each row: the project's name, w
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Self
 
 from django.db.models import (
@@ -119,7 +119,7 @@ def _is_old(fresh_since: Any) -> Q:
     return Q(LessThan(registry_answered_at(), fresh_since))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Narrowed:
     """The registered models of these projects that the filters leave.
 
@@ -149,7 +149,7 @@ class Narrowed:
             projects=projects,
         )
 
-    @property
+    @cached_property
     def models(self) -> QuerySet[RegisteredModel]:
         """These models."""
         rest = {"projects": self.projects, **self.filters}
@@ -166,14 +166,16 @@ class Narrowed:
             return self._page_by_metric(query, fresh_since, more)
         order, offset = order_of(query, SORTS), where["offset"]
         start = start_of(RegisteredModel, order, after=query.cursor, before="")
-        part = (offset, offset + query.page_size + 1)
-        # A text for each search, or for each page number, would be kept in vain.
-        read = page_rows.build if self.search or self.tags or offset else page_rows
-        found = read(
-            *(order, self.status, self.search, tuple(self.tags), *part, *more),
-            value=start.value, pk=start.pk, fresh_since=fresh_since, projects=self.projects,
-            **self.filters,
-        )  # fmt: skip
+        first, last = offset, offset + query.page_size + 1
+        if self.search or self.tags or offset:
+            # A text for each search, or for each page number, would be kept in vain.
+            found: Iterable[Any] = _part(self.models, order, start, fresh_since, more)[first:last]
+        else:
+            found = page_rows(
+                *(order, self.status, last, *more),
+                value=start.value, pk=start.pk, fresh_since=fresh_since, projects=self.projects,
+                **self.filters,
+            )  # fmt: skip
         rows = list(found)
         for row in (*rows[:1], *rows[: query.page_size][-1:]):  # the cursors are made of these
             row |= json.loads(row["place"])
@@ -218,15 +220,24 @@ def _models(
 
 @Prepared
 def page_rows(
-    order: Order, status: str | None, search: str, tags: Sequence[str], first: int, last: int,
-    *more: str,
+    order: Order, status: str | None, last: int, *more: str,
     value: Any, pk: Any, fresh_since: Any, **asked: Any,
 ) -> QuerySet[Any, dict[str, Any]]:  # fmt: skip
-    """The rows from offset to offset, behind the row of that value and primary key."""
-    part = ordered(_models(status, search, tags, **asked), order, Start(value=value, pk=pk))
+    """The rows behind the row of that value and primary key."""
+    models = _models(status, "", (), **asked)
+    return _part(models, order, Start(value=value, pk=pk), fresh_since, more)[:last]
+
+
+def _part(
+    models: QuerySet[RegisteredModel],
+    order: Order,
+    start: Start,
+    fresh_since: Any,
+    more: Sequence[str],
+) -> QuerySet[Any, dict[str, Any]]:
     # As text, because only two are read.
     place = as_text(JsonObject(**{order.column: F(order.column)}))
-    return rows_of(part, fresh_since, *more).annotate(place=place)[first:last]
+    return rows_of(ordered(models, order, start), fresh_since, *more).annotate(place=place)
 
 
 @Prepared
