@@ -15,7 +15,7 @@ MADE_ANEW = {
     *("django_content_type", "auth_permission", "django_session"),
     *("ml_platform_listedmodel", "ml_platform_modelcount"),
 }
-"""Tables that Django fills after each emptying, that of the logins, and those that triggers fill."""
+"""Tables that Django fills after each emptying, that of the logins, and those of our triggers."""
 _TABLES = "SELECT name FROM sqlite_master WHERE type='table' AND name != 'sqlite_sequence'"
 
 
