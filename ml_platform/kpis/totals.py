@@ -307,7 +307,8 @@ def _newest_by_project(*, projects: Any) -> Any:
     models = RegisteredModel.objects.registered().filter(project=OuterRef("project"))
     newest = models.order_by("-latest_registered_at").values("latest_registered_at")[:1]
     there = _by_project(ModelCount.objects.of(projects))
-    return there.annotate(latest_registered_at=Subquery(newest))
+    told: QuerySet[Any, Any] = there.annotate(latest_registered_at=Subquery(newest))
+    return told
 
 
 @Prepared

@@ -11,8 +11,11 @@ from django.db import connection, transaction
 from ml_platform.localcloud import LocalCloud
 
 Rows = Mapping[str, Sequence[tuple[Any, ...]]]
-MADE_ANEW = {"django_content_type", "auth_permission", "django_session"}
-"""Tables that Django fills after each emptying, and that of the logins."""
+MADE_ANEW = {
+    *("django_content_type", "auth_permission", "django_session"),
+    *("ml_platform_listedmodel", "ml_platform_modelcount"),
+}
+"""Tables that Django fills after each emptying, that of the logins, and those of our triggers."""
 _TABLES = "SELECT name FROM sqlite_master WHERE type='table' AND name != 'sqlite_sequence'"
 
 

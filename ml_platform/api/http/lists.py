@@ -9,9 +9,8 @@ from django.db.models import Model, QuerySet
 from django.http import HttpResponse
 
 from ml_platform.api.schemas.base import Json, Listing, reply
-from ml_platform.errors import Invalid
 from ml_platform.models import snapshot
-from ml_platform.pagination import Order, Page, read_page
+from ml_platform.pagination import Page, read_page
 
 M = TypeVar("M", bound=Model)
 R = TypeVar("R")
@@ -23,32 +22,7 @@ def page_of(rows: QuerySet[Any, R], query: Listing, sorts: Mapping[str, str]) ->
     :raises Invalid: the query has both a page number and a cursor.
     :raises BadCursor: the cursor does not belong to this list in this order.
     """
-    return read_page(rows, order_of(query, sorts), **place_of(query))
-
-
-def order_of(query: Listing, sorts: Mapping[str, str]) -> Order:
-    """The order that the query asks for."""
-    sort: str = query.sort  # type: ignore[attr-defined]
-    name = sort.removeprefix("-")
-    return Order(sort, sorts[name], descending=sort != name)
-
-
-def place_of(query: Listing) -> Json:
-    """The size and the place of the page that the query asks for, as `read_page` takes them.
-
-    :raises Invalid: the query has both a page number and a cursor.
-    """
-    if query.cursor and query.page:
-        raise Invalid(
-            "A page and a cursor exclude each other.",
-            code="page_and_cursor",
-            advice="Use page to jump to a page, or cursor to continue.",
-        )
-    return {
-        "size": query.page_size,
-        "after": query.cursor,
-        "offset": ((query.page or 1) - 1) * query.page_size,
-    }
+    return read_page(rows, query.order(sorts), **query.place)
 
 
 def pagination_json(query: Listing, page: Page[Any], total: int, *, exact: bool = True) -> Json:

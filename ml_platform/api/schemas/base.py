@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -15,9 +15,11 @@ from pydantic import BeforeValidator, ConfigDict, create_model
 from pydantic_core import PydanticCustomError
 
 from ml_platform.actions.inputs import In, ProjectId, UserId
+from ml_platform.errors import Invalid
 from ml_platform.models import (
     TrainingRun,
 )
+from ml_platform.pagination import Order
 
 T = TypeVar("T")
 
@@ -56,6 +58,27 @@ class Listing(In):
     page_size: int = Field(25, ge=1, le=100)
     cursor: str = Field("", max_length=1000, description="next_cursor of the previous answer.")
     project: ProjectId | None = Field(None, description="Only this project's.")
+
+    def order(self, sorts: Mapping[str, str]) -> Order:
+        """The order that `sort` asks for; `sorts` maps public names to columns."""
+        sort: str = self.sort  # type: ignore[attr-defined]
+        name = sort.removeprefix("-")
+        return Order(sort, sorts[name], descending=sort != name)
+
+    @property
+    def place(self) -> Json:
+        """The size and the place of the page, as `read_page` takes them.
+
+        :raises Invalid: the query has both a page number and a cursor.
+        """
+        if self.cursor and self.page:
+            raise Invalid(
+                "A page and a cursor exclude each other.",
+                code="page_and_cursor",
+                advice="Use page to jump to a page, or cursor to continue.",
+            )
+        offset = ((self.page or 1) - 1) * self.page_size
+        return {"size": self.page_size, "after": self.cursor, "offset": offset}
 
 
 EXAMPLES: dict[str, Json] = {}

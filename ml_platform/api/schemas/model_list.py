@@ -28,7 +28,6 @@ from django.db.models import (
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import LessThan
 
-from ml_platform.api.http.lists import order_of, place_of
 from ml_platform.kpis import VertexReading, registered_models
 from ml_platform.models import DeployedEndpoint, ModelCount, RegisteredModel, TrainingRun
 from ml_platform.models.endpoints.serving_status import ServingStatus
@@ -161,10 +160,10 @@ class Narrowed:
         :raises Invalid: the query has both a page number and a cursor.
         :raises BadCursor: the cursor does not belong to this list in this order.
         """
-        where, name = place_of(query), query.sort.removeprefix("-")
+        where, name = query.place, query.sort.removeprefix("-")
         if name.startswith(METRIC):
             return self._page_by_metric(query, fresh_since, more)
-        order, offset = order_of(query, SORTS), where["offset"]
+        order, offset = query.order(SORTS), where["offset"]
         start = start_of(RegisteredModel, order, after=query.cursor, before="")
         first, last = offset, offset + query.page_size + 1
         if self.search or self.tags or offset:
@@ -186,7 +185,7 @@ class Narrowed:
     ) -> Page[Any]:
         name = query.sort.removeprefix("-")
         metric, descending = name.removeprefix(METRIC), query.sort != name
-        page = read_by_metric(self.models, metric, descending=descending, **place_of(query))
+        page = read_by_metric(self.models, metric, descending=descending, **query.place)
         found = rows_of(RegisteredModel.objects.filter(pk__in=page.rows), fresh_since, *more)
         rows = {row["pk"]: row for row in found}
         return Page([rows[pk] for pk in page.rows], previous=page.previous, next=page.next)
@@ -237,7 +236,8 @@ def _part(
 ) -> QuerySet[Any, dict[str, Any]]:
     # As text, because only two are read.
     place = as_text(JsonObject(**{order.column: F(order.column)}))
-    return rows_of(ordered(models, order, start), fresh_since, *more).annotate(place=place)
+    rows: QuerySet[Any, Any] = rows_of(ordered(models, order, start), fresh_since, *more)
+    return rows.annotate(place=place)
 
 
 @Prepared

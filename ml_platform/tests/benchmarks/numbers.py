@@ -52,15 +52,38 @@ SERVED = (
 """The models whose newest deployable version is served."""
 
 
+UNLISTED = {
+    vendor: (
+        "SELECT count(*) FILTER (WHERE NOT young), count(*) FILTER (WHERE young) FROM (SELECT "
+        "m.registry_state = 'suspected' OR m.latest_registered_at > (SELECT finished_at "
+        "FROM ml_platform_sweep ORDER BY id DESC LIMIT 1) AS young "
+        "FROM ml_platform_registeredmodel m WHERE m.vertex_model_resource_name <> '' "
+        "AND NOT EXISTS (SELECT 1 FROM ml_platform_mirroredmodel v WHERE v.model_id = "
+        f"substr(m.vertex_model_resource_name, {find}(m.vertex_model_resource_name, '/models/') "
+        "+ 8))) AS unlisted"
+    )
+    for vendor, find in (("sqlite", "instr"), ("postgresql", "strpos"))
+}
+"""The models that the last reading of Vertex AI did not list, and those among them that it may
+not have listed yet."""
+
+
 def _ours(today: date) -> Numbers:
     four, assets = kpis.four_counts(), kpis.assets()
     cards = kpis.project_cards(Project.objects.order_by("pk"))
     history = kpis.history(today=today, days=DAYS)
     return {
         "four": (four.database, four.projects, four.registry_page, four.vertex),
+        "unlisted": (four.points_at_nothing, four.not_seen_yet),
         "assets": (assets.models, assets.versions, assets.deployed, assets.endpoints_active),
         "runs": (assets.runs, assets.runs_live, assets.schedules_live),
-        "cards": [(c.project_id, c.models, c.versions, c.deployed, c.runs) for c in cards],
+        "cards": [
+            (
+                *(c.project_id, c.models, c.versions, c.deployed, c.runs, c.runs_live),
+                *(c.endpoints_active, c.endpoints_total, c.latest_registered_at is not None),
+            )
+            for c in cards
+        ],
         "history": [(point.models, point.versions) for point in history],
         "findings": sum(kpis.open_findings().values()),
     }
@@ -71,13 +94,27 @@ def _raw(today: date) -> Numbers:
     first = today - timedelta(days=DAYS - 1)
     registered = "FROM ml_platform_registeredmodel WHERE vertex_model_resource_name <> ''"
     cards = _all(
-        f"SELECT project_id, count(*), sum(total_versions) {registered} GROUP BY project_id"
+        "SELECT project_id, count(*), sum(total_versions), max(latest_registered_at) "
+        f"{registered} GROUP BY project_id"
     )
     served = dict(_all(f"SELECT m.project_id, count(DISTINCT m.id) {SERVED} GROUP BY m.project_id"))
     runs = dict(
         _all("SELECT project_id, count(*) FROM ml_platform_trainingrun GROUP BY project_id")
     )
-    live = "('pending', 'scheduled', 'submitting', 'running', 'deploying')"
+    training = "('pending', 'scheduled', 'submitting', 'running')"
+    live = dict(
+        _all(
+            "SELECT project_id, count(*) FROM ml_platform_trainingrun "
+            f"WHERE status IN {training} GROUP BY project_id"
+        )
+    )
+    endpoints = {
+        pk: (active, total)
+        for pk, active, total in _all(
+            "SELECT project_id, count(*) FILTER (WHERE is_active), count(*) "
+            "FROM ml_platform_deployedendpoint GROUP BY project_id"
+        )
+    }
     database = _one(f"SELECT count(*) {registered}")
     return {
         "four": (
@@ -86,6 +123,7 @@ def _raw(today: date) -> Numbers:
             _one(f"SELECT count(*) {registered} AND latest_run_id IS NOT NULL"),
             _one("SELECT count(*) FROM ml_platform_mirroredmodel"),
         ),
+        "unlisted": _all(UNLISTED[connection.vendor])[0],
         "assets": (
             database,
             _one(f"SELECT sum(total_versions) {registered}"),
@@ -94,15 +132,19 @@ def _raw(today: date) -> Numbers:
         ),
         "runs": (
             _one("SELECT count(*) FROM ml_platform_trainingrun"),
-            _one(f"SELECT count(*) FROM ml_platform_trainingrun WHERE status IN {live}"),
+            _one(f"SELECT count(*) FROM ml_platform_trainingrun WHERE status IN {training}"),
             _one(
                 "SELECT count(*) FROM ml_platform_trainingschedule "
                 "WHERE state IN ('active', 'paused')"
             ),
         ),
         "cards": [
-            (pk, models, versions, served.get(pk, 0), runs.get(pk, 0))
-            for pk, models, versions in sorted(cards)
+            (
+                *(pk, models, versions, served.get(pk, 0), runs.get(pk, 0), live.get(pk, 0)),
+                *endpoints.get(pk, (0, 0)),
+                latest is not None,
+            )
+            for pk, models, versions, latest in sorted(cards)
         ],
         "history": _history(first),
         "findings": _one("SELECT count(*) FROM ml_platform_finding WHERE status = 'open'"),
