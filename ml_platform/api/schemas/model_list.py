@@ -236,8 +236,9 @@ def _part(
 ) -> QuerySet[Any, dict[str, Any]]:
     # As text, because only two are read.
     place = as_text(JsonObject(**{order.column: F(order.column)}))
-    rows: QuerySet[Any, Any] = rows_of(ordered(models, order, start), fresh_since, *more)
-    return rows.annotate(place=place)
+    rows: Any = rows_of(ordered(models, order, start), fresh_since, *more)
+    placed: QuerySet[Any, dict[str, Any]] = rows.annotate(place=place)
+    return placed
 
 
 @Prepared
