@@ -14,6 +14,7 @@ Rows = Mapping[str, Sequence[tuple[Any, ...]]]
 MADE_ANEW = {
     *("django_content_type", "auth_permission", "django_session"),
     *("ml_platform_listedmodel", "ml_platform_modelcount"),
+    *("ml_platform_modelname", "ml_platform_modelmetric"),
 }
 """Tables that Django fills after each emptying, that of the logins, and those of our triggers."""
 _TABLES = "SELECT name FROM sqlite_master WHERE type='table' AND name != 'sqlite_sequence'"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import StateApps
 
 from ml_platform.models import Operation
@@ -18,9 +20,10 @@ MODULE = "ml_platform.migrations.0003_operation_workflow"
 
 
 def migrate(name: str) -> StateApps:
-    executor = MigrationExecutor(connection)
-    targets = [(APP, name)] if name else executor.loader.graph.leaf_nodes(APP)
-    return executor.migrate(targets).apps
+    """By the command, whose signals remove and install the triggers."""
+    call_command("migrate", APP, *filter(None, [name]), verbosity=0)
+    state = MigrationLoader(connection).project_state((APP, name) if name else None)
+    return cast("StateApps", state.apps)
 
 
 @pytest.fixture
