@@ -107,7 +107,7 @@ def test_a_defect_of_the_api_is_a_problem_and_is_logged_with_its_trace(
     assert told == ["/api/system/kpis/"]
     (record,) = [each for each in caplog.records if each.exc_info]
     assert record.exc_info[0] is ZeroDivisionError
-    monkeypatch.setattr(auth, "database_now", defect)
+    monkeypatch.setattr(auth, "digest_of", defect)
     assert program.get("/api/models/").json()["code"] == "internal_error"
 
 

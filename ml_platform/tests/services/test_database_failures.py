@@ -388,7 +388,7 @@ def test_a_job_that_meets_a_database_failure_says_that_it_goes_on(
     clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for job, verb, module in (
-        ("end_of_batch", orphans.clean_up_orphans, orphans),
+        ("_next_batch", orphans.clean_up_orphans, orphans),
         ("_collect_next", service_metrics.collect_metrics, service_metrics),
     ):
         with monkeypatch.context() as patched:
