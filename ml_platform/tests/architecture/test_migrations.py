@@ -36,6 +36,13 @@ LANDED = {
     "0019_invokers": "1187f6b610c9e4c3",
     "0020_projects": "2080bb568a539497",
     "0021_manifest_digest": "b3dd2701bb5d47f5",
+    "0022_ready_revision": "867aca847bfcbb7f",
+    "0023_counters": "bb5f7277584cde4f",
+    "0024_sweep_of_differences": "ddcbc5e5cc3c3831",
+    "0025_verification_count": "ea17ddfe6349e8b9",
+    "0026_tags": "2c4a4a8562623d4f",
+    "0027_words": "c899f200bcf42393",
+    "0028_list_orders": "78c6ea94eefc6dbe",
 }
 """The digest of each migration that a database may have had; see `digest`."""
 GROW = (
