@@ -10,7 +10,7 @@ from ml_platform.pages.lazy import page
 app_name = "ml_platform"
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    re_path(r"^api/(?P<path>.*)$", door, name="api"),
+    re_path(r"^api/(?P<path>[\s\S]*)\Z", door, name="api"),
     path("", page("start.start"), name="start"),
     path("new-project/", page("projects.new_project"), name="new_project"),
     path("projects/<path:project_id>/settings/", page("projects.project"), name="project"),

@@ -71,7 +71,7 @@ def test_another_site_is_told_from_a_missing_token(project: Project):
         ("page=x", "query.page", "It is not a whole number."),
         ("page=0", "query.page", "It is less than 1."),
         ("page_size=101", "query.page_size", "It is more than 100."),
-        ("sort=color", "query.sort", "It is not one of 'registered', "),
+        ("sort=color", "query.sort", "It is not one of registered, "),
         ("type=new", "query.type", "It is not one of 'retrieval', "),
         ("blessed=perhaps", "query.blessed", "It is neither true nor false."),
         (f"search={'x' * 64}", "query.search", "It is longer than 63 characters."),

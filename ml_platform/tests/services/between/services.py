@@ -266,10 +266,20 @@ def an_endpoint_whose_service_is_back_stays_active(w: World) -> Played:
     assert facts(endpoint)[:3] == ("active", True, run.pk)
 
 
+def _give_files_of(run: TrainingRun, endpoint: DeployedEndpoint) -> None:
+    def change(service: Any) -> None:
+        variables = service.template.containers[0].env
+        [files] = [one for one in variables if one.name == "AIP_STORAGE_URI"]
+        files.value = f"{run.gcs_artifacts_path}pushed_model/1"
+
+    edit_service(endpoint.service_name, change)
+
+
 @before("look_at_service")
 def an_endpoint_that_was_stopped_meanwhile_is_not_recorded_to_serve(w: World) -> Played:
     endpoint, (_, other) = _endpoint(w)
     deploy_by_hand(endpoint.service_name, {**service_of(endpoint).labels, "mlp_run": other.uid.hex})
+    _give_files_of(other, endpoint)
     operation = _repair(w, FindingKind.SERVICE_MISMATCH)
     yield operation
     DeployedEndpoint.objects.update(state=EndpointState.INACTIVE, is_active=False)

@@ -13,7 +13,7 @@ def _raise(*_: Any, **__: Any) -> None:
 
 
 DEFECTS = {
-    "view-raises": "ml_platform.api.models.page_of",
+    "view-raises": "ml_platform.api.models.items_of",
 }
 """Name -> the function of the web process that raises instead."""
 
