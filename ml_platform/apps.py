@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate, pre_migrate
 
@@ -17,7 +19,19 @@ class MlPlatformConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks, and what keeps our triggers through migrations."""
         from . import checks  # noqa: F401 - it registers itself
-        from .models.counting.migrating import after_migrations, before_migrations
 
-        pre_migrate.connect(before_migrations, sender=self)
-        post_migrate.connect(after_migrations, sender=self)
+        pre_migrate.connect(_before_migrations, sender=self)
+        post_migrate.connect(_after_migrations, sender=self)
+
+
+# What installs triggers is imported when it is needed: few processes migrate.
+def _before_migrations(**told: Any) -> None:
+    from .models.counting.migrating import before_migrations
+
+    before_migrations(**told)
+
+
+def _after_migrations(**told: Any) -> None:
+    from .models.counting.migrating import after_migrations
+
+    after_migrations(**told)

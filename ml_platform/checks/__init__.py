@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from ml_platform.conf import get_settings
 from ml_platform.errors import Misconfigured
 
-from . import counters, host, settings
+from . import host, settings
 
 
 @register("ml_platform")
@@ -27,4 +27,6 @@ def check_settings(app_configs: object = None, **_: Any) -> list[CheckMessage]:
 @register(Tags.database)
 def check_counters(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """Whether each of these databases that has our tables has our triggers."""
+    from . import counters
+
     return [message for alias in databases or () for message in counters.missing(alias)]

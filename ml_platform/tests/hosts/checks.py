@@ -191,10 +191,14 @@ class DumpTests(TestCase):
         call_command("loaddata", "./dump.json", verbosity=0)
         call_command("dumpdata", natural_foreign=True, output="again.json",
             exclude={LEFT_OUT}, verbosity=0)
-        rows = [json.dumps(row, sort_keys=True) for row in json.load(open("dump.json"))]
-        again = [json.dumps(row, sort_keys=True) for row in json.load(open("again.json"))]
+        rows, again = self.rows_of("dump.json"), self.rows_of("again.json")
         self.assertGreater(len(rows), 10)
         self.assertEqual(Counter(rows), Counter(again))
+
+    def rows_of(self, name):
+        # A dump cuts times to milliseconds, and writes none that are 0 the next time.
+        rows = json.loads(open(name).read().replace(".000Z", "Z"))
+        return [json.dumps(row, sort_keys=True) for row in rows]
 """
 
 CHECKS: dict[str, Callable[[Visitor], None]] = {

@@ -44,7 +44,7 @@ from .person import Person
 from .processes import Processes
 from .record import Record
 from .trouble import COMMANDS, WEB, WORKERS, Site, Trouble
-from .watch import Outputs, Queue, RestartedJudge, unexplained
+from .watch import Outputs, Queue, RestartedJudge, unexplained, was_told_in_a_statement
 
 if TYPE_CHECKING:
     from ml_platform.localcloud import LocalCloud
@@ -234,7 +234,8 @@ class Course:
         while any(map(processes.lives, names)) and time.monotonic() < until:
             time.sleep(0.05)
         for name, code in processes.ended():
-            if name in (WEB, *WORKERS) and code:
+            told = was_told_in_a_statement(self.outputs.folder / f"{name}.log")
+            if name in (WEB, *WORKERS) and code and not (name in WORKERS and told):
                 self.trouble.record.error(f"{name} ended with {code} on SIGTERM")
 
 

@@ -41,6 +41,7 @@ DATABASE_GONE = re.compile(
     r"|CannotConnectNow|DatabaseError)"
 )
 """How the traceback ends with which `db_worker` exits when the database is away."""
+INTERRUPTED = "can't change 'autocommit' now: connection in transaction status ACTIVE"
 _LOGGED = re.compile(r"^.*? \[(\d+)\] ([A-Z]+):  (.*)$", re.MULTILINE)
 _BEGINS = "Traceback (most recent call last):"
 _FRAME = re.compile(r'^[ |]+File "(.*?([^/]*))", line (\d+)')
@@ -99,6 +100,7 @@ class Outputs:
                 f"{path.stem}: {last} ({where})"
                 for last, where in ends_of_tracebacks(text[begin:])
                 if not (database_was_away and _exits_with(path, last))
+                and not (path.stem.startswith("worker") and last.endswith(INTERRUPTED))
             ]
         return found
 
@@ -107,6 +109,12 @@ def _exits_with(path: Path, last: str) -> bool:
     """Whether a worker exits with this, to be started again, or the web server answers it with 503,
     which Django logs; commands say it in a sentence."""
     return path.stem.startswith(("worker", "web")) and bool(DATABASE_GONE.match(last))
+
+
+def was_told_in_a_statement(path: Path) -> bool:
+    """Whether a worker that looked for work ended in the middle of a statement: `db_worker` raises
+    SystemExit there at once, and Django cannot end the transaction."""
+    return _whole(path).rstrip().endswith(INTERRUPTED)
 
 
 def _whole(path: Path) -> str:
