@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 import pytest
 from django.core.management import call_command
@@ -23,7 +22,7 @@ def migrate(name: str) -> StateApps:
     """By the command, whose signals remove and install the triggers."""
     call_command("migrate", APP, *filter(None, [name]), verbosity=0)
     state = MigrationLoader(connection).project_state((APP, name) if name else None)
-    return cast("StateApps", state.apps)
+    return state.apps
 
 
 @pytest.fixture
