@@ -1,4 +1,4 @@
-"""The list of registered models: two statements, whose rows the database writes as JSON.
+"""The list of registered models: its page is one statement, whose rows the database writes as JSON.
 
 What the database cannot know is put in front of each row: the project's name, which the host's
 `__str__` says, the registry's verdict, and the address.
